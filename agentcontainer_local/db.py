@@ -1,0 +1,94 @@
+"""The SQLite file: opening it, bringing it up to date, and reading rows from it."""
+
+import json
+import re
+import secrets
+import sqlite3
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+from sqlite_utils import Database
+
+Row = dict
+
+# A row's public name: 120 bits, lower case, without vowels and look-alikes, so that it spells nothing.
+ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
+
+
+def open(path: Path) -> Database:
+    """Opens (or makes) the database at `path` and runs the migrations that it has not seen.
+
+    WAL with synchronous=FULL: a commit that returned survives kill -9 and power loss.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+    connection.row_factory = _as_dict
+    connection.executescript(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=10000;"
+    )
+    db = Database(connection)
+    _migrate(db)
+    return db
+
+
+def _as_dict(cursor: sqlite3.Cursor, values: tuple) -> Row:
+    return {column[0]: value for column, value in zip(cursor.description, values, strict=True)}
+
+
+def _migrate(db: Database) -> None:
+    """Each section of migrations.sql in a transaction of its own; a newer database than the program is refused."""
+    sections = _sections(_migrations())
+    done = row(db, "PRAGMA user_version")["user_version"]
+    if done > len(sections):
+        raise RuntimeError(f"The database is of version {done}, this program knows {len(sections)}: use a newer one.")
+    for number, statements in list(enumerate(sections, 1))[done:]:
+        with db.atomic():
+            for statement in statements:
+                db.conn.execute(statement)
+            db.conn.execute(f"PRAGMA user_version = {number:d}")
+
+
+def _migrations() -> str:
+    packaged = files("agentcontainer_local").joinpath("migrations.sql")
+    return (packaged if packaged.is_file() else Path(__file__).parents[1] / "migrations.sql").read_text()
+
+
+def _sections(text: str) -> list[list[str]]:
+    """Splits at lines `-- migration N`, and each part into whole statements (executescript would commit half-way)."""
+    parts = re.split(r"^-- migration \d+.*$", text, flags=re.MULTILINE)[1:]
+    return [_statements(part) for part in parts]
+
+
+def _statements(text: str) -> list[str]:
+    statements, current = [], ""
+    for line in text.splitlines(keepends=True):
+        current += line
+        if sqlite3.complete_statement(current):
+            statements.append(current)
+            current = ""
+    return statements
+
+
+def row(db: Database, sql: str, parameters=()) -> Row | None:
+    return db.conn.execute(sql, parameters).fetchone()
+
+
+def rows(db: Database, sql: str, parameters=()) -> list[Row]:
+    return db.conn.execute(sql, parameters).fetchall()
+
+
+def new_id(prefix: str) -> str:
+    return f"{prefix}_" + "".join(secrets.choice(ALPHABET) for _ in range(25))
+
+
+def iso(at: datetime) -> str:
+    """UTC with milliseconds and Z, as on the wire; sorts as text in the order of time."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_iso(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def dumps(value) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

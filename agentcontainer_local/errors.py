@@ -1,0 +1,92 @@
+"""What can go wrong for a caller: a short closed list, each with its HTTP status and code."""
+
+
+class Problem(Exception):
+    """An answer in the API's error shape: `{"error": {"code", "message", ...extra}}` (spec: ErrorResponse)."""
+
+    status = 500
+    code = "internal_error"
+
+    def __init__(self, message: str, **extra):
+        super().__init__(message)
+        self.message = message
+        self.extra = extra
+
+    def body(self) -> dict:
+        return {"error": {"code": self.code, "message": self.message, **self.extra}}
+
+
+class BadRequest(Problem):
+    status, code = 400, "bad_request"
+
+
+class Unauthorized(Problem):
+    status, code = 401, "unauthorized"
+
+    def __init__(self):
+        super().__init__("Invalid or missing API key.")
+
+
+class InsufficientCredits(Problem):
+    status, code = 402, "insufficient_credits"
+
+
+class Forbidden(Problem):
+    status, code = 403, "forbidden"
+
+
+class NotFound(Problem):
+    """Also for somebody else's row: to a caller it does not exist."""
+
+    status, code = 404, "not_found"
+
+
+class Conflict(Problem):
+    status, code = 409, "conflict"
+
+
+class IdempotencyConflict(Problem):
+    status, code = 409, "idempotency_conflict"
+
+
+class TooLarge(Problem):
+    status, code = 413, "too_large"
+
+
+class UnsupportedMediaType(Problem):
+    status, code = 415, "unsupported_media_type"
+
+
+class Invalid(Problem):
+    """`fields`: a list of `{"field": "a.b", "message": "..."}`, one for each fault found."""
+
+    status, code = 422, "validation_error"
+
+    def __init__(self, message: str, fields: list[dict] | None = None, **extra):
+        super().__init__(message, fields=fields or [], **extra)
+
+    @classmethod
+    def field(cls, field: str, message: str) -> "Invalid":
+        return cls(f"{field}: {message}", [{"field": field, "message": message}])
+
+
+class ProviderKeyMissing(Problem):
+    status, code = 422, "provider_key_missing"
+
+
+class Unsupported(Problem):
+    status, code = 422, "unsupported"
+
+
+class TooManyPending(Problem):
+    """Answered with a Retry-After header of `retry_after` seconds."""
+
+    status, code = 429, "too_many_pending"
+
+    def __init__(self, message: str, retry_after: int):
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unavailable(Problem):
+    status, code = 503, "unavailable"

@@ -1,0 +1,56 @@
+"""Every setting of the server, written once: a flag of `serve` and an AGENTCONTAINER_… variable are made from each field."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field
+
+PREFIX = "AGENTCONTAINER_"
+GIB = 1024**3
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(3000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    data: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("agentcontainer")),
+        description="Data directory: the database, the files, the key that encrypts provider keys.",
+    )
+    cache: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_cache_dir("agentcontainer")),
+        description="Where the runtime (Node, Pi, the guest's programs) is kept, shared by all data directories.",
+    )
+    public_url: str | None = Field(None, description="Base of the URLs in answers; by default what the client asked.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged to stderr.")
+
+    max_running: int = Field(4, ge=1, description="Tasks that have a container at the same time.")
+    max_pending: int = Field(1000, ge=1, description="Tasks that may wait; more are refused with 429.")
+    max_body_bytes: int = Field(10 * 1024**2, ge=1024, description="Largest JSON body of a request.")
+    max_file_bytes: int = Field(2 * GIB, ge=1, description="Largest file that is taken in, from a client or an agent.")
+    max_output_files: int = Field(1000, ge=1, description="Most files that one finish may hand over.")
+    max_output_bytes: int = Field(10 * GIB, ge=1, description="Most bytes that one finish may hand over.")
+    upload_ttl_seconds: int = Field(3600, ge=1, description="How long a prepared upload is open.")
+    workspace_retention_seconds: int = Field(0, ge=0, description="How long an ended task's workspace is kept.")
+
+    billing: Literal["unlimited", "prepaid"] = Field("unlimited", description="Whether container time is charged.")
+    credit: float = Field(0, ge=0, description="USD granted to the account when the data directory is made (prepaid).")
+
+    podman_socket: str | None = Field(None, description="A running Podman API service; by default one is started.")
+    oci_runtime: str | None = Field(None, description="OCI runtime for Podman; by default the one that fits.")
+    provider_idle_seconds: int = Field(300, ge=1, description="How long a provider may be silent within a call.")
+
+
+def variable(field: str) -> str:
+    """`max_running` → `AGENTCONTAINER_MAX_RUNNING`."""
+    return PREFIX + field.upper()
+
+
+def from_environment(environ: Mapping[str, str] = os.environ, **flags) -> Settings:
+    """Settings from flags (those not None), else variables, else defaults; raises pydantic's ValidationError."""
+    given = {name: environ[variable(name)] for name in Settings.model_fields if environ.get(variable(name))}
+    return Settings(**{**given, **{name: value for name, value in flags.items() if value is not None}})

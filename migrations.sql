@@ -1,0 +1,304 @@
+-- The store, one section a migration; each runs once, in a transaction of its own.
+-- Times are UTC text with milliseconds and Z, money is micro-USD, JSON is text.
+
+-- migration 1
+
+CREATE TABLE store (                        -- one row: what this data directory is
+  id TEXT NOT NULL,
+  created_at TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE accounts (
+  id TEXT PRIMARY KEY,
+  name TEXT,
+  email TEXT,
+  billing_mode TEXT NOT NULL CHECK (billing_mode IN ('standard', 'unlimited_grant')),
+  created_at TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE api_keys (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  account_id TEXT NOT NULL REFERENCES accounts,
+  name TEXT NOT NULL,
+  hash BLOB NOT NULL UNIQUE,                -- SHA-256 of the key: 144 random bits need no salt
+  hint TEXT NOT NULL,                       -- its last four characters
+  created_at TEXT NOT NULL,
+  revoked_at TEXT
+) STRICT;
+
+CREATE TABLE providers (                    -- what the account uses where agent and task say nothing
+  account_id TEXT NOT NULL REFERENCES accounts,
+  provider TEXT NOT NULL CHECK (provider IN ('anthropic', 'openai', 'openrouter')),
+  api_key BLOB,                             -- encrypted with secret.key
+  base_url TEXT,
+  is_default INTEGER NOT NULL DEFAULT 0 CHECK (is_default IN (0, 1)),
+  updated_at TEXT NOT NULL,
+  PRIMARY KEY (account_id, provider)
+) STRICT;
+CREATE UNIQUE INDEX one_default_provider ON providers (account_id) WHERE is_default;
+
+CREATE TABLE containers (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  account_id TEXT REFERENCES accounts,      -- NULL: a standard one
+  name TEXT NOT NULL,
+  description TEXT NOT NULL DEFAULT '',
+  hidden INTEGER NOT NULL DEFAULT 0 CHECK (hidden IN (0, 1)),   -- made for an agent's `runtime`, in no list
+  archived_at TEXT,
+  created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX containers_of_account ON containers (account_id, number);
+
+CREATE TABLE container_versions (
+  id TEXT PRIMARY KEY,
+  container_id TEXT NOT NULL REFERENCES containers (id),
+  number INTEGER NOT NULL,
+  preset TEXT,
+  image TEXT,
+  contract_version TEXT NOT NULL DEFAULT '1',
+  created_at TEXT NOT NULL,
+  UNIQUE (container_id, number),
+  CHECK ((preset IS NULL) <> (image IS NULL))
+) STRICT;
+
+CREATE TABLE files (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  account_id TEXT NOT NULL REFERENCES accounts,
+  filename TEXT NOT NULL,
+  content_type TEXT NOT NULL,
+  size_bytes INTEGER NOT NULL CHECK (size_bytes >= 0),
+  sha256 TEXT NOT NULL,
+  created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX files_of_account ON files (account_id, number);
+
+CREATE TABLE uploads (
+  id TEXT PRIMARY KEY,
+  account_id TEXT NOT NULL REFERENCES accounts,
+  filename TEXT NOT NULL,
+  content_type TEXT NOT NULL,
+  size_bytes INTEGER,                       -- as declared, if it was
+  storage_id TEXT UNIQUE,                   -- set when the bytes are there; the name of the bytes on disk
+  received_bytes INTEGER,
+  sha256 TEXT,
+  file_id TEXT REFERENCES files (id) ON DELETE CASCADE,
+  expires_at TEXT NOT NULL,
+  created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX uploads_by_expiry ON uploads (expires_at) WHERE file_id IS NULL;
+
+CREATE TABLE agents (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  account_id TEXT REFERENCES accounts,      -- NULL: a standard one
+  name TEXT NOT NULL,
+  description TEXT NOT NULL DEFAULT '',
+  archived_at TEXT,
+  created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX agents_of_account ON agents (account_id, number);
+
+CREATE TABLE agent_versions (
+  id TEXT PRIMARY KEY,
+  agent_id TEXT NOT NULL REFERENCES agents (id),
+  number INTEGER NOT NULL,
+  container_version_id TEXT NOT NULL REFERENCES container_versions,
+  base_prompt TEXT NOT NULL,
+  defaults TEXT NOT NULL,                   -- JSON: AgentDefaults without the key
+  provider_api_key BLOB,                    -- encrypted with secret.key
+  skills TEXT NOT NULL DEFAULT '[]',        -- JSON: [{"skill"}]
+  created_at TEXT NOT NULL,
+  UNIQUE (agent_id, number)
+) STRICT;
+
+CREATE TABLE agent_version_files (
+  agent_version_id TEXT NOT NULL REFERENCES agent_versions,
+  position INTEGER NOT NULL,
+  file_id TEXT NOT NULL REFERENCES files (id),
+  PRIMARY KEY (agent_version_id, file_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX agent_versions_of_file ON agent_version_files (file_id);
+
+CREATE TABLE tasks (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  account_id TEXT NOT NULL REFERENCES accounts,
+  agent_id TEXT NOT NULL REFERENCES agents (id),
+  agent_version_id TEXT NOT NULL REFERENCES agent_versions,
+  container_version_id TEXT NOT NULL REFERENCES container_versions,
+  mode TEXT NOT NULL CHECK (mode IN ('autonomous', 'conversation')),
+  status TEXT NOT NULL CHECK (status IN
+    ('pending', 'running', 'awaiting_input', 'hibernating', 'finished', 'failed', 'cancelled', 'expired')),
+  title TEXT NOT NULL,
+  instructions TEXT NOT NULL,
+  metadata TEXT NOT NULL DEFAULT '{}',      -- JSON
+  overrides TEXT NOT NULL DEFAULT '{}',     -- JSON, as asked, without the key
+  provider_api_key BLOB,                    -- the override's, encrypted with secret.key
+
+  provider TEXT NOT NULL,                   -- what it runs with, resolved at dispatch
+  model TEXT NOT NULL,
+  weak_model TEXT,
+  internet_access INTEGER NOT NULL CHECK (internet_access IN (0, 1)),
+  max_runtime_seconds INTEGER NOT NULL CHECK (max_runtime_seconds BETWEEN 1 AND 604800),
+  soft_finish_after_seconds INTEGER CHECK (soft_finish_after_seconds < max_runtime_seconds),
+  output_policy TEXT NOT NULL,              -- JSON
+  runtime_region TEXT NOT NULL CHECK (runtime_region IN ('any', 'eu')),
+  session_ttl_seconds INTEGER,
+
+  turn_number INTEGER,                      -- conversations: the turn at work, or the last one
+  turn_status TEXT CHECK (turn_status IN ('queued', 'running', 'completed', 'failed')),
+  hibernate_until TEXT,
+  expires_at TEXT,                          -- awaiting_input only: when the session ends
+  created_at TEXT NOT NULL,
+  started_at TEXT,
+  completed_at TEXT,
+  result TEXT,
+  completion TEXT CHECK (completion IN ('complete', 'incomplete')),
+  error TEXT,
+
+  used_ms INTEGER NOT NULL DEFAULT 0,       -- container time of ended runs
+  attempt_number INTEGER NOT NULL DEFAULT 1,
+  deaths INTEGER NOT NULL DEFAULT 0,        -- in a row, without a tool call or an answer between them
+  nudges INTEGER NOT NULL DEFAULT 0,        -- how often it was told to call finish
+  settled_at TEXT,                          -- Pi said that it is done with what it was asked; NULL while it works
+  settled_error TEXT,                       -- and how that ended badly, if it did
+  soft_told_at TEXT,
+  workspace_removed_at TEXT,
+  CHECK (mode = 'conversation' OR (turn_number IS NULL AND turn_status IS NULL)),
+  CHECK ((status IN ('finished', 'failed', 'cancelled', 'expired')) = (completed_at IS NOT NULL)),
+  CHECK ((status = 'hibernating') >= (hibernate_until IS NOT NULL))
+) STRICT;
+CREATE INDEX tasks_of_agent ON tasks (agent_id, number);
+CREATE INDEX tasks_of_account ON tasks (account_id, number);
+CREATE INDEX tasks_alive ON tasks (status, number)
+  WHERE status IN ('pending', 'running', 'awaiting_input', 'hibernating');
+CREATE INDEX tasks_with_workspace ON tasks (completed_at) WHERE workspace_removed_at IS NULL;
+
+CREATE TABLE task_inputs (
+  task_id TEXT NOT NULL REFERENCES tasks (id),
+  position INTEGER NOT NULL,
+  file_id TEXT NOT NULL REFERENCES files (id),
+  PRIMARY KEY (task_id, file_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tasks_of_input ON task_inputs (file_id);
+
+CREATE TABLE task_outputs (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  task_id TEXT NOT NULL REFERENCES tasks (id),
+  file_id TEXT NOT NULL UNIQUE REFERENCES files (id),
+  output_name TEXT,
+  message_id TEXT,                          -- given with `attach` in a conversation
+  UNIQUE (task_id, output_name)
+) STRICT;
+CREATE INDEX outputs_of_task ON task_outputs (task_id, number);
+
+-- What happened, in order: the audit trail, the live stream and the bill.
+CREATE TABLE task_events (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  task_id TEXT NOT NULL REFERENCES tasks (id),
+  type TEXT NOT NULL,
+  data TEXT NOT NULL,                       -- JSON
+  created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_of_task ON task_events (task_id, number);
+
+-- One container's life for one task.
+CREATE TABLE runs (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  task_id TEXT NOT NULL REFERENCES tasks (id),
+  image TEXT,
+  container_id TEXT,
+  guest_seq INTEGER NOT NULL DEFAULT 0,     -- the last of the guest's events that is stored
+  walls TEXT,                               -- JSON: what this machine could enforce, warnings of Podman's
+  created_at TEXT NOT NULL,
+  started_at TEXT,
+  ended_at TEXT
+) STRICT;
+CREATE UNIQUE INDEX one_run_at_a_time ON runs (task_id) WHERE ended_at IS NULL;
+CREATE INDEX runs_of_task ON runs (task_id, number);
+
+CREATE TABLE messages (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  task_id TEXT NOT NULL REFERENCES tasks (id),
+  turn_number INTEGER,
+  attempt_number INTEGER NOT NULL DEFAULT 1,
+  role TEXT NOT NULL CHECK (role IN ('user', 'assistant')),
+  status TEXT NOT NULL CHECK (status IN ('queued', 'running', 'completed', 'failed')),
+  content TEXT NOT NULL,
+  error TEXT,
+  overrides TEXT NOT NULL DEFAULT '{}',     -- JSON
+  delivered_at TEXT,                        -- Pi has it
+  created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX messages_of_task ON messages (task_id, number);
+
+CREATE TABLE message_inputs (
+  message_id TEXT NOT NULL REFERENCES messages (id),
+  position INTEGER NOT NULL,
+  file_id TEXT NOT NULL REFERENCES files (id),
+  PRIMARY KEY (message_id, file_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE activities (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  task_id TEXT NOT NULL REFERENCES tasks (id),
+  turn_number INTEGER,
+  attempt_number INTEGER NOT NULL,
+  started_sequence INTEGER NOT NULL,        -- task_events.number
+  completed_sequence INTEGER,
+  call_id TEXT NOT NULL,
+  tool_key TEXT NOT NULL,
+  input TEXT,                               -- JSON
+  input_omitted_reason TEXT,
+  status TEXT CHECK (status IN ('completed', 'failed')),
+  error_code TEXT,
+  started_at TEXT NOT NULL,
+  completed_at TEXT,
+  duration_ms INTEGER
+) STRICT;
+CREATE INDEX activities_of_task ON activities (task_id, number);
+CREATE INDEX activities_open ON activities (task_id, call_id) WHERE completed_at IS NULL;
+
+CREATE TABLE model_calls (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  task_id TEXT NOT NULL REFERENCES tasks (id),
+  turn_number INTEGER,
+  provider TEXT NOT NULL,
+  model TEXT NOT NULL,
+  input_tokens INTEGER NOT NULL,
+  output_tokens INTEGER NOT NULL,
+  cache_read_tokens INTEGER NOT NULL,
+  cache_write_tokens INTEGER NOT NULL,
+  cost_microusd INTEGER,
+  status INTEGER NOT NULL,
+  created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX calls_of_task ON model_calls (task_id);
+
+-- Prepaid credit: the balance is the sum of the amounts. A task has one reservation, and one settlement that takes its place.
+CREATE TABLE ledger (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  account_id TEXT NOT NULL REFERENCES accounts,
+  task_id TEXT REFERENCES tasks (id),
+  kind TEXT NOT NULL CHECK (kind IN ('grant', 'reservation', 'release', 'charge')),
+  amount_microusd INTEGER NOT NULL,
+  created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX ledger_of_account ON ledger (account_id);
+CREATE INDEX ledger_of_task ON ledger (task_id, kind);
+
+CREATE TABLE idempotency_keys (
+  account_id TEXT NOT NULL REFERENCES accounts,
+  path TEXT NOT NULL,
+  key TEXT NOT NULL,
+  body_hash TEXT NOT NULL,
+  status INTEGER,                           -- NULL while the first one is at work
+  answer TEXT,
+  created_at TEXT NOT NULL,
+  PRIMARY KEY (account_id, path, key)
+) STRICT, WITHOUT ROWID;
