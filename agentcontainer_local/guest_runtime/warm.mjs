@@ -1,0 +1,140 @@
+// Fills Node's compile cache: runs Pi once for each provider against a small model of its own, and starts our programs.
+// The host runs it once when it makes the runtime; it never runs for a task.
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import http from "node:http";
+
+const ROOT = "/opt/agentcontainer";
+const AGENT_DIR = "/var/lib/agentcontainer/pi";
+const WORKSPACE = "/workspace";
+const PATIENCE_MS = 60_000;
+
+const READ = JSON.stringify({ path: `${WORKSPACE}/TASK.md` });
+const ANTHROPIC_BLOCKS = {
+  text: [{ type: "text", text: "" }, { type: "text_delta", text: "ready" }],
+  tool: [
+    { type: "tool_use", id: "toolu_1", name: "read", input: {} },
+    { type: "input_json_delta", partial_json: READ },
+  ],
+};
+
+function anthropic(kind) {
+  const usage = { input_tokens: 1, output_tokens: 1 };
+  const message = { id: "msg_1", type: "message", role: "assistant", model: "m", content: [], stop_reason: null, usage };
+  const [content_block, delta] = ANTHROPIC_BLOCKS[kind];
+  return [
+    { type: "message_start", message },
+    { type: "content_block_start", index: 0, content_block },
+    { type: "content_block_delta", index: 0, delta },
+    { type: "content_block_stop", index: 0 },
+    { type: "message_delta", delta: { stop_reason: kind === "tool" ? "tool_use" : "end_turn" }, usage },
+    { type: "message_stop" },
+  ];
+}
+
+function responses(kind) {
+  const item =
+    kind === "tool"
+      ? { type: "function_call", id: "fc_1", call_id: "call_1", name: "read", arguments: READ, status: "completed" }
+      : { type: "message", id: "msg_1", role: "assistant", status: "completed", content: [{ type: "output_text", text: "ready", annotations: [] }] };
+  const response = { id: "resp_1", object: "response", model: "m", status: "completed", output: [item] };
+  const usage = { input_tokens: 1, output_tokens: 1, total_tokens: 2 };
+  return [
+    { type: "response.created", response: { ...response, status: "in_progress", output: [] } },
+    { type: "response.output_item.added", output_index: 0, item: { ...item, status: "in_progress" } },
+    { type: "response.output_item.done", output_index: 0, item },
+    { type: "response.completed", response: { ...response, usage } },
+  ];
+}
+
+function completions(kind) {
+  const call = { index: 0, id: "call_1", type: "function", function: { name: "read", arguments: READ } };
+  const delta = kind === "tool" ? { role: "assistant", tool_calls: [call] } : { role: "assistant", content: "ready" };
+  const chunk = { id: "c_1", object: "chat.completion.chunk", created: 1, model: "m" };
+  return [
+    { ...chunk, choices: [{ index: 0, delta, finish_reason: null }] },
+    { ...chunk, choices: [{ index: 0, delta: {}, finish_reason: kind === "tool" ? "tool_calls" : "stop" }] },
+    { ...chunk, choices: [], usage: { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 } },
+  ];
+}
+
+function answer(request, response) {
+  const parts = [];
+  request.on("data", (part) => parts.push(part));
+  request.on("end", () => {
+    const asked = Buffer.concat(parts).toString();
+    const kind = /"(tool_result|function_call_output)"|"role": ?"tool"/.test(asked) ? "text" : "tool";
+    const speak = { messages: anthropic, responses, completions }[request.url.split("?")[0].split("/").pop()];
+    if (!speak) return response.writeHead(404).end();
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    for (const event of speak(kind)) response.write(`event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
+    return response.end(speak === completions ? "data: [DONE]\n\n" : undefined);
+  });
+}
+
+function started(argv, env = {}) {
+  const child = spawn(process.execPath, argv, { cwd: WORKSPACE, env: { ...process.env, ...env } });
+  child.said = "";
+  child.stderr.on("data", (part) => (child.said += part));
+  child.ended = new Promise((resolve) => child.on("close", resolve));
+  child.stdin.on("error", () => {});
+  return child;
+}
+
+async function runPi(provider, model) {
+  const argv = `${ROOT}/pi/dist/bundle/cli.js --mode rpc -na -ne -ns -np --no-themes --session-dir /tmp/sessions`.split(" ");
+  if (existsSync(`${ROOT}/guest/extension.mjs`)) argv.push("-e", `${ROOT}/guest/extension.mjs`);
+  const pi = started([...argv, "--session-id", provider, "--provider", provider, "--model", model], { PI_CODING_AGENT_DIR: AGENT_DIR, PI_OFFLINE: "1" });
+  const send = (command) => pi.stdin.write(`${JSON.stringify(command)}\n`);
+  let settled = false;
+  let rest = "";
+  pi.stdout.on("data", (part) => {
+    const lines = (rest + part).split("\n");
+    rest = lines.pop();
+    for (const line of lines) {
+      const event = JSON.parse(line);
+      if (event.type === "message_end" && event.message.stopReason === "error") pi.said += event.message.errorMessage;
+      if (event.type === "message_end" && event.message.stopReason === "stop") settled = true;
+      if (event.type === "agent_settled") pi.stdin.end();
+    }
+  });
+  send({ id: "state", type: "get_state" });
+  send({ id: "prompt", type: "prompt", message: "Read TASK.md." });
+  const code = await pi.ended;
+  if (!settled) throw new Error(`Pi did not answer with ${provider} (exit ${code}): ${pi.said.slice(-2000)}`);
+}
+
+// What these do without a door is their own affair: only that they are compiled counts.
+async function touch(program, ...words) {
+  if (!existsSync(`${ROOT}/guest/${program}`)) return;
+  const child = started([`${ROOT}/guest/${program}`, ...words]);
+  child.stdin.end();
+  const end = setTimeout(() => child.kill("SIGTERM"), 1000);
+  const last = setTimeout(() => child.kill("SIGKILL"), 3000);
+  await child.ended;
+  clearTimeout(end);
+  clearTimeout(last);
+}
+
+setTimeout(() => {
+  console.error(`Pi did not finish within ${PATIENCE_MS} ms`);
+  process.exit(1);
+}, PATIENCE_MS).unref();
+const server = http.createServer(answer);
+await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+const baseUrl = `http://127.0.0.1:${server.address().port}`;
+mkdirSync(AGENT_DIR, { recursive: true });
+writeFileSync(`${WORKSPACE}/TASK.md`, "A task.\n");
+writeFileSync(`${AGENT_DIR}/settings.json`, JSON.stringify({ cacheWarming: "off", retry: { enabled: false } }));
+const provider = (path) => ({ baseUrl: baseUrl + path, apiKey: "none" });
+const providers = { anthropic: provider("/anthropic"), openai: provider("/openai/v1"), openrouter: provider("/openrouter/api/v1") };
+writeFileSync(`${AGENT_DIR}/models.json`, JSON.stringify({ providers }));
+await runPi("anthropic", "claude-sonnet-4-5");
+await runPi("openai", "gpt-5");
+await runPi("openrouter", "openai/gpt-5");
+await touch("daemon.mjs");
+await touch("finish.mjs", "--help");
+await touch("hibernate.mjs", "--help");
+await touch("attach.mjs", "--help");
+server.close();
+server.closeAllConnections();
