@@ -1,0 +1,657 @@
+"""Every shape on the wire: what requests may carry and what answers look like.
+
+Names follow the published reference; attributes are snake_case, the wire is camelCase. Requests are strict: an unknown
+field or a wrong type is refused. In requests absent and null mean the same; the one exception is `provider_api_key` in
+a patch of an agent, where null removes the key (`"provider_api_key" in patch.model_fields_set`).
+"""
+
+import json
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from agentcontainer_local import lifecycle
+
+T = TypeVar("T")
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True,
+                              serialize_by_alias=True, protected_namespaces=())
+
+
+class Request(Shape):
+    model_config = ConfigDict(extra="forbid", strict=True, validate_by_name=False)
+
+
+def fault(field: str, message: str) -> PydanticCustomError:
+    """A broken rule between fields, said of one of them."""
+    return PydanticCustomError("rule", "{message}", {"field": field, "message": message})
+
+
+def _said(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "must not be blank")
+    return text
+
+
+def _finite(value: dict) -> dict:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        raise PydanticCustomError("not_json", "must be plain JSON with finite numbers") from None
+    return value
+
+
+def optional(**about) -> Any:
+    """A field of an answer that is left out when there is nothing to say."""
+    return Field(None, exclude_if=lambda value: value is None, **about)
+
+
+MAX_RUNTIME_SECONDS = 604_800
+MAX_BYTES = 2**63 - 1
+
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-03-25T09:30:00.000Z"])]
+Provider = Literal["anthropic", "openrouter", "openai"]
+RuntimeRegion = Literal["any", "eu"]
+AgentRuntime = Literal["pi"]
+Preset = Literal["coding", "data-processing", "document-analysis"]
+ContractVersion = Literal["1"]
+Mode = Literal["autonomous", "conversation"]
+Status = Literal[lifecycle.STATUSES]
+TurnStatus = Literal["queued", "running", "completed", "failed"]
+
+Id = Annotated[str, Field(min_length=1, max_length=100)]
+Name = Annotated[str, Field(max_length=200), AfterValidator(_said)]
+Text = Annotated[str, AfterValidator(_said)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_finite)]
+Image = Annotated[str, Field(max_length=500, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$",
+                             examples=["docker.io/library/python:3.13-slim"])]
+Model = Annotated[str, Field(max_length=200, pattern=r"^[^\s-]\S*$", examples=["claude-sonnet-4-5"])]
+Secret = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[!-~]+$", examples=["sk-ant-..."],
+                              json_schema_extra={"writeOnly": True})]
+Seconds = Annotated[int, Field(ge=1, le=MAX_RUNTIME_SECONDS)]
+SessionTtl = Annotated[int, Field(ge=60, le=MAX_RUNTIME_SECONDS)]
+FileIds = Annotated[list[Id], Field(max_length=1000)]
+OutputName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^=\x00-\x1f-][^=\x00-\x1f]*$",
+                                  examples=["report"])]
+
+
+# Errors
+
+class Error(Shape):
+    model_config = ConfigDict(extra="allow")
+    code: str = Field(examples=["not_found"])
+    message: str = Field(description="What is wrong, and what to do about it.")
+
+
+class ErrorResponse(Shape):
+    """Every answer that is not a success. `error` may carry more: a 422 lists the `fields` at fault."""
+
+    error: Error
+
+
+# Pages
+
+class PageInfo(Shape):
+    has_more: bool
+    next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null at the end.")
+
+
+class Page(Shape, Generic[T]):
+    data: list[T]
+    page_info: PageInfo
+
+
+# Account
+
+class Storage(Shape):
+    used_bytes: int
+    quota_bytes: int | None = Field(description="null: no limit but the disk's.")
+    is_enforced: bool
+
+
+class Account(Shape):
+    id: str = Field(description="Internal account identifier resolved from the API key.")
+    name: str | None
+    email: str | None
+    credit_balance: float = Field(description="Current prepaid platform credit balance in USD.")
+    billing_mode: Literal["standard", "unlimited_grant"]
+    file_storage: Storage = Field(description="Uploaded files and task outputs.")
+    checkpoint_storage: Storage = Field(description="Kept workspaces of hibernating tasks and idle conversations.")
+    created_at: Timestamp
+
+
+class CreateKeyRequest(Request):
+    name: Name
+
+
+class ApiKey(Shape):
+    id: str
+    name: str
+    hint: str = Field(description="The key's last four characters.")
+    created_at: Timestamp
+    revoked_at: Timestamp | None
+
+
+class CreatedApiKey(ApiKey):
+    key: str = Field(description="The key itself: shown this once.", examples=["ac_live_..."])
+
+
+class ListApiKeysResponse(Page[ApiKey]):
+    pass
+
+
+class UpdateProviderRequest(Request):
+    """Absent leaves as it is; an `apiKey` or `baseUrl` of null removes it."""
+
+    api_key: Secret | None = Field(None, description="Write-only; never returned in responses.")
+    base_url: Annotated[str, Field(max_length=2000, pattern=r"^https?://[!-~]+$")] | None = Field(
+        None, description="As the vendor's SDK takes it.", examples=["http://127.0.0.1:11434/v1"])
+    is_default: bool | None = Field(None, description="Whether agents that name no provider use this one.")
+
+
+class ProviderStatus(Shape):
+    provider: Provider
+    has_api_key: bool
+    base_url: str
+    is_default: bool
+    source: Literal["store", "environment"] | None = Field(description="Where the key comes from.")
+
+
+class ListProvidersResponse(Page[ProviderStatus]):
+    pass
+
+
+# Containers
+
+class ContainerExecution(Request):
+    container_preset: Preset | None = None
+    container_image: Image | None = Field(None, description="Any image with glibc and /bin/sh.")
+    container_contract_version: ContractVersion | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self):
+        if self.container_preset and self.container_image:
+            raise fault("containerImage", "give either containerPreset or containerImage")
+        return self
+
+
+class CreateContainerRequest(ContainerExecution):
+    name: Name
+    description: str | None = None
+
+
+class UpdateContainerRequest(ContainerExecution):
+    name: Name | None = None
+    description: str | None = None
+
+
+class ForkResourceRequest(Request):
+    name: Name | None = None
+    description: str | None = None
+
+
+class ContainerVersion(Shape):
+    id: str
+    number: int
+    container_preset: str | None
+    container_image: str | None
+    container_contract_version: str
+    created_at: Timestamp
+
+
+class Container(Shape):
+    id: str
+    name: str
+    description: str
+    is_standard: bool
+    archived_at: Timestamp | None
+    current_version: ContainerVersion
+    created_at: Timestamp
+
+
+class ListContainersResponse(Page[Container]):
+    pass
+
+
+class ListContainerVersionsResponse(Page[ContainerVersion]):
+    pass
+
+
+# Output policies
+
+class OutputDescriptor(Request):
+    name: OutputName
+    description: str | None = optional()
+
+
+class AnyOutput(Request):
+    mode: Literal["any"]
+
+
+class NoOutput(Request):
+    mode: Literal["none"]
+
+
+class AtLeastOneOutput(Request):
+    mode: Literal["at_least_one"]
+
+
+class NamedOutput(Request):
+    mode: Literal["named"]
+    files: Annotated[list[OutputDescriptor], Field(min_length=1, max_length=1000)]
+
+    @model_validator(mode="after")
+    def _distinct(self):
+        names = [file.name for file in self.files]
+        if len(set(names)) < len(names):
+            raise fault("files", "every name may be there once")
+        return self
+
+
+OutputPolicy = Annotated[AnyOutput | NoOutput | AtLeastOneOutput | NamedOutput, Field(discriminator="mode")]
+
+
+# Agents
+
+class Limits(Request):
+    max_runtime_seconds: Seconds | None = Field(None, description="Wall-clock seconds in which its container runs.")
+    soft_finish_after_seconds: Seconds | None = Field(None, description="When the agent is asked to wrap up.")
+
+    @model_validator(mode="after")
+    def _soft_before_hard(self):
+        hard, soft = self.max_runtime_seconds, self.soft_finish_after_seconds
+        if hard is not None and soft is not None and soft >= hard:
+            raise fault("softFinishAfterSeconds", "must be less than maxRuntimeSeconds")
+        return self
+
+
+class Thinking(Request):
+    """Who thinks: provider, key and models."""
+
+    provider: Provider | None = Field(None, description="LLM provider. Falls back to the account's default.")
+    provider_api_key: Secret | None = Field(
+        None, description="API key for the specified provider. Write-only; never returned in responses.")
+    model: Model | None = None
+    weak_model: Model | None = Field(None, description="A lighter model for auxiliary work.")
+
+
+class UpdateAgentDefaults(Thinking, Limits):
+    """Merged into what the agent has; a `providerApiKey` of null removes the key."""
+
+    internet_access: bool | None = None
+    output_policy: OutputPolicy | None = None
+    runtime_region: RuntimeRegion | None = None
+
+
+class AgentDefaults(UpdateAgentDefaults):
+    model: Model
+    internet_access: bool
+    max_runtime_seconds: Seconds
+
+
+class Runtime(Request):
+    container_image: Image
+    agent_runtime: AgentRuntime
+
+
+class SkillRequest(Request):
+    skill: Annotated[str, Field(max_length=500, pattern=r"^[^\s-]\S*$")] = Field(
+        description="As `skills add` takes it.", examples=["vercel-labs/agent-skills"])
+    ssh_key_id: str | None = Field(None, description="Not supported here.")
+
+
+Skills = Annotated[list[SkillRequest], Field(max_length=100)]
+
+
+class AgentContainer(Request):
+    """Where it runs: a container, one version of a container, or an image; at most one of the three."""
+
+    container_id: Id | None = None
+    container_version_id: Id | None = None
+    runtime: Runtime | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self):
+        if self.runtime and (self.container_id or self.container_version_id):
+            raise fault("runtime", "give either runtime or a container")
+        return self
+
+
+class CreateAgentRequest(AgentContainer):
+    name: Name
+    description: str | None = None
+    base_prompt: str
+    defaults: AgentDefaults
+    skills: Skills | None = None
+
+
+class UpdateAgentRequest(AgentContainer):
+    name: Name | None = None
+    description: str | None = None
+    base_prompt: str | None = None
+    defaults: UpdateAgentDefaults | None = None
+    skills: Skills | None = None
+
+
+class AttachReferenceFilesRequest(Request):
+    file_ids: Annotated[list[Id], Field(min_length=1, max_length=1000)]
+
+
+class AgentVersionDefaults(Shape):
+    provider: Provider | None = Field(description="Configured LLM provider, or null if using account default.")
+    has_provider_api_key: bool = Field(description="Whether a provider API key is set on this version.")
+    model: str
+    weak_model: str | None
+    internet_access: bool
+    max_runtime_seconds: int
+    soft_finish_after_seconds: int | None
+    output_policy: OutputPolicy
+    runtime_region: RuntimeRegion
+
+
+class RuntimeStatus(Shape):
+    container_image: str | None = Field(description="null where a preset says which image.")
+    agent_runtime: AgentRuntime = "pi"
+
+
+class Skill(Shape):
+    skill: str
+
+
+class AgentVersion(Shape):
+    id: str
+    number: int
+    container_version_id: str
+    runtime: RuntimeStatus
+    base_prompt: str
+    defaults: AgentVersionDefaults
+    skills: list[Skill]
+    created_at: Timestamp
+
+
+class Agent(Shape):
+    id: str
+    name: str
+    description: str
+    is_standard: bool
+    archived_at: Timestamp | None
+    runtime: RuntimeStatus
+    current_version: AgentVersion
+    created_at: Timestamp
+
+
+class ListAgentsResponse(Page[Agent]):
+    pass
+
+
+class ListAgentVersionsResponse(Page[AgentVersion]):
+    pass
+
+
+# Files
+
+class PrepareUploadRequest(Request):
+    filename: Annotated[str, Field(min_length=1, max_length=1000)]
+    content_type: Annotated[str, Field(max_length=255, pattern=r"^[ -~]*$")] | None = None
+    size_bytes: Annotated[int, Field(ge=0, le=MAX_BYTES)] | None = Field(
+        None, description="When given, exactly so many bytes must come.")
+
+
+class PreparedUpload(Shape):
+    upload_id: str
+    upload_url: str = Field(description="Needs no key, and expires.")
+    method: Literal["PUT"] = "PUT"
+    headers: dict[str, str]
+    expires_at: Timestamp
+
+
+class StoredUpload(Shape):
+    storage_id: str
+
+
+class CompleteUploadRequest(Request):
+    upload_id: Id
+    storage_id: Id | None = Field(None, description="What a POST upload answered; for PUT uploads, omit it.")
+
+
+class File(Shape):
+    id: str
+    filename: str
+    content_type: str
+    size_bytes: int
+    created_at: Timestamp
+
+
+class UploadedFile(File):
+    file_id: str = Field(description="The same as `id`.")
+
+
+class TaskFile(File):
+    output_name: str | None = Field(description="Its name under the `named` output policy.")
+
+
+class ListFilesResponse(Page[File]):
+    pass
+
+
+class ListTaskFilesResponse(Page[TaskFile]):
+    pass
+
+
+# Tasks
+
+class InputFile(Request):
+    file_id: Id
+    snapshot: Literal["include"] | None = None
+
+
+class TaskOverrides(Thinking, Limits):
+    runtime: AgentRuntime | None = None
+    internet_access: bool | None = None
+    output_policy: OutputPolicy | None = None
+    runtime_region: RuntimeRegion | None = None
+
+
+class WithInputs(Request):
+    input_file_ids: FileIds | None = None
+    input_files: Annotated[list[InputFile], Field(max_length=1000)] | None = None
+
+    @property
+    def files(self) -> list[str]:
+        """The ids of both spellings, each once, in the order given."""
+        return list(dict.fromkeys([*(self.input_file_ids or ()), *(file.file_id for file in self.input_files or ())]))
+
+
+class NewTask(WithInputs):
+    version_id: Id | None = Field(None, description="If omitted, the agent's current version is used.")
+    metadata: Metadata | None = None
+    overrides: TaskOverrides | None = None
+    title: Name | None = Field(None, description="By default the instructions' first line.")
+
+
+class CreateTaskRequest(NewTask):
+    instructions: Text | None = Field(None, description="What the agent is to do. Required, under this name or...")
+    description: Text | None = Field(None, description="...under this, its older one.")
+
+    @model_validator(mode="after")
+    def _told_once(self):
+        if self.instructions is None and self.description is None:
+            raise fault("instructions", "Field required")
+        if self.instructions and self.description and self.instructions != self.description:
+            raise fault("description", "is the older name of instructions: give one, or both the same")
+        return self
+
+    @property
+    def text(self) -> str:
+        return self.instructions or self.description
+
+
+class UpdateTaskRequest(Request):
+    title: Name | None = None
+    mode: Literal["autonomous"] | None = Field(None, description="Lets a conversation go on by itself to its end.")
+
+
+class TaskResponseOverrides(Shape):
+    """As asked for at dispatch; only what was."""
+
+    provider: Provider | None = optional()
+    has_provider_api_key: bool | None = optional()
+    runtime: AgentRuntime | None = optional()
+    model: str | None = optional()
+    weak_model: str | None = optional()
+    internet_access: bool | None = optional()
+    max_runtime_seconds: int | None = optional()
+    soft_finish_after_seconds: int | None = optional()
+    output_policy: OutputPolicy | None = optional()
+    runtime_region: RuntimeRegion | None = optional()
+
+
+class ModelUsage(Shape):
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost_usd: float | None = Field(0.0, description="By the provider's list price; null when that is not known.")
+    calls: int = 0
+
+
+class TokenUsage(ModelUsage):
+    """Model calls so far, as the providers reported them; paid to the provider, never billed."""
+
+    by_model: dict[str, ModelUsage] = {}
+
+
+class Execution(Shape):
+    """What it runs with in effect."""
+
+    provider: str
+    model: str
+    weak_model: str | None
+
+
+class Task(Shape):
+    id: str
+    agent_id: str
+    agent_name: str
+    agent_version_id: str
+    container_version_id: str
+    mode: Mode
+    status: Status
+    title: str
+    instructions: str
+    description: str = Field(description="The same as `instructions`, under its older name.")
+    runtime_region: RuntimeRegion
+    overrides: TaskResponseOverrides
+    metadata: dict[str, Any] = Field(description="The caller's, and `completion` once finished.")
+    created_at: Timestamp
+    started_at: Timestamp | None
+    completed_at: Timestamp | None
+    result: str | None = Field(description="The agent's finish message.")
+    error: str | None
+    cost_usd: float = Field(description="Container time so far, in USD.")
+    container_minutes: float
+    token_usage: TokenUsage
+    execution: Execution
+    runtime: RuntimeStatus
+    turn_status: TurnStatus | None = Field(description="null when autonomous.")
+    turn_number: int | None = Field(description="null when autonomous.")
+    session_ttl_seconds: int | None
+    hibernate_until_at: Timestamp | None
+    queue_position: int | None = Field(description="1 is next; null when not pending.")
+
+
+class ListTasksResponse(Page[Task]):
+    pass
+
+
+# Conversations, and what happened in a task
+
+class MessageOverrides(Thinking, Limits):
+    """From this turn on."""
+
+
+class CreateConversationRequest(NewTask):
+    instructions: Text
+    message: Text
+    session_ttl_seconds: SessionTtl | None = Field(None, description="How long it may wait for the next message.")
+
+
+class CreateMessageRequest(WithInputs):
+    content: Text
+    overrides: MessageOverrides | None = None
+
+
+class WakeRequest(Request):
+    kind: Literal["message", "external_wake"]
+    message: Text | None = None
+    wake_due_id: Id | None = None
+    overrides: MessageOverrides | None = None
+
+    @model_validator(mode="after")
+    def _message_with_its_kind(self):
+        if (self.kind == "message") != (self.message is not None):
+            raise fault("message", "belongs to kind message, and only to it")
+        return self
+
+
+class Message(Shape):
+    id: str
+    turn_number: int | None
+    attempt_number: int
+    role: Literal["user", "assistant"]
+    status: TurnStatus
+    content: str
+    error: str | None
+    files: list[File]
+    token_usage: TokenUsage | None
+    cost_usd: float | None
+    sequence: int
+    created_at: Timestamp
+
+
+class ListMessagesResponse(Page[Message]):
+    pass
+
+
+class TaskAndMessage(Shape):
+    task: Task
+    message: Message
+
+
+class Activity(Shape):
+    id: str
+    turn_number: int | None
+    attempt_number: int
+    started_sequence: int
+    completed_sequence: int | None
+    kind: Literal["tool"] = "tool"
+    call_id: str
+    tool_key: str = Field(examples=["shell"])
+    input: Any
+    input_omitted_reason: str | None
+    status: Literal["completed", "failed"] | None = Field(description="null while it runs.")
+    error_code: str | None
+    started_at: Timestamp
+    completed_at: Timestamp | None
+    duration_ms: int | None
+
+
+class ListActivitiesResponse(Page[Activity]):
+    pass
+
+
+class TaskEvent(Shape):
+    """One thing that happened, as the stream sends it: `id:` and `event:` lines, and `data` as its data."""
+
+    id: int = Field(description="Grows; resume with `?after=` or `Last-Event-ID`.")
+    event: str = Field(examples=["task.updated"])
+    data: Any
+    created_at: Timestamp
+
+
+class ListTaskEventsResponse(Page[TaskEvent]):
+    pass
