@@ -278,6 +278,10 @@ class Thinking(Request):
     model: Model | None = None
     weak_model: Model | None = Field(None, description="A lighter model for auxiliary work.")
 
+    def stored(self) -> dict:
+        """What was given, by its names on the wire and without the key: fit for a JSON column."""
+        return self.model_dump(mode="json", exclude_none=True, exclude={"provider_api_key"})
+
 
 class UpdateAgentDefaults(Thinking, Limits):
     """Merged into what the agent has; a `providerApiKey` of null removes the key."""
@@ -460,9 +464,8 @@ class WithInputs(Request):
     input_file_ids: FileIds | None = None
     input_files: Annotated[list[InputFile], Field(max_length=1000)] | None = None
 
-    @property
-    def files(self) -> list[str]:
-        """The ids of both spellings, each once, in the order given."""
+    def input_ids(self) -> list[str]:
+        """The file ids of both spellings, each once, in the order given."""
         return list(dict.fromkeys([*(self.input_file_ids or ()), *(file.file_id for file in self.input_files or ())]))
 
 
@@ -483,11 +486,8 @@ class CreateTaskRequest(NewTask):
             raise fault("instructions", "Field required")
         if self.instructions and self.description and self.instructions != self.description:
             raise fault("description", "is the older name of instructions: give one, or both the same")
+        self.instructions = self.instructions or self.description
         return self
-
-    @property
-    def text(self) -> str:
-        return self.instructions or self.description
 
 
 class UpdateTaskRequest(Request):
