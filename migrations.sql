@@ -158,16 +158,14 @@ CREATE TABLE tasks (
   completion TEXT CHECK (completion IN ('complete', 'incomplete')),
   error TEXT,
 
-  used_ms INTEGER NOT NULL DEFAULT 0,       -- container time of ended runs
+  running_since TEXT,                       -- while running
+  used_ms INTEGER NOT NULL DEFAULT 0,       -- container time up to running_since
   attempt_number INTEGER NOT NULL DEFAULT 1,
   deaths INTEGER NOT NULL DEFAULT 0,        -- in a row, without a tool call or an answer between them
-  nudges INTEGER NOT NULL DEFAULT 0,        -- how often it was told to call finish
-  settled_at TEXT,                          -- Pi said that it is done with what it was asked; NULL while it works
-  settled_error TEXT,                       -- and how that ended badly, if it did
-  soft_told_at TEXT,
   workspace_removed_at TEXT,
   CHECK (mode = 'conversation' OR (turn_number IS NULL AND turn_status IS NULL)),
   CHECK ((status IN ('finished', 'failed', 'cancelled', 'expired')) = (completed_at IS NOT NULL)),
+  CHECK ((status = 'running') = (running_since IS NOT NULL)),
   CHECK ((status = 'hibernating') >= (hibernate_until IS NOT NULL))
 ) STRICT;
 CREATE INDEX tasks_of_agent ON tasks (agent_id, number);
@@ -212,6 +210,11 @@ CREATE TABLE runs (
   image TEXT,
   container_id TEXT,
   guest_seq INTEGER NOT NULL DEFAULT 0,     -- the last of the guest's events that is stored
+  nudges INTEGER NOT NULL DEFAULT 0,        -- how often the agent was told to call finish
+  soft_told_at TEXT,                        -- when it was told to wrap up
+  settled_at TEXT,                          -- Pi said that it is done with what it was asked; NULL while it works
+  settled_error TEXT,                       -- and what went wrong, if something did
+  last_words TEXT,                          -- the end of Pi's stderr, where it died
   walls TEXT,                               -- JSON: what this machine could enforce, warnings of Podman's
   created_at TEXT NOT NULL,
   started_at TEXT,
@@ -232,6 +235,7 @@ CREATE TABLE messages (
   error TEXT,
   overrides TEXT NOT NULL DEFAULT '{}',     -- JSON
   delivered_at TEXT,                        -- Pi has it
+  sequence INTEGER NOT NULL,                -- task_events.number of its creation
   created_at TEXT NOT NULL
 ) STRICT;
 CREATE INDEX messages_of_task ON messages (task_id, number);

@@ -1,0 +1,49 @@
+"""What a task costs: container time by the second, and the ledger of prepaid credit."""
+
+from datetime import datetime
+
+from sqlite_utils import Database
+
+from agentcontainer_local.db import Row, iso, row
+from agentcontainer_local.errors import InsufficientCredits
+
+MICROUSD_PER_MINUTE = 50_000        # spec: billing, USD 0.05 a minute of container time
+RESERVATION_MICROUSD = 500_000      # spec: billing, USD 0.50 reserved at start
+
+
+def cost_microusd(used_ms: int) -> int:
+    return round(used_ms / 1000) * MICROUSD_PER_MINUTE // 60
+
+
+def balance_microusd(db: Database, account_id: str) -> int:
+    total = row(db, "SELECT sum(amount_microusd) AS total FROM ledger WHERE account_id = ?", (account_id,))
+    return total["total"] or 0
+
+
+def grant(db: Database, account_id: str, amount_microusd: int, now: datetime) -> None:
+    _enter(db, account_id, None, "grant", amount_microusd, now)
+
+
+def reserve(db: Database, account: Row, task_id: str, now: datetime) -> None:
+    """Sets USD 0.50 aside for a task; raises InsufficientCredits where there is less. Call within the dispatch."""
+    if account["billing_mode"] != "standard":
+        return
+    if balance_microusd(db, account["id"]) < RESERVATION_MICROUSD:
+        raise InsufficientCredits("A task needs a balance of at least USD 0.50; add credit to dispatch it.")
+    _enter(db, account["id"], task_id, "reservation", -RESERVATION_MICROUSD, now)
+
+
+def settle(db: Database, task: Row, used_ms: int, now: datetime) -> None:
+    """Puts the actual cost in the reservation's place, once. Call within the transaction that ends the task."""
+    kinds = "SELECT count(*) FILTER (WHERE kind = 'reservation') AS reserved, count(*) FILTER (WHERE kind = 'charge') AS charged FROM ledger WHERE task_id = ?"
+    entries = row(db, kinds, (task["id"],))
+    if entries["reserved"] and not entries["charged"]:
+        _enter(db, task["account_id"], task["id"], "release", RESERVATION_MICROUSD, now)
+        _enter(db, task["account_id"], task["id"], "charge", -cost_microusd(used_ms), now)
+
+
+def _enter(db: Database, account_id: str, task_id: str | None, kind: str, amount: int, now: datetime) -> None:
+    db.conn.execute(
+        "INSERT INTO ledger (account_id, task_id, kind, amount_microusd, created_at) VALUES (?, ?, ?, ?, ?)",
+        (account_id, task_id, kind, amount, iso(now)),
+    )

@@ -1,0 +1,92 @@
+"""How Pi is started, and what it is told."""
+
+import json
+
+from agentcontainer_local.db import Row
+from agentcontainer_local.tasks import Execution
+
+MOUNT = "/opt/agentcontainer"
+STATE = "/var/lib/agentcontainer"
+GATEWAY_PORT = 7411
+
+GATEWAY_PATHS = {"anthropic": "anthropic", "openai": "openai/v1", "openrouter": "openrouter/api/v1"}
+APIS = {"anthropic": "anthropic-messages", "openai": "openai-responses", "openrouter": "openai-completions"}
+
+SETTINGS = {
+    "cacheWarming": "off",          # else Pi calls the model by itself for half an hour after a run
+    "retry": {"maxRetries": 5, "baseDelayMs": 2000, "provider": {"maxRetries": 2}},
+    "httpIdleTimeoutMs": 604_800_000,   # the gateway watches over a silent provider; a host that is away is waited for
+    "enableInstallTelemetry": False,
+    "defaultProjectTrust": "never",
+}
+
+FOOTER = "\n\n---\nThis text is also in ~/TASK.md; ~/task/HARNESS.md says how work is done here and how it is ended."
+RESUME = (
+    "The run was interrupted and has been started again. Your files are as they were; the last command may not have"
+    " completed, and programs that ran in the background are gone. Go on with the task."
+)
+NUDGE = (
+    "You stopped without calling `finish`. The task ends only by it: call it now, with --complete-task if the work is"
+    " done, or with --incomplete-task and what is missing."
+)
+WRAP_UP = (
+    "The time for this task is nearly over. Wrap up now: leave what is not needed, and call `finish` with what you have"
+    " (with --incomplete-task if something is missing)."
+)
+
+
+def launch(task: Row, execution: Execution, base_prompt: str, harness: str, catalog: dict[str, list[str]]) -> dict:
+    """launch.json: what the guest daemon writes and starts (guest contract, version 1).
+
+    `catalog`: the ids that Pi knows, by provider. One that it does not know is made known, since Pi would otherwise
+    run another model whose name looks like it.
+    """
+    model = spelled(execution.provider, execution.model, catalog)
+    return {
+        "mode": task["mode"],
+        "files": {
+            f"{STATE}/pi/models.json": json.dumps(_models(execution, model, catalog)),
+            f"{STATE}/pi/settings.json": json.dumps(SETTINGS),
+            f"{STATE}/pi/system.md": f"{base_prompt}\n\n{harness}",
+        },
+        "argv": [
+            f"{MOUNT}/libexec/node", f"{MOUNT}/pi/dist/bundle/cli.js", "--mode", "rpc",
+            "-na", "-ne", "-ns", "-np", "--no-themes", "-e", f"{MOUNT}/guest/extension.mjs",
+            "--session-dir", f"{STATE}/sessions", "--session-id", task["id"],
+            "--provider", execution.provider, "--model", model, "--append-system-prompt", f"{STATE}/pi/system.md",
+        ],
+        "env": {
+            "PI_CODING_AGENT_DIR": f"{STATE}/pi", "PI_OFFLINE": "1", "PI_TELEMETRY": "0", "PI_SKIP_VERSION_CHECK": "1",
+            **({"AC_WEAK_MODEL": execution.weak_model} if execution.weak_model else {}),
+        },
+        "model": {"provider": execution.provider, "id": model},
+        "gatewayPort": GATEWAY_PORT,
+    }
+
+
+def spelled(provider: str, model: str, catalog: dict[str, list[str]]) -> str:
+    """As asked, but for Anthropic's dotted versions, which its API and Pi's catalog spell with dashes."""
+    dashed = model.replace(".", "-")
+    known = catalog.get(provider, [])
+    return dashed if provider == "anthropic" and model not in known and dashed in known else model
+
+
+def _models(execution: Execution, model: str, catalog: dict[str, list[str]]) -> dict:
+    provider: dict = {
+        "baseUrl": f"http://127.0.0.1:{GATEWAY_PORT}/{GATEWAY_PATHS[execution.provider]}",
+        "apiKey": "none",
+    }
+    unknown = [
+        _unknown(execution.provider, id)
+        for id in (model, execution.weak_model)
+        if id and id not in catalog.get(execution.provider, [])
+    ]
+    return {"providers": {execution.provider: {**provider, **({"models": unknown} if unknown else {})}}}
+
+
+def _unknown(provider: str, id: str) -> dict:
+    """A model that Pi's catalog does not have, with figures that any current model keeps."""
+    return {
+        "id": id, "api": APIS[provider], "reasoning": False, "input": ["text", "image"], "contextWindow": 128_000,
+        "maxTokens": 16_384, "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
+    }

@@ -1,0 +1,83 @@
+"""From a request to a pending task, in one transaction."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlite_utils import Database
+
+from agentcontainer_local import agents, billing, files, history, lifecycle, messages
+from agentcontainer_local.db import Row, dumps, iso, new_id, row
+from agentcontainer_local.errors import Conflict, Invalid, ProviderKeyMissing, TooManyPending
+from agentcontainer_local.schemas import CreateTaskRequest
+from agentcontainer_local.settings import Settings
+from agentcontainer_local.tasks.execution import choose_provider, execution
+from agentcontainer_local.tasks.rows import get
+from agentcontainer_local.vault import Vault
+
+TITLE_LENGTH = 80
+
+
+def dispatch(
+    db: Database, vault: Vault, account: Row, agent_id: str, body: CreateTaskRequest, settings: Settings,
+    now: datetime, environ: Mapping[str, str],
+) -> Row:
+    """Checks everything that can be known now, then writes the task; a refused one leaves nothing behind."""
+    with db.atomic():
+        _check_room(db, settings)
+        agent = agents.owned(db, account["id"], agent_id)
+        if agent["archived_at"] is not None:
+            raise Conflict("The agent is archived; it takes no new tasks.")
+        version = agents.version(db, agent["id"], body.version_id)
+        given = body.input_ids()
+        files.owned(db, account["id"], given)
+        task_id = _insert(db, vault, account, agent, version, body, now, environ)
+        for position, file_id in enumerate(given):
+            db.conn.execute("INSERT INTO task_inputs VALUES (?, ?, ?)", (task_id, position, file_id))
+        billing.reserve(db, account, task_id, now)
+        task = get(db, task_id)
+        if not (effective := execution(db, vault, task, environ)).scripted and effective.api_key is None:
+            raise ProviderKeyMissing(
+                f"There is no API key for {effective.provider}: give `overrides.providerApiKey`, set one on the agent,"
+                f" or for the account with `agentcontainer providers set {effective.provider}`."
+            )
+        history.append(db, task_id, history.TASK_UPDATED, {"event": "created", "status": lifecycle.PENDING}, now)
+        messages.add(db, task, "user", task["instructions"], "queued", now)
+        return task
+
+
+def _check_room(db: Database, settings: Settings) -> None:
+    pending = row(db, "SELECT count(*) AS n FROM tasks WHERE status = ?", (lifecycle.PENDING,))["n"]
+    if pending >= settings.max_pending:
+        raise TooManyPending(f"{pending} tasks are waiting already; try again later.", retry_after=10)
+
+
+def _insert(
+    db: Database, vault: Vault, account: Row, agent: Row, version: Row, body: CreateTaskRequest, now: datetime,
+    environ: Mapping[str, str],
+) -> str:
+    asked = body.overrides.stored() if body.overrides else {}
+    chosen = {**{k: v for k, v in json.loads(version["defaults"]).items() if v is not None}, **asked}
+    soft = chosen.get("softFinishAfterSeconds")
+    if soft is not None and soft >= chosen["maxRuntimeSeconds"]:
+        raise Invalid.field("overrides.softFinishAfterSeconds", "must be less than maxRuntimeSeconds")
+    key = body.overrides.provider_api_key if body.overrides else None
+    values = {
+        "id": new_id("tsk"), "account_id": account["id"], "agent_id": agent["id"], "agent_version_id": version["id"],
+        "container_version_id": version["container_version_id"], "mode": "autonomous", "status": lifecycle.PENDING,
+        "title": body.title or title_of(body.instructions), "instructions": body.instructions,
+        "metadata": dumps(body.metadata or {}), "overrides": dumps(asked),
+        "provider_api_key": vault.seal(key) if key else None,
+        "provider": choose_provider(db, account["id"], chosen["model"], environ, chosen.get("provider")),
+        "model": chosen["model"], "weak_model": chosen.get("weakModel"),
+        "internet_access": chosen["internetAccess"], "max_runtime_seconds": chosen["maxRuntimeSeconds"],
+        "soft_finish_after_seconds": soft, "output_policy": dumps(chosen.get("outputPolicy") or {"mode": "any"}),
+        "runtime_region": chosen.get("runtimeRegion") or "any", "created_at": iso(now),
+    }
+    names = ", ".join(values)
+    db.conn.execute(f"INSERT INTO tasks ({names}) VALUES ({', '.join(':' + name for name in values)})", values)
+    return values["id"]
+
+
+def title_of(instructions: str) -> str:
+    return instructions.strip().splitlines()[0].strip()[:TITLE_LENGTH]

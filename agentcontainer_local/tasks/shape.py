@@ -1,0 +1,80 @@
+"""How a task looks on the wire."""
+
+import json
+from datetime import datetime
+
+from sqlite_utils import Database
+
+from agentcontainer_local import billing, lifecycle, schemas
+from agentcontainer_local.db import Row, row, rows
+from agentcontainer_local.tasks.transitions import container_ms
+
+SUMS = (
+    "sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,"
+    " sum(cache_read_tokens) AS cache_read_tokens, sum(cache_write_tokens) AS cache_write_tokens,"
+    " sum(cost_microusd) AS cost_microusd, count(*) - count(cost_microusd) AS unpriced, count(*) AS calls"
+)
+
+
+def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
+    """`now`: for what a running task has cost so far."""
+    used_ms = container_ms(task, now)
+    about = row(
+        db,
+        "SELECT agents.name AS agent_name, container_versions.image FROM agents, container_versions"
+        " WHERE agents.id = ? AND container_versions.id = ?",
+        (task["agent_id"], task["container_version_id"]),
+    )
+    return schemas.Task(
+        id=task["id"], agent_id=task["agent_id"], agent_name=about["agent_name"],
+        agent_version_id=task["agent_version_id"], container_version_id=task["container_version_id"],
+        mode=task["mode"], status=task["status"], title=task["title"], instructions=task["instructions"],
+        description=task["instructions"], runtime_region=task["runtime_region"], overrides=_overrides(task),
+        metadata=_metadata(task), created_at=task["created_at"], started_at=task["started_at"],
+        completed_at=task["completed_at"], result=task["result"], error=task["error"],
+        cost_usd=billing.cost_microusd(used_ms) / 1e6, container_minutes=round(used_ms / 1000) / 60,
+        token_usage=token_usage(db, task["id"]),
+        execution=schemas.Execution(provider=task["provider"], model=task["model"], weak_model=task["weak_model"]),
+        runtime=schemas.RuntimeStatus(container_image=about["image"]),
+        turn_status=task["turn_status"], turn_number=task["turn_number"],
+        session_ttl_seconds=task["session_ttl_seconds"], hibernate_until_at=task["hibernate_until"],
+        queue_position=_queue_position(db, task),
+    )
+
+
+def _overrides(task: Row) -> dict:
+    key = {"hasProviderApiKey": True} if task["provider_api_key"] is not None else {}
+    return {**json.loads(task["overrides"]), **key}
+
+
+def _metadata(task: Row) -> dict:
+    """The caller's; once finished with `completion`, where a `completion` of the caller's makes room."""
+    metadata = json.loads(task["metadata"])
+    if task["completion"] is None:
+        return metadata
+    if "completion" in metadata:
+        metadata["callerCompletion"] = metadata["completion"]
+    return {**metadata, "completion": task["completion"]}
+
+
+def token_usage(db: Database, task_id: str) -> schemas.TokenUsage:
+    by_model = rows(db, f"SELECT model, {SUMS} FROM model_calls WHERE task_id = ? GROUP BY model", (task_id,))
+    if not by_model:
+        return schemas.TokenUsage()
+    total = row(db, f"SELECT {SUMS} FROM model_calls WHERE task_id = ?", (task_id,))
+    return schemas.TokenUsage(**_usage(total), by_model={used["model"]: _usage(used) for used in by_model})
+
+
+def _usage(sums: Row) -> dict:
+    counted = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "calls")
+    cost = None if sums["unpriced"] else (sums["cost_microusd"] or 0) / 1e6
+    return {**{name: sums[name] for name in counted}, "cost_usd": cost}
+
+
+def _queue_position(db: Database, task: Row) -> int | None:
+    if task["status"] != lifecycle.PENDING:
+        return None
+    ahead = row(
+        db, "SELECT count(*) AS n FROM tasks WHERE status = ? AND number < ?", (lifecycle.PENDING, task["number"])
+    )
+    return ahead["n"] + 1

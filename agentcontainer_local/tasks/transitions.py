@@ -1,0 +1,88 @@
+"""The only writer of a task's status."""
+
+from datetime import datetime
+
+from sqlite_utils import Database
+
+from agentcontainer_local import billing, history, lifecycle, messages
+from agentcontainer_local.db import Row, iso, parse_iso
+from agentcontainer_local.errors import Conflict
+from agentcontainer_local.tasks.rows import get, owned
+
+# A container that dies this often in a row, with nothing done between, is not started again.
+MOST_DEATHS = 3
+
+
+def apply(
+    db: Database, task_id: str, event: str, now: datetime, *,
+    result: str | None = None, completion: str | None = None, error: str | None = None,
+    hibernate_until: datetime | None = None, reason: str | None = None,
+) -> Row:
+    """Moves a task along an arrow of `lifecycle`, with what the event brings, in one transaction with its history.
+
+    Leaving `running` adds the container time to `used_ms`. Raises IllegalMove, and nothing has changed. Answers the new row.
+    """
+    with db.atomic():
+        task = get(db, task_id)
+        status = lifecycle.after(task["status"], event)
+        ended = status in lifecycle.TERMINAL
+        used_ms = container_ms(task, now)
+        db.conn.execute(
+            "UPDATE tasks SET status = :status, used_ms = :used_ms,"
+            " running_since = CASE WHEN :status = 'running' THEN :now END,"
+            " started_at = CASE WHEN :status = 'running' THEN coalesce(started_at, :now) ELSE started_at END,"
+            " completed_at = CASE WHEN :ended THEN :now END, result = coalesce(:result, result),"
+            " completion = coalesce(:completion, completion), error = coalesce(:error, error),"
+            " hibernate_until = :hibernate_until WHERE id = :id",
+            {
+                "id": task_id, "status": status, "now": iso(now), "ended": ended, "used_ms": used_ms, "result": result,
+                "completion": completion, "error": error,
+                "hibernate_until": iso(hibernate_until) if hibernate_until and status == lifecycle.HIBERNATING else None,
+            },
+        )
+        facts = {"result": result, "error": error, "reason": reason}
+        data = {"event": event, "from": task["status"], "status": status, **{k: v for k, v in facts.items() if v}}
+        history.append(db, task_id, history.TASK_UPDATED, data, now)
+        if status != lifecycle.RUNNING:
+            _close_what_is_open(db, task, status, now)
+        if ended:
+            billing.settle(db, task, used_ms, now)
+        return get(db, task_id)
+
+
+def container_ms(task: Row, now: datetime) -> int:
+    """Milliseconds in which a container ran for the task until `now`."""
+    if task["running_since"] is None:
+        return task["used_ms"]
+    return task["used_ms"] + max(0, round((now - parse_iso(task["running_since"])).total_seconds() * 1000))
+
+
+def _close_what_is_open(db: Database, task: Row, status: str, now: datetime) -> None:
+    finished = status == lifecycle.FINISHED
+    messages.end_open_activities(
+        db, task["id"], "completed" if finished else "failed", None if finished else "interrupted", now
+    )
+    if status in lifecycle.TERMINAL:
+        messages.end_open(db, task["id"], "completed" if finished else "failed", now)
+
+
+def cancel(db: Database, account_id: str, task_id: str, now: datetime) -> Row:
+    """Cancelling a cancelled task answers it unchanged; another that has ended is a Conflict."""
+    task = owned(db, account_id, task_id)
+    if task["status"] == lifecycle.CANCELLED:
+        return task
+    if task["status"] in lifecycle.TERMINAL:
+        raise Conflict(f"The task is {task['status']}; it can't be cancelled any more.", status=task["status"])
+    return apply(db, task_id, "cancelled", now)
+
+
+def died(db: Database, task_id: str, now: datetime, *, last_words: str) -> Row:
+    """The container of a running task is gone without having been asked to: it starts again, up to MOST_DEATHS."""
+    with db.atomic():
+        db.conn.execute("UPDATE tasks SET deaths = deaths + 1 WHERE id = ?", (task_id,))
+        deaths = get(db, task_id)["deaths"]
+        if deaths < MOST_DEATHS:
+            db.conn.execute("UPDATE tasks SET attempt_number = attempt_number + 1 WHERE id = ?", (task_id,))
+            return apply(db, task_id, "interrupted", now, reason=last_words)
+        error = f"The agent's container died {deaths} times in a row. Its last words: {last_words}"
+        return apply(db, task_id, "failed", now, error=error)

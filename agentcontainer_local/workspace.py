@@ -1,0 +1,121 @@
+"""What a task finds in its folder: TASK.md, HARNESS.md, the files that it was given, and under which names."""
+
+import json
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from agentcontainer_local import agents, tasks
+from agentcontainer_local.db import Row
+
+NAME_BYTES = 255                    # what a Linux file system takes
+
+
+@dataclass(frozen=True)
+class Input:
+    """Something that the guest fetches: to `path` under /workspace, by its `name` at the door."""
+
+    path: str
+    name: str
+    text: str | None = None         # a document of ours, else
+    file: Row | None = None         # a stored file
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.text.encode()) if self.file is None else self.file["size_bytes"]
+
+    def command(self) -> dict:
+        return {"path": self.path, "url": f"/guest/inputs/{self.name}", "sizeBytes": self.size_bytes}
+
+
+def inputs(db: Database, task: Row) -> list[Input]:
+    """Everything that the task finds in its workspace when it starts."""
+    given = _placed("task_files", tasks.inputs(db, task["id"]))
+    reference = _placed("reference_files", agents.reference_files(db, task["agent_version_id"]))
+    return [
+        Input("task/TASK.md", "TASK.md", text=task["instructions"]),
+        Input("task/HARNESS.md", "HARNESS.md", text=harness(task, given, reference)),
+        *given,
+        *reference,
+    ]
+
+
+def _placed(folder: str, files: list[Row]) -> list[Input]:
+    taken: set[str] = set()
+    placed = []
+    for file in files:
+        name = free_name(safe_name(file["filename"]), taken)
+        taken.add(name)
+        placed.append(Input(f"{folder}/{name}", file["id"], file=file))
+    return placed
+
+
+def safe_name(filename: str) -> str:
+    """A name for one file in one folder, whatever it was called: no slash, no NUL or line break, at most 255 bytes."""
+    kept = "".join("_" if c in "/\\" or ord(c) < 32 or ord(c) == 127 else c for c in filename).strip()
+    if kept in ("", ".", ".."):
+        return "file"
+    stem, dot, extension = kept.rpartition(".")
+    ending = f"{dot}{extension}" if stem and len(extension.encode()) < 32 else ""
+    return _clipped(kept.removesuffix(ending), NAME_BYTES - 8 - len(ending.encode())) + ending
+
+
+def _clipped(text: str, size: int) -> str:
+    return text.encode()[:size].decode(errors="ignore")
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """`report.csv`, or `report-2.csv` and so on where that name is taken."""
+    stem, dot, extension = name.rpartition(".")
+    if not stem:
+        stem, dot, extension = name, "", ""
+    count, free = 1, name
+    while free in taken:
+        count += 1
+        free = f"{stem}-{count}{dot}{extension}"
+    return free
+
+
+POLICIES = {
+    "any": "Hand over any files that the task asks for, or none.",
+    "none": "This task hands over no files: call `finish` without any.",
+    "at_least_one": "Hand over at least one file.",
+}
+
+
+def harness(task: Row, given: list[Input], reference: list[Input]) -> str:
+    """HARNESS.md: how work is done here, for an agent that has never seen this place."""
+    policy = json.loads(task["output_policy"])
+    files = "".join(f"- `~/{item.path}` ({item.size_bytes} bytes)\n" for item in (*given, *reference)) or "- none\n"
+    internet = "You have access to the internet." if task["internet_access"] else "There is no network here."
+    return f"""# How work is done here
+
+You work in a Linux container of your own, in `/workspace`, which is also your home directory.
+The task is in `~/TASK.md`. {internet}
+
+## Files that came with the task
+{files}
+## Ending the task
+The task ends only when the command `finish` is accepted. If it is refused, it says why: mend that, and call it again.
+
+    finish --complete-task --message "What was done" FILE…
+    finish --incomplete-task --message "What is missing, and why" FILE…
+
+`--incomplete-task` is for work that cannot be done in full.
+
+{_outputs(policy)}
+## Waiting for something
+If there is nothing to do until a later time or an outside event, call `hibernate --for 2h --message "why"` or
+`hibernate --until 2030-01-01T00:00:00Z`. Your files and this conversation are kept; running programs are not.
+"""
+
+
+def _outputs(policy: dict) -> str:
+    if policy["mode"] != "named":
+        return f"{POLICIES[policy['mode']]}\n"
+    wanted = "".join(
+        f"- `{output['name']}`" + (f": {output['description']}" if output.get("description") else "") + "\n"
+        for output in policy["files"]
+    )
+    flags = " ".join(f"--output {output['name']}=PATH" for output in policy["files"])
+    return f"These outputs are required, each by its name, and no others:\n{wanted}\n    finish --complete-task --message \"…\" {flags}\n"
