@@ -1,4 +1,4 @@
-"""The runtime that is mounted read-only into every container: Node, Pi, our guest programs, their warm compile cache."""
+"""The runtime, mounted read-only into every container: Node, Pi, our guest programs and their warm compile cache."""
 
 import base64
 import contextlib
@@ -22,7 +22,6 @@ from agentcontainer_local.errors import Unavailable
 
 MOUNTED_AT = "/opt/agentcontainer"
 GUEST = Path(__file__).parent / "guest_runtime"
-COMMANDS = ("finish", "hibernate", "attach")
 PI = "@earendil-works/pi-coding-agent"
 # Only for a host with glibc < 2.34, where looking up names is done by libraries that are loaded when needed.
 NAME_LOOKUP = ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2")
@@ -30,15 +29,16 @@ NAME_LOOKUP = ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2")
 Say = Callable[[str], None]
 
 
-def prepare(cache: Path, say: Say) -> Path:
+def prepare(cache: Path, say: Say, guest: Path = GUEST) -> Path:
     """The runtime's directory under `cache`, made when it is not there yet (some seconds); `say` gets the steps."""
-    runtime = cache / "runtime" / _key(_node_version().encode(), *_contents(GUEST))
+    version, lock = _node_version(), (guest / "npm.lock.json").read_bytes()
+    runtime = cache / "runtime" / _key(version.encode(), *_contents(guest))
     if runtime.is_dir():
         return runtime
     with _one_at_a_time(cache):
-        node = _made_once(cache / "node" / _key(_node_version().encode()), lambda new: _build_node(new, say))
-        pi = _made_once(cache / "pi" / _key((GUEST / "npm.lock.json").read_bytes()), lambda new: _build_pi(new, say))
-        return _made_once(runtime, lambda new: _assemble(new, node, pi, say))
+        node = _made_once(cache / "node" / _key(version.encode()), lambda new: _build_node(new, say))
+        pi = _made_once(cache / "pi" / _key(lock), lambda new: _build_pi(new, json.loads(lock), say))
+        return _made_once(runtime, lambda new: _assemble(new, node, pi, guest, say))
 
 
 def allow_uid(runtime: Path, uid: int) -> None:
@@ -106,11 +106,11 @@ def _node_version() -> str:
 
 
 def _build_node(new: Path, say: Say) -> None:
-    """Node with every library that it needs, the loader and libc too: so it runs in any image, whatever libc that has.
+    """Node with all that it loads, the loader and libc too: so it runs in any image, whatever libc that has.
 
-    The host's libstdc++ asks for the host's glibc, so copying only libstdc++ would bind images to a glibc as new as ours.
-    DT_RPATH (not RUNPATH) goes before LD_LIBRARY_PATH, so an image that sets that cannot break Node; nothing is inherited
-    by what Node starts.
+    The host's libstdc++ asks for the host's glibc: with libstdc++ alone, an image would need a glibc as new as ours.
+    DT_RPATH (not RUNPATH) goes before LD_LIBRARY_PATH, so an image that sets that cannot break Node; and what Node
+    starts inherits nothing.
     """
     say(f"Preparing Node {_node_version()}")
     (new / "libexec").mkdir()
@@ -138,9 +138,8 @@ def _libraries(loader: Path, program: Path) -> list[Path]:
     return [*found, *(path for name in NAME_LOOKUP if (path := libc.with_name(name)).exists())]
 
 
-def _build_pi(new: Path, say: Say) -> None:
-    """Pi's self-contained bundle, and jiti, which it loads extensions with. `npm install` of Pi cannot work: notes/pi.md."""
-    lock = json.loads((GUEST / "npm.lock.json").read_text())
+def _build_pi(new: Path, lock: dict[str, dict[str, str]], say: Say) -> None:
+    """Pi's self-contained bundle, and jiti, which it loads extensions with. `npm install` of Pi 1.5.2 fails: ETARGET."""
     say(f"Fetching Pi {lock[PI]['version']} from the npm registry")
     with tempfile.TemporaryDirectory(dir=new.parent) as downloads:
         for name, pinned in lock.items():
@@ -155,12 +154,12 @@ def _packed(name: str, pinned: dict[str, str], folder: Path) -> bytes:
     """The package as the registry has it, whose bytes are those that the lock file names."""
     exact = f"{name}@{pinned['version']}"
     node, npm = _node_home() / "bin" / "node", _node_home() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    options = ["--cache", f"{folder}/npm", "--pack-destination", str(folder), "--fetch-retries=1", "--loglevel=error"]
-    # Behind a proxy that opens TLS, its CA is in the machine's own store; NODE_EXTRA_CA_CERTS and npm's cafile work too.
+    patience = ["--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
+    options = ["--cache", f"{folder}/npm", "--pack-destination", str(folder), "--loglevel=error", *patience]
+    # Behind a proxy that opens TLS, the machine's own store has its CA; NODE_EXTRA_CA_CERTS and npm's cafile work too.
     environment = {"NODE_USE_SYSTEM_CA": "1", **os.environ}
-    done = subprocess.run(
-        [str(node), str(npm), "pack", "--json", exact, *options], cwd=folder, env=environment, capture_output=True, text=True
-    )
+    argv = [str(node), str(npm), "pack", "--json", exact, *options]
+    done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise Unavailable(
             f"npm could not fetch {exact}. The first start needs the npm registry (npm's own settings for a proxy, "
@@ -183,36 +182,26 @@ def _unpack(tarball: bytes, folder: Path, only: tuple[str, ...] = ("",)) -> None
                 (folder / name).write_bytes(archive.extractfile(member).read())
 
 
-def _assemble(new: Path, node: Path, pi: Path, say: Say) -> None:
+def _assemble(new: Path, node: Path, pi: Path, guest: Path, say: Say) -> None:
     shutil.copytree(node, new, copy_function=os.link, dirs_exist_ok=True)
     shutil.copytree(pi, new / "pi", copy_function=os.link)
-    shutil.copytree(GUEST, new / "guest")
-    (new / "bin").mkdir()
-    for command in COMMANDS:
-        _write_command(new / "bin" / command, command)
+    shutil.copytree(guest, new / "guest", ignore=shutil.ignore_patterns("bin", "npm.lock.json"))
+    shutil.copytree(guest / "bin", new / "bin")
     say("Warming Pi's compile cache")
     _warm(new)
 
 
-def _write_command(path: Path, command: str) -> None:
-    """NODE_OPTIONS and LD_PRELOAD are meant for the image's own programs; ours must start whatever they hold."""
-    node, program = f"{MOUNTED_AT}/libexec/node", f"{MOUNTED_AT}/guest/{command}.mjs"
-    path.write_text(f'#!/bin/sh\nNODE_OPTIONS= LD_PRELOAD= exec {node} {program} "$@"\n')
-    path.chmod(0o755)
-
-
 def _warm(new: Path) -> None:
-    """Run Pi where containers will see it (V8's cache goes by path): in a root folder that holds nothing but the runtime."""
+    """Run Pi at the path that containers see (the cache goes by it): in a root folder with nothing but the runtime."""
     root = new.parent.parent
     for folder in ("tmp", "workspace", "var/lib/agentcontainer", "run/agentcontainer"):
         (root / folder).mkdir(parents=True)
-    compiled = f"{MOUNTED_AT}/cache/compile"
     # Rootless, `podman unshare` is the one way to a root folder that also works where only Podman may make namespaces.
     unshare = [] if os.geteuid() == 0 else ["podman", "unshare"]
     warm = [_chroot(), str(root), f"{MOUNTED_AT}/libexec/node", f"{MOUNTED_AT}/guest/warm.mjs"]
     (new / "cache").mkdir()
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "XDG_RUNTIME_DIR", "USER") if name in os.environ}
-    _output([*unshare, *warm], cwd="/", env={**kept, "NODE_COMPILE_CACHE": compiled})
+    _output([*unshare, *warm], cwd="/", env={**kept, "NODE_COMPILE_CACHE": f"{MOUNTED_AT}/cache/compile"})
 
 
 def _chroot() -> str:
@@ -225,4 +214,5 @@ def _output(argv: list[str], **options) -> str:
     except FileNotFoundError as error:
         raise Unavailable(f"{argv[0]} is needed to make the runtime, and is not installed.") from error
     except subprocess.CalledProcessError as error:
-        raise Unavailable(f"The runtime could not be made: {' '.join(argv)} says: {error.stderr.strip()[-2000:]}") from error
+        said = error.stderr.strip()[-2000:]
+        raise Unavailable(f"The runtime could not be made: {' '.join(argv)} says: {said}") from error

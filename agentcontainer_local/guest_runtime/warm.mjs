@@ -20,10 +20,10 @@ const ANTHROPIC_BLOCKS = {
 
 function anthropic(kind) {
   const usage = { input_tokens: 1, output_tokens: 1 };
-  const message = { id: "msg_1", type: "message", role: "assistant", model: "m", content: [], stop_reason: null, usage };
+  const head = { id: "msg_1", type: "message", role: "assistant", model: "m" };
   const [content_block, delta] = ANTHROPIC_BLOCKS[kind];
   return [
-    { type: "message_start", message },
+    { type: "message_start", message: { ...head, content: [], stop_reason: null, usage } },
     { type: "content_block_start", index: 0, content_block },
     { type: "content_block_delta", index: 0, delta },
     { type: "content_block_stop", index: 0 },
@@ -33,10 +33,10 @@ function anthropic(kind) {
 }
 
 function responses(kind) {
-  const item =
-    kind === "tool"
-      ? { type: "function_call", id: "fc_1", call_id: "call_1", name: "read", arguments: READ, status: "completed" }
-      : { type: "message", id: "msg_1", role: "assistant", status: "completed", content: [{ type: "output_text", text: "ready", annotations: [] }] };
+  const call = { type: "function_call", id: "fc_1", call_id: "call_1", name: "read", arguments: READ };
+  const content = [{ type: "output_text", text: "ready", annotations: [] }];
+  const message = { type: "message", id: "msg_1", role: "assistant", content };
+  const item = { ...(kind === "tool" ? call : message), status: "completed" };
   const response = { id: "resp_1", object: "response", model: "m", status: "completed", output: [item] };
   const usage = { input_tokens: 1, output_tokens: 1, total_tokens: 2 };
   return [
@@ -82,9 +82,13 @@ function started(argv, env = {}) {
 }
 
 async function runPi(provider, model) {
-  const argv = `${ROOT}/pi/dist/bundle/cli.js --mode rpc -na -ne -ns -np --no-themes --session-dir /tmp/sessions`.split(" ");
-  if (existsSync(`${ROOT}/guest/extension.mjs`)) argv.push("-e", `${ROOT}/guest/extension.mjs`);
-  const pi = started([...argv, "--session-id", provider, "--provider", provider, "--model", model], { PI_CODING_AGENT_DIR: AGENT_DIR, PI_OFFLINE: "1" });
+  const extension = existsSync(`${ROOT}/guest/extension.mjs`) ? ["-e", `${ROOT}/guest/extension.mjs`] : [];
+  const flags = ["--mode", "rpc", "-na", "-ne", ...extension, "-ns", "-np", "--no-themes"];
+  const session = ["--session-dir", "/tmp/sessions", "--session-id", provider];
+  const pi = started(
+    [`${ROOT}/pi/dist/bundle/cli.js`, ...flags, ...session, "--provider", provider, "--model", model],
+    { PI_CODING_AGENT_DIR: AGENT_DIR, PI_OFFLINE: "1" },
+  );
   const send = (command) => pi.stdin.write(`${JSON.stringify(command)}\n`);
   let settled = false;
   let rest = "";
@@ -127,7 +131,11 @@ mkdirSync(AGENT_DIR, { recursive: true });
 writeFileSync(`${WORKSPACE}/TASK.md`, "A task.\n");
 writeFileSync(`${AGENT_DIR}/settings.json`, JSON.stringify({ cacheWarming: "off", retry: { enabled: false } }));
 const provider = (path) => ({ baseUrl: baseUrl + path, apiKey: "none" });
-const providers = { anthropic: provider("/anthropic"), openai: provider("/openai/v1"), openrouter: provider("/openrouter/api/v1") };
+const providers = {
+  anthropic: provider("/anthropic"),
+  openai: provider("/openai/v1"),
+  openrouter: provider("/openrouter/api/v1"),
+};
 writeFileSync(`${AGENT_DIR}/models.json`, JSON.stringify({ providers }));
 await runPi("anthropic", "claude-sonnet-4-5");
 await runPi("openai", "gpt-5");
