@@ -1,0 +1,120 @@
+// What the host is told: numbered, kept until acknowledged, sent in batches, one at a time.
+import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { exchange, Unreachable } from "./door.mjs";
+
+const BATCH_BYTES = 1 << 20;
+const FULL_BYTES = 16 << 20;
+const DELTA_BYTES = 256 * 1024;
+const DELTA_PAUSE_MS = 40;
+
+/**
+ * `push(event)` numbers and keeps an event; `delta(text)` is live only: lost when the host is away.
+ * `onFull` and `onRoom` tell when to stop and to go on reading what makes the events; `onOver`: the host ended the run.
+ */
+export class Events {
+  #boot = randomBytes(8).toString("hex"); // tells the host two lives of one container apart, both begin at 1
+  #queue = []; // {seq|null, line, bytes}, oldest first
+  #seq = 0;
+  #keptBytes = 0;
+  #deltaBytes = 0;
+  #full = false;
+  #wake = () => {};
+  #reached = false;
+  #on;
+
+  constructor({ onFull = () => {}, onRoom = () => {}, onOver = () => {} } = {}) {
+    this.#on = { full: onFull, room: onRoom, over: onOver };
+  }
+
+  push(event, at = Date.now()) {
+    this.#seq += 1;
+    const line = JSON.stringify({ seq: this.#seq, at, event });
+    this.#add({ seq: this.#seq, line, bytes: Buffer.byteLength(line) + 1 });
+  }
+
+  delta(text, at = Date.now()) {
+    if (this.#deltaBytes > DELTA_BYTES) return;
+    const last = this.#queue.at(-1);
+    const whole = last && last.seq === null && !last.sending ? last.text + text : text;
+    if (whole !== text) this.#drop([this.#queue.pop()]);
+    const line = JSON.stringify({ at, event: { type: "delta", text: whole } });
+    this.#add({ seq: null, text: whole, line, bytes: Buffer.byteLength(line) + 1 });
+  }
+
+  /** Sends for ever. */
+  async pump() {
+    for (let delay = 50; ; ) {
+      if (this.#queue.length === 0) await new Promise((resolve) => (this.#wake = resolve));
+      if (this.#queue.every((entry) => entry.seq === null)) await sleep(DELTA_PAUSE_MS);
+      this.#reached = await this.#send(this.#batch());
+      if (!this.#reached) await sleep(delay);
+      delay = this.#reached ? 50 : Math.min(delay * 2, 1000);
+    }
+  }
+
+  /** Resolves when all is acknowledged, or after `limitMs`; while `patient()`, time without a host does not count. */
+  async flush(limitMs, patient = () => false) {
+    for (let spent = 0; spent < limitMs && this.#keptBytes > 0; ) {
+      await sleep(20);
+      if (this.#reached || !patient()) spent += 20;
+    }
+  }
+
+  #add(entry) {
+    this.#queue.push(entry);
+    if (entry.seq === null) this.#deltaBytes += entry.bytes;
+    else this.#keptBytes += entry.bytes;
+    if (!this.#full && this.#keptBytes > FULL_BYTES) this.#signal(true);
+    this.#wake();
+  }
+
+  #batch() {
+    const batch = [];
+    let size = 0;
+    for (const entry of this.#queue) {
+      if (batch.length > 0 && size + entry.bytes > BATCH_BYTES) break;
+      entry.sending = true;
+      batch.push(entry);
+      size += entry.bytes;
+    }
+    return batch;
+  }
+
+  async #send(batch) {
+    const body = batch.map((entry) => `${entry.line}\n`).join("");
+    const headers = { "content-type": "application/x-ndjson", "agentcontainer-boot": this.#boot };
+    let answer;
+    try {
+      answer = await exchange("POST", "/guest/events", { headers, body });
+    } catch (error) {
+      if (!(error instanceof Unreachable)) throw error;
+    }
+    if (answer?.status === 409) this.#on.over();
+    const stored = answer?.status === 200 && Number.isInteger(answer.body?.ack);
+    const sentDeltas = new Set(batch.filter((entry) => entry.seq === null)); // stored or not: their moment is over
+    const ack = stored ? answer.body.ack : 0;
+    this.#keep((entry) => !sentDeltas.has(entry) && (entry.seq === null || entry.seq > ack));
+    return stored;
+  }
+
+  #keep(test) {
+    const gone = this.#queue.filter((entry) => !test(entry));
+    this.#queue = this.#queue.filter(test);
+    this.#drop(gone);
+    if (this.#full && this.#keptBytes < FULL_BYTES / 2) this.#signal(false);
+  }
+
+  #drop(entries) {
+    for (const { seq, bytes } of entries) {
+      if (seq === null) this.#deltaBytes -= bytes;
+      else this.#keptBytes -= bytes;
+    }
+  }
+
+  #signal(full) {
+    this.#full = full;
+    if (full) this.#on.full();
+    else this.#on.room();
+  }
+}

@@ -1,0 +1,118 @@
+// What we add to Pi: finish, hibernate and attach as tools, a limit on commands, the weak model, a clean environment.
+import { homedir } from "node:os";
+
+const BASH_TIMEOUT_SECONDS = 600;
+const LEVELS = ["off", "minimal", "low", "medium", "high", "xhigh", "max"];
+const PATHS = { type: "array", items: { type: "string" } };
+
+export default function extend(pi) {
+  const { AC_MODE: mode, AC_MODEL: main, AC_WEAK_MODEL: weak } = process.env;
+  // Ours and Pi's alone; what the agent's tools inherit is this process's environment.
+  for (const name of ["AC_MODE", "AC_MODEL", "AC_WEAK_MODEL", "NODE_COMPILE_CACHE"]) delete process.env[name];
+  const tools = mode === "conversation" ? [ATTACH] : [FINISH, HIBERNATE];
+  for (const tool of tools) pi.registerTool(tool);
+  pi.on("tool_call", limitBash);
+  if (weak) pi.registerVirtualModel(routed(JSON.parse(main), weak));
+}
+
+/** A command without a limit of its own would hang the run for ever. */
+function limitBash({ toolName, input }) {
+  if (toolName === "bash") input.timeout ||= BASH_TIMEOUT_SECONDS;
+}
+
+/** Selected in the main model's place: summaries and such (`direct`) go to the weak one, all else to the main one. */
+function routed(main, weak) {
+  return {
+    provider: "agentcontainer",
+    id: main.id,
+    thinkingLevels: LEVELS,
+    route({ reason, thinkingLevel }, { modelRegistry }) {
+      const aside = reason === "direct";
+      const id = aside ? weak : main.id;
+      const model = modelRegistry.find(main.provider, id);
+      if (!model) throw new Error(`Pi has no model ${main.provider}/${id}.`);
+      return { model, thinkingLevel: aside ? "off" : thinkingLevel };
+    },
+  };
+}
+
+const FINISH = {
+  name: "finish",
+  label: "finish",
+  description:
+    "End the task: say how it went and hand over the output files. Call it last and alone; once accepted, the " +
+    "container stops. If it is refused, mend what the reason says and call it again.",
+  promptSnippet: "End the task and hand over its output files",
+  parameters: {
+    type: "object",
+    properties: {
+      completion: {
+        type: "string",
+        enum: ["complete", "incomplete"],
+        description: "complete: the task is done in full; incomplete: it is not, or only in part",
+      },
+      message: { type: "string", description: "The result, in words; if incomplete, what is missing and why" },
+      files: { ...PATHS, description: "Paths of output files" },
+      outputs: {
+        type: "array",
+        items: {
+          type: "object",
+          properties: { name: { type: "string" }, path: { type: "string" } },
+          required: ["name", "path"],
+        },
+        description: "Only where the task names its outputs: each name with the path of its file",
+      },
+    },
+    required: ["completion", "message"],
+  },
+  async execute(_id, { completion, message, files = [], outputs = [] }, signal, _update, { cwd }) {
+    const { finish } = await import("./finish.mjs");
+    const plain = files.map((path) => ({ path: actual(path), outputName: null }));
+    const named = outputs.map(({ name, path }) => ({ path: actual(path), outputName: name }));
+    return done(await finish({ completion, message, files: [...plain, ...named] }, { cwd, signal }), true);
+  },
+};
+
+const HIBERNATE = {
+  name: "hibernate",
+  label: "hibernate",
+  description:
+    "Put the task to sleep when there is nothing to do until later. The workspace is kept, running processes are " +
+    "not. You are woken when the time has come or by a message. Call it alone. Give one of for and until.",
+  promptSnippet: "Sleep until a time or a message",
+  parameters: {
+    type: "object",
+    properties: {
+      for: { type: "string", description: "How long: 90s, 45m, 2h, 1d12h" },
+      until: { type: "string", description: "Until when: 2026-01-31T08:00:00Z" },
+      message: { type: "string", description: "Why, or what to do next" },
+    },
+  },
+  async execute(_id, params, signal) {
+    const { hibernate, wish } = await import("./hibernate.mjs");
+    return done(await hibernate(wish(params), { signal }), true);
+  },
+};
+
+const ATTACH = {
+  name: "attach",
+  label: "attach",
+  description: "Add files to your answer, so that the user gets them with it. Then go on and answer in words.",
+  promptSnippet: "Add files to your answer",
+  parameters: { type: "object", properties: { files: { ...PATHS, minItems: 1 } }, required: ["files"] },
+  async execute(_id, { files }, signal, _update, { cwd }) {
+    const { attach } = await import("./attach.mjs");
+    const plain = files.map((path) => ({ path: actual(path), outputName: null }));
+    return done(await attach({ files: plain }, { cwd, signal }), false);
+  },
+};
+
+/** Models write ~/report.md, which no shell expands here, and @report.md, as Pi's own tools allow. */
+function actual(path) {
+  const plain = path.startsWith("@") ? path.slice(1) : path;
+  return plain.startsWith("~/") ? `${homedir()}/${plain.slice(2)}` : plain;
+}
+
+function done(text, terminate) {
+  return { content: [{ type: "text", text }], details: {}, ...(terminate && { terminate }) };
+}

@@ -1,0 +1,9 @@
+// Where things lie in a container; the variables are for tests outside of one.
+import { dirname } from "node:path";
+
+export const RUN_DIR = process.env.AC_RUN_DIR ?? "/run/agentcontainer";
+export const WORKSPACE = process.env.AC_WORKSPACE ?? "/workspace";
+export const STATE_DIR = process.env.AC_STATE ?? "/var/lib/agentcontainer";
+export const DOOR = `${RUN_DIR}/host.sock`;
+export const LAUNCH = `${RUN_DIR}/launch.json`;
+export const BIN_DIR = `${dirname(import.meta.dirname)}/bin`;

@@ -1,0 +1,158 @@
+// One run of a container, from Pi's start to its end: puts the parts together and carries out commands.
+import { setTimeout as sleep } from "node:timers/promises";
+import { followCommands } from "./commands.mjs";
+import { Events } from "./events.mjs";
+import { openGateway } from "./gateway.mjs";
+import { fetchInputs } from "./inputs.mjs";
+import { VIRTUAL_PROVIDER } from "./launch.mjs";
+import { Pi, PiGone } from "./pi.mjs";
+import { Prompts } from "./prompts.mjs";
+import { translate } from "./translation.mjs";
+
+const READY_MS = 120_000;
+const PI_GRACE_MS = 3_000;
+const FLUSH_MS = 2_000;
+
+/** Lives as long as the run does; resolves with the daemon's exit code. */
+export async function run(launch, child) {
+  let finish;
+  const over = new Promise((resolve) => (finish = resolve));
+  const parts = assemble(launch, child, finish);
+  const { pi, events, prompts } = parts;
+  let hurried = false;
+  process.on("SIGTERM", () => {
+    hurried = true;
+    finish("stop");
+  });
+  process.on("uncaughtException", (error) => {
+    console.error(error);
+    events.push({ type: "pi_failed", message: `The guest daemon failed: ${error.message}` });
+    finish("failed");
+  });
+
+  void events.pump();
+  const gateway = openGateway(launch.gatewayPort);
+  const ready = gateway.then(() => becomeReady(pi, launch)).then(async (state) => {
+    if (state.messageCount > 0) await prompts.recall(state.sessionFile);
+    events.push({ type: "ready", model: launch.model, messageCount: state.messageCount });
+  });
+  ready.catch((error) => {
+    if (error instanceof PiGone) return; // pi_exited says more
+    events.push({ type: "pi_failed", message: error.message });
+    finish("failed");
+  });
+  void followCommands(actions({ ...parts, ready, finish }));
+  void pi.ended.then((end) => finish(end));
+  return leave(await over, pi, events, () => !hurried);
+}
+
+function assemble(launch, child, finish) {
+  const prompts = new Prompts();
+  const parts = { prompts };
+  parts.events = new Events({
+    onFull: () => parts.pi.pause(),
+    onRoom: () => parts.pi.resume(),
+    onOver: () => finish("over"),
+  });
+  parts.pi = new Pi(child, (line) => {
+    if (line.type === "message_end" && line.message.role === "user") prompts.heard();
+    const event = translate(line);
+    if (event?.type === "delta") parts.events.delta(event.text);
+    else if (event) parts.events.push(event);
+  });
+  return parts;
+}
+
+/** Pi's state once it answers and has exactly the model that was asked for: its own search for a model is fuzzy. */
+async function becomeReady(pi, launch) {
+  const late = sleep(READY_MS, null, { ref: false });
+  const answer = await Promise.race([pi.ask({ type: "get_state" }), late]);
+  if (!answer?.success) throw new Error(answer?.error ?? `Pi did not answer within ${READY_MS / 1000} s.`);
+  const { model, env } = launch;
+  const weak = env?.AC_WEAK_MODEL;
+  const found = answer.data.model ?? { provider: "none", id: "none" };
+  const wanted = { provider: weak ? VIRTUAL_PROVIDER : model.provider, id: model.id };
+  if (!same(found, wanted)) throw new Error(`Pi chose ${name(found)} instead of ${name(wanted)}.`);
+  if (weak) await demand([model, { provider: model.provider, id: weak }], pi);
+  return answer.data;
+}
+
+/** A virtual model is found whatever it leads to, so look at what it leads to. */
+async function demand(models, pi) {
+  const { data } = await pi.ask({ type: "get_available_models" });
+  const missing = models.find((model) => !data.models.some((known) => same(known, model)));
+  if (missing) throw new Error(`Pi has no model ${name(missing)}.`);
+}
+
+function same(a, b) {
+  return a.provider === b.provider && a.id === b.id;
+}
+
+function name({ provider, id }) {
+  return `${provider}/${id}`;
+}
+
+/** The function that carries out one command. Prompts and steers keep their order; abort and stop do not wait. */
+function actions({ pi, events, prompts, ready, finish }) {
+  let line = Promise.resolve();
+  let calling = new AbortController();
+  const queue = (command, work) => {
+    const { signal } = calling;
+    line = line.then(() => attempt(command, signal, work));
+  };
+  const attempt = async (command, signal, work) => {
+    try {
+      signal.throwIfAborted();
+      await work(command, signal);
+    } catch (error) {
+      if (signal.aborted) return events.push({ type: "settled", aborted: true }); // it never reached Pi
+      if (!(error instanceof PiGone)) events.push({ type: "refused", id: command.id, message: error.message });
+    }
+  };
+  const say = async (id, message, streamingBehavior, resumed = false) => {
+    const answer = await pi.ask({ type: "prompt", message, streamingBehavior });
+    if (!answer.success) throw new Error(answer.error);
+    events.push({ type: "prompted", id, resumed });
+  };
+  const verbs = {
+    prompt: (command) =>
+      queue(command, async ({ id, message, resume, inputs }, signal) => {
+        await fetchInputs(inputs ?? [], { signal });
+        await ready;
+        signal.throwIfAborted();
+        const resumed = Boolean(resume) && prompts.delivered(id, message);
+        if (!resumed) prompts.note(id, message);
+        await say(id, resumed ? resume : message, "followUp", resumed);
+      }),
+    steer: (command) =>
+      queue(command, async ({ id, message }) => {
+        await ready;
+        await say(id, message, "steer"); // Pi itself decides between queueing and starting, so there is no race
+      }),
+    abort: () => {
+      calling.abort();
+      calling = new AbortController();
+      void pi.ask({ type: "clear_queue" }).catch(() => {}); // else Pi goes on with what is queued
+      void pi.ask({ type: "abort" }).catch(() => {});
+    },
+    stop: () => finish("stop"),
+  };
+  return (command) => verbs[command.type]?.(command);
+}
+
+/** `why`: "stop" (the host or a signal), "over" (the host ended the run), "failed", or how Pi ended. */
+async function leave(why, pi, events, patient) {
+  if (why === "over") {
+    pi.kill();
+    return 0;
+  }
+  if (why === "stop") {
+    await pi.end(PI_GRACE_MS);
+    await events.flush(FLUSH_MS);
+    return 0;
+  }
+  if (why === "failed") pi.kill();
+  else events.push({ type: "pi_exited", ...why });
+  await events.flush(FLUSH_MS, patient); // else a host that is away now would never know how it went
+  return 1;
+}
