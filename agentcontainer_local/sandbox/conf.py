@@ -1,0 +1,60 @@
+"""The containers.conf that our Podman runs with.
+
+What the machine's own files say of the engine is kept (paths, runtimes, locks, helper programs). What they would put into
+every container ([containers]: environment, devices, volumes, capabilities) is not: that is for us alone to say.
+"""
+
+import json
+import os
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+SYSTEM = (Path("/usr/share/containers/containers.conf"), Path("/etc/containers/containers.conf"))
+# Not taken over: where a podman command would go instead of here, and defaults that open a network.
+DROPPED = ("remote", "active_service", "service_destinations", "network_cmd_options")
+
+
+def text(hooks_dir: Path, oci_runtime: str | None) -> str:
+    engine = {name: value for name, value in _own_engine().items() if name not in DROPPED}
+    engine |= {"events_logger": "file", "hooks_dir": [str(hooks_dir)]}
+    engine.setdefault("cgroup_manager", "systemd" if _systemd_session() else "cgroupfs")
+    if runtime := oci_runtime or _runtime_that_starts(engine):
+        engine["runtime"] = runtime
+    return _toml("engine", engine)
+
+
+def cgroups_are_v2() -> bool:
+    return Path("/sys/fs/cgroup/cgroup.controllers").exists()
+
+
+def _runtime_that_starts(engine: dict[str, Any]) -> str | None:
+    """On cgroup v1 and hybrid machines crun says "cgroups in hybrid mode not supported"; runc starts."""
+    there = shutil.which("runc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    return "runc" if there and not cgroups_are_v2() and "runtime" not in engine else None
+
+
+def _systemd_session() -> bool:
+    return cgroups_are_v2() and Path(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent"), "systemd/private").exists()
+
+
+def _own_engine() -> dict[str, Any]:
+    """[engine] as Podman would read it: system, then user, each with its .d; or CONTAINERS_CONF alone."""
+    if named := os.environ.get("CONTAINERS_CONF"):
+        files = [Path(named)]
+    else:
+        user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "containers/containers.conf")
+        files = [part for file in (*SYSTEM, user) for part in (file, *sorted(Path(f"{file}.d").glob("*.conf")))]
+    engine: dict[str, Any] = {}
+    for file in files:
+        if file.is_file():
+            engine |= tomllib.loads(file.read_text()).get("engine", {})
+    return engine
+
+
+def _toml(name: str, table: dict[str, Any]) -> str:
+    """Strings, numbers, booleans and lists look in TOML as in JSON; tables (engine.runtimes) come after."""
+    plain = [f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    tables = [_toml(f"{name}.{key}", value) for key, value in table.items() if isinstance(value, dict)]
+    return "\n".join([f"[{name}]", *plain, *tables, ""])

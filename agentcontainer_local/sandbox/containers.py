@@ -1,0 +1,237 @@
+"""Containers: made, started behind proven walls, watched, ended, and found again."""
+
+import asyncio
+import contextlib
+import json
+import resource
+from datetime import datetime
+from pathlib import Path
+
+from agentcontainer_local.sandbox import conf, network, process
+from agentcontainer_local.sandbox.errors import ImageMissing, Refusal, SandboxError
+from agentcontainer_local.sandbox.libpod import Libpod
+from agentcontainer_local.sandbox.spec import ContainerSpec, Created, Found, State
+
+STORE = "agentcontainer.store"
+NEVER = -62135596800  # year 1, which Podman writes for "not yet"
+
+
+class Containers:
+    def __init__(self, api: Libpod, store_id: str):
+        self._api = api
+        self._store_id = store_id
+        self._controllers: frozenset[str] | None = None
+        self._driver: str | None = None
+
+    async def create(self, spec: ContainerSpec) -> Created:
+        """Raises ImageMissing, or SandboxError where the name is taken. What was half made is removed."""
+        limits, warnings = await self._limits(spec)
+        body = _request(spec) | limits | network.namespace(spec.network, await self._network_driver(spec))
+        body["labels"] = {**spec.labels, STORE: self._store_id}
+        try:
+            answer = await self._api.call("POST", "/containers/create", body=body, again=False)
+        except Refusal as said:  # Podman cleans up behind itself; and with 409 the name is another container's
+            raise _explained(said, spec) from said
+        except BaseException:
+            await self._undo(spec.name)
+            raise
+        return Created(answer.body["Id"], (*warnings, *(answer.body.get("Warnings") or ())))
+
+    async def start(self, container_id: str) -> int:
+        """Start it, or go on if it runs; the pid of its first process, as the host sees it.
+
+        Its network is looked at between init and start, when nothing of it runs yet. A failure removes the container.
+        """
+        try:
+            await self._api.call("POST", f"/containers/{container_id}/init")
+            found = (await self._api.call("GET", f"/containers/{container_id}/json")).body
+            pid = found["State"]["Pid"]
+            network.prove(pid, (found["Config"].get("Annotations") or {}).get(network.ANNOTATION, "none"))
+            await self._api.call("POST", f"/containers/{container_id}/start")
+        except BaseException:
+            await self._undo(container_id)
+            raise
+        return pid
+
+    async def stop(self, container_id: str, timeout: int = 10) -> None:
+        """SIGTERM, then after `timeout` seconds SIGKILL; the container is kept. Gone or stopped already: nothing."""
+        params = {"timeout": timeout}
+        path = f"/containers/{container_id}/stop"
+        await self._api.call("POST", path, params=params, expect=(404,), patient=True, seconds=timeout + 60)
+
+    async def remove(self, container_id: str) -> None:
+        """Kill and remove it, by id or name. Gone already: nothing."""
+        params = {"force": "true", "timeout": "0", "v": "true"}
+        await self._api.call("DELETE", f"/containers/{container_id}", params=params, expect=(404,))
+
+    async def exited(self, pid: int) -> None:
+        """Return when that process has ended; `pid` is from `start` or `found`."""
+        await process.exited(pid)
+
+    async def inspect(self, container_id: str) -> dict | None:
+        answer = await self._api.call("GET", f"/containers/{container_id}/json", expect=(404,))
+        return None if answer.status == 404 else answer.body
+
+    async def exit_code(self, container_id: str, seconds: float = 3) -> int | None:
+        """The code of a container that has ended, once Podman has noticed; None when it is unknown, as of a `lost` one."""
+        for _ in range(int(seconds / 0.02)):
+            found = await self.inspect(container_id)
+            if found is None or found["State"]["Status"] in ("created", "configured"):
+                return None
+            if found["State"]["Status"] in ("exited", "stopped"):
+                return found["State"]["ExitCode"]
+            await asyncio.sleep(0.02)
+        return None
+
+    async def found(self) -> list[Found]:
+        """Every container of this store."""
+        filters = json.dumps({"label": [f"{STORE}={self._store_id}"]})
+        answer = await self._api.call("GET", "/containers/json", params={"all": "true", "filters": filters})
+        return [_found(row) for row in answer.body or ()]
+
+    async def logs_tail(self, container_id: str, max_bytes: int = 4096) -> str:
+        """The end of what the first process wrote to stderr; empty when there is nothing, or no container."""
+        found = await self.inspect(container_id)
+        path = found and found["HostConfig"]["LogConfig"].get("Path")
+        return await asyncio.to_thread(_stderr_tail, Path(path), max_bytes) if path else ""
+
+    async def prove_internet_walls(self, image: str) -> None:
+        """Raise Unwalled if a container with internet would not be walled in here. `start` itself proves it each time."""
+        name = f"agentcontainer-probe-{self._store_id}"
+        await self.remove(name)
+        created = await self.create(ContainerSpec(name, image, ("/bin/true",), uid=19999, network="internet"))
+        await self.start(created.id)
+        await self.remove(created.id)
+
+    async def _undo(self, container: str) -> None:
+        with contextlib.suppress(SandboxError):
+            await process.to_the_end(self.remove(container))
+
+    async def _network_driver(self, spec: ContainerSpec) -> str | None:
+        if spec.network == "internet" and self._driver is None:
+            version = (await self._api.call("GET", "/version")).body["Version"]
+            self._driver = network.driver(version)
+        return self._driver
+
+    async def _limits(self, spec: ContainerSpec) -> tuple[dict, list[str]]:
+        """The cgroup limits that can be kept here, and a warning for each that cannot."""
+        wanted = {
+            "memory": spec.memory_bytes and {"limit": spec.memory_bytes, "swap": spec.memory_bytes},
+            "cpu": spec.cpus and {"period": 100_000, "quota": int(spec.cpus * 100_000)},
+            "pids": spec.pids and {"limit": spec.pids},
+        }
+        wanted = {name: limit for name, limit in wanted.items() if limit}
+        missing = set(wanted) - await self._delegated() if wanted else set()
+        warnings = [f"{name} limit not in force: this account has no such cgroup controller" for name in sorted(missing)]
+        return {"resource_limits": {name: limit for name, limit in wanted.items() if name not in missing}}, warnings
+
+    async def _delegated(self) -> frozenset[str]:
+        """A limit without its controller stops the start on cgroup v2; on v1 rootless Podman has none."""
+        if not conf.cgroups_are_v2():
+            return frozenset()
+        if self._controllers is None:
+            info = (await self._api.call("GET", "/info")).body
+            self._controllers = frozenset(info["host"].get("cgroupControllers") or ())
+        return self._controllers
+
+
+def _request(spec: ContainerSpec) -> dict:
+    """What holds for every container, whatever its image says."""
+    return {
+        "name": spec.name,
+        "image": spec.image,
+        "entrypoint": [spec.command[0]],
+        "command": list(spec.command[1:]),
+        "env": spec.env,
+        "work_dir": spec.workdir,
+        "hostname": spec.hostname,
+        "user": f"{spec.uid}:{spec.uid}",  # gid 0 inside would be the account's own group
+        "cap_drop": ["all"],
+        "no_new_privileges": True,
+        "init": True,
+        "systemd": "false",
+        "stop_signal": 15,
+        "image_volume_mode": "ignore",  # VOLUME lines would leave volumes without a name behind
+        "healthconfig": {"Test": ["NONE"]},  # an image's health check would run by systemd timers
+        "annotations": {network.ANNOTATION: spec.network},
+        "mounts": [*(_bind(bind.source, bind.target) for bind in spec.binds), *_tmp(spec)],
+        "volumes": [
+            {"Name": volume.name, "Dest": volume.target, "Options": ["nocopy", "nosuid", "nodev"]}
+            for volume in spec.volumes
+        ],
+        "shm_size": spec.shm_bytes,
+        "r_limits": _ulimits(spec),
+        "log_configuration": {"driver": "k8s-file", "size": spec.log_bytes},
+    }
+
+
+def _bind(source: str, target: str) -> dict:
+    options = ["ro", "rbind", "rprivate", "nosuid", "nodev"]
+    return {"type": "bind", "source": source, "destination": target, "options": options}
+
+
+def _tmp(spec: ContainerSpec) -> list[dict]:
+    if spec.tmp_bytes is None:
+        return []
+    options = [f"size={spec.tmp_bytes}", "mode=1777", "nosuid", "nodev", "notmpcopyup"]
+    return [{"type": "tmpfs", "source": "tmpfs", "destination": "/tmp", "options": options}]
+
+
+def _ulimits(spec: ContainerSpec) -> list[dict]:
+    """No higher than our own, as more is an error at start. `pids` counts here too, where its cgroup is missing."""
+    wanted = {
+        "nofile": (resource.RLIMIT_NOFILE, spec.ulimits.open_files),
+        "fsize": (resource.RLIMIT_FSIZE, spec.ulimits.file_bytes),
+        "nproc": (resource.RLIMIT_NPROC, spec.pids or spec.ulimits.processes),
+        "core": (resource.RLIMIT_CORE, 0),
+    }
+    limits = []
+    for name, (number, value) in wanted.items():
+        ceiling = resource.getrlimit(number)[1]
+        value = value if ceiling == resource.RLIM_INFINITY else min(value, ceiling)
+        limits.append({"type": name, "soft": value, "hard": value})
+    return limits
+
+
+def _explained(said: Refusal, spec: ContainerSpec) -> SandboxError:
+    if any(words in str(said) for words in ("image not known", "no such image", "No such image")):
+        return ImageMissing(f"the image {spec.image} is not here: pull or build it first")
+    return said
+
+
+def _found(row: dict) -> Found:
+    state, pid = _state(row)
+    return Found(
+        id=row["Id"],
+        name=row["Names"][0],
+        labels=row.get("Labels") or {},
+        state=state,
+        pid=pid,
+        exit_code=row["ExitCode"] if state == "exited" else None,
+        created_at=datetime.fromisoformat(row["Created"]),
+    )
+
+
+def _state(row: dict) -> tuple[State, int | None]:
+    """Podman's word of what has ended; /proc for what runs; and after a reboot what ran is `created`, with a start."""
+    said = row["State"]
+    if said in ("exited", "stopped"):
+        return "exited", None
+    if said in ("created", "configured"):
+        return ("created" if row["StartedAt"] == NEVER else "lost"), None
+    pid = row.get("Pid") or 0
+    if pid and process.conmon_of(pid, row["Id"]):
+        return ("created" if said == "initialized" else "running"), pid
+    return "lost", None
+
+
+def _stderr_tail(path: Path, max_bytes: int) -> str:
+    """Lines of the log are `TIME stderr F text`; P instead of F means that the line goes on."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - 8 * max_bytes - 4096))
+            rows = [line.split(b" ", 3) for line in log.read().splitlines()]
+    except OSError:
+        return ""
+    parts = [row[3] + (b"\n" if row[2] == b"F" else b"") for row in rows if len(row) == 4 and row[1] == b"stderr"]
+    return b"".join(parts)[-max_bytes:].decode(errors="replace").strip()

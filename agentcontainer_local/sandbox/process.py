@@ -1,0 +1,69 @@
+"""Processes of containers as the kernel sees them, which Podman's word is checked against."""
+
+import asyncio
+import os
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def exited(pid: int) -> None:
+    """Return when the process has ended (1-2 ms after); it need not be a child of ours."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(fd, lambda: ended.done() or ended.set_result(None))
+    try:
+        await ended
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+
+def conmon_of(pid: int, container_id: str) -> int | None:
+    """The conmon that keeps this container, if `pid` still is that container's first process.
+
+    Podman says "running" for ever once conmon was killed, and a pid means another process after a reboot.
+    """
+    parent = _parent(pid)
+    if parent is None:
+        return None
+    words = command_line(parent)
+    return parent if container_id in words and any("conmon" in word for word in words[:1]) else None
+
+
+def command_line(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+    except OSError:
+        return []
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    state, parent = stat.rpartition(")")[2].split()[:2]
+    return None if state in "ZX" else int(parent)
+
+
+async def to_the_end(work: Awaitable[T]) -> T:
+    """Await work that must not be left half-done: a cancellation is raised only after it has ended."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:
+                continue
+        if not task.cancelled():
+            task.exception()  # retrieved, so that it is not reported as forgotten
+        raise
