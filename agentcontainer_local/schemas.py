@@ -100,6 +100,12 @@ class PageInfo(Shape):
     next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null at the end.")
 
 
+class PageQuery(Shape):
+    limit: int = Field(100, ge=1, le=1000, description="How many at most.")
+    cursor: str | None = Field(None, max_length=100, description="`pageInfo.nextCursor` of the page before.")
+    order: Literal["asc", "desc"] = Field("desc", description="Newest first (desc) or oldest first.")
+
+
 class Page(Shape, Generic[T]):
     data: list[T]
     page_info: PageInfo
@@ -145,7 +151,7 @@ class ListApiKeysResponse(Page[ApiKey]):
 
 
 class UpdateProviderRequest(Request):
-    """Absent leaves as it is; an `apiKey` or `baseUrl` of null removes it."""
+    """Changes what is given; to forget it, DELETE."""
 
     api_key: Secret | None = Field(None, description="Write-only; never returned in responses.")
     base_url: Annotated[str, Field(max_length=2000, pattern=r"^https?://[!-~]+$")] | None = Field(
@@ -562,6 +568,10 @@ class Task(Shape):
     session_ttl_seconds: int | None
     hibernate_until_at: Timestamp | None
     queue_position: int | None = Field(description="1 is next; null when not pending.")
+
+
+class TaskPageQuery(PageQuery):
+    status: Status | None = Field(None, description="Only tasks with this status.")
 
 
 class ListTasksResponse(Page[Task]):

@@ -1,0 +1,229 @@
+"""Accounts: who asks, with which API keys, and which provider settings they use where agent and task say nothing."""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from sqlite_utils import Database
+
+from agentcontainer_local import schemas
+from agentcontainer_local.db import Row, iso, new_id, row, rows
+from agentcontainer_local.errors import Invalid, NotFound
+from agentcontainer_local.settings import PREFIX, Settings
+from agentcontainer_local.vault import Vault
+
+KEY_VARIABLE = PREFIX + "API_KEY"
+KEY_PATTERN = re.compile(r"ac_live_[A-Za-z0-9_-]{24,200}")
+
+# In the order in which an account's default is looked for.
+BASE_URLS = {
+    "anthropic": "https://api.anthropic.com",
+    "openai": "https://api.openai.com/v1",
+    "openrouter": "https://openrouter.ai/api/v1",
+}
+
+
+# The account
+
+def ensure(
+    db: Database, settings: Settings, environ: Mapping[str, str], now: datetime
+) -> tuple[Row, str | None]:
+    """The store's one account, and its API key when this is the first start: it is not to be had again.
+
+    AGENTCONTAINER_API_KEY, if it is set then, is the key; raises Invalid when it does not look like one.
+    """
+    with db.atomic():
+        mode = "standard" if settings.billing == "prepaid" else "unlimited_grant"
+        account = row(db, "SELECT * FROM accounts ORDER BY created_at LIMIT 1")
+        if account is not None:
+            db.conn.execute("UPDATE accounts SET billing_mode = ? WHERE id = ?", (mode, account["id"]))
+            return {**account, "billing_mode": mode}, None
+        key = _first_key(environ)
+        account = {"id": new_id("acc"), "name": "Local account", "email": None, "billing_mode": mode,
+                   "created_at": iso(now)}
+        db.conn.execute("INSERT INTO accounts VALUES (:id, :name, :email, :billing_mode, :created_at)", account)
+        if settings.credit:
+            _grant(db, account["id"], round(settings.credit * 1_000_000), now)
+        _add_key(db, account["id"], "first", key, now)
+        return account, key
+
+
+def _first_key(environ: Mapping[str, str]) -> str:
+    key = environ.get(KEY_VARIABLE)
+    if not key:
+        return _new_key()
+    if not KEY_PATTERN.fullmatch(key):
+        raise Invalid(f"{KEY_VARIABLE} must be ac_live_ and 24 or more of A-Z a-z 0-9 _ -.")
+    return key
+
+
+def _grant(db: Database, account_id: str, amount_microusd: int, now: datetime) -> None:
+    db.conn.execute(
+        "INSERT INTO ledger (account_id, kind, amount_microusd, created_at) VALUES (?, 'grant', ?, ?)",
+        (account_id, amount_microusd, iso(now)),
+    )
+
+
+def only(db: Database) -> Row:
+    """The store's one account, for who has the data directory itself."""
+    return row(db, "SELECT * FROM accounts ORDER BY created_at LIMIT 1")
+
+
+def authenticated(db: Database, key: str) -> Row | None:
+    """The account that `key` is of; None for a key that is unknown or revoked."""
+    return row(
+        db,
+        "SELECT accounts.* FROM api_keys JOIN accounts ON accounts.id = api_keys.account_id"
+        " WHERE api_keys.hash = ? AND api_keys.revoked_at IS NULL",
+        (_hash(key),),
+    )
+
+
+def shape(db: Database, account: Row, quota_bytes: int | None) -> schemas.Account:
+    balance = row(db, "SELECT total(amount_microusd) AS sum FROM ledger WHERE account_id = ?", (account["id"],))
+    used = row(db, "SELECT sum(size_bytes) AS bytes FROM files WHERE account_id = ?", (account["id"],))
+    files = schemas.Storage(
+        used_bytes=used["bytes"] or 0, quota_bytes=quota_bytes, is_enforced=quota_bytes is not None
+    )
+    return schemas.Account(
+        id=account["id"], name=account["name"], email=account["email"], credit_balance=balance["sum"] / 1_000_000,
+        billing_mode=account["billing_mode"], file_storage=files,
+        checkpoint_storage=schemas.Storage(used_bytes=0, quota_bytes=None, is_enforced=False),
+        created_at=account["created_at"],
+    )
+
+
+# API keys
+
+def _new_key() -> str:
+    return "ac_live_" + secrets.token_urlsafe(24)
+
+
+def _hash(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
+def _add_key(db: Database, account_id: str, name: str, key: str, now: datetime) -> Row:
+    id = new_id("key")
+    db.conn.execute(
+        "INSERT INTO api_keys (id, account_id, name, hash, hint, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+        (id, account_id, name, _hash(key), key[-4:], iso(now)),
+    )
+    return row(db, "SELECT * FROM api_keys WHERE id = ?", (id,))
+
+
+def create_key(db: Database, account_id: str, name: str, now: datetime) -> tuple[Row, str]:
+    """The new key's row, and the key itself, which is kept nowhere."""
+    key = _new_key()
+    with db.atomic():
+        return _add_key(db, account_id, name, key, now), key
+
+
+def revoke_key(db: Database, account_id: str, key_id: str, now: datetime) -> None:
+    """Revoking it again changes nothing."""
+    with db.atomic():
+        if row(db, "SELECT 1 AS found FROM api_keys WHERE id = ? AND account_id = ?", (key_id, account_id)) is None:
+            raise NotFound(f"There is no API key {key_id}.")
+        db.conn.execute("UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (iso(now), key_id))
+
+
+ALL = -1        # as a LIMIT of SQLite's
+KEYS_UP = "SELECT * FROM api_keys WHERE account_id = ? AND number > ? ORDER BY number LIMIT ?"
+KEYS_DOWN = "SELECT * FROM api_keys WHERE account_id = ? AND number < ? ORDER BY number DESC LIMIT ?"
+
+
+def keys(
+    db: Database, account_id: str, limit: int = ALL, after: int = 0, ascending: bool = True
+) -> list[Row]:
+    return rows(db, KEYS_UP if ascending else KEYS_DOWN, (account_id, after, limit))
+
+
+def key_shape(key: Row) -> schemas.ApiKey:
+    return schemas.ApiKey(id=key["id"], name=key["name"], hint=key["hint"], created_at=key["created_at"],
+                          revoked_at=key["revoked_at"])
+
+
+# Providers
+
+@dataclass(frozen=True)
+class ProviderSettings:
+    api_key: str | None = field(repr=False)
+    base_url: str
+    source: Literal["store", "environment"] | None      # where the key comes from
+
+
+def provider(
+    db: Database, vault: Vault, account_id: str, provider: str, environ: Mapping[str, str]
+) -> ProviderSettings:
+    """What the account itself has for `provider`: what was set, else the environment's, else the vendor's address."""
+    stored = row(db, "SELECT * FROM providers WHERE account_id = ? AND provider = ?", (account_id, provider)) or {}
+    base_url = stored.get("base_url") or environ.get(_url_variable(provider)) or BASE_URLS[provider]
+    if stored.get("api_key") is not None:
+        return ProviderSettings(vault.unseal(stored["api_key"]), base_url, "store")
+    key = environ.get(_key_variable(provider)) or None
+    return ProviderSettings(key, base_url, "environment" if key else None)
+
+
+def _key_variable(provider: str) -> str:
+    return f"{provider.upper()}_API_KEY"
+
+
+def _url_variable(provider: str) -> str:
+    return f"{PREFIX}{provider.upper()}_BASE_URL"
+
+
+def default_provider(db: Database, account_id: str, environ: Mapping[str, str]) -> str | None:
+    """The one set as default, else the first that has a key."""
+    stored = rows(db, "SELECT provider, is_default, api_key FROM providers WHERE account_id = ?", (account_id,))
+    chosen = [entry["provider"] for entry in stored if entry["is_default"]]
+    keyed = {entry["provider"] for entry in stored if entry["api_key"] is not None}
+    found = [name for name in BASE_URLS if name in keyed or environ.get(_key_variable(name))]
+    return next(iter(chosen + found), None)
+
+
+def set_provider(
+    db: Database, vault: Vault, account_id: str, provider: str, *, api_key: str | None = None,
+    base_url: str | None = None, default: bool | None = None, now: datetime,
+) -> None:
+    """Changes what is given; None leaves as it is. Raises NotFound for a provider that there is not."""
+    check_provider(provider)
+    with db.atomic():
+        db.conn.execute(
+            "INSERT INTO providers (account_id, provider, api_key, base_url, updated_at) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET api_key = coalesce(excluded.api_key, api_key),"
+            " base_url = coalesce(excluded.base_url, base_url), updated_at = excluded.updated_at",
+            (account_id, provider, vault.seal(api_key) if api_key else None, base_url, iso(now)),
+        )
+        if default:
+            db.conn.execute("UPDATE providers SET is_default = 0 WHERE account_id = ?", (account_id,))
+        if default is not None:
+            db.conn.execute(
+                "UPDATE providers SET is_default = ? WHERE account_id = ? AND provider = ?",
+                (int(default), account_id, provider),
+            )
+
+
+def check_provider(provider: str) -> None:
+    if provider not in BASE_URLS:
+        raise NotFound(f"There is no provider {provider}: {', '.join(BASE_URLS)}.")
+
+
+def remove_provider(db: Database, account_id: str, provider: str) -> None:
+    """Forgets what was set; the environment's stays."""
+    check_provider(provider)
+    with db.atomic():
+        db.conn.execute("DELETE FROM providers WHERE account_id = ? AND provider = ?", (account_id, provider))
+
+
+def provider_shape(
+    db: Database, vault: Vault, account_id: str, name: str, environ: Mapping[str, str]
+) -> schemas.ProviderStatus:
+    settings = provider(db, vault, account_id, name, environ)
+    return schemas.ProviderStatus(
+        provider=name, has_api_key=settings.api_key is not None, base_url=settings.base_url,
+        is_default=name == default_provider(db, account_id, environ), source=settings.source,
+    )
