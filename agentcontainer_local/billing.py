@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlite_utils import Database
 
-from agentcontainer_local.db import Row, iso, row
+from agentcontainer_local.db import Row, iso, row, rows
 from agentcontainer_local.errors import InsufficientCredits
 
 MICROUSD_PER_MINUTE = 50_000        # spec: billing, USD 0.05 a minute of container time
@@ -35,9 +35,8 @@ def reserve(db: Database, account: Row, task_id: str, now: datetime) -> None:
 
 def settle(db: Database, task: Row, used_ms: int, now: datetime) -> None:
     """Puts the actual cost in the reservation's place, once. Call within the transaction that ends the task."""
-    kinds = "SELECT count(*) FILTER (WHERE kind = 'reservation') AS reserved, count(*) FILTER (WHERE kind = 'charge') AS charged FROM ledger WHERE task_id = ?"
-    entries = row(db, kinds, (task["id"],))
-    if entries["reserved"] and not entries["charged"]:
+    entered = {entry["kind"] for entry in rows(db, "SELECT kind FROM ledger WHERE task_id = ?", (task["id"],))}
+    if entered == {"reservation"}:
         _enter(db, task["account_id"], task["id"], "release", RESERVATION_MICROUSD, now)
         _enter(db, task["account_id"], task["id"], "charge", -cost_microusd(used_ms), now)
 

@@ -1,7 +1,7 @@
 """What one server process owns, opened once and handed to whoever needs three of its parts or more."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -41,6 +41,9 @@ class Host:
     sandbox: Sandbox
     store_id: str
     runtime_dir: Path           # sockets and run directories: short paths, gone after a reboot
+    runtime: Path               # what containers mount: Node, Pi and the guest's programs
+    catalog: dict[str, list[str]]   # the model ids that Pi knows, by provider
+    environ: Mapping[str, str]  # the server's own: where an account's provider keys may come from
     now: Callable[[], datetime]
     changed: Changed = field(default_factory=Changed)
 

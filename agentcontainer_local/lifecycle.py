@@ -8,7 +8,7 @@ FINISHED, FAILED, CANCELLED, EXPIRED = "finished", "failed", "cancelled", "expir
 STATUSES = (PENDING, RUNNING, AWAITING_INPUT, HIBERNATING, FINISHED, FAILED, CANCELLED, EXPIRED)
 TERMINAL = frozenset({FINISHED, FAILED, CANCELLED, EXPIRED})
 
-# A message, or the switch to autonomous, finds the conversation's container alive (→ running) or not (…_cold → pending).
+# A message, or the switch to autonomous, finds the container alive (→ running) or not (…_cold → pending).
 TABLE: dict[tuple[str, str], str] = {
     (PENDING, "started"): RUNNING,
     (PENDING, "cancelled"): CANCELLED,

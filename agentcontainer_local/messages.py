@@ -77,7 +77,8 @@ def end_open_activities(db: Database, task_id: str, status: str, error_code: str
 
 
 def _end_activity(
-    db: Database, activity: Row, status: str, error: str | None, duration_ms: int | None, output: str | None, now: datetime
+    db: Database, activity: Row, status: str, error: str | None, duration_ms: int | None, output: str | None,
+    now: datetime,
 ) -> None:
     data = {"id": activity["id"], "callId": activity["call_id"], "toolKey": activity["tool_key"], "status": status,
             "errorCode": error, "durationMs": duration_ms, "output": output}
@@ -94,3 +95,10 @@ def end_open(db: Database, task_id: str, status: str, now: datetime) -> None:
     found = rows(db, "SELECT * FROM messages WHERE task_id = ? AND status IN ('queued', 'running')", (task_id,))
     for message in found:
         set_status(db, message, status, now)
+
+
+def waiting(db: Database, task_id: str, message_id: str) -> Row | None:
+    """The message, if Pi has not been given it before."""
+    return row(
+        db, "SELECT * FROM messages WHERE task_id = ? AND id = ? AND delivered_at IS NULL", (task_id, message_id)
+    )

@@ -1,4 +1,4 @@
-"""Every setting of the server, written once: a flag of `serve` and an AGENTCONTAINER_… variable are made from each field."""
+"""Every setting of the server, written once: each field makes a flag of `serve` and an AGENTCONTAINER_… variable."""
 
 import os
 from collections.abc import Mapping
@@ -42,6 +42,7 @@ class Settings(BaseModel):
 
     podman_socket: str | None = Field(None, description="A running Podman API service; by default one is started.")
     oci_runtime: str | None = Field(None, description="OCI runtime for Podman; by default the one that fits.")
+    max_events: int = Field(200_000, ge=1000, description="Most things that one run may report; more ends its task.")
     provider_idle_seconds: int = Field(300, ge=1, description="How long a provider may be silent within a call.")
 
 

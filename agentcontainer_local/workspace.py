@@ -8,6 +8,7 @@ from sqlite_utils import Database
 from agentcontainer_local import agents, tasks
 from agentcontainer_local.db import Row
 
+MOST_FILES = 10_000                 # of reference files, in one version
 NAME_BYTES = 255                    # what a Linux file system takes
 
 
@@ -31,7 +32,7 @@ class Input:
 def inputs(db: Database, task: Row) -> list[Input]:
     """Everything that the task finds in its workspace when it starts."""
     given = _placed("task_files", tasks.inputs(db, task["id"]))
-    reference = _placed("reference_files", agents.reference_files(db, task["agent_version_id"]))
+    reference = _placed("reference_files", agents.reference_files(db, task["agent_version_id"], MOST_FILES, 0, True))
     return [
         Input("task/TASK.md", "TASK.md", text=task["instructions"]),
         Input("task/HARNESS.md", "HARNESS.md", text=harness(task, given, reference)),
@@ -113,9 +114,8 @@ If there is nothing to do until a later time or an outside event, call `hibernat
 def _outputs(policy: dict) -> str:
     if policy["mode"] != "named":
         return f"{POLICIES[policy['mode']]}\n"
-    wanted = "".join(
-        f"- `{output['name']}`" + (f": {output['description']}" if output.get("description") else "") + "\n"
-        for output in policy["files"]
-    )
-    flags = " ".join(f"--output {output['name']}=PATH" for output in policy["files"])
-    return f"These outputs are required, each by its name, and no others:\n{wanted}\n    finish --complete-task --message \"…\" {flags}\n"
+    about = {output["name"]: output.get("description") or "" for output in policy["files"]}
+    wanted = "".join(f"- `{name}`" + (f": {text}" if text else "") + "\n" for name, text in about.items())
+    flags = " ".join(f"--output {name}=PATH" for name in about)
+    command = f'    finish --complete-task --message "What was done" {flags}\n'
+    return f"These outputs are required, each by its name, and no others:\n{wanted}\n{command}"

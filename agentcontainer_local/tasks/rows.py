@@ -69,3 +69,10 @@ def outputs(db: Database, task_id: str, limit: int, after: int | None, ascending
         f" ORDER BY task_outputs.number {order} LIMIT :limit",
         {"task": task_id, "after": after, "limit": limit},
     )
+
+
+def ended_with_workspace(db: Database) -> list[Row]:
+    """Ended tasks whose volumes have not been removed yet."""
+    return rows(
+        db, "SELECT * FROM tasks WHERE completed_at IS NOT NULL AND workspace_removed_at IS NULL ORDER BY number"
+    )

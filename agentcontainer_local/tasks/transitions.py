@@ -20,13 +20,15 @@ def apply(
 ) -> Row:
     """Moves a task along an arrow of `lifecycle`, with what the event brings, in one transaction with its history.
 
-    Leaving `running` adds the container time to `used_ms`. Raises IllegalMove, and nothing has changed. Answers the new row.
+    Leaving `running` adds the container time to `used_ms`. Raises IllegalMove, and nothing has changed.
+    Answers the new row.
     """
     with db.atomic():
         task = get(db, task_id)
         status = lifecycle.after(task["status"], event)
         ended = status in lifecycle.TERMINAL
         used_ms = container_ms(task, now)
+        wake_at = iso(hibernate_until) if hibernate_until and status == lifecycle.HIBERNATING else None
         db.conn.execute(
             "UPDATE tasks SET status = :status, used_ms = :used_ms,"
             " running_since = CASE WHEN :status = 'running' THEN :now END,"
@@ -37,7 +39,7 @@ def apply(
             {
                 "id": task_id, "status": status, "now": iso(now), "ended": ended, "used_ms": used_ms, "result": result,
                 "completion": completion, "error": error,
-                "hibernate_until": iso(hibernate_until) if hibernate_until and status == lifecycle.HIBERNATING else None,
+                "hibernate_until": wake_at,
             },
         )
         facts = {"result": result, "error": error, "reason": reason}

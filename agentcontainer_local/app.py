@@ -1,0 +1,203 @@
+"""The whole program, put together by hand."""
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+from starlette.routing import Mount, Router
+
+from agentcontainer_local import (
+    accounts,
+    agents,
+    containers,
+    db,
+    files,
+    gateway,
+    guest,
+    lifecycle,
+    runtime,
+    sandbox,
+    supervisor,
+    tasks,
+    timers,
+)
+from agentcontainer_local.api import http, routes
+from agentcontainer_local.db import Row
+from agentcontainer_local.host import Host
+from agentcontainer_local.settings import Settings
+from agentcontainer_local.vault import Vault
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What `opened` has put together: the host, its HTTP face, and the key that was made at the first start."""
+
+    host: Host
+    face: Callable
+    open_door: Callable
+    new_key: str | None
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    settings: Settings, environ: Mapping[str, str], say: Callable[[str], None],
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> AsyncIterator[Program]:
+    """Opens everything that one server owns, and closes it again; raises RuntimeError where another one has it."""
+    with _locked(settings.data):
+        mounted = await asyncio.to_thread(runtime.prepare, settings.cache, say)
+        store = db.open(settings.data / "agentcontainer.db")
+        try:
+            store_id, new_key = _first_start(store, settings, environ, now())
+            files.sweep(store, settings.data / "files")
+            runtime_dir = _runtime_dir(settings.data)
+            async with (
+                sandbox.open(runtime_dir, store_id, settings.podman_socket, settings.oci_runtime) as podman,
+                gateway.client(settings.provider_idle_seconds) as client,
+            ):
+                vault = Vault.open(settings.data / "secret.key")
+                catalog = runtime.catalog(mounted)
+                host = Host(settings, store, vault, podman, store_id, runtime_dir, mounted, catalog, environ, now)
+                yield Program(host, http.app(host, routes.ALL), _doors(host, client), new_key)
+        finally:
+            store.close()
+
+
+@contextlib.contextmanager
+def _locked(data: Path):
+    """One store, one server."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (data / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"Another agentcontainer serves the data directory {data}.") from None
+        yield
+
+
+def _first_start(store, settings: Settings, environ: Mapping[str, str], now: datetime) -> tuple[str, str | None]:
+    """The store's id, and its first API key in clear if it was made just now."""
+    with store.atomic():
+        if db.row(store, "SELECT id FROM store") is None:
+            store.conn.execute("INSERT INTO store VALUES (?, ?)", (db.new_id("str"), db.iso(now)))
+        _, new_key = accounts.ensure(store, settings, environ, now)
+        containers.ensure_standard(store, now)
+        agents.ensure_standard(store, now)
+        return db.row(store, "SELECT id FROM store")["id"], new_key
+
+
+def _runtime_dir(data: Path) -> Path:
+    """A short path of this store's own, for sockets: they have at most 107 bytes."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or Path(tempfile.gettempdir(), f"agentcontainer-{os.getuid()}")
+    name = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:8]
+    directory = Path(base, "agentcontainer", name)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if directory.stat().st_uid != os.getuid():
+        raise RuntimeError(f"{directory} belongs to somebody else.")
+    return directory
+
+
+def _doors(host: Host, client) -> Callable:
+    """What `run` opens for each run: its socket, answered by guest and gateway."""
+
+    async def model_calls(scope, receive, send):
+        await gateway.handle(_grant(host, scope["door"]), client, scope, receive, send)
+
+    app = Router([*guest.ROUTES, Mount("/", model_calls)])
+
+    def open_door(run: Row, directory: Path):
+        return guest.opened(guest.Door(host, run["task_id"], run["id"]), directory, app)
+
+    return open_door
+
+
+def _grant(host: Host, door: guest.Door) -> gateway.Grant:
+    """What this task may call, looked up for each call: a key that was changed counts from the next one."""
+    task = tasks.get(host.db, door.task_id)
+    execution = tasks.execution(host.db, host.vault, task, host.environ)
+    working = task["status"] in (lifecycle.PENDING, lifecycle.RUNNING)
+    return gateway.Grant(
+        provider=execution.provider,
+        models=frozenset(id for id in (execution.model, execution.weak_model) if id),
+        api_key=execution.api_key,
+        base_url=execution.base_url,
+        scripted=execution.scripted,
+        conversation=task["mode"] == "conversation",
+        record=lambda usage: tasks.record_usage(host.db, task, usage, host.now()),
+        refuse=None if working else "The task is not running.",
+    )
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self):
+        """The signals are ours: uvicorn would raise SIGTERM again after serving, and end us before we clean up."""
+        yield
+
+
+async def serve(settings: Settings, environ: Mapping[str, str], announce: Callable[[Program, str], None]) -> None:
+    """Serves until SIGTERM, which leaves runs to the next server, or SIGINT, which suspends them first.
+
+    `announce` is called once, with the base URL, when requests are answered.
+    """
+    async with opened(settings, environ, log.info) as program:
+        stop = _on_signals()
+        listener = _listening(settings)
+        server = _Server(uvicorn.Config(
+            program.face, lifespan="off", log_config=None, access_log=False, ws="none", server_header=False,
+            timeout_graceful_shutdown=1,
+        ))
+        timer = timers.scheduler(program.host)
+        timer.start()
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        supervising = asyncio.create_task(supervisor.supervise(program.host, program.open_door))
+        try:
+            host, port = listener.getsockname()[:2]
+            announce(program, settings.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            await asyncio.wait({stop, serving, supervising}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            server.should_exit = True
+            timer.shutdown(wait=False)
+            supervising.cancel()
+            results = await asyncio.gather(serving, supervising, return_exceptions=True)
+        for failure in results:
+            if isinstance(failure, Exception):
+                raise failure
+        if stop.done() and stop.result() == signal.SIGINT:
+            await supervisor.suspend(program.host)
+
+
+def _on_signals() -> asyncio.Future:
+    """Done with the first signal; the second SIGINT ends the process at once."""
+    loop = asyncio.get_running_loop()
+    stop = loop.create_future()
+
+    def received(number: int) -> None:
+        if stop.done():
+            os._exit(130)
+        stop.set_result(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, received, number)
+    return stop
+
+
+def _listening(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise RuntimeError(f"Can't listen on {settings.host} port {settings.port}: {error.strerror}.") from None

@@ -1,0 +1,192 @@
+"""What the guest reports: checked, and written to the rows once each, whatever is sent again."""
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from sqlite_utils import Database
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from agentcontainer_local import history, lifecycle, messages, tasks
+from agentcontainer_local.db import Row, iso
+from agentcontainer_local.errors import Conflict, Invalid, Problem, TooLarge
+from agentcontainer_local.guest.door import Door
+
+MAX_BATCH_BYTES = 8 * 1024**2
+
+Line = Annotated[str, Field(max_length=2000)]
+Text = Annotated[str, Field(max_length=300_000)]
+
+
+class Ready(BaseModel):
+    type: Literal["ready"]
+
+
+class PiFailed(BaseModel):
+    type: Literal["pi_failed"]
+    message: Text
+
+
+class Prompted(BaseModel):
+    type: Literal["prompted"]
+    id: Line
+
+
+class Refused(BaseModel):
+    type: Literal["refused"]
+    id: Line
+    message: Text
+
+
+class Said(BaseModel):
+    type: Literal["message"]
+    text: Text
+    stopReason: Line
+    errorMessage: Text | None = None
+
+
+class ToolStarted(BaseModel):
+    type: Literal["tool_started"]
+    callId: Line
+    tool: Line
+    input: Any = None
+    inputOmittedReason: Line | None = None
+
+
+class ToolEnded(BaseModel):
+    type: Literal["tool_ended"]
+    callId: Line
+    failed: bool
+    durationMs: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    output: Text = ""
+
+
+class Settled(BaseModel):
+    type: Literal["settled"]
+
+
+class Noticed(BaseModel):
+    type: Literal["retrying", "compacted", "extension_error"]
+    attempt: int | None = None
+    delayMs: int | None = None
+    message: Text | None = None
+    reason: Line | None = None
+
+
+class PiExited(BaseModel):
+    type: Literal["pi_exited"]
+    code: int | None = None
+    signal: Line | None = None
+    stderr: Text = ""
+
+
+class Delta(BaseModel):
+    type: Literal["delta"]
+    text: Text
+
+
+Event = Annotated[
+    Ready | PiFailed | Prompted | Refused | Said | ToolStarted | ToolEnded | Settled | Noticed | PiExited | Delta,
+    Field(discriminator="type"),
+]
+
+
+class Numbered(BaseModel):
+    seq: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    event: Event
+
+
+NUMBERED = TypeAdapter(Numbered)
+
+
+async def events(request: Request) -> JSONResponse:
+    """POST /guest/events: NDJSON in; answers the number up to which everything is stored."""
+    door: Door = request.scope["door"]
+    try:
+        batch = parse(await _body(request))
+        ack = record(door.host.db, door.task_id, door.run_id, batch, door.host.settings.max_events, door.host.now())
+    except Problem as problem:
+        return JSONResponse(problem.body(), problem.status)
+    door.host.changed.set()
+    return JSONResponse({"ack": ack})
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BATCH_BYTES:
+            raise TooLarge(f"A batch of events has at most {MAX_BATCH_BYTES} bytes.")
+    return bytes(body)
+
+
+def parse(body: bytes) -> list[Numbered]:
+    """Raises Invalid at the first line that is not an event."""
+    try:
+        return [NUMBERED.validate_json(line) for line in body.split(b"\n") if line.strip()]
+    except ValidationError as error:
+        raise Invalid("Not an event: " + error.errors(include_url=False)[0]["msg"]) from None
+
+
+def record(
+    db: Database, task_id: str, run_id: str, batch: list[Numbered], max_events: int, now: datetime
+) -> int:
+    """Writes what is new in `batch`, in one transaction; raises Conflict when the run is over."""
+    with db.atomic():
+        task, run = tasks.get(db, task_id), tasks.open_run(db, task_id)
+        if run is None or run["id"] != run_id:
+            raise Conflict("This run is over.")
+        ack = run["guest_seq"]
+        for numbered in batch:
+            if numbered.seq is not None and numbered.seq > ack:
+                ack = numbered.seq
+                if task["status"] not in lifecycle.TERMINAL:
+                    _write(db, task, run, numbered.event, now)
+        db.conn.execute("UPDATE runs SET guest_seq = ? WHERE id = ?", (ack, run_id))
+    if ack > max_events and task["status"] not in lifecycle.TERMINAL:
+        error = f"The agent did more than {max_events} things; that is the limit."
+        tasks.apply(db, task_id, "failed", now, error=error)
+    return ack
+
+
+def _write(db: Database, task: Row, run: Row, event, now: datetime) -> None:
+    match event:
+        case Prompted():
+            _settle(db, run, None, None)
+            if (message := messages.waiting(db, task["id"], event.id)) is not None:
+                messages.delivered(db, message, now)
+        case Said():
+            if event.text.strip():
+                messages.add(db, task, "assistant", event.text, "completed", now)
+            failed = event.stopReason == "error"
+            _settle(db, run, None, (event.errorMessage or "The model's provider failed.") if failed else None)
+            if not failed:
+                _alive(db, task)
+        case ToolStarted():
+            messages.tool_started(db, task, event.model_dump(), now)
+        case ToolEnded():
+            messages.tool_ended(db, task, event.model_dump(), now)
+            _alive(db, task)
+        case Settled():
+            db.conn.execute("UPDATE runs SET settled_at = ? WHERE id = ?", (iso(now), run["id"]))
+        case PiFailed() | Refused():
+            _settle(db, run, now, event.message)
+        case PiExited():
+            how = f"signal {event.signal}" if event.signal else f"exit code {event.code}"
+            words = f"Pi ended with {how}. {event.stderr}".strip()
+            db.conn.execute("UPDATE runs SET last_words = ? WHERE id = ?", (words, run["id"]))
+        case Noticed():
+            history.append(db, task["id"], history.NOTICE, json.loads(event.model_dump_json(exclude_none=True)), now)
+
+
+def _settle(db: Database, run: Row, at: datetime | None, error: str | None) -> None:
+    values = (iso(at) if at else None, error, run["id"])
+    db.conn.execute("UPDATE runs SET settled_at = ?, settled_error = ? WHERE id = ?", values)
+
+
+def _alive(db: Database, task: Row) -> None:
+    """Something was done: deaths are counted from here."""
+    if task["deaths"]:
+        db.conn.execute("UPDATE tasks SET deaths = 0 WHERE id = ?", (task["id"],))

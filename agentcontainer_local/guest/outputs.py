@@ -1,0 +1,205 @@
+"""Files that an agent hands over: the claim is checked, the bytes come in, and it counts as a whole or not at all."""
+
+import json
+import mimetypes
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
+
+from agentcontainer_local import db, files, lifecycle, tasks
+from agentcontainer_local.db import Row
+from agentcontainer_local.errors import Conflict, Invalid, NotFound, Problem
+from agentcontainer_local.guest.door import Door
+from agentcontainer_local.settings import Settings
+
+MAX_CLAIM_BYTES = 4 * 1024**2
+MOST_STAGED = 4                     # claims of one run that may be under way at once
+
+
+class ClaimedFile(BaseModel):
+    path: Annotated[str, Field(max_length=4096)]
+    filename: Annotated[str, Field(min_length=1, max_length=1000)]
+    sizeBytes: Annotated[int, Field(ge=0, le=2**53)]
+    outputName: Annotated[str, Field(max_length=200)] | None = None
+
+
+class Finish(BaseModel):
+    kind: Literal["finish"]
+    completion: Literal["complete", "incomplete"]
+    message: Annotated[str, Field(min_length=1, max_length=100_000)]
+    files: list[ClaimedFile] = []
+
+
+class Attach(BaseModel):
+    kind: Literal["attach"]
+    files: Annotated[list[ClaimedFile], Field(min_length=1)]
+
+
+CLAIM = TypeAdapter(Annotated[Finish | Attach, Field(discriminator="kind")])
+
+
+@dataclass
+class Staged:
+    """A claim that may be made, and what of its files has come in, by their index: bytes in place that no row names."""
+
+    claim: Finish | Attach
+    root: Path
+    received: dict[int, files.Incoming] = field(default_factory=dict)
+
+    def discard(self) -> None:
+        files.discard(self.root, (incoming.name for incoming in self.received.values()))
+
+
+def answering(handler):
+    """Answers a Problem in the API's error shape."""
+
+    async def answered(request: Request) -> JSONResponse:
+        try:
+            return JSONResponse(await handler(request, request.scope["door"]))
+        except Problem as problem:
+            return JSONResponse(problem.body(), problem.status)
+        except ClientDisconnect:
+            return JSONResponse({}, 400)
+
+    return answered
+
+
+@answering
+async def begin(request: Request, door: Door) -> dict:
+    """Checks a claim before its bytes are sent."""
+    claim = _claim(await _body(request))
+    task = tasks.get(door.host.db, door.task_id)
+    _check_moment(task, claim)
+    if reason := refusal(task, claim, door.host.settings):
+        raise Invalid(reason)
+    if len(door.staged) >= MOST_STAGED:
+        door.staged.pop(next(iter(door.staged))).discard()
+    id = db.new_id("out")
+    door.staged[id] = Staged(claim, door.host.files)
+    return {"id": id}
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_CLAIM_BYTES:
+            raise Invalid("That are too many files at once.")
+    return bytes(body)
+
+
+def _claim(body: bytes) -> Finish | Attach:
+    try:
+        return CLAIM.validate_json(body)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise Invalid(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+
+
+def _check_moment(task: Row, claim: Finish | Attach) -> None:
+    if task["status"] != lifecycle.RUNNING:
+        raise Conflict(f"The task is {task['status']}.")
+    if isinstance(claim, Finish) and task["mode"] == "conversation":
+        raise Conflict("This is a conversation: answer in words, and give files with `attach`.")
+    if isinstance(claim, Attach) and task["mode"] == "autonomous":
+        raise Conflict("This is not a conversation: files are handed over with `finish`.")
+
+
+def refusal(task: Row, claim: Finish | Attach, settings: Settings) -> str | None:
+    """Why the claim is not accepted, for the agent; None if it may be (DESIGN, finish rules)."""
+    if len(claim.files) > settings.max_output_files:
+        return f"{len(claim.files)} files are too many: {settings.max_output_files} at most."
+    for file in claim.files:
+        if file.sizeBytes > settings.max_file_bytes:
+            return f"{file.path} has {file.sizeBytes} bytes: a file may have {settings.max_file_bytes} at most."
+    if (total := sum(file.sizeBytes for file in claim.files)) > settings.max_output_bytes:
+        return f"The files have {total} bytes together: {settings.max_output_bytes} at most."
+    return _against_policy(json.loads(task["output_policy"]), claim) if isinstance(claim, Finish) else None
+
+
+def _against_policy(policy: dict, claim: Finish) -> str | None:
+    complete = claim.completion == "complete"
+    named = [file.outputName for file in claim.files if file.outputName is not None]
+    if policy["mode"] == "named":
+        return _against_names([output["name"] for output in policy["files"]], named, claim, complete)
+    if named:
+        return "--output is for tasks with named outputs, which this is not: give the files without names."
+    if policy["mode"] == "none" and claim.files:
+        return "This task hands over no files: call finish without any."
+    if policy["mode"] == "at_least_one" and complete and not claim.files:
+        return "This task hands over at least one file: name it after the message."
+    return None
+
+
+def _against_names(wanted: list[str], named: list[str], claim: Finish, complete: bool) -> str | None:
+    use = "use " + " ".join(f"--output {name}=PATH" for name in wanted)
+    if len(named) < len(claim.files):
+        return f"Every file needs its output's name: {use}."
+    if unknown := [name for name in named if name not in wanted]:
+        return f"There is no output named {', '.join(unknown)}: {use}."
+    if len(set(named)) < len(named):
+        return f"Every output is given once: {use}."
+    if complete and (missing := [name for name in wanted if name not in named]):
+        return f"Required outputs are missing: {', '.join(missing)}; {use}."
+    return None
+
+
+@answering
+async def receive(request: Request, door: Door) -> dict:
+    """The bytes of one file; exactly as many as were claimed."""
+    staged = _staged(door, request)
+    index = request.path_params["index"]
+    if index >= len(staged.claim.files):
+        raise NotFound(f"The claim has no file {index}.")
+    claimed = staged.claim.files[index]
+    async with files.receiving(door.host.files, claimed.sizeBytes) as incoming:
+        async for chunk in request.stream():
+            await incoming.write(chunk)
+        if incoming.size != claimed.sizeBytes:
+            raise Invalid(f"{claimed.path}: {incoming.size} bytes came, and {claimed.sizeBytes} were announced.")
+    if (before := staged.received.pop(index, None)) is not None:
+        files.discard(door.host.files, [before.name])
+    staged.received[index] = incoming
+    return {}
+
+
+@answering
+async def commit(request: Request, door: Door) -> dict:
+    """Everything has come: the files and the task's new status are written in one transaction."""
+    staged = _staged(door, request)
+    if missing := [file.path for index, file in enumerate(staged.claim.files) if index not in staged.received]:
+        raise Invalid(f"These files have not come in: {', '.join(missing)}.")
+    _check_moment(tasks.get(door.host.db, door.task_id), staged.claim)
+    _write(door, staged, door.host.now())
+    del door.staged[request.path_params["id"]]
+    door.host.changed.set()
+    return {}
+
+
+def _staged(door: Door, request: Request) -> Staged:
+    staged = door.staged.get(request.path_params["id"])
+    if staged is None:
+        raise NotFound("This delivery is not known here: begin again.")
+    return staged
+
+
+def _write(door: Door, staged: Staged, now: datetime) -> None:
+    store, claim = door.host.db, staged.claim
+    with store.atomic():
+        task = tasks.get(store, door.task_id)
+        for index, claimed in enumerate(claim.files):
+            content_type, came = mimetypes.guess_type(claimed.filename)[0], staged.received[index]
+            file = files.add(
+                store, task["account_id"], claimed.filename, content_type, came.name, came.size, came.sha256, now
+            )
+            store.conn.execute(
+                "INSERT INTO task_outputs (task_id, file_id, output_name) VALUES (?, ?, ?)",
+                (task["id"], file["id"], claimed.outputName),
+            )
+        if isinstance(claim, Finish):
+            tasks.apply(store, task["id"], "finished", now, result=claim.message, completion=claim.completion)

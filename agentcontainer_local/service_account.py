@@ -1,0 +1,48 @@
+"""The account without rights that `serve` works as when root starts it."""
+
+import os
+import pwd
+from pathlib import Path
+
+NAME = "agentcontainer"
+
+
+def become(data: Path | None) -> None:
+    """Drops root for good; `data`, if root named one, is made the account's first. Raises RuntimeError."""
+    try:
+        account = pwd.getpwnam(os.environ.get("AGENTCONTAINER_USER") or NAME)
+    except KeyError:
+        raise RuntimeError(
+            f"agentcontainer does not run as root: rootless Podman needs an account of its own. Make one with"
+            f" `useradd --create-home {NAME}`, or start this as an ordinary user."
+        ) from None
+    if data is not None:
+        _hand_over(data, account)
+    runtime_dir = _runtime_dir(account)
+    os.initgroups(account.pw_name, account.pw_gid)
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    os.environ.clear()
+    os.environ.update(kept | {
+        "HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name, "XDG_RUNTIME_DIR": runtime_dir,
+    })
+    os.chdir(account.pw_dir)
+    if data is not None and not os.access(data, os.R_OK | os.W_OK | os.X_OK):
+        raise RuntimeError(f"The account {account.pw_name} can't reach {data}: a folder above it is closed to it.")
+
+
+def _hand_over(data: Path, account: pwd.struct_passwd) -> None:
+    """Makes a data directory the account's, with what is in it; a folder of something else is left alone."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(data.iterdir()) and not (data / "lock").exists():
+        raise RuntimeError(f"{data} is not empty, and no data directory of agentcontainer.")
+    for path in (data, *data.rglob("*")):
+        os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+
+
+def _runtime_dir(account: pwd.struct_passwd) -> str:
+    directory = Path(f"/run/user/{account.pw_uid}")
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.chown(directory, account.pw_uid, account.pw_gid)
+    return str(directory)

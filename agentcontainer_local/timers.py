@@ -1,0 +1,21 @@
+"""Deadlines that are dates: rows, looked at once a second (the only user of APScheduler)."""
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from agentcontainer_local import files
+from agentcontainer_local.host import Host
+
+SCAN_SECONDS = 1
+
+
+def scheduler(host: Host) -> AsyncIOScheduler:
+    """Not started yet. A scan that was missed is not made up for: the next one sees the same rows."""
+    timers = AsyncIOScheduler(timezone="UTC")
+    timers.add_job(scan, "interval", seconds=SCAN_SECONDS, args=[host], coalesce=True, max_instances=1,
+                   misfire_grace_time=None)
+    return timers
+
+
+async def scan(host: Host) -> None:
+    """Does everything whose time has come."""
+    files.expire_uploads(host.db, host.files, host.now())
