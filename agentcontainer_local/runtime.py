@@ -41,6 +41,11 @@ def prepare(cache: Path, say: Say, guest: Path = GUEST) -> Path:
         return _made_once(runtime, lambda new: _assemble(new, node, pi, guest, say))
 
 
+def catalog(runtime: Path) -> dict[str, list[str]]:
+    """The ids of the models that this runtime's Pi knows, by provider."""
+    return json.loads((runtime / "catalog.json").read_text())
+
+
 def allow_uid(runtime: Path, uid: int) -> None:
     """Let a container that runs as `uid` use the compile cache: Node looks only in a folder named after its own uid."""
     for folder in (runtime / "cache" / "compile").glob("*-0"):
@@ -139,7 +144,7 @@ def _libraries(loader: Path, program: Path) -> list[Path]:
 
 
 def _build_pi(new: Path, lock: dict[str, dict[str, str]], say: Say) -> None:
-    """Pi's self-contained bundle, and jiti, which it loads extensions with. `npm install` of Pi 1.5.2 fails: ETARGET."""
+    """Pi's self-contained bundle, and jiti, which it loads extensions with (`npm install` of Pi 1.5.2 fails)."""
     say(f"Fetching Pi {lock[PI]['version']} from the npm registry")
     with tempfile.TemporaryDirectory(dir=new.parent) as downloads:
         for name, pinned in lock.items():
@@ -201,7 +206,8 @@ def _warm(new: Path) -> None:
     warm = [_chroot(), str(root), f"{MOUNTED_AT}/libexec/node", f"{MOUNTED_AT}/guest/warm.mjs"]
     (new / "cache").mkdir()
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "XDG_RUNTIME_DIR", "USER") if name in os.environ}
-    _output([*unshare, *warm], cwd="/", env={**kept, "NODE_COMPILE_CACHE": f"{MOUNTED_AT}/cache/compile"})
+    found = _output([*unshare, *warm], cwd="/", env={**kept, "NODE_COMPILE_CACHE": f"{MOUNTED_AT}/cache/compile"})
+    (new / "catalog.json").write_text(found)
 
 
 def _chroot() -> str:

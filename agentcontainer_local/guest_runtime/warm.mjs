@@ -1,5 +1,5 @@
 // Fills Node's compile cache: runs Pi once for each provider against a small model of its own, and starts our programs.
-// The host runs it once when it makes the runtime; it never runs for a task.
+// Prints the ids of the models that Pi knows. The host runs it once when it makes the runtime; it never runs for a task.
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import http from "node:http";
@@ -91,6 +91,7 @@ async function runPi(provider, model) {
   );
   const send = (command) => pi.stdin.write(`${JSON.stringify(command)}\n`);
   let settled = false;
+  let known = [];
   let rest = "";
   pi.stdout.on("data", (part) => {
     const lines = (rest + part).split("\n");
@@ -99,13 +100,16 @@ async function runPi(provider, model) {
       const event = JSON.parse(line);
       if (event.type === "message_end" && event.message.stopReason === "error") pi.said += event.message.errorMessage;
       if (event.type === "message_end" && event.message.stopReason === "stop") settled = true;
+      if (event.type === "response" && event.command === "get_available_models") known = event.data.models;
       if (event.type === "agent_settled") pi.stdin.end();
     }
   });
   send({ id: "state", type: "get_state" });
+  send({ id: "models", type: "get_available_models" });
   send({ id: "prompt", type: "prompt", message: "Read TASK.md." });
   const code = await pi.ended;
   if (!settled) throw new Error(`Pi did not answer with ${provider} (exit ${code}): ${pi.said.slice(-2000)}`);
+  return known;
 }
 
 // What these do without a door is their own affair: only that they are compiled counts.
@@ -137,7 +141,7 @@ const providers = {
   openrouter: provider("/openrouter/api/v1"),
 };
 writeFileSync(`${AGENT_DIR}/models.json`, JSON.stringify({ providers }));
-await runPi("anthropic", "claude-sonnet-4-5");
+const known = await runPi("anthropic", "claude-sonnet-4-5");
 await runPi("openai", "gpt-5");
 await runPi("openrouter", "openai/gpt-5");
 await touch("daemon.mjs");
@@ -146,3 +150,5 @@ await touch("hibernate.mjs", "--help");
 await touch("attach.mjs", "--help");
 server.close();
 server.closeAllConnections();
+const idsOf = (name) => known.filter((model) => model.provider === name).map((model) => model.id);
+console.log(JSON.stringify(Object.fromEntries(Object.keys(providers).map((name) => [name, idsOf(name)]))));
