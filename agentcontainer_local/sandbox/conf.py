@@ -1,7 +1,7 @@
 """The containers.conf that our Podman runs with.
 
-What the machine's own files say of the engine is kept (paths, runtimes, locks, helper programs). What they would put into
-every container ([containers]: environment, devices, volumes, capabilities) is not: that is for us alone to say.
+What the machine's own files say of the engine is kept (paths, runtimes, locks, helper programs). What they would put
+into every container ([containers]: environment, devices, volumes, capabilities) is not: that is for us alone to say.
 """
 
 import json

@@ -73,7 +73,7 @@ class Containers:
         return None if answer.status == 404 else answer.body
 
     async def exit_code(self, container_id: str, seconds: float = 3) -> int | None:
-        """The code of a container that has ended, once Podman has noticed; None when it is unknown, as of a `lost` one."""
+        """The code of a container that has ended, once Podman has noticed it; None: unknown, as for `lost`."""
         for _ in range(int(seconds / 0.02)):
             found = await self.inspect(container_id)
             if found is None or found["State"]["Status"] in ("created", "configured"):
@@ -96,7 +96,7 @@ class Containers:
         return await asyncio.to_thread(_stderr_tail, Path(path), max_bytes) if path else ""
 
     async def prove_internet_walls(self, image: str) -> None:
-        """Raise Unwalled if a container with internet would not be walled in here. `start` itself proves it each time."""
+        """Raise Unwalled if a container with internet would not be walled in. `start` itself proves it each time."""
         name = f"agentcontainer-probe-{self._store_id}"
         await self.remove(name)
         created = await self.create(ContainerSpec(name, image, ("/bin/true",), uid=19999, network="internet"))
@@ -122,7 +122,7 @@ class Containers:
         }
         wanted = {name: limit for name, limit in wanted.items() if limit}
         missing = set(wanted) - await self._delegated() if wanted else set()
-        warnings = [f"{name} limit not in force: this account has no such cgroup controller" for name in sorted(missing)]
+        warnings = [f"{name} limit not in force: this account has no such controller" for name in sorted(missing)]
         return {"resource_limits": {name: limit for name, limit in wanted.items() if name not in missing}}, warnings
 
     async def _delegated(self) -> frozenset[str]:
@@ -143,6 +143,7 @@ def _request(spec: ContainerSpec) -> dict:
         "entrypoint": [spec.command[0]],
         "command": list(spec.command[1:]),
         "env": spec.env,
+        "httpproxy": False,  # Podman's default gives our proxy variables to the container, passwords and all
         "work_dir": spec.workdir,
         "hostname": spec.hostname,
         "user": f"{spec.uid}:{spec.uid}",  # gid 0 inside would be the account's own group
@@ -154,7 +155,7 @@ def _request(spec: ContainerSpec) -> dict:
         "image_volume_mode": "ignore",  # VOLUME lines would leave volumes without a name behind
         "healthconfig": {"Test": ["NONE"]},  # an image's health check would run by systemd timers
         "annotations": {network.ANNOTATION: spec.network},
-        "mounts": [*(_bind(bind.source, bind.target) for bind in spec.binds), *_tmp(spec)],
+        "mounts": [_bind(bind.source, bind.target) for bind in spec.binds],
         "volumes": [
             {"Name": volume.name, "Dest": volume.target, "Options": ["nocopy", "nosuid", "nodev"]}
             for volume in spec.volumes
@@ -168,13 +169,6 @@ def _request(spec: ContainerSpec) -> dict:
 def _bind(source: str, target: str) -> dict:
     options = ["ro", "rbind", "rprivate", "nosuid", "nodev"]
     return {"type": "bind", "source": source, "destination": target, "options": options}
-
-
-def _tmp(spec: ContainerSpec) -> list[dict]:
-    if spec.tmp_bytes is None:
-        return []
-    options = [f"size={spec.tmp_bytes}", "mode=1777", "nosuid", "nodev", "notmpcopyup"]
-    return [{"type": "tmpfs", "source": "tmpfs", "destination": "/tmp", "options": options}]
 
 
 def _ulimits(spec: ContainerSpec) -> list[dict]:

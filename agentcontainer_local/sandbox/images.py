@@ -49,7 +49,7 @@ class Images:
         self, context: Path, containerfile: Path, tag: str, *, progress: Progress, args: dict[str, str] | None = None,
         labels: dict[str, str] | None = None, volumes: tuple[str, ...] = (), pull: str = "missing",
     ) -> None:
-        """By the podman command, as the REST API of 4.3 ignores `volumes` (`source:target:ro`, there while it builds)."""
+        """By the podman command, as the REST API of 4.3 ignores `volumes` (`source:target:ro`, for the build)."""
         options = [f"--pull={pull}", "--force-rm", "--tag", tag, "--file", str(containerfile)]
         options += [f"--build-arg={name}={value}" for name, value in (args or {}).items()]
         options += [f"--label={name}={value}" for name, value in (labels or {}).items()]

@@ -14,7 +14,7 @@ from podman.errors import APIError
 
 from agentcontainer_local.sandbox.errors import Refusal, Unavailable
 from agentcontainer_local.sandbox.process import to_the_end
-from agentcontainer_local.sandbox.service import Service
+from agentcontainer_local.sandbox.service import Service, listener
 
 SECONDS = 120
 
@@ -70,12 +70,14 @@ class Libpod:
     def _request(self, method, path, params, body, seconds, patient) -> asyncio.Future[requests.Response]:
         data = None if body is None else json.dumps(body)
         headers = {"Content-Type": "application/json"} if data else None
-        send = getattr(self._client, method.lower())
         extra = {"data": data} if data else {}
-        pool = self._patient if patient else self._brisk
-        return asyncio.get_running_loop().run_in_executor(
-            pool, lambda: send(path, params=params, headers=headers, timeout=seconds, **extra)
-        )
+
+        def send() -> requests.Response:
+            if listener(self.service.socket) is None:  # podman-py leaks the socket of a connection that fails
+                raise APIError("nobody listens")
+            return getattr(self._client, method.lower())(path, params=params, headers=headers, timeout=seconds, **extra)
+
+        return asyncio.get_running_loop().run_in_executor(self._patient if patient else self._brisk, send)
 
 
 def _checked(response: requests.Response, expect: tuple[int, ...]) -> Answer:

@@ -36,7 +36,7 @@ def namespace(network: str, driver: str | None) -> dict:
     return {"netns": {"nsmode": driver}, "network_options": {driver: _OPTIONS[driver]}}
 
 
-# With an address of its own pasta has no route into the host's network; its name for the host, 169.254.1.2, is taken away.
+# With an address of its own pasta has no route into the host's network; its name for the host, 169.254.1.2, is taken.
 _OPTIONS = {
     "slirp4netns": ["allow_host_loopback=false", "enable_ipv6=false", f"cidr={SUBNET}"],
     "pasta": ["-a", "10.99.99.100", "-n", "24", "-g", "10.99.99.2", "--map-guest-addr", "none"],
@@ -70,20 +70,20 @@ def write_hook(directory: Path, driver: str | None) -> None:
 def prove(pid: int, network: str) -> None:
     """Raise Unwalled unless the network namespace of this process is what `network` promises.
 
-    Read from /proc between init and start, when nothing of the container runs: Podman ignores a wrong hooks directory in
-    silence.
+    Read from /proc between init and start, when nothing of the container runs yet. It has to be looked at, as Podman
+    ignores a wrong hooks directory in silence.
     """
     if network == "none":
         devices = _devices(pid)
         if devices != {"lo"}:
-            raise Unwalled(f"not started: the container must have no network device, and has {', '.join(sorted(devices))}")
+            raise Unwalled(f"not started: the container must have no network device, but has {sorted(devices)}")
         return
     open_ranges = set(map(IPv4Network, RANGES)) - _unreachable(pid)
     if open_ranges:
         raise Unwalled(
             "internet access is refused here: Podman did not run the hook that closes the host and the local networks "
-            f"({len(open_ranges)} of {len(RANGES)} ranges are open). If AGENTCONTAINER_PODMAN_SOCKET names a service of yours, "
-            "leave it out: the service that is started then has the hook."
+            f"({len(open_ranges)} of {len(RANGES)} ranges are open). If AGENTCONTAINER_PODMAN_SOCKET names your own "
+            "service, leave it out: the service that is started then has the hook."
         )
 
 

@@ -117,11 +117,11 @@ class Service:
             await asyncio.sleep(0.01)
         await self.close()
         said = log.read_text(errors="replace").strip()[-2000:]
-        raise Unavailable(f"Podman's API service did not start; `podman info` may say why. It said: {said or 'nothing'}")
+        raise Unavailable(f"Podman's API service did not start; try `podman info`. It said: {said or 'nothing'}")
 
     async def _end_leftover(self) -> None:
         """A service that outlived a killed server has our socket's path in its command line and still listens there."""
-        pid = _listener(self.socket)
+        pid = listener(self.socket)
         if pid is None or f"unix://{self.socket}" not in process.command_line(pid):
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -135,10 +135,10 @@ class Service:
         return self._process is not None and self._process.poll() is None
 
     def _answers(self) -> bool:
-        return _listener(self.socket) is not None
+        return listener(self.socket) is not None
 
 
-def _listener(path: Path) -> int | None:
+def listener(path: Path) -> int | None:
     """The process that listens on a socket, as the kernel recorded it."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(1)

@@ -49,7 +49,6 @@ class ContainerSpec:
     cpus: float | None = None
     pids: int | None = None
     ulimits: Ulimits = Ulimits()
-    tmp_bytes: int | None = None  # a tmpfs of this size on /tmp; None: the image's own /tmp, on disk
     shm_bytes: int = 64 * 1024**2
     log_bytes: int = 4 * 1024**2
 

@@ -11,7 +11,7 @@ import pytest
 from agentcontainer_local import sandbox as sandboxes
 from agentcontainer_local.sandbox import ContainerSpec, Sandbox
 
-IMAGE = "localhost/agentcontainer-tests/busybox:1"
+IMAGE = "localhost/agentcontainer-tests/busybox:2"
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +20,10 @@ def image(tmp_path_factory) -> str:
     if subprocess.run(["podman", "image", "exists", IMAGE], cwd="/").returncode != 0:
         root = tmp_path_factory.mktemp("rootfs")
         (root / "bin").mkdir()
-        (root / "tmp").mkdir(mode=0o777)
+        (root / "tmp").mkdir()
+        (root / "tmp").chmod(0o1777)
         shutil.copy(_busybox(tmp_path_factory.mktemp("busybox")), root / "bin/busybox")
-        for name in ("sh", "sleep", "cat", "id", "grep", "ip", "nc", "touch", "ls", "dd", "true", "stat", "kill", "wget"):
+        for name in ("sh", "sleep", "cat", "id", "grep", "ip", "nc", "touch", "ls", "dd", "true", "stat", "timeout"):
             (root / "bin" / name).symlink_to("busybox")
         tar = subprocess.run(["tar", "-C", root, "-c", "."], check=True, capture_output=True).stdout
         subprocess.run(["podman", "import", "--change", "ENV=PATH=/bin", "-", IMAGE], input=tar, check=True, cwd="/")
@@ -65,8 +66,8 @@ def spec(image):
     """A spec of a shell script, or of other words as `command`."""
 
     def made(script: str = "sleep 600", **changes) -> ContainerSpec:
-        words = {"name": f"test-{uuid.uuid4().hex[:8]}", "image": image, "command": ("/bin/sh", "-c", script), "uid": 20001}
-        return ContainerSpec(**{**words, **changes})
+        words = {"name": f"test-{uuid.uuid4().hex[:8]}", "image": image, "command": ("/bin/sh", "-c", script)}
+        return ContainerSpec(**{**words, "uid": 20001, **changes})
 
     return made
 

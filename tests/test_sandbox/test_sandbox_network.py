@@ -1,0 +1,104 @@
+"""What a container can reach: tried, from inside, against real listeners."""
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agentcontainer_local.sandbox import network
+
+ADDRESSES = [
+    line.split()[3].split("/")[0]
+    for line in subprocess.run(["ip", "-o", "addr"], capture_output=True, text=True, check=True).stdout.splitlines()
+    if "scope link" not in line
+]
+
+
+@contextlib.asynccontextmanager
+async def listening():
+    """A server of the host on all its addresses; yields its port, and the answers that it gave."""
+    answered = []
+
+    async def answer(_, writer):
+        answered.append(writer.get_extra_info("sockname"))
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(answer, ["0.0.0.0", "::"], 0)
+    port = server.sockets[0].getsockname()[1]
+    ports = {each.getsockname()[1] for each in server.sockets}
+    async with server:
+        yield ports, answered
+    del port
+
+
+@pytest.mark.parametrize("kind", ["none", "internet"])
+async def test_no_address_of_the_host_answers_a_container(run, kind):
+    async with listening() as (ports, answered):
+        for address in ADDRESSES:
+            with contextlib.suppress(OSError):
+                for port in ports:
+                    _, writer = await asyncio.open_connection(address, port)
+                    writer.close()
+                    await writer.wait_closed()
+        assert answered, "the listener works when it is called from the host"
+        answered.clear()
+        targets = [*ADDRESSES, "10.99.99.2", "10.99.99.3", "169.254.169.254", "host.containers.internal"]
+        knocks = [f"timeout 2 nc {address} {port} </dev/null" for address in targets for port in ports]
+        _, said = await run("for_each() { :; }; " + "; ".join(knocks) + "; echo the end >&2", network=kind)
+        assert said.endswith("the end")
+        assert answered == []
+
+
+async def test_a_container_without_internet_has_no_network_device_but_loopback(run):
+    _, said = await run("ls /sys/class/net >&2; ip route >&2")
+    assert said == "lo"
+
+
+async def test_a_container_with_internet_has_a_default_route_that_it_cannot_change(run):
+    script = "ip route >&2; ip route del unreachable 10.0.0.0/8 || echo refused >&2; cat /etc/resolv.conf >&2"
+    _, said = await run(script, network="internet")
+    assert "default via 10.99.99.2" in said
+    assert all(f"unreachable {area}" in said for area in ("10.0.0.0/8", "192.168.0.0/16", "169.254.0.0/16"))
+    assert "refused" in said
+    assert "nameserver 10.99.99.3" in said or "nameserver 169.254.1.1" in said
+
+
+async def test_the_walls_are_proven_at_each_start_and_on_demand(sandbox, spec, image):
+    await sandbox.prove_internet_walls(image)
+    assert await sandbox.found() == []
+    closed = await sandbox.start((await sandbox.create(spec())).id)
+    network.prove(closed, "none")
+    with pytest.raises(network.Unwalled):
+        network.prove(closed, "internet")
+    opened = await sandbox.start((await sandbox.create(spec(network="internet"))).id)
+    network.prove(opened, "internet")
+    with pytest.raises(network.Unwalled, match="tap0"):
+        network.prove(opened, "none")
+
+
+@pytest.fixture
+def hook(tmp_path) -> list[str]:
+    network.write_hook(tmp_path / "hooks.d", "slirp4netns")
+    return json.loads((tmp_path / "hooks.d/agentcontainer-walls.json").read_text())["hook"]["args"]
+
+
+def test_the_hook_closes_the_host_the_local_networks_and_the_metadata_address_and_leaves_the_rest_open(hook, tmp_path):
+    """In namespaces of our own: a host with a loopback, a public and a local address, a neighbour, and what is behind it."""
+    world = Path(__file__).with_name("world.py")
+    words = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--kill-child", sys.executable, world]
+    seen = json.loads(subprocess.check_output([*words, tmp_path / "resolv.conf", *hook], timeout=60))
+    open_before = {name for name, answer in seen["before"].items() if answer == "open"}
+    open_after = {name for name, answer in seen["after"].items() if answer == "open"}
+    assert open_after == {"the public internet", "the resolver"}, seen
+    assert {"the host's public address", "a neighbour in the local network", "the metadata address"} < open_before
+    assert "unreachable" in seen["after"]["a neighbour in the local network"].lower() or "route" in str(seen["after"])
+
+
+@pytest.mark.parametrize("state", ["", "{}", '{"annotations":{"pid":"12"}}', '{"pid": 4194303}'])
+def test_a_hook_that_cannot_do_its_work_fails(hook, state):
+    assert subprocess.run(hook, executable="/bin/sh", input=state, text=True, stderr=subprocess.DEVNULL).returncode != 0

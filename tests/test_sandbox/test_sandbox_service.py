@@ -1,0 +1,182 @@
+"""Podman's API service: started, brought back, taken over, ended; and what happens to calls meanwhile."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agentcontainer_local import sandbox as sandboxes
+from agentcontainer_local.sandbox import Refusal, SandboxError, Unavailable, Unwalled, conf, process
+from agentcontainer_local.sandbox.service import listener
+
+
+def services(path: Path) -> list[int]:
+    """Every process that serves that socket, found by its command line."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in pids if f"unix://{path}" in process.command_line(pid)]
+
+
+async def test_a_killed_service_is_brought_back_once_and_containers_go_on(sandbox, spec, runtime_dir):
+    created = await sandbox.create(spec())
+    pid = await sandbox.start(created.id)
+    before = listener(runtime_dir / "podman.sock")
+    os.kill(before, signal.SIGKILL)
+    answers = await asyncio.gather(*(sandbox.found() for _ in range(8)))
+    assert all([(c.id, c.pid, c.state) for c in found] == [(created.id, pid, "running")] for found in answers)
+    assert before not in services(runtime_dir / "podman.sock")
+    assert listener(runtime_dir / "podman.sock") in services(runtime_dir / "podman.sock")
+    await sandbox.stop(created.id, timeout=0)
+    assert await sandbox.exit_code(created.id) == 137
+
+
+@pytest.mark.parametrize("milliseconds", [1, 8, 40])
+async def test_a_call_that_loses_the_service_half_way_succeeds_or_leaves_nothing(
+    sandbox, spec, runtime_dir, milliseconds
+):
+    creating = asyncio.create_task(sandbox.create(spec()))
+    await asyncio.sleep(milliseconds / 1000)
+    os.kill(listener(runtime_dir / "podman.sock"), signal.SIGKILL)
+    try:
+        await sandbox.start((await creating).id)
+        assert [c.state for c in await sandbox.found()] == ["running"]
+    except Unavailable:
+        assert await sandbox.found() == []
+
+
+@pytest.mark.parametrize("milliseconds", [5, 30, 60])
+async def test_a_start_that_loses_the_service_goes_on_or_leaves_nothing(sandbox, spec, runtime_dir, milliseconds):
+    created = await sandbox.create(spec())
+    starting = asyncio.create_task(sandbox.start(created.id))
+    await asyncio.sleep(milliseconds / 1000)
+    os.kill(listener(runtime_dir / "podman.sock"), signal.SIGKILL)
+    try:
+        pid = await starting
+        assert [(c.state, c.pid) for c in await sandbox.found()] == [("running", pid)]
+    except SandboxError:
+        assert await sandbox.found() == []
+
+
+async def test_containers_outlive_the_sandbox_and_are_found_by_the_next(runtime_dir, spec):
+    async with sandboxes.open(runtime_dir, "test-outlive") as first:
+        created = await first.create(spec("while :; do sleep 1; done", network="internet"))
+        pid = await first.start(created.id)
+    assert services(runtime_dir / "podman.sock") == []
+    async with sandboxes.open(runtime_dir, "test-outlive") as second:
+        assert [(c.id, c.pid, c.state) for c in await second.found()] == [(created.id, pid, "running")]
+        assert "tap0" in Path(f"/proc/{pid}/net/dev").read_text()
+        await second.remove(created.id)
+        await asyncio.wait_for(second.exited(pid), 5)
+
+
+async def test_two_stores_of_one_account_see_their_own_containers_only(sandbox, spec, tmp_path, image):
+    other_dir = Path(os.environ["XDG_RUNTIME_DIR"], f"ac-other-{os.getpid()}")
+    async with sandboxes.open(other_dir, "test-other") as other:
+        mine, theirs = await asyncio.gather(sandbox.create(spec()), other.create(spec()))
+        assert [c.id for c in await sandbox.found()] == [mine.id]
+        assert [c.id for c in await other.found()] == [theirs.id]
+        await other.remove(theirs.id)
+    assert [c.id for c in await sandbox.found()] == [mine.id]
+
+
+async def test_a_server_that_was_killed_leaves_no_service_in_the_way_of_the_next(runtime_dir):
+    script = (
+        "import asyncio, pathlib, sys\n"
+        "from agentcontainer_local import sandbox\n"
+        "async def main():\n"
+        "    async with sandbox.open(pathlib.Path(sys.argv[1]), 'test-killed') as opened:\n"
+        "        print('ready', flush=True)\n"
+        "        await asyncio.sleep(600)\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, runtime_dir], stdout=subprocess.PIPE) as server:
+        assert server.stdout.readline() == b"ready\n"
+        left = services(runtime_dir / "podman.sock")
+        server.kill()
+    assert left
+    async with sandboxes.open(runtime_dir, "test-killed") as opened:
+        assert await opened.found() == []
+        assert not set(left) & set(services(runtime_dir / "podman.sock"))
+
+
+async def test_a_service_that_is_left_over_and_a_stale_socket_are_replaced(runtime_dir):
+    runtime_dir.mkdir(mode=0o700)
+    path = runtime_dir / "podman.sock"
+    words = ["podman", "system", "service", "--time=0", f"unix://{path}"]
+    with subprocess.Popen(words, cwd="/", stderr=subprocess.DEVNULL) as left_over:
+        while listener(path) is None:
+            await asyncio.sleep(0.02)
+        async with sandboxes.open(runtime_dir, "test-stale") as opened:
+            assert await opened.found() == []
+            assert left_over.wait(5) is not None
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    async with sandboxes.open(runtime_dir, "test-stale") as opened:
+        assert await opened.found() == []
+
+
+async def test_a_given_socket_that_does_not_answer_is_named(runtime_dir):
+    with pytest.raises(Unavailable, match=r"nothing\.sock does not answer: start it"):
+        async with sandboxes.open(runtime_dir, "test-given", str(runtime_dir / "nothing.sock")):
+            pass
+
+
+async def test_a_given_service_without_our_hook_runs_containers_but_none_with_internet(sandbox, runtime_dir, spec):
+    path = runtime_dir / "given.sock"
+    configuration = runtime_dir / "given.conf"
+    no_hooks = sandbox._api.service.environment | {"CONTAINERS_CONF": str(configuration)}
+    configuration.write_text(conf.text(runtime_dir / "no-such-directory", None))
+    words = ["podman", "system", "service", "--time=0", f"unix://{path}"]
+    with subprocess.Popen(words, cwd="/", env=no_hooks, stderr=subprocess.DEVNULL) as given:
+        while listener(path) is None:
+            await asyncio.sleep(0.02)
+        async with sandboxes.open(runtime_dir, "test-given", f"unix://{path}") as opened:
+            created = await opened.create(spec())
+            await opened.start(created.id)
+            await opened.remove(created.id)
+            walled_out = await opened.create(spec(network="internet"))
+            with pytest.raises(Unwalled, match="internet access is refused here"):
+                await opened.start(walled_out.id)
+            with pytest.raises(Unwalled):
+                await opened.prove_internet_walls(spec().image)
+            assert await opened.found() == []
+        assert given.poll() is None
+        given.terminate()
+
+
+async def test_a_runtime_that_does_not_exist_is_an_error_that_names_it(runtime_dir, spec):
+    with pytest.raises(SandboxError, match="no-such-runtime"):
+        async with sandboxes.open(runtime_dir, "test-runtime", oci_runtime="no-such-runtime") as opened:
+            await opened.create(spec())
+
+
+async def test_a_runtime_directory_too_deep_for_a_socket_is_refused(runtime_dir):
+    with pytest.raises(SandboxError, match="107 bytes"):
+        async with sandboxes.open(runtime_dir / ("x" * 100), "test-deep"):
+            pass
+
+
+def test_the_engine_part_of_the_users_configuration_is_kept_and_the_containers_part_is_not(monkeypatch, tmp_path):
+    own = tmp_path / "containers.conf"
+    own.write_text(
+        '[containers]\nvolumes = ["/home:/home"]\nenv = ["A=b"]\n'
+        '[engine]\nnum_locks = 4096\nremote = true\nruntime = "crun"\n[engine.runtimes]\nrunsc = ["/usr/bin/runsc"]\n'
+    )
+    monkeypatch.setenv("CONTAINERS_CONF", str(own))
+    text = conf.text(Path("/hooks"), None)
+    assert "num_locks = 4096" in text
+    assert 'runtime = "crun"' in text
+    assert 'hooks_dir = ["/hooks"]' in text
+    assert '[engine.runtimes]\nrunsc = ["/usr/bin/runsc"]' in text
+    assert "volumes" not in text
+    assert "remote" not in text
+
+
+async def test_a_refusal_keeps_podmans_words(sandbox, spec):
+    with pytest.raises(Refusal, match="no such file"):
+        wanted = spec(binds=(sandboxes.Bind("/no/such/source", "/opt/it"),))
+        await sandbox.start((await sandbox.create(wanted)).id)
