@@ -38,8 +38,13 @@ async function write(request, chunks) {
 
 function room(request) {
   return new Promise((resolve) => {
-    request.once("drain", resolve);
-    request.once("close", resolve);
+    const go = () => {
+      request.off("drain", go);
+      request.off("close", go);
+      resolve();
+    };
+    request.on("drain", go);
+    request.on("close", go);
   });
 }
 
