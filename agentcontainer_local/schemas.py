@@ -419,6 +419,10 @@ class PreparedUpload(Shape):
     expires_at: Timestamp
 
 
+class UploadQuery(Shape):
+    signature: str = Field("", description="Part of the uploadUrl.")
+
+
 class StoredUpload(Shape):
     storage_id: str
 

@@ -1,0 +1,69 @@
+"""The account, its API keys and its provider settings."""
+
+from agentcontainer_local import accounts, schemas
+from agentcontainer_local.api.http import Call, Route
+from agentcontainer_local.api.pages import page
+from agentcontainer_local.errors import NotFound
+
+
+def get_account(call: Call) -> schemas.Account:
+    """Returns the account resolved from the bearer API key, including current platform credit balance."""
+    return accounts.shape(call.host.db, call.account, call.file_quota)
+
+
+def list_keys(call: Call) -> schemas.ListApiKeysResponse:
+    """Names and last characters; the keys themselves are kept nowhere."""
+    found = accounts.keys(call.host.db, call.account["id"], **call.cut.asked)
+    return page(schemas.ListApiKeysResponse, call.cut, found, accounts.key_shape)
+
+
+def create_key(call: Call) -> schemas.CreatedApiKey:
+    """The key is in the answer, and nowhere else ever again."""
+    row, key = accounts.create_key(call.host.db, call.account["id"], call.body.name, call.now)
+    return schemas.CreatedApiKey(**accounts.key_shape(row).model_dump(by_alias=False), key=key)
+
+
+def revoke_key(call: Call) -> None:
+    """It is refused from now on."""
+    accounts.revoke_key(call.host.db, call.account["id"], call.param("keyId"), call.now)
+
+
+def list_providers(call: Call) -> schemas.ListProvidersResponse:
+    """What tasks use whose agent and overrides say nothing."""
+    statuses = [_provider(call, name) for name in accounts.BASE_URLS]
+    return schemas.ListProvidersResponse(
+        data=statuses, page_info=schemas.PageInfo(has_more=False, next_cursor=None)
+    )
+
+
+def set_provider(call: Call) -> schemas.ProviderStatus:
+    """Stores a key (encrypted), a base URL, or the choice of this provider as the default."""
+    accounts.set_provider(
+        call.host.db, call.host.vault, call.account["id"], call.param("provider"), api_key=call.body.api_key,
+        base_url=call.body.base_url, default=call.body.is_default, now=call.now,
+    )
+    return _provider(call, call.param("provider"))
+
+
+def remove_provider(call: Call) -> None:
+    """Forgets what was set; what the server's environment gives stays."""
+    accounts.remove_provider(call.host.db, call.account["id"], call.param("provider"))
+
+
+def _provider(call: Call, name: str) -> schemas.ProviderStatus:
+    return accounts.provider_shape(call.host.db, call.host.vault, call.account["id"], name, call.host.environ)
+
+
+ROUTES = [
+    Route("GET", "/account", get_account, "Get account", "Account", schemas.Account),
+    Route("GET", "/keys", list_keys, "List API keys", "Account", schemas.ListApiKeysResponse, query=schemas.PageQuery),
+    Route("POST", "/keys", create_key, "Create API key", "Account", schemas.CreatedApiKey, 201,
+          schemas.CreateKeyRequest, example={"name": "laptop"}),
+    Route("DELETE", "/keys/{keyId}", revoke_key, "Revoke API key", "Account", status=204, errors=(NotFound,)),
+    Route("GET", "/providers", list_providers, "List providers", "Account", schemas.ListProvidersResponse),
+    Route("PUT", "/providers/{provider}", set_provider, "Set provider", "Account", schemas.ProviderStatus,
+          takes=schemas.UpdateProviderRequest, errors=(NotFound,),
+          example={"apiKey": "sk-ant-...", "isDefault": True}),
+    Route("DELETE", "/providers/{provider}", remove_provider, "Remove provider", "Account", status=204,
+          errors=(NotFound,)),
+]

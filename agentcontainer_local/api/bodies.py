@@ -1,0 +1,82 @@
+"""Bytes and query strings from outside, made into shapes or refused."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from agentcontainer_local.errors import BadRequest, Invalid, Problem, TooLarge, UnsupportedMediaType
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+WORDS = {"extra_forbidden": "Unknown field", "missing": "Field required"}
+TAGS = frozenset({"any", "none", "at_least_one", "named"})      # of the output policies: not part of a field's name
+MOST_FAULTS = 20
+
+
+async def read(request: Request, most: int) -> bytes:
+    """The whole body; raises TooLarge as soon as that is known."""
+    too_large = TooLarge(f"The body is over {most} bytes.")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > most:
+        raise too_large
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise too_large
+        parts.append(part)
+    return b"".join(parts)
+
+
+def parse(shape: type[Shape], text: bytes, content_type: str | None, required: bool = True) -> Shape:
+    """`text` as `shape`: 400 when it is not JSON, 415 when it does not say that it is, 422 when it does not fit."""
+    if not text:
+        if required:
+            raise BadRequest("A JSON body is required.")
+        text = b"{}"
+    elif not _is_json(content_type):
+        raise UnsupportedMediaType("The body must be JSON, sent with `Content-Type: application/json`.")
+    try:
+        return shape.model_validate_json(text)
+    except ValidationError as error:
+        raise _problem(error) from None
+
+
+def _is_json(content_type: str | None) -> bool:
+    media_type = (content_type or "application/json").partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+def query(shape: type[Shape], given: Mapping[str, str]) -> Shape:
+    try:
+        return shape.model_validate(dict(given))
+    except ValidationError as error:
+        raise _problem(error) from None
+
+
+def _problem(error: ValidationError) -> Problem:
+    """What pydantic found, without what was sent: that may hold a key."""
+    faults = error.errors(include_url=False, include_input=False)
+    if faults[0]["type"] == "json_invalid":
+        return BadRequest(f"The body is not JSON: {faults[0]['ctx']['error']}.")
+    fields = [{"field": _name(fault), "message": WORDS.get(fault["type"], fault["msg"])} for fault in faults]
+    said = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:MOST_FAULTS])
+    return Invalid(said, fields[:MOST_FAULTS])
+
+
+def _name(fault: dict[str, Any]) -> str:
+    """`overrides.outputPolicy.files.0.name`; `(body)` for the whole."""
+    place = [str(part)[:100] for part in fault["loc"]]
+    place = [part for before, part in zip(["", *place], place, strict=False)
+             if not (before == "outputPolicy" and part in TAGS)]
+    if fault["type"] == "rule":
+        place.append(fault["ctx"]["field"])
+    return ".".join(place) or "(body)"
+
+
+def dumps(value: Any) -> bytes:
+    # Not ensure_ascii=False: a fault's field name may hold what UTF-8 cannot.
+    return json.dumps(value, separators=(",", ":")).encode()

@@ -1,0 +1,71 @@
+"""A stored file as an answer: always a download, whatever it is and whatever it is called."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from agentcontainer_local.db import Row
+from agentcontainer_local.errors import Problem
+
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+# Of RFC 8187: what needs no escape in filename*.
+PLAIN = "!#$&+-.^_`|~"
+
+
+class RangeNotSatisfiable(Problem):
+    status, code = 416, "range_not_satisfiable"
+
+    def __init__(self, size: int):
+        super().__init__(f"The file has {size} bytes.")
+        self.headers = {"content-range": f"bytes */{size}"}
+
+
+class Download(FileResponse):
+    chunk_size = 256 * 1024
+
+
+def download(request: Request, file: Row, place: Path) -> Response:
+    """Range and If-Range are Starlette's; one range that makes no sense is as if it were not there (RFC 9110)."""
+    etag = f'"{file["sha256"]}"'
+    headers = {
+        "etag": etag,
+        "content-disposition": disposition(file["filename"]),
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "sandbox",
+        "cache-control": "private, no-cache",
+    }
+    if _names(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    if not _range_counts(request.headers, etag, file["size_bytes"]):
+        request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
+    return Download(place, headers=headers, media_type="application/octet-stream")
+
+
+def _names(if_none_match: str | None, etag: str) -> bool:
+    tags = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
+    return etag in tags or "*" in tags
+
+
+def _range_counts(headers: Mapping[str, str], etag: str, size: int) -> bool:
+    """Whether to answer a part only; raises RangeNotSatisfiable when there is no such part."""
+    if headers.get("if-range", etag) != etag:
+        return False
+    asked = RANGE.fullmatch(headers.get("range", "").replace(" ", ""))
+    if asked is None or asked.group(1) == asked.group(2) == "":
+        return False
+    start, end = asked.groups()
+    if start and end and int(start) > int(end):
+        return False
+    if (int(start) >= size) if start else (int(end) == 0 or size == 0):
+        raise RangeNotSatisfiable(size)
+    return True
+
+
+def disposition(filename: str) -> str:
+    """RFC 6266: an ASCII name for old clients, and the name as it is; nothing in it ends the header or the quotes."""
+    ascii_name = "".join(c if " " <= c <= "~" and c not in '"\\/%' else "_" for c in filename)
+    return f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(filename, safe=PLAIN)}"

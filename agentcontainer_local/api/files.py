@@ -1,0 +1,124 @@
+"""Uploads and stored files."""
+
+from datetime import timedelta
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from agentcontainer_local import files, schemas
+from agentcontainer_local.api import multipart
+from agentcontainer_local.api.downloads import download
+from agentcontainer_local.api.http import PREFIX, Call, Route
+from agentcontainer_local.api.pages import page
+from agentcontainer_local.db import Row
+from agentcontainer_local.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge, Unavailable
+
+
+def prepare_upload(call: Call) -> schemas.PreparedUpload:
+    """Creates a scoped upload session and returns an upload URL, to which the bytes are sent by PUT (raw), or by POST
+    (raw, or multipart with a field `file`), which answers a `storageId`."""
+    settings, size = call.host.settings, call.body.size_bytes or 0
+    if size > settings.max_file_bytes:
+        raise TooLarge(f"A file may have {settings.max_file_bytes} bytes.")
+    files.check_quota(call.host.db, call.account["id"], size, call.file_quota)
+    upload = files.uploads.prepare(
+        call.host.db, call.account["id"], call.body, timedelta(seconds=settings.upload_ttl_seconds), call.now
+    )
+    return files.uploads.shape(upload, _upload_url(call, upload["id"]))
+
+
+def _upload_url(call: Call, upload_id: str) -> str:
+    base = call.host.settings.public_url or f"{call.request.url.scheme}://{call.request.url.netloc}"
+    return f"{base.rstrip('/')}{PREFIX}/uploads/{upload_id}/content?signature={call.host.vault.sign(upload_id)}"
+
+
+async def receive_upload(call: Call) -> Response:
+    """Takes the bytes; the signature in the URL is the permission."""
+    upload_id = call.param("uploadId")
+    if not call.host.vault.signed(upload_id, call.query.signature):
+        raise Forbidden("The upload URL's signature is wrong: use the uploadUrl as it was given.")
+    upload = files.uploads.waiting(call.host.db, upload_id, call.now)
+    incoming = await _received(call, upload)
+    files.uploads.fill(call.host.db, call.host.files, upload_id, incoming, call.host.now())
+    stored = schemas.StoredUpload(storage_id=incoming.name)
+    return Response(stored.model_dump_json(), media_type="application/json")
+
+
+async def _received(call: Call, upload: Row) -> files.Incoming:
+    request, most = call.request, call.host.settings.max_file_bytes
+    parted = request.method == "POST" and multipart.is_multipart(request)
+    if not parted:
+        _check_announced(request, upload, most)
+    async with files.receiving(call.host.files, most) as incoming:
+        async for chunk in multipart.field(request, "file") if parted else request.stream():
+            await incoming.write(chunk)
+        await incoming.flush()
+        files.uploads.check_size(upload, incoming.size)
+        files.check_quota(call.host.db, upload["account_id"], incoming.size, call.file_quota)
+    return incoming
+
+
+def _check_announced(request: Request, upload: Row, most: int) -> None:
+    """Before any byte is read: what Content-Length says."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal():
+        files.uploads.check_size(upload, int(announced))
+        if int(announced) > most:
+            raise TooLarge(f"A file may have {most} bytes.")
+
+
+def complete_upload(call: Call) -> schemas.UploadedFile:
+    """Finalizes a previously prepared upload after its bytes have been sent. Completing it again answers the same."""
+    file = files.uploads.complete(call.host.db, call.account["id"], call.body, call.now)
+    return schemas.UploadedFile(**files.shape(file).model_dump(by_alias=False), file_id=file["id"])
+
+
+def list_files(call: Call) -> schemas.ListFilesResponse:
+    """Lists your uploaded files, and the files that your tasks produced."""
+    found = files.page(call.host.db, call.account["id"], **call.cut.asked)
+    return page(schemas.ListFilesResponse, call.cut, found, files.shape)
+
+
+def get_file(call: Call) -> schemas.File:
+    return files.shape(_owned(call))
+
+
+def download_file(call: Call) -> Response:
+    """The file's bytes."""
+    file = _owned(call)
+    return download(call.request, file, files.path(call.host.files, file["id"]))
+
+
+def delete_file(call: Call) -> None:
+    """Frees its bytes, unless a task or an agent version needs it."""
+    file_id = _owned(call)["id"]
+    files.delete(call.host.db, call.account["id"], file_id)
+    files.discard(call.host.files, [file_id])
+
+
+def _owned(call: Call) -> Row:
+    return files.one(call.host.db, call.account["id"], call.param("fileId"))
+
+
+TAG = "Files"
+BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+STORED = {"application/json": {"schema": {"$ref": "#/components/schemas/StoredUpload"}}}
+UPLOAD_ERRORS = (Conflict, Forbidden, Invalid, NotFound, TooLarge, Unavailable)
+ROUTES = [
+    Route("POST", "/uploads/prepare", prepare_upload, "Prepare file upload", TAG, schemas.PreparedUpload, 201,
+          schemas.PrepareUploadRequest, replayable=True, errors=(TooLarge,),
+          example={"filename": "sales_data.csv", "contentType": "text/csv"}),
+    Route("PUT", "/uploads/{uploadId}/content", receive_upload, "Send file bytes", TAG, schemas.StoredUpload,
+          open=True, raw=True, content=STORED, sends=BYTES, errors=UPLOAD_ERRORS, query=schemas.UploadQuery),
+    Route("POST", "/uploads/{uploadId}/content", receive_upload, "Send file bytes by POST", TAG, schemas.StoredUpload,
+          open=True, raw=True, content=STORED, sends={**BYTES, **multipart.SENDS}, errors=UPLOAD_ERRORS,
+          query=schemas.UploadQuery),
+    Route("POST", "/uploads/complete", complete_upload, "Complete file upload", TAG, schemas.UploadedFile, 201,
+          schemas.CompleteUploadRequest, replayable=True, errors=(NotFound, Conflict),
+          example={"uploadId": "upl_abc123"}),
+    Route("GET", "/files", list_files, "List files", TAG, schemas.ListFilesResponse, query=schemas.PageQuery),
+    Route("GET", "/files/{fileId}", get_file, "Get file", TAG, schemas.File, errors=(NotFound,)),
+    Route("DELETE", "/files/{fileId}", delete_file, "Delete file", TAG, status=204, errors=(NotFound, Conflict)),
+    Route("GET", "/files/{fileId}/content", download_file, "Download file", TAG, raw=True, content=BYTES,
+          errors=(NotFound,)),
+]

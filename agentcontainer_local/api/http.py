@@ -1,0 +1,190 @@
+"""Routes as declarations: a verb, a path, its shapes, and a function from a Call to a shape.
+
+Authentication, bodies, errors, idempotency, pages and the OpenAPI document all come from the same `Route`.
+"""
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel
+from starlette import routing
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from agentcontainer_local import accounts
+from agentcontainer_local.api import bodies, idempotency
+from agentcontainer_local.api.pages import Cut, cut_of
+from agentcontainer_local.db import Row
+from agentcontainer_local.errors import NotFound, Problem, Unauthorized
+from agentcontainer_local.host import Host
+
+PREFIX = "/api/v1"
+log = logging.getLogger(__name__)
+
+
+class MethodNotAllowed(Problem):
+    status, code = 405, "method_not_allowed"
+
+
+@dataclass(frozen=True)
+class Route:
+    """`answers` None means 204; a route that is `raw` answers with a Response of its own and reads its own body.
+
+    A route that is `replayable` takes an Idempotency-Key: its function must not await, for its effect and the kept
+    answer are one transaction.
+    """
+
+    verb: str
+    path: str
+    function: Callable[["Call"], Any | Awaitable[Any]]
+    summary: str
+    tag: str
+    answers: type[BaseModel] | None = None
+    status: int = 200
+    takes: type[BaseModel] | None = None
+    body_required: bool = True
+    query: type[BaseModel] | None = None
+    errors: tuple[type[Problem], ...] = ()
+    open: bool = False                      # needs no key
+    key_in_query: bool = False              # takes ?apiKey= too, for what cannot send headers
+    replayable: bool = False
+    raw: bool = False
+    content: dict[str, Any] = field(default_factory=dict)       # a raw route's answer, for the OpenAPI document
+    sends: dict[str, Any] = field(default_factory=dict)         # and its body
+    example: dict[str, Any] | None = None   # of the body
+
+
+@dataclass
+class Call:
+    """One request: who asks, for what."""
+
+    host: Host
+    request: Request
+    account: Row | None
+    body: Any = None
+    query: Any = None
+
+    def param(self, name: str) -> str:
+        return self.request.path_params[name]
+
+    @cached_property
+    def now(self) -> datetime:
+        return self.host.now()
+
+    @property
+    def cut(self) -> Cut:
+        return cut_of(self.query)
+
+    @property
+    def file_quota(self) -> int | None:
+        return getattr(self.host.settings, "file_quota_bytes", None)
+
+
+def app(host: Host, routes: Iterable[Route]) -> routing.Router:
+    """The ASGI app of `routes`, each under /api/v1; every answer that is not a success has the ErrorResponse shape."""
+    return routing.Router(mounted(host, routes), redirect_slashes=False, default=unknown)
+
+
+def mounted(host: Host, routes: Iterable[Route]) -> list[routing.BaseRoute]:
+    """One Starlette route a path, in the order in which the paths first appear."""
+    paths: dict[str, dict[str, Route]] = {}
+    for route in routes:
+        paths.setdefault(PREFIX + route.path, {})[route.verb] = route
+    return [routing.Route(path, Resource(host, verbs)) for path, verbs in paths.items()]
+
+
+async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
+    """For a path that is nobody's."""
+    if scope["type"] == "http":
+        await refusal(NotFound("There is nothing at this path."))(scope, receive, send)
+
+
+class Resource:
+    """All verbs of one path, as an ASGI app."""
+
+    def __init__(self, host: Host, verbs: dict[str, Route]):
+        self.host = host
+        self.verbs = verbs if "HEAD" in verbs or "GET" not in verbs else {**verbs, "HEAD": verbs["GET"]}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            send = _headers_only(send)
+        try:
+            response = await self._answer(scope, receive)
+            await response(scope, receive, send)
+        except Problem as problem:
+            await refusal(problem)(scope, receive, send)
+        except ClientDisconnect:
+            pass
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        route = self.verbs.get(scope["method"])
+        if route is None:
+            return refusal(MethodNotAllowed("This path does not know the method."), {"allow": ", ".join(self.verbs)})
+        try:
+            return await answer(self.host, route, Request(scope, receive))
+        except (Problem, ClientDisconnect):
+            raise
+        except Exception:
+            log.exception("%s %s failed", route.verb, route.path)
+            return refusal(Problem("Something went wrong here; the server's log says what."))
+
+
+async def answer(host: Host, route: Route, request: Request) -> Response:
+    account = None if route.open else authenticate(host, request, route.key_in_query)
+    call = Call(host, request, account)
+    if route.query is not None:
+        call.query = bodies.query(route.query, request.query_params)
+    text = b""
+    if route.takes is not None:
+        text = await bodies.read(request, host.settings.max_body_bytes)
+        call.body = bodies.parse(route.takes, text, request.headers.get("content-type"), route.body_required)
+    if route.replayable and (key := request.headers.get("idempotency-key")) is not None:
+        return idempotency.once(host.db, account["id"], request.url.path, key, text, call.now,
+                                lambda: _written(route, route.function(call)))
+    answered = route.function(call)
+    if inspect.isawaitable(answered):
+        answered = await answered
+    return answered if route.raw else _written(route, answered)
+
+
+def authenticate(host: Host, request: Request, key_in_query: bool) -> Row:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        key = request.query_params.get("apiKey", "") if key_in_query else ""
+    account = accounts.authenticated(host.db, key.strip())
+    if account is None:
+        raise Unauthorized()
+    return account
+
+
+def _written(route: Route, answered: BaseModel | None) -> Response:
+    if route.answers is None:
+        return Response(status_code=204)
+    if not isinstance(answered, route.answers):
+        raise TypeError(f"{route.verb} {route.path} answered a {type(answered).__name__}")
+    # Straight to the serializer: model_dump_json makes a str of it first.
+    body = answered.__pydantic_serializer__.to_json(answered, by_alias=True)
+    return Response(body, route.status, media_type="application/json")
+
+
+def refusal(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    headers = {**(headers or {}), **getattr(problem, "headers", {})}
+    if problem.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if (retry_after := getattr(problem, "retry_after", None)) is not None:
+        headers["retry-after"] = str(retry_after)
+    return Response(bodies.dumps(problem.body()), problem.status, headers, "application/json")
+
+
+def _headers_only(send: Send) -> Send:
+    async def sent(message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return sent

@@ -1,0 +1,46 @@
+"""An Idempotency-Key: the same request again has no second effect, and gets the first answer again."""
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlite_utils import Database
+from starlette.responses import Response
+
+from agentcontainer_local.db import iso, row
+from agentcontainer_local.errors import BadRequest, IdempotencyConflict
+
+KEPT = timedelta(hours=24)
+LONGEST = 255
+
+
+def once(
+    db: Database, account_id: str, path: str, key: str, body: bytes, now: datetime, act: Callable[[], Response]
+) -> Response:
+    """`act` and the record of its answer are one transaction on the one thread that touches the database: a second
+    request finds all or nothing, whether it comes at the same time or after a crash. What `act` raises is not kept."""
+    if not 1 <= len(key) <= LONGEST:
+        raise BadRequest(f"An Idempotency-Key has 1 to {LONGEST} characters.")
+    digest = hashlib.sha256(body).hexdigest()
+    with db.atomic():
+        db.conn.execute("DELETE FROM idempotency_keys WHERE created_at < ?", (iso(now - KEPT),))
+        kept = row(
+            db,
+            "SELECT body_hash, status, answer FROM idempotency_keys WHERE account_id = ? AND path = ? AND key = ?",
+            (account_id, path, key),
+        )
+        if kept is not None:
+            return _again(kept, digest)
+        response = act()
+        db.conn.execute(
+            "INSERT INTO idempotency_keys (account_id, path, key, body_hash, status, answer, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (account_id, path, key, digest, response.status_code, bytes(response.body).decode(), iso(now)),
+        )
+        return response
+
+
+def _again(kept: dict, digest: str) -> Response:
+    if kept["body_hash"] != digest:
+        raise IdempotencyConflict("This Idempotency-Key was used for another body; use a new one.")
+    return Response(kept["answer"], kept["status"], {"idempotency-replayed": "true"}, "application/json")

@@ -1,0 +1,82 @@
+"""One field of a multipart body as a stream: nothing of it is kept in memory or on disk meanwhile."""
+
+from collections.abc import AsyncIterator
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from agentcontainer_local.errors import BadRequest
+
+SENDS = {"multipart/form-data": {"schema": {
+    "type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}},
+}}}
+
+
+def is_multipart(request: Request) -> bool:
+    return parse_options_header(request.headers.get("content-type"))[0] == b"multipart/form-data"
+
+
+class _Parts:
+    """What the parser calls back with: the bytes of the wanted field's first part."""
+
+    def __init__(self, wanted: str):
+        self.wanted = wanted.encode()
+        self.bytes: list[bytes] = []
+        self.seen = self.inside = self.ended = False
+        self.header = self.value = b""
+
+    def callbacks(self) -> dict:
+        return {
+            "on_part_begin": self._begin, "on_header_field": self._field, "on_header_value": self._value,
+            "on_header_end": self._header_end, "on_part_data": self._data, "on_part_end": self._end,
+            "on_end": self._all_end,
+        }
+
+    def _begin(self) -> None:
+        self.inside = False
+
+    def _field(self, data: bytes, start: int, end: int) -> None:
+        self.header += data[start:end]
+
+    def _value(self, data: bytes, start: int, end: int) -> None:
+        self.value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self.header.lower() == b"content-disposition":
+            name = parse_options_header(self.value)[1].get(b"name")
+            if name == self.wanted and not self.seen:
+                self.seen = self.inside = True
+        self.header = self.value = b""
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self.inside:
+            self.bytes.append(data[start:end])
+
+    def _end(self) -> None:
+        self.inside = False
+
+    def _all_end(self) -> None:
+        self.ended = True
+
+
+async def field(request: Request, name: str) -> AsyncIterator[bytes]:
+    """The bytes of the first field called `name`; raises BadRequest when the body is not whole or has no such field."""
+    boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary")
+    if not boundary:
+        raise BadRequest("The multipart body's boundary is missing in its Content-Type.")
+    parts = _Parts(name)
+    try:
+        parser = MultipartParser(boundary, parts.callbacks())
+        async for chunk in request.stream():
+            parser.write(chunk)
+            for piece in parts.bytes:
+                yield piece
+            parts.bytes.clear()
+        parser.finalize()
+    except FormParserError as error:
+        raise BadRequest(f"The multipart body is broken: {error}.") from None
+    if not parts.ended:
+        raise BadRequest("The multipart body ends in the middle.")
+    if not parts.seen:
+        raise BadRequest(f"The multipart body has no field `{name}`.")

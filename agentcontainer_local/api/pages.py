@@ -1,0 +1,58 @@
+"""Lists in pages: a cursor is the number of the last row seen, so that rows added meanwhile move nothing."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from agentcontainer_local.db import Row
+from agentcontainer_local.errors import Invalid
+from agentcontainer_local.schemas import MAX_BYTES as LAST
+from agentcontainer_local.schemas import Page, PageInfo, PageQuery
+
+Answer = TypeVar("Answer", bound=Page)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which rows: at most `limit` beyond the one numbered `after`, upwards or downwards."""
+
+    limit: int
+    after: int
+    ascending: bool
+
+    @property
+    def asked(self) -> dict:
+        """As keyword arguments for a record's `page`: one row more than wanted tells whether there is a next page."""
+        return {"limit": self.limit + 1, "after": self.after, "ascending": self.ascending}
+
+
+def cut_of(query: PageQuery) -> Cut:
+    ascending = query.order == "asc"
+    after = _number(query.cursor) if query.cursor else (0 if ascending else LAST)
+    return Cut(query.limit, after, ascending)
+
+
+def page(answer: type[Answer], cut: Cut, found: list[Row], shape: Callable[[Row], BaseModel]) -> Answer:
+    """`found`: what was there for `cut.asked`, each with its `number`."""
+    rows = found[: cut.limit]
+    more = len(found) > cut.limit
+    info = PageInfo(has_more=more, next_cursor=_cursor(rows[-1]["number"]) if more else None)
+    return answer(data=[shape(row) for row in rows], page_info=info)
+
+
+def _cursor(number: int) -> str:
+    return base64.urlsafe_b64encode(f"n{number}".encode()).decode().rstrip("=")
+
+
+def _number(cursor: str) -> int:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        number = int(text.removeprefix("n"))
+    except ValueError:
+        raise Invalid.field("cursor", "is not one that a page gave") from None
+    if text != f"n{number}" or not 0 <= number <= LAST:
+        raise Invalid.field("cursor", "is not one that a page gave")
+    return number

@@ -1,0 +1,6 @@
+"""Every route of the API, those that are asked most often first."""
+
+from agentcontainer_local.api import account, agents, containers, files, openapi, tasks
+
+_RESOURCES = [*tasks.ROUTES, *agents.ROUTES, *files.ROUTES, *containers.ROUTES, *account.ROUTES]
+ALL = [*_RESOURCES, openapi.route(_RESOURCES)]

@@ -1,0 +1,109 @@
+"""Task dispatch and task inspection."""
+
+from starlette.responses import Response
+
+from agentcontainer_local import agents, files, schemas, tasks
+from agentcontainer_local.api.downloads import download
+from agentcontainer_local.api.files import BYTES
+from agentcontainer_local.api.http import Call, Route
+from agentcontainer_local.api.pages import page
+from agentcontainer_local.db import Row, row
+from agentcontainer_local.errors import (
+    Conflict,
+    InsufficientCredits,
+    NotFound,
+    ProviderKeyMissing,
+    TooManyPending,
+)
+
+
+def list_agent_tasks(call: Call) -> schemas.ListTasksResponse:
+    agent = agents.owned(call.host.db, call.account["id"], call.param("agentId"))
+    return _page(call, agent["id"])
+
+
+def list_tasks(call: Call) -> schemas.ListTasksResponse:
+    """Lists the tasks of all agents."""
+    return _page(call, None)
+
+
+def _page(call: Call, agent_id: str | None) -> schemas.ListTasksResponse:
+    found = tasks.page(
+        call.host.db, call.account["id"], agent_id=agent_id, status=call.query.status, **call.cut.asked
+    )
+    return page(schemas.ListTasksResponse, call.cut, found, lambda task: _shape(call, task))
+
+
+def create_task(call: Call) -> schemas.Task:
+    """Dispatches a task to an agent. If `versionId` is omitted, the current agent version is used."""
+    host = call.host
+    task = tasks.dispatch(
+        host.db, host.vault, call.account, call.param("agentId"), call.body, host.settings, call.now, host.environ
+    )
+    host.changed.set()
+    return _shape(call, task)
+
+
+def get_task(call: Call) -> schemas.Task:
+    return _shape(call, _owned(call))
+
+
+def cancel_task(call: Call) -> schemas.Task:
+    """Its container is stopped. A task that is cancelled already is answered as it is."""
+    task = tasks.cancel(call.host.db, call.account["id"], call.param("taskId"), call.now)
+    call.host.changed.set()
+    return _shape(call, task)
+
+
+def list_task_files(call: Call) -> schemas.ListTaskFilesResponse:
+    """Lists the files that the agent declared when it called `finish`."""
+    found = tasks.outputs(call.host.db, _owned(call)["id"], **call.cut.asked)
+    return page(schemas.ListTaskFilesResponse, call.cut, found, _output)
+
+
+def _output(file: Row) -> schemas.TaskFile:
+    return schemas.TaskFile(**files.shape(file).model_dump(by_alias=False), output_name=file["output_name"])
+
+
+def download_task_file(call: Call) -> Response:
+    """The file's bytes, as a download."""
+    file = row(
+        call.host.db,
+        "SELECT files.* FROM task_outputs JOIN files ON files.id = file_id WHERE task_id = ? AND file_id = ?",
+        (_owned(call)["id"], call.param("fileId")),
+    )
+    if file is None:
+        raise NotFound(f"The task has no file {call.param('fileId')}.")
+    return download(call.request, file, files.path(call.host.files, file["id"]))
+
+
+def _owned(call: Call) -> Row:
+    return tasks.owned(call.host.db, call.account["id"], call.param("taskId"))
+
+
+def _shape(call: Call, task: Row) -> schemas.Task:
+    return tasks.shape(call.host.db, task, call.now)
+
+
+TAG = "Tasks"
+ONE = "/tasks/{taskId}"
+EXAMPLE = {
+    "instructions": "Analyze the CSV file and produce a summary report in Markdown.",
+    "inputFileIds": ["file_ghi789"],
+    "metadata": {"ticket": "A-17"},
+    "overrides": {"maxRuntimeSeconds": 1800, "outputPolicy": {"mode": "at_least_one"}},
+}
+ROUTES = [
+    Route("GET", ONE, get_task, "Get task", TAG, schemas.Task, errors=(NotFound,)),
+    Route("GET", "/agents/{agentId}/tasks", list_agent_tasks, "List tasks for agent", TAG, schemas.ListTasksResponse,
+          query=schemas.TaskPageQuery, errors=(NotFound,)),
+    Route("POST", "/agents/{agentId}/tasks", create_task, "Dispatch task", TAG, schemas.Task, 201,
+          schemas.CreateTaskRequest, replayable=True, example=EXAMPLE,
+          errors=(InsufficientCredits, NotFound, Conflict, ProviderKeyMissing, TooManyPending)),
+    Route("GET", "/tasks", list_tasks, "List tasks", TAG, schemas.ListTasksResponse, query=schemas.TaskPageQuery),
+    Route("POST", ONE + "/cancel", cancel_task, "Cancel task", TAG, schemas.Task, errors=(NotFound, Conflict)),
+    Route("GET", ONE + "/files", list_task_files, "List task files", TAG, schemas.ListTaskFilesResponse,
+          query=schemas.PageQuery, errors=(NotFound,)),
+    Route("GET", ONE + "/files/{fileId}", download_task_file, "Download task file", TAG, raw=True, content=BYTES,
+          errors=(NotFound,)),
+]

@@ -1,0 +1,99 @@
+"""Uploads: prepared, then filled with bytes once, then completed into a file."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from agentcontainer_local import schemas
+from agentcontainer_local.db import Row, iso, new_id, parse_iso, row, rows
+from agentcontainer_local.errors import Conflict, Invalid, NotFound
+from agentcontainer_local.files import disk
+from agentcontainer_local.files.rows import DEFAULT_TYPE, add
+
+
+def prepare(
+    db: Database, account_id: str, body: schemas.PrepareUploadRequest, open_for: timedelta, now: datetime
+) -> Row:
+    id = new_id("upl")
+    with db.atomic():
+        db.conn.execute(
+            "INSERT INTO uploads (id, account_id, filename, content_type, size_bytes, expires_at, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (id, account_id, body.filename, body.content_type or DEFAULT_TYPE, body.size_bytes, iso(now + open_for),
+             iso(now)),
+        )
+        return _get(db, id)
+
+
+def waiting(db: Database, upload_id: str, now: datetime) -> Row:
+    """One that still takes bytes; raises NotFound or Conflict. Whoever has its signed URL may send them."""
+    upload = _get(db, upload_id)
+    if upload["storage_id"] is not None:
+        raise Conflict("This upload has its bytes already; prepare a new one.")
+    if parse_iso(upload["expires_at"]) <= now:
+        raise Conflict("This upload has expired; prepare a new one.")
+    return upload
+
+
+def fill(db: Database, root: Path, upload_id: str, incoming: disk.Incoming, now: datetime) -> None:
+    """Gives it the bytes that are in place. When others were faster, or fewer came than declared, they are removed."""
+    try:
+        with db.atomic():
+            check_size(waiting(db, upload_id, now), incoming.size)
+            db.conn.execute(
+                "UPDATE uploads SET storage_id = ?, received_bytes = ?, sha256 = ? WHERE id = ?",
+                (incoming.name, incoming.size, incoming.sha256, upload_id),
+            )
+    except BaseException:
+        disk.discard(root, [incoming.name])
+        raise
+
+
+def check_size(upload: Row, size: int) -> None:
+    if upload["size_bytes"] not in (None, size):
+        raise Invalid.field("sizeBytes", f"{upload['size_bytes']} bytes were announced, and {size} came")
+
+
+def complete(db: Database, account_id: str, body: schemas.CompleteUploadRequest, now: datetime) -> Row:
+    """The row of the file that it has become; the same one when completed again."""
+    with db.atomic():
+        upload = _get(db, body.upload_id)
+        if upload["account_id"] != account_id:
+            raise _missing(body.upload_id)
+        if upload["storage_id"] is None:
+            raise Conflict("The bytes have not come yet: send them to the uploadUrl first.")
+        if body.storage_id not in (None, upload["storage_id"]):
+            raise Invalid.field("storageId", "is not what the upload answered")
+        if upload["file_id"] is None:
+            add(db, account_id, upload["filename"], upload["content_type"], upload["storage_id"],
+                upload["received_bytes"], upload["sha256"], now)
+            db.conn.execute("UPDATE uploads SET file_id = storage_id WHERE id = ?", (upload["id"],))
+        return row(db, "SELECT * FROM files WHERE id = ?", (upload["storage_id"],))
+
+
+def forget_expired(db: Database, root: Path, now: datetime, grace: timedelta = timedelta(hours=1)) -> None:
+    """Removes uploads that nobody completed in time, and their bytes."""
+    with db.atomic():
+        gone = rows(
+            db, "DELETE FROM uploads WHERE file_id IS NULL AND expires_at < ? RETURNING storage_id", (iso(now - grace),)
+        )
+    disk.discard(root, (upload["storage_id"] for upload in gone if upload["storage_id"] is not None))
+
+
+def _get(db: Database, upload_id: str) -> Row:
+    upload = row(db, "SELECT * FROM uploads WHERE id = ?", (upload_id,))
+    if upload is None:
+        raise _missing(upload_id)
+    return upload
+
+
+def _missing(upload_id: str) -> NotFound:
+    return NotFound(f"There is no upload {upload_id}.")
+
+
+def shape(upload: Row, url: str) -> schemas.PreparedUpload:
+    return schemas.PreparedUpload(
+        upload_id=upload["id"], upload_url=url, method="PUT", headers={"content-type": upload["content_type"]},
+        expires_at=upload["expires_at"],
+    )
