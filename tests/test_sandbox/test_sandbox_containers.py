@@ -64,7 +64,7 @@ async def test_the_servers_environment_reaches_neither_container_nor_podman(runt
 
 async def test_what_an_image_says_of_user_entrypoint_volumes_and_health_changes_nothing(sandbox, image, run, tmp_path):
     (tmp_path / "Containerfile").write_text(
-        f'FROM {image}\nUSER 0\nENTRYPOINT ["/bin/false"]\nVOLUME /data\nHEALTHCHECK CMD /bin/true\nSTOPSIGNAL SIGUSR1\n'
+        f'FROM {image}\nUSER 0\nENTRYPOINT ["/bin/false"]\nVOLUME /data\nHEALTHCHECK CMD /bin/true\nSTOPSIGNAL USR1\n'
     )
     lines = []
     tag = "localhost/agentcontainer-tests/odd:1"
@@ -97,8 +97,8 @@ async def test_limits_are_in_force_or_a_warning_says_that_they_are_not(sandbox, 
     created = await sandbox.create(spec(memory_bytes=64 * 1024**2, cpus=0.5, pids=50))
     await sandbox.start(created.id)
     host = (await sandbox.inspect(created.id))["HostConfig"]
-    given = {"memory": (host["Memory"], 64 * 1024**2), "cpu": (host["CpuQuota"], 50_000), "pids": (host["PidsLimit"], 50)}
-    in_force = {name: is_there == asked_for for name, (is_there, asked_for) in given.items()}
+    asked_for = {"memory": ("Memory", 64 * 1024**2), "cpu": ("CpuQuota", 50_000), "pids": ("PidsLimit", 50)}
+    in_force = {name: host[field] == value for name, (field, value) in asked_for.items()}
     warned = {name: any(name in warning for warning in created.warnings) for name in in_force}
     assert all(in_force[name] != warned[name] for name in in_force), (in_force, created.warnings)
 

@@ -20,7 +20,7 @@ ADDRESSES = [
 
 @contextlib.asynccontextmanager
 async def listening():
-    """A server of the host on all its addresses; yields its port, and the answers that it gave."""
+    """A server of the host on all its addresses; yields its ports, and the answers that it gave."""
     answered = []
 
     async def answer(_, writer):
@@ -28,12 +28,8 @@ async def listening():
         writer.close()
         await writer.wait_closed()
 
-    server = await asyncio.start_server(answer, ["0.0.0.0", "::"], 0)
-    port = server.sockets[0].getsockname()[1]
-    ports = {each.getsockname()[1] for each in server.sockets}
-    async with server:
-        yield ports, answered
-    del port
+    async with await asyncio.start_server(answer, ["0.0.0.0", "::"], 0) as server:
+        yield {each.getsockname()[1] for each in server.sockets}, answered
 
 
 @pytest.mark.parametrize("kind", ["none", "internet"])
@@ -48,8 +44,8 @@ async def test_no_address_of_the_host_answers_a_container(run, kind):
         assert answered, "the listener works when it is called from the host"
         answered.clear()
         targets = [*ADDRESSES, "10.99.99.2", "10.99.99.3", "169.254.169.254", "host.containers.internal"]
-        knocks = [f"timeout 2 nc {address} {port} </dev/null" for address in targets for port in ports]
-        _, said = await run("for_each() { :; }; " + "; ".join(knocks) + "; echo the end >&2", network=kind)
+        knocks = [f"timeout 2 nc {address} {port} </dev/null 2>/dev/null" for address in targets for port in ports]
+        _, said = await run("; ".join(knocks) + "; echo the end >&2", network=kind)
         assert said.endswith("the end")
         assert answered == []
 
@@ -88,15 +84,14 @@ def hook(tmp_path) -> list[str]:
 
 
 def test_the_hook_closes_the_host_the_local_networks_and_the_metadata_address_and_leaves_the_rest_open(hook, tmp_path):
-    """In namespaces of our own: a host with a loopback, a public and a local address, a neighbour, and what is behind it."""
+    """In namespaces of our own: a host with a loopback, a public and a local address, a neighbour and what is behind."""
     world = Path(__file__).with_name("world.py")
     words = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--kill-child", sys.executable, world]
     seen = json.loads(subprocess.check_output([*words, tmp_path / "resolv.conf", *hook], timeout=60))
     open_before = {name for name, answer in seen["before"].items() if answer == "open"}
     open_after = {name for name, answer in seen["after"].items() if answer == "open"}
     assert open_after == {"the public internet", "the resolver"}, seen
-    assert {"the host's public address", "a neighbour in the local network", "the metadata address"} < open_before
-    assert "unreachable" in seen["after"]["a neighbour in the local network"].lower() or "route" in str(seen["after"])
+    assert {"the host's public address", "a neighbour in the local network", "the metadata address"} < open_before, seen
 
 
 @pytest.mark.parametrize("state", ["", "{}", '{"annotations":{"pid":"12"}}', '{"pid": 4194303}'])

@@ -1,6 +1,6 @@
 """A small internet in namespaces of our own, run by `unshare --map-root-user --net --mount`, to try walls.sh on.
 
-    container --- slirp4netns --- host (lo, dummy 198.51.100.7, veth 192.168.77.1) --- neighbour (192.168.77.2, 203.0.113.9)
+    container --- slirp4netns --- host (lo, 198.51.100.7, 192.168.77.1) --- neighbour (192.168.77.2, 203.0.113.9, …)
 
 Prints one JSON object: {"before": {target: answer}, "after": {...}}, as seen from the container.
 """
@@ -38,7 +38,7 @@ def knock(address: str, port: int) -> str:
         with socket.create_connection((address, port), timeout=3) as stream:
             stream.settimeout(0.3)
             try:
-                return "open" if stream.recv(1) else "closed"  # slirp4netns accepts first, and closes when it cannot go on
+                return "open" if stream.recv(1) else "closed"  # slirp4netns accepts first, and may close then
             except TimeoutError:
                 return "open"
     except OSError as error:
@@ -57,10 +57,8 @@ def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True)
 
 
-def namespace(*words: str) -> subprocess.Popen:
-    started = subprocess.Popen(["unshare", "--net", *words], stdout=subprocess.PIPE)
-    if words[0] == sys.executable:
-        return started
+def namespace() -> subprocess.Popen:
+    started = subprocess.Popen(["unshare", "--net", "sleep", "60"], stdout=subprocess.DEVNULL)
     while Path(f"/proc/{started.pid}/ns/net").readlink() == Path("/proc/self/ns/net").readlink():
         time.sleep(0.01)
     return started
@@ -70,19 +68,17 @@ def main(hook: list[str]) -> None:
     resolv = Path(hook.pop(0))
     resolv.write_text("nameserver 192.168.77.1\n")
     subprocess.run(["mount", "--bind", resolv, "/etc/resolv.conf"], check=True)
-    neighbour, container = namespace("sleep", "60"), namespace("sleep", "60")
+    neighbour, container = namespace(), namespace()
     ip("link", "set", "lo", "up")
-    ip("link", "add", "dummy7", "type", "dummy")
-    ip("address", "add", "198.51.100.7/32", "dev", "dummy7")
-    ip("link", "set", "dummy7", "up")
-    ip("link", "add", "lan", "type", "veth", "peer", "name", "lan", "netns", str(neighbour.pid))
+    ip("address", "add", "198.51.100.7/32", "dev", "lo")
+    ip("link", "add", "name", "lan", "type", "veth", "peer", "name", "lan", "netns", str(neighbour.pid))
     ip("address", "add", "192.168.77.1/24", "dev", "lan")
     ip("link", "set", "lan", "up")
     for address in ("192.168.77.2/24", "203.0.113.9/32", "169.254.169.254/32", "10.20.30.40/32"):
         inside(neighbour.pid, "ip", "address", "add", address, "dev", "lan")
     inside(neighbour.pid, "ip", "link", "set", "lan", "up")
     ip("route", "add", "default", "via", "192.168.77.2")
-    servers = [listen("127.0.0.1", 4001), listen("0.0.0.0", 4002), listen("192.168.77.1", 53)]
+    servers = [listen("127.0.0.1", 4001), listen("0.0.0.0", 4002), listen("192.168.77.1", 53)]  # the kernel accepts
     far = subprocess.Popen(["nsenter", "-t", str(neighbour.pid), "-n", sys.executable, __file__, "serve"])
     slirp = subprocess.Popen(
         ["slirp4netns", "-c", "--disable-host-loopback", "--cidr=10.99.99.0/24", str(container.pid), "tap0"],
@@ -96,12 +92,12 @@ def main(hook: list[str]) -> None:
     state = json.dumps({"ociVersion": "1.0.2", "id": "it", "status": "creating", "pid": container.pid, "bundle": "/"})
     subprocess.run(hook, input=state, text=True, check=True)
     seen["after"] = look(container.pid)
-    seen["route"] = Path(f"/proc/{container.pid}/net/route").read_text()
     print(json.dumps(seen))
     for started in (slirp, far, neighbour, container):
         started.kill()
         started.wait()
-    del servers
+    for server in servers:
+        server.close()
 
 
 if sys.argv[1] == "look":
