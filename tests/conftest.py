@@ -1,0 +1,72 @@
+"""What most tests start from: a host with a real store and no Podman, a clock that stands still, and clients."""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from agentcontainer_local import accounts, agents, containers, db
+from agentcontainer_local.api import http, routes
+from agentcontainer_local.host import Host
+from agentcontainer_local.settings import Settings
+from agentcontainer_local.vault import Vault
+
+KEY = "ac_live_" + "k" * 32
+
+
+class Clock:
+    def __init__(self):
+        self.at = datetime(2026, 3, 25, 9, 30, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def advance(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def host(tmp_path: Path, clock: Clock) -> Iterator[Host]:
+    settings = Settings(data=tmp_path / "data", cache=tmp_path / "cache")
+    settings.data.mkdir()
+    store = db.open(settings.data / "agentcontainer.db")
+    accounts.ensure(store, settings, {"AGENTCONTAINER_API_KEY": KEY}, clock())
+    containers.ensure_standard(store, clock())
+    agents.ensure_standard(store, clock())
+    vault = Vault.open(settings.data / "secret.key")
+    yield Host(settings, store, vault, None, "str_test", tmp_path / "run", tmp_path / "runtime", {}, {}, clock)
+    store.close()
+
+
+@pytest.fixture
+async def client(host: Host) -> AsyncIterator[httpx.AsyncClient]:
+    """The account's own."""
+    async with calling(host, KEY) as client:
+        yield client
+
+
+@pytest.fixture
+async def stranger(host: Host) -> AsyncIterator[httpx.AsyncClient]:
+    """Another account's: what belongs to the first one does not exist for it."""
+    with host.db.atomic():
+        host.db.conn.execute(
+            "INSERT INTO accounts (id, billing_mode, created_at) VALUES ('acc_other', 'unlimited_grant', ?)",
+            (db.iso(host.now()),),
+        )
+    _, key = accounts.create_key(host.db, "acc_other", "other", host.now())
+    async with calling(host, key) as client:
+        yield client
+
+
+def calling(host: Host, key: str | None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(http.app(host, routes.ALL)), base_url="http://test/api/v1",
+        headers={"authorization": f"Bearer {key}"} if key else {},
+    )
