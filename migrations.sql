@@ -150,6 +150,8 @@ CREATE TABLE tasks (
   turn_number INTEGER,                      -- conversations: the turn at work, or the last one
   turn_status TEXT CHECK (turn_status IN ('queued', 'running', 'completed', 'failed')),
   hibernate_until TEXT,
+  wake_due_id TEXT,                         -- names this sleep: a wake for another one is refused
+  to_tell TEXT CHECK (to_tell IN ('deadline', 'message', 'external_wake', 'switched')),   -- until the agent was told
   expires_at TEXT,                          -- awaiting_input only: when the session ends
   created_at TEXT NOT NULL,
   started_at TEXT,
@@ -160,6 +162,7 @@ CREATE TABLE tasks (
 
   running_since TEXT,                       -- while running
   used_ms INTEGER NOT NULL DEFAULT 0,       -- container time up to running_since
+  turn_used_ms INTEGER NOT NULL DEFAULT 0,  -- what of it was used before this turn
   attempt_number INTEGER NOT NULL DEFAULT 1,
   deaths INTEGER NOT NULL DEFAULT 0,        -- in a row, without a tool call or an answer between them
   workspace_removed_at TEXT,
@@ -211,6 +214,7 @@ CREATE TABLE runs (
   container_id TEXT,
   guest_seq INTEGER NOT NULL DEFAULT 0,     -- the last of the guest's events that is stored
   nudges INTEGER NOT NULL DEFAULT 0,        -- how often the agent was told to call finish
+  opened_at TEXT,                           -- when it was first told something
   soft_told_at TEXT,                        -- when it was told to wrap up
   settled_at TEXT,                          -- Pi said that it is done with what it was asked; NULL while it works
   settled_error TEXT,                       -- and what went wrong, if something did

@@ -26,6 +26,7 @@ from agentcontainer_local import (
     gateway,
     guest,
     lifecycle,
+    pi,
     runtime,
     sandbox,
     supervisor,
@@ -131,7 +132,9 @@ def _grant(host: Host, door: guest.Door) -> gateway.Grant:
     working = task["status"] in (lifecycle.PENDING, lifecycle.RUNNING)
     return gateway.Grant(
         provider=execution.provider,
-        models=frozenset(id for id in (execution.model, execution.weak_model) if id),
+        models=frozenset(
+            pi.spelled(execution.provider, id, host.catalog) for id in (execution.model, execution.weak_model) if id
+        ),
         api_key=execution.api_key,
         base_url=execution.base_url,
         scripted=execution.scripted,

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlite_utils import Database
 
+from agentcontainer_local import schemas
 from agentcontainer_local.db import Row, dumps, iso, rows
 
 TASK_UPDATED = "task.updated"
@@ -23,12 +24,16 @@ def append(db: Database, task_id: str, type: str, data: dict, now: datetime) -> 
     ).lastrowid
 
 
-def since(db: Database, task_id: str, after: int, limit: int = 1000) -> list[Row]:
-    """Events with a number above `after`, oldest first, `data` as a dict."""
-    found = rows(
-        db,
-        "SELECT number, task_id, type, data, created_at FROM task_events"
-        " WHERE task_id = ? AND number > ? ORDER BY number LIMIT ?",
-        (task_id, after, limit),
+PAGE_UP = "SELECT * FROM task_events WHERE task_id = ? AND number > ? ORDER BY number LIMIT ?"
+PAGE_DOWN = "SELECT * FROM task_events WHERE task_id = ? AND number < ? ORDER BY number DESC LIMIT ?"
+
+
+def page(db: Database, task_id: str, limit: int, after: int, ascending: bool) -> list[Row]:
+    return rows(db, PAGE_UP if ascending else PAGE_DOWN, (task_id, after, limit))
+
+
+def shape(event: Row) -> schemas.TaskEvent:
+    return schemas.TaskEvent(
+        id=event["number"], event=event["type"], data=json.loads(event["data"]), created_at=event["created_at"]
     )
-    return [{**event, "data": json.loads(event["data"])} for event in found]
+

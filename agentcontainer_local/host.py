@@ -46,6 +46,7 @@ class Host:
     environ: Mapping[str, str]  # the server's own: where an account's provider keys may come from
     now: Callable[[], datetime]
     changed: Changed = field(default_factory=Changed)
+    crowded: bool = False       # a task waits for room: idle conversations give theirs up
 
     @property
     def files(self) -> Path:

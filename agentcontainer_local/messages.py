@@ -1,10 +1,11 @@
 """The transcript of a task: what was said, and which tools were used."""
 
+import json
 from datetime import datetime
 
 from sqlite_utils import Database
 
-from agentcontainer_local import history
+from agentcontainer_local import history, schemas
 from agentcontainer_local.db import Row, dumps, iso, new_id, row, rows
 
 # The API's word for a tool of Pi's, where it has one of its own (spec: Activity.toolKey).
@@ -32,9 +33,39 @@ def set_status(db: Database, message: Row, status: str, now: datetime, error: st
     history.append(db, message["task_id"], history.MESSAGE_UPDATED, data, now)
 
 
-def instructions(db: Database, task_id: str) -> Row:
-    """The user's first message: the task itself."""
-    return row(db, "SELECT * FROM messages WHERE task_id = ? AND role = 'user' ORDER BY number LIMIT 1", (task_id,))
+def one(db: Database, message_id: str) -> Row:
+    return row(db, "SELECT * FROM messages WHERE id = ?", (message_id,))
+
+
+def of_turn(db: Database, task_id: str, turn: int) -> list[Row]:
+    return rows(
+        db, "SELECT * FROM messages WHERE task_id = ? AND turn_number = ? ORDER BY number", (task_id, turn)
+    )
+
+
+def for_run(db: Database, task: Row, run: Row) -> list[Row]:
+    """The user's messages that this run gives to Pi: those that no earlier run gave; of a conversation, this turn's."""
+    return rows(
+        db,
+        "SELECT * FROM messages WHERE task_id = ? AND role = 'user' AND (? IS NULL OR turn_number = ?)"
+        " AND (delivered_at IS NULL OR delivered_at >= ?) ORDER BY number",
+        (task["id"], task["turn_number"], task["turn_number"], run["created_at"]),
+    )
+
+
+def said(db: Database, task: Row, text: str, now: datetime) -> None:
+    """The agent says something: a message of its own, but in a conversation all of a turn is one answer."""
+    if task["mode"] == "autonomous":
+        add(db, task, "assistant", text, "completed", now)
+        return
+    answer = [message for message in of_turn(db, task["id"], task["turn_number"]) if message["role"] == "assistant"]
+    if not answer:
+        add(db, task, "assistant", text, "running", now)
+        return
+    content = f"{answer[0]['content']}\n\n{text}"
+    db.conn.execute("UPDATE messages SET content = ? WHERE id = ?", (content, answer[0]["id"]))
+    data = {"id": answer[0]["id"], "role": "assistant", "status": answer[0]["status"], "content": content}
+    history.append(db, task["id"], history.MESSAGE_UPDATED, data, now)
 
 
 def delivered(db: Database, message: Row, now: datetime) -> None:
@@ -101,4 +132,41 @@ def waiting(db: Database, task_id: str, message_id: str) -> Row | None:
     """The message, if Pi has not been given it before."""
     return row(
         db, "SELECT * FROM messages WHERE task_id = ? AND id = ? AND delivered_at IS NULL", (task_id, message_id)
+    )
+
+
+# On the wire
+
+MESSAGES_UP = "SELECT * FROM messages WHERE task_id = ? AND number > ? ORDER BY number LIMIT ?"
+MESSAGES_DOWN = "SELECT * FROM messages WHERE task_id = ? AND number < ? ORDER BY number DESC LIMIT ?"
+ACTIVITIES_UP = (
+    "SELECT * FROM activities WHERE task_id = ? AND coalesce(turn_number, 0) BETWEEN ? AND ? AND number > ?"
+    " ORDER BY number LIMIT ?"
+)
+ACTIVITIES_DOWN = (
+    "SELECT * FROM activities WHERE task_id = ? AND coalesce(turn_number, 0) BETWEEN ? AND ? AND number < ?"
+    " ORDER BY number DESC LIMIT ?"
+)
+
+
+def page(db: Database, task_id: str, limit: int, after: int, ascending: bool) -> list[Row]:
+    return rows(db, MESSAGES_UP if ascending else MESSAGES_DOWN, (task_id, after, limit))
+
+
+def activities(
+    db: Database, task_id: str, from_turn: int, to_turn: int, limit: int, after: int, ascending: bool
+) -> list[Row]:
+    sql = ACTIVITIES_UP if ascending else ACTIVITIES_DOWN
+    return rows(db, sql, (task_id, from_turn, to_turn, after, limit))
+
+
+def activity_shape(activity: Row) -> schemas.Activity:
+    return schemas.Activity(
+        id=activity["id"], turn_number=activity["turn_number"], attempt_number=activity["attempt_number"],
+        started_sequence=activity["started_sequence"], completed_sequence=activity["completed_sequence"],
+        call_id=activity["call_id"], tool_key=activity["tool_key"],
+        input=None if activity["input"] is None else json.loads(activity["input"]),
+        input_omitted_reason=activity["input_omitted_reason"], status=activity["status"],
+        error_code=activity["error_code"], started_at=activity["started_at"], completed_at=activity["completed_at"],
+        duration_ms=activity["duration_ms"],
     )

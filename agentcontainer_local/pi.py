@@ -25,6 +25,12 @@ RESUME = (
     "The run was interrupted and has been started again. Your files are as they were; the last command may not have"
     " completed, and programs that ran in the background are gone. Go on with the task."
 )
+TELL = {
+    "deadline": "You were woken: the time until which you wanted to hibernate has come. Go on with the task.",
+    "external_wake": "You were woken from hibernation by an event outside. Look at what has changed, and go on.",
+    "switched": "From now on nobody answers you: go on by yourself until the work is done, then call `finish`.",
+}
+WOKEN_BY_MESSAGE = "You were woken from hibernation by this message:\n\n"
 NUDGE = (
     "You stopped without calling `finish`. The task ends only by it: call it now, with --complete-task if the work is"
     " done, or with --incomplete-task and what is missing."

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from agentcontainer_local import agents, images, lifecycle, pi, runtime, sandbox, tasks, workspace
+from agentcontainer_local import agents, history, images, lifecycle, pi, runtime, sandbox, tasks, workspace
 from agentcontainer_local.db import Row, iso, row
 from agentcontainer_local.errors import Problem
 from agentcontainer_local.host import Host
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 OpenDoor = Callable[[Row, Path], AbstractAsyncContextManager[None]]     # a run and its directory → the socket is served
 
 MOST_NUDGES = 2
+KEPT = (lifecycle.HIBERNATING, lifecycle.AWAITING_INPUT)     # at rest: the container is stopped and kept
 FIRST_UID, UIDS = 20_000, 40_000    # one of its own for each task, within the 65,536 that an account has
 
 
@@ -33,8 +34,8 @@ async def run(host: Host, task_id: str, open_door: OpenDoor, alive: sandbox.Foun
         async with open_door(record, directory):
             pid = alive.pid if alive else await _start(host, task_id, record, directory)
             if pid is not None:
-                _started(host, task_id)
-                await _follow(host, task_id, record["id"], pid)
+                _started(host, task_id, record["id"])
+                await _follow(host, task_id, pid)
     except (sandbox.SandboxError, Problem) as error:
         _fail(host, task_id, str(error))
     except Exception:
@@ -52,8 +53,8 @@ async def _start(host: Host, task_id: str, record: Row, directory: Path) -> int 
     _write_launch(host, task, directory)
     uid = FIRST_UID + task["number"] % UIDS
     runtime.allow_uid(host.runtime, uid)
-    kept = await host.sandbox.inspect(name_of(task_id))
-    if kept is None:
+    if await host.sandbox.inspect(name_of(task_id)) is None:
+        _note_what_is_lost(host, task_id, record)
         await asyncio.gather(*(host.sandbox.create_volume(name, _labels(task_id), uid) for name in volumes_of(task_id)))
         created = await host.sandbox.create(_spec(host, task, image, uid, directory))
         _note_walls(host, record, image, created)
@@ -119,29 +120,47 @@ def _note_walls(host: Host, record: Row, image: str, created: sandbox.Created) -
     )
 
 
-def _started(host: Host, task_id: str) -> None:
-    if tasks.get(host.db, task_id)["status"] == lifecycle.PENDING:
-        tasks.apply(host.db, task_id, "started", host.now())
-        host.changed.set()
+def _note_what_is_lost(host: Host, task_id: str, record: Row) -> None:
+    """A container of an earlier run would have been kept: what was installed in it is gone with it."""
+    earlier = row(host.db, "SELECT count(*) AS n FROM runs WHERE task_id = ? AND started_at IS NOT NULL AND id <> ?",
+                  (task_id, record["id"]))
+    if earlier["n"]:
+        lost = {"kind": "new_container", "message": "The container was made anew: the workspace and the session are kept,"
+                " what was installed outside the workspace is gone."}
+        history.append(host.db, task_id, history.NOTICE, lost, host.now())
 
 
-async def _follow(host: Host, task_id: str, run_id: str, pid: int) -> None:
-    """Acts on what the rows say, until the task is no longer running or its container has ended."""
-    used_before, began = tasks.container_ms(tasks.get(host.db, task_id), host.now()), time.monotonic()
+def _started(host: Host, task_id: str, run_id: str) -> None:
+    with host.db.atomic():
+        now = iso(host.now())
+        host.db.conn.execute("UPDATE runs SET started_at = coalesce(started_at, ?) WHERE id = ?", (now, run_id))
+        if tasks.get(host.db, task_id)["status"] == lifecycle.PENDING:
+            tasks.apply(host.db, task_id, "started", host.now())
+    host.changed.set()
+
+
+async def _follow(host: Host, task_id: str, pid: int) -> None:
+    """Acts on what the rows say, until the task is at rest or over, or its container has ended."""
     exited = asyncio.ensure_future(host.sandbox.exited(pid))
+    clock = _Clock(host)
     try:
         while True:
             changed = host.changed.mark()
             task = tasks.get(host.db, task_id)
-            if task["status"] != lifecycle.RUNNING:
-                return
             if exited.done():
-                await died(host, task_id)
-                return
-            used_seconds = used_before / 1000 + time.monotonic() - began
-            if _judge(host, task, used_seconds):
-                continue
-            wait = _next_deadline(host, task) - used_seconds
+                return await died(host, task_id) if task["status"] == lifecycle.RUNNING else None
+            if task["status"] == lifecycle.RUNNING:
+                used_seconds = clock.used_seconds(task)
+                if used_seconds >= task["max_runtime_seconds"]:
+                    return _out_of_time(host, task)
+                if _judge(host, task, used_seconds):
+                    continue
+                wait = _next_deadline(host, task) - used_seconds
+            elif task["status"] == lifecycle.AWAITING_INPUT and not host.crowded:
+                if (wait := host.settings.idle_seconds - clock.idle_seconds(task)) <= 0:
+                    return None
+            else:
+                return None
             await asyncio.wait({changed, exited}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
     finally:
         exited.cancel()
@@ -149,13 +168,32 @@ async def _follow(host: Host, task_id: str, run_id: str, pid: int) -> None:
             await exited
 
 
+class _Clock:
+    """How long the turn has run, or has been over: counted by a clock that nobody sets, from where the rows begin."""
+
+    def __init__(self, host: Host):
+        self.host = host
+        self.since: tuple | None = None
+        self.began = self.before = 0.0
+
+    def used_seconds(self, task: Row) -> float:
+        state = (task["status"], task["running_since"], task["turn_used_ms"])
+        if self.since != state:
+            self.since, self.began = state, time.monotonic()
+            self.before = (tasks.container_ms(task, self.host.now()) - task["turn_used_ms"]) / 1000
+        return self.before + time.monotonic() - self.began
+
+    def idle_seconds(self, task: Row) -> float:
+        state = (task["status"], task["turn_number"])
+        if self.since != state:
+            self.since, self.began = state, time.monotonic()
+        return time.monotonic() - self.began
+
+
 def _judge(host: Host, task: Row, used_seconds: float) -> bool:
     """Does what is due for a running task, one thing at a time; answers whether it did something."""
     run = tasks.open_run(host.db, task["id"])
-    if used_seconds >= task["max_runtime_seconds"]:
-        error = f"The task ran for {task['max_runtime_seconds']} seconds, its maxRuntimeSeconds, without finishing."
-        tasks.apply(host.db, task["id"], "failed", host.now(), error=error)
-    elif run["settled_at"] is not None:
+    if run["settled_at"] is not None:
         _after_settling(host, task, run)
     elif _soft_is_due(task, run, used_seconds):
         host.db.conn.execute("UPDATE runs SET soft_told_at = ? WHERE id = ?", (iso(host.now()), run["id"]))
@@ -165,9 +203,20 @@ def _judge(host: Host, task: Row, used_seconds: float) -> bool:
     return True
 
 
+def _out_of_time(host: Host, task: Row) -> None:
+    limit = f"{task['max_runtime_seconds']} seconds, its maxRuntimeSeconds"
+    if task["mode"] == "conversation":
+        tasks.end_turn(host.db, task["id"], f"The turn ran for {limit}, without an answer.", host.now())
+    else:
+        error = f"The task ran for {limit}, without finishing."
+        tasks.apply(host.db, task["id"], "failed", host.now(), error=error)
+
+
 def _after_settling(host: Host, task: Row, run: Row) -> None:
-    """Pi has nothing more to do, and `finish` was not accepted."""
-    if run["settled_error"] is not None:
+    """Pi has nothing more to do, and `finish` was not accepted; of a conversation it is the answer."""
+    if task["mode"] == "conversation":
+        tasks.end_turn(host.db, task["id"], run["settled_error"], host.now())
+    elif run["settled_error"] is not None:
         tasks.apply(host.db, task["id"], "failed", host.now(), error=run["settled_error"])
     elif run["nudges"] >= MOST_NUDGES:
         error = f"The agent stopped without calling finish, and did so again after it was told {MOST_NUDGES} times."
@@ -204,15 +253,18 @@ def _fail(host: Host, task_id: str, error: str) -> None:
 
 async def clear_away(host: Host, task_id: str) -> None:
     """Brings what is left of a run in line with the task's row: the container is stopped and kept, or removed."""
-    status = tasks.get(host.db, task_id)["status"]
-    if status in (lifecycle.HIBERNATING, lifecycle.AWAITING_INPUT):
+    task = tasks.get(host.db, task_id)
+    keep = task["status"] in KEPT or task["status"] == lifecycle.RUNNING
+    if task["status"] == lifecycle.RUNNING:
+        tasks.apply(host.db, task_id, "interrupted", host.now(), reason="The container was stopped.")
+    if (record := tasks.open_run(host.db, task_id)) is not None:
+        tasks.end_run(host.db, record["id"], host.now())    # first: from here on a message starts a new run
+    if keep:
         await host.sandbox.stop(name_of(task_id), 0)
     else:
         await host.sandbox.remove(name_of(task_id))
-    if status in lifecycle.TERMINAL:
+    if task["status"] in lifecycle.TERMINAL and not host.settings.workspace_retention_seconds:
         await remove_workspace(host, task_id)
-    if (record := tasks.open_run(host.db, task_id)) is not None:
-        tasks.end_run(host.db, record["id"], host.now())
     host.changed.set()
 
 

@@ -30,6 +30,7 @@ class Settings(BaseModel):
 
     max_running: int = Field(4, ge=1, description="Tasks that have a container at the same time.")
     max_pending: int = Field(1000, ge=1, description="Tasks that may wait; more are refused with 429.")
+    idle_seconds: int = Field(60, ge=0, description="How long an idle conversation keeps its running container.")
     max_body_bytes: int = Field(10 * 1024**2, ge=1024, description="Largest JSON body of a request.")
     max_file_bytes: int = Field(2 * GIB, ge=1, description="Largest file that is taken in, from a client or an agent.")
     max_output_files: int = Field(1000, ge=1, description="Most files that one finish may hand over.")

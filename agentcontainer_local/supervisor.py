@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from datetime import timedelta
 
 from agentcontainer_local import lifecycle, sandbox, tasks
 from agentcontainer_local.host import Host
@@ -10,6 +11,7 @@ from agentcontainer_local.run import OpenDoor, clear_away, died, name_of, remove
 log = logging.getLogger(__name__)
 
 TASK_LABEL = "agentcontainer.task"
+RETRY_SECONDS = 2                   # before Podman is asked again for what it would not do
 
 
 async def supervise(host: Host, open_door: OpenDoor) -> None:
@@ -21,6 +23,7 @@ async def supervise(host: Host, open_door: OpenDoor) -> None:
             changed = host.changed.mark()
             _reap(runs)
             _start_pending(host, open_door, runs)
+            _remove_ended(host, runs)
             await asyncio.wait({changed, *runs.values()}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for running in runs.values():
@@ -37,12 +40,32 @@ def _reap(runs: dict[str, asyncio.Task]) -> None:
 
 
 def _start_pending(host: Host, open_door: OpenDoor, runs: dict[str, asyncio.Task]) -> None:
-    """Oldest first, up to the free room."""
-    for task in tasks.with_status(host.db, lifecycle.PENDING):
-        if len(runs) >= host.settings.max_running:
-            return
+    """Oldest first, up to the free room; idle conversations are asked to make some."""
+    waiting = [task["id"] for task in tasks.with_status(host.db, lifecycle.PENDING) if task["id"] not in runs]
+    room = max(0, host.settings.max_running - len(runs))
+    for task_id in waiting[:room]:
+        runs[task_id] = asyncio.create_task(run(host, task_id, open_door), name=f"run {task_id}")
+    crowded = len(waiting) > room
+    if crowded and not host.crowded:
+        asyncio.get_running_loop().call_soon(host.changed.set)
+    host.crowded = crowded
+
+
+def _remove_ended(host: Host, runs: dict[str, asyncio.Task]) -> None:
+    """What ended while no run had it (asleep, idle, or waiting for its retention) is removed here."""
+    before = host.now() - timedelta(seconds=host.settings.workspace_retention_seconds)
+    for task in tasks.ended_with_workspace(host.db, before):
         if task["id"] not in runs:
-            runs[task["id"]] = asyncio.create_task(run(host, task["id"], open_door), name=f"run {task['id']}")
+            runs[task["id"]] = asyncio.create_task(_remove(host, task["id"]), name=f"remove {task['id']}")
+
+
+async def _remove(host: Host, task_id: str) -> None:
+    try:
+        await host.sandbox.remove(name_of(task_id))
+        await remove_workspace(host, task_id)
+    except sandbox.SandboxError as error:
+        log.warning("not removed yet task=%s: %s", task_id, error)
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _take_up(host: Host, open_door: OpenDoor, runs: dict[str, asyncio.Task]) -> None:
@@ -56,8 +79,6 @@ async def _take_up(host: Host, open_door: OpenDoor, runs: dict[str, asyncio.Task
             await _take_down(host, task["id"], container)
     for task_id, container in found.items():
         await _end_orphan(host, task_id, container)
-    for task in tasks.ended_with_workspace(host.db):
-        await remove_workspace(host, task["id"])
 
 
 async def _take_down(host: Host, task_id: str, container: sandbox.Found | None) -> None:
@@ -81,8 +102,5 @@ async def _end_orphan(host: Host, task_id: str | None, container: sandbox.Found)
 
 async def suspend(host: Host) -> None:
     """Stops every run's container and keeps it; the next server goes on with them. Nobody died."""
-    for task in tasks.with_status(host.db, lifecycle.RUNNING):
-        tasks.apply(host.db, task["id"], "interrupted", host.now(), reason="The server was stopped.")
-        await host.sandbox.stop(name_of(task["id"]), 0)
-        if (record := tasks.open_run(host.db, task["id"])) is not None:
-            tasks.end_run(host.db, record["id"], host.now())
+    at_work = tasks.with_status(host.db, lifecycle.RUNNING, lifecycle.AWAITING_INPUT)
+    await asyncio.gather(*(clear_away(host, task["id"]) for task in at_work))

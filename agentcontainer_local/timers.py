@@ -1,8 +1,10 @@
 """Deadlines that are dates: rows, looked at once a second (the only user of APScheduler)."""
 
+from datetime import timedelta
+
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from agentcontainer_local import files
+from agentcontainer_local import files, tasks
 from agentcontainer_local.host import Host
 
 SCAN_SECONDS = 1
@@ -18,4 +20,9 @@ def scheduler(host: Host) -> AsyncIOScheduler:
 
 async def scan(host: Host) -> None:
     """Does everything whose time has come."""
-    files.expire_uploads(host.db, host.files, host.now())
+    now = host.now()
+    files.expire_uploads(host.db, host.files, now)
+    woken, expired = tasks.wake_due(host.db, now), tasks.expire(host.db, now)
+    kept_until = now - timedelta(seconds=host.settings.workspace_retention_seconds)
+    if woken or expired or tasks.ended_with_workspace(host.db, kept_until):
+        host.changed.set()

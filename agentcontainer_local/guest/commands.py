@@ -38,17 +38,28 @@ def in_force(db: Database, task_id: str) -> list[dict]:
     task, run = tasks.get(db, task_id), tasks.open_run(db, task_id)
     if run is None or task["status"] not in (lifecycle.PENDING, lifecycle.RUNNING):
         return []
-    nudges = [{"type": "prompt", "id": f"nudge-{n}", "message": pi.NUDGE, "resume": None, "inputs": []}
-              for n in range(1, run["nudges"] + 1)]
-    wrap_up = [{"type": "steer", "id": "soft", "message": pi.WRAP_UP}] if run["soft_told_at"] else []
-    return [_first(db, task, run), *nudges, *wrap_up]
-
-
-def _first(db: Database, task: Row, run: Row) -> dict:
-    """The instructions; or, where an earlier run has given them to Pi, the request to go on."""
-    message = messages.instructions(db, task["id"])
     inputs = [item.command() for item in workspace.inputs(db, task)]
-    if message["delivered_at"] is not None and message["delivered_at"] < run["created_at"]:
-        return {"type": "prompt", "id": run["id"], "message": pi.RESUME, "resume": None, "inputs": inputs}
-    text = message["content"] + pi.FOOTER
-    return {"type": "prompt", "id": message["id"], "message": text, "resume": pi.RESUME, "inputs": inputs}
+    prompts = [*_told(task, run), *(_given(task, message) for message in messages.for_run(db, task, run))]
+    if not prompts and run["opened_at"] is None:
+        prompts = [_prompt(run["id"], pi.RESUME)]
+    nudges = [_prompt(f"nudge-{n}", pi.NUDGE) for n in range(1, run["nudges"] + 1)]
+    soft = {"type": "steer", "id": f"soft-{task['turn_number']}", "message": pi.WRAP_UP}
+    wrap_up = [soft] if run["soft_told_at"] else []
+    return [*({**prompt, "inputs": inputs} for prompt in (*prompts, *nudges)), *wrap_up]
+
+
+def _told(task: Row, run: Row) -> list[dict]:
+    return [_prompt(f"tell-{run['id']}", pi.TELL[task["to_tell"]])] if task["to_tell"] in pi.TELL else []
+
+
+def _given(task: Row, message: Row) -> dict:
+    """A message of the user's; an autonomous task's first one is the task itself."""
+    if task["mode"] == "autonomous" and message["content"] == task["instructions"]:
+        return _prompt(message["id"], message["content"] + pi.FOOTER, pi.RESUME)
+    woken = pi.WOKEN_BY_MESSAGE if task["to_tell"] == "message" and message["delivered_at"] is None else ""
+    return _prompt(message["id"], woken + message["content"], pi.RESUME)
+
+
+def _prompt(id: str, message: str, resume: str | None = None) -> dict:
+    """`resume` is said instead where Pi's session ends with `message` already."""
+    return {"type": "prompt", "id": id, "message": message, "resume": resume}

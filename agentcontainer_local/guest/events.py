@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from sqlite_utils import Database
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 
 from agentcontainer_local import history, lifecycle, messages, tasks
 from agentcontainer_local.db import Row, iso
-from agentcontainer_local.errors import Conflict, Invalid, Problem, TooLarge
+from agentcontainer_local.errors import Conflict, Invalid
+from agentcontainer_local.guest.answers import answering, body_of
 from agentcontainer_local.guest.door import Door
 
 MAX_BATCH_BYTES = 8 * 1024**2
@@ -101,25 +101,13 @@ class Numbered(BaseModel):
 NUMBERED = TypeAdapter(Numbered)
 
 
-async def events(request: Request) -> JSONResponse:
+@answering
+async def events(request: Request, door: Door) -> dict:
     """POST /guest/events: NDJSON in; answers the number up to which everything is stored."""
-    door: Door = request.scope["door"]
-    try:
-        batch = parse(await _body(request))
-        ack = record(door.host.db, door.task_id, door.run_id, batch, door.host.settings.max_events, door.host.now())
-    except Problem as problem:
-        return JSONResponse(problem.body(), problem.status)
+    batch = parse(await body_of(request, MAX_BATCH_BYTES))
+    ack = record(door.host.db, door.task_id, door.run_id, batch, door.host.settings.max_events, door.host.now())
     door.host.changed.set()
-    return JSONResponse({"ack": ack})
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BATCH_BYTES:
-            raise TooLarge(f"A batch of events has at most {MAX_BATCH_BYTES} bytes.")
-    return bytes(body)
+    return {"ack": ack}
 
 
 def parse(body: bytes) -> list[Numbered]:
@@ -155,11 +143,14 @@ def _write(db: Database, task: Row, run: Row, event, now: datetime) -> None:
     match event:
         case Prompted():
             _settle(db, run, None, None)
+            db.conn.execute("UPDATE runs SET opened_at = coalesce(opened_at, ?) WHERE id = ?", (iso(now), run["id"]))
+            db.conn.execute("UPDATE tasks SET to_tell = NULL WHERE id = ?", (task["id"],))
             if (message := messages.waiting(db, task["id"], event.id)) is not None:
                 messages.delivered(db, message, now)
+                tasks.turn_runs(db, task, now)
         case Said():
             if event.text.strip():
-                messages.add(db, task, "assistant", event.text, "completed", now)
+                messages.said(db, task, event.text, now)
             failed = event.stopReason == "error"
             _settle(db, run, None, (event.errorMessage or "The model's provider failed.") if failed else None)
             if not failed:

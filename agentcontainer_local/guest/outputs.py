@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
+from starlette.requests import Request
 
 from agentcontainer_local import db, files, lifecycle, tasks
 from agentcontainer_local.db import Row
-from agentcontainer_local.errors import Conflict, Invalid, NotFound, Problem
+from agentcontainer_local.errors import Conflict, Invalid, NotFound
+from agentcontainer_local.guest.answers import answering, body_of
 from agentcontainer_local.guest.door import Door
 from agentcontainer_local.settings import Settings
 
@@ -55,24 +55,10 @@ class Staged:
         files.discard(self.root, (incoming.name for incoming in self.received.values()))
 
 
-def answering(handler):
-    """Answers a Problem in the API's error shape."""
-
-    async def answered(request: Request) -> JSONResponse:
-        try:
-            return JSONResponse(await handler(request, request.scope["door"]))
-        except Problem as problem:
-            return JSONResponse(problem.body(), problem.status)
-        except ClientDisconnect:
-            return JSONResponse({}, 400)
-
-    return answered
-
-
 @answering
 async def begin(request: Request, door: Door) -> dict:
     """Checks a claim before its bytes are sent."""
-    claim = _claim(await _body(request))
+    claim = _claim(await body_of(request, MAX_CLAIM_BYTES))
     task = tasks.get(door.host.db, door.task_id)
     _check_moment(task, claim)
     if reason := refusal(task, claim, door.host.settings):
@@ -82,15 +68,6 @@ async def begin(request: Request, door: Door) -> dict:
     id = db.new_id("out")
     door.staged[id] = Staged(claim, door.host.files)
     return {"id": id}
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_CLAIM_BYTES:
-            raise Invalid("That are too many files at once.")
-    return bytes(body)
 
 
 def _claim(body: bytes) -> Finish | Attach:

@@ -9,17 +9,20 @@ from sqlite_utils import Database
 from agentcontainer_local import agents, billing, files, history, lifecycle, messages
 from agentcontainer_local.db import Row, dumps, iso, new_id, row
 from agentcontainer_local.errors import Conflict, Invalid, ProviderKeyMissing, TooManyPending
-from agentcontainer_local.schemas import CreateTaskRequest
+from agentcontainer_local.schemas import CreateConversationRequest, CreateTaskRequest
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.tasks.execution import choose_provider, execution
 from agentcontainer_local.tasks.rows import get
 from agentcontainer_local.vault import Vault
 
 TITLE_LENGTH = 80
+DEFAULT_SESSION_TTL_SECONDS = 3600
+
+Body = CreateTaskRequest | CreateConversationRequest
 
 
 def dispatch(
-    db: Database, vault: Vault, account: Row, agent_id: str, body: CreateTaskRequest, settings: Settings,
+    db: Database, vault: Vault, account: Row, agent_id: str, body: Body, settings: Settings,
     now: datetime, environ: Mapping[str, str],
 ) -> Row:
     """Checks everything that can be known now, then writes the task; a refused one leaves nothing behind."""
@@ -42,7 +45,8 @@ def dispatch(
                 f" or for the account with `agentcontainer providers set {effective.provider}`."
             )
         history.append(db, task_id, history.TASK_UPDATED, {"event": "created", "status": lifecycle.PENDING}, now)
-        messages.add(db, task, "user", task["instructions"], "queued", now)
+        first = body.message if isinstance(body, CreateConversationRequest) else body.instructions
+        messages.add(db, task, "user", first, "queued", now)
         return task
 
 
@@ -53,7 +57,7 @@ def _check_room(db: Database, settings: Settings) -> None:
 
 
 def _insert(
-    db: Database, vault: Vault, account: Row, agent: Row, version: Row, body: CreateTaskRequest, now: datetime,
+    db: Database, vault: Vault, account: Row, agent: Row, version: Row, body: Body, now: datetime,
     environ: Mapping[str, str],
 ) -> str:
     asked = body.overrides.stored() if body.overrides else {}
@@ -64,7 +68,7 @@ def _insert(
     key = body.overrides.provider_api_key if body.overrides else None
     values = {
         "id": new_id("tsk"), "account_id": account["id"], "agent_id": agent["id"], "agent_version_id": version["id"],
-        "container_version_id": version["container_version_id"], "mode": "autonomous", "status": lifecycle.PENDING,
+        "container_version_id": version["container_version_id"], "status": lifecycle.PENDING, **_mode(body),
         "title": body.title or title_of(body.instructions), "instructions": body.instructions,
         "metadata": dumps(body.metadata or {}), "overrides": dumps(asked),
         "provider_api_key": vault.seal(key) if key else None,
@@ -77,6 +81,13 @@ def _insert(
     names = ", ".join(values)
     db.conn.execute(f"INSERT INTO tasks ({names}) VALUES ({', '.join(':' + name for name in values)})", values)
     return values["id"]
+
+
+def _mode(body: Body) -> dict:
+    if not isinstance(body, CreateConversationRequest):
+        return {"mode": "autonomous"}
+    ttl = body.session_ttl_seconds or DEFAULT_SESSION_TTL_SECONDS
+    return {"mode": "conversation", "turn_number": 1, "turn_status": "queued", "session_ttl_seconds": ttl}
 
 
 def title_of(instructions: str) -> str:

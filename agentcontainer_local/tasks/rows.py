@@ -1,8 +1,10 @@
 """Finding tasks, and the files that go in and come out of them."""
 
+from datetime import datetime
+
 from sqlite_utils import Database
 
-from agentcontainer_local.db import Row, row, rows
+from agentcontainer_local.db import Row, iso, row, rows
 from agentcontainer_local.errors import NotFound
 
 
@@ -22,23 +24,20 @@ def owned(db: Database, account_id: str, task_id: str) -> Row:
 
 
 def page(
-    db: Database, account_id: str, *, agent_id: str | None, status: str | None, limit: int, after: int | None,
-    ascending: bool,
+    db: Database, account_id: str, *, agent_id: str | None, status: str | None, limit: int, after: int, ascending: bool
 ) -> list[Row]:
     """At most `limit` of the account's tasks beyond the one with number `after`, newest first unless ascending."""
     wanted = {"account": account_id, "agent": agent_id, "status": status, "after": after, "limit": limit}
-    return rows(db, _page_sql(agent_id, status, after, ascending), wanted)
+    return rows(db, _page_sql(agent_id, status, ascending), wanted)
 
 
-def _page_sql(agent_id: str | None, status: str | None, after: int | None, ascending: bool) -> str:
+def _page_sql(agent_id: str | None, status: str | None, ascending: bool) -> str:
     """Only the conditions in use, so that SQLite takes the index that serves them."""
-    where = ["account_id = :account"]
+    where = ["account_id = :account", "number > :after" if ascending else "number < :after"]
     if agent_id is not None:
         where.append("agent_id = :agent")
     if status is not None:
         where.append("status = :status")
-    if after is not None:
-        where.append("number > :after" if ascending else "number < :after")
     order = "ASC" if ascending else "DESC"
     return f"SELECT * FROM tasks WHERE {' AND '.join(where)} ORDER BY number {order} LIMIT :limit"
 
@@ -50,29 +49,41 @@ def with_status(db: Database, *statuses: str) -> list[Row]:
 
 
 def inputs(db: Database, task_id: str) -> list[Row]:
-    """The files that the task was given, in their order."""
+    """The files that the task and its messages were given, in the order in which they came."""
     return rows(
         db,
-        "SELECT files.* FROM task_inputs JOIN files ON files.id = file_id WHERE task_id = ? ORDER BY position",
-        (task_id,),
+        "SELECT files.*, 0 AS message, position FROM task_inputs JOIN files ON files.id = file_id WHERE task_id = :task"
+        " UNION ALL SELECT files.*, messages.number, position FROM messages"
+        " JOIN message_inputs ON message_id = messages.id JOIN files ON files.id = file_id WHERE task_id = :task"
+        " ORDER BY message, position",
+        {"task": task_id},
     )
 
 
-def outputs(db: Database, task_id: str, limit: int, after: int | None, ascending: bool) -> list[Row]:
+OUTPUTS = (
+    "SELECT files.*, output_name, message_id, task_outputs.number AS number FROM task_outputs"
+    " JOIN files ON files.id = file_id WHERE task_id = ?"
+)
+OUTPUTS_UP = OUTPUTS + " AND task_outputs.number > ? ORDER BY task_outputs.number LIMIT ?"
+OUTPUTS_DOWN = OUTPUTS + " AND task_outputs.number < ? ORDER BY task_outputs.number DESC LIMIT ?"
+
+
+def outputs(db: Database, task_id: str, limit: int, after: int, ascending: bool) -> list[Row]:
     """Files that the agent handed over, with `output_name`; `number` is the place in the list."""
-    compare, order = ("number > ", "ASC") if ascending else ("number < ", "DESC")
-    beyond = f" AND task_outputs.{compare} :after" if after is not None else ""
+    return rows(db, OUTPUTS_UP if ascending else OUTPUTS_DOWN, (task_id, after, limit))
+
+
+def output(db: Database, task_id: str, file_id: str) -> Row:
+    found = row(db, OUTPUTS + " AND file_id = ?", (task_id, file_id))
+    if found is None:
+        raise NotFound(f"The task has no file {file_id}.")
+    return found
+
+
+def ended_with_workspace(db: Database, before: datetime) -> list[Row]:
+    """Tasks that ended before then, and whose workspace is still there."""
     return rows(
         db,
-        "SELECT files.*, task_outputs.output_name, task_outputs.number AS number FROM task_outputs"
-        f" JOIN files ON files.id = file_id WHERE task_id = :task{beyond}"
-        f" ORDER BY task_outputs.number {order} LIMIT :limit",
-        {"task": task_id, "after": after, "limit": limit},
-    )
-
-
-def ended_with_workspace(db: Database) -> list[Row]:
-    """Ended tasks whose volumes have not been removed yet."""
-    return rows(
-        db, "SELECT * FROM tasks WHERE completed_at IS NOT NULL AND workspace_removed_at IS NULL ORDER BY number"
+        "SELECT * FROM tasks WHERE completed_at <= ? AND workspace_removed_at IS NULL ORDER BY number",
+        (iso(before),),
     )

@@ -1,0 +1,42 @@
+"""An agent lies down to wait, for a time or until something outside wakes it."""
+
+from datetime import UTC, timedelta
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_validator
+from starlette.requests import Request
+
+from agentcontainer_local import tasks
+from agentcontainer_local.errors import Invalid
+from agentcontainer_local.guest.answers import answering, body_of
+from agentcontainer_local.guest.door import Door
+
+SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=30)
+MAX_BYTES = 256 * 1024
+
+
+class Hibernate(BaseModel):
+    forSeconds: Annotated[float, Field(ge=1, le=LONGEST.total_seconds())] | None = None
+    untilAt: AwareDatetime | None = None
+    message: Annotated[str, Field(max_length=100_000)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self):
+        if (self.forSeconds is None) == (self.untilAt is None):
+            raise ValueError("give either a duration or a time")
+        return self
+
+
+@answering
+async def hibernate(request: Request, door: Door) -> dict:
+    try:
+        wish = Hibernate.model_validate_json(await body_of(request, MAX_BYTES))
+    except ValidationError as error:
+        raise Invalid(error.errors(include_url=False)[0]["msg"]) from None
+    now = door.host.now()
+    until = now + timedelta(seconds=wish.forSeconds) if wish.forSeconds else wish.untilAt.astimezone(UTC)
+    if not SHORTEST <= until - now <= LONGEST:
+        raise Invalid("Hibernation lasts from one second to thirty days.")
+    tasks.sleep(door.host.db, door.task_id, until, wish.message, now)
+    door.host.changed.set()
+    return {}

@@ -1,0 +1,109 @@
+"""Conversations: one turn for each message, the next one when the one before has been answered."""
+
+from datetime import datetime, timedelta
+
+from sqlite_utils import Database
+
+from agentcontainer_local import files, history, lifecycle, messages
+from agentcontainer_local.db import Row, iso, row, rows
+from agentcontainer_local.errors import Conflict
+from agentcontainer_local.tasks.rows import get, owned
+from agentcontainer_local.tasks.runs import open_run
+from agentcontainer_local.tasks.transitions import apply, container_ms
+
+MOST_WAITING = 100
+
+
+def say(
+    db: Database, account_id: str, task_id: str, content: str, file_ids: list[str], now: datetime
+) -> tuple[Row, Row]:
+    """A follow-up: starts the next turn, or waits for the one at work. Answers the task and the message."""
+    with db.atomic():
+        task = _open_conversation(db, account_id, task_id)
+        files.owned(db, account_id, file_ids)
+        last = row(db, "SELECT max(turn_number) AS turn FROM messages WHERE task_id = ?", (task_id,))["turn"]
+        if last - task["turn_number"] >= MOST_WAITING:
+            raise Conflict(f"{MOST_WAITING} messages are waiting for their turn already.")
+        id = messages.add(db, {**task, "turn_number": last + 1, "attempt_number": 1}, "user", content, "queued", now)
+        for position, file_id in enumerate(file_ids):
+            db.conn.execute("INSERT INTO message_inputs VALUES (?, ?, ?)", (id, position, file_id))
+        if task["status"] == lifecycle.AWAITING_INPUT:
+            _next_turn(db, task, now)
+            apply(db, task_id, "messaged" if open_run(db, task_id) else "messaged_cold", now)
+        return get(db, task_id), messages.one(db, id)
+
+
+def _open_conversation(db: Database, account_id: str, task_id: str) -> Row:
+    task = owned(db, account_id, task_id)
+    if task["mode"] != "conversation":
+        raise Conflict("This task is not a conversation.")
+    if task["status"] in lifecycle.TERMINAL:
+        raise Conflict(f"The conversation is {task['status']}.", status=task["status"])
+    return task
+
+
+def end_turn(db: Database, task_id: str, error: str | None, now: datetime) -> Row:
+    """The agent has answered, or could not: the next message that waits is taken, else the next one is waited for."""
+    with db.atomic():
+        task = get(db, task_id)
+        status = "failed" if error else "completed"
+        for message in messages.of_turn(db, task_id, task["turn_number"]):
+            messages.set_status(db, message, status, now, error)
+        _set_turn(db, task, task["turn_number"], status, now)
+        if messages.of_turn(db, task_id, task["turn_number"] + 1):
+            return _next_turn(db, task, now)
+        expires_at = now + timedelta(seconds=task["session_ttl_seconds"])
+        db.conn.execute("UPDATE tasks SET expires_at = ? WHERE id = ?", (iso(expires_at), task_id))
+        return apply(db, task_id, "turn_ended", now)
+
+
+def turn_runs(db: Database, task: Row, now: datetime) -> None:
+    """Pi has this turn's message."""
+    if task["turn_status"] == "queued":
+        _set_turn(db, task, task["turn_number"], "running", now)
+
+
+def _next_turn(db: Database, task: Row, now: datetime) -> Row:
+    db.conn.execute(
+        "UPDATE runs SET settled_at = NULL, settled_error = NULL, soft_told_at = NULL"
+        " WHERE task_id = ? AND ended_at IS NULL",
+        (task["id"],),
+    )
+    db.conn.execute(
+        "UPDATE tasks SET expires_at = NULL, attempt_number = 1, turn_used_ms = ? WHERE id = ?",
+        (container_ms(task, now), task["id"]),
+    )
+    return _set_turn(db, task, task["turn_number"] + 1, "queued", now)
+
+
+def _set_turn(db: Database, task: Row, number: int, status: str, now: datetime) -> Row:
+    db.conn.execute("UPDATE tasks SET turn_number = ?, turn_status = ? WHERE id = ?", (number, status, task["id"]))
+    data = {"event": "turn", "status": task["status"], "turnNumber": number, "turnStatus": status}
+    history.append(db, task["id"], history.TASK_UPDATED, data, now)
+    return get(db, task["id"])
+
+
+def switch(db: Database, account_id: str, task_id: str, now: datetime) -> Row:
+    """Lets a conversation go on by itself until it calls finish. One that is autonomous already stays as it is."""
+    with db.atomic():
+        task = owned(db, account_id, task_id)
+        if task["mode"] == "autonomous":
+            return task
+        task = _open_conversation(db, account_id, task_id)
+        db.conn.execute(
+            "UPDATE tasks SET mode = 'autonomous', turn_number = NULL, turn_status = NULL, expires_at = NULL,"
+            " session_ttl_seconds = NULL, to_tell = 'switched' WHERE id = ?", (task_id,)
+        )
+        db.conn.execute("UPDATE runs SET settled_at = NULL WHERE task_id = ? AND ended_at IS NULL", (task_id,))
+        if task["status"] == lifecycle.AWAITING_INPUT:
+            return apply(db, task_id, "switched" if open_run(db, task_id) else "switched_cold", now)
+        return get(db, task_id)
+
+
+def expire(db: Database, now: datetime) -> list[Row]:
+    """Ends all that have waited for a message for too long."""
+    with db.atomic():
+        due = rows(
+            db, "SELECT id FROM tasks WHERE status = 'awaiting_input' AND expires_at <= ? ORDER BY number", (iso(now),)
+        )
+        return [apply(db, task["id"], "expired", now) for task in due]

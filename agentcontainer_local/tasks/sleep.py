@@ -1,0 +1,50 @@
+"""Hibernation: an autonomous task lies down by itself, and a deadline, a message or an outside event wakes it."""
+
+from datetime import datetime
+
+from sqlite_utils import Database
+
+from agentcontainer_local import lifecycle, messages
+from agentcontainer_local.db import Row, iso, new_id, rows
+from agentcontainer_local.errors import Conflict
+from agentcontainer_local.tasks.rows import get, owned
+from agentcontainer_local.tasks.transitions import apply
+
+
+def sleep(db: Database, task_id: str, until: datetime, reason: str | None, now: datetime) -> Row:
+    """Raises IllegalMove unless it runs, and Conflict for a conversation."""
+    with db.atomic():
+        if get(db, task_id)["mode"] == "conversation":
+            raise Conflict("A conversation does not hibernate: end the turn, the next message goes on.")
+        apply(db, task_id, "slept", now, hibernate_until=until, reason=reason)
+        db.conn.execute("UPDATE tasks SET wake_due_id = ? WHERE id = ?", (new_id("due"), task_id))
+        return get(db, task_id)
+
+
+def wake(
+    db: Database, account_id: str, task_id: str, kind: str, message: str | None, due_id: str | None, now: datetime
+) -> Row:
+    """`kind`: message (with one) or external_wake. With `due_id`, only the sleep of that id is ended."""
+    with db.atomic():
+        task = owned(db, account_id, task_id)
+        if task["status"] != lifecycle.HIBERNATING:
+            raise Conflict(f"The task is {task['status']}, not hibernating.", status=task["status"])
+        if due_id is not None and due_id != task["wake_due_id"]:
+            raise Conflict("The task has been woken since then, and sleeps again.")
+        return _wake(db, task, kind, message, now)
+
+
+def wake_due(db: Database, now: datetime) -> list[Row]:
+    """Wakes all whose time has come."""
+    with db.atomic():
+        due = rows(
+            db, "SELECT * FROM tasks WHERE status = 'hibernating' AND hibernate_until <= ? ORDER BY number", (iso(now),)
+        )
+        return [_wake(db, task, "deadline", None, now) for task in due]
+
+
+def _wake(db: Database, task: Row, reason: str, message: str | None, now: datetime) -> Row:
+    if message is not None:
+        messages.add(db, task, "user", message, "queued", now)
+    db.conn.execute("UPDATE tasks SET to_tell = ?, wake_due_id = NULL WHERE id = ?", (reason, task["id"]))
+    return apply(db, task["id"], "woken", now, reason=reason)

@@ -1,0 +1,147 @@
+"""A real server as a process, with real Podman and Pi; only the thinking is scripted."""
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+ENDED = {"finished", "failed", "cancelled", "expired"}
+
+
+class Server:
+    """One data directory, and the process that serves it."""
+
+    def __init__(self, data: Path, **settings: str):
+        self.data = data
+        self.key = "ac_live_" + secrets.token_urlsafe(24)
+        self.settings = settings
+        self.process: subprocess.Popen | None = None
+        self.log = data.parent / f"{data.name}.log"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "agentcontainer_local", "serve", "--port", "0", "--data", str(self.data)]
+        environ = {**os.environ, "AGENTCONTAINER_API_KEY": self.key, **self.settings}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environ)
+        ready = next((line for line in self.process.stdout if "is ready at" in line), None)
+        assert ready is not None, self.log.read_text()
+        self.url = ready.split("is ready at ")[1].split()[0]
+        self.client = httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=60, trust_env=False
+        )
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.client.close()
+        self.process.send_signal(number)
+        with self.process:
+            return self.process.wait(timeout=60)
+
+    def get(self, path: str, **query) -> dict:
+        response = self.client.get(f"/api/v1{path}", params=query)
+        assert response.is_success, response.text
+        return response.json()
+
+    def post(self, path: str, body: dict | None = None, expect: int = 201, **headers) -> dict:
+        response = self.client.post(f"/api/v1{path}", json=body, headers=headers)
+        assert response.status_code == expect, response.text
+        return response.json()
+
+    def dispatch(self, instructions: str, *, agent: str = "agt_standard_coding", files: list[str] = (), **overrides) -> dict:
+        body = {
+            "instructions": instructions, "inputFileIds": list(files),
+            "overrides": {"model": "scripted", "maxRuntimeSeconds": 120, **overrides},
+        }
+        return self.post(f"/agents/{agent}/tasks", body)
+
+    def upload(self, filename: str, content: bytes) -> str:
+        prepared = self.post("/uploads/prepare", {"filename": filename})
+        httpx.put(prepared["uploadUrl"], content=content, headers=prepared["headers"], trust_env=False).raise_for_status()
+        return self.post("/uploads/complete", {"uploadId": prepared["uploadId"]})["id"]
+
+    def wait(self, task_id: str, *statuses: str, seconds: float = 120) -> dict:
+        """The task once it has one of these statuses, or has ended."""
+        deadline = time.monotonic() + seconds
+        while True:
+            task = self.get(f"/tasks/{task_id}")
+            if task["status"] in (statuses or ENDED):
+                return task
+            assert task["status"] not in ENDED, (task["status"], task["error"], self.history(task_id))
+            assert time.monotonic() < deadline, (task["status"], self.history(task_id), self.log.read_text()[-3000:])
+            time.sleep(0.05)
+
+    def run(self, instructions: str, **options) -> dict:
+        return self.wait(self.dispatch(instructions, **options)["id"])
+
+    def history(self, task_id: str) -> list[dict]:
+        return self.get(f"/tasks/{task_id}/events", order="asc", limit=1000)["data"]
+
+    def outputs(self, task_id: str) -> dict[str, bytes]:
+        """The bytes that came out, by file name."""
+        listed = self.get(f"/tasks/{task_id}/files")["data"]
+        return {
+            file["filename"]: self.client.get(f"/api/v1/tasks/{task_id}/files/{file['id']}").raise_for_status().content
+            for file in listed
+        }
+
+    def said(self, task_id: str) -> str:
+        """What the tools of a task printed, one after another."""
+        events = self.history(task_id)
+        return "".join(e["data"].get("output") or "" for e in events if e["event"] == "activity.completed")
+
+
+@contextlib.contextmanager
+def serving(data: Path, **settings: str) -> Iterator[Server]:
+    """A server that is gone in the end, whatever happened, and so are its containers and volumes."""
+    before = podman_things()
+    server = Server(data, **settings)
+    server.start()
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            for task in server.get("/tasks", limit=1000)["data"]:
+                if task["status"] not in ENDED:
+                    server.post(f"/tasks/{task['id']}/cancel", expect=200)
+            wait_until(lambda: not podman_things() - before, 30)
+            server.stop()
+    assert not podman_things() - before, "containers or volumes were left behind"
+
+
+def podman_things() -> set[str]:
+    """Names of every container and volume of ours in this account."""
+    containers = podman("ps", "-a", "--filter", "label=agentcontainer.store", "--format", "{{.Names}}")
+    volumes = podman("volume", "ls", "--filter", "label=agentcontainer.store", "--format", "{{.Name}}")
+    return {*containers.split(), *volumes.split()}
+
+
+def podman(*words: str) -> str:
+    return subprocess.run(["podman", *words], check=True, capture_output=True, text=True).stdout
+
+
+def wait_until(happened, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory) -> Iterator[Server]:
+    """One server for all tests that leave it as it was."""
+    with serving(tmp_path_factory.mktemp("server") / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def own_server(tmp_path) -> Iterator[Server]:
+    """A server that a test may kill."""
+    with serving(tmp_path / "data") as running:
+        yield running
