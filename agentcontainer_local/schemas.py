@@ -532,7 +532,7 @@ class ModelUsage(Shape):
 class TokenUsage(ModelUsage):
     """Model calls so far, as the providers reported them; paid to the provider, never billed."""
 
-    by_model: dict[str, ModelUsage] = {}
+    by_model: dict[str, ModelUsage] = Field(default_factory=dict)
 
 
 class Execution(Shape):

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel
@@ -67,15 +66,12 @@ class Call:
     host: Host
     request: Request
     account: Row | None
+    now: datetime
     body: Any = None
     query: Any = None
 
     def param(self, name: str) -> str:
         return self.request.path_params[name]
-
-    @cached_property
-    def now(self) -> datetime:
-        return self.host.now()
 
     @property
     def cut(self) -> Cut:
@@ -138,7 +134,7 @@ class Resource:
 
 async def answer(host: Host, route: Route, request: Request) -> Response:
     account = None if route.open else authenticate(host, request, route.key_in_query)
-    call = Call(host, request, account)
+    call = Call(host, request, account, host.now())
     if route.query is not None:
         call.query = bodies.query(route.query, request.query_params)
     text = b""
