@@ -1,0 +1,107 @@
+"""One model call as the guest asked for it."""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentcontainer_local.gateway import routes
+from agentcontainer_local.gateway.grant import Grant
+from agentcontainer_local.gateway.prices import Prices
+from agentcontainer_local.gateway.refusal import Refusal, forbidden, malformed
+
+MOST_BODY_BYTES = 64 * 1024 * 1024
+LARGE_BODY_BYTES = 1024 * 1024      # from here on reading the JSON would hold up other streams
+
+QUERY = re.compile(rb"[A-Za-z0-9._~=&%+-]{0,1024}")
+
+# What would make the provider call another model, connect to somebody, or work on where the gateway cannot count.
+CLOSED_FIELDS = ("preset", "plugins", "mcp_servers", "background")
+
+
+class Gone(Exception):
+    """The client went away before its request was whole."""
+
+
+@dataclass(frozen=True)
+class Call:
+    route: routes.Route
+    model: str
+    body: dict[str, Any] = field(repr=False)
+    raw: bytes = field(repr=False)
+    query: bytes
+    headers: Iterable[tuple[bytes, bytes]] = field(repr=False)
+
+
+async def admitted(grant: Grant | None, prices: Prices, scope, receive) -> Call:
+    """The call, if this task may make it now; raises Refusal. A budget's reservation belongs here, at the end."""
+    route = routes.find(scope.get("raw_path") or scope["path"].encode())
+    if scope["method"] != "POST" or route is None or grant is None or route.provider != grant.provider:
+        raise forbidden("This path is not open to this task.")
+    if not QUERY.fullmatch(scope["query_string"]):
+        raise forbidden("This query is not open to this task.")
+    if grant.refuse is not None:
+        raise forbidden(grant.refuse)
+    raw = await _read(receive)
+    body = await asyncio.to_thread(parsed, raw) if len(raw) > LARGE_BODY_BYTES else parsed(raw)
+    check(body, grant, prices)
+    return Call(route, body["model"], body, raw, scope["query_string"], scope["headers"])
+
+
+async def _read(receive) -> bytes:
+    chunks, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Gone
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > MOST_BODY_BYTES:
+            raise Refusal(413, "request_too_large", f"The request is larger than {MOST_BODY_BYTES} bytes.")
+        if not message.get("more_body"):
+            return b"".join(chunks)
+
+
+def parsed(raw: bytes) -> dict[str, Any]:
+    """The body as a provider must read it too: UTF-8, and no name twice, or we might check one and they use the other."""
+    try:
+        body = json.loads(raw.decode(), object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        raise malformed("The request body is not plain JSON.") from None
+    if not isinstance(body, dict):
+        raise malformed("The request body is not a JSON object.")
+    return body
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+def check(body: dict[str, Any], grant: Grant, prices: Prices) -> None:
+    """Only the task's own models, by whichever field they are named."""
+    if any(name.casefold() in ("model", "models") and name != name.casefold() for name in body):
+        raise forbidden("This task may not call this model.")
+    others = body.get("models") or []
+    if not isinstance(others, list) or not all(_allowed(name, grant) for name in [body.get("model"), *others]):
+        raise forbidden("This task may not call this model.")
+    if not _harmless(body.get("fallbacks") or [], body["model"], grant, prices):
+        raise forbidden("This task may not fall back to this model.")
+    for name in CLOSED_FIELDS:
+        if body.get(name):
+            raise forbidden(f"The field `{name}` is not open to this task.")
+
+
+def _allowed(model: Any, grant: Grant) -> bool:
+    return isinstance(model, str) and model in grant.models
+
+
+def _harmless(fallbacks: Any, model: str, grant: Grant, prices: Prices) -> bool:
+    """Pi names the vendor's own stand-ins for some Claude models: fine where they cost no more than what was asked."""
+    names = [one.get("model") if isinstance(one, dict) else None for one in fallbacks] if isinstance(
+        fallbacks, list) else [None]
+    return all(_allowed(name, grant) or prices.no_dearer(grant.provider, name, model) for name in names)

@@ -1,0 +1,111 @@
+"""One call, to the provider and back."""
+
+import io
+from dataclasses import dataclass, field
+
+import aiohttp
+from yarl import URL
+
+from agentcontainer_local.gateway import headers
+from agentcontainer_local.gateway.call import Call
+from agentcontainer_local.gateway.client import Client
+from agentcontainer_local.gateway.grant import Grant
+from agentcontainer_local.gateway.refusal import Refusal
+from agentcontainer_local.gateway.usage import Meter, Usage
+
+MOST_ERROR_BYTES = 256 * 1024
+GUEST_WENT_AWAY = 499
+
+
+@dataclass
+class Forwarded:
+    """What is known of a call while it goes on."""
+
+    grant: Grant
+    client: Client
+    call: Call
+    status: int = GUEST_WENT_AWAY
+    started: bool = False           # the guest has the status line
+    whole: bool = False             # the provider ended its answer as it should
+    meter: Meter | None = field(default=None, repr=False)
+
+    def usage(self) -> Usage:
+        meter = self.meter or Meter(self.call.route.dialect, streaming=False)
+        meter.close()
+        figures, model = meter.figures, self._answered_by(meter.figures.model)
+        return Usage(
+            provider=self.grant.provider, model=model,
+            input_tokens=figures.input_tokens, output_tokens=figures.output_tokens,
+            cache_read_tokens=figures.cache_read_tokens, cache_write_tokens=figures.cache_write_tokens,
+            cost_microusd=self.client.prices.cost_microusd(self.grant.provider, model, figures),
+            status=self.status, complete=self.whole and figures.ended,
+        )
+
+    def _answered_by(self, model: str | None) -> str:
+        """The model that was asked (providers answer with a dated name of it), or one of the stand-ins it named."""
+        named = [one["model"] for one in self.call.body.get("fallbacks") or []]
+        return model if model in named else self.call.model
+
+
+async def forward(state: Forwarded, send) -> None:
+    """Passes the answer on as it comes, all but its end; a cut answer never ends. Raises Refusal when there is none."""
+    url = _url(state)
+    try:
+        async with state.client.session.post(
+            url, data=io.BytesIO(state.call.raw), allow_redirects=False, proxy=state.client.proxy(url),
+            headers=headers.to_provider(state.call.headers, state.grant),
+        ) as response:
+            await _relay(state, response, send)
+    except TimeoutError:
+        _failed(state, 504, "The provider was silent for too long: upstream timeout.")
+    except (aiohttp.ClientError, OSError, ValueError):
+        _failed(state, 502, "The provider could not be reached: upstream connection error.")
+
+
+def _url(state: Forwarded) -> URL:
+    """Built from the settings and our own table; of the guest's there is only a query of harmless characters."""
+    address = state.grant.base_url.rstrip("/") + state.call.route.path
+    query = state.call.query.decode("ascii")
+    return URL(f"{address}?{query}" if query else address, encoded=True)
+
+
+def _failed(state: Forwarded, status: int, message: str) -> None:
+    """An answer that has begun can only be cut, which the server does when the app returns before its end."""
+    if not state.started:
+        state.status = status
+        raise Refusal(status, "api_error", message)
+
+
+async def _relay(state: Forwarded, response: aiohttp.ClientResponse, send) -> None:
+    state.status = response.status
+    if 300 <= response.status < 400:
+        _failed(state, 502, "The provider answered with a redirect: upstream connection error.")
+    passed = headers.to_guest(response.raw_headers)
+    if response.status >= 400:
+        await _relay_error(state, response, passed, send)
+        return
+    state.meter = Meter(state.call.route.dialect, "event-stream" in response.content_type)
+    length = [] if "content-encoding" in response.headers else [
+        (b"content-length", value) for name, value in response.raw_headers if name.lower() == b"content-length"]
+    state.started = True
+    await send({"type": "http.response.start", "status": response.status, "headers": passed + length})
+    async for chunk in response.content.iter_any():
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        state.meter.feed(chunk)     # after it was sent: counting delays nothing
+    state.whole = True
+
+
+async def _relay_error(state: Forwarded, response: aiohttp.ClientResponse, passed, send) -> None:
+    """The provider's own words, but never the key: OpenAI quotes a part of a wrong one."""
+    if response.status == 401:
+        raise Refusal(401, "authentication_error", "The provider did not accept the API key.")
+    body = await response.content.read(MOST_ERROR_BYTES)
+    while len(body) < MOST_ERROR_BYTES and (more := await response.content.read(MOST_ERROR_BYTES - len(body))):
+        body += more
+    if state.grant.api_key:
+        body = body.replace(state.grant.api_key.encode(), b"***")
+    state.started = True
+    head = {"type": "http.response.start", "status": response.status}
+    await send(head | {"headers": [*passed, (b"content-length", str(len(body)).encode())]})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    state.whole = True

@@ -1,0 +1,69 @@
+"""What tokens cost where the provider does not say: a dated table, which a file of the operator's can replace."""
+
+import json
+import re
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from agentcontainer_local.gateway.usage import Figures
+
+DATED = re.compile(r"-20\d\d-?\d\d-?\d\d$")     # claude-sonnet-4-5-20250929, gpt-4o-2024-11-20
+TIERS = {"flex": Decimal("0.5"), "priority": Decimal("2.5"), "fast": Decimal("2.5")}   # service tiers, the dearest rate
+
+
+@dataclass(frozen=True)
+class Prices:
+    """`models`: provider → model id → USD per million tokens (which is millionths of a USD per token)."""
+
+    as_of: str
+    models: dict[str, dict[str, dict[str, Any]]]
+
+    @classmethod
+    def read(cls, file: Path | None = None) -> "Prices":
+        """The package's own table, or `file` in the same form."""
+        table = json.loads((file or resources.files(__package__) / "prices.json").read_text())
+        return cls(table["asOf"], table["models"])
+
+    def find(self, provider: str, model: Any) -> dict[str, Any] | None:
+        known = self.models.get(provider, {})
+        if not isinstance(model, str):
+            return None
+        return known.get(model) or known.get(DATED.sub("", model))
+
+    def cost_microusd(self, provider: str, model: str, figures: Figures) -> int | None:
+        """What the provider reported, else by the table, else None; above a threshold the whole call costs more.
+
+        A cache price of 0 means that there is none of its own: such tokens are paid as input.
+        """
+        if figures.reported_usd is not None:
+            return _whole(figures.reported_usd * 1_000_000)
+        if (rates := self.find(provider, model)) is None:
+            return None
+        prompt = figures.input_tokens + figures.cache_read_tokens + figures.cache_write_tokens
+        for tier in sorted(rates.get("tiers", []), key=lambda tier: tier["inputTokensAbove"]):
+            rates = tier if prompt > tier["inputTokensAbove"] else rates
+        hour = min(figures.cache_write_1h_tokens, figures.cache_write_tokens)
+        cost = (
+            figures.input_tokens * _rate(rates, "input")
+            + figures.output_tokens * _rate(rates, "output")
+            + figures.cache_read_tokens * (_rate(rates, "cacheRead") or _rate(rates, "input"))
+            + (figures.cache_write_tokens - hour) * (_rate(rates, "cacheWrite") or _rate(rates, "input"))
+            + hour * 2 * _rate(rates, "input")      # an hour's cache is written at twice the price of input
+        )
+        return _whole(cost * TIERS.get(figures.service_tier, 1))
+
+    def no_dearer(self, provider: str, model: Any, than: str) -> bool:
+        """Whether both prices are known and `model` costs no more."""
+        this, that = self.find(provider, model), self.find(provider, than)
+        return bool(this and that) and all(this[kind] <= that[kind] for kind in ("input", "output"))
+
+
+def _rate(rates: dict[str, Any], kind: str) -> Decimal:
+    return Decimal(str(rates.get(kind, 0)))
+
+
+def _whole(microusd: Decimal) -> int:
+    return int(microusd.to_integral_value(ROUND_HALF_UP))

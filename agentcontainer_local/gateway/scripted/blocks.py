@@ -1,0 +1,85 @@
+"""The fenced blocks of a message, as steps."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+FENCE = re.compile(r" {0,3}(`{3,})\s*([A-Za-z]*)[^`]*")
+KINDS = ("bash", "finish", "say", "done")
+DEFAULT_FINISH = 'finish --complete-task --message "Done"'
+
+
+@dataclass(frozen=True)
+class Step:
+    say: str                        # before the call
+    command: str
+
+    @property
+    def finishes(self) -> bool:
+        return is_finish(self.command)
+
+
+@dataclass(frozen=True)
+class Script:
+    """`done`: commands that a summary says were run, of messages that it does not hold any more."""
+
+    steps: tuple[Step, ...] = ()
+    say: str = ""                   # at the end
+    done: tuple[str, ...] = ()
+
+
+def is_finish(command: str) -> bool:
+    return command.split(maxsplit=1)[:1] == ["finish"]
+
+
+def script(text: str) -> Script:
+    """In the order in which they stand, but the last `finish` is called last: a block gives only its arguments."""
+    steps: list[Step] = []
+    said: list[str] = []
+    done: list[str] = []
+    for kind, content in _blocks(text):
+        if kind == "say":
+            said.append(content)
+        elif kind == "done":
+            done.append(content)
+        else:
+            steps.append(Step("\n".join(said), content if kind == "bash" else _finish(content)))
+            said = []
+    last = max((at for at, step in enumerate(steps) if step.finishes), default=None)
+    if last is not None:
+        steps.append(steps.pop(last))
+    return Script(tuple(steps), "\n".join(said), tuple(done))
+
+
+def _finish(arguments: str) -> str:
+    arguments = arguments.strip()
+    return arguments if is_finish(arguments) else f"finish {arguments}".rstrip()
+
+
+def _blocks(text: str) -> Iterator[tuple[str, str]]:
+    """Markdown's rule: a block ends with a fence as long as its first one, or with the text."""
+    fence, kind, lines = "", "", []
+    for line in text.split("\n"):
+        line = line.removesuffix("\r")
+        if not fence:
+            if head := FENCE.fullmatch(line):
+                fence, kind, lines = head[1], head[2].lower(), []
+        elif (closing := line.strip()).startswith(fence) and not closing.strip("`"):
+            yield from _kept(kind, lines)
+            fence = ""
+        else:
+            lines.append(line)
+    if fence:
+        yield from _kept(kind, lines)
+
+
+def _kept(kind: str, lines: list[str]) -> Iterator[tuple[str, str]]:
+    if kind in KINDS:
+        yield kind, "\n".join(lines)
+
+
+def written(kind: str, content: str) -> str:
+    """The block again, with a fence that nothing in it can close."""
+    longest = max((len(run) for run in re.findall(r"`+", content)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{kind}\n{content}\n{fence}"

@@ -1,0 +1,122 @@
+"""What the scripted model says or does next: it follows from the history alone."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agentcontainer_local.gateway.scripted.blocks import DEFAULT_FINISH, Script, Step, is_finish, script, written
+from agentcontainer_local.gateway.scripted.history import Item, Result, Said, User, serialized
+
+SUMMARY = "Summary by the scripted model. What was done is done."
+TO_SUMMARISE = re.compile(r"\A(?:<conversation>\n(.*)\n</conversation>\n|# Conversation\n(.*)\n\n# Instructions\n)", re.S)
+EARLIER = re.compile(r"<previous-summary>\n(.*?)\n</previous-summary>", re.S)
+
+
+@dataclass(frozen=True)
+class Next:
+    """`text`, and after it the command for the bash tool, if any."""
+
+    text: str
+    command: str | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a history has come: `left` to do; `other`: commands that were run but stand in none of its blocks."""
+
+    left: tuple[Step, ...]
+    other: tuple[str, ...]
+    say: str
+    finish: str                     # as the last block that asks for one would have it called
+    last: str | None                # the command of the last call
+    result: Result | None           # of that
+
+
+def decide(items: Sequence[Item], conversation: bool) -> Next:
+    if conversation:
+        return _converse(items)
+    progress = _progress(items)
+    if progress.left:
+        return Next(progress.left[0].say, progress.left[0].command)
+    if progress.last is None or not is_finish(progress.last) or progress.result is None or progress.result.unknown:
+        return Next(progress.say, progress.finish)
+    return Next(_after_finish(progress.result))
+
+
+def _after_finish(result: Result) -> str:
+    return f"finish was refused: {result.text}" if result.failed else "The task is finished."
+
+
+def _converse(items: Sequence[Item]) -> Next:
+    turn = _turn(items)
+    progress = _progress(turn)
+    if progress.left:
+        return Next(progress.left[0].say, progress.left[0].command)
+    if progress.last is not None and is_finish(progress.last) and progress.result is not None:
+        return Next(_after_finish(progress.result))
+    if progress.say or progress.result:
+        return Next(progress.say or progress.result.text or "Done.")
+    asked = [item.text for item in turn if isinstance(item, User)]
+    return Next(asked[-1] if asked else "Done.")
+
+
+def _turn(items: Sequence[Item]) -> Sequence[Item]:
+    """From the message that is being answered: the latest one, or, where that has no blocks and comes into a turn that
+    was not answered yet (Pi was started again; the time is nearly over), the latest one of the turn that has some."""
+    ends = [at for at, item in enumerate(items) if isinstance(item, Said) and not item.calls]
+    turn = items[ends[-1] + 1:] if ends else items
+    asked = [at for at, item in enumerate(turn) if isinstance(item, User)]
+    scripts = [at for at in asked if script(turn[at].text) != Script()]
+    return turn[max(scripts or asked, default=0):]
+
+
+def _progress(items: Sequence[Item]) -> Progress:
+    scripts = [script(item.text) for item in items if isinstance(item, User)]
+    steps = tuple(step for one in scripts for step in one.steps)
+    calls = [command for one in scripts for command in one.done]
+    last, result = None, None
+    for item in items:
+        if isinstance(item, Said) and item.commands:
+            calls += item.commands
+            last, result = item.commands[-1], None
+        elif isinstance(item, Result) and last is not None:
+            result = item
+    left, other = _aligned(steps, calls)
+    finish = next((step.command for step in reversed(steps) if step.finishes), DEFAULT_FINISH)
+    return Progress(left, other, scripts[-1].say if scripts else "", finish, last, result)
+
+
+def _aligned(steps: tuple[Step, ...], calls: Sequence[str]) -> tuple[tuple[Step, ...], tuple[str, ...]]:
+    """The steps that no call has reached yet, and the calls that belong to none of the steps.
+
+    Not by number: the default `finish` is in no block, and after a compaction some calls are there without their blocks.
+    """
+    other = []
+    for call in calls:
+        at = next((n for n, step in enumerate(steps) if _same(step.command, call)), None)
+        if at is None:
+            other.append(call)
+        else:
+            steps = steps[at + 1:]
+    return steps, tuple(other)
+
+
+def _same(step: str, call: str) -> bool:
+    """Pi takes broken characters out of what it sends."""
+    return step == call or step.encode(errors="ignore").strip() == call.encode(errors="ignore").strip()
+
+
+def summary(text: str, conversation: bool) -> str:
+    """Answers Pi's wish for a summary: the blocks that are still to do, word for word, so that work goes on from it."""
+    asked = TO_SUMMARISE.match(text)
+    items: list[Item] = serialized(asked[1] or asked[2] or "") if asked else []
+    if earlier := EARLIER.search(text, asked.end() if asked else 0):
+        items.insert(0, User(earlier[1]))
+    progress = _progress(_turn(items) if conversation else items)
+    blocks = []
+    for step in progress.left:
+        blocks += [written("say", step.say)] if step.say else []
+        blocks.append(written("bash", step.command))
+    blocks += [written("say", progress.say)] if progress.say else []
+    blocks += [written("done", command) for command in progress.other]
+    return "\n\n".join([SUMMARY, *blocks])
