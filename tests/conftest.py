@@ -70,3 +70,16 @@ def calling(host: Host, key: str | None) -> httpx.AsyncClient:
         transport=httpx.ASGITransport(http.app(host, routes.ALL)), base_url="http://test/api/v1",
         headers={"authorization": f"Bearer {key}"} if key else {},
     )
+
+
+@pytest.fixture
+def upload(client: httpx.AsyncClient):
+    """Uploads bytes as a client does; answers the file's id."""
+
+    async def upload(content: bytes, filename: str = "data.csv", by: httpx.AsyncClient = client) -> str:
+        prepared = (await by.post("/uploads/prepare", json={"filename": filename})).json()
+        assert (await by.put(prepared["uploadUrl"], content=content)).status_code == 200
+        completed = await by.post("/uploads/complete", json={"uploadId": prepared["uploadId"]})
+        return completed.json()["fileId"]
+
+    return upload

@@ -32,8 +32,17 @@ def _upload_url(call: Call, upload_id: str) -> str:
     return f"{base.rstrip('/')}{PREFIX}/uploads/{upload_id}/content?signature={call.host.vault.sign(upload_id)}"
 
 
-async def receive_upload(call: Call) -> Response:
-    """Takes the bytes; the signature in the URL is the permission."""
+async def put_upload(call: Call) -> Response:
+    """Takes the raw bytes; the signature in the URL is the permission."""
+    return await _receive(call)
+
+
+async def post_upload(call: Call) -> Response:
+    """Takes the bytes raw or as the multipart field `file`; complete with the `storageId` that it answers."""
+    return await _receive(call)
+
+
+async def _receive(call: Call) -> Response:
     upload_id = call.param("uploadId")
     if not call.host.vault.signed(upload_id, call.query.signature):
         raise Forbidden("The upload URL's signature is wrong: use the uploadUrl as it was given.")
@@ -108,9 +117,9 @@ ROUTES = [
     Route("POST", "/uploads/prepare", prepare_upload, "Prepare file upload", TAG, schemas.PreparedUpload, 201,
           schemas.PrepareUploadRequest, replayable=True, errors=(TooLarge,),
           example={"filename": "sales_data.csv", "contentType": "text/csv"}),
-    Route("PUT", "/uploads/{uploadId}/content", receive_upload, "Send file bytes", TAG, schemas.StoredUpload,
+    Route("PUT", "/uploads/{uploadId}/content", put_upload, "Send file bytes", TAG, schemas.StoredUpload,
           open=True, raw=True, content=STORED, sends=BYTES, errors=UPLOAD_ERRORS, query=schemas.UploadQuery),
-    Route("POST", "/uploads/{uploadId}/content", receive_upload, "Send file bytes by POST", TAG, schemas.StoredUpload,
+    Route("POST", "/uploads/{uploadId}/content", post_upload, "Send file bytes by POST", TAG, schemas.StoredUpload,
           open=True, raw=True, content=STORED, sends={**BYTES, **multipart.SENDS}, errors=UPLOAD_ERRORS,
           query=schemas.UploadQuery),
     Route("POST", "/uploads/complete", complete_upload, "Complete file upload", TAG, schemas.UploadedFile, 201,
