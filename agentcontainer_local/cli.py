@@ -73,7 +73,8 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    for chatty in ("apscheduler", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     from agentcontainer_local import app as program  # here, so that the other commands start quickly
 
     _exit_with_message(lambda: asyncio.run(program.serve(settings, os.environ, _announce)))
@@ -83,10 +84,10 @@ app.command(name="serve")(_with_settings(serve))
 
 
 def _announce(program, url: str) -> None:
-    if program.new_key:
+    if program.new_key and program.new_key != os.environ.get("AGENTCONTAINER_API_KEY"):
         print(f"API key (shown this once): {program.new_key}")
     print(f"agentcontainer {__version__} is ready at {url}  (data: {program.host.settings.data})")
-    key = program.new_key or "$AGENTCONTAINER_API_KEY"
+    key = "$AGENTCONTAINER_API_KEY" if os.environ.get("AGENTCONTAINER_API_KEY") else program.new_key or "YOUR_KEY"
     print(f'Try: curl -H "Authorization: Bearer {key}" {url}/api/v1/agents', flush=True)
 
 

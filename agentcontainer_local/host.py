@@ -1,7 +1,9 @@
 """What one server process owns, opened once and handed to whoever needs three of its parts or more."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +35,45 @@ class Changed:
             future.set_result(None)
 
 
+class Heard:
+    """What one listener has not taken yet; with more than MOST of it the oldest is dropped, for it is live only."""
+
+    MOST = 1000
+
+    def __init__(self):
+        self._texts: deque[str] = deque(maxlen=self.MOST)
+
+    def put(self, text: str) -> None:
+        self._texts.append(text)
+
+    def take(self) -> list[str]:
+        texts = list(self._texts)
+        self._texts.clear()
+        return texts
+
+
+class Live:
+    """The words of answers as they come, to who listens at that moment."""
+
+    def __init__(self):
+        self._listeners: dict[str, set[Heard]] = {}
+
+    @contextmanager
+    def listening(self, task_id: str) -> Iterator[Heard]:
+        heard = Heard()
+        self._listeners.setdefault(task_id, set()).add(heard)
+        try:
+            yield heard
+        finally:
+            self._listeners[task_id].discard(heard)
+            if not self._listeners[task_id]:
+                del self._listeners[task_id]
+
+    def say(self, task_id: str, text: str) -> None:
+        for heard in self._listeners.get(task_id, ()):
+            heard.put(text)
+
+
 @dataclass
 class Host:
     settings: Settings
@@ -46,6 +87,7 @@ class Host:
     environ: Mapping[str, str]  # the server's own: where an account's provider keys may come from
     now: Callable[[], datetime]
     changed: Changed = field(default_factory=Changed)
+    live: Live = field(default_factory=Live)
     crowded: bool = False       # a task waits for room: idle conversations give theirs up
 
     @property

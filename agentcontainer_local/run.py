@@ -113,7 +113,7 @@ def _write_launch(host: Host, task: Row, directory: Path) -> None:
 def _note_walls(host: Host, record: Row, image: str, created: sandbox.Created) -> None:
     """What Podman warned of is kept with the run: it may mean that a limit is not in force on this machine."""
     for warning in created.warnings:
-        log.warning("podman warned run=%s: %s", record["id"], warning)
+        log.debug("podman warned run=%s: %s", record["id"], warning)
     host.db.conn.execute(
         "UPDATE runs SET image = ?, container_id = ?, walls = ? WHERE id = ?",
         (image, created.id, json.dumps({"warnings": created.warnings}), record["id"]),
@@ -125,8 +125,8 @@ def _note_what_is_lost(host: Host, task_id: str, record: Row) -> None:
     earlier = row(host.db, "SELECT count(*) AS n FROM runs WHERE task_id = ? AND started_at IS NOT NULL AND id <> ?",
                   (task_id, record["id"]))
     if earlier["n"]:
-        lost = {"kind": "new_container", "message": "The container was made anew: the workspace and the session are kept,"
-                " what was installed outside the workspace is gone."}
+        what = "The container was made anew: workspace and session are kept, what was installed elsewhere is gone."
+        lost = {"kind": "new_container", "message": what}
         history.append(host.db, task_id, history.NOTICE, lost, host.now())
 
 

@@ -667,5 +667,17 @@ class TaskEvent(Shape):
     created_at: Timestamp
 
 
+class EventQuery(PageQuery):
+    order: Literal["asc", "desc"] = Field("asc", description="Oldest first (asc) or newest first (desc).")
+    stream: bool = Field(False, description="Server-sent events instead of a page.")
+    after: int | None = Field(None, ge=0, le=MAX_BYTES, description="Only events with a greater number.")
+    api_key: str | None = Field(None, description="The API key, for browsers' EventSource, which can't send headers.")
+
+
+class ActivityQuery(PageQuery):
+    from_turn: int | None = Field(None, ge=0, le=MAX_BYTES)
+    to_turn: int | None = Field(None, ge=0, le=MAX_BYTES)
+
+
 class ListTaskEventsResponse(Page[TaskEvent]):
     pass

@@ -21,7 +21,7 @@ def scheduler(host: Host) -> AsyncIOScheduler:
 async def scan(host: Host) -> None:
     """Does everything whose time has come."""
     now = host.now()
-    files.expire_uploads(host.db, host.files, now)
+    files.uploads.forget_expired(host.db, host.files, now)
     woken, expired = tasks.wake_due(host.db, now), tasks.expire(host.db, now)
     kept_until = now - timedelta(seconds=host.settings.workspace_retention_seconds)
     if woken or expired or tasks.ended_with_workspace(host.db, kept_until):

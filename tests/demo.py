@@ -64,7 +64,7 @@ python3 analyse.py
 
 
 def main() -> int:
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="agentcontainer-demo-data-") as data:
         key = "ac_live_" + secrets.token_urlsafe(24)

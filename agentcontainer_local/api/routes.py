@@ -1,6 +1,9 @@
 """Every route of the API, those that are asked most often first."""
 
-from agentcontainer_local.api import account, agents, containers, files, openapi, tasks
+from agentcontainer_local.api import account, agents, containers, conversations, events, files, openapi, tasks
 
-_RESOURCES = [*tasks.ROUTES, *agents.ROUTES, *files.ROUTES, *containers.ROUTES, *account.ROUTES]
+_RESOURCES = [
+    *tasks.ROUTES, *events.ROUTES, *conversations.ROUTES, *agents.ROUTES, *files.ROUTES, *containers.ROUTES,
+    *account.ROUTES,
+]
 ALL = [*_RESOURCES, openapi.route(_RESOURCES)]

@@ -50,8 +50,6 @@ async def opened(door: Door, directory: Path, app) -> AsyncIterator[None]:
         server.close()
         for connection in list(state.connections):
             connection.transport.abort()
-        for task in list(state.tasks):
-            task.cancel()
         for staged in door.staged.values():
             staged.discard()
 

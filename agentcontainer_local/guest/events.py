@@ -106,6 +106,9 @@ async def events(request: Request, door: Door) -> dict:
     """POST /guest/events: NDJSON in; answers the number up to which everything is stored."""
     batch = parse(await body_of(request, MAX_BATCH_BYTES))
     ack = record(door.host.db, door.task_id, door.run_id, batch, door.host.settings.max_events, door.host.now())
+    for numbered in batch:
+        if isinstance(numbered.event, Delta):
+            door.host.live.say(door.task_id, numbered.event.text)
     door.host.changed.set()
     return {"ack": ack}
 

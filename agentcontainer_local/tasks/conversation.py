@@ -7,15 +7,19 @@ from sqlite_utils import Database
 from agentcontainer_local import files, history, lifecycle, messages
 from agentcontainer_local.db import Row, iso, row, rows
 from agentcontainer_local.errors import Conflict
+from agentcontainer_local.schemas import MessageOverrides
+from agentcontainer_local.tasks.override import override
 from agentcontainer_local.tasks.rows import get, owned
 from agentcontainer_local.tasks.runs import open_run
 from agentcontainer_local.tasks.transitions import apply, container_ms
+from agentcontainer_local.vault import Vault
 
 MOST_WAITING = 100
 
 
 def say(
-    db: Database, account_id: str, task_id: str, content: str, file_ids: list[str], now: datetime
+    db: Database, vault: Vault, account_id: str, task_id: str, content: str, file_ids: list[str],
+    overrides: MessageOverrides | None, now: datetime,
 ) -> tuple[Row, Row]:
     """A follow-up: starts the next turn, or waits for the one at work. Answers the task and the message."""
     with db.atomic():
@@ -27,6 +31,7 @@ def say(
         id = messages.add(db, {**task, "turn_number": last + 1, "attempt_number": 1}, "user", content, "queued", now)
         for position, file_id in enumerate(file_ids):
             db.conn.execute("INSERT INTO message_inputs VALUES (?, ?, ?)", (id, position, file_id))
+        override(db, vault, task, overrides)
         if task["status"] == lifecycle.AWAITING_INPUT:
             _next_turn(db, task, now)
             apply(db, task_id, "messaged" if open_run(db, task_id) else "messaged_cold", now)

@@ -23,6 +23,10 @@ def owned(db: Database, account_id: str, task_id: str) -> Row:
     return found
 
 
+def rename(db: Database, task_id: str, title: str) -> None:
+    db.conn.execute("UPDATE tasks SET title = ? WHERE id = ?", (title, task_id))
+
+
 def page(
     db: Database, account_id: str, *, agent_id: str | None, status: str | None, limit: int, after: int, ascending: bool
 ) -> list[Row]:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlite_utils import Database
 
-from agentcontainer_local import billing, lifecycle, schemas
+from agentcontainer_local import billing, files, lifecycle, schemas
 from agentcontainer_local.db import Row, row, rows
 from agentcontainer_local.tasks.transitions import container_ms
 
@@ -57,11 +57,31 @@ def _metadata(task: Row) -> dict:
     return {**metadata, "completion": task["completion"]}
 
 
-def token_usage(db: Database, task_id: str) -> schemas.TokenUsage:
-    by_model = rows(db, f"SELECT model, {SUMS} FROM model_calls WHERE task_id = ? GROUP BY model", (task_id,))
+def message_shape(db: Database, message: Row) -> schemas.Message:
+    """An answer carries what its turn used, and the files that the agent gave with it."""
+    answer = message["role"] == "assistant" and message["turn_number"] is not None
+    usage = token_usage(db, message["task_id"], message["turn_number"]) if answer else None
+    return schemas.Message(
+        id=message["id"], turn_number=message["turn_number"], attempt_number=message["attempt_number"],
+        role=message["role"], status=message["status"], content=message["content"], error=message["error"],
+        files=[files.shape(file) for file in _files_of(db, message)], token_usage=usage,
+        cost_usd=usage.cost_usd if usage else None, sequence=message["sequence"], created_at=message["created_at"],
+    )
+
+
+def _files_of(db: Database, message: Row) -> list[Row]:
+    table = "task_outputs" if message["role"] == "assistant" else "message_inputs"
+    sql = f"SELECT files.* FROM {table} JOIN files ON files.id = file_id WHERE message_id = ?"
+    return rows(db, sql, (message["id"],))
+
+
+def token_usage(db: Database, task_id: str, turn: int | None = None) -> schemas.TokenUsage:
+    """Of a task, or of one turn of a conversation."""
+    where, wanted = "task_id = :task AND (:turn IS NULL OR turn_number = :turn)", {"task": task_id, "turn": turn}
+    by_model = rows(db, f"SELECT model, {SUMS} FROM model_calls WHERE {where} GROUP BY model", wanted)
     if not by_model:
         return schemas.TokenUsage()
-    total = row(db, f"SELECT {SUMS} FROM model_calls WHERE task_id = ?", (task_id,))
+    total = row(db, f"SELECT {SUMS} FROM model_calls WHERE {where}", wanted)
     return schemas.TokenUsage(**_usage(total), by_model={used["model"]: _usage(used) for used in by_model})
 
 

@@ -7,8 +7,11 @@ from sqlite_utils import Database
 from agentcontainer_local import lifecycle, messages
 from agentcontainer_local.db import Row, iso, new_id, rows
 from agentcontainer_local.errors import Conflict
+from agentcontainer_local.schemas import MessageOverrides
+from agentcontainer_local.tasks.override import override
 from agentcontainer_local.tasks.rows import get, owned
 from agentcontainer_local.tasks.transitions import apply
+from agentcontainer_local.vault import Vault
 
 
 def sleep(db: Database, task_id: str, until: datetime, reason: str | None, now: datetime) -> Row:
@@ -22,7 +25,8 @@ def sleep(db: Database, task_id: str, until: datetime, reason: str | None, now: 
 
 
 def wake(
-    db: Database, account_id: str, task_id: str, kind: str, message: str | None, due_id: str | None, now: datetime
+    db: Database, vault: Vault, account_id: str, task_id: str, kind: str, message: str | None, due_id: str | None,
+    overrides: MessageOverrides | None, now: datetime,
 ) -> Row:
     """`kind`: message (with one) or external_wake. With `due_id`, only the sleep of that id is ended."""
     with db.atomic():
@@ -31,6 +35,7 @@ def wake(
             raise Conflict(f"The task is {task['status']}, not hibernating.", status=task["status"])
         if due_id is not None and due_id != task["wake_due_id"]:
             raise Conflict("The task has been woken since then, and sleeps again.")
+        override(db, vault, task, overrides)
         return _wake(db, task, kind, message, now)
 
 

@@ -1,0 +1,79 @@
+"""Tasks that one talks with, and waking those that sleep."""
+
+from agentcontainer_local import messages, schemas, tasks
+from agentcontainer_local.api import events
+from agentcontainer_local.api.http import Call, Route
+from agentcontainer_local.errors import (
+    Conflict,
+    InsufficientCredits,
+    NotFound,
+    ProviderKeyMissing,
+    TooManyPending,
+)
+
+
+def create_conversation(call: Call) -> schemas.TaskAndMessage:
+    """Begins a conversation: `instructions` hold for all of it, `message` is its first turn."""
+    host = call.host
+    task = tasks.dispatch(
+        host.db, host.vault, call.account, call.param("agentId"), call.body, host.settings, call.now, host.environ
+    )
+    return _said(call, task, messages.of_turn(host.db, task["id"], 1)[0])
+
+
+def create_message(call: Call) -> schemas.TaskAndMessage:
+    """A follow-up. While a turn runs it is `queued`, and taken after it."""
+    host, body = call.host, call.body
+    task, message = tasks.say(
+        host.db, host.vault, call.account["id"], call.param("taskId"), body.content, body.input_ids(),
+        body.overrides, call.now,
+    )
+    return _said(call, task, message)
+
+
+def _said(call: Call, task, message) -> schemas.TaskAndMessage:
+    call.host.changed.set()
+    return schemas.TaskAndMessage(
+        task=tasks.shape(call.host.db, task, call.now), message=tasks.message_shape(call.host.db, message)
+    )
+
+
+def wake_task(call: Call) -> schemas.Task:
+    """Wakes a task that hibernates. With `wakeDueId`, only if it is still that sleep."""
+    host, body = call.host, call.body
+    task = tasks.wake(
+        host.db, host.vault, call.account["id"], call.param("taskId"), body.kind, body.message, body.wake_due_id,
+        body.overrides, call.now,
+    )
+    host.changed.set()
+    return tasks.shape(host.db, task, call.now)
+
+
+def update_task(call: Call) -> schemas.Task:
+    """Renames a task; `mode: autonomous` lets a conversation go on by itself to its end."""
+    host, body = call.host, call.body
+    with host.db.atomic():
+        task = tasks.owned(host.db, call.account["id"], call.param("taskId"))
+        if body.title is not None:
+            tasks.rename(host.db, task["id"], body.title)
+        if body.mode is not None:
+            tasks.switch(host.db, call.account["id"], task["id"], call.now)
+    host.changed.set()
+    return tasks.shape(host.db, tasks.get(host.db, task["id"]), call.now)
+
+
+TAG = "Conversations"
+DISPATCH = (InsufficientCredits, NotFound, Conflict, ProviderKeyMissing, TooManyPending)
+EXAMPLE = {"instructions": "You help to clean up a data set.", "message": "What is in the uploaded file?"}
+ROUTES = [
+    Route("POST", "/agents/{agentId}/conversations", create_conversation, "Create conversation", TAG,
+          schemas.TaskAndMessage, 201, schemas.CreateConversationRequest, replayable=True, example=EXAMPLE,
+          errors=DISPATCH),
+    Route("POST", "/conversations/{taskId}/messages", create_message, "Send message", TAG, schemas.TaskAndMessage, 201,
+          schemas.CreateMessageRequest, replayable=True, errors=(NotFound, Conflict)),
+    *events.routes("/conversations/{taskId}", TAG),
+    Route("POST", "/tasks/{taskId}/wake", wake_task, "Wake task", "Tasks", schemas.Task, 200, schemas.WakeRequest,
+          replayable=True, errors=(NotFound, Conflict)),
+    Route("PATCH", "/tasks/{taskId}", update_task, "Update task", "Tasks", schemas.Task, 200,
+          schemas.UpdateTaskRequest, errors=(NotFound, Conflict)),
+]
