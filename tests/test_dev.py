@@ -65,9 +65,13 @@ def test_stdin_reaches_the_command_to_its_last_byte():
     assert subprocess.run(command, input=sent, stdout=subprocess.PIPE, timeout=300, check=True).stdout == sent
 
 
-def test_a_closed_stdin_does_no_harm():
-    ran = dev("exec", "--", "sh", "-c", "cat; echo done", preexec_fn=lambda: os.close(0))
-    assert (ran.returncode, ran.stdout) == (0, "done\n")
+@pytest.mark.parametrize("stream", ["0<&-", "1>&-"])
+def test_a_stream_that_is_closed_is_an_empty_one_for_the_command(stream):
+    command = f"{DEV} exec -- sh -c 'cat && echo out && echo err >&2' {stream}"
+    ran = subprocess.run(["bash", "-c", command], input="in\n", capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    wanted = {"0<&-": ("out\n", "err\n"), "1>&-": ("", "err\n")}
+    assert (ran.stdout, ran.stderr) == wanted[stream]
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 42, 255])
