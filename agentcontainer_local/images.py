@@ -143,8 +143,9 @@ async def _base(sandbox: Sandbox, say: Say) -> str:
     for base in (REGISTRY_BASE, made_base()):
         if await sandbox.image_id(base):
             return base
-    if await asyncio.to_thread(_registry_answers):
-        with contextlib.suppress(SandboxError, TimeoutError):
+    with contextlib.suppress(SandboxError, TimeoutError):
+        # Bounded here as well: looking up a name knows no timeout.
+        if await asyncio.wait_for(asyncio.to_thread(_registry_answers), REGISTRY_SECONDS + 1):
             say(f"Pulling {REGISTRY_BASE}")
             await asyncio.wait_for(sandbox.pull(REGISTRY_BASE, _unsaid), PULL_SECONDS)
             return REGISTRY_BASE

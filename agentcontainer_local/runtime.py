@@ -38,7 +38,9 @@ def prepare(cache: Path, say: Say, guest: Path = GUEST) -> Path:
     with _one_at_a_time(cache):
         node = _made_once(cache / "node" / _key(version.encode()), lambda new: _build_node(new, say))
         pi = _made_once(cache / "pi" / _key(lock), lambda new: _build_pi(new, json.loads(lock), say))
-        return _made_once(runtime, lambda new: _assemble(new, node, pi, guest, say))
+        _made_once(runtime, lambda new: _assemble(new, node, pi, guest, say))
+        _remove_all_but(node, pi)
+    return runtime
 
 
 def catalog(runtime: Path) -> dict[str, list[str]]:
@@ -51,6 +53,12 @@ def allow_uid(runtime: Path, uid: int) -> None:
     for folder in (runtime / "cache" / "compile").glob("*-0"):
         with contextlib.suppress(FileExistsError):
             (folder.parent / f"{folder.name[:-1]}{uid}").symlink_to(folder.name)
+
+
+def _remove_all_but(*kept: Path) -> None:
+    """Former versions of the parts; runtimes that were made of them have links of their own to the same files."""
+    for old in {path for part in kept for path in part.parent.iterdir()} - set(kept):
+        shutil.rmtree(old)
 
 
 def _key(*parts: bytes) -> str:
@@ -192,6 +200,8 @@ def _assemble(new: Path, node: Path, pi: Path, guest: Path, say: Say) -> None:
     shutil.copytree(pi, new / "pi", copy_function=os.link)
     shutil.copytree(guest, new / "guest", ignore=shutil.ignore_patterns("bin", "npm.lock.json"))
     shutil.copytree(guest / "bin", new / "bin")
+    for command in (new / "bin").iterdir():
+        command.chmod(0o755)  # an installed package may have lost it
     say("Warming Pi's compile cache")
     _warm(new)
 

@@ -214,6 +214,17 @@ async def test_all_who_want_an_image_wait_for_one_build(sandbox, tiny, tmp_path)
     assert [*said, *there.decode().splitlines()].count("Building the image tiny, once") == 1
 
 
+async def test_a_base_that_is_here_already_is_used_without_asking_a_registry(sandbox, tiny):
+    was_here = await sandbox.image_id(images.REGISTRY_BASE)
+    if not was_here:
+        podman("tag", images.made_base(), images.REGISTRY_BASE)
+    try:
+        assert await images.ensure(sandbox, tiny, print) == images.tag_of(tiny, images.REGISTRY_BASE)
+    finally:
+        if not was_here:
+            podman("untag", images.REGISTRY_BASE, images.REGISTRY_BASE)
+
+
 async def test_a_build_that_fails_says_why_and_leaves_no_image(sandbox, tiny):
     with (images.folder() / "tiny/Containerfile").open("a") as recipe:
         recipe.write("RUN echo it broke on purpose; false\n")
@@ -222,7 +233,16 @@ async def test_a_build_that_fails_says_why_and_leaves_no_image(sandbox, tiny):
     assert await sandbox.image_id(images.tag_of(tiny, images.made_base())) is None
 
 
-async def test_a_cancelled_build_frees_the_way(sandbox, tiny):
+@pytest.fixture
+def no_remains():
+    """Podman leaves the working container of a build that was ended; here it is removed."""
+    before = set(podman("ps", "--all", "--external", "--quiet").split())
+    yield
+    for left in set(podman("ps", "--all", "--external", "--quiet").split()) - before:
+        podman("rm", "--force", left)
+
+
+async def test_a_cancelled_build_frees_the_way(sandbox, tiny, no_remains):
     with (images.folder() / "tiny/Containerfile").open("a") as recipe:
         recipe.write("RUN sleep 600\n")
     building = asyncio.ensure_future(images.ensure(sandbox, tiny, print))
