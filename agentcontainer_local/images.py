@@ -24,7 +24,7 @@ from agentcontainer_local.sandbox import Sandbox, SandboxError
 BY_PRESET = {"coding": "coding", "data-processing": "data", "document-analysis": "documents"}
 LABEL = "agentcontainer.image"
 REGISTRY_BASE = "docker.io/library/debian:bookworm-slim"
-REGISTRY = "https://registry-1.docker.io/v2/"
+REGISTRY = f"https://index.{REGISTRY_BASE.partition('/')[0]}/v2/"
 REGISTRY_SECONDS = 4
 PULL_SECONDS = 120
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
