@@ -138,7 +138,9 @@ def test_the_first_start_takes_the_key_from_the_environment_and_later_ones_leave
     assert accounts.only(host.db)["id"] == again["id"]
 
 
-@pytest.mark.parametrize("key", ["ac_live_short", "ac_test_" + "k" * 32, "ac_live_" + "k" * 23, "ac_live_" + "k" * 30 + "!"])
+@pytest.mark.parametrize("key", [
+    "ac_live_short", "ac_test_" + "k" * 32, "ac_live_" + "k" * 23, "ac_live_" + "k" * 30 + "!",
+])
 def test_a_key_in_the_environment_that_is_not_one_stops_the_first_start(tmp_path, host, key):
     store = db.open(tmp_path / "other.db")
     with pytest.raises(accounts.Invalid, match="AGENTCONTAINER_API_KEY"):

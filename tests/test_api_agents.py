@@ -301,8 +301,9 @@ async def test_what_is_unknown_or_somebody_elses_does_not_exist(client, stranger
     task = {"instructions": "x", "overrides": {"model": "scripted"}}
     for id in ("agt_none", other["id"]):
         for verb, path, body in (
-            ("GET", "", None), ("PATCH", "", {}), ("DELETE", "", None), ("POST", "/fork", {}), ("GET", "/versions", None),
-            ("GET", f"/versions/{made['currentVersion']['id']}", None), ("GET", "/reference-files", None),
+            ("GET", "", None), ("PATCH", "", {}), ("DELETE", "", None), ("POST", "/fork", {}),
+            ("GET", "/versions", None), ("GET", f"/versions/{made['currentVersion']['id']}", None),
+            ("GET", "/reference-files", None),
             ("POST", "/reference-files", {"fileIds": [file_id]}), ("DELETE", f"/reference-files/{file_id}", None),
             ("GET", "/tasks", None), ("POST", "/tasks", task),
         ):

@@ -14,8 +14,8 @@ from agentcontainer_local.api import http, routes
 from agentcontainer_local.api.downloads import disposition
 from tests.conftest import calling
 
-HOSTILE = ["../../etc/passwd", "a\0b", "x" * 300 + ".csv", "🐧.csv", 'a"b.csv', "a\r\nSet-Cookie: x=1", "a\\b", ".", "%2e%2e",
-           "a;b=c.csv", "naïve.csv", " ", "-rf"]
+HOSTILE = ["../../etc/passwd", "a\0b", "x" * 300 + ".csv", "🐧.csv", 'a"b.csv', "a\r\nSet-Cookie: x=1", "a\\b", ".",
+           "%2e%2e", "a;b=c.csv", "naïve.csv", " ", "-rf"]
 
 
 async def prepare(client, **body) -> dict:
@@ -184,7 +184,8 @@ async def test_an_upload_that_makes_no_sense_is_refused(client, body):
 
 async def test_a_client_that_goes_away_leaves_nothing(client, host):
     url = httpx.URL((await prepare(client))["uploadUrl"])
-    messages = iter([{"type": "http.request", "body": b"x" * 3_000_000, "more_body": True}, {"type": "http.disconnect"}])
+    begun = {"type": "http.request", "body": b"x" * 3_000_000, "more_body": True}
+    messages = iter([begun, {"type": "http.disconnect"}])
     answered = []
 
     async def receive():
@@ -237,7 +238,8 @@ def test_no_name_leaves_its_place_in_the_header(name):
     ("bytes=0-4", 206, b"01234"), ("bytes=5-", 206, b"56789"), ("bytes=-3", 206, b"789"), ("bytes=9-99", 206, b"9"),
     ("bytes=-99", 206, b"0123456789"), ("bytes=10-", 416, None), ("bytes=-0", 416, None), ("bytes=99-100", 416, None),
     ("bytes=5-2", 200, b"0123456789"), ("bytes=x-y", 200, b"0123456789"), ("lines=0-4", 200, b"0123456789"),
-    ("bytes=-", 200, b"0123456789"), ("bytes=0-1,4-5", 200, b"0123456789"), ("bytes=" + "9" * 99 + "-", 200, b"0123456789"),
+    ("bytes=-", 200, b"0123456789"), ("bytes=0-1,4-5", 200, b"0123456789"),
+    ("bytes=" + "9" * 99 + "-", 200, b"0123456789"),
 ])
 async def test_a_part_can_be_downloaded(client, upload, asked, status, content):
     file_id = await upload(b"0123456789")

@@ -88,7 +88,9 @@ async def test_a_body_of_another_media_type_answers_415(client, media_type):
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
 
 
-@pytest.mark.parametrize("media_type", ["application/json", "application/json; charset=utf-8", "application/vnd.x+json"])
+@pytest.mark.parametrize("media_type", [
+    "application/json", "application/json; charset=utf-8", "Application/JSON", "application/vnd.x+json",
+])
 async def test_json_may_be_called_by_its_other_names(client, media_type):
     answer = await client.post("/containers", content=b'{"name": "c"}', headers={"content-type": media_type})
     assert answer.status_code == 201

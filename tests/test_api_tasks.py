@@ -81,7 +81,8 @@ async def test_a_title_can_be_given(client):
 
 async def test_input_files_are_taken_in_both_spellings(client, host, upload):
     one, two = await upload(b"1"), await upload(b"2")
-    task = await dispatch(client, inputFileIds=[two], inputFiles=[{"fileId": one, "snapshot": "include"}, {"fileId": two}])
+    later = [{"fileId": one, "snapshot": "include"}, {"fileId": two}]
+    task = await dispatch(client, inputFileIds=[two], inputFiles=later)
     assert [row["id"] for row in tasks.inputs(host.db, task["id"])] == [two, one]
 
 
@@ -97,8 +98,9 @@ async def test_a_task_keeps_the_version_that_it_was_dispatched_with(client):
 
 
 @pytest.mark.parametrize(("body", "field"), [
-    ({"instructions": None}, "instructions"), ({"instructions": ""}, "instructions"), ({"instructions": "\n "}, "instructions"),
-    ({"instructions": 5}, "instructions"), ({"description": "another"}, "description"),
+    ({"instructions": None}, "instructions"), ({"instructions": ""}, "instructions"),
+    ({"instructions": "\n "}, "instructions"), ({"instructions": 5}, "instructions"),
+    ({"description": "another"}, "description"),
     ({"versionId": "agtv_none"}, "versionId"), ({"inputFileIds": ["file_none"]}, "inputFileIds"),
     ({"inputFiles": [{"fileId": "file_none"}]}, "inputFileIds"), ({"inputFiles": [{}]}, "inputFiles.0.fileId"),
     ({"inputFiles": [{"fileId": "x", "snapshot": "exclude"}]}, "inputFiles.0.snapshot"),
@@ -107,7 +109,8 @@ async def test_a_task_keeps_the_version_that_it_was_dispatched_with(client):
     ({"overrides": {**SCRIPTED, "provider": "acme"}}, "overrides.provider"),
     ({"overrides": {**SCRIPTED, "maxRuntimeSeconds": 604_801}}, "overrides.maxRuntimeSeconds"),
     ({"overrides": {**SCRIPTED, "softFinishAfterSeconds": 3600}}, "overrides.softFinishAfterSeconds"),
-    ({"overrides": {**SCRIPTED, "maxRuntimeSeconds": 9, "softFinishAfterSeconds": 9}}, "overrides.softFinishAfterSeconds"),
+    ({"overrides": {**SCRIPTED, "maxRuntimeSeconds": 9, "softFinishAfterSeconds": 9}},
+     "overrides.softFinishAfterSeconds"),
     ({"overrides": {**SCRIPTED, "outputPolicy": {"mode": "named"}}}, "overrides.outputPolicy.files"),
     ({"overrides": {**SCRIPTED, "temperature": 1}}, "overrides.temperature"),
 ])
@@ -128,7 +131,7 @@ async def test_metadata_must_be_plain_json(client, metadata):
 
 
 async def test_metadata_comes_back_as_it_was(client):
-    metadata = {"n": None, "deep": {"list": [1, 2.5, True, "é 🐧 \0"]}, "": "", "big": 2**70, "hasMore": {"snake_case": 1}}
+    metadata = {"n": None, "deep": {"list": [1, 2.5, True, "é 🐧 \0"]}, "": "", "big": 2**70, "hasMore": {"a_b": 1}}
     task = await dispatch(client, metadata=metadata)
     assert (await client.get(f"/tasks/{task['id']}")).json()["metadata"] == metadata
 
@@ -207,7 +210,8 @@ async def test_a_finished_task_cannot_be_cancelled(client, host):
     tasks.apply(host.db, task["id"], "started", host.now())
     tasks.apply(host.db, task["id"], "finished", host.now(), result="Done", completion="complete")
     finished = (await client.get(f"/tasks/{task['id']}")).json()
-    assert (finished["status"], finished["result"], finished["metadata"]) == ("finished", "Done", {"completion": "complete"})
+    assert (finished["status"], finished["result"]) == ("finished", "Done")
+    assert finished["metadata"] == {"completion": "complete"}
     answer = await client.post(f"/tasks/{task['id']}/cancel")
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
     assert (await client.get(f"/tasks/{task['id']}")).json() == finished

@@ -74,8 +74,11 @@ def _dumper() -> type:
 def document(routes: list[Route]) -> dict[str, Any]:
     shapes, definitions = models_json_schema(_models(routes), ref_template=REF)
     paths: dict[str, dict] = {}
+    ids: set[str] = set()
     for route in routes:
-        paths.setdefault(PREFIX + route.path, {})[route.verb.lower()] = _operation(route, shapes)
+        id = _operation_id(route, ids)
+        ids.add(id)
+        paths.setdefault(PREFIX + route.path, {})[route.verb.lower()] = {"operationId": id, **_operation(route, shapes)}
     used = {route.tag for route in routes}
     return {
         "openapi": "3.1.0",
@@ -96,8 +99,7 @@ def _models(routes: list[Route]) -> list[tuple[type[BaseModel], str]]:
 
 
 def _operation(route: Route, shapes: dict) -> dict[str, Any]:
-    operation: dict[str, Any] = {"operationId": _camel(route.function.__name__), "summary": route.summary,
-                                 "tags": [route.tag]}
+    operation: dict[str, Any] = {"summary": route.summary, "tags": [route.tag]}
     if said := inspect.getdoc(route.function):
         operation["description"] = " ".join(said.split())
     if route.open:
@@ -117,9 +119,11 @@ def _operation(route: Route, shapes: dict) -> dict[str, Any]:
     return operation
 
 
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
+def _operation_id(route: Route, taken: set[str]) -> str:
+    """`list_tasks` → `listTasks`; where one function serves two paths, the second's tag tells them apart."""
+    first, *rest = route.function.__name__.split("_")
+    id = first + "".join(word.capitalize() for word in rest)
+    return f"{id}In{route.tag}" if id in taken else id
 
 
 def _parameters(route: Route) -> list[dict]:
