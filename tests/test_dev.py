@@ -178,8 +178,12 @@ def test_the_project_is_installed_with_its_command_and_its_version():
     program = "from importlib.metadata import version; print(version('agentcontainer-local'))"
     ran = dev("exec", "--", "sh", "-c", f'command -v agentcontainer; python -c "{program}"', cwd="/")
     command, version = ran.stdout.split()
-    assert os.access(command, os.X_OK)
     assert f'__version__ = "{version}"' in (CLONE / "agentcontainer_local/__init__.py").read_text()
+    scripts = tomllib.loads((CLONE / "pyproject.toml").read_text())["project"]["scripts"]
+    module, function = scripts.pop("agentcontainer").split(":")
+    assert not scripts
+    assert os.access(command, os.X_OK)
+    assert f"from {module} import {function}\n" in Path(command).read_text()
 
 
 def test_a_python_path_of_the_caller_is_kept(tmp_path):
@@ -219,7 +223,7 @@ def small_clone(tmp_path: Path) -> Path:
     """A clone that needs nothing from a package index."""
     clone = tmp_path / "a clone"
     (clone / "agentcontainer_local").mkdir(parents=True)
-    for name in ("dev", "pyproject.toml", "agentcontainer_local/__init__.py"):
+    for name in ("dev", "agentcontainer_local/__init__.py"):
         shutil.copy(CLONE / name, clone / name)
     (clone / "requirements.lock").write_text("# nothing\n")
     return clone
