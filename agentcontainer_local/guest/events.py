@@ -156,7 +156,7 @@ def _write(db: Database, task: Row, run: Row, event, now: datetime) -> None:
                 messages.said(db, task, event.text, now)
             failed = event.stopReason == "error"
             _settle(db, run, None, (event.errorMessage or "The model's provider failed.") if failed else None)
-            if not failed:
+            if event.stopReason == "stop":
                 _alive(db, task)
         case ToolStarted():
             messages.tool_started(db, task, event.model_dump(), now)

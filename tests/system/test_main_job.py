@@ -1,6 +1,7 @@
 """The main job: a task is dispatched, an agent works in a container, files come back."""
 
 import json
+import signal
 import time
 
 from tests.system.conftest import Server, podman, podman_things, wait_until
@@ -163,7 +164,7 @@ def test_a_task_whose_image_does_not_exist_fails_and_names_it(server: Server):
 
 def test_pi_that_is_killed_is_started_again_and_goes_on(server: Server):
     instructions = bash(
-        "echo once >> log; test -e killed || { touch killed; pkill -9 -f dist/bundle/cli.js; sleep 5; }; echo alive",
+        "echo once >> log; test -e killed || { touch killed; kill -9 $PPID; sleep 5; }; echo alive",
         finish="--complete-task --message Done log",
     )
     task = server.run(instructions)
@@ -173,8 +174,7 @@ def test_pi_that_is_killed_is_started_again_and_goes_on(server: Server):
 
 
 def test_pi_that_dies_again_and_again_is_a_failed_task_with_its_last_words(server: Server):
-    task = server.run(bash("pkill -9 -f dist/bundle/cli.js; sleep 30", "pkill -9 -f dist/bundle/cli.js; sleep 30",
-                           "pkill -9 -f dist/bundle/cli.js; sleep 30", "pkill -9 -f dist/bundle/cli.js; sleep 30"))
+    task = server.run(bash(*["kill -9 $PPID; sleep 30"] * 4))
     assert task["status"] == "failed"
     assert "died 3 times" in task["error"] and "SIGKILL" in task["error"]
 
@@ -195,8 +195,7 @@ def test_a_server_that_is_killed_finds_its_running_agents_again(own_server: Serv
     task = own_server.dispatch(instructions)
     wait_until(lambda: "activity.started" in json.dumps(own_server.history(task["id"])), 30)
     time.sleep(1)
-    own_server.process.kill()
-    own_server.process.wait()
+    own_server.stop(signal.SIGKILL)
     own_server.start()
     ended = own_server.wait(task["id"])
     assert ended["status"] == "finished", ended["error"]
@@ -206,8 +205,6 @@ def test_a_server_that_is_killed_finds_its_running_agents_again(own_server: Serv
 
 
 def test_ctrl_c_suspends_agents_and_the_next_start_goes_on_with_them(own_server: Server):
-    import signal
-
     task = own_server.dispatch(bash("echo one >> log", "sleep 3; echo two >> log",
                                     finish="--complete-task --message Done log"))
     wait_until(lambda: len([e for e in own_server.history(task["id"]) if e["event"] == "activity.started"]) > 1, 30)
