@@ -21,6 +21,7 @@ export class Events {
   #full = false;
   #wake = () => {};
   #reached = false;
+  #over = false;
   #on;
 
   constructor({ onFull = () => {}, onRoom = () => {}, onOver = () => {} } = {}) {
@@ -42,9 +43,9 @@ export class Events {
     this.#add({ seq: null, text: whole, line, bytes: Buffer.byteLength(line) + 1 });
   }
 
-  /** Sends for ever. */
+  /** Sends until the run is over. */
   async pump() {
-    for (let delay = 50; ; ) {
+    for (let delay = 50; !this.#over; ) {
       if (this.#queue.length === 0) await new Promise((resolve) => (this.#wake = resolve));
       if (this.#queue.every((entry) => entry.seq === null)) await sleep(DELTA_PAUSE_MS);
       this.#reached = await this.#send(this.#batch());
@@ -55,7 +56,7 @@ export class Events {
 
   /** Resolves when all is acknowledged, or after `limitMs`; while `patient()`, time without a host does not count. */
   async flush(limitMs, patient = () => false) {
-    for (let spent = 0; spent < limitMs && this.#keptBytes > 0; ) {
+    for (let spent = 0; spent < limitMs && this.#keptBytes > 0 && !this.#over; ) {
       await sleep(20);
       if (this.#reached || !patient()) spent += 20;
     }
@@ -90,7 +91,10 @@ export class Events {
     } catch (error) {
       if (!(error instanceof Unreachable)) throw error;
     }
-    if (answer?.status === 409) this.#on.over();
+    if (answer?.status === 409) {
+      this.#over = true;
+      this.#on.over();
+    }
     const stored = answer?.status === 200 && Number.isInteger(answer.body?.ack);
     const sentDeltas = new Set(batch.filter((entry) => entry.seq === null)); // stored or not: their moment is over
     const ack = stored ? answer.body.ack : 0;

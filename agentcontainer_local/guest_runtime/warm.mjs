@@ -7,6 +7,7 @@ import http from "node:http";
 const ROOT = "/opt/agentcontainer";
 const AGENT_DIR = "/var/lib/agentcontainer/pi";
 const WORKSPACE = "/workspace";
+const RUN_DIR = "/run/agentcontainer";
 const PATIENCE_MS = 60_000;
 
 const READ = JSON.stringify({ path: `${WORKSPACE}/TASK.md` });
@@ -124,6 +125,17 @@ async function touch(program, ...words) {
   clearTimeout(last);
 }
 
+// The daemon loads most of itself once Pi runs, and keeps what was compiled only if it ends by itself: so a run that has
+// something in Pi's place, and a door that says at once that the run is over.
+async function openDoor() {
+  const argv = [process.execPath, "--version"];
+  const launch = { mode: "autonomous", argv, model: { provider: "none", id: "none" }, gatewayPort: 0 };
+  writeFileSync(`${RUN_DIR}/launch.json`, JSON.stringify(launch));
+  const door = http.createServer((_request, response) => response.writeHead(409).end());
+  await new Promise((resolve) => door.listen(`${RUN_DIR}/host.sock`, resolve));
+  return door;
+}
+
 setTimeout(() => {
   console.error(`Pi did not finish within ${PATIENCE_MS} ms`);
   process.exit(1);
@@ -144,7 +156,10 @@ writeFileSync(`${AGENT_DIR}/models.json`, JSON.stringify({ providers }));
 const known = await runPi("anthropic", "claude-sonnet-4-5");
 await runPi("openai", "gpt-5");
 await runPi("openrouter", "openai/gpt-5");
+const over = await openDoor();
 await touch("daemon.mjs");
+over.close();
+over.closeAllConnections();
 await touch("finish.mjs", "--help");
 await touch("hibernate.mjs", "--help");
 await touch("attach.mjs", "--help");

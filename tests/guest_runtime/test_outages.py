@@ -99,6 +99,15 @@ async def test_a_run_that_is_over_ends_the_daemon(lab: Lab, door: Door):
     assert await asyncio.wait_for(daemon.wait(), 10) == 0
 
 
+async def test_a_run_that_is_over_does_not_keep_a_daemon_whose_pi_has_ended(lab: Lab, door: Door):
+    lab.launch()
+    daemon = await lab.start()
+    await door.heard("ready")
+    door.over = True
+    os.kill(lab.pi_pid(), signal.SIGKILL)
+    assert await asyncio.wait_for(daemon.wait(), 10) == 1
+
+
 async def test_pi_killed_is_reported_before_the_daemon_ends(lab: Lab, door: Door):
     lab.launch()
     daemon = await lab.start()
