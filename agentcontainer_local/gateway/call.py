@@ -15,7 +15,7 @@ from agentcontainer_local.gateway.refusal import Refusal, forbidden, malformed
 MOST_BODY_BYTES = 64 * 1024 * 1024
 LARGE_BODY_BYTES = 1024 * 1024      # from here on reading the JSON would hold up other streams
 
-QUERY = re.compile(rb"[A-Za-z0-9._~=&%+-]{0,1024}")
+QUERY = re.compile(rb"[A-Za-z0-9._~=&-]{0,1024}")     # Pi sends `beta=true`
 
 # What would make the provider call another model, connect to somebody, or work on where the gateway cannot count.
 CLOSED_FIELDS = ("preset", "plugins", "mcp_servers", "background")
@@ -65,7 +65,7 @@ async def _read(receive) -> bytes:
 
 
 def parsed(raw: bytes) -> dict[str, Any]:
-    """The body as a provider must read it too: UTF-8, and no name twice, or we might check one and they use the other."""
+    """The body as a provider must read it too: UTF-8, and no name twice (we would check one, they use the other)."""
     try:
         body = json.loads(raw.decode(), object_pairs_hook=_unique)
     except (ValueError, RecursionError):

@@ -12,7 +12,7 @@ from agentcontainer_local.gateway.refusal import Refusal
 
 
 async def handle(grant: Grant | None, client: Client, scope, receive, send) -> None:
-    """ASGI, with what this task may call (None: nothing). Answers every request, with a plain 403 where it must not go."""
+    """ASGI, with what this task may call (None: nothing). Answers every request; a plain 403 where it must not go."""
     try:
         call = await admitted(grant, client.prices, scope, receive)
         if grant.plays(call.model):

@@ -14,10 +14,6 @@ class Step:
     say: str                        # before the call
     command: str
 
-    @property
-    def finishes(self) -> bool:
-        return is_finish(self.command)
-
 
 @dataclass(frozen=True)
 class Script:
@@ -35,6 +31,7 @@ def is_finish(command: str) -> bool:
 def script(text: str) -> Script:
     """In the order in which they stand, but the last `finish` is called last: a block gives only its arguments."""
     steps: list[Step] = []
+    last: Step | None = None
     said: list[str] = []
     done: list[str] = []
     for kind, content in _blocks(text):
@@ -44,10 +41,10 @@ def script(text: str) -> Script:
             done.append(content)
         else:
             steps.append(Step("\n".join(said), content if kind == "bash" else _finish(content)))
+            last = steps[-1] if kind == "finish" else last
             said = []
-    last = max((at for at, step in enumerate(steps) if step.finishes), default=None)
     if last is not None:
-        steps.append(steps.pop(last))
+        steps = [*(step for step in steps if step is not last), last]
     return Script(tuple(steps), "\n".join(said), tuple(done))
 
 

@@ -8,8 +8,10 @@ from agentcontainer_local.gateway.scripted.blocks import DEFAULT_FINISH, Script,
 from agentcontainer_local.gateway.scripted.history import Item, Result, Said, User, serialized
 
 SUMMARY = "Summary by the scripted model. What was done is done."
-TO_SUMMARISE = re.compile(r"\A(?:<conversation>\n(.*)\n</conversation>\n|# Conversation\n(.*)\n\n# Instructions\n)", re.S)
-EARLIER = re.compile(r"<previous-summary>\n(.*?)\n</previous-summary>", re.S)
+TO_SUMMARISE = re.compile(
+    r"\A(?:<conversation>\n(.*)\n</conversation>\n|# Conversation\n(.*)\n\n# Instructions\n)", re.DOTALL
+)
+EARLIER = re.compile(r"<previous-summary>\n(.*?)\n</previous-summary>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,14 @@ def _progress(items: Sequence[Item]) -> Progress:
         elif isinstance(item, Result) and last is not None:
             result = item
     left, other = _aligned(steps, calls)
-    finish = next((step.command for step in reversed(steps) if step.finishes), DEFAULT_FINISH)
+    finish = next((step.command for step in reversed(steps) if is_finish(step.command)), DEFAULT_FINISH)
     return Progress(left, other, scripts[-1].say if scripts else "", finish, last, result)
 
 
 def _aligned(steps: tuple[Step, ...], calls: Sequence[str]) -> tuple[tuple[Step, ...], tuple[str, ...]]:
     """The steps that no call has reached yet, and the calls that belong to none of the steps.
 
-    Not by number: the default `finish` is in no block, and after a compaction some calls are there without their blocks.
+    Not by number: the default `finish` is in no block, and a compaction may keep a call but not its block.
     """
     other = []
     for call in calls:

@@ -1,0 +1,177 @@
+"""What a task may not do through the gateway, however it asks."""
+
+import json
+import socket
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agentcontainer_local.gateway import call, routes
+from agentcontainer_local.gateway.prices import Prices
+from agentcontainer_local.gateway.refusal import Refusal
+from tests.test_gateway.conftest import PATHS, granted, request
+
+PRICES = Prices.read()
+BODY = json.dumps(request("claude-opus-4-5")).encode()
+
+
+def asked(door, target: bytes, method: bytes = b"POST") -> int:
+    """The status of a request whose target is written as it is; 0 when the server would not even read it."""
+    raw = b"%s %s HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % (method, target, len(BODY))
+    with socket.create_connection(("127.0.0.1", door.port)) as guest:
+        guest.settimeout(5)
+        guest.sendall(raw + BODY)
+        answer = guest.recv(65536)
+    return int(answer.split()[1]) if answer.startswith(b"HTTP/1.1 ") else 0
+
+
+@pytest.mark.parametrize("target", [
+    b"/", b"/anthropic", b"/anthropic/v1/models", b"/anthropic/v1/files", b"/anthropic/v1/messages/batches",
+    b"/anthropic/v1/messages/", b"/anthropic//v1/messages", b"//anthropic/v1/messages", b"/anthropic/v1//messages",
+    b"/anthropic/./v1/messages", b"/anthropic/x/../v1/messages", b"/anthropic/v1/messages/../messages",
+    b"/anthropic/v1%2fmessages", b"/anthropic%2Fv1/messages", b"/anthropic/v1/%6dessages", b"/anthropic/v1/messages%00",
+    b"/anthropic/v1/messages%3fx", b"/anthropic/v1/messages;x", b"/anthropic/v1/messages%0d%0ax:y",
+    b"/ANTHROPIC/v1/messages",
+    b"/anthropic/v1/v1/v1/messages", b"/anthropic/v1/..%2f..%2fopenai/v1/responses", b"/anthropic\\v1\\messages",
+    b"/openai/v1/responses", b"/openrouter/api/v1/messages",            # another provider than the task's
+    b"http://elsewhere.example/anthropic/v1/admin", b"/anthropic/v1/messages?x=%0d%0a",
+    b"/anthropic/v1/messages?url=http://x/", b"/anthropic/v1/messages?" + b"a" * 1025,
+])
+def test_only_the_very_paths_of_a_model_call_are_open(door, fake, target):
+    status = asked(door, target)
+    assert status in (403, 400, 0)
+    assert fake.seen == []
+    assert door.usages == []
+
+
+def test_a_fragment_stays_here(door, fake):
+    assert asked(door, b"/anthropic/v1/messages?beta=true#c") == 200
+    assert (fake.seen[0].path, fake.seen[0].query) == ("/v1/messages", "beta=true")
+
+
+@pytest.mark.parametrize("method", [b"GET", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b"PATCH"])
+def test_only_post_is_open(door, fake, method):
+    assert asked(door, b"/anthropic/v1/messages", method) == 403
+    assert fake.seen == []
+
+
+@given(st.binary(max_size=60))
+def test_no_other_bytes_find_a_route(path):
+    known = {b"/openrouter/api/v1/v1/messages", *routes.ROUTES}
+    assert (routes.find(path) is None) or path.replace(b"/v1/v1/", b"/v1/") in known
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(
+    [b"/", b"..", b".", b"%2e", b"%2f", b"%5c", b"\\", b"anthropic", b"openai", b"v1", b"messages", b"responses",
+     b"models", b"%00", b"?", b"&", b";", b"@", b":", b"x"]), max_size=10))
+def test_no_made_up_path_reaches_the_provider_elsewhere(door, fake, pieces):
+    fake.forget()
+    asked(door, b"/" + b"".join(pieces))
+    assert all(seen.path == "/v1/messages" for seen in fake.seen)
+
+
+@pytest.mark.parametrize("body", [
+    b"", b"null", b"[]", b'"x"', b"{", b"\xff\xfe{\x00}\x00", b"{}" * 2, b"[" * 100_000, b'{"a":' * 100_000,
+    b'{"model": "claude-opus-4-5", "model": "claude-fable-5"}',
+    b'{"model": "claude-fable-5", "model": "claude-opus-4-5"}',
+    b'{"model": "claude-opus-4-5", "\\u006dodel": "claude-fable-5"}',
+    b'{"model": "claude-opus-4-5", "x": {"a": 1, "a": 2}}', b'{"model": 1' + b"0" * 5000 + b"}",
+    '{"model": "claude-opus-4-5"}'.encode("utf-16"), '{"model": "claude-opus-4-5"}'.encode("utf-8-sig"),
+])
+def test_a_body_that_two_readers_could_read_differently_is_malformed(door, fake, body):
+    answer = door.post("/anthropic/v1/messages", body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert fake.seen == []
+
+
+@pytest.mark.parametrize("body", [
+    {}, {"model": None}, {"model": ""}, {"model": ["claude-opus-4-5"]}, {"model": {"id": "claude-opus-4-5"}},
+    {"model": "claude-fable-5"}, {"model": "claude-opus-4-5 "}, {"model": "CLAUDE-OPUS-4-5"},
+    {"model": "claude-opus-4-5:online"},
+    {"model": "claude-opus-4-5", "Model": "claude-fable-5"}, {"model": "claude-opus-4-5", "MODELS": ["x"]},
+    {"model": "claude-opus-4-5", "models": ["claude-fable-5"]}, {"model": "claude-opus-4-5", "models": "x"},
+    {"model": "claude-opus-4-5", "models": {"0": "claude-fable-5"}},
+    {"model": "claude-opus-4-5", "fallbacks": [{"model": "claude-fable-5"}]},
+    {"model": "claude-opus-4-5", "fallbacks": [{"model": "nobody-knows"}]},
+    {"model": "claude-opus-4-5", "fallbacks": "x"},
+    {"model": "claude-opus-4-5", "fallbacks": [{}]}, {"model": "claude-opus-4-5", "fallbacks": {"model": "x"}},
+    {"model": "claude-opus-4-5", "preset": "p"}, {"model": "claude-opus-4-5", "plugins": [{"id": "web"}]},
+    {"model": "claude-opus-4-5", "mcp_servers": [{"url": "https://x"}]},
+    {"model": "claude-opus-4-5", "background": True},
+])
+def test_only_the_tasks_own_models_are_open(door, fake, body):
+    answer = door.post("/anthropic/v1/messages", body)
+    assert answer.status_code == 403
+    assert fake.seen == []
+    assert door.usages == []
+
+
+def test_the_weak_model_is_open_too(door, fake):
+    door.allow(models=frozenset({"claude-opus-4-5", "claude-haiku-4-5"}))
+    assert door.post("/anthropic/v1/messages", request("claude-haiku-4-5")).status_code == 200
+    assert door.usages[0].model == "claude-haiku-4-5"
+
+
+def test_a_stand_in_that_costs_no_more_is_open_as_pi_asks_for_it(door, fake):
+    door.allow(models=frozenset({"claude-fable-5"}))
+    body = {**request("claude-fable-5"), "fallbacks": [{"model": "claude-opus-5"}]}
+    assert door.post("/anthropic/v1/messages", body).status_code == 200
+
+
+def test_a_task_that_may_not_call_now_is_told_why(door, fake):
+    door.allow(refuse="The task is not running.")
+    answer = door.post("/anthropic/v1/messages", request("claude-opus-4-5"))
+    assert answer.status_code == 403
+    assert answer.json()["error"]["message"] == "The task is not running."
+    assert fake.seen == []
+
+
+def test_nobody_without_a_grant_gets_anything(door, fake):
+    door.grant = None
+    assert door.post("/anthropic/v1/messages", request("claude-opus-4-5")).status_code == 403
+    assert fake.seen == []
+
+
+def test_a_refusal_is_in_words_that_pi_does_not_take_for_something_that_passes(door):
+    """Pi's own list, the part that plain words could hit."""
+    words = ("overloaded", "rate limit", "too many requests", "timeout", "timed out", "unavailable", "server error",
+             "internal error", "connection", "terminated", "network", "retry", "too long", "too large", "context")
+    for path, body in [("/x", {}), ("/anthropic/v1/messages", {"model": "x"}), ("/anthropic/v1/messages?ä", {}),
+                       ("/anthropic/v1/messages", {"model": "claude-opus-4-5", "preset": 1})]:
+        answer = door.post(path, body)
+        assert answer.status_code == 403
+        assert not any(word in answer.text.lower() for word in words)
+
+
+@pytest.mark.parametrize("path", PATHS.values())
+def test_openais_and_anthropics_clients_both_find_the_message(door, path):
+    error = door.post(path, {"model": "no"}).json()
+    assert error["type"] == "error"
+    assert {"type", "code", "message"} == error["error"].keys()
+
+
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just("claude-opus-4-5"),
+                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3))
+NAMES = st.sampled_from(["model", "models", "fallbacks", "preset", "plugins", "Model", "x"])
+
+
+@given(st.dictionaries(NAMES, JSON, max_size=5))
+def test_whatever_is_in_a_body_it_is_refused_or_names_only_the_tasks_models(body):
+    try:
+        call.check(body, granted(), PRICES)
+    except Refusal as refusal:
+        assert refusal.status == 403
+    else:
+        assert body["model"] == "claude-opus-4-5"
+        assert set(body.get("models") or []) <= {"claude-opus-4-5"}
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_the_reader_of_bodies_raise_anything_but_a_refusal(raw):
+    try:
+        assert isinstance(call.parsed(raw), dict)
+    except Refusal as refusal:
+        assert refusal.status == 400
