@@ -1,0 +1,106 @@
+"""Real Pi in a real container against a provider that fails as providers do; its key is added on the way."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests import fake_provider
+from tests.fake_provider import Answers, Cuts, FakeProvider, Fails, bash
+from tests.system.conftest import Server, serving
+
+PROVIDERS = {
+    "anthropic": ("claude-sonnet-4-5", "/v1/messages", "x-api-key", "fake-key-of-anthropic"),
+    "openai": ("gpt-5", "/v1/responses", "authorization", "Bearer fake-key-of-openai"),
+    "openrouter": ("openai/gpt-5", "/api/v1/chat/completions", "authorization", "Bearer fake-key-of-openrouter"),
+}
+FINISH = bash('finish --complete-task --message "Done" out.txt')
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[FakeProvider]:
+    with fake_provider.serving() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def server(provider: FakeProvider, tmp_path_factory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("providers") / "data", **provider.environ()) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def fresh(provider: FakeProvider) -> None:
+    provider.forget()
+
+
+def asked(provider: FakeProvider) -> list[str]:
+    return [seen.json["model"] for seen in provider.seen]
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_each_provider_is_spoken_to_in_its_own_words_with_its_own_key(server: Server, provider: FakeProvider, name: str):
+    model, path, header, key = PROVIDERS[name]
+    provider.plan(bash("echo made > out.txt", timeout=10), FINISH)
+    task = server.run("Make out.txt", model=model, provider=name)
+    assert task["status"] == "finished", task["error"]
+    assert server.outputs(task["id"]) == {"out.txt": b"made\n"}
+    assert task["execution"] == {"provider": name, "model": model, "weakModel": None}
+    assert asked(provider) == [model, model]
+    assert {seen.path for seen in provider.seen} == {path}
+    assert {seen.header(header) for seen in provider.seen} == {key}
+    assert task["tokenUsage"]["byModel"][model]["calls"] == 2
+    assert task["tokenUsage"]["inputTokens"] == 200
+
+
+@pytest.mark.parametrize(("name", "model", "sent"), [
+    ("anthropic", "claude-sonnet-4.5", "claude-sonnet-4-5"),
+    ("anthropic", "claude-of-tomorrow", "claude-of-tomorrow"),
+    ("openai", "gpt-6", "gpt-6"),
+    ("openai", "local/llama:8b", "local/llama:8b"),
+    ("openrouter", "z-ai/glm-9:free", "z-ai/glm-9:free"),
+    ("openrouter", "anthropic/claude-sonnet-4.5", "anthropic/claude-sonnet-4.5"),
+])
+def test_a_model_id_reaches_the_provider_as_asked(server: Server, provider: FakeProvider, name: str, model: str, sent: str):
+    provider.plan(bash('finish --complete-task --message "Done"'))
+    task = server.run("Nothing to do", model=model, provider=name)
+    assert task["status"] == "finished", task["error"]
+    assert set(asked(provider)) == {sent}
+    assert task["execution"]["model"] == model
+
+
+@pytest.mark.parametrize("trouble", [
+    Fails(429, "slow down", (("retry-after", "1"),)),
+    Fails(529, "Overloaded"),
+    Cuts(Answers("I am cut off in the middle of what I"), after_events=4),
+], ids=["429", "529", "cut"])
+def test_a_provider_in_trouble_is_asked_again(server: Server, provider: FakeProvider, trouble):
+    provider.plan(trouble, bash("echo made > out.txt"), FINISH)
+    task = server.run("Make out.txt", model="claude-sonnet-4-5", provider="anthropic")
+    assert task["status"] == "finished", task["error"]
+    assert len(provider.seen) == 3
+
+
+def test_a_refusal_of_the_provider_fails_the_task_with_its_words(server: Server, provider: FakeProvider):
+    provider.plan(*[Fails(400, "your prompt smells of elderberries")] * 8)
+    task = server.run("Make out.txt", model="claude-sonnet-4-5", provider="anthropic")
+    assert task["status"] == "failed"
+    assert "elderberries" in task["error"]
+
+
+def test_the_agent_sees_neither_key_nor_address_of_the_provider(server: Server, provider: FakeProvider):
+    look = "env; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n'; cat /run/agentcontainer/launch.json /var/lib/agentcontainer/pi/*.json"
+    provider.plan(bash(look, timeout=20), bash('finish --complete-task --message "Done"'))
+    task = server.run("Look around", model="claude-sonnet-4-5", provider="anthropic")
+    assert task["status"] == "finished"
+    heard = json.dumps([seen.json for seen in provider.seen]) + server.said(task["id"])
+    assert "gatewayPort" in heard
+    assert "fake-key-of" not in heard
+    assert f":{provider.port}" not in heard
+
+
+def test_without_a_key_for_its_provider_a_task_is_refused(own_server: Server):
+    body = {"instructions": "Hello", "overrides": {"model": "gpt-5", "provider": "openai"}}
+    refused = own_server.post("/agents/agt_standard_coding/tasks", body, expect=422)
+    assert refused["error"]["code"] == "provider_key_missing"
+    assert own_server.get("/tasks")["data"] == []
