@@ -92,7 +92,7 @@ def _spec(host: Host, task: Row, image: str, uid: int, directory: Path) -> sandb
         image=image,
         command=(f"{pi.MOUNT}/libexec/node", f"{pi.MOUNT}/guest/daemon.mjs"),
         uid=uid,
-        env={"HOME": "/workspace"},
+        env={"HOME": "/workspace", "NODE_OPTIONS": ""},   # an image's own would reach the daemon and Pi
         labels=_labels(task["id"]),
         workdir="/workspace",
         binds=(sandbox.Bind(str(host.runtime), pi.MOUNT), sandbox.Bind(str(directory), "/run/agentcontainer")),
