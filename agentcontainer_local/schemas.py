@@ -8,7 +8,7 @@ a patch of an agent, where null removes the key (`"provider_api_key" in patch.mo
 import json
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -35,6 +35,11 @@ def _said(text: str) -> str:
     if not text.strip():
         raise PydanticCustomError("blank", "must not be blank")
     return text
+
+
+def _whole(value: Any) -> Any:
+    """In JSON 5.0 is an integer too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _finite(value: dict) -> dict:
@@ -64,16 +69,18 @@ Status = Literal[lifecycle.STATUSES]
 TurnStatus = Literal["queued", "running", "completed", "failed"]
 
 Id = Annotated[str, Field(min_length=1, max_length=100)]
-Name = Annotated[str, Field(max_length=200), AfterValidator(_said)]
-Text = Annotated[str, AfterValidator(_said)]
+SAID = {"minLength": 1, "pattern": r"\S"}
+Name = Annotated[str, Field(max_length=200, json_schema_extra=SAID), AfterValidator(_said)]
+Text = Annotated[str, Field(json_schema_extra=SAID), AfterValidator(_said)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_finite)]
 Image = Annotated[str, Field(max_length=500, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$",
                              examples=["docker.io/library/python:3.13-slim"])]
 Model = Annotated[str, Field(max_length=200, pattern=r"^[^\s-]\S*$", examples=["claude-sonnet-4-5"])]
 Secret = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[!-~]+$", examples=["sk-ant-..."],
                               json_schema_extra={"writeOnly": True})]
-Seconds = Annotated[int, Field(ge=1, le=MAX_RUNTIME_SECONDS)]
-SessionTtl = Annotated[int, Field(ge=60, le=MAX_RUNTIME_SECONDS)]
+Integer = Annotated[int, BeforeValidator(_whole)]
+Seconds = Annotated[Integer, Field(ge=1, le=MAX_RUNTIME_SECONDS)]
+SessionTtl = Annotated[Integer, Field(ge=60, le=MAX_RUNTIME_SECONDS)]
 FileIds = Annotated[list[Id], Field(max_length=1000)]
 OutputName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^=\x00-\x1f-][^=\x00-\x1f]*$",
                                   examples=["report"])]
@@ -407,7 +414,7 @@ class ListAgentVersionsResponse(Page[AgentVersion]):
 class PrepareUploadRequest(Request):
     filename: Annotated[str, Field(min_length=1, max_length=1000)]
     content_type: Annotated[str, Field(max_length=255, pattern=r"^[ -~]*$")] | None = None
-    size_bytes: Annotated[int, Field(ge=0, le=MAX_BYTES)] | None = Field(
+    size_bytes: Annotated[Integer, Field(ge=0, le=MAX_BYTES)] | None = Field(
         None, description="When given, exactly so many bytes must come.")
 
 
@@ -487,6 +494,9 @@ class NewTask(WithInputs):
 
 
 class CreateTaskRequest(NewTask):
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["instructions"]}, {"required": ["description"]}]}
+    )
     instructions: Text | None = Field(None, description="What the agent is to do. Required, under this name or...")
     description: Text | None = Field(None, description="...under this, its older one.")
 

@@ -108,7 +108,7 @@ async def test_exactly_the_announced_bytes_must_come(client, host):
     async def unannounced(content: bytes):
         yield content
 
-    prepared = await prepare(client, sizeBytes=5)
+    prepared = await prepare(client, sizeBytes=5.0)
     for content in (b"1234", b"123456", unannounced(b"1234"), unannounced(b"123456")):
         sent = await client.put(prepared["uploadUrl"], content=content)
         assert sent.status_code == 422

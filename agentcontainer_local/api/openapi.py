@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from starlette.responses import Response
 
 from agentcontainer_local import __version__, schemas
@@ -39,7 +39,7 @@ TAGS = {
 BEARER = {"bearerAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "API key"}}
 KEY_IN_QUERY = {"apiKeyInQuery": {"type": "apiKey", "in": "query", "name": "apiKey"}}
 IDEMPOTENCY = {
-    "name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "maxLength": 255},
+    "name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     "description": "The same request with the same key again, within 24 hours, has no second effect and gets the first"
                    " answer, with `Idempotency-Replayed: true`.",
 }
@@ -71,8 +71,15 @@ def _dumper() -> type:
     return Dumper
 
 
+class _Untitled(GenerateJsonSchema):
+    """Without a title made from each field's name."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
 def document(routes: list[Route]) -> dict[str, Any]:
-    shapes, definitions = models_json_schema(_models(routes), ref_template=REF)
+    shapes, definitions = models_json_schema(_models(routes), ref_template=REF, schema_generator=_Untitled)
     paths: dict[str, dict] = {}
     ids: set[str] = set()
     for route in routes:
@@ -130,9 +137,9 @@ def _parameters(route: Route) -> list[dict]:
     found = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
              for name in re.findall(r"{(\w+)}", route.path)]
     if route.query is not None:
-        schema = route.query.model_json_schema()
+        schema = route.query.model_json_schema(schema_generator=_Untitled)
         for name, about in schema["properties"].items():
-            about = {key: value for key, value in about.items() if key != "title"}
+            about = dict(about)
             found.append({"name": name, "in": "query", "required": name in schema.get("required", ()),
                           "description": about.pop("description", ""), "schema": about})
     return [*found, IDEMPOTENCY] if route.replayable else found
@@ -149,10 +156,17 @@ def _responses(route: Route, shapes: dict) -> dict[str, dict]:
         codes = by_status.setdefault(problem.status, [])
         if problem.code not in codes:
             codes.append(problem.code)
-    error = {"application/json": {"schema": shapes[schemas.ErrorResponse, "serialization"]}}
-    bad = {str(status): {"description": ", ".join(f"`{code}`" for code in codes), "content": error}
+    error = shapes[schemas.ErrorResponse, "serialization"]
+    bad = {str(status): {"description": ", ".join(f"`{code}`" for code in codes),
+                         "content": {"application/json": {"schema": error, "examples": _examples(codes)}}}
            for status, codes in sorted(by_status.items())}
     return {str(route.status): good, **bad}
+
+
+def _examples(codes: list[str]) -> dict[str, dict]:
+    known = {"unauthorized": Unauthorized().body()}
+    return {code: {"value": known.get(code, {"error": {"code": code, "message": "What is wrong, and what to do."}})}
+            for code in codes}
 
 
 def _usual(route: Route) -> list[type[Problem]]:
