@@ -78,9 +78,8 @@ Image = Annotated[str, Field(max_length=500, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/
 Model = Annotated[str, Field(max_length=200, pattern=r"^[^\s-]\S*$", examples=["claude-sonnet-4-5"])]
 Secret = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[!-~]+$", examples=["sk-ant-..."],
                               json_schema_extra={"writeOnly": True})]
-Integer = Annotated[int, BeforeValidator(_whole)]
-Seconds = Annotated[Integer, Field(ge=1, le=MAX_RUNTIME_SECONDS)]
-SessionTtl = Annotated[Integer, Field(ge=60, le=MAX_RUNTIME_SECONDS)]
+Seconds = Annotated[int, Field(ge=1, le=MAX_RUNTIME_SECONDS), BeforeValidator(_whole)]
+SessionTtl = Annotated[int, Field(ge=60, le=MAX_RUNTIME_SECONDS), BeforeValidator(_whole)]
 FileIds = Annotated[list[Id], Field(max_length=1000)]
 OutputName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^=\x00-\x1f-][^=\x00-\x1f]*$",
                                   examples=["report"])]
@@ -414,7 +413,7 @@ class ListAgentVersionsResponse(Page[AgentVersion]):
 class PrepareUploadRequest(Request):
     filename: Annotated[str, Field(min_length=1, max_length=1000)]
     content_type: Annotated[str, Field(max_length=255, pattern=r"^[ -~]*$")] | None = None
-    size_bytes: Annotated[Integer, Field(ge=0, le=MAX_BYTES)] | None = Field(
+    size_bytes: Annotated[int, Field(ge=0, le=MAX_BYTES), BeforeValidator(_whole)] | None = Field(
         None, description="When given, exactly so many bytes must come.")
 
 
