@@ -7,6 +7,7 @@ const BATCH_BYTES = 1 << 20;
 const FULL_BYTES = 16 << 20;
 const DELTA_BYTES = 256 * 1024;
 const DELTA_PAUSE_MS = 40;
+const UNACCEPTABLE = new Set([400, 413, 422]);
 
 /**
  * `push(event)` numbers and keeps an event; `delta(text)` is live only: lost when the host is away.
@@ -22,6 +23,7 @@ export class Events {
   #wake = () => {};
   #reached = false;
   #over = false;
+  #most = Infinity; // events in a batch: fewer and fewer while one among them is looked for that the host does not take
   #on;
 
   constructor({ onFull = () => {}, onRoom = () => {}, onOver = () => {} } = {}) {
@@ -35,7 +37,7 @@ export class Events {
   }
 
   delta(text, at = Date.now()) {
-    if (this.#deltaBytes > DELTA_BYTES) return;
+    if (this.#deltaBytes + Buffer.byteLength(text) > DELTA_BYTES) return;
     const last = this.#queue.at(-1);
     const whole = last && last.seq === null && !last.sending ? last.text + text : text;
     if (whole !== text) this.#drop([this.#queue.pop()]);
@@ -75,6 +77,7 @@ export class Events {
     let size = 0;
     for (const entry of this.#queue) {
       if (batch.length > 0 && size + entry.bytes > BATCH_BYTES) break;
+      if (batch.length >= this.#most) break;
       entry.sending = true;
       batch.push(entry);
       size += entry.bytes;
@@ -95,11 +98,22 @@ export class Events {
       this.#over = true;
       this.#on.over();
     }
+    if (UNACCEPTABLE.has(answer?.status)) return this.#sift(batch, answer.body?.error?.message);
     const stored = answer?.status === 200 && Number.isInteger(answer.body?.ack);
+    if (stored) this.#most = Infinity;
     const sentDeltas = new Set(batch.filter((entry) => entry.seq === null)); // stored or not: their moment is over
     const ack = stored ? answer.body.ack : 0;
     this.#keep((entry) => !sentDeltas.has(entry) && (entry.seq === null || entry.seq > ack));
     return stored;
+  }
+
+  /** One event that the host will never take must not keep back all that come after it. */
+  #sift(batch, why) {
+    this.#most = Math.max(1, batch.length >> 1);
+    if (batch.length > 1) return true;
+    console.error(`The host does not take this event (${why}): ${batch[0].line.slice(0, 1000)}`);
+    this.#keep((entry) => entry !== batch[0]);
+    return true;
   }
 
   #keep(test) {

@@ -29,16 +29,17 @@ export class Prompts {
     this.#count += 1;
   }
 
-  delivered(id, message) {
+  /** Whether an earlier process has brought the prompt `id` into the session, in whatever words. */
+  delivered(id) {
     const earlier = this.#record[id];
-    if (!earlier || earlier.digest !== digest(message)) return false;
+    if (!earlier) return false;
     const since = this.#before.slice(earlier.after);
     // Pi replaces /skill:name by the skill's text, so any message then is this one.
-    return message.startsWith("/") ? since.length > 0 : since.includes(earlier.digest);
+    return earlier.digest === null ? since.length > 0 : since.includes(earlier.digest);
   }
 
   note(id, message) {
-    this.#record[id] = { after: this.#count, digest: digest(message) };
+    this.#record[id] = { after: this.#count, digest: message.startsWith("/") ? null : digest(message) };
     mkdirSync(STATE_DIR, { recursive: true });
     writeFileSync(`${RECORD}.new`, JSON.stringify(this.#record));
     renameSync(`${RECORD}.new`, RECORD);

@@ -120,7 +120,7 @@ function actions({ pi, events, prompts, ready, finish }) {
         await fetchInputs(inputs ?? [], { signal });
         await ready;
         signal.throwIfAborted();
-        const resumed = Boolean(resume) && prompts.delivered(id, message);
+        const resumed = Boolean(resume) && prompts.delivered(id);
         if (!resumed) prompts.note(id, message);
         await say(id, resumed ? resume : message, "followUp", resumed);
       }),

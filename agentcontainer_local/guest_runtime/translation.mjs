@@ -55,7 +55,7 @@ const MEANINGS = {
   tool_execution_end({ toolCallId, toolName, result, isError, durationMs }) {
     const output = tail(textOf(result?.content), OUTPUT_LIMIT);
     const failed = Boolean(isError);
-    return { type: "tool_ended", callId: toolCallId, tool: toolName, failed, durationMs: durationMs ?? 0, output };
+    return { type: "tool_ended", callId: toolCallId, tool: toolName, failed, durationMs: Math.round(durationMs ?? 0), output };
   },
   agent_settled({ aborted }) {
     return { type: "settled", aborted: Boolean(aborted) };

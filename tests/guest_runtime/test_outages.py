@@ -12,7 +12,7 @@ from aiohttp import ClientPayloadError, ClientSession, web
 
 from .door import Door
 from .lab import Lab
-from .wire import Say, bash
+from .wire import Say, bash, call
 
 
 async def test_the_host_may_be_away_from_the_start(lab: Lab, door: Door):
@@ -74,6 +74,22 @@ async def test_an_acknowledgement_that_got_lost_does_no_harm(lab: Lab, door: Doo
     await door.heard("settled")
     assert max(door.received.values()) > 1, "some were sent again"
     assert [event["type"] for event in door.events()].count("tool_ended") == 1
+
+
+async def test_an_event_that_the_host_will_never_take_does_not_keep_back_the_others(lab: Lab, door: Door):
+    door.gaps = True
+    door.unacceptable = lambda event: event.get("tool") == "odd"
+    door.answers = [bash("true"), call("odd"), bash("true"), Say("done")]
+    lab.launch()
+    await lab.start()
+    await door.heard("ready")
+    door.storing.clear()
+    door.prompt("Hi")
+    await asyncio.sleep(1.5)  # a batch of many gathers
+    door.storing.set()
+    await door.heard("settled")
+    assert [event["tool"] for event in door.events("tool_ended")] == ["bash", "bash"]
+    assert len(door.events("message")) == 4
 
 
 async def test_commands_said_again_are_done_once(lab: Lab, door: Door):
