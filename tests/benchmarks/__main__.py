@@ -1,0 +1,50 @@
+"""`./dev bench [--long] [NAME…]`: runs the benchmarks and prints their figures; the machine is part of the result."""
+
+import argparse
+import importlib
+import json
+import os
+import pkgutil
+import platform
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from tests import benchmarks
+from tests.benchmarks.figures import Figure
+
+NOT_BENCHMARKS = {"__main__", "figures"}
+
+
+def main() -> int:
+    names = [module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name not in NOT_BENCHMARKS]
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which (all): {', '.join(names)}")
+    parser.add_argument("--long", action="store_true", help="more rounds, and what takes long")
+    parser.add_argument("--json", action="store_true", help="one line of JSON for each figure")
+    asked = parser.parse_args()
+    if unknown := set(asked.names) - set(names):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    for name in asked.names or names:
+        print(f"bench: {name}", file=sys.stderr, flush=True)
+        figures = importlib.import_module(f"tests.benchmarks.{name}").run(asked.long)
+        show(name, figures, asked.json)
+    return 0
+
+
+def show(name: str, figures: list[Figure], as_json: bool) -> None:
+    if as_json:
+        for figure in figures:
+            print(json.dumps({"benchmark": name, **figure.__dict__}))
+        return
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, load {os.getloadavg()[0]:.1f}"
+    table = Table("figure", "min", "median", "max", "unit", "aim", title=f"{name} ({machine})", title_justify="left")
+    for figure in figures:
+        low, middle, high = figure.spread()
+        table.add_row(figure.name, f"{low:.3g}", f"{middle:.3g}", f"{high:.3g}", figure.unit, figure.aim or "")
+    Console(soft_wrap=True).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

