@@ -171,8 +171,10 @@ CREATE TABLE tasks (
   CHECK ((status = 'running') = (running_since IS NOT NULL)),
   CHECK ((status = 'hibernating') >= (hibernate_until IS NOT NULL))
 ) STRICT;
-CREATE INDEX tasks_of_agent ON tasks (agent_id, number);
 CREATE INDEX tasks_of_account ON tasks (account_id, number);
+CREATE INDEX tasks_of_account_by_status ON tasks (account_id, status, number);
+CREATE INDEX tasks_of_agent ON tasks (agent_id, account_id, number);
+CREATE INDEX tasks_of_agent_by_status ON tasks (agent_id, account_id, status, number);
 CREATE INDEX tasks_alive ON tasks (status, number)
   WHERE status IN ('pending', 'running', 'awaiting_input', 'hibernating');
 CREATE INDEX tasks_with_workspace ON tasks (completed_at) WHERE workspace_removed_at IS NULL;
@@ -250,6 +252,7 @@ CREATE TABLE message_inputs (
   file_id TEXT NOT NULL REFERENCES files (id),
   PRIMARY KEY (message_id, file_id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX messages_of_input ON message_inputs (file_id);
 
 CREATE TABLE activities (
   number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -310,3 +313,4 @@ CREATE TABLE idempotency_keys (
   created_at TEXT NOT NULL,
   PRIMARY KEY (account_id, path, key)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
