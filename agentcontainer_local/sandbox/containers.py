@@ -63,6 +63,7 @@ class Containers:
         """Kill and remove it, by id or name. Gone already: nothing."""
         params = {"force": "true", "timeout": "0", "v": "true"}
         await self._api.call("DELETE", f"/containers/{container_id}", params=params, expect=(404,))
+        await asyncio.to_thread(process.end_strays, container_id)
 
     async def exited(self, pid: int) -> None:
         """Return when that process has ended; `pid` is from `start` or `found`."""

@@ -3,20 +3,45 @@
 import asyncio
 import json
 import os
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlparse
 
 import requests
 from podman.api.client import APIClient
+from podman.api.uds import UDSConnection, UDSConnectionPool
 from podman.errors import APIError
 
 from agentcontainer_local.sandbox.errors import Refusal, Unavailable
 from agentcontainer_local.sandbox.process import to_the_end
-from agentcontainer_local.sandbox.service import Service, listener
+from agentcontainer_local.sandbox.service import Service
 
 SECONDS = 120
+NO_ANSWER = (requests.RequestException, APIError)
+
+
+class _NobodyListens(Exception):
+    """The request did not leave this process."""
+
+
+class _Connection(UDSConnection):
+    """podman-py's own leaks the socket of a connection that fails, and hides that it was never made."""
+
+    def connect(self) -> None:
+        made = socket.socket(socket.AF_UNIX)
+        made.settimeout(self.timeout)
+        try:
+            made.connect(unquote(urlparse(self.uds).netloc))
+        except OSError as error:
+            made.close()
+            raise _NobodyListens(str(error)) from error
+        self.sock = made
+
+
+class _Pool(UDSConnectionPool):
+    ConnectionCls = _Connection
 
 
 @dataclass(frozen=True)
@@ -34,6 +59,7 @@ class Libpod:
         self._brisk = ThreadPoolExecutor(2 * (os.cpu_count() or 1), "podman")
         self._patient = ThreadPoolExecutor(64, "podman-patient")
         self._client = APIClient(f"http+unix://{quote(str(service.socket), safe='')}", max_pool_size=80)
+        self._client.get_adapter("http://").poolmanager.pool_classes_by_scheme = {"http": _Pool}
 
     async def call(
         self, method: str, path: str, *, params: dict | None = None, body: dict | None = None,
@@ -48,11 +74,11 @@ class Libpod:
             try:
                 request = self._request(method, path, params, body, seconds, patient)
                 return _checked(await to_the_end(request), expect)
-            except (requests.RequestException, APIError) as error:
-                await self.service.recover(hung=isinstance(error, requests.Timeout) and not await self._pings())
-                unseen = isinstance(error, APIError)  # the connection could not even be made
-                if last or not (again or unseen):
-                    raise Unavailable(f"Podman did not answer {method} {path}: {error}") from error
+            except (_NobodyListens, *NO_ANSWER) as error:
+                late = isinstance(error.__cause__, requests.Timeout)  # podman-py wraps every OSError
+                await self.service.recover(hung=late and not await self._pings())
+                if last or not (again or isinstance(error, _NobodyListens)):
+                    raise Unavailable(f"Podman did not answer {method} {path}: {error.__cause__ or error}") from error
         raise AssertionError("the second attempt returns or raises")
 
     def close(self) -> None:
@@ -63,7 +89,7 @@ class Libpod:
     async def _pings(self) -> bool:
         try:
             await to_the_end(self._request("GET", "/_ping", None, None, 5, True))
-        except (requests.RequestException, APIError):
+        except (_NobodyListens, *NO_ANSWER):
             return False
         return True
 
@@ -71,13 +97,11 @@ class Libpod:
         data = None if body is None else json.dumps(body)
         headers = {"Content-Type": "application/json"} if data else None
         extra = {"data": data} if data else {}
-
-        def send() -> requests.Response:
-            if listener(self.service.socket) is None:  # podman-py leaks the socket of a connection that fails
-                raise APIError("nobody listens")
-            return getattr(self._client, method.lower())(path, params=params, headers=headers, timeout=seconds, **extra)
-
-        return asyncio.get_running_loop().run_in_executor(self._patient if patient else self._brisk, send)
+        send = getattr(self._client, method.lower())
+        return asyncio.get_running_loop().run_in_executor(
+            self._patient if patient else self._brisk,
+            lambda: send(path, params=params, headers=headers, timeout=seconds, **extra),
+        )
 
 
 def _checked(response: requests.Response, expect: tuple[int, ...]) -> Answer:

@@ -1,7 +1,9 @@
 """Processes of containers as the kernel sees them, which Podman's word is checked against."""
 
 import asyncio
+import contextlib
 import os
+import signal
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import TypeVar
@@ -35,6 +37,39 @@ def conmon_of(pid: int, container_id: str) -> int | None:
         return None
     words = command_line(parent)
     return parent if container_id in words and any("conmon" in word for word in words[:1]) else None
+
+
+def end_strays(container: str) -> None:
+    """Kill what is left of a container that Podman no longer knows; by id or name.
+
+    A service that is killed between conmon's start and its own note of it leaves a conmon, and a process that would
+    wait for ever to be started.
+    """
+    for conmon in _named("conmon"):
+        if container in command_line(conmon):
+            for child in _children(conmon):
+                if _name(child) != "podman":  # conmon's own clean-up is left to finish
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(child, signal.SIGKILL)
+
+
+def _named(name: str) -> list[int]:
+    pids = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()]
+    return [pid for pid in pids if _name(pid) == name]
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def command_line(pid: int) -> list[str]:

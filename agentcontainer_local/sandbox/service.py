@@ -56,16 +56,16 @@ class Service:
                     f"Podman's API service at {self.socket} does not answer: start it (podman system service --time=0 "
                     f"unix://{self.socket}), or leave the setting out, and one is started for you."
                 )
-            await self.close()
+            await self.close(signal.SIGKILL)
             await self._start()
 
-    async def close(self) -> None:
+    async def close(self, number: int = signal.SIGTERM) -> None:
         """End our service; containers and what serves their network live on, in process groups of their own."""
         if self._process is None:
             return
         running, self._process = self._process, None
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGTERM)
+            os.killpg(running.pid, number)
         try:
             await asyncio.to_thread(running.wait, 5)
         except subprocess.TimeoutExpired:

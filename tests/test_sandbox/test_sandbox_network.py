@@ -83,8 +83,8 @@ def hook(tmp_path) -> list[str]:
     return json.loads((tmp_path / "hooks.d/agentcontainer-walls.json").read_text())["hook"]["args"]
 
 
-def test_the_hook_closes_the_host_the_local_networks_and_the_metadata_address_and_leaves_the_rest_open(hook, tmp_path):
-    """In namespaces of our own: a host with a loopback, a public and a local address, a neighbour and what is behind."""
+def test_the_hook_closes_the_host_the_local_networks_and_the_metadata_address_and_leaves_the_rest(hook, tmp_path):
+    """In namespaces of our own: a host with three addresses, a neighbour, and what is behind it (see world.py)."""
     world = Path(__file__).with_name("world.py")
     words = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--kill-child", sys.executable, world]
     seen = json.loads(subprocess.check_output([*words, tmp_path / "resolv.conf", *hook], timeout=60))

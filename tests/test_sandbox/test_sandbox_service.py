@@ -21,6 +21,11 @@ def services(path: Path) -> list[int]:
     return [pid for pid in pids if f"unix://{path}" in process.command_line(pid)]
 
 
+def conmons(container_id: str) -> list[int]:
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in pids if {"-c", container_id} < set(process.command_line(pid))]
+
+
 async def test_a_killed_service_is_brought_back_once_and_containers_go_on(sandbox, spec, runtime_dir):
     created = await sandbox.create(spec())
     pid = await sandbox.start(created.id)
@@ -48,7 +53,7 @@ async def test_a_call_that_loses_the_service_half_way_succeeds_or_leaves_nothing
         assert await sandbox.found() == []
 
 
-@pytest.mark.parametrize("milliseconds", [5, 30, 60])
+@pytest.mark.parametrize("milliseconds", [5, 30, 60, 90])
 async def test_a_start_that_loses_the_service_goes_on_or_leaves_nothing(sandbox, spec, runtime_dir, milliseconds):
     created = await sandbox.create(spec())
     starting = asyncio.create_task(sandbox.start(created.id))
@@ -57,8 +62,14 @@ async def test_a_start_that_loses_the_service_goes_on_or_leaves_nothing(sandbox,
     try:
         pid = await starting
         assert [(c.state, c.pid) for c in await sandbox.found()] == [("running", pid)]
+        await sandbox.remove(created.id)
     except SandboxError:
         assert await sandbox.found() == []
+    for _ in range(100):
+        if not conmons(created.id):
+            break
+        await asyncio.sleep(0.05)
+    assert conmons(created.id) == []
 
 
 async def test_containers_outlive_the_sandbox_and_are_found_by_the_next(runtime_dir, spec):
@@ -73,9 +84,8 @@ async def test_containers_outlive_the_sandbox_and_are_found_by_the_next(runtime_
         await asyncio.wait_for(second.exited(pid), 5)
 
 
-async def test_two_stores_of_one_account_see_their_own_containers_only(sandbox, spec, tmp_path, image):
-    other_dir = Path(os.environ["XDG_RUNTIME_DIR"], f"ac-other-{os.getpid()}")
-    async with sandboxes.open(other_dir, "test-other") as other:
+async def test_two_stores_of_one_account_see_their_own_containers_only(sandbox, spec, runtime_dir):
+    async with sandboxes.open(runtime_dir / "other", "test-other") as other:
         mine, theirs = await asyncio.gather(sandbox.create(spec()), other.create(spec()))
         assert [c.id for c in await sandbox.found()] == [mine.id]
         assert [c.id for c in await other.found()] == [theirs.id]
@@ -117,6 +127,14 @@ async def test_a_service_that_is_left_over_and_a_stale_socket_are_replaced(runti
         stale.bind(str(path))
     async with sandboxes.open(runtime_dir, "test-stale") as opened:
         assert await opened.found() == []
+
+
+async def test_a_service_that_hangs_is_replaced(sandbox, runtime_dir):
+    hung = listener(runtime_dir / "podman.sock")
+    os.kill(hung, signal.SIGSTOP)
+    answer = await sandbox._api.call("GET", "/containers/json", seconds=0.5)
+    assert answer.status == 200
+    assert listener(runtime_dir / "podman.sock") != hung
 
 
 async def test_a_given_socket_that_does_not_answer_is_named(runtime_dir):
