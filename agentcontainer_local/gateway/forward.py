@@ -13,6 +13,7 @@ from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.refusal import Refusal
 from agentcontainer_local.gateway.usage import Meter, Usage
 
+ONE_WRITE_BYTES = 1024 * 1024       # more than this is sent in pieces, so that other streams are not held up
 MOST_ERROR_BYTES = 256 * 1024
 GUEST_WENT_AWAY = 499
 
@@ -49,11 +50,12 @@ class Forwarded:
 
 async def forward(state: Forwarded, send) -> None:
     """Passes the answer on as it comes, all but its end; a cut answer never ends. Raises Refusal when there is none."""
-    url = _url(state)
+    url, raw = _url(state), state.call.raw
     try:
         async with state.client.session.post(
-            url, data=io.BytesIO(state.call.raw), allow_redirects=False, proxy=state.client.proxy(url),
+            url, data=raw if len(raw) <= ONE_WRITE_BYTES else io.BytesIO(raw),
             headers=headers.to_provider(state.call.headers, state.grant),
+            proxy=state.client.proxy(url), allow_redirects=False,
         ) as response:
             await _relay(state, response, send)
     except TimeoutError:

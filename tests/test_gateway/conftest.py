@@ -59,15 +59,15 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def provider() -> Iterator[fake_provider.FakeProvider]:
+def fake_served() -> Iterator[fake_provider.FakeProvider]:
     with fake_provider.serving() as serving:
         yield serving
 
 
 @pytest.fixture
-def fake(provider) -> fake_provider.FakeProvider:
-    provider.forget()
-    return provider
+def fake(fake_served) -> fake_provider.FakeProvider:
+    fake_served.forget()
+    return fake_served
 
 
 @contextlib.contextmanager

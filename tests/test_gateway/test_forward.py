@@ -155,13 +155,6 @@ def test_a_stream_without_its_last_event_is_incomplete_even_when_it_ends_well(do
     assert (door.usages[0].complete, door.usages[0].input_tokens) == (False, 5)
 
 
-def test_a_connection_that_breaks_before_the_answer_is_a_502(door, fake):
-    fake.plan(Cuts(ANSWER, after_events=0))
-    answer = door.post("/anthropic/v1/messages", request("claude-opus-4-5"))
-    # uvicorn answers 500 for an app that says nothing; a socket that just closes is the next test's
-    assert answer.status_code in (500, 502)
-
-
 def test_a_socket_that_closes_without_a_word_is_a_502(door):
     with socket.create_server(("127.0.0.1", 0)) as closing:
         door.allow(base_url=f"http://127.0.0.1:{closing.getsockname()[1]}")
