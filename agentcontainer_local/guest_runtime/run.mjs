@@ -1,9 +1,9 @@
-// One run of a container, from Pi's start to its end: puts the parts together and carries out commands.
+// One run of a container, from Pi's start to its end: puts the parts together.
 import { setTimeout as sleep } from "node:timers/promises";
+import { Actions } from "./actions.mjs";
 import { followCommands } from "./commands.mjs";
 import { Events } from "./events.mjs";
 import { openGateway } from "./gateway.mjs";
-import { fetchInputs } from "./inputs.mjs";
 import { VIRTUAL_PROVIDER } from "./launch.mjs";
 import { Pi, PiGone } from "./pi.mjs";
 import { Prompts } from "./prompts.mjs";
@@ -41,7 +41,8 @@ export async function run(launch, child) {
     events.push({ type: "pi_failed", message: error.message });
     finish("failed");
   });
-  void followCommands(actions({ ...parts, ready, finish }));
+  const actions = new Actions({ ...parts, ready, stop: () => finish("stop") });
+  void followCommands((command) => actions.begin(command));
   void pi.ended.then((end) => finish(end));
   return leave(await over, pi, events, () => !hurried);
 }
@@ -90,54 +91,6 @@ function same(a, b) {
 
 function name({ provider, id }) {
   return `${provider}/${id}`;
-}
-
-/** The function that carries out one command. Prompts and steers keep their order; abort and stop do not wait. */
-function actions({ pi, events, prompts, ready, finish }) {
-  let line = Promise.resolve();
-  let calling = new AbortController();
-  const queue = (command, work) => {
-    const { signal } = calling;
-    line = line.then(() => attempt(command, signal, work));
-  };
-  const attempt = async (command, signal, work) => {
-    try {
-      signal.throwIfAborted();
-      await work(command, signal);
-    } catch (error) {
-      if (signal.aborted) return events.push({ type: "settled", aborted: true }); // it never reached Pi
-      if (!(error instanceof PiGone)) events.push({ type: "refused", id: command.id, message: error.message });
-    }
-  };
-  const say = async (id, message, streamingBehavior, resumed = false) => {
-    const answer = await pi.ask({ type: "prompt", message, streamingBehavior });
-    if (!answer.success) throw new Error(answer.error);
-    events.push({ type: "prompted", id, resumed });
-  };
-  const verbs = {
-    prompt: (command) =>
-      queue(command, async ({ id, message, resume, inputs }, signal) => {
-        await fetchInputs(inputs ?? [], { signal });
-        await ready;
-        signal.throwIfAborted();
-        const resumed = Boolean(resume) && prompts.delivered(id);
-        if (!resumed) prompts.note(id, message);
-        await say(id, resumed ? resume : message, "followUp", resumed);
-      }),
-    steer: (command) =>
-      queue(command, async ({ id, message }) => {
-        await ready;
-        await say(id, message, "steer"); // Pi itself decides between queueing and starting, so there is no race
-      }),
-    abort: () => {
-      calling.abort();
-      calling = new AbortController();
-      void pi.ask({ type: "clear_queue" }).catch(() => {}); // else Pi goes on with what is queued
-      void pi.ask({ type: "abort" }).catch(() => {});
-    },
-    stop: () => finish("stop"),
-  };
-  return (command) => verbs[command.type]?.(command);
 }
 
 /** `why`: "stop" (the host or a signal), "over" (the host ended the run), "failed", or how Pi ended. */

@@ -53,9 +53,9 @@ const MEANINGS = {
     return { type: "tool_started", ...call, input: args ?? null, inputOmittedReason: null };
   },
   tool_execution_end({ toolCallId, toolName, result, isError, durationMs }) {
+    const call = { callId: toolCallId, tool: toolName, failed: Boolean(isError) };
     const output = tail(textOf(result?.content), OUTPUT_LIMIT);
-    const failed = Boolean(isError);
-    return { type: "tool_ended", callId: toolCallId, tool: toolName, failed, durationMs: Math.round(durationMs ?? 0), output };
+    return { type: "tool_ended", ...call, durationMs: Math.round(durationMs ?? 0), output };
   },
   agent_settled({ aborted }) {
     return { type: "settled", aborted: Boolean(aborted) };

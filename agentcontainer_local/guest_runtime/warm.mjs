@@ -1,5 +1,5 @@
 // Fills Node's compile cache: runs Pi once for each provider against a small model of its own, and starts our programs.
-// Prints the ids of the models that Pi knows. The host runs it once when it makes the runtime; it never runs for a task.
+// Prints the ids of the models that Pi knows. The host runs it once when it makes the runtime, and never for a task.
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import http from "node:http";
@@ -125,7 +125,7 @@ async function touch(program, ...words) {
   clearTimeout(last);
 }
 
-// The daemon loads most of itself once Pi runs, and keeps what was compiled only if it ends by itself: so a run that has
+// The daemon loads most of itself once Pi runs, and keeps what was compiled only if it ends by itself: so a run with
 // something in Pi's place, and a door that says at once that the run is over.
 async function openDoor() {
   const argv = [process.execPath, "--version"];

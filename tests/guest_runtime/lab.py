@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 from asyncio.subprocess import PIPE, Process
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +120,13 @@ class Lab:
             env=self.env, cwd=cwd or self.workspace, stdout=PIPE, stderr=PIPE, user=user, group=user,
         )
 
+    async def kill(self) -> None:
+        """The container dies: the daemon and Pi are gone from one moment to the next."""
+        pi = self.pi_pid()
+        self.daemons[-1].kill()
+        os.kill(pi, signal.SIGKILL)
+        await self.daemons[-1].wait()
+
     def pi_pid(self) -> int:
         daemon = self.daemons[-1].pid
         children = Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split()
@@ -130,6 +138,6 @@ class Lab:
                 children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
                 daemon.kill()
                 for child in children:
-                    os.kill(int(child), 9)
+                    os.kill(int(child), signal.SIGKILL)
             await daemon.wait()
         shutil.rmtree(self.root)

@@ -4,11 +4,7 @@ import asyncio
 import json
 import os
 import signal
-from io import BytesIO
 from pathlib import Path
-
-import pytest
-from aiohttp import ClientPayloadError, ClientSession, web
 
 from .door import Door
 from .lab import Lab
@@ -175,13 +171,13 @@ async def test_a_taken_port_is_reported(lab: Lab, door: Door):
 async def test_a_new_container_resumes_a_prompt_that_had_arrived(lab: Lab, door: Door):
     door.answers = [bash("sleep 60")]
     lab.launch()
-    daemon = await lab.start()
+    await lab.start()
     door.prompt("Hi", resume="Go on.")
     await door.heard("tool_started")
     door.send(type="steer", id="soft", message="Wrap up.")
     await door.heard("prompted", 2)
-    await _kill(lab, daemon)
-    await _next_life(door)
+    await lab.kill()
+    await door.next_life()
     door.answers = [Say("resumed")]
     await lab.start()
     await door.heard("settled")
@@ -194,11 +190,11 @@ async def test_a_new_container_repeats_a_prompt_that_had_not_arrived(lab: Lab, d
     """Also when the user says the same words twice: the second is not taken for the first."""
     door.answers = [Say("first"), Say("second")]
     lab.launch(mode="conversation")
-    daemon = await lab.start()
+    await lab.start()
     door.prompt("continue", id="turn-1", resume="Go on.")
     await door.heard("settled")
-    await _kill(lab, daemon)
-    await _next_life(door)
+    await lab.kill()
+    await door.next_life()
     door.commands.clear()  # that turn is over
     door.prompt("continue", id="turn-2", resume="Go on.")
     await lab.start()
@@ -245,6 +241,18 @@ async def test_abort_ends_the_turn_and_what_was_queued(lab: Lab, door: Door):
     assert door.events("message")[-1]["text"] == "next"
 
 
+async def test_an_abort_also_ends_a_prompt_that_waits_for_pi(lab: Lab, door: Door):
+    door.prompt("Hi")
+    door.send(type="abort", id="abort-1")
+    lab.launch(mode="conversation")
+    await lab.start()
+    assert (await door.heard("settled"))["aborted"] is True
+    await door.heard("ready")
+    door.prompt("Hello", id="turn-2")
+    await door.heard("settled", 2)
+    assert [event["id"] for event in door.events("prompted")] == ["turn-2"]
+
+
 async def test_a_steer_reaches_a_running_agent_before_its_next_request(lab: Lab, door: Door):
     door.answers = [bash("sleep 1"), Say("ok")]
     lab.launch()
@@ -254,53 +262,6 @@ async def test_a_steer_reaches_a_running_agent_before_its_next_request(lab: Lab,
     door.send(type="steer", id="soft", message="Wrap up now.")
     await door.heard("settled")
     assert "Wrap up now." in json.dumps(door.asked[1].body)
-
-
-async def test_a_missing_input_is_refused_by_name_and_the_next_prompt_works(lab: Lab, door: Door):
-    lab.launch()
-    await lab.start()
-    door.prompt("Hi", inputs=[{"path": "task_files/a.csv", "url": "/guest/inputs/a.csv", "sizeBytes": 3}])
-    refused = await door.heard("refused")
-    assert refused["id"] == "turn-1" and "task_files/a.csv" in refused["message"] and "404" in refused["message"]
-    door.inputs["a.csv"] = b"1,2"
-    door.prompt("Hi", id="turn-2", inputs=[{"path": "task_files/a.csv", "url": "/guest/inputs/a.csv", "sizeBytes": 3}])
-    await door.heard("settled")
-    assert (lab.workspace / "task_files/a.csv").read_bytes() == b"1,2"
-    assert sorted(path.name for path in (lab.workspace / "task_files").iterdir()) == ["a.csv"]
-
-
-async def test_an_input_of_the_wrong_size_is_not_put_in_place(lab: Lab, door: Door):
-    door.inputs["a.csv"] = b"1,2,3"
-    lab.launch()
-    await lab.start()
-    door.prompt("Hi", inputs=[{"path": "a.csv", "url": "/guest/inputs/a.csv", "sizeBytes": 3}])
-    assert "5 bytes instead of 3" in (await door.heard("refused"))["message"]
-    assert list(lab.workspace.iterdir()) == []
-
-
-async def test_inputs_come_once_and_never_over_what_the_agent_made_of_them(lab: Lab, door: Door):
-    names = [f"{i} ü?#.bin" for i in range(9)]
-    for i, _ in enumerate(names):
-        door.inputs[str(i)] = bytes([i]) * 300_000
-    door.inputs["t"] = b"Do it."
-    inputs = [{"path": f"task_files/{name}", "url": f"/guest/inputs/{i}", "sizeBytes": 300_000}
-              for i, name in enumerate(names)]
-    inputs.append({"path": "task/TASK.md", "url": "/guest/inputs/t", "sizeBytes": 6})
-    lab.launch()
-    daemon = await lab.start()
-    door.prompt("Hi", inputs=inputs)
-    await door.heard("settled")
-    first = lab.workspace / "task_files" / names[0]
-    assert first.read_bytes() == bytes(300_000)
-    assert (lab.workspace / "TASK.md").readlink() == Path("task/TASK.md")
-    first.write_bytes(b"mine")
-    (lab.workspace / "task_files" / names[1]).unlink()
-    await _kill(lab, daemon)
-    await _next_life(door)
-    await lab.start()
-    await door.heard("settled")
-    assert first.read_bytes() == b"mine"
-    assert not (lab.workspace / "task_files" / names[1]).exists()
 
 
 async def test_a_full_store_of_events_stops_pi_and_not_the_memory(lab: Lab, door: Door):
@@ -318,77 +279,6 @@ async def test_a_full_store_of_events_stops_pi_and_not_the_memory(lab: Lab, door
     assert [event["text"][:6] for event in door.events("message")] == [f"{i:06}" for i in range(120)]
     assert written < 120, "Pi was not stopped"
     assert held < 300
-
-
-async def test_a_cut_answer_of_the_model_is_passed_on_as_a_cut(lab: Lab, door: Door):
-    sent = asyncio.Event()
-
-    async def half(request):
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(request)
-        await response.write(b"data: half\n\n")
-        await sent.wait()
-        request.transport.abort()
-
-    door.before_answer = half
-    lab.launch()
-    await lab.start()
-    await door.heard("ready")
-    url = f"http://127.0.0.1:{lab.port}/anthropic/v1/messages?beta=true"
-    async with ClientSession() as client, client.post(url, json={"a": 1}) as answer:
-        assert await answer.content.readany() == b"data: half\n\n", "bytes are passed on as they come"
-        sent.set()
-        with pytest.raises(ClientPayloadError):
-            await answer.content.read()
-    assert door.asked[-1].query == "beta=true"
-
-
-async def test_a_model_call_that_nobody_waits_for_is_forgotten(lab: Lab, door: Door):
-    ended = asyncio.Event()
-
-    async def hang(request):
-        try:
-            await asyncio.sleep(60)
-        finally:
-            ended.set()
-
-    door.before_answer = hang
-    lab.launch()
-    await lab.start()
-    await door.heard("ready")
-    async with ClientSession() as client:
-        asking = asyncio.create_task(client.post(f"http://127.0.0.1:{lab.port}/openai/v1/responses", json={}))
-        while not door.asked:
-            await asyncio.sleep(0.01)
-        asking.cancel()
-    await asyncio.wait_for(ended.wait(), 5)
-
-
-async def test_a_request_to_the_model_may_be_large_but_not_endless(lab: Lab, door: Door):
-    lab.launch()
-    await lab.start()
-    await door.heard("ready")
-    url = f"http://127.0.0.1:{lab.port}/anthropic/v1/messages"
-    async with ClientSession() as client:
-        large = json.dumps({"model": "m", "x": "y" * (60 << 20)}).encode()
-        async with client.post(url, data=BytesIO(large)) as answer:
-            assert answer.status == 200
-        async with client.post(url, data=BytesIO(b"y" * (65 << 20))) as answer:
-            assert answer.status == 413
-
-
-async def _kill(lab: Lab, daemon) -> None:
-    pi = lab.pi_pid()
-    daemon.kill()
-    os.kill(pi, signal.SIGKILL)
-    await daemon.wait()
-
-
-async def _next_life(door: Door) -> None:
-    """The host knows that the container is gone: its next one is a new run, whose events begin at 1."""
-    await door.close()
-    door.stored.clear()
-    await door.open()
 
 
 def _chatter(lab: Lab, count: int, size: int) -> list[str]:
