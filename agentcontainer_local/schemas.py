@@ -19,7 +19,8 @@ T = TypeVar("T")
 
 class Shape(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True,
-                              serialize_by_alias=True, protected_namespaces=())
+                              serialize_by_alias=True, protected_namespaces=(),
+                              json_schema_serialization_defaults_required=True)
 
 
 class Request(Shape):
@@ -236,6 +237,7 @@ class ListContainerVersionsResponse(Page[ContainerVersion]):
 # Output policies
 
 class OutputDescriptor(Request):
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
     name: OutputName
     description: str | None = optional()
 
@@ -517,6 +519,7 @@ class UpdateTaskRequest(Request):
 class TaskResponseOverrides(Shape):
     """As asked for at dispatch; only what was."""
 
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
     provider: Provider | None = optional()
     has_provider_api_key: bool | None = optional()
     runtime: AgentRuntime | None = optional()

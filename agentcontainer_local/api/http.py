@@ -5,6 +5,7 @@ Authentication, bodies, errors, idempotency, pages and the OpenAPI document all 
 
 import inspect
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +21,7 @@ from agentcontainer_local import accounts
 from agentcontainer_local.api import bodies, idempotency
 from agentcontainer_local.api.pages import Cut, cut_of
 from agentcontainer_local.db import Row
-from agentcontainer_local.errors import NotFound, Problem, Unauthorized
+from agentcontainer_local.errors import NotFound, Problem, Unauthorized, Unavailable
 from agentcontainer_local.host import Host
 
 PREFIX = "/api/v1"
@@ -57,6 +58,7 @@ class Route:
     content: dict[str, Any] = field(default_factory=dict)       # a raw route's answer, for the OpenAPI document
     sends: dict[str, Any] = field(default_factory=dict)         # and its body
     example: dict[str, Any] | None = None   # of the body
+    prefix: str = PREFIX
 
 
 @dataclass
@@ -91,7 +93,7 @@ def mounted(host: Host, routes: Iterable[Route]) -> list[routing.BaseRoute]:
     """One Starlette route a path, in the order in which the paths first appear."""
     paths: dict[str, dict[str, Route]] = {}
     for route in routes:
-        paths.setdefault(PREFIX + route.path, {})[route.verb] = route
+        paths.setdefault(route.prefix + route.path, {})[route.verb] = route
     return [routing.Route(path, Resource(host, verbs)) for path, verbs in paths.items()]
 
 
@@ -99,6 +101,8 @@ async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
     """For a path that is nobody's."""
     if scope["type"] == "http":
         await refusal(NotFound("There is nothing at this path."))(scope, receive, send)
+    elif scope["type"] == "websocket":
+        await send({"type": "websocket.close"})
 
 
 class Resource:
@@ -127,6 +131,9 @@ class Resource:
             return await answer(self.host, route, Request(scope, receive))
         except (Problem, ClientDisconnect):
             raise
+        except sqlite3.OperationalError:
+            log.exception("%s %s found the store unable to answer", route.verb, route.path)
+            return refusal(Unavailable("The store is busy or its disk is full; try again."))
         except Exception:
             log.exception("%s %s failed", route.verb, route.path)
             return refusal(Problem("Something went wrong here; the server's log says what."))

@@ -39,7 +39,8 @@ TAGS = {
 BEARER = {"bearerAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "API key"}}
 KEY_IN_QUERY = {"apiKeyInQuery": {"type": "apiKey", "in": "query", "name": "apiKey"}}
 IDEMPOTENCY = {
-    "name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "name": "Idempotency-Key", "in": "header", "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     "description": "The same request with the same key again, within 24 hours, has no second effect and gets the first"
                    " answer, with `Idempotency-Replayed: true`.",
 }

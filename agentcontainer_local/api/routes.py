@@ -1,9 +1,10 @@
 """Every route of the API, those that are asked most often first."""
 
-from agentcontainer_local.api import account, agents, containers, conversations, events, files, openapi, tasks
+from agentcontainer_local.api import account, agents, containers, conversations, docs, events, files, openapi, tasks
 
 _RESOURCES = [
     *tasks.ROUTES, *events.ROUTES, *conversations.ROUTES, *agents.ROUTES, *files.ROUTES, *containers.ROUTES,
     *account.ROUTES,
 ]
-ALL = [*_RESOURCES, openapi.route(_RESOURCES)]
+_DOCUMENTED = [*_RESOURCES, openapi.route(_RESOURCES)]
+ALL = [*_DOCUMENTED, docs.route(_DOCUMENTED)]
