@@ -32,8 +32,9 @@ from agentcontainer_local import (
     supervisor,
     tasks,
     timers,
+    web,
 )
-from agentcontainer_local.api import http, routes
+from agentcontainer_local.api import http, openapi, routes
 from agentcontainer_local.db import Row
 from agentcontainer_local.host import Host
 from agentcontainer_local.settings import Settings
@@ -72,9 +73,15 @@ async def opened(
                 vault = Vault.open(settings.data / "secret.key")
                 catalog = runtime.catalog(mounted)
                 host = Host(settings, store, vault, podman, store_id, runtime_dir, mounted, catalog, environ, now)
-                yield Program(host, http.app(host, routes.ALL), _doors(host, client), new_key)
+                yield Program(host, _face(host), _doors(host, client), new_key)
         finally:
             store.close()
+
+
+def _face(host: Host) -> Router:
+    """The API, and the pages beside it."""
+    pages = web.routes(lambda: openapi.document(routes.ALL))
+    return Router([*http.mounted(host, routes.ALL), *pages], redirect_slashes=False, default=http.unknown)
 
 
 @contextlib.contextmanager
