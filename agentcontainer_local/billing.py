@@ -24,6 +24,14 @@ def grant(db: Database, account_id: str, amount_microusd: int, now: datetime) ->
     _enter(db, account_id, None, "grant", amount_microusd, now)
 
 
+ENTRIES_UP = "SELECT * FROM ledger WHERE account_id = ? AND number > ? ORDER BY number LIMIT ?"
+ENTRIES_DOWN = "SELECT * FROM ledger WHERE account_id = ? AND number < ? ORDER BY number DESC LIMIT ?"
+
+
+def entries(db: Database, account_id: str, limit: int, after: int, ascending: bool) -> list[Row]:
+    return rows(db, ENTRIES_UP if ascending else ENTRIES_DOWN, (account_id, after, limit))
+
+
 def reserve(db: Database, account: Row, task_id: str, now: datetime) -> None:
     """Sets USD 0.50 aside for a task; raises InsufficientCredits where there is less. Call within the dispatch."""
     if account["billing_mode"] != "standard":

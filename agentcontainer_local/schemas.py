@@ -137,6 +137,26 @@ class Account(Shape):
     created_at: Timestamp
 
 
+class Credit(Shape):
+    balance_usd: float
+    billing_mode: Literal["standard", "unlimited_grant"] = Field(description="Only `standard` charges it.")
+
+
+class AddCreditRequest(Request):
+    amount_usd: Annotated[float, Field(ge=0.01, le=1_000_000, allow_inf_nan=False)]
+
+
+class CreditEntry(Shape):
+    kind: Literal["grant", "reservation", "release", "charge"]
+    amount_usd: float
+    task_id: str | None
+    created_at: Timestamp
+
+
+class ListCreditEntriesResponse(Page[CreditEntry]):
+    pass
+
+
 class CreateKeyRequest(Request):
     name: Name
 

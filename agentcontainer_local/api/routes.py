@@ -4,7 +4,7 @@ from agentcontainer_local.api import account, agents, containers, conversations,
 
 _RESOURCES = [
     *tasks.ROUTES, *events.ROUTES, *conversations.ROUTES, *agents.ROUTES, *files.ROUTES, *containers.ROUTES,
-    *account.ROUTES,
+    *account.ROUTES, *credit.ROUTES,
 ]
 _DOCUMENTED = [*_RESOURCES, openapi.route(_RESOURCES)]
 ALL = [*_DOCUMENTED, docs.route(_DOCUMENTED)]

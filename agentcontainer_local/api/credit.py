@@ -1,0 +1,40 @@
+"""The account's credit: the balance, its ledger, and grants; who has a key of this server is its operator."""
+
+from agentcontainer_local import billing, schemas
+from agentcontainer_local.api.http import Call, Route
+from agentcontainer_local.api.pages import page
+from agentcontainer_local.db import Row
+
+
+def get_credit(call: Call) -> schemas.Credit:
+    """The balance, which is the sum of the ledger's entries, and whether it counts."""
+    balance = billing.balance_microusd(call.host.db, call.account["id"])
+    return schemas.Credit(balance_usd=balance / 1e6, billing_mode=call.account["billing_mode"])
+
+
+def add_credit(call: Call) -> schemas.Credit:
+    """Grants credit to the account; answers what it then has."""
+    billing.grant(call.host.db, call.account["id"], round(call.body.amount_usd * 1e6), call.now)
+    return get_credit(call)
+
+
+def list_credit_entries(call: Call) -> schemas.ListCreditEntriesResponse:
+    """What the balance is the sum of: grants, and for each task a reservation, its release, and what it cost."""
+    found = billing.entries(call.host.db, call.account["id"], **call.cut.asked)
+    return page(schemas.ListCreditEntriesResponse, call.cut, found, _entry)
+
+
+def _entry(entry: Row) -> schemas.CreditEntry:
+    return schemas.CreditEntry(
+        kind=entry["kind"], amount_usd=entry["amount_microusd"] / 1e6, task_id=entry["task_id"],
+        created_at=entry["created_at"],
+    )
+
+
+ROUTES = [
+    Route("GET", "/credit", get_credit, "Get credit", "Account", schemas.Credit),
+    Route("POST", "/credit", add_credit, "Add credit", "Account", schemas.Credit, 201, schemas.AddCreditRequest,
+          replayable=True, example={"amountUsd": 10}),
+    Route("GET", "/credit/entries", list_credit_entries, "List credit entries", "Account",
+          schemas.ListCreditEntriesResponse, query=schemas.PageQuery),
+]

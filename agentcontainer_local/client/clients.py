@@ -1,0 +1,297 @@
+"""The two clients: the same programs, run by blocking or by awaiting, over the same HTTP library."""
+
+import asyncio
+import contextlib
+import functools
+import ipaddress
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from agentcontainer_local import __version__
+from agentcontainer_local.client.effects import (
+    Answer,
+    Effect,
+    Emit,
+    Open,
+    Pause,
+    Program,
+    Read,
+    Request,
+    Retries,
+    Send,
+    Unreachable,
+    Work,
+)
+from agentcontainer_local.client.errors import ClientError
+from agentcontainer_local.client.operations import Operations
+
+URL, KEY = "AGENTCONTAINER_URL", "AGENTCONTAINER_API_KEY"
+DEFAULT_URL = "http://127.0.0.1:3000"
+PREFIX = "/api/v1"
+PIECE = 256 * 1024
+CONNECT_SECONDS = 10.0
+
+
+class _Settings:
+    """What both clients are made with."""
+
+    def __init__(
+        self, url: str | None = None, api_key: str | None = None, *, retries: int = 6, timeout: float = 60.0,
+        transport: Any = None,
+    ):
+        """`url` and `api_key`: else AGENTCONTAINER_URL and AGENTCONTAINER_API_KEY of the environment.
+
+        `retries`: how often a request is repeated when no answer came, or 429 or 503 (6: over some 12 seconds; a
+        POST carries an Idempotency-Key, so that it has its effect once). `timeout`: seconds of silence.
+        """
+        self.url = (url or os.environ.get(URL) or DEFAULT_URL).rstrip("/")
+        if not re.fullmatch(r"https?://[!-~]+", self.url):
+            raise ValueError(f"{self.url} is not an http:// or https:// URL")
+        self.retries = retries
+        self._timeout = timeout
+        self._headers = {"accept-encoding": "identity", "user-agent": f"agentcontainer-python/{__version__}"}
+        self._key = api_key or os.environ.get(KEY) or ""
+        self._options = {"transport": transport, "trust_env": not _is_here(self.url), "follow_redirects": False}
+
+    def _made(self, request: Request, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
+        ours = request.url.startswith("/")
+        headers = {**self._headers, **request.headers}
+        if ours and self._key:
+            headers["authorization"] = f"Bearer {self._key}"
+        body: dict[str, Any] = {}
+        if request.content is not None:
+            headers["content-length"] = str(request.content.size)
+            chunks = request.content.chunks()
+            body = {"content": chunks if isinstance(http, httpx.Client) else _threaded(chunks)}
+        elif request.body is not None:
+            body = {"json": request.body}
+        timeout = httpx.Timeout(request.read_seconds or self._timeout, connect=CONNECT_SECONDS)
+        url = self.url + PREFIX + request.url if ours else request.url
+        return http.build_request(
+            request.method, url, params=request.query or None, headers=headers, timeout=timeout, **body
+        )
+
+    @staticmethod
+    def bound(program: Callable, run: Callable) -> Callable:
+        @functools.wraps(program)
+        def operation(*args, **options):
+            return run(program(*args, **options))
+
+        return operation
+
+
+def _is_here(url: str) -> bool:
+    """Whether it is this machine, for which no proxy of the environment is asked."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def _threaded(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+        yield chunk
+
+
+def _lost(error: httpx.TransportError | httpx.InvalidURL) -> Exception:
+    if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL):
+        return ClientError(str(error))
+    sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+    return Unreachable(str(error) or type(error).__name__, sent)
+
+
+def _answer(response: httpx.Response, body: bytes = b"") -> Answer:
+    return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, body)
+
+
+class Client(Operations, _Settings):
+    """Blocks until the answer is there. Close it, or use it as a context manager; threads may share it."""
+
+    @functools.cached_property
+    def _http(self) -> httpx.Client:
+        return httpx.Client(**self._options)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def run(self, program: Program[Any]) -> Any:
+        """A program's value."""
+        play = self._play(program)
+        while True:
+            try:
+                next(play)
+            except StopIteration as end:
+                return end.value
+
+    def iterate(self, program: Program[Any]) -> Iterator[Any]:
+        """What a program emits."""
+        with contextlib.closing(self._play(program)) as play:
+            yield from play
+
+    def _play(self, program: Program[Any]):
+        with contextlib.closing(program), contextlib.closing(_Opened(self)) as opened:
+            step, given = program.send, None
+            while True:
+                try:
+                    effect = step(given)
+                except StopIteration as end:
+                    return end.value
+                if isinstance(effect, Emit):
+                    yield effect.value
+                    step, given = program.send, None
+                    continue
+                try:
+                    step, given = program.send, self._done(effect, opened)
+                except (httpx.TransportError, httpx.InvalidURL) as error:
+                    step, given = program.throw, _lost(error)
+                except Exception as error:
+                    step, given = program.throw, error
+
+    def _done(self, effect: Effect, opened: "_Opened") -> Any:
+        match effect:
+            case Send(request):
+                response = self._http.send(self._made(request, self._http))
+                return _answer(response, response.content)
+            case Open(request):
+                return opened.open(request)
+            case Read():
+                return opened.read()
+            case Pause(seconds):
+                return time.sleep(seconds)
+            case Work(function):
+                return function()
+            case Retries():
+                return self.retries
+        raise TypeError(f"not an effect: {effect!r}")
+
+
+class _Opened:
+    """The one answer of a program that is being read."""
+
+    def __init__(self, client: Client):
+        self._client = client
+        self._response: httpx.Response | None = None
+        self._pieces: Iterator[bytes] = iter(())
+
+    def open(self, request: Request) -> Answer:
+        self.close()
+        http = self._client._http
+        self._response = http.send(self._client._made(request, http), stream=True)
+        if not self._response.is_success:
+            return _answer(self._response, self._response.read())
+        self._pieces = self._response.iter_raw(None if request.read_seconds else PIECE)
+        return _answer(self._response)
+
+    def read(self) -> bytes:
+        return next(self._pieces, b"")
+
+    def close(self) -> None:
+        if self._response is not None:
+            self._response.close()
+        self._response = None
+
+
+class AsyncClient(Operations, _Settings):
+    """The same, for asyncio: `await client.get_task(id)`, `async for task in client.list_tasks()`."""
+
+    @functools.cached_property
+    def _http(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(**self._options)
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def run(self, program: Program[Any]) -> Any:
+        """A program's value."""
+        returned: list[Any] = []
+        async with contextlib.aclosing(self._play(program, returned)) as play:
+            async for _ in play:
+                pass
+        return returned[0]
+
+    async def iterate(self, program: Program[Any]) -> AsyncIterator[Any]:
+        """What a program emits."""
+        async with contextlib.aclosing(self._play(program, [])) as play:
+            async for value in play:
+                yield value
+
+    async def _play(self, program: Program[Any], returned: list[Any]) -> AsyncIterator[Any]:
+        async with contextlib.aclosing(_AsyncOpened(self)) as opened:
+            with contextlib.closing(program):
+                step, given = program.send, None
+                while True:
+                    try:
+                        effect = step(given)
+                    except StopIteration as end:
+                        returned.append(end.value)
+                        return
+                    if isinstance(effect, Emit):
+                        yield effect.value
+                        step, given = program.send, None
+                        continue
+                    try:
+                        step, given = program.send, await self._done(effect, opened)
+                    except (httpx.TransportError, httpx.InvalidURL) as error:
+                        step, given = program.throw, _lost(error)
+                    except Exception as error:
+                        step, given = program.throw, error
+
+    async def _done(self, effect: Effect, opened: "_AsyncOpened") -> Any:
+        match effect:
+            case Send(request):
+                response = await self._http.send(self._made(request, self._http))
+                return _answer(response, response.content)
+            case Open(request):
+                return await opened.open(request)
+            case Read():
+                return await opened.read()
+            case Pause(seconds):
+                return await asyncio.sleep(seconds)
+            case Work(function):
+                return await asyncio.to_thread(function)
+            case Retries():
+                return self.retries
+        raise TypeError(f"not an effect: {effect!r}")
+
+
+class _AsyncOpened:
+    def __init__(self, client: AsyncClient):
+        self._client = client
+        self._response: httpx.Response | None = None
+        self._pieces: AsyncIterator[bytes] | None = None
+
+    async def open(self, request: Request) -> Answer:
+        await self.aclose()
+        http = self._client._http
+        self._response = await http.send(self._client._made(request, http), stream=True)
+        if not self._response.is_success:
+            return _answer(self._response, await self._response.aread())
+        self._pieces = self._response.aiter_raw(None if request.read_seconds else PIECE)
+        return _answer(self._response)
+
+    async def read(self) -> bytes:
+        return await anext(self._pieces, b"")
+
+    async def aclose(self) -> None:
+        if self._response is not None:
+            await self._response.aclose()
+        self._response = None

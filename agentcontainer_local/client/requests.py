@@ -1,0 +1,89 @@
+"""One request until it has an answer: repeated where that is harmless, refused in the API's own words."""
+
+import random
+import secrets
+from itertools import count
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from agentcontainer_local.client.effects import Answer, Pause, Program, Request, Retries, Send, Unreachable
+from agentcontainer_local.client.errors import NotReachable, refusal
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+BUSY = (429, 503)
+SAFE = ("GET", "HEAD", "PUT", "DELETE", "PATCH")     # a PATCH here sets values, and the same values again are no change
+LONGEST_PAUSE_SECONDS = 30.0
+KEY = "Idempotency-Key"
+
+
+def ask(request: Request) -> Program[Answer]:
+    """A good answer; raises Refused or NotReachable. A request without KEY that may have had its effect is not
+    repeated, unless its method says that twice is as good as once."""
+    retries = yield Retries()
+    for attempt in count(1):
+        try:
+            answer = yield Send(request)
+        except Unreachable as lost:
+            if attempt > retries or not (repeatable(request) or not lost.sent):
+                raise NotReachable(str(lost)) from lost
+            yield Pause(backoff(attempt))
+            continue
+        if answer.ok:
+            return answer
+        if answer.status not in BUSY or attempt > retries:
+            raise refusal(answer)
+        yield Pause(pause_of(answer, attempt))
+    raise AssertionError("unreachable")
+
+
+def repeatable(request: Request) -> bool:
+    return request.method in SAFE or KEY in request.headers
+
+
+def backoff(attempt: int) -> float:
+    """0.2 s, doubled each time; between the half and the whole of it, so that many clients do not come at once."""
+    return min(LONGEST_PAUSE_SECONDS, 0.2 * 2 ** (attempt - 1)) * random.uniform(0.5, 1)
+
+
+def pause_of(answer: Answer, attempt: int) -> float:
+    said = answer.headers.get("retry-after", "")
+    return min(float(said), LONGEST_PAUSE_SECONDS) if said.isdecimal() else backoff(attempt)
+
+
+def get(path: str, answers: type[Shape], **query: Any) -> Program[Shape]:
+    answer = yield from ask(Request("GET", path, _asked(query)))
+    return answers.model_validate_json(answer.body)
+
+
+def send(method: str, path: str, answers: type[Shape], body: Any = None) -> Program[Shape]:
+    """Every POST carries an Idempotency-Key of its own, so that it can be repeated."""
+    headers = {KEY: secrets.token_urlsafe(18)} if method == "POST" else {}
+    answer = yield from ask(Request(method, path, headers=headers, body=body))
+    return answers.model_validate_json(answer.body)
+
+
+def send_once(method: str, path: str, answers: type[Shape], body: Any = None) -> Program[Shape]:
+    """For a POST that the server does not know again by its key."""
+    answer = yield from ask(Request(method, path, body=body))
+    return answers.model_validate_json(answer.body)
+
+
+def delete(path: str) -> Program[None]:
+    yield from ask(Request("DELETE", path))
+
+
+def _asked(query: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in query.items() if value is not None}
+
+
+def body_of(shape: type[BaseModel], given: BaseModel | dict[str, Any] | None, fields: dict[str, Any]) -> dict[str, Any]:
+    """The JSON object of a request: a shape, or its fields by either name (`input_file_ids`, `inputFileIds`).
+
+    Raises pydantic's ValidationError for a field that the shape does not have, before anything is sent.
+    """
+    if isinstance(given, BaseModel):
+        given = given.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    checked = shape.model_validate({**(given or {}), **fields}, by_name=True, by_alias=True)
+    return checked.model_dump(mode="json", by_alias=True, exclude_unset=True)
