@@ -189,8 +189,12 @@ def set_provider(
     db: Database, vault: Vault, account_id: str, provider: str, *, api_key: str | None = None,
     base_url: str | None = None, default: bool | None = None, now: datetime,
 ) -> None:
-    """Changes what is given; None leaves as it is. Raises NotFound for a provider that there is not."""
+    """Changes what is given; None leaves as it is. Raises NotFound for a provider that there is not, and Invalid."""
     check_provider(provider)
+    if api_key and not re.fullmatch(schemas.SECRET, api_key):
+        raise Invalid.field("apiKey", "must be one line of printable characters without spaces")
+    if base_url and not re.fullmatch(schemas.URL, base_url):
+        raise Invalid.field("baseUrl", "must be an http or https address")
     with db.atomic():
         db.conn.execute(
             "INSERT INTO providers (account_id, provider, api_key, base_url, updated_at) VALUES (?, ?, ?, ?, ?)"

@@ -77,7 +77,9 @@ Metadata = Annotated[dict[str, Any], AfterValidator(_finite)]
 Image = Annotated[str, Field(max_length=500, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$",
                              examples=["docker.io/library/python:3.13-slim"])]
 Model = Annotated[str, Field(max_length=200, pattern=r"^[^\s-]\S*$", examples=["claude-sonnet-4-5"])]
-Secret = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[!-~]+$", examples=["sk-ant-..."],
+SECRET = r"^[!-~]+$"            # it becomes part of a header
+URL = r"^https?://[!-~]+$"
+Secret = Annotated[str, Field(min_length=1, max_length=1000, pattern=SECRET, examples=["sk-ant-..."],
                               json_schema_extra={"writeOnly": True})]
 Seconds = Annotated[int, Field(ge=1, le=MAX_RUNTIME_SECONDS), BeforeValidator(_whole)]
 SessionTtl = Annotated[int, Field(ge=60, le=MAX_RUNTIME_SECONDS), BeforeValidator(_whole)]
@@ -181,7 +183,7 @@ class UpdateProviderRequest(Request):
     """Changes what is given; to forget it, DELETE."""
 
     api_key: Secret | None = Field(None, description="Write-only; never returned in responses.")
-    base_url: Annotated[str, Field(max_length=2000, pattern=r"^https?://[!-~]+$")] | None = Field(
+    base_url: Annotated[str, Field(max_length=2000, pattern=URL)] | None = Field(
         None, description="As the vendor's SDK takes it.", examples=["http://127.0.0.1:11434/v1"])
     is_default: bool | None = Field(None, description="Whether agents that name no provider use this one.")
 

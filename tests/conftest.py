@@ -1,6 +1,6 @@
 """What most tests start from: a host with a real store and no Podman, a clock that stands still, and clients."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -34,15 +34,20 @@ def clock() -> Clock:
 
 @pytest.fixture
 def host(tmp_path: Path, clock: Clock) -> Iterator[Host]:
-    settings = Settings(data=tmp_path / "data", cache=tmp_path / "cache")
+    host = opened_host(tmp_path, clock)
+    yield host
+    host.db.close()
+
+
+def opened_host(folder: Path, now: Callable[[], datetime]) -> Host:
+    settings = Settings(data=folder / "data", cache=folder / "cache")
     settings.data.mkdir()
     store = db.open(settings.data / "agentcontainer.db")
-    accounts.ensure(store, settings, {"AGENTCONTAINER_API_KEY": KEY}, clock())
-    containers.ensure_standard(store, clock())
-    agents.ensure_standard(store, clock())
+    accounts.ensure(store, settings, {"AGENTCONTAINER_API_KEY": KEY}, now())
+    containers.ensure_standard(store, now())
+    agents.ensure_standard(store, now())
     vault = Vault.open(settings.data / "secret.key")
-    yield Host(settings, store, vault, None, "str_test", tmp_path / "run", tmp_path / "runtime", {}, {}, clock)
-    store.close()
+    return Host(settings, store, vault, None, "str_test", folder / "run", folder / "runtime", {}, {}, now)
 
 
 @pytest.fixture

@@ -119,6 +119,14 @@ async def test_provider_settings_that_cannot_work_are_refused(client, body):
     assert await providers(client) == before
 
 
+@pytest.mark.parametrize("given", [{"api_key": "two lines\nof it"}, {"base_url": "localhost:11434"}])
+def test_provider_settings_from_the_command_line_are_checked_too(host, given):
+    account_id = accounts.only(host.db)["id"]
+    with pytest.raises(accounts.Invalid):
+        accounts.set_provider(host.db, host.vault, account_id, "openai", now=host.now(), **given)
+    assert db.row(host.db, "SELECT count(*) AS n FROM providers")["n"] == 0
+
+
 async def test_there_are_three_providers(client):
     for method in ("PUT", "DELETE"):
         answer = await client.request(method, "/providers/acme", json={})

@@ -1,5 +1,6 @@
 """Uploads and stored files."""
 
+import asyncio
 from datetime import timedelta
 
 from starlette.requests import Request
@@ -98,11 +99,11 @@ def download_file(call: Call) -> Response:
     return download(call.request, file, files.path(call.host.files, file["id"]))
 
 
-def delete_file(call: Call) -> None:
+async def delete_file(call: Call) -> None:
     """Frees its bytes, unless a task or an agent version needs it."""
     file_id = _owned(call)["id"]
     files.delete(call.host.db, call.account["id"], file_id)
-    files.discard(call.host.files, [file_id])
+    await asyncio.to_thread(files.discard, call.host.files, [file_id])
 
 
 def _owned(call: Call) -> Row:

@@ -1,0 +1,23 @@
+"""Serves the API alone, with a real store and no engine: `python -m tests.api_server DIR` prints its port."""
+
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+
+from agentcontainer_local.api import http, routes
+from tests.conftest import opened_host
+
+
+def main(folder: Path) -> None:
+    host = opened_host(folder, lambda: datetime.now(UTC))
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(listener.getsockname()[1], flush=True)
+    config = uvicorn.Config(http.app(host, routes.ALL), lifespan="off", access_log=False, log_level="warning")
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
