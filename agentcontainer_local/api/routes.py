@@ -1,6 +1,17 @@
 """Every route of the API, those that are asked most often first."""
 
-from agentcontainer_local.api import account, agents, containers, conversations, credit, docs, events, files, openapi, tasks
+from agentcontainer_local.api import (
+    account,
+    agents,
+    containers,
+    conversations,
+    credit,
+    docs,
+    events,
+    files,
+    openapi,
+    tasks,
+)
 
 _RESOURCES = [
     *tasks.ROUTES, *events.ROUTES, *conversations.ROUTES, *agents.ROUTES, *files.ROUTES, *containers.ROUTES,
