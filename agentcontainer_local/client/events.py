@@ -26,7 +26,7 @@ class Event:
 
 def stream(task_id: str, *, after: int | None = None) -> Program[None]:
     """Emits each event once, to the end of the task, over as many connections as that takes."""
-    retries, failures = (yield Retries()), 0
+    retries, failures, over = (yield Retries()), 0, False
     while True:
         headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": str(after)})
         request = Request("GET", f"/tasks/{task_id}/events", {"stream": "true"}, headers, read_seconds=SILENCE_SECONDS)
@@ -38,9 +38,10 @@ def stream(task_id: str, *, after: int | None = None) -> Program[None]:
                 while chunk := (yield Read()):
                     for event in parser.feed(chunk):
                         heard, failures, after = True, 0, after if event.id is None else event.id
+                        over = over or _is_the_end(event)
                         yield Emit(event)
-                        if _is_the_last(event):
-                            return
+                if over:
+                    return
             elif answer.status not in requests.BUSY or failures >= retries:
                 raise refusal(answer)
         except Unreachable as lost:
@@ -57,7 +58,7 @@ def stream(task_id: str, *, after: int | None = None) -> Program[None]:
             yield Pause(requests.backoff(failures) if answer is None else requests.pause_of(answer, failures))
 
 
-def _is_the_last(event: Event) -> bool:
+def _is_the_end(event: Event) -> bool:
     return event.event == "task.updated" and event.data.get("status") in lifecycle.TERMINAL
 
 
