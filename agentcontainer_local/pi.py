@@ -10,6 +10,8 @@ STATE = "/var/lib/agentcontainer"
 GATEWAY_PORT = 7411
 
 GATEWAY_PATHS = {"anthropic": "anthropic", "openai": "openai/v1", "openrouter": "openrouter/api/v1"}
+# Our extension's provider: auxiliary calls, like those for summaries, go to the weak model, all others to the main one.
+ROUTED = "agentcontainer"
 APIS = {"anthropic": "anthropic-messages", "openai": "openai-responses", "openrouter": "openai-completions"}
 
 SETTINGS = {
@@ -20,6 +22,7 @@ SETTINGS = {
     "defaultProjectTrust": "never",
 }
 
+WITH_FILES = "\n\n---\nFiles that came with this message:"
 FOOTER = "\n\n---\nThis text is also in ~/TASK.md; ~/task/HARNESS.md says how work is done here and how it is ended."
 RESUME = (
     "The run was interrupted and has been started again. Your files are as they were; the last command may not have"
@@ -48,22 +51,28 @@ def launch(task: Row, execution: Execution, base_prompt: str, harness: str, cata
     run another model whose name looks like it.
     """
     model = spelled(execution.provider, execution.model, catalog)
+    weak = execution.weak_model and spelled(execution.provider, execution.weak_model, catalog)
+    if weak == model:
+        weak = None
+    # A conversation's instructions hold for all of it; an autonomous task's are its first message.
+    system = [base_prompt, harness, *([task["instructions"]] if task["mode"] == "conversation" else [])]
     return {
         "mode": task["mode"],
         "files": {
-            f"{STATE}/pi/models.json": json.dumps(_models(execution, model, catalog)),
+            f"{STATE}/pi/models.json": json.dumps(_models(execution.provider, model, weak, catalog)),
             f"{STATE}/pi/settings.json": json.dumps(SETTINGS),
-            f"{STATE}/pi/system.md": f"{base_prompt}\n\n{harness}",
+            f"{STATE}/pi/system.md": "\n\n".join(system),
         },
         "argv": [
             f"{MOUNT}/libexec/node", f"{MOUNT}/pi/dist/bundle/cli.js", "--mode", "rpc",
             "-na", "-ne", "-ns", "-np", "--no-themes", "-e", f"{MOUNT}/guest/extension.mjs",
             "--session-dir", f"{STATE}/sessions", "--session-id", task["id"],
-            "--provider", execution.provider, "--model", model, "--append-system-prompt", f"{STATE}/pi/system.md",
+            "--provider", ROUTED if weak else execution.provider, "--model", model,
+            "--append-system-prompt", f"{STATE}/pi/system.md",
         ],
         "env": {
             "PI_CODING_AGENT_DIR": f"{STATE}/pi", "PI_OFFLINE": "1", "PI_TELEMETRY": "0", "PI_SKIP_VERSION_CHECK": "1",
-            **({"AC_WEAK_MODEL": execution.weak_model} if execution.weak_model else {}),
+            **({"AC_WEAK_MODEL": weak} if weak else {}),
         },
         "model": {"provider": execution.provider, "id": model},
         "gatewayPort": GATEWAY_PORT,
@@ -77,17 +86,11 @@ def spelled(provider: str, model: str, catalog: dict[str, list[str]]) -> str:
     return dashed if provider == "anthropic" and model not in known and dashed in known else model
 
 
-def _models(execution: Execution, model: str, catalog: dict[str, list[str]]) -> dict:
-    provider: dict = {
-        "baseUrl": f"http://127.0.0.1:{GATEWAY_PORT}/{GATEWAY_PATHS[execution.provider]}",
-        "apiKey": "none",
-    }
-    unknown = [
-        _unknown(execution.provider, id)
-        for id in (model, execution.weak_model)
-        if id and id not in catalog.get(execution.provider, [])
-    ]
-    return {"providers": {execution.provider: {**provider, **({"models": unknown} if unknown else {})}}}
+def _models(provider: str, model: str, weak: str | None, catalog: dict[str, list[str]]) -> dict:
+    """models.json: only this provider, at the gateway, with what Pi does not know of itself."""
+    unknown = [_unknown(provider, id) for id in (model, weak) if id and id not in catalog.get(provider, [])]
+    gateway = {"baseUrl": f"http://127.0.0.1:{GATEWAY_PORT}/{GATEWAY_PATHS[provider]}", "apiKey": "none"}
+    return {"providers": {provider: {**gateway, **({"models": unknown} if unknown else {})}}}
 
 
 def _unknown(provider: str, id: str) -> dict:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import fake_provider
-from tests.fake_provider import Answers, Cuts, FakeProvider, Fails, bash
+from tests.fake_provider import Answers, Cuts, Fails, FakeProvider, bash
 from tests.system.conftest import Server, serving
 
 PROVIDERS = {
@@ -104,3 +104,16 @@ def test_without_a_key_for_its_provider_a_task_is_refused(own_server: Server):
     refused = own_server.post("/agents/agt_standard_coding/tasks", body, expect=422)
     assert refused["error"]["code"] == "provider_key_missing"
     assert own_server.get("/tasks")["data"] == []
+
+
+def test_summaries_are_written_by_the_weak_model(server: Server, provider: FakeProvider):
+    much = bash("head -c 45000 /dev/zero | tr '\\0' x | fold -w 1000; echo made > out.txt")
+    nearly_full = Answers(calls=much.calls, input_tokens=120_000)
+    provider.plan(much, much, much, nearly_full, FINISH, model="main-model")
+    provider.plan(*[Answers("So far: out.txt was made.")] * 2, model="weak-model")
+    task = server.run("Make out.txt", model="main-model", weakModel="weak-model", provider="openai")
+    assert task["status"] == "finished", task["error"]
+    assert asked(provider)[:4] == ["main-model"] * 4 and asked(provider)[-1] == "main-model"
+    assert "weak-model" in asked(provider)
+    assert task["execution"]["weakModel"] == "weak-model"
+    assert set(task["tokenUsage"]["byModel"]) == {"main-model", "weak-model"}
