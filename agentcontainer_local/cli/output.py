@@ -1,0 +1,208 @@
+"""How the command shows things: rich in a terminal, plain in a pipe, JSON when asked; never what an agent's text says.
+
+An agent's words, file names and outputs may hold terminal escapes or markup: all text passes through `clean`, and
+markup is off.
+"""
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+# Controls but tab and newline, and what turns the direction of writing.
+HOSTILE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+STYLES = {
+    "pending": "yellow", "running": "cyan", "awaiting_input": "magenta", "hibernating": "blue", "finished": "green",
+    "failed": "red", "cancelled": "dim", "expired": "dim",
+}
+UNITS = ("B", "kB", "MB", "GB", "TB")
+ANY_WIDTH = 10_000
+
+
+class Output:
+    """`out` is for results, `err` for everything that is said beside them."""
+
+    def __init__(self, as_json: bool = False):
+        self.as_json = as_json
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        self.out = _console(sys.stdout)
+        self.err = _console(sys.stderr)
+
+    @property
+    def rich(self) -> bool:
+        return self.out.is_terminal and not self.as_json
+
+    def json(self, value: Any) -> None:
+        """One JSON document, on a line of its own in a pipe."""
+        text = json.dumps(plain(value), ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
+        print(HOSTILE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) if not sys.stdout.isatty() else
+              "\n".join(HOSTILE.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in text.split("\n")))
+
+    def say(self, text: str | Text, style: str = "") -> None:
+        """A line of the result."""
+        self.out.print(Text(clean(text), style) if isinstance(text, str) else text)
+
+    def note(self, text: str | Text, style: str = "") -> None:
+        """A line beside it."""
+        self.err.print(Text(clean(text), style) if isinstance(text, str) else text)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], shapes: Any, empty: str = "") -> None:
+        """Rows of text, or with --json the shapes that they were made of. Of columns named `name~` the rest is cut."""
+        if self.as_json:
+            self.json(shapes)
+            return
+        rows = list(rows)
+        if not rows:
+            self.note(empty, "dim")
+            return
+        if not self.out.is_terminal:
+            _plain_table(columns, rows)
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        for column in columns:
+            cut = column.endswith("~")
+            table.add_column(column.rstrip("~").upper(), no_wrap=True, overflow="ellipsis" if cut else "fold",
+                             ratio=1 if cut else None)
+        for row in rows:
+            table.add_row(*(cell if isinstance(cell, Text) else Text(one_line(cell)) for cell in row))
+        self.out.print(table)
+
+    def facts(self, facts: dict[str, str | Text | None], shape: Any) -> None:
+        """What is known of one thing, a line each; None is left out."""
+        if self.as_json:
+            self.json(shape)
+            return
+        width = max(len(name) for name in facts) + 2
+        for name, value in facts.items():
+            if value is not None and str(value) != "":
+                shown = value if isinstance(value, Text) else Text(clean(value))
+                head = Text(name.ljust(width), "bold")
+                grid = Table.grid(padding=0)
+                grid.add_column(width=width, no_wrap=True)
+                grid.add_column(overflow="fold")
+                grid.add_row(head, shown)
+                self.out.print(grid if self.out.is_terminal else Text.assemble(head, str(shown)))
+
+    @contextlib.contextmanager
+    def transfer(self, what: str) -> Iterator[Any]:
+        """A progress callback for bytes: a bar on a terminal, nothing elsewhere."""
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, console=self.err, transient=True, disable=not self.err.is_terminal) as progress:
+            bar = progress.add_task(one_line(what)[:40], total=None)
+            yield lambda done, size: progress.update(bar, completed=done, total=size)
+
+    @contextlib.contextmanager
+    def steps(self, what: str) -> Iterator[Any]:
+        """A callback `(words, done, of)` for work in steps: a bar on a terminal, a line for each step elsewhere."""
+        if not self.err.is_terminal:
+            yield lambda words, done=None, of=None: self.note(words)
+            return
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TaskProgressColumn())
+        with Progress(*columns, console=self.err, transient=True) as progress:
+            bar = progress.add_task(what, total=None)
+
+            def step(words: str, done: int | None = None, of: int | None = None) -> None:
+                progress.update(bar, description=one_line(words)[: max(20, self.err.width - 40)])
+                if of:
+                    progress.update(bar, completed=done, total=of)
+
+            yield step
+
+
+def _console(stream) -> Console:
+    console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console = Console(file=stream, markup=False, highlight=False, emoji=False, width=ANY_WIDTH, soft_wrap=True)
+    return console
+
+
+def _plain_table(columns: Sequence[str], rows: list[Sequence[str | Text]]) -> None:
+    cells = [[column.rstrip("~").upper() for column in columns], *([one_line(str(cell)) for cell in row] for row in rows)]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(columns))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def plain(value: Any) -> Any:
+    """What json.dumps takes, with the names that the wire has."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
+    if isinstance(value, dict):
+        return {name: plain(inner) for name, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def clean(text: str) -> str:
+    """Text that cannot move the cursor, colour the screen or turn its direction; tabs and newlines stay."""
+    return HOSTILE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def one_line(text: str) -> str:
+    return " ".join(clean(text).split())
+
+
+def status(of: str) -> Text:
+    return Text(of, STYLES.get(of, ""))
+
+
+def size(count: int) -> str:
+    """`13.2 kB`"""
+    value, unit = float(count), 0
+    while value >= 999.5 and unit < len(UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{count} B" if unit == 0 else f"{value:.1f} {UNITS[unit]}" if value < 99.95 else f"{value:.0f} {UNITS[unit]}"
+
+
+def number(count: int) -> str:
+    """`950`, `1.2k`, `3.4M`"""
+    if count < 1000:
+        return str(count)
+    return f"{count / 1000:.1f}k" if count < 999_950 else f"{count / 1e6:.1f}M"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`"""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for length, unit, smaller, name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= length:
+            rest = whole % length // smaller
+            return f"{whole // length} {unit}" + (f" {rest} {name}" if rest else "")
+    return f"{whole} s"
+
+
+def age(at: str | None) -> str:
+    """How long ago, in its largest unit."""
+    if at is None:
+        return ""
+    seconds = max(0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def usd(amount: float | None) -> str:
+    if amount is None:
+        return "?"
+    return f"${amount:.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"
