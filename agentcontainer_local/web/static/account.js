@@ -1,0 +1,83 @@
+// The account: what it has, its API keys, and its model providers' keys, which can be written but not read.
+
+import * as api from "./api.js";
+import * as session from "./session.js";
+import { announce, ask, button, field, fill, h } from "./dom.js";
+import { age, bytes, money, moment } from "./words.js";
+
+export async function account(main, { signal }) {
+  const [who, keys, providers] = await Promise.all([api.get("/account", {}, signal), api.all("/keys"), api.all("/providers")]);
+  const reload = () => account(main, { signal });
+  const fact = (name, value) => value === null || value === undefined ? null : h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value));
+  const storage = (one) => `${bytes(one.usedBytes)}${one.quotaBytes ? ` of ${bytes(one.quotaBytes)}` : ""}`;
+  fill(main,
+    h("div", { class: "head" }, h("div", {}, h("h1", {}, "Account"), h("p", { class: "under muted" }, h("code", {}, who.id))),
+      button("Sign out", () => { session.end(); dispatchEvent(new HashChangeEvent("hashchange")); })),
+    h("section", { "aria-label": "Account" }, h("table", { class: "facts" }, h("tbody", {},
+      fact("Name", who.name), fact("Email", who.email),
+      fact("Billing", who.billingMode === "standard" ? "prepaid credit" : "nothing is charged"),
+      fact("Credit", who.billingMode === "standard" ? money(who.creditBalance) : null),
+      fact("Files", storage(who.fileStorage)), fact("Kept workspaces", storage(who.checkpointStorage))))),
+    providersOf(providers, reload), keysOf(keys, reload));
+}
+
+function providersOf(providers, reload) {
+  const row = (one) => h("tr", {},
+    h("th", { scope: "row" }, one.provider, one.isDefault ? h("span", { class: "tag" }, "default") : null),
+    h("td", {}, one.hasApiKey ? `set${one.source === "environment" ? " by the server's environment" : ""}` : h("span", { class: "muted" }, "not set")),
+    h("td", { class: "url" }, h("code", {}, one.baseUrl)),
+    h("td", { class: "actions" }, button("Set", () => set(one, reload), { "aria-label": `Set ${one.provider}` }),
+      one.hasApiKey && one.source === "store" ? button("Remove", () => remove(one, reload), { class: "danger", "aria-label": `Remove ${one.provider}` }) : null));
+  return h("section", { "aria-label": "Model providers" }, h("h2", {}, "Model providers"),
+    h("p", { class: "muted" }, "Used where neither the task nor its agent brings a key. Keys are kept encrypted, added to calls outside of containers, and never shown."),
+    providers.some((one) => one.hasApiKey) ? null : h("p", { class: "empty-line" }, "No key is set: tasks can only use the model ", h("code", {}, "scripted"), ". Set one to let a real model think."),
+    h("table", { class: "list" }, h("caption", { class: "unseen" }, "Model providers"), h("thead", {}, h("tr", {}, ["Provider", "Key", "Base URL", "Actions"].map((name) => h("th", { scope: "col" }, name === "Actions" ? h("span", { class: "unseen" }, name) : name)))),
+      h("tbody", {}, providers.map(row))));
+}
+
+async function set(one, reload) {
+  const key = h("input", { type: "password", autocomplete: "off", spellcheck: "false" });
+  const url = h("input", { type: "url", placeholder: one.baseUrl, spellcheck: "false" });
+  const byDefault = h("input", { type: "checkbox", id: "default", checked: one.isDefault });
+  const done = await ask(`Set ${one.provider}`, [
+    field("API key", key, one.hasApiKey ? "Left empty, the one that is set stays." : null),
+    field("Base URL", url, "Only for another server that speaks this provider's language."),
+    h("div", { class: "check" }, byDefault, h("label", { for: "default" }, "Use it where an agent names no provider")),
+  ], "Save", () => api.put(`/providers/${one.provider}`, {
+    ...(key.value ? { apiKey: key.value.trim() } : {}), ...(url.value ? { baseUrl: url.value.trim() } : {}), isDefault: byDefault.checked,
+  }));
+  if (done) await reload();
+}
+
+async function remove(one, reload) {
+  if (await ask(`Remove ${one.provider}?`, h("p", {}, "Tasks that rely on this key will fail."), "Remove", () => api.remove(`/providers/${one.provider}`), "danger")) await reload();
+}
+
+function keysOf(keys, reload) {
+  const row = (key) => h("tr", { class: key.revokedAt ? "gone" : null },
+    h("th", { scope: "row" }, key.name), h("td", {}, h("code", {}, `…${key.hint}`)),
+    h("td", { title: moment(key.createdAt) }, age(key.createdAt)),
+    h("td", { class: "actions" }, key.revokedAt ? h("span", { class: "muted" }, "revoked") : button("Revoke", () => revoke(key, reload), { class: "danger", "aria-label": `Revoke ${key.name}` })));
+  return h("section", { "aria-label": "API keys" }, h("div", { class: "head" }, h("h2", {}, "API keys"), button("New key", () => create(reload))),
+    h("table", { class: "list" }, h("caption", { class: "unseen" }, "API keys"), h("thead", {}, h("tr", {}, ["Name", "Ends in", "Age", "Actions"].map((name) => h("th", { scope: "col" }, name === "Actions" ? h("span", { class: "unseen" }, name) : name)))),
+      h("tbody", {}, keys.map(row))));
+}
+
+async function create(reload) {
+  const name = h("input", { required: true, maxlength: 200, placeholder: "laptop" });
+  const made = await ask("New API key", field("Name", name), "Make it", () => api.post("/keys", { name: name.value }));
+  if (!made) return;
+  const key = h("input", { readonly: true, value: made.key, class: "code" });
+  await ask("The new key", [h("p", {}, "It is shown this once: copy it now."), field("API key", key)], "Copy", async () => {
+    key.select();
+    await navigator.clipboard?.writeText(made.key);
+    announce("Copied");
+  });
+  await reload();
+}
+
+async function revoke(key, reload) {
+  const mine = session.key()?.endsWith(key.hint);
+  const warning = mine ? "You are signed in with this key: you will be signed out." : "Whoever uses it is refused from now on.";
+  if (await ask(`Revoke ${key.name}?`, h("p", {}, warning), "Revoke", () => api.remove(`/keys/${key.id}`), "danger")) await reload();
+}

@@ -1,0 +1,121 @@
+// Dispatching a task, or beginning a conversation.
+
+import * as api from "./api.js";
+import { choice, field, fill, h, work } from "./dom.js";
+import { Drop } from "./drop.js";
+
+const POLICIES = [["", "As the agent says"], ["any", "Any files, or none"], ["none", "No files"], ["at_least_one", "At least one file"], ["named", "Named files"]];
+const INTERNET = [["", "As the agent says"], ["true", "Yes"], ["false", "No"]];
+const PROVIDERS = [["", "As the agent says"], ["anthropic"], ["openai"], ["openrouter"]];
+
+export async function dispatch(main, { query, signal }) {
+  const [agents, before] = await Promise.all([
+    api.all("/agents"), query.get("from") ? api.get(`/tasks/${query.get("from")}`, {}, signal) : null,
+  ]);
+  const open = agents.filter((agent) => !agent.archivedAt);
+  const form = new Form(open, before, query.get("agent") ?? before?.agentId);
+  fill(main, h("div", { class: "head" }, h("h1", {}, before ? "Run again" : "New task")), form.element);
+  form.instructions.focus();
+}
+
+class Form {
+  constructor(agents, before, agentId) {
+    const over = before?.overrides ?? {};
+    this.once = api.intent();
+    this.agents = agents;
+    this.agent = choice(agents.map((agent) => [agent.id, agent.name]), agentId ?? agents[0]?.id);
+    this.instructions = h("textarea", { rows: 10, required: true, spellcheck: "true" }, before?.instructions ?? "");
+    this.message = h("textarea", { rows: 3 });
+    this.mode = [["autonomous", "A task", "It works by itself until it is done."], ["conversation", "A conversation", "It answers message by message."]]
+      .map(([value, label, hint]) => [value, h("input", { type: "radio", name: "mode", value, id: `mode-${value}`, checked: value === (before?.mode ?? "autonomous") }), label, hint]);
+    this.drop = new Drop();
+    this.title = h("input", { maxlength: 200 });
+    this.model = h("input", { value: over.model ?? "", maxlength: 200, spellcheck: "false", autocapitalize: "off" });
+    this.weakModel = h("input", { value: over.weakModel ?? "", maxlength: 200, spellcheck: "false" });
+    this.provider = choice(PROVIDERS, over.provider ?? "");
+    this.key = h("input", { type: "password", autocomplete: "off", spellcheck: "false" });
+    this.internet = choice(INTERNET, over.internetAccess === undefined ? "" : String(over.internetAccess));
+    this.hard = h("input", { type: "number", min: 1, max: 604800, value: over.maxRuntimeSeconds ?? "" });
+    this.soft = h("input", { type: "number", min: 1, max: 604800, value: over.softFinishAfterSeconds ?? "" });
+    this.policy = choice(POLICIES, over.outputPolicy?.mode ?? "");
+    this.names = h("input", { value: (over.outputPolicy?.files ?? []).map((file) => file.name).join(", "), placeholder: "report, dataset" });
+    this.fault = h("p", { class: "fault", role: "alert" });
+    this.go = h("button", { type: "submit", class: "primary" }, "Dispatch");
+    this.element = this.drawn(before);
+    this.agent.addEventListener("change", () => this.hint());
+    this.policy.addEventListener("change", () => this.hint());
+    this.mode.forEach(([, radio]) => radio.addEventListener("change", () => this.hint()));
+    this.element.addEventListener("input", () => { this.once = api.intent(); });
+    this.instructions.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.element.requestSubmit();
+    });
+    this.element.addEventListener("submit", (event) => {
+      event.preventDefault();
+      work(this.go, () => this.send().catch((error) => fill(this.fault, error.message)));
+    });
+    this.hint();
+  }
+
+  drawn(before) {
+    const over = before?.overrides ?? {};
+    const fieldset = (legend, ...content) => h("fieldset", {}, h("legend", {}, legend), content);
+    this.messageField = field("First message", this.message, "What it answers first. The instructions hold for all of the conversation.");
+    this.namesField = field("Names of the files", this.names, "Separated by commas.");
+    return h("form", { class: "dispatch" },
+      h("div", { class: "column" },
+        field("Agent", this.agent),
+        fieldset("Kind", h("div", { class: "radios" }, this.mode.map(([, radio, label, hint]) => h("div", { class: "check" }, radio, h("label", { for: radio.id }, label, h("span", { class: "hint" }, ` ${hint}`)))))),
+        field("Instructions", this.instructions),
+        this.messageField,
+        fieldset("Files", this.drop.element, before ? h("p", { class: "hint" }, "Files that the earlier one was given are not taken over: add them again.") : null),
+        this.fault,
+        h("div", { class: "actions start" }, this.go, h("span", { class: "hint" }, "Ctrl+Enter dispatches"))),
+      h("details", { class: "column more", open: Object.keys(over).length > 0 },
+        h("summary", {}, "Options of this task"),
+        field("Title", this.title, "Else the first line of the instructions."),
+        field("Model", this.model, "A provider's id, or “scripted”, which needs no key and does what fenced blocks say."),
+        field("Weak model", this.weakModel), field("Provider", this.provider),
+        field("Provider key", this.key, "Kept encrypted, and never shown again."),
+        field("Internet access", this.internet),
+        field("Ends after (seconds)", this.hard), field("Asked to wrap up after (seconds)", this.soft),
+        field("Files that it must hand over", this.policy), this.namesField));
+  }
+
+  conversation() {
+    return this.mode.find(([, radio]) => radio.checked)[0] === "conversation";
+  }
+
+  hint() {
+    const defaults = this.agents.find((agent) => agent.id === this.agent.value)?.currentVersion.defaults;
+    this.model.placeholder = defaults?.model ?? "";
+    this.hard.placeholder = defaults?.maxRuntimeSeconds ?? "";
+    this.messageField.hidden = !this.conversation();
+    this.message.required = this.conversation();
+    this.namesField.hidden = this.policy.value !== "named";
+  }
+
+  overrides() {
+    const names = this.names.value.split(",").map((name) => name.trim()).filter(Boolean);
+    const mode = this.policy.value;
+    return given({
+      model: this.model.value.trim(), weakModel: this.weakModel.value.trim(), provider: this.provider.value,
+      providerApiKey: this.key.value.trim(), internetAccess: this.internet.value && this.internet.value === "true",
+      maxRuntimeSeconds: this.hard.value && Number(this.hard.value), softFinishAfterSeconds: this.soft.value && Number(this.soft.value),
+      outputPolicy: mode && (mode === "named" ? { mode, files: names.map((name) => ({ name })) } : { mode }),
+    });
+  }
+
+  async send() {
+    fill(this.fault);
+    const inputFileIds = await this.drop.ids();
+    const body = given({ instructions: this.instructions.value, title: this.title.value.trim(), inputFileIds, overrides: this.overrides() });
+    const path = `/agents/${this.agent.value}`;
+    const made = this.conversation()
+      ? (await api.post(`${path}/conversations`, { ...body, message: this.message.value }, this.once)).task
+      : await api.post(`${path}/tasks`, body, this.once);
+    location.hash = `#/tasks/${made.id}`;
+  }
+}
+
+// What was filled in.
+const given = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== "" && value !== undefined && value !== null));

@@ -1,0 +1,37 @@
+// Signing in with an API key.
+
+import { call } from "./api.js";
+import * as session from "./session.js";
+import { field, fill, h, work } from "./dom.js";
+
+export function signIn(main, done) {
+  const key = h("input", { type: "password", name: "key", required: true, autocomplete: "current-password", spellcheck: "false", placeholder: "ac_live_…" });
+  const keep = h("input", { type: "checkbox", id: "keep" });
+  const fault = h("p", { class: "fault", role: "alert" });
+  const go = h("button", { class: "primary", type: "submit" }, "Sign in");
+  const form = h("form", { class: "signin" },
+    h("h1", {}, "Sign in"),
+    h("p", {}, "With an API key of this server. Its first start showed one; ",
+      h("code", {}, "agentcontainer keys create"), " makes another."),
+    field("API key", key),
+    h("div", { class: "check" }, keep, h("label", { for: "keep" }, "Keep me signed in on this device")),
+    fault, go);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    work(go, async () => {
+      fill(fault);
+      try {
+        await call("GET", "/account", { key: key.value.trim() });
+      } catch (error) {
+        fill(fault, error.status === 401 ? "The server does not know this key." : error.message);
+        key.focus();
+        return;
+      }
+      session.begin(key.value.trim(), keep.checked);
+      done();
+    });
+  });
+  main.className = "narrow";
+  fill(main, form);
+  key.focus();
+}

@@ -1,0 +1,244 @@
+// One task: what it is doing, what came of it, and what one may do with it.
+
+import * as api from "./api.js";
+import { announce, ask, button, field, fill, h, keyed, unique, work } from "./dom.js";
+import { Drop } from "./drop.js";
+import { download, preview } from "./preview.js";
+import { badge, isOver } from "./tasks.js";
+import { Timeline } from "./timeline.js";
+import { Transcript } from "./transcript.js";
+import { cost, usage } from "./usage.js";
+import { age, bytes, duration, moment, plain } from "./words.js";
+
+const EVERY_MS = 2000;
+const PAUSE_MS = 250;
+
+export async function task(main, { id, signal, entitle }) {
+  const view = new View(id, signal, entitle);
+  await view.refresh();
+  fill(main, view.element);
+  main.className = "wide";
+  view.follow();
+}
+
+class View {
+  constructor(id, signal, entitle) {
+    Object.assign(this, { id, signal, entitle, events: [], files: [], messages: [], last: 0, path: `/tasks/${id}` });
+    this.transcript = new Transcript();
+    this.transcript.openFile = (file) => preview(file, `/files/${file.id}/content`);
+    this.timeline = new Timeline();
+    this.head = h("div", {});
+    this.actions = h("div", { class: "actions", role: "group", "aria-label": "What to do" });
+    this.outcome = h("div", {});
+    this.list = h("ul", { class: "files" });
+    this.output = h("section", { "aria-label": "Files" }, h("h2", {}, "Files"), this.list);
+    this.composer = new Composer(this);
+    this.aside = h("aside", { "aria-label": "Figures" });
+    this.element = h("div", { class: "task" },
+      h("div", { class: "head" }, this.head, this.actions), this.timeline.element,
+      h("div", { class: "columns" },
+        h("div", { class: "column" }, this.outcome, this.output,
+          h("section", { "aria-label": "Transcript" }, h("h2", {}, "Transcript"), this.transcript.element), this.composer.element),
+        this.aside));
+  }
+
+  // Everything that the server has now, and this page does not.
+  async refresh() {
+    const conversation = this.task?.mode !== "autonomous";
+    const [task, files, messages] = await Promise.all([
+      api.get(this.path, {}, this.signal), api.all(`${this.path}/files`, { order: "asc" }),
+      conversation ? api.get(`${this.path}/messages`, { limit: 1000 }, this.signal) : { data: [] }, this.more(),
+    ]);
+    Object.assign(this, { task, files, messages: messages.data.reverse() });
+    this.draw();
+  }
+
+  async more() {
+    let page;
+    do {
+      page = await api.get(`${this.path}/events`, { limit: 1000, order: "asc", after: this.last }, this.signal);
+      this.events.push(...page.data.filter((event) => event.id > this.last));
+      this.last = this.events.at(-1)?.id ?? this.last;
+    } while (page.pageInfo.hasMore);
+  }
+
+  // Until the task is over: its stream says that something is new, and the words of an answer as they come.
+  async follow() {
+    const clock = setInterval(() => this.tick(), EVERY_MS);
+    this.signal.addEventListener("abort", () => clearInterval(clock));
+    for (let pause = PAUSE_MS; !this.signal.aborted && !isOver(this.task); pause = Math.min(pause * 2, 10_000)) {
+      try {
+        for await (const event of api.stream(`${this.path}/events`, this.last, this.signal)) {
+          pause = PAUSE_MS;
+          if (event.event === "message.delta") this.transcript.type(event.data.text);
+          else this.soon(event);
+        }
+        await this.refresh();
+      } catch (error) {
+        if (this.signal.aborted || error.status === 401 || error.status === 404) break;
+      }
+      if (!isOver(this.task)) await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+    this.transcript.type(null);
+    clearInterval(clock);
+  }
+
+  // Many events at once are one look at the server.
+  soon(event) {
+    if (["message.created", "message.updated", "activity.started"].includes(event.event) && event.data.role !== "user") this.transcript.type(null);
+    this.late = true;
+    this.looking ??= (async () => {
+      while (this.late && !this.signal.aborted) {
+        this.late = false;
+        await this.refresh().catch(() => {});
+        await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      }
+      this.looking = null;
+    })();
+  }
+
+  async tick() {
+    if (document.hidden || isOver(this.task)) return;
+    this.task = await api.get(this.path, {}, this.signal).catch(() => this.task);
+    this.draw();
+  }
+
+  draw() {
+    const { task } = this;
+    this.entitle(plain(task.title));
+    this.drawHead();
+    this.drawOutcome();
+    this.timeline.show(this.events, task.createdAt, Date.now());
+    const given = { kind: "message", id: "instructions", role: "user", label: "Instructions", content: task.instructions, at: task.createdAt };
+    const attached = new Map(this.messages.filter((message) => message.files.length).map((message) => [message.id, message.files]));
+    this.transcript.show(this.events, [given], attached);
+    this.output.hidden = !this.files.length;
+    keyed(this.list, this.files, (file) => file.id, (file) => file.id, (file) => this.file(file));
+    this.composer.show(task);
+    this.drawAside();
+  }
+
+  drawHead() {
+    const { task } = this;
+    const facts = JSON.stringify([task.status, task.title, task.queuePosition, task.turnStatus]);
+    if (this.facts === facts) return;
+    const told = this.facts !== undefined && this.status !== task.status;
+    Object.assign(this, { facts, status: task.status });
+    fill(this.head,
+      h("p", { class: "crumbs" }, h("a", { href: "#/tasks" }, "Tasks"), " / ", h("code", {}, task.id)),
+      h("h1", {}, task.title), h("p", { class: "under" }, badge(task), " ", h("a", { href: `#/agents/${task.agentId}` }, task.agentName),
+        h("span", { class: "muted" }, ` · ${task.execution.model} · ${task.mode === "conversation" ? "conversation" : "task"}`)));
+    if (told) announce(`The task is now: ${badge(task).textContent}`);
+    const focused = this.actions.contains(document.activeElement);
+    fill(this.actions, this.buttons());
+    if (focused) (this.actions.querySelector("button, a") ?? this.head).focus();
+  }
+
+  buttons() {
+    const { task } = this;
+    return [
+      task.status === "hibernating" ? button("Wake", () => this.wake(), { class: "primary" }) : null,
+      h("a", { class: "button", href: `#/new?from=${task.id}` }, "Run again"),
+      isOver(task) ? null : button("Cancel", () => this.cancel(), { class: "danger" }),
+    ];
+  }
+
+  drawOutcome() {
+    const { task } = this;
+    const sign = JSON.stringify([task.status, task.result, task.error, task.hibernateUntilAt]);
+    if (this.outcomeSign === sign) return;
+    this.outcomeSign = sign;
+    const incomplete = task.metadata.completion === "incomplete";
+    fill(this.outcome,
+      task.result ? h("section", { class: `outcome ${incomplete ? "partial" : "good"}`, "aria-label": "Result" },
+        h("h2", {}, incomplete ? "Result, incomplete" : "Result"), h("p", { class: "plain" }, task.result)) : null,
+      task.error ? h("section", { class: "outcome bad", "aria-label": "Error" }, h("h2", {}, "What went wrong"), h("p", { class: "plain" }, task.error)) : null,
+      task.status === "hibernating" ? h("section", { class: "outcome", "aria-label": "Asleep" }, h("h2", {}, "Asleep"),
+        h("p", {}, task.hibernateUntilAt ? `Until ${moment(task.hibernateUntilAt)}, or until it is woken. ` : "Until it is woken. ", "Nothing is running, and nothing is charged.")) : null);
+  }
+
+  drawAside() {
+    const { task } = this;
+    const overrides = Object.entries(task.overrides);
+    const fact = (name, value) => value === null || value === undefined ? null : h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value));
+    const sign = JSON.stringify([task, this.messages.map((message) => message.tokenUsage), age(task.createdAt)]);
+    if (this.asideSign === sign) return;
+    this.asideSign = sign;
+    const open = this.aside.querySelector("details")?.open ?? false;
+    fill(this.aside,
+      h("section", { "aria-label": "Tokens and cost" }, h("h2", {}, "Tokens and cost"), usage(task, this.messages)),
+      h("section", { "aria-label": "Facts" }, h("h2", {}, "Facts"), h("table", { class: "facts" }, h("tbody", {},
+        fact("Created", h("time", { datetime: task.createdAt, title: moment(task.createdAt) }, `${age(task.createdAt)} ago`.replace("now ago", "just now"))),
+        fact("Container time", duration(Math.round(task.containerMinutes * 60) * 1000)),
+        fact("Provider", task.execution.provider), fact("Model", task.execution.model), fact("Weak model", task.execution.weakModel),
+        fact("Image", task.runtime.containerImage), fact("Turn", task.turnNumber), fact("Cost so far", cost(task))))),
+      h("details", { open }, h("summary", {}, "More"), h("table", { class: "facts" }, h("tbody", {},
+        fact("Agent version", h("code", {}, task.agentVersionId)), fact("Container version", h("code", {}, task.containerVersionId)),
+        overrides.map(([name, value]) => fact(name, typeof value === "string" ? value : JSON.stringify(value))),
+        Object.entries(task.metadata).map(([name, value]) => fact(name, typeof value === "string" ? value : JSON.stringify(value)))))));
+  }
+
+  file(file) {
+    const path = `${this.path}/files/${file.id}`;
+    return h("li", {},
+      h("button", { type: "button", class: "file-name", on: { click: () => preview(file, path) } }, plain(file.filename)),
+      file.outputName ? h("span", { class: "tag" }, file.outputName) : null,
+      h("span", { class: "muted size" }, bytes(file.sizeBytes)),
+      button("Download", () => download(file, path), { class: "quiet", "aria-label": `Download ${plain(file.filename)}` }));
+  }
+
+  async cancel() {
+    await ask("Cancel this task?", h("p", {}, "Its container is stopped, and what it did not hand over is lost."), "Cancel the task",
+      () => api.post(`${this.path}/cancel`), "danger");
+    await this.refresh();
+  }
+
+  async wake() {
+    const text = h("textarea", { rows: 4 });
+    const once = api.intent();
+    await ask("Wake the agent", field("Message (optional)", text, "The agent reads it when it goes on."), "Wake", () => {
+      const message = text.value.trim();
+      return api.post(`${this.path}/wake`, message ? { kind: "message", message } : { kind: "external_wake" }, once);
+    });
+    await this.refresh();
+    if (!isOver(this.task)) this.soon({ event: "woken", data: {} });
+  }
+}
+
+// The next message of a conversation.
+class Composer {
+  constructor(view) {
+    this.view = view;
+    this.text = h("textarea", { rows: 3, id: unique("message"), placeholder: "Write a message" });
+    this.drop = new Drop();
+    this.go = h("button", { type: "submit", class: "primary" }, "Send");
+    this.element = h("form", { class: "composer", "aria-label": "Send a message", hidden: true },
+      h("label", { for: this.text.id, class: "unseen" }, "Message"), this.text, this.drop.element,
+      h("div", { class: "actions" }, h("span", { class: "hint" }, "Ctrl+Enter sends"), this.go));
+    this.once = api.intent();
+    this.element.addEventListener("submit", (event) => {
+      event.preventDefault();
+      work(this.go, () => this.send());
+    });
+    this.text.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.element.requestSubmit();
+    });
+  }
+
+  show(task) {
+    this.element.hidden = task.mode !== "conversation" || isOver(task);
+    this.go.textContent = task.status === "awaiting_input" ? "Send" : "Send, to be taken next";
+  }
+
+  async send() {
+    const content = this.text.value.trim();
+    if (!content) return this.text.focus();
+    const files = await this.drop.ids();
+    await api.post(`/conversations/${this.view.id}/messages`, { content, inputFileIds: files }, this.once);
+    this.once = api.intent();
+    this.text.value = "";
+    this.drop.clear();
+    this.view.soon({ event: "sent", data: {} });
+    return this.text.focus();
+  }
+}
