@@ -165,7 +165,9 @@ CREATE TABLE tasks (
   turn_used_ms INTEGER NOT NULL DEFAULT 0,  -- what of it was used before this turn
   attempt_number INTEGER NOT NULL DEFAULT 1,
   deaths INTEGER NOT NULL DEFAULT 0,        -- in a row, without a tool call or an answer between them
+  has_container INTEGER NOT NULL DEFAULT 0 CHECK (has_container IN (0, 1)),   -- at work, or stopped and kept
   workspace_removed_at TEXT,
+  swept_at TEXT,                            -- when its events and files were removed for their age
   CHECK (mode = 'conversation' OR (turn_number IS NULL AND turn_status IS NULL)),
   CHECK ((status IN ('finished', 'failed', 'cancelled', 'expired')) = (completed_at IS NOT NULL)),
   CHECK ((status = 'running') = (running_since IS NOT NULL)),
@@ -178,6 +180,7 @@ CREATE INDEX tasks_of_agent_by_status ON tasks (agent_id, account_id, status, nu
 CREATE INDEX tasks_alive ON tasks (status, number)
   WHERE status IN ('pending', 'running', 'awaiting_input', 'hibernating');
 CREATE INDEX tasks_with_workspace ON tasks (completed_at) WHERE workspace_removed_at IS NULL;
+CREATE INDEX tasks_unswept ON tasks (completed_at) WHERE swept_at IS NULL;
 
 CREATE TABLE task_inputs (
   task_id TEXT NOT NULL REFERENCES tasks (id),
@@ -196,6 +199,13 @@ CREATE TABLE task_outputs (
   UNIQUE (task_id, output_name)
 ) STRICT;
 CREATE INDEX outputs_of_task ON task_outputs (task_id, number);
+
+-- What was delivered with `finish` or `attach`, by the delivery's own key: one whose answer was lost is not taken twice.
+CREATE TABLE deliveries (
+  task_id TEXT NOT NULL REFERENCES tasks (id),
+  key TEXT NOT NULL,
+  PRIMARY KEY (task_id, key)
+) STRICT, WITHOUT ROWID;
 
 -- What happened, in order: the audit trail, the live stream and the bill.
 CREATE TABLE task_events (
@@ -221,6 +231,7 @@ CREATE TABLE runs (
   settled_at TEXT,                          -- Pi said that it is done with what it was asked; NULL while it works
   settled_error TEXT,                       -- and what went wrong, if something did
   last_words TEXT,                          -- the end of Pi's stderr, where it died
+  launched TEXT,                            -- JSON: [mode, provider, model, weak model] that Pi was started with
   walls TEXT,                               -- JSON: what this machine could enforce, warnings of Podman's
   created_at TEXT NOT NULL,
   started_at TEXT,
@@ -239,8 +250,9 @@ CREATE TABLE messages (
   status TEXT NOT NULL CHECK (status IN ('queued', 'running', 'completed', 'failed')),
   content TEXT NOT NULL,
   error TEXT,
-  overrides TEXT NOT NULL DEFAULT '{}',     -- JSON
-  delivered_at TEXT,                        -- Pi has it
+  overrides TEXT NOT NULL DEFAULT '{}',     -- JSON, without the key: in force from its turn on
+  provider_api_key BLOB,                    -- theirs, encrypted with secret.key
+  run_id TEXT,                              -- the run whose Pi has it
   sequence INTEGER NOT NULL,                -- task_events.number of its creation
   created_at TEXT NOT NULL
 ) STRICT;

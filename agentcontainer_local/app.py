@@ -11,7 +11,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import uvicorn
@@ -35,12 +35,15 @@ from agentcontainer_local import (
     web,
 )
 from agentcontainer_local.api import http, openapi, routes
+from agentcontainer_local.clock import Clock
 from agentcontainer_local.db import Row
 from agentcontainer_local.host import Host
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.vault import Vault
 
 log = logging.getLogger(__name__)
+
+HELD_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,10 @@ class Program:
 @contextlib.asynccontextmanager
 async def opened(
     settings: Settings, environ: Mapping[str, str], say: Callable[[str], None],
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    now: Callable[[], datetime] | None = None,
 ) -> AsyncIterator[Program]:
     """Opens everything that one server owns, and closes it again; raises RuntimeError where another one has it."""
+    now = now or Clock()
     with _locked(settings.data):
         mounted = await asyncio.to_thread(runtime.prepare, settings.cache, say)
         store = db.open(settings.data / "agentcontainer.db")
@@ -73,6 +77,8 @@ async def opened(
                 vault = Vault.open(settings.data / "secret.key")
                 catalog = runtime.catalog(mounted)
                 host = Host(settings, store, vault, podman, store_id, runtime_dir, mounted, catalog, environ, now)
+                if isinstance(now, Clock):
+                    now.jumped = lambda by: tasks.shift_running(store, by)
                 yield Program(host, _face(host), _doors(host, client), new_key)
         finally:
             store.close()
@@ -122,6 +128,8 @@ def _doors(host: Host, client) -> Callable:
     """What `run` opens for each run: its socket, answered by guest and gateway."""
 
     async def model_calls(scope, receive, send):
+        if tasks.get(host.db, scope["door"].task_id)["status"] == lifecycle.HIBERNATING:
+            await asyncio.sleep(HELD_SECONDS)       # it is about to be stopped: no need to refuse it a last answer
         await gateway.handle(_grant(host, scope["door"]), client, scope, receive, send)
 
     app = Router([*guest.ROUTES, Mount("/", model_calls)])

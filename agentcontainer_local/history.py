@@ -32,8 +32,18 @@ def page(db: Database, task_id: str, limit: int, after: int, ascending: bool) ->
     return rows(db, PAGE_UP if ascending else PAGE_DOWN, (task_id, after, limit))
 
 
+def some(db: Database, task_id: str, after: int, most_characters: int) -> list[Row]:
+    """The events behind `after`, until they are `most_characters` long together; at least one, if there is one."""
+    found, size = [], 0
+    cursor = db.conn.execute(PAGE_UP, (task_id, after, -1))
+    while size < most_characters and (event := cursor.fetchone()) is not None:
+        found.append(event)
+        size += len(event["data"])
+    cursor.close()
+    return found
+
+
 def shape(event: Row) -> schemas.TaskEvent:
     return schemas.TaskEvent(
         id=event["number"], event=event["type"], data=json.loads(event["data"]), created_at=event["created_at"]
     )
-

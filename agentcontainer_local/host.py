@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from sqlite_utils import Database
 
@@ -15,41 +16,55 @@ from agentcontainer_local.settings import Settings
 from agentcontainer_local.vault import Vault
 
 
-@dataclass
 class Changed:
     """Tells everybody who waits that rows have changed: they look, and act on what they see.
 
-    A waiter takes the mark before it looks, so that no change between look and wait is missed.
+    A waiter takes the mark before it looks, so that no change between look and wait is missed. Whoever cares for one
+    task alone takes that task's mark: 200 streams of one do not wake for every other one's.
     """
 
-    _future: asyncio.Future | None = None
+    def __init__(self):
+        self._of_all: asyncio.Future | None = None
+        self._of: WeakValueDictionary[str, asyncio.Future] = WeakValueDictionary()
 
-    def mark(self) -> asyncio.Future:
-        if self._future is None:
-            self._future = asyncio.get_running_loop().create_future()
-        return self._future
+    def mark(self, task_id: str | None = None) -> asyncio.Future:
+        if task_id is None:
+            self._of_all = self._of_all or asyncio.get_running_loop().create_future()
+            return self._of_all
+        future = self._of.get(task_id)
+        if future is None:
+            future = self._of[task_id] = asyncio.get_running_loop().create_future()
+        return future
 
-    def set(self) -> None:
-        future, self._future = self._future, None
-        if future is not None:
-            future.set_result(None)
+    def set(self, *task_ids: str) -> None:
+        """What has changed: these tasks, or, when none is named, it may be any."""
+        marked = [self._of.pop(id, None) for id in (task_ids or tuple(self._of))]
+        everybody, self._of_all = self._of_all, None
+        for future in (everybody, *marked):
+            if future is not None:
+                future.set_result(None)
 
 
 class Heard:
-    """What one listener has not taken yet; with more than MOST of it the oldest is dropped, for it is live only."""
+    """What one listener has not taken yet; beyond MOST_CHARACTERS the oldest is dropped, for it is live only."""
 
-    MOST = 1000
+    MOST_CHARACTERS = 64 * 1024
 
     def __init__(self):
-        self._texts: deque[str] = deque(maxlen=self.MOST)
+        self._texts: deque[str] = deque()
+        self._size = 0
 
     def put(self, text: str) -> None:
         self._texts.append(text)
+        self._size += len(text)
+        while self._size > self.MOST_CHARACTERS:
+            self._size -= len(self._texts.popleft())
 
-    def take(self) -> list[str]:
-        texts = list(self._texts)
+    def take(self) -> str:
+        text = "".join(self._texts)
         self._texts.clear()
-        return texts
+        self._size = 0
+        return text
 
 
 class Live:
@@ -88,7 +103,7 @@ class Host:
     now: Callable[[], datetime]
     changed: Changed = field(default_factory=Changed)
     live: Live = field(default_factory=Live)
-    crowded: bool = False       # a task waits for room: idle conversations give theirs up
+    wanted_room: int = 0        # so many tasks wait for room: that many idle conversations give theirs up
 
     @property
     def files(self) -> Path:

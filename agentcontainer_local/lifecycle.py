@@ -8,7 +8,7 @@ FINISHED, FAILED, CANCELLED, EXPIRED = "finished", "failed", "cancelled", "expir
 STATUSES = (PENDING, RUNNING, AWAITING_INPUT, HIBERNATING, FINISHED, FAILED, CANCELLED, EXPIRED)
 TERMINAL = frozenset({FINISHED, FAILED, CANCELLED, EXPIRED})
 
-# A message, or the switch to autonomous, finds the container alive (→ running) or not (…_cold → pending).
+# A message finds the container alive, with a Pi that fits (→ running), or not (messaged_cold → pending).
 TABLE: dict[tuple[str, str], str] = {
     (PENDING, "started"): RUNNING,
     (PENDING, "cancelled"): CANCELLED,
@@ -21,8 +21,7 @@ TABLE: dict[tuple[str, str], str] = {
     (RUNNING, "cancelled"): CANCELLED,
     (AWAITING_INPUT, "messaged"): RUNNING,
     (AWAITING_INPUT, "messaged_cold"): PENDING,
-    (AWAITING_INPUT, "switched"): RUNNING,
-    (AWAITING_INPUT, "switched_cold"): PENDING,
+    (AWAITING_INPUT, "switched"): PENDING,
     (AWAITING_INPUT, "expired"): EXPIRED,
     (AWAITING_INPUT, "cancelled"): CANCELLED,
     (AWAITING_INPUT, "failed"): FAILED,

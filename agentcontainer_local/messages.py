@@ -12,24 +12,31 @@ from agentcontainer_local.db import Row, dumps, iso, new_id, row, rows
 TOOL_KEYS = {"bash": "shell"}
 
 
-def add(db: Database, task: Row, role: str, content: str, status: str, now: datetime) -> str:
+def add(
+    db: Database, task: Row, role: str, content: str, status: str, now: datetime, *,
+    overrides: str = "{}", provider_api_key: bytes | None = None,
+) -> str:
     """Adds a message to the transcript and to the history; answers its id."""
     id = new_id("msg")
     data = {"id": id, "role": role, "status": status, "content": content, "turnNumber": task["turn_number"]}
     sequence = history.append(db, task["id"], history.MESSAGE_CREATED, data, now)
     db.conn.execute(
-        "INSERT INTO messages (id, task_id, turn_number, attempt_number, role, status, content, sequence, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (id, task["id"], task["turn_number"], task["attempt_number"], role, status, content, sequence, iso(now)),
+        "INSERT INTO messages (id, task_id, turn_number, attempt_number, role, status, content, overrides,"
+        " provider_api_key, sequence, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (id, task["id"], task["turn_number"], task["attempt_number"], role, status, content, overrides,
+         provider_api_key, sequence, iso(now)),
     )
     return id
 
 
 def set_status(db: Database, message: Row, status: str, now: datetime, error: str | None = None) -> None:
+    """An answer comes with all its words once it is whole; while it grew, each event had what was new."""
     if message["status"] == status:
         return
     db.conn.execute("UPDATE messages SET status = ?, error = ? WHERE id = ?", (status, error, message["id"]))
     data = {"id": message["id"], "role": message["role"], "status": status, "error": error}
+    if message["role"] == "assistant":
+        data["content"] = message["content"]
     history.append(db, message["task_id"], history.MESSAGE_UPDATED, data, now)
 
 
@@ -48,30 +55,58 @@ def for_run(db: Database, task: Row, run: Row) -> list[Row]:
     return rows(
         db,
         "SELECT * FROM messages WHERE task_id = ? AND role = 'user' AND (? IS NULL OR turn_number = ?)"
-        " AND (delivered_at IS NULL OR delivered_at >= ?) ORDER BY number",
-        (task["id"], task["turn_number"], task["turn_number"], run["created_at"]),
+        " AND (run_id IS NULL OR run_id = ?) ORDER BY number",
+        (task["id"], task["turn_number"], task["turn_number"], run["id"]),
     )
+
+
+def is_first(db: Database, message: Row) -> bool:
+    first = row(db, "SELECT min(number) AS number FROM messages WHERE task_id = ?", (message["task_id"],))
+    return message["number"] == first["number"]
+
+
+def last_given(db: Database, task: Row) -> Row | None:
+    """The user's last message that Pi was given, in whichever run."""
+    return row(
+        db,
+        "SELECT * FROM messages WHERE task_id = ? AND role = 'user' AND run_id IS NOT NULL ORDER BY number DESC"
+        " LIMIT 1",
+        (task["id"],),
+    )
+
+
+def waiting(db: Database, task_id: str) -> list[Row]:
+    """The user's messages that Pi was not given yet."""
+    return rows(
+        db, "SELECT * FROM messages WHERE task_id = ? AND role = 'user' AND run_id IS NULL ORDER BY number", (task_id,)
+    )
+
+
+def delivered(db: Database, task: Row, run: Row, message_id: str, now: datetime) -> None:
+    """Pi has what was sent under this id; nothing happens if that was no message."""
+    message = row(db, "SELECT * FROM messages WHERE task_id = ? AND id = ?", (task["id"], message_id))
+    if message is not None:
+        db.conn.execute("UPDATE messages SET run_id = ? WHERE id = ?", (run["id"], message_id))
+        set_status(db, message, "running", now)
 
 
 def said(db: Database, task: Row, text: str, now: datetime) -> None:
     """The agent says something: a message of its own, but in a conversation all of a turn is one answer."""
     if task["mode"] == "autonomous":
         add(db, task, "assistant", text, "completed", now)
-        return
-    answer = [message for message in of_turn(db, task["id"], task["turn_number"]) if message["role"] == "assistant"]
-    if not answer:
+    elif (answer := answer_of(db, task)) is None:
         add(db, task, "assistant", text, "running", now)
-        return
-    content = f"{answer[0]['content']}\n\n{text}"
-    db.conn.execute("UPDATE messages SET content = ? WHERE id = ?", (content, answer[0]["id"]))
-    data = {"id": answer[0]["id"], "role": "assistant", "status": answer[0]["status"], "content": content}
-    history.append(db, task["id"], history.MESSAGE_UPDATED, data, now)
+    else:
+        content = f"{answer['content']}\n\n{text}" if answer["content"] else text
+        db.conn.execute("UPDATE messages SET content = ? WHERE id = ?", (content, answer["id"]))
+        data = {"id": answer["id"], "role": "assistant", "status": answer["status"], "added": text}
+        history.append(db, task["id"], history.MESSAGE_UPDATED, data, now)
 
 
-def delivered(db: Database, message: Row, now: datetime) -> None:
-    """Pi has the message in its session, and works on it."""
-    db.conn.execute("UPDATE messages SET delivered_at = ? WHERE id = ?", (iso(now), message["id"]))
-    set_status(db, message, "running", now)
+def answer_of(db: Database, task: Row) -> Row | None:
+    """The answer of the turn at work, as far as it has come."""
+    of_this = of_turn(db, task["id"], task["turn_number"])
+    return next((message for message in of_this if message["role"] == "assistant"), None)
 
 
 def tool_started(db: Database, task: Row, event: dict, now: datetime) -> None:
@@ -126,13 +161,6 @@ def end_open(db: Database, task_id: str, status: str, now: datetime) -> None:
     found = rows(db, "SELECT * FROM messages WHERE task_id = ? AND status IN ('queued', 'running')", (task_id,))
     for message in found:
         set_status(db, message, status, now)
-
-
-def waiting(db: Database, task_id: str, message_id: str) -> Row | None:
-    """The message, if Pi has not been given it before."""
-    return row(
-        db, "SELECT * FROM messages WHERE task_id = ? AND id = ? AND delivered_at IS NULL", (task_id, message_id)
-    )
 
 
 # On the wire

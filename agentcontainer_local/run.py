@@ -4,12 +4,25 @@ import asyncio
 import contextlib
 import json
 import logging
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from agentcontainer_local import agents, history, images, lifecycle, pi, runtime, sandbox, tasks, workspace
+from agentcontainer_local import (
+    agents,
+    crash,
+    history,
+    images,
+    lifecycle,
+    messages,
+    pi,
+    runtime,
+    sandbox,
+    tasks,
+    workspace,
+)
 from agentcontainer_local.db import Row, iso, row
 from agentcontainer_local.errors import Problem
 from agentcontainer_local.host import Host
@@ -19,25 +32,33 @@ log = logging.getLogger(__name__)
 OpenDoor = Callable[[Row, Path], AbstractAsyncContextManager[None]]     # a run and its directory → the socket is served
 
 MOST_NUDGES = 2
-KEPT = (lifecycle.HIBERNATING, lifecycle.AWAITING_INPUT)     # at rest: the container is stopped and kept
+AT_ONCE = 1e-6                      # look again
+LIE_DOWN_SECONDS = 0.5
+# Exit codes. The guest ends with 0 on SIGTERM; 143 and 137 are what Podman sees of one that did not, or not in time.
+STOPS = (0, 143)
+STOPS_UNSEEN = (0, 143, 137, None)
 FIRST_UID, UIDS = 20_000, 40_000    # one of its own for each task, within the 65,536 that an account has
 
 
 async def run(host: Host, task_id: str, open_door: OpenDoor, alive: sandbox.Found | None = None) -> None:
-    """Runs the task until its row says that it no longer should; `alive` is its container, if one is running already.
+    """Runs the task until its row says that it no longer should; `alive` is its container, if one is at work already.
 
     Cancelled (the server ends), it lets go and leaves everything as it is, for the next server to take up.
     """
-    record = tasks.begin_run(host.db, task_id, host.now())
     try:
+        record = tasks.open_run(host.db, task_id) if alive else tasks.begin_run(host.db, task_id, host.now())
+        crash.point("run.begun")
         directory = _directory(host, task_id)
         async with open_door(record, directory):
+            crash.point("door.opened")
             pid = alive.pid if alive else await _start(host, task_id, record, directory)
             if pid is not None:
                 _started(host, task_id, record["id"])
                 await _follow(host, task_id, pid)
     except (sandbox.SandboxError, Problem) as error:
         _fail(host, task_id, str(error))
+    except sqlite3.OperationalError:
+        raise                       # the disk is full: nothing can be written now, and the supervisor tries again
     except Exception:
         log.exception("run failed task=%s", task_id)
         _fail(host, task_id, "Internal error; the server's log says more.")
@@ -50,22 +71,50 @@ async def _start(host: Host, task_id: str, record: Row, directory: Path) -> int 
     image = await _unless_ended(host, task_id, _image(host, task))
     if image is None:
         return None
-    _write_launch(host, task, directory)
+    crash.point("image.there")
     uid = FIRST_UID + task["number"] % UIDS
     runtime.allow_uid(host.runtime, uid)
-    if await host.sandbox.inspect(name_of(task_id)) is None:
-        _note_what_is_lost(host, task_id, record)
-        await asyncio.gather(*(host.sandbox.create_volume(name, _labels(task_id), uid) for name in volumes_of(task_id)))
-        created = await host.sandbox.create(_spec(host, task, image, uid, directory))
-        _note_walls(host, record, image, created)
+    _write_launch(host, task_id, record, directory)
+    if (pid := await _start_kept(host, name_of(task_id))) is not None:
+        return pid
+    await _make(host, task, record, image, uid, directory)
+    crash.point("container.starting")
     return await host.sandbox.start(name_of(task_id))
+
+
+async def _start_kept(host: Host, name: str) -> int | None:
+    """The container of an earlier run; None if there is none, or it is of no use any more and was removed."""
+    if await host.sandbox.inspect(name) is None:
+        return None
+    try:
+        await host.sandbox.stop(name, 0)        # there may be a life in it that nobody follows
+        crash.point("container.restarting")
+        return await host.sandbox.start(name)
+    except sandbox.SandboxError as error:
+        log.warning("a kept container is of no use container=%s: %s", name, error)
+        await host.sandbox.remove(name)
+        return None
+
+
+async def _make(host: Host, task: Row, record: Row, image: str, uid: int, directory: Path) -> None:
+    """A new container, on the volumes that are there already, or not yet."""
+    if task["has_container"]:
+        what = "The container was made anew: workspace and session are kept, what was installed elsewhere is gone."
+        lost = {"kind": "new_container", "message": what}
+        history.append(host.db, task["id"], history.NOTICE, lost, host.now())
+    labels = _labels(task["id"])
+    await asyncio.gather(*(host.sandbox.create_volume(name, labels, uid) for name in volumes_of(task["id"])))
+    crash.point("volumes.made")
+    created = await host.sandbox.create(_spec(host, task, image, uid, directory))
+    crash.point("container.made")
+    _note_walls(host, record, image, created)
 
 
 async def _unless_ended(host: Host, task_id: str, work) -> str | None:
     """What `work` answers; None if the task ends first (the work, shared with other tasks, goes on)."""
     working = asyncio.ensure_future(work)
     while not working.done():
-        changed = host.changed.mark()
+        changed = host.changed.mark(task_id)
         if tasks.get(host.db, task_id)["status"] in lifecycle.TERMINAL:
             working.add_done_callback(lambda done: done.cancelled() or done.exception())
             return None
@@ -102,7 +151,11 @@ def _spec(host: Host, task: Row, image: str, uid: int, directory: Path) -> sandb
     )
 
 
-def _write_launch(host: Host, task: Row, directory: Path) -> None:
+def _write_launch(host: Host, task_id: str, record: Row, directory: Path) -> None:
+    """How Pi is to be started, for the task as it is at this moment."""
+    with host.db.atomic():
+        task = tasks.get(host.db, task_id)
+        tasks.launched(host.db, record, task)
     execution = tasks.execution(host.db, host.vault, task, host.environ)
     version = agents.version(host.db, task["agent_id"], task["agent_version_id"])
     harness = next(item.text for item in workspace.inputs(host.db, task) if item.name == "HARNESS.md")
@@ -120,87 +173,99 @@ def _note_walls(host: Host, record: Row, image: str, created: sandbox.Created) -
     )
 
 
-def _note_what_is_lost(host: Host, task_id: str, record: Row) -> None:
-    """A container of an earlier run would have been kept: what was installed in it is gone with it."""
-    earlier = row(host.db, "SELECT count(*) AS n FROM runs WHERE task_id = ? AND started_at IS NOT NULL AND id <> ?",
-                  (task_id, record["id"]))
-    if earlier["n"]:
-        what = "The container was made anew: workspace and session are kept, what was installed elsewhere is gone."
-        lost = {"kind": "new_container", "message": what}
-        history.append(host.db, task_id, history.NOTICE, lost, host.now())
-
-
 def _started(host: Host, task_id: str, run_id: str) -> None:
+    crash.point("container.started")
     with host.db.atomic():
         now = iso(host.now())
         host.db.conn.execute("UPDATE runs SET started_at = coalesce(started_at, ?) WHERE id = ?", (now, run_id))
+        host.db.conn.execute("UPDATE tasks SET has_container = 1 WHERE id = ?", (task_id,))
         if tasks.get(host.db, task_id)["status"] == lifecycle.PENDING:
             tasks.apply(host.db, task_id, "started", host.now())
-    host.changed.set()
+    host.changed.set(task_id)
 
 
 async def _follow(host: Host, task_id: str, pid: int) -> None:
     """Acts on what the rows say, until the task is at rest or over, or its container has ended."""
     exited = asyncio.ensure_future(host.sandbox.exited(pid))
-    clock = _Clock(host)
+    idle = _Idle()
     try:
         while True:
-            changed = host.changed.mark()
+            changed = host.changed.mark(task_id)
             task = tasks.get(host.db, task_id)
             if exited.done():
-                return await died(host, task_id) if task["status"] == lifecycle.RUNNING else None
+                return await _ended(host, task)
             if task["status"] == lifecycle.RUNNING:
-                used_seconds = clock.used_seconds(task)
-                if used_seconds >= task["max_runtime_seconds"]:
-                    return _out_of_time(host, task)
-                if _judge(host, task, used_seconds):
-                    continue
-                wait = _next_deadline(host, task) - used_seconds
-            elif task["status"] == lifecycle.AWAITING_INPUT and not host.crowded:
-                if (wait := host.settings.idle_seconds - clock.idle_seconds(task)) <= 0:
-                    return None
+                wait = _due(host, task)
+            elif task["status"] == lifecycle.AWAITING_INPUT:
+                wait = _rest(host, idle.seconds(task))
             else:
-                return None
+                return await _let_lie_down(host, task, exited)
+            if wait <= 0:
+                return tasks.end_run(host.db, task_id, host.now())      # at once: a message from here on starts another
             await asyncio.wait({changed, exited}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
     finally:
         exited.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await exited
+        await asyncio.wait({exited})
 
 
-class _Clock:
-    """How long the turn has run, or has been over: counted by a clock that nobody sets, from where the rows begin."""
+class _Idle:
+    """For how long a conversation has waited for its next message, by a clock that nobody sets."""
 
-    def __init__(self, host: Host):
-        self.host = host
-        self.since: tuple | None = None
-        self.began = self.before = 0.0
+    def __init__(self):
+        self.turn: int | None = None
+        self.since = 0.0
 
-    def used_seconds(self, task: Row) -> float:
-        state = (task["status"], task["running_since"], task["turn_used_ms"])
-        if self.since != state:
-            self.since, self.began = state, time.monotonic()
-            self.before = (tasks.container_ms(task, self.host.now()) - task["turn_used_ms"]) / 1000
-        return self.before + time.monotonic() - self.began
-
-    def idle_seconds(self, task: Row) -> float:
-        state = (task["status"], task["turn_number"])
-        if self.since != state:
-            self.since, self.began = state, time.monotonic()
-        return time.monotonic() - self.began
+    def seconds(self, task: Row) -> float:
+        if self.turn != task["turn_number"]:
+            self.turn, self.since = task["turn_number"], time.monotonic()
+        return time.monotonic() - self.since
 
 
-def _judge(host: Host, task: Row, used_seconds: float) -> bool:
-    """Does what is due for a running task, one thing at a time; answers whether it did something."""
+def _rest(host: Host, idle_seconds: float) -> float:
+    """How long an idle conversation's container may still run; 0 when its time is over or others wait for its room."""
+    if host.wanted_room > 0:
+        host.wanted_room -= 1
+        return 0
+    return max(0, host.settings.idle_seconds - idle_seconds)
+
+
+async def _let_lie_down(host: Host, task: Row, exited: asyncio.Future) -> None:
+    """An agent that asked for its sleep gets a moment to hear that it was granted: its session then says so."""
+    deadline = time.monotonic() + LIE_DOWN_SECONDS
+    while task["status"] == lifecycle.HIBERNATING and (left := deadline - time.monotonic()) > 0:
+        changed = host.changed.mark(task["id"])
+        if tasks.open_run(host.db, task["id"])["settled_at"] is not None:
+            return
+        await asyncio.wait({changed, exited}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        task = tasks.get(host.db, task["id"])
+
+
+def _due(host: Host, task: Row) -> float:
+    """Does what is due for a running task; answers for how many seconds nothing else is, 0 when this run is to end."""
     run = tasks.open_run(host.db, task["id"])
-    if run["settled_at"] is not None:
+    used_seconds = (tasks.container_ms(task, host.now()) - task["turn_used_ms"]) / 1000
+    if used_seconds >= task["max_runtime_seconds"]:
+        _out_of_time(host, task)
+        return 0
+    if not tasks.fits(task, run) and (run["opened_at"] is None or run["settled_at"] is not None):
+        tasks.apply(host.db, task["id"], "interrupted", host.now(), reason="Pi is started anew, in its new mode.")
+        return 0
+    if run["settled_at"] is not None and _has_all(host, task):
         _after_settling(host, task, run)
-    elif _soft_is_due(task, run, used_seconds):
+        host.changed.set(task["id"])
+        return AT_ONCE
+    soft = task["soft_finish_after_seconds"]
+    if soft is not None and run["soft_told_at"] is None:
+        if used_seconds < soft:
+            return soft - used_seconds
         host.db.conn.execute("UPDATE runs SET soft_told_at = ? WHERE id = ?", (iso(host.now()), run["id"]))
-    else:
-        return False
-    host.changed.set()
-    return True
+        host.changed.set(task["id"])
+    return task["max_runtime_seconds"] - used_seconds
+
+
+def _has_all(host: Host, task: Row) -> bool:
+    """An autonomous agent that settles may have more to hear; the messages of a conversation wait for their turn."""
+    return task["mode"] == "conversation" or not messages.waiting(host.db, task["id"])
 
 
 def _out_of_time(host: Host, task: Row) -> None:
@@ -214,6 +279,7 @@ def _out_of_time(host: Host, task: Row) -> None:
 
 def _after_settling(host: Host, task: Row, run: Row) -> None:
     """Pi has nothing more to do, and `finish` was not accepted; of a conversation it is the answer."""
+    crash.point("run.settled")
     if task["mode"] == "conversation":
         tasks.end_turn(host.db, task["id"], run["settled_error"], host.now())
     elif run["settled_error"] is not None:
@@ -225,56 +291,69 @@ def _after_settling(host: Host, task: Row, run: Row) -> None:
         host.db.conn.execute("UPDATE runs SET nudges = nudges + 1, settled_at = NULL WHERE id = ?", (run["id"],))
 
 
-def _soft_is_due(task: Row, run: Row, used_seconds: float) -> bool:
-    soft = task["soft_finish_after_seconds"]
-    return soft is not None and run["soft_told_at"] is None and used_seconds >= soft
+async def _ended(host: Host, task: Row) -> None:
+    """The container has ended by itself, or somebody else ended it."""
+    if task["status"] == lifecycle.RUNNING:
+        await lost(host, task["id"], seen=True)
 
 
-def _next_deadline(host: Host, task: Row) -> float:
-    """In seconds of container time."""
-    run, soft = tasks.open_run(host.db, task["id"]), task["soft_finish_after_seconds"]
-    return soft if soft is not None and run["soft_told_at"] is None else task["max_runtime_seconds"]
+async def lost(host: Host, task_id: str, seen: bool) -> None:
+    """A running task has no running container. Its agent died, unless it was stopped in order or with the machine.
 
-
-async def died(host: Host, task_id: str) -> None:
-    """The container ended by itself, or was killed by somebody else."""
-    run = tasks.open_run(host.db, task_id)
-    words = run["last_words"] or await host.sandbox.logs_tail(name_of(task_id), 4096)
+    While nobody looked (not `seen`) the guest would have waited to say that Pi had died: whatever else ended it then
+    is a stop.
+    """
+    run, code = tasks.open_run(host.db, task_id), await host.sandbox.exit_code(name_of(task_id))
+    words = (run and run["last_words"]) or await host.sandbox.logs_tail(name_of(task_id), 4096)
+    crash.point("container.lost")
     with contextlib.suppress(lifecycle.IllegalMove):
-        tasks.died(host.db, task_id, host.now(), last_words=words.strip() or "(it left none)")
-    host.changed.set()
+        if (run and run["last_words"]) or code not in (STOPS if seen else STOPS_UNSEEN):
+            last_words = words.strip() or f"none; its exit code was {code}."
+            tasks.died(host.db, task_id, host.now(), last_words=last_words)
+        else:
+            tasks.apply(host.db, task_id, "interrupted", host.now(), reason="The container was stopped.")
+    tasks.end_run(host.db, task_id, host.now())
+    host.changed.set(task_id)
 
 
 def _fail(host: Host, task_id: str, error: str) -> None:
     with contextlib.suppress(lifecycle.IllegalMove):
         tasks.apply(host.db, task_id, "failed", host.now(), error=error)
-    host.changed.set()
+    host.changed.set(task_id)
 
 
 async def clear_away(host: Host, task_id: str) -> None:
     """Brings what is left of a run in line with the task's row: the container is stopped and kept, or removed."""
-    task = tasks.get(host.db, task_id)
-    keep = task["status"] in KEPT or task["status"] == lifecycle.RUNNING
-    if task["status"] == lifecycle.RUNNING:
-        tasks.apply(host.db, task_id, "interrupted", host.now(), reason="The container was stopped.")
-    if (record := tasks.open_run(host.db, task_id)) is not None:
-        tasks.end_run(host.db, record["id"], host.now())    # first: from here on a message starts a new run
-    if keep:
+    with host.db.atomic():
+        task = tasks.get(host.db, task_id)
+        if task["status"] == lifecycle.RUNNING:
+            tasks.apply(host.db, task_id, "interrupted", host.now(), reason="The container is stopped.")
+        tasks.end_run(host.db, task_id, host.now())     # from here on a message starts a new run
+    crash.point("run.ended")
+    if task["status"] not in lifecycle.TERMINAL:
         await host.sandbox.stop(name_of(task_id), 0)
+        crash.point("container.stopped")
     else:
-        await host.sandbox.remove(name_of(task_id))
-    if task["status"] in lifecycle.TERMINAL and not host.settings.workspace_retention_seconds:
-        await remove_workspace(host, task_id)
-    host.changed.set()
+        await _remove_container(host, task_id)
+        if not host.settings.workspace_retention_seconds:
+            await remove_workspace(host, task_id)
+    host.changed.set(task_id)
+
+
+async def _remove_container(host: Host, task_id: str) -> None:
+    await host.sandbox.remove(name_of(task_id))
+    crash.point("container.removed")
+    host.db.conn.execute("UPDATE tasks SET has_container = 0 WHERE id = ?", (task_id,))
+    with contextlib.suppress(FileNotFoundError):
+        for entry in (directory := _directory_of(host, task_id)).iterdir():
+            entry.unlink()
+        directory.rmdir()
 
 
 async def remove_workspace(host: Host, task_id: str) -> None:
     for name in volumes_of(task_id):
         await host.sandbox.remove_volume(name)
-    with contextlib.suppress(FileNotFoundError):
-        for entry in (directory := _directory_of(host, task_id)).iterdir():
-            entry.unlink()
-        directory.rmdir()
+    crash.point("volumes.removed")
     host.db.conn.execute("UPDATE tasks SET workspace_removed_at = ? WHERE id = ?", (iso(host.now()), task_id))
 
 

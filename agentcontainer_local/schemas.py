@@ -605,6 +605,7 @@ class Task(Shape):
     turn_number: int | None = Field(description="null when autonomous.")
     session_ttl_seconds: int | None
     hibernate_until_at: Timestamp | None
+    wake_due_id: str | None = Field(description="Names this sleep: a wake that gives it wakes from no later one.")
     queue_position: int | None = Field(description="1 is next; null when not pending.")
 
 

@@ -2,28 +2,37 @@
 
 import asyncio
 import logging
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 
-from agentcontainer_local import lifecycle, sandbox, tasks
+from agentcontainer_local import crash, lifecycle, sandbox, tasks
+from agentcontainer_local.db import Row
 from agentcontainer_local.host import Host
-from agentcontainer_local.run import OpenDoor, clear_away, died, name_of, remove_workspace, run
+from agentcontainer_local.run import OpenDoor, clear_away, lost, remove_workspace, run
 
 log = logging.getLogger(__name__)
 
 TASK_LABEL = "agentcontainer.task"
-RETRY_SECONDS = 2                   # before Podman is asked again for what it would not do
+RETRY_SECONDS = 2                   # before something that did not work is tried again
+
+Runs = dict[str, asyncio.Task]      # by task: what is done for it at the moment, one thing at a time
+Containers = dict[str | None, sandbox.Found]
 
 
 async def supervise(host: Host, open_door: OpenDoor) -> None:
     """Runs until cancelled; then lets go of the runs, whose containers go on."""
-    runs: dict[str, asyncio.Task] = {}
+    runs: Runs = {}
     try:
-        await _take_up(host, open_door, runs)
+        found = await _found(host)
+        crash.point("supervisor.looked")
+        _clear_orphans(host, runs, found)
         while True:
             changed = host.changed.mark()
             _reap(runs)
-            _start_pending(host, open_door, runs)
-            _remove_ended(host, runs)
+            _take_up(host, open_door, runs, found)
+            _start_pending(host, open_door, runs, found)
+            _clear_ended(host, runs)
+            found = {}              # from here on what runs was started here
             await asyncio.wait({changed, *runs.values()}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for running in runs.values():
@@ -31,76 +40,94 @@ async def supervise(host: Host, open_door: OpenDoor) -> None:
         await asyncio.gather(*runs.values(), return_exceptions=True)
 
 
-def _reap(runs: dict[str, asyncio.Task]) -> None:
+async def _found(host: Host) -> Containers:
+    return {container.labels.get(TASK_LABEL): container for container in await host.sandbox.found()}
+
+
+def _reap(runs: Runs) -> None:
+    """What failed is not forgotten: the rows still say what should be, so it is tried again, a little later."""
     for task_id, running in list(runs.items()):
         if running.done():
             del runs[task_id]
             if error := running.exception():
-                log.error("run ended badly task=%s", task_id, exc_info=error)
+                log.error("did not work task=%s", task_id, exc_info=error)
+                runs[task_id] = asyncio.create_task(asyncio.sleep(RETRY_SECONDS), name=f"pause {task_id}")
 
 
-def _start_pending(host: Host, open_door: OpenDoor, runs: dict[str, asyncio.Task]) -> None:
+def _alive(host: Host, task_id: str, found: Containers) -> sandbox.Found | None:
+    """Its container, if that is at work and its run is open. Without a run it is on its way to its stop."""
+    container = found.get(task_id)
+    at_work = container is not None and container.state == "running" and tasks.open_run(host.db, task_id)
+    return container if at_work else None
+
+
+def _take_up(host: Host, open_door: OpenDoor, runs: Runs, found: Containers) -> None:
+    """Tasks that run, and that nobody here has: an earlier server had them, or a run here came to a bad end."""
+    for task in tasks.with_status(host.db, lifecycle.RUNNING):
+        if task["id"] not in runs:
+            runs[task["id"]] = asyncio.create_task(_attend(host, task["id"], open_door, found))
+
+
+async def _attend(host: Host, task_id: str, open_door: OpenDoor, found: Containers) -> None:
+    alive = _alive(host, task_id, found or await _found(host))
+    if alive:
+        await run(host, task_id, open_door, alive)
+    else:
+        await lost(host, task_id, seen=False)
+        await clear_away(host, task_id)
+
+
+def _start_pending(host: Host, open_door: OpenDoor, runs: Runs, found: Containers) -> None:
     """Oldest first, up to the free room; idle conversations are asked to make some."""
     waiting = [task["id"] for task in tasks.with_status(host.db, lifecycle.PENDING) if task["id"] not in runs]
     room = max(0, host.settings.max_running - len(runs))
     for task_id in waiting[:room]:
-        runs[task_id] = asyncio.create_task(run(host, task_id, open_door), name=f"run {task_id}")
-    crowded = len(waiting) > room
-    if crowded and not host.crowded:
-        asyncio.get_running_loop().call_soon(host.changed.set)
-    host.crowded = crowded
+        alive = _alive(host, task_id, found)
+        runs[task_id] = asyncio.create_task(run(host, task_id, open_door, alive), name=f"run {task_id}")
+    wanted = len(waiting) - room
+    if wanted > 0 and wanted != host.wanted_room:
+        asyncio.get_running_loop().call_soon(_call_idle, host)
+    host.wanted_room = max(0, wanted)
 
 
-def _remove_ended(host: Host, runs: dict[str, asyncio.Task]) -> None:
-    """What ended while no run had it (asleep, idle, or waiting for its retention) is removed here."""
+def _call_idle(host: Host) -> None:
+    host.changed.set(*(task["id"] for task in tasks.with_status(host.db, lifecycle.AWAITING_INPUT)))
+
+
+def _clear_ended(host: Host, runs: Runs) -> None:
+    """What ended while no run had it (asleep, idle), and workspaces whose time is over."""
     before = host.now() - timedelta(seconds=host.settings.workspace_retention_seconds)
-    for task in tasks.ended_with_workspace(host.db, before):
+    _do(runs, tasks.ended_with_container(host.db), lambda task_id: clear_away(host, task_id))
+    _do(runs, tasks.ended_with_workspace(host.db, before), lambda task_id: remove_workspace(host, task_id))
+
+
+def _do(runs: Runs, found: list[Row], work: Callable[[str], Coroutine]) -> None:
+    for task in found:
         if task["id"] not in runs:
-            runs[task["id"]] = asyncio.create_task(_remove(host, task["id"]), name=f"remove {task['id']}")
+            runs[task["id"]] = asyncio.create_task(work(task["id"]), name=f"clear {task['id']}")
 
 
-async def _remove(host: Host, task_id: str) -> None:
-    try:
-        await host.sandbox.remove(name_of(task_id))
-        await remove_workspace(host, task_id)
-    except sandbox.SandboxError as error:
-        log.warning("not removed yet task=%s: %s", task_id, error)
-        await asyncio.sleep(RETRY_SECONDS)
-
-
-async def _take_up(host: Host, open_door: OpenDoor, runs: dict[str, asyncio.Task]) -> None:
-    """Containers that go on get their door again; what has no business any more is removed."""
-    found = {container.labels.get(TASK_LABEL): container for container in await host.sandbox.found()}
-    for task in tasks.with_status(host.db, lifecycle.PENDING, lifecycle.RUNNING):
-        container = found.pop(task["id"], None)
-        if container is not None and container.state == "running":
-            runs[task["id"]] = asyncio.create_task(run(host, task["id"], open_door, container))
-        elif task["status"] == lifecycle.RUNNING:
-            await _take_down(host, task["id"], container)
+def _clear_orphans(host: Host, runs: Runs, found: Containers) -> None:
+    """Containers whose task is at rest or over, or is none of this store's."""
+    at_work = {task["id"] for task in tasks.with_status(host.db, lifecycle.PENDING, lifecycle.RUNNING)}
     for task_id, container in found.items():
-        await _end_orphan(host, task_id, container)
-
-
-async def _take_down(host: Host, task_id: str, container: sandbox.Found | None) -> None:
-    """Its container ended while nobody looked. A stop of the machine is not the agent's death."""
-    if container is not None and container.state == "exited":
-        await died(host, task_id)
-    else:
-        reason = "The machine stopped, or the container was removed."
-        tasks.apply(host.db, task_id, "interrupted", host.now(), reason=reason)
-    await clear_away(host, task_id)
+        if task_id not in at_work:
+            runs[container.name] = asyncio.create_task(_end_orphan(host, task_id, container))
 
 
 async def _end_orphan(host: Host, task_id: str | None, container: sandbox.Found) -> None:
-    """A container whose task has ended, or is at rest, or is none of this store's."""
     try:
-        await clear_away(host, tasks.get(host.db, task_id)["id"])
+        task = tasks.get(host.db, task_id)
     except LookupError:
         log.warning("removing a container without a task container=%s", container.name)
         await host.sandbox.remove(container.name)
+    else:
+        if container.state == "running" or task["status"] in lifecycle.TERMINAL:
+            await clear_away(host, task_id)
 
 
 async def suspend(host: Host) -> None:
-    """Stops every run's container and keeps it; the next server goes on with them. Nobody died."""
-    at_work = tasks.with_status(host.db, lifecycle.RUNNING, lifecycle.AWAITING_INPUT)
-    await asyncio.gather(*(clear_away(host, task["id"]) for task in at_work))
+    """Stops every container of this store and keeps it; the next server goes on with them. Nobody died."""
+    running = [task_id for task_id, container in (await _found(host)).items() if container.state == "running"]
+    at_work = [task["id"] for task in tasks.with_status(host.db, lifecycle.RUNNING)]
+    await asyncio.gather(*(clear_away(host, task_id) for task_id in {*running, *at_work}))

@@ -24,5 +24,6 @@ async def scan(host: Host) -> None:
     files.uploads.forget_expired(host.db, host.files, now)
     woken, expired = tasks.wake_due(host.db, now), tasks.expire(host.db, now)
     kept_until = now - timedelta(seconds=host.settings.workspace_retention_seconds)
-    if woken or expired or tasks.ended_with_workspace(host.db, kept_until):
-        host.changed.set()
+    over = tasks.ended_with_workspace(host.db, kept_until)
+    if changed := [task["id"] for task in (*woken, *expired, *over)]:
+        host.changed.set(*changed)

@@ -41,6 +41,12 @@ def inputs(db: Database, task: Row) -> list[Input]:
     ]
 
 
+def paths_of(db: Database, task: Row, message: Row) -> list[str]:
+    """Where the files that came with a message lie."""
+    given = _placed("task_files", tasks.inputs(db, task["id"]))
+    return [item.path for item in given if item.file["message"] == message["number"]]
+
+
 def _placed(folder: str, files: list[Row]) -> list[Input]:
     taken: set[str] = set()
     placed = []
@@ -88,6 +94,7 @@ def harness(task: Row, given: list[Input], reference: list[Input]) -> str:
     """HARNESS.md: how work is done here, for an agent that has never seen this place."""
     policy = json.loads(task["output_policy"])
     files = "".join(f"- `~/{item.path}` ({item.size_bytes} bytes)\n" for item in (*given, *reference)) or "- none\n"
+    conversation = task["mode"] == "conversation"
     internet = "You have access to the internet." if task["internet_access"] else "There is no network here."
     return f"""# How work is done here
 
@@ -96,7 +103,15 @@ The task is in `~/TASK.md`. {internet}
 
 ## Files that came with the task
 {files}
-## Ending the task
+{ANSWERING if conversation else ENDING.format(outputs=_outputs(policy))}"""
+
+
+ANSWERING = """## Answering
+This is a conversation: answer each message in words, and then stop; the next message comes when the user has read it.
+Files that the user should get with the answer are given with `attach FILE…` before you answer. Files in `/workspace`
+are kept from message to message; programs that run in the background may not be.
+"""
+ENDING = """## Ending the task
 The task ends only when the command `finish` is accepted. If it is refused, it says why: mend that, and call it again.
 
     finish --complete-task --message "What was done" FILE…
@@ -104,7 +119,7 @@ The task ends only when the command `finish` is accepted. If it is refused, it s
 
 `--incomplete-task` is for work that cannot be done in full.
 
-{_outputs(policy)}
+{outputs}
 ## Waiting for something
 If there is nothing to do until a later time or an outside event, call `hibernate --for 2h --message "why"` or
 `hibernate --until 2030-01-01T00:00:00Z`. Your files and this conversation are kept; running programs are not.

@@ -9,7 +9,7 @@ FIELDS = {
     "metadata", "createdAt", "startedAt", "completedAt", "result", "error", "costUsd", "containerMinutes", "tokenUsage",
     # later ones
     "agentName", "mode", "title", "instructions", "execution", "runtime", "turnStatus", "turnNumber",
-    "sessionTtlSeconds", "hibernateUntilAt", "queuePosition",
+    "sessionTtlSeconds", "hibernateUntilAt", "wakeDueId", "queuePosition",
 }
 SCRIPTED = {"model": "scripted"}
 AGENT = "/agents/agt_standard_data"

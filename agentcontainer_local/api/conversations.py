@@ -26,13 +26,13 @@ def create_message(call: Call) -> schemas.TaskAndMessage:
     host, body = call.host, call.body
     task, message = tasks.say(
         host.db, host.vault, call.account["id"], call.param("taskId"), body.content, body.input_ids(),
-        body.overrides, call.now,
+        body.overrides, call.now, host.environ,
     )
     return _said(call, task, message)
 
 
 def _said(call: Call, task, message) -> schemas.TaskAndMessage:
-    call.host.changed.set()
+    call.host.changed.set(task["id"])
     return schemas.TaskAndMessage(
         task=tasks.shape(call.host.db, task, call.now), message=tasks.message_shape(call.host.db, message)
     )
@@ -43,9 +43,9 @@ def wake_task(call: Call) -> schemas.Task:
     host, body = call.host, call.body
     task = tasks.wake(
         host.db, host.vault, call.account["id"], call.param("taskId"), body.kind, body.message, body.wake_due_id,
-        body.overrides, call.now,
+        body.overrides, call.now, host.environ,
     )
-    host.changed.set()
+    host.changed.set(task["id"])
     return tasks.shape(host.db, task, call.now)
 
 
@@ -58,7 +58,7 @@ def update_task(call: Call) -> schemas.Task:
             tasks.rename(host.db, task["id"], body.title)
         if body.mode is not None:
             tasks.switch(host.db, call.account["id"], task["id"], call.now)
-    host.changed.set()
+    host.changed.set(task["id"])
     return tasks.shape(host.db, tasks.get(host.db, task["id"]), call.now)
 
 
@@ -70,10 +70,10 @@ ROUTES = [
           schemas.TaskAndMessage, 201, schemas.CreateConversationRequest, replayable=True, example=EXAMPLE,
           errors=DISPATCH),
     Route("POST", "/conversations/{taskId}/messages", create_message, "Send message", TAG, schemas.TaskAndMessage, 201,
-          schemas.CreateMessageRequest, replayable=True, errors=(NotFound, Conflict)),
+          schemas.CreateMessageRequest, replayable=True, errors=(NotFound, Conflict, ProviderKeyMissing)),
     *events.routes("/conversations/{taskId}", TAG),
     Route("POST", "/tasks/{taskId}/wake", wake_task, "Wake task", "Tasks", schemas.Task, 200, schemas.WakeRequest,
-          replayable=True, errors=(NotFound, Conflict)),
+          replayable=True, errors=(NotFound, Conflict, ProviderKeyMissing)),
     Route("PATCH", "/tasks/{taskId}", update_task, "Update task", "Tasks", schemas.Task, 200,
           schemas.UpdateTaskRequest, errors=(NotFound, Conflict)),
 ]

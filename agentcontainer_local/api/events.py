@@ -14,7 +14,8 @@ from agentcontainer_local.errors import Invalid, NotFound
 from agentcontainer_local.host import Host
 
 HEARTBEAT_SECONDS = 15
-BATCH = 500                         # events in memory at once, however slow the reader
+BATCH_CHARACTERS = 64 * 1024        # of events at once, and one event more
+RECONNECT = b"retry: 1000\n\n"      # milliseconds, for a browser's EventSource
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
@@ -51,20 +52,25 @@ def _resumed_after(call: Call) -> int:
 
 
 async def _stream(host: Host, task_id: str, after: int) -> AsyncIterator[bytes]:
+    """Only what one write takes is in memory, however slow the reader: the rest waits in the store."""
+    yield RECONNECT
     with host.live.listening(task_id) as live:
         while True:
-            changed = host.changed.mark()
-            for text in live.take():
+            changed = host.changed.mark(task_id)
+            if text := live.take():
                 yield _written("message.delta", {"text": text})
-            while events := history.page(host.db, task_id, BATCH, after, True):
-                for event in events:
-                    after = event["number"]
-                    yield f"id: {after}\nevent: {event['type']}\ndata: {event['data']}\n\n".encode()
+            while events := history.some(host.db, task_id, after, BATCH_CHARACTERS):
+                after = events[-1]["number"]
+                yield b"".join(map(_stored, events))
             if tasks.get(host.db, task_id)["status"] in lifecycle.TERMINAL:
                 return
             _, waiting = await asyncio.wait({changed}, timeout=HEARTBEAT_SECONDS)
             if waiting:
                 yield b": still here\n\n"
+
+
+def _stored(event: Row) -> bytes:
+    return f"id: {event['number']}\nevent: {event['type']}\ndata: {event['data']}\n\n".encode()
 
 
 def _written(event: str, data: dict) -> bytes:

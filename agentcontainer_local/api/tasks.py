@@ -51,7 +51,7 @@ def get_task(call: Call) -> schemas.Task:
 def cancel_task(call: Call) -> schemas.Task:
     """Its container is stopped. A task that is cancelled already is answered as it is."""
     task = tasks.cancel(call.host.db, call.account["id"], call.param("taskId"), call.now)
-    call.host.changed.set()
+    call.host.changed.set(task["id"])
     return _shape(call, task)
 
 

@@ -21,43 +21,56 @@ async def commands(request: Request) -> StreamingResponse:
 
 async def _lines(door: Door) -> AsyncIterator[bytes]:
     """Each command once a connection, for as long as the task is alive; the guest does each id once a life."""
-    sent: set[str] = set()
+    store, sent = door.host.db, set()
     while True:
-        changed = door.host.changed.mark()
-        for command in in_force(door.host.db, door.task_id):
+        changed = door.host.changed.mark(door.task_id)
+        for command in in_force(store, door.task_id):
             if command["id"] not in sent:
                 sent.add(command["id"])
+                if command["type"] == "prompt":
+                    command["inputs"] = [item.command() for item in _inputs(store, door.task_id)]
                 yield json.dumps(command).encode() + b"\n"
         _, waiting = await asyncio.wait({changed}, timeout=HEARTBEAT_SECONDS)
         if waiting:
             yield b"\n"
 
 
+def _inputs(db: Database, task_id: str) -> list[workspace.Input]:
+    return workspace.inputs(db, tasks.get(db, task_id))
+
+
 def in_force(db: Database, task_id: str) -> list[dict]:
     """Every command that the task's open run should have had by now, oldest first."""
     task, run = tasks.get(db, task_id), tasks.open_run(db, task_id)
-    if run is None or task["status"] not in (lifecycle.PENDING, lifecycle.RUNNING):
+    if run is None or task["status"] not in (lifecycle.PENDING, lifecycle.RUNNING) or not tasks.fits(task, run):
         return []
-    inputs = [item.command() for item in workspace.inputs(db, task)]
-    prompts = [*_told(task, run), *(_given(task, message) for message in messages.for_run(db, task, run))]
+    prompts = [*_told(task, run), *(_given(db, task, message) for message in messages.for_run(db, task, run))]
     if not prompts and run["opened_at"] is None:
-        prompts = [_prompt(run["id"], pi.RESUME)]
+        prompts = [_given(db, task, messages.last_given(db, task))]
     nudges = [_prompt(f"nudge-{n}", pi.NUDGE) for n in range(1, run["nudges"] + 1)]
     soft = {"type": "steer", "id": f"soft-{task['turn_number']}", "message": pi.WRAP_UP}
-    wrap_up = [soft] if run["soft_told_at"] else []
-    return [*({**prompt, "inputs": inputs} for prompt in (*prompts, *nudges)), *wrap_up]
+    return [*prompts, *nudges, *([soft] if run["soft_told_at"] else [])]
 
 
 def _told(task: Row, run: Row) -> list[dict]:
     return [_prompt(f"tell-{run['id']}", pi.TELL[task["to_tell"]])] if task["to_tell"] in pi.TELL else []
 
 
-def _given(task: Row, message: Row) -> dict:
-    """A message of the user's; an autonomous task's first one is the task itself."""
-    if task["mode"] == "autonomous" and message["content"] == task["instructions"]:
-        return _prompt(message["id"], message["content"] + pi.FOOTER, pi.RESUME)
-    woken = pi.WOKEN_BY_MESSAGE if task["to_tell"] == "message" and message["delivered_at"] is None else ""
-    return _prompt(message["id"], woken + message["content"], pi.RESUME)
+def _given(db: Database, task: Row, message: Row) -> dict:
+    """A message of the user's, in the same words each time, for the guest tells by them whether Pi has it already."""
+    return _prompt(message["id"], _before(db, message) + message["content"] + _files(db, task, message), pi.RESUME)
+
+
+def _before(db: Database, message: Row) -> str:
+    return "" if message["turn_number"] or messages.is_first(db, message) else pi.WOKEN_BY_MESSAGE
+
+
+def _files(db: Database, task: Row, message: Row) -> str:
+    """An autonomous task's first message is the task itself, which says where it is; later ones may bring files."""
+    if message["turn_number"] is None and messages.is_first(db, message):
+        return pi.FOOTER
+    paths = workspace.paths_of(db, task, message)
+    return pi.WITH_FILES + "".join(f"\n~/{path}" for path in paths) if paths else ""
 
 
 def _prompt(id: str, message: str, resume: str | None = None) -> dict:

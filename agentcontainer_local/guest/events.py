@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from sqlite_utils import Database
 from starlette.requests import Request
 
-from agentcontainer_local import history, lifecycle, messages, tasks
+from agentcontainer_local import crash, history, lifecycle, messages, tasks
 from agentcontainer_local.db import Row, iso
 from agentcontainer_local.errors import Conflict, Invalid
 from agentcontainer_local.guest.answers import answering, body_of
@@ -105,11 +105,13 @@ NUMBERED = TypeAdapter(Numbered)
 async def events(request: Request, door: Door) -> dict:
     """POST /guest/events: NDJSON in; answers the number up to which everything is stored."""
     batch = parse(await body_of(request, MAX_BATCH_BYTES))
+    crash.point("events.received")
     ack = record(door.host.db, door.task_id, door.run_id, batch, door.host.settings.max_events, door.host.now())
+    crash.point("events.recorded")
     for numbered in batch:
         if isinstance(numbered.event, Delta):
             door.host.live.say(door.task_id, numbered.event.text)
-    door.host.changed.set()
+    door.host.changed.set(door.task_id)
     return {"ack": ack}
 
 
@@ -148,9 +150,8 @@ def _write(db: Database, task: Row, run: Row, event, now: datetime) -> None:
             _settle(db, run, None, None)
             db.conn.execute("UPDATE runs SET opened_at = coalesce(opened_at, ?) WHERE id = ?", (iso(now), run["id"]))
             db.conn.execute("UPDATE tasks SET to_tell = NULL WHERE id = ?", (task["id"],))
-            if (message := messages.waiting(db, task["id"], event.id)) is not None:
-                messages.delivered(db, message, now)
-                tasks.turn_runs(db, task, now)
+            messages.delivered(db, task, run, event.id, now)
+            tasks.turn_runs(db, task, now)
         case Said():
             if event.text.strip():
                 messages.said(db, task, event.text, now)

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_validator
 from starlette.requests import Request
 
-from agentcontainer_local import tasks
+from agentcontainer_local import crash, tasks
 from agentcontainer_local.errors import Invalid
 from agentcontainer_local.guest.answers import answering, body_of
 from agentcontainer_local.guest.door import Door
@@ -37,6 +37,8 @@ async def hibernate(request: Request, door: Door) -> dict:
     until = now + timedelta(seconds=wish.forSeconds) if wish.forSeconds else wish.untilAt.astimezone(UTC)
     if not SHORTEST <= until - now <= LONGEST:
         raise Invalid("Hibernation lasts from one second to thirty days.")
+    crash.point("hibernate.asked")
     tasks.sleep(door.host.db, door.task_id, until, wish.message, now)
-    door.host.changed.set()
+    crash.point("hibernate.accepted")
+    door.host.changed.set(door.task_id)
     return {}

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 
-from agentcontainer_local import db, files, lifecycle, tasks
+from agentcontainer_local import crash, db, files, lifecycle, messages, tasks
 from agentcontainer_local.db import Row
 from agentcontainer_local.errors import Conflict, Invalid, NotFound
 from agentcontainer_local.guest.answers import answering, body_of
@@ -49,6 +49,7 @@ class Staged:
 
     claim: Finish | Attach
     root: Path
+    key: str | None                 # the delivery's own: with the same it is not taken twice
     received: dict[int, files.Incoming] = field(default_factory=dict)
 
     def discard(self) -> None:
@@ -60,14 +61,26 @@ async def begin(request: Request, door: Door) -> dict:
     """Checks a claim before its bytes are sent."""
     claim = _claim(await body_of(request, MAX_CLAIM_BYTES))
     task = tasks.get(door.host.db, door.task_id)
+    if _was_delivered(door, key := _key(request)):
+        return {"id": "out_done", "done": True}
     _check_moment(task, claim)
     if reason := refusal(task, claim, door.host.settings):
         raise Invalid(reason)
     if len(door.staged) >= MOST_STAGED:
         door.staged.pop(next(iter(door.staged))).discard()
     id = db.new_id("out")
-    door.staged[id] = Staged(claim, door.host.files)
+    door.staged[id] = Staged(claim, door.host.files, key)
     return {"id": id}
+
+
+def _key(request: Request) -> str | None:
+    return request.headers.get("idempotency-key", "")[:100] or None
+
+
+def _was_delivered(door: Door, key: str | None) -> bool:
+    """The answer was lost, since the server went away; the guest asks again."""
+    sql = "SELECT 1 FROM deliveries WHERE task_id = ? AND key = ?"
+    return key is not None and db.row(door.host.db, sql, (door.task_id, key)) is not None
 
 
 def _claim(body: bytes) -> Finish | Attach:
@@ -152,9 +165,11 @@ async def commit(request: Request, door: Door) -> dict:
     if missing := [file.path for index, file in enumerate(staged.claim.files) if index not in staged.received]:
         raise Invalid(f"These files have not come in: {', '.join(missing)}.")
     _check_moment(tasks.get(door.host.db, door.task_id), staged.claim)
+    crash.point("outputs.received")
     _write(door, staged, door.host.now())
+    crash.point("outputs.committed")
     del door.staged[request.path_params["id"]]
-    door.host.changed.set()
+    door.host.changed.set(door.task_id)
     return {}
 
 
@@ -169,14 +184,23 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
     store, claim = door.host.db, staged.claim
     with store.atomic():
         task = tasks.get(store, door.task_id)
+        message_id = _answer_of(door, task, now) if isinstance(claim, Attach) else None
+        if staged.key is not None:
+            store.conn.execute("INSERT OR IGNORE INTO deliveries VALUES (?, ?)", (task["id"], staged.key))
         for index, claimed in enumerate(claim.files):
             content_type, came = mimetypes.guess_type(claimed.filename)[0], staged.received[index]
             file = files.add(
                 store, task["account_id"], claimed.filename, content_type, came.name, came.size, came.sha256, now
             )
             store.conn.execute(
-                "INSERT INTO task_outputs (task_id, file_id, output_name) VALUES (?, ?, ?)",
-                (task["id"], file["id"], claimed.outputName),
+                "INSERT INTO task_outputs (task_id, file_id, output_name, message_id) VALUES (?, ?, ?, ?)",
+                (task["id"], file["id"], claimed.outputName, message_id),
             )
         if isinstance(claim, Finish):
             tasks.apply(store, task["id"], "finished", now, result=claim.message, completion=claim.completion)
+
+
+def _answer_of(door: Door, task: Row, now: datetime) -> str:
+    """The message that the files come with: often they are given before its first word."""
+    answer = messages.answer_of(door.host.db, task)
+    return answer["id"] if answer else messages.add(door.host.db, task, "assistant", "", "running", now)

@@ -46,7 +46,8 @@ function attempts(request, opened, signal) {
     const listed = opened.map(({ path, outputName, size }) => ({
       filename: basename(path), sizeBytes: size, outputName: outputName ?? null, path,
     }));
-    const { id } = await post("/guest/outputs", { ...request, files: listed }, { signal, headers });
+    const { id, done } = await post("/guest/outputs", { ...request, files: listed }, { signal, headers });
+    if (done) return; // the host had taken it, and went away before it could say so
     try {
       for (const [index, file] of opened.entries()) await upload(`/guest/outputs/${id}/${index}`, file, signal);
       await unchanged(opened);

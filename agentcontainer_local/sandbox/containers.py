@@ -40,18 +40,35 @@ class Containers:
     async def start(self, container_id: str) -> int:
         """Start it, or go on if it runs; the pid of its first process, as the host sees it.
 
-        Its network is looked at between init and start, when nothing of it runs yet. A failure removes the container.
+        Its network is looked at between init and start, when nothing of it runs yet. A failure removes the container,
+        but stops one that has run before: there is something in it.
         """
+        undo = self._undo
         try:
+            before = await self.inspect(container_id)
+            if before is not None and before["State"]["Status"] in ("exited", "stopped"):
+                undo = self._halt
+                await self._former_life_left(before["Id"])
             await self._api.call("POST", f"/containers/{container_id}/init")
             found = (await self._api.call("GET", f"/containers/{container_id}/json")).body
             pid = found["State"]["Pid"]
             network.prove(pid, (found["Config"].get("Annotations") or {}).get(network.ANNOTATION, "none"))
             await self._api.call("POST", f"/containers/{container_id}/start")
         except BaseException:
-            await self._undo(container_id)
+            await undo(container_id)
             raise
         return pid
+
+    async def _former_life_left(self, container_id: str, seconds: float = 5) -> None:
+        """Wait until its last end has been cleaned up."""
+        for _ in range(int(seconds / 0.02)):
+            if not await asyncio.to_thread(process.being_left, container_id):
+                return
+            await asyncio.sleep(0.02)
+
+    async def _halt(self, container: str) -> None:
+        with contextlib.suppress(SandboxError):
+            await process.to_the_end(self.stop(container, 0))
 
     async def stop(self, container_id: str, timeout: int = 10) -> None:
         """SIGTERM, then after `timeout` seconds SIGKILL; the container is kept. Gone or stopped already: nothing."""

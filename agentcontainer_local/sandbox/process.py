@@ -39,6 +39,14 @@ def conmon_of(pid: int, container_id: str) -> int | None:
     return parent if container_id in words and any("conmon" in word for word in words[:1]) else None
 
 
+def being_left(container_id: str) -> bool:
+    """Whether a former life of a container is still being cleaned up: by its conmon, or by the podman that it calls.
+
+    That clean-up would take away what has been initialized meanwhile for the next life.
+    """
+    return any(container_id in command_line(pid) for pid in (*_named("conmon"), *_named("podman")))
+
+
 def end_strays(container: str) -> None:
     """Kill what is left of a container that Podman no longer knows; by id or name.
 

@@ -4,6 +4,7 @@ from agentcontainer_local.tasks.conversation import end_turn, expire, say, switc
 from agentcontainer_local.tasks.dispatch import dispatch
 from agentcontainer_local.tasks.execution import Execution, execution
 from agentcontainer_local.tasks.rows import (
+    ended_with_container,
     ended_with_workspace,
     inputs,
     output,
@@ -14,15 +15,15 @@ from agentcontainer_local.tasks.rows import (
     with_status,
 )
 from agentcontainer_local.tasks.rows import get as get
-from agentcontainer_local.tasks.runs import begin_run, end_run, open_run
+from agentcontainer_local.tasks.runs import begin_run, end_run, fits, launched, open_run
 from agentcontainer_local.tasks.shape import message_shape, shape
 from agentcontainer_local.tasks.sleep import sleep, wake, wake_due
-from agentcontainer_local.tasks.transitions import apply, cancel, container_ms, died
+from agentcontainer_local.tasks.transitions import apply, cancel, container_ms, died, shift_running
 from agentcontainer_local.tasks.usage import record_usage
 
 __all__ = [
     "Execution", "apply", "begin_run", "cancel", "container_ms", "died", "dispatch", "end_run", "end_turn",
-    "ended_with_workspace", "execution", "expire", "get", "inputs", "message_shape", "open_run", "output", "outputs",
-    "owned", "page", "record_usage", "rename", "say", "shape", "sleep", "switch", "turn_runs", "wake", "wake_due",
-    "with_status",
+    "ended_with_container", "ended_with_workspace", "execution", "expire", "fits", "get", "inputs", "launched",
+    "message_shape", "open_run", "output", "outputs", "owned", "page", "record_usage", "rename", "say", "shape",
+    "shift_running", "sleep", "switch", "turn_runs", "wake", "wake_due", "with_status",
 ]

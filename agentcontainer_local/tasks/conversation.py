@@ -1,16 +1,17 @@
 """Conversations: one turn for each message, the next one when the one before has been answered."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from sqlite_utils import Database
 
-from agentcontainer_local import files, history, lifecycle, messages
+from agentcontainer_local import crash, files, history, lifecycle, messages
 from agentcontainer_local.db import Row, iso, row, rows
 from agentcontainer_local.errors import Conflict
 from agentcontainer_local.schemas import MessageOverrides
-from agentcontainer_local.tasks.override import override
+from agentcontainer_local.tasks import override
 from agentcontainer_local.tasks.rows import get, owned
-from agentcontainer_local.tasks.runs import open_run
+from agentcontainer_local.tasks.runs import fits, open_run
 from agentcontainer_local.tasks.transitions import apply, container_ms
 from agentcontainer_local.vault import Vault
 
@@ -19,7 +20,7 @@ MOST_WAITING = 100
 
 def say(
     db: Database, vault: Vault, account_id: str, task_id: str, content: str, file_ids: list[str],
-    overrides: MessageOverrides | None, now: datetime,
+    overrides: MessageOverrides | None, now: datetime, environ: Mapping[str, str],
 ) -> tuple[Row, Row]:
     """A follow-up: starts the next turn, or waits for the one at work. Answers the task and the message."""
     with db.atomic():
@@ -28,13 +29,15 @@ def say(
         last = row(db, "SELECT max(turn_number) AS turn FROM messages WHERE task_id = ?", (task_id,))["turn"]
         if last - task["turn_number"] >= MOST_WAITING:
             raise Conflict(f"{MOST_WAITING} messages are waiting for their turn already.")
-        id = messages.add(db, {**task, "turn_number": last + 1, "attempt_number": 1}, "user", content, "queued", now)
+        asked = override.checked(db, vault, task, overrides, environ)
+        turn = {**task, "turn_number": last + 1, "attempt_number": 1}
+        id = messages.add(db, turn, "user", content, "queued", now, **asked)
         for position, file_id in enumerate(file_ids):
             db.conn.execute("INSERT INTO message_inputs VALUES (?, ?, ?)", (id, position, file_id))
-        override(db, vault, task, overrides)
+        crash.point("message.written")
         if task["status"] == lifecycle.AWAITING_INPUT:
-            _next_turn(db, task, now)
-            apply(db, task_id, "messaged" if open_run(db, task_id) else "messaged_cold", now)
+            _next_turn(db, task, messages.one(db, id), now)
+            apply(db, task_id, "messaged" if _alive(db, task_id) else "messaged_cold", now)
         return get(db, task_id), messages.one(db, id)
 
 
@@ -47,6 +50,12 @@ def _open_conversation(db: Database, account_id: str, task_id: str) -> Row:
     return task
 
 
+def _alive(db: Database, task_id: str) -> bool:
+    """Whether its container runs, with a Pi that was started for what the task is now."""
+    run = open_run(db, task_id)
+    return run is not None and fits(get(db, task_id), run)
+
+
 def end_turn(db: Database, task_id: str, error: str | None, now: datetime) -> Row:
     """The agent has answered, or could not: the next message that waits is taken, else the next one is waited for."""
     with db.atomic():
@@ -54,9 +63,14 @@ def end_turn(db: Database, task_id: str, error: str | None, now: datetime) -> Ro
         status = "failed" if error else "completed"
         for message in messages.of_turn(db, task_id, task["turn_number"]):
             messages.set_status(db, message, status, now, error)
+        messages.end_open_activities(db, task_id, "failed", "interrupted", now)
         _set_turn(db, task, task["turn_number"], status, now)
-        if messages.of_turn(db, task_id, task["turn_number"] + 1):
-            return _next_turn(db, task, now)
+        crash.point("turn.ending")
+        if waiting := messages.of_turn(db, task_id, task["turn_number"] + 1):
+            task = _next_turn(db, task, waiting[0], now)
+            if _alive(db, task_id):
+                return task
+            return apply(db, task_id, "interrupted", now, reason="The next turn is for another model.")
         expires_at = now + timedelta(seconds=task["session_ttl_seconds"])
         db.conn.execute("UPDATE tasks SET expires_at = ? WHERE id = ?", (iso(expires_at), task_id))
         return apply(db, task_id, "turn_ended", now)
@@ -68,7 +82,8 @@ def turn_runs(db: Database, task: Row, now: datetime) -> None:
         _set_turn(db, task, task["turn_number"], "running", now)
 
 
-def _next_turn(db: Database, task: Row, now: datetime) -> Row:
+def _next_turn(db: Database, task: Row, message: Row, now: datetime) -> Row:
+    """The turn of `message` begins, with its overrides."""
     db.conn.execute(
         "UPDATE runs SET settled_at = NULL, settled_error = NULL, soft_told_at = NULL"
         " WHERE task_id = ? AND ended_at IS NULL",
@@ -78,7 +93,8 @@ def _next_turn(db: Database, task: Row, now: datetime) -> Row:
         "UPDATE tasks SET expires_at = NULL, attempt_number = 1, turn_used_ms = ? WHERE id = ?",
         (container_ms(task, now), task["id"]),
     )
-    return _set_turn(db, task, task["turn_number"] + 1, "queued", now)
+    override.take(db, task, message)
+    return _set_turn(db, task, message["turn_number"], "queued", now)
 
 
 def _set_turn(db: Database, task: Row, number: int, status: str, now: datetime) -> Row:
@@ -89,7 +105,10 @@ def _set_turn(db: Database, task: Row, number: int, status: str, now: datetime) 
 
 
 def switch(db: Database, account_id: str, task_id: str, now: datetime) -> Row:
-    """Lets a conversation go on by itself until it calls finish. One that is autonomous already stays as it is."""
+    """Lets a conversation go on by itself until it calls finish. One that is autonomous already stays as it is.
+
+    A turn at work comes to its end first; then Pi is started anew, since an autonomous one has other tools.
+    """
     with db.atomic():
         task = owned(db, account_id, task_id)
         if task["mode"] == "autonomous":
@@ -99,9 +118,11 @@ def switch(db: Database, account_id: str, task_id: str, now: datetime) -> Row:
             "UPDATE tasks SET mode = 'autonomous', turn_number = NULL, turn_status = NULL, expires_at = NULL,"
             " session_ttl_seconds = NULL, to_tell = 'switched' WHERE id = ?", (task_id,)
         )
-        db.conn.execute("UPDATE runs SET settled_at = NULL WHERE task_id = ? AND ended_at IS NULL", (task_id,))
+        crash.point("task.switching")
         if task["status"] == lifecycle.AWAITING_INPUT:
-            return apply(db, task_id, "switched" if open_run(db, task_id) else "switched_cold", now)
+            return apply(db, task_id, "switched", now)
+        data = {"event": "mode", "status": task["status"], "mode": "autonomous"}
+        history.append(db, task_id, history.TASK_UPDATED, data, now)
         return get(db, task_id)
 
 

@@ -8,10 +8,10 @@ from sqlite_utils import Database
 
 from agentcontainer_local import agents, billing, files, history, lifecycle, messages
 from agentcontainer_local.db import Row, dumps, iso, new_id, row
-from agentcontainer_local.errors import Conflict, Invalid, ProviderKeyMissing, TooManyPending
+from agentcontainer_local.errors import Conflict, Invalid, TooManyPending
 from agentcontainer_local.schemas import CreateConversationRequest, CreateTaskRequest
 from agentcontainer_local.settings import Settings
-from agentcontainer_local.tasks.execution import choose_provider, execution
+from agentcontainer_local.tasks.execution import choose_provider, require_key
 from agentcontainer_local.tasks.rows import get
 from agentcontainer_local.vault import Vault
 
@@ -39,11 +39,7 @@ def dispatch(
             db.conn.execute("INSERT INTO task_inputs VALUES (?, ?, ?)", (task_id, position, file_id))
         billing.reserve(db, account, task_id, now)
         task = get(db, task_id)
-        if not (effective := execution(db, vault, task, environ)).scripted and effective.api_key is None:
-            raise ProviderKeyMissing(
-                f"There is no API key for {effective.provider}: give `overrides.providerApiKey`, set one on the agent,"
-                f" or for the account with `agentcontainer providers set {effective.provider}`."
-            )
+        require_key(db, vault, task, environ)
         history.append(db, task_id, history.TASK_UPDATED, {"event": "created", "status": lifecycle.PENDING}, now)
         first = body.message if isinstance(body, CreateConversationRequest) else body.instructions
         messages.add(db, task, "user", first, "queued", now)

@@ -91,3 +91,8 @@ def ended_with_workspace(db: Database, before: datetime) -> list[Row]:
         "SELECT * FROM tasks WHERE completed_at <= ? AND workspace_removed_at IS NULL ORDER BY number",
         (iso(before),),
     )
+
+
+def ended_with_container(db: Database) -> list[Row]:
+    """Tasks that ended while no run had them, and whose container is still kept."""
+    return rows(db, "SELECT * FROM tasks WHERE completed_at IS NOT NULL AND has_container ORDER BY number")

@@ -1,10 +1,10 @@
-"""Runs: one container's life for one task, as rows."""
+"""Runs: one container's life for one task, from its start to its stop, as rows."""
 
 from datetime import datetime
 
 from sqlite_utils import Database
 
-from agentcontainer_local.db import Row, iso, new_id, row
+from agentcontainer_local.db import Row, dumps, iso, new_id, row
 
 
 def open_run(db: Database, task_id: str) -> Row | None:
@@ -13,15 +13,29 @@ def open_run(db: Database, task_id: str) -> Row | None:
 
 
 def begin_run(db: Database, task_id: str, now: datetime) -> Row:
-    """The task's open run, or a new one."""
-    found = open_run(db, task_id)
-    if found is not None:
-        return found
-    db.conn.execute(
-        "INSERT INTO runs (id, task_id, created_at) VALUES (?, ?, ?)", (new_id("run"), task_id, iso(now))
-    )
-    return open_run(db, task_id)
+    """A new one. What was still open is over: its container does not run, or it would have been taken up again."""
+    with db.atomic():
+        db.conn.execute("UPDATE runs SET ended_at = ? WHERE task_id = ? AND ended_at IS NULL", (iso(now), task_id))
+        db.conn.execute(
+            "INSERT INTO runs (id, task_id, created_at) VALUES (?, ?, ?)", (new_id("run"), task_id, iso(now))
+        )
+        return open_run(db, task_id)
 
 
-def end_run(db: Database, run_id: str, now: datetime) -> None:
-    db.conn.execute("UPDATE runs SET ended_at = ? WHERE id = ? AND ended_at IS NULL", (iso(now), run_id))
+def end_run(db: Database, task_id: str, now: datetime) -> None:
+    """From here on a message starts a new one."""
+    db.conn.execute("UPDATE runs SET ended_at = ? WHERE task_id = ? AND ended_at IS NULL", (iso(now), task_id))
+
+
+def launched(db: Database, run: Row, task: Row) -> None:
+    """Pi is started for the task as it is now."""
+    db.conn.execute("UPDATE runs SET launched = ? WHERE id = ?", (_launch(task), run["id"]))
+
+
+def fits(task: Row, run: Row) -> bool:
+    """Whether Pi was started as the task is now; its mode and its models can't be changed while it runs."""
+    return run["launched"] in (None, _launch(task))
+
+
+def _launch(task: Row) -> str:
+    return dumps([task["mode"], task["provider"], task["model"], task["weak_model"]])

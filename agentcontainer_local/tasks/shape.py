@@ -38,6 +38,7 @@ def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
         runtime=schemas.RuntimeStatus(container_image=about["image"]),
         turn_status=task["turn_status"], turn_number=task["turn_number"],
         session_ttl_seconds=task["session_ttl_seconds"], hibernate_until_at=task["hibernate_until"],
+        wake_due_id=task["wake_due_id"],
         queue_position=_queue_position(db, task),
     )
 

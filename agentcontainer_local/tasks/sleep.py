@@ -1,14 +1,15 @@
 """Hibernation: an autonomous task lies down by itself, and a deadline, a message or an outside event wakes it."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlite_utils import Database
 
-from agentcontainer_local import lifecycle, messages
+from agentcontainer_local import crash, lifecycle, messages
 from agentcontainer_local.db import Row, iso, new_id, rows
 from agentcontainer_local.errors import Conflict
 from agentcontainer_local.schemas import MessageOverrides
-from agentcontainer_local.tasks.override import override
+from agentcontainer_local.tasks import override
 from agentcontainer_local.tasks.rows import get, owned
 from agentcontainer_local.tasks.transitions import apply
 from agentcontainer_local.vault import Vault
@@ -19,14 +20,13 @@ def sleep(db: Database, task_id: str, until: datetime, reason: str | None, now: 
     with db.atomic():
         if get(db, task_id)["mode"] == "conversation":
             raise Conflict("A conversation does not hibernate: end the turn, the next message goes on.")
-        apply(db, task_id, "slept", now, hibernate_until=until, reason=reason)
         db.conn.execute("UPDATE tasks SET wake_due_id = ? WHERE id = ?", (new_id("due"), task_id))
-        return get(db, task_id)
+        return apply(db, task_id, "slept", now, hibernate_until=until, reason=reason)
 
 
 def wake(
     db: Database, vault: Vault, account_id: str, task_id: str, kind: str, message: str | None, due_id: str | None,
-    overrides: MessageOverrides | None, now: datetime,
+    overrides: MessageOverrides | None, now: datetime, environ: Mapping[str, str],
 ) -> Row:
     """`kind`: message (with one) or external_wake. With `due_id`, only the sleep of that id is ended."""
     with db.atomic():
@@ -35,7 +35,8 @@ def wake(
             raise Conflict(f"The task is {task['status']}, not hibernating.", status=task["status"])
         if due_id is not None and due_id != task["wake_due_id"]:
             raise Conflict("The task has been woken since then, and sleeps again.")
-        override(db, vault, task, overrides)
+        if asked := override.checked(db, vault, task, overrides, environ):
+            override.take(db, task, asked)
         return _wake(db, task, kind, message, now)
 
 
@@ -51,5 +52,6 @@ def wake_due(db: Database, now: datetime) -> list[Row]:
 def _wake(db: Database, task: Row, reason: str, message: str | None, now: datetime) -> Row:
     if message is not None:
         messages.add(db, task, "user", message, "queued", now)
+    crash.point("task.waking")
     db.conn.execute("UPDATE tasks SET to_tell = ?, wake_due_id = NULL WHERE id = ?", (reason, task["id"]))
     return apply(db, task["id"], "woken", now, reason=reason)

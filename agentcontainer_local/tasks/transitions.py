@@ -1,11 +1,11 @@
 """The only writer of a task's status."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlite_utils import Database
 
-from agentcontainer_local import billing, history, lifecycle, messages
-from agentcontainer_local.db import Row, iso, parse_iso
+from agentcontainer_local import billing, crash, history, lifecycle, messages
+from agentcontainer_local.db import Row, iso, parse_iso, rows
 from agentcontainer_local.errors import Conflict
 from agentcontainer_local.tasks.rows import get, owned
 
@@ -45,11 +45,21 @@ def apply(
         facts = {"result": result, "error": error, "reason": reason}
         data = {"event": event, "from": task["status"], "status": status, **{k: v for k, v in facts.items() if v}}
         history.append(db, task_id, history.TASK_UPDATED, data, now)
+        crash.point(f"apply.{event}")
         if status != lifecycle.RUNNING:
             _close_what_is_open(db, task, status, now)
         if ended:
             billing.settle(db, task, used_ms, now)
+            crash.point("task.settled")
         return get(db, task_id)
+
+
+def shift_running(db: Database, by: timedelta) -> None:
+    """The wall clock has been set by so much, or the machine slept: no container ran for longer because of it."""
+    with db.atomic():
+        for task in rows(db, "SELECT id, running_since FROM tasks WHERE status = 'running'"):
+            since = iso(parse_iso(task["running_since"]) + by)
+            db.conn.execute("UPDATE tasks SET running_since = ? WHERE id = ?", (since, task["id"]))
 
 
 def container_ms(task: Row, now: datetime) -> int:
@@ -61,8 +71,9 @@ def container_ms(task: Row, now: datetime) -> int:
 
 def _close_what_is_open(db: Database, task: Row, status: str, now: datetime) -> None:
     finished = status == lifecycle.FINISHED
+    wanted = status in (lifecycle.FINISHED, lifecycle.HIBERNATING)      # the call that asked for it will not return
     messages.end_open_activities(
-        db, task["id"], "completed" if finished else "failed", None if finished else "interrupted", now
+        db, task["id"], "completed" if wanted else "failed", None if wanted else "interrupted", now
     )
     if status in lifecycle.TERMINAL:
         messages.end_open(db, task["id"], "completed" if finished else "failed", now)

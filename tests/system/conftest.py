@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -43,6 +44,16 @@ class Server:
         self.process.send_signal(number)
         with self.process:
             return self.process.wait(timeout=60)
+
+    def things(self) -> set[str]:
+        """Names of this store's containers and volumes."""
+        return podman_things(f"agentcontainer.store={self.row('SELECT id FROM store')['id']}")
+
+    def row(self, sql: str, *parameters) -> dict:
+        """From its database, beside the server."""
+        with contextlib.closing(sqlite3.connect(self.data / "agentcontainer.db")) as store:
+            store.row_factory = sqlite3.Row
+            return dict(store.execute(sql, parameters).fetchone())
 
     def get(self, path: str, **query) -> dict:
         response = self.client.get(f"/api/v1{path}", params=query)
@@ -100,7 +111,6 @@ class Server:
 @contextlib.contextmanager
 def serving(data: Path, **settings: str) -> Iterator[Server]:
     """A server that is gone in the end, whatever happened, and so are its containers and volumes."""
-    before = podman_things()
     server = Server(data, **settings)
     server.start()
     try:
@@ -110,20 +120,25 @@ def serving(data: Path, **settings: str) -> Iterator[Server]:
             for task in server.get("/tasks", limit=1000)["data"]:
                 if task["status"] not in ENDED:
                     server.post(f"/tasks/{task['id']}/cancel", expect=200)
-            wait_until(lambda: not podman_things() - before, 30)
+            wait_until(lambda: not server.things(), 30)
             server.stop()
-    assert not podman_things() - before, "containers or volumes were left behind"
+    assert not server.things(), "containers or volumes were left behind"
 
 
-def podman_things() -> set[str]:
-    """Names of every container and volume of ours in this account."""
-    containers = podman("ps", "-a", "--filter", "label=agentcontainer.store", "--format", "{{.Names}}")
-    volumes = podman("volume", "ls", "--filter", "label=agentcontainer.store", "--format", "{{.Name}}")
+def podman_things(label: str = "agentcontainer.store") -> set[str]:
+    """Names of every container and volume of ours in this account, or of one store."""
+    containers = podman("ps", "-a", "--filter", f"label={label}", "--format", "{{.Names}}")
+    volumes = podman("volume", "ls", "--filter", f"label={label}", "--format", "{{.Name}}")
     return {*containers.split(), *volumes.split()}
 
 
-def podman(*words: str) -> str:
-    return subprocess.run(["podman", *words], check=True, capture_output=True, text=True).stdout
+def podman(*words: str, tries: int = 5) -> str:
+    """A list fails when something goes away while it is made: then again."""
+    for _ in range(tries):
+        done = subprocess.run(["podman", *words], capture_output=True, text=True)
+        if done.returncode == 0:
+            return done.stdout
+    raise AssertionError(done.stderr)
 
 
 def wait_until(happened, seconds: float) -> None:
