@@ -73,13 +73,13 @@ def only(db: Database) -> Row:
     return row(db, "SELECT * FROM accounts ORDER BY created_at LIMIT 1")
 
 
-def authenticated(db: Database, key: str) -> Row | None:
-    """The account that `key` is of; None for a key that is unknown or revoked."""
+def authenticated(db: Database, hash: bytes) -> Row | None:
+    """The account of the key with this hash; None for a key that is unknown or revoked."""
     return row(
         db,
         "SELECT accounts.* FROM api_keys JOIN accounts ON accounts.id = api_keys.account_id"
         " WHERE api_keys.hash = ? AND api_keys.revoked_at IS NULL",
-        (_hash(key),),
+        (hash,),
     )
 
 
@@ -103,7 +103,7 @@ def _new_key() -> str:
     return "ac_live_" + secrets.token_urlsafe(24)
 
 
-def _hash(key: str) -> bytes:
+def key_hash(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -111,7 +111,7 @@ def _add_key(db: Database, account_id: str, name: str, key: str, now: datetime) 
     id = new_id("key")
     db.conn.execute(
         "INSERT INTO api_keys (id, account_id, name, hash, hint, created_at) VALUES (?, ?, ?, ?, ?, ?)",
-        (id, account_id, name, _hash(key), key[-4:], iso(now)),
+        (id, account_id, name, key_hash(key), key[-4:], iso(now)),
     )
     return row(db, "SELECT * FROM api_keys WHERE id = ?", (id,))
 

@@ -139,10 +139,10 @@ async def test_provider_settings_are_the_accounts_own(client, stranger):
 
 
 def test_the_first_start_takes_the_key_from_the_environment_and_later_ones_leave_it(host):
-    assert accounts.authenticated(host.db, KEY) is not None
+    assert accounts.authenticated(host.db, accounts.key_hash(KEY)) is not None
     again, key = accounts.ensure(host.db, host.settings, {"AGENTCONTAINER_API_KEY": "ac_live_" + "z" * 24}, host.now())
     assert key is None
-    assert accounts.authenticated(host.db, "ac_live_" + "z" * 24) is None
+    assert accounts.authenticated(host.db, accounts.key_hash("ac_live_" + "z" * 24)) is None
     assert accounts.only(host.db)["id"] == again["id"]
 
 

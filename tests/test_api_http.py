@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from agentcontainer_local import db
+from agentcontainer_local import accounts, db, schemas
 from agentcontainer_local.api import http, routes
 from tests.conftest import KEY, calling
 
@@ -49,6 +49,16 @@ async def test_a_revoked_key_is_refused_at_once(client, host):
     async with calling(host, made["key"]) as phone:
         assert (await phone.get("/account")).status_code == 200
         assert (await client.delete(f"/keys/{made['id']}")).status_code == 204
+        assert (await phone.get("/account")).status_code == 401
+
+
+async def test_a_key_that_another_process_revokes_is_refused_at_once(client, host):
+    made = (await client.post("/keys", json={"name": "phone"})).json()
+    async with calling(host, made["key"]) as phone:
+        assert [(await phone.get("/account")).status_code for _ in range(2)] == [200, 200]
+        other = db.open(host.settings.data / "agentcontainer.db")
+        accounts.revoke_key(other, accounts.only(other)["id"], made["id"], host.now())
+        other.close()
         assert (await phone.get("/account")).status_code == 401
 
 
@@ -141,7 +151,7 @@ async def test_an_error_of_ours_shows_nothing_of_the_inside(host, caplog):
         return Nothing()
 
     table = [http.Route("GET", "/broken", broken, "", "Other", Nothing),
-             http.Route("GET", "/wrong", wrong, "", "Other", http.accounts.schemas.Account)]
+             http.Route("GET", "/wrong", wrong, "", "Other", schemas.Account)]
     transport = httpx.ASGITransport(http.app(host, table))
     async with httpx.AsyncClient(transport=transport, base_url="http://test/api/v1") as client:
         for path in ("/broken", "/wrong"):

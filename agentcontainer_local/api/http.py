@@ -17,11 +17,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from agentcontainer_local import accounts
 from agentcontainer_local.api import bodies, idempotency
+from agentcontainer_local.api.authentication import Authentication
 from agentcontainer_local.api.pages import Cut, cut_of
 from agentcontainer_local.db import Row
-from agentcontainer_local.errors import NotFound, Problem, Unauthorized, Unavailable
+from agentcontainer_local.errors import NotFound, Problem, Unavailable
 from agentcontainer_local.host import Host
 
 PREFIX = "/api/v1"
@@ -94,7 +94,8 @@ def mounted(host: Host, routes: Iterable[Route]) -> list[routing.BaseRoute]:
     paths: dict[str, dict[str, Route]] = {}
     for route in routes:
         paths.setdefault(route.prefix + route.path, {})[route.verb] = route
-    return [routing.Route(path, Resource(host, verbs)) for path, verbs in paths.items()]
+    authentication = Authentication(host)
+    return [routing.Route(path, Resource(host, authentication, verbs)) for path, verbs in paths.items()]
 
 
 async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,8 +109,9 @@ async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
 class Resource:
     """All verbs of one path, as an ASGI app."""
 
-    def __init__(self, host: Host, verbs: dict[str, Route]):
+    def __init__(self, host: Host, authentication: Authentication, verbs: dict[str, Route]):
         self.host = host
+        self.authentication = authentication
         self.verbs = verbs if "HEAD" in verbs or "GET" not in verbs else {**verbs, "HEAD": verbs["GET"]}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,7 +130,7 @@ class Resource:
         if route is None:
             return refusal(MethodNotAllowed("This path does not know the method."), {"allow": ", ".join(self.verbs)})
         try:
-            return await answer(self.host, route, Request(scope, receive))
+            return await self._call(route, Request(scope, receive))
         except (Problem, ClientDisconnect):
             raise
         except sqlite3.OperationalError:
@@ -138,33 +140,22 @@ class Resource:
             log.exception("%s %s failed", route.verb, route.path)
             return refusal(Problem("Something went wrong here; the server's log says what."))
 
-
-async def answer(host: Host, route: Route, request: Request) -> Response:
-    account = None if route.open else authenticate(host, request, route.key_in_query)
-    call = Call(host, request, account, host.now())
-    if route.query is not None:
-        call.query = bodies.query(route.query, request.query_params)
-    text = b""
-    if route.takes is not None:
-        text = await bodies.read(request, host.settings.max_body_bytes)
-        call.body = bodies.parse(route.takes, text, request.headers.get("content-type"), route.body_required)
-    if route.replayable and (key := request.headers.get("idempotency-key")) is not None:
-        return idempotency.once(host.db, account["id"], request.url.path, key, text, call.now,
-                                lambda: _written(route, route.function(call)))
-    answered = route.function(call)
-    if inspect.isawaitable(answered):
-        answered = await answered
-    return answered if route.raw else _written(route, answered)
-
-
-def authenticate(host: Host, request: Request, key_in_query: bool) -> Row:
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        key = request.query_params.get("apiKey", "") if key_in_query else ""
-    account = accounts.authenticated(host.db, key.strip())
-    if account is None:
-        raise Unauthorized()
-    return account
+    async def _call(self, route: Route, request: Request) -> Response:
+        account = None if route.open else self.authentication.account(request, route.key_in_query)
+        call = Call(self.host, request, account, self.host.now())
+        if route.query is not None:
+            call.query = bodies.query(route.query, request.query_params)
+        text = b""
+        if route.takes is not None:
+            text = await bodies.read(request, self.host.settings.max_body_bytes)
+            call.body = bodies.parse(route.takes, text, request.headers.get("content-type"), route.body_required)
+        if route.replayable and (key := request.headers.get("idempotency-key")) is not None:
+            return idempotency.once(self.host.db, account["id"], request.url.path, key, text, call.now,
+                                    lambda: _written(route, route.function(call)))
+        answered = route.function(call)
+        if inspect.isawaitable(answered):
+            answered = await answered
+        return answered if route.raw else _written(route, answered)
 
 
 def _written(route: Route, answered: BaseModel | None) -> Response:
