@@ -81,10 +81,11 @@ def _start_pending(host: Host, open_door: OpenDoor, runs: Runs, found: Container
     """Oldest first, up to the free room; idle conversations are asked to make some."""
     waiting = [task["id"] for task in tasks.with_status(host.db, lifecycle.PENDING) if task["id"] not in runs]
     room = max(0, host.settings.max_running - len(runs))
+    leaving = sum(tasks.open_run(host.db, task_id) is None for task_id in runs) if waiting[room:] else 0
     for task_id in waiting[:room]:
         alive = _alive(host, task_id, found)
         runs[task_id] = asyncio.create_task(run(host, task_id, open_door, alive), name=f"run {task_id}")
-    wanted = len(waiting) - room
+    wanted = len(waiting) - room - leaving
     if wanted > 0 and wanted != host.wanted_room:
         asyncio.get_running_loop().call_soon(_call_idle, host)
     host.wanted_room = max(0, wanted)

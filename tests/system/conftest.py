@@ -55,6 +55,12 @@ class Server:
             store.row_factory = sqlite3.Row
             return dict(store.execute(sql, parameters).fetchone())
 
+    def execute(self, sql: str, *parameters) -> None:
+        """Sets a date in its database, where a test would have to wait for it."""
+        with contextlib.closing(sqlite3.connect(self.data / "agentcontainer.db", timeout=10)) as store:
+            store.execute(sql, parameters)
+            store.commit()
+
     def get(self, path: str, **query) -> dict:
         response = self.client.get(f"/api/v1{path}", params=query)
         assert response.is_success, response.text
@@ -71,6 +77,31 @@ class Server:
             "overrides": {"model": "scripted", "maxRuntimeSeconds": 120, **overrides},
         }
         return self.post(f"/agents/{agent}/tasks", body)
+
+    def converse(self, message: str, *, instructions: str = "You help.", expect: int = 201, **body) -> dict:
+        """A new conversation's task; `body` may hold overrides, which are added to what every test wants."""
+        overrides = {"model": "scripted", "maxRuntimeSeconds": 120, **body.pop("overrides", {})}
+        agent = body.pop("agent", "agt_standard_coding")
+        body = {"instructions": instructions, "message": message, "overrides": overrides, **body}
+        return self.post(f"/agents/{agent}/conversations", body, expect)["task"]
+
+    def say(self, task_id: str, content: str, expect: int = 201, **body) -> dict:
+        """A follow-up; answers the message."""
+        return self.post(f"/conversations/{task_id}/messages", {"content": content, **body}, expect).get("message")
+
+    def transcript(self, task_id: str) -> list[dict]:
+        return self.get(f"/conversations/{task_id}/messages", order="asc", limit=1000)["data"]
+
+    def answered(self, task_id: str, turn: int, seconds: float = 60) -> dict:
+        """The answer of a turn, once that is over."""
+        wait_until(lambda: self._turn_is_over(task_id, turn), seconds)
+        return next(m for m in self.transcript(task_id) if m["turnNumber"] == turn and m["role"] == "assistant")
+
+    def _turn_is_over(self, task_id: str, turn: int) -> bool:
+        task = self.get(f"/tasks/{task_id}")
+        assert task["status"] not in ENDED, (task["status"], task["error"], self.history(task_id))
+        asked = [m for m in self.transcript(task_id) if m["turnNumber"] == turn and m["role"] == "user"]
+        return bool(asked) and asked[0]["status"] in ("completed", "failed")
 
     def upload(self, filename: str, content: bytes) -> str:
         prepared = self.post("/uploads/prepare", {"filename": filename})
