@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 from agentcontainer_local.web import docs
 
 STATIC = Path(__file__).parent / "static"
+DOCS = "/docs.html"         # no file has this name
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -41,24 +42,29 @@ def routes(document: Callable[[], dict]) -> list[BaseRoute]:
 
     Each is read or made when it is first asked for, and kept: the server's start waits for none.
     """
-    return [
-        _route("/", (STATIC / "index.html").read_bytes, TYPES[".html"]),
-        _route("/docs", lambda: docs.page(document()).encode(), TYPES[".html"]),
-        *(_route(f"/web/{file.name}", file.read_bytes, TYPES[file.suffix]) for file in sorted(STATIC.iterdir())),
-    ]
+    files = {file.name: file.read_bytes for file in STATIC.iterdir()}
 
-
-def _route(path: str, make: Callable[[], bytes], media_type: str) -> BaseRoute:
     @cache
-    def made() -> tuple[bytes, dict[str, str]]:
-        content = make()
-        return content, {**HEADERS, "etag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'}
+    def kept(name: str) -> tuple[bytes, dict[str, str]]:
+        content = docs.page(document()).encode() if name == DOCS else files[name]()
+        etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        return content, {**HEADERS, "etag": etag, "content-type": TYPES[Path(name).suffix]}
 
-    async def answer(request: Request) -> Response:
-        content, headers = made()
+    def answer(request: Request, name: str) -> Response:
+        content, headers = kept(name)
         known = request.headers.get("if-none-match", "").split(",")
         if headers["etag"] in (tag.strip().removeprefix("W/") for tag in known):
             return Response(status_code=304, headers=headers)
-        return Response(content, headers=headers, media_type=media_type)
+        return Response(content, headers=headers)
 
-    return Route(path, answer)
+    async def start(request: Request) -> Response:
+        return answer(request, "index.html")
+
+    async def reference(request: Request) -> Response:
+        return answer(request, DOCS)
+
+    async def file(request: Request) -> Response:
+        name = request.path_params["name"]
+        return answer(request, name) if name in files else Response("There is no such file.", 404, HEADERS)
+
+    return [Route("/", start), Route("/docs", reference), Route("/web/{name}", file)]
