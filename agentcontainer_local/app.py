@@ -22,7 +22,6 @@ from agentcontainer_local import (
     agents,
     containers,
     db,
-    egress,
     files,
     gateway,
     guest,
@@ -60,7 +59,7 @@ class Program:
 @contextlib.asynccontextmanager
 async def opened(
     settings: Settings, environ: Mapping[str, str], say: Callable[[str], None],
-    now: Callable[[], datetime] | None = None, outside: egress.Outside = egress.Outside(),  # noqa: B008
+    now: Callable[[], datetime] | None = None,
 ) -> AsyncIterator[Program]:
     """Opens everything that one server owns, and closes it again; raises RuntimeError where another one has it."""
     now = now or Clock()
@@ -80,7 +79,7 @@ async def opened(
                 host = Host(settings, store, vault, podman, store_id, runtime_dir, mounted, catalog, environ, now)
                 if isinstance(now, Clock):
                     now.jumped = lambda by: tasks.shift_running(store, by)
-                yield Program(host, _face(host), _doors(host, client, outside), new_key)
+                yield Program(host, _face(host), _doors(host, client), new_key)
         finally:
             store.close()
 
@@ -125,8 +124,8 @@ def _runtime_dir(data: Path) -> Path:
     return directory
 
 
-def _doors(host: Host, client, outside: egress.Outside) -> Callable:
-    """What `run` opens for each run: its socket, answered by guest and gateway, and its way out beside it."""
+def _doors(host: Host, client) -> Callable:
+    """What `run` opens for each run: its socket, answered by guest and gateway."""
 
     async def model_calls(scope, receive, send):
         if tasks.get(host.db, scope["door"].task_id)["status"] == lifecycle.HIBERNATING:
@@ -135,14 +134,8 @@ def _doors(host: Host, client, outside: egress.Outside) -> Callable:
 
     app = Router([*guest.ROUTES, Mount("/", model_calls)])
 
-    @contextlib.asynccontextmanager
-    async def open_door(run: Row, directory: Path):
-        task = tasks.get(host.db, run["task_id"])
-        async with (
-            guest.opened(guest.Door(host, task["id"], run["id"]), directory, app),
-            egress.opened(host, task, directory, outside),
-        ):
-            yield
+    def open_door(run: Row, directory: Path):
+        return guest.opened(guest.Door(host, run["task_id"], run["id"]), directory, app)
 
     return open_door
 
@@ -173,15 +166,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(
-    settings: Settings, environ: Mapping[str, str], announce: Callable[[Program, str], None],
-    outside: egress.Outside = egress.Outside(),  # noqa: B008
-) -> None:
+async def serve(settings: Settings, environ: Mapping[str, str], announce: Callable[[Program, str], None]) -> None:
     """Serves until SIGTERM, which leaves runs to the next server, or SIGINT, which suspends them first.
 
     `announce` is called once, with the base URL, when requests are answered.
     """
-    async with opened(settings, environ, log.info, outside=outside) as program:
+    async with opened(settings, environ, log.info) as program:
         stop = _on_signals()
         listener = _listening(settings)
         server = _Server(uvicorn.Config(
