@@ -36,7 +36,8 @@ async def opened(door: Door, directory: Path, app) -> AsyncIterator[None]:
     """
 
     async def bound(scope, receive, send):
-        await app({**scope, "door": door}, receive, send)
+        with contextlib.suppress(asyncio.CancelledError):       # the door closes; nobody is there to be answered
+            await app({**scope, "door": door}, receive, send)
 
     config = Config(bound, lifespan="off", log_config=None, access_log=False, timeout_keep_alive=3600, ws="none")
     config.load()
@@ -50,6 +51,10 @@ async def opened(door: Door, directory: Path, app) -> AsyncIterator[None]:
         server.close()
         for connection in list(state.connections):
             connection.transport.abort()
+        await asyncio.sleep(0)                  # for each connection to hear that it is cut
+        for answering in (open := list(state.tasks)):
+            answering.cancel()
+        await asyncio.gather(*open, return_exceptions=True)
         for staged in door.staged.values():
             staged.discard()
 

@@ -1,0 +1,177 @@
+"""Hibernation with real Pi in real containers: how an agent lies down, and everything that wakes it."""
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests import fake_provider
+from tests.fake_provider import Answers, FakeProvider
+from tests.system.conftest import Server, podman, podman_things, serving, wait_until
+from tests.system.test_conversations import moves, running_containers
+from tests.system.test_main_job import bash
+
+ASLEEP = ["pending", "running", "hibernating"]
+AWAKE = [*ASLEEP, "pending", "running", "finished"]
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[FakeProvider]:
+    with fake_provider.serving() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def server(provider: FakeProvider, tmp_path_factory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("hibernation") / "data", **provider.environ()) as running:
+        yield running
+
+
+def asleep(server: Server, *after: str, duration: str = "1h", before: str = "true") -> dict:
+    """A task that hibernates; `after`: what it does once it is woken. Its container does not run any more."""
+    task = server.dispatch(bash(before, f"hibernate --for {duration} --message 'for the mail'", *after))
+    server.wait(task["id"], "hibernating")
+    wait_until(lambda: not running_containers(task["id"]), 5)
+    return server.get(f"/tasks/{task['id']}")
+
+
+def wake(server: Server, task: dict, expect: int = 200, **body) -> dict:
+    return server.post(f"/tasks/{task['id']}/wake", {"kind": "external_wake", **body}, expect)
+
+
+def test_a_sleeping_task_says_until_when_and_uses_nothing(server: Server):
+    task = asleep(server)
+    until = datetime.fromisoformat(task["hibernateUntilAt"])
+    assert timedelta(minutes=59) < until - datetime.now(UTC) <= timedelta(hours=1)
+    assert (task["completedAt"], task["error"]) == (None, None)
+    assert podman("ps", "--filter", f"name={task['id']}", "--format", "{{.Names}}") == ""
+    assert server.get(f"/tasks/{task['id']}")["containerMinutes"] == task["containerMinutes"] > 0
+    slept = next(e["data"] for e in server.history(task["id"]) if e["data"].get("event") == "slept")
+    assert slept["reason"] == "for the mail"
+    assert {a["status"] for a in server.get(f"/tasks/{task['id']}/activities")["data"]} == {"completed"}
+    server.post(f"/tasks/{task['id']}/cancel", expect=200)
+    wait_until(lambda: not [name for name in podman_things() if task["id"] in name], 10)
+
+
+def test_an_outside_event_wakes_it_with_its_files_its_session_and_what_it_installed(server: Server):
+    task = asleep(
+        server, "cat kept; cat /tmp/installed",
+        "grep -c 'by an event [o]utside' /var/lib/agentcontainer/sessions/*; "
+        "grep -c 'Accepted. The task sleeps [n]ow' /var/lib/agentcontainer/sessions/*",
+        before="echo kept > kept; echo installed > /tmp/installed",
+    )
+    woken = wake(server, task)
+    assert (woken["status"], woken["hibernateUntilAt"], woken["wakeDueId"]) == ("pending", None, None)
+    ended = server.wait(task["id"])
+    assert ended["status"] == "finished", ended["error"]
+    assert "kept\ninstalled\n" in server.said(task["id"])
+    assert "1\n1\n" in server.said(task["id"])
+    assert moves(server, task["id"]) == AWAKE
+
+
+def test_a_message_wakes_it_and_the_agent_reads_it(server: Server):
+    task = asleep(server, "grep -c 'woken from hibernation by this [m]essage' /var/lib/agentcontainer/sessions/*")
+    wake(server, task, kind="message", message="The mail has come: it is the number 4711.")
+    assert server.wait(task["id"])["status"] == "finished"
+    assert "1\n" in server.said(task["id"])
+    asked = [m["content"] for m in server.get(f"/tasks/{task['id']}/messages", order="asc")["data"]
+             if m["role"] == "user"]
+    assert asked[1:] == ["The mail has come: it is the number 4711."]
+
+
+def test_its_deadline_wakes_it(server: Server):
+    task = server.dispatch(bash("hibernate --for 2s", "grep -c 'the time [u]ntil which' /var/lib/agentcontainer/s*/*"))
+    ended = server.wait(task["id"])
+    assert ended["status"] == "finished", ended["error"]
+    assert moves(server, task["id"]) == AWAKE
+    assert "1\n" in server.said(task["id"])
+
+
+def test_the_native_tool_of_pi_does_the_same(server: Server, provider: FakeProvider):
+    until = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
+    provider.plan(
+        Answers(calls=(("hibernate", {"until": until, "message": "later"}),)),
+        Answers(calls=(("finish", {"completion": "complete", "message": "Slept well"}),)),
+    )
+    task = server.dispatch("Sleep, then finish.", model="claude-sonnet-4-5", provider="anthropic")
+    server.wait(task["id"], "hibernating")
+    wake(server, task)
+    ended = server.wait(task["id"])
+    assert (ended["status"], ended["result"]) == ("finished", "Slept well"), ended["error"]
+    assert len(provider.seen) == 2
+    assert "Accepted. The task sleeps now" in str(provider.seen[1].json["messages"])
+
+
+def test_a_wake_for_another_sleep_is_refused(server: Server):
+    task = asleep(server, "hibernate --for 1h")
+    first = task["wakeDueId"]
+    assert first
+    wake(server, task, 409, wakeDueId="due_of_another")
+    wake(server, task, wakeDueId=first)
+    server.wait(task["id"], "running")
+    wake(server, task, 409)
+    again = server.wait(task["id"], "hibernating")
+    assert again["wakeDueId"] not in (None, first)
+    wake(server, task, 409, wakeDueId=first)
+    wake(server, task, wakeDueId=again["wakeDueId"])
+    assert server.wait(task["id"])["status"] == "finished"
+
+
+def test_of_many_wakes_at_once_exactly_one_wins(server: Server):
+    task = asleep(server)
+    codes = []
+
+    def ask() -> None:
+        body = {"kind": "external_wake", "wakeDueId": task["wakeDueId"]}
+        codes.append(server.client.post(f"/api/v1/tasks/{task['id']}/wake", json=body).status_code)
+
+    callers = [threading.Thread(target=ask) for _ in range(10)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert sorted(codes) == [200] + [409] * 9
+    assert server.wait(task["id"])["status"] == "finished"
+
+
+def test_a_pruned_container_is_made_anew_on_the_same_workspace_and_an_event_says_so(server: Server):
+    task = asleep(server, "cat kept; ls /tmp/installed; grep -c 'by an event [o]utside' /var/lib/agentcontainer/s*/*",
+                  before="echo kept > kept; echo installed > /tmp/installed")
+    podman("rm", "-f", f"agentcontainer-{task['id']}")
+    wake(server, task)
+    assert server.wait(task["id"])["status"] == "finished"
+    said = server.said(task["id"])
+    assert "kept\n" in said and "/tmp/installed: No such file" in said.replace("'", "") and "\n1\n" in said
+    notices = [e["data"] for e in server.history(task["id"]) if e["event"] == "notice"]
+    assert [notice["kind"] for notice in notices] == ["new_container"]
+
+
+def test_other_models_and_limits_can_come_with_the_wake(server: Server, provider: FakeProvider):
+    provider.plan(Answers(calls=(("finish", {"completion": "complete", "message": "By Claude"}),)))
+    task = asleep(server)
+    woken = wake(server, task, overrides={"model": "claude-sonnet-4-5", "provider": "anthropic",
+                                          "maxRuntimeSeconds": 77})
+    assert woken["execution"]["model"] == "claude-sonnet-4-5"
+    ended = server.wait(task["id"])
+    assert (ended["status"], ended["result"]) == ("finished", "By Claude"), ended["error"]
+
+
+def test_a_sleep_that_makes_no_sense_is_refused(server: Server):
+    wrong = ["--for 0s", "--for 40d", "--until 2020-01-01T00:00:00Z", "--until tomorrow", "",
+             "--for 1h --until 2030-01-01T00:00:00Z"]
+    task = server.run(bash(*(f"hibernate {arguments}; echo code $?" for arguments in wrong)))
+    assert task["status"] == "finished"
+    codes = [line for line in server.said(task["id"]).splitlines() if line.startswith("code ")]
+    assert codes == ["code 2", "code 1", "code 1", "code 2", "code 2", "code 2"]
+    assert "hibernating" not in moves(server, task["id"])
+
+
+def test_a_sleeping_task_survives_a_restart_and_wakes_by_its_deadline(own_server: Server):
+    task = own_server.dispatch(bash("echo a > kept", "hibernate --for 4s", "cat kept"))
+    own_server.wait(task["id"], "hibernating")
+    own_server.stop()
+    own_server.start()
+    ended = own_server.wait(task["id"])
+    assert ended["status"] == "finished", ended["error"]
+    assert moves(own_server, task["id"]) == AWAKE
