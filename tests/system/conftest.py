@@ -71,7 +71,9 @@ class Server:
         assert response.status_code == expect, response.text
         return response.json()
 
-    def dispatch(self, instructions: str, *, agent: str = "agt_standard_coding", files: list[str] = (), **overrides) -> dict:
+    def dispatch(
+        self, instructions: str, *, agent: str = "agt_standard_coding", files: list[str] = (), **overrides
+    ) -> dict:
         body = {
             "instructions": instructions, "inputFileIds": list(files),
             "overrides": {"model": "scripted", "maxRuntimeSeconds": 120, **overrides},
@@ -105,7 +107,8 @@ class Server:
 
     def upload(self, filename: str, content: bytes) -> str:
         prepared = self.post("/uploads/prepare", {"filename": filename})
-        httpx.put(prepared["uploadUrl"], content=content, headers=prepared["headers"], trust_env=False).raise_for_status()
+        sent = httpx.put(prepared["uploadUrl"], content=content, headers=prepared["headers"], trust_env=False)
+        sent.raise_for_status()
         return self.post("/uploads/complete", {"uploadId": prepared["uploadId"]})["id"]
 
     def wait(self, task_id: str, *statuses: str, seconds: float = 120) -> dict:

@@ -62,7 +62,8 @@ def test_an_incomplete_finish_is_finished_and_says_so(server: Server):
 def test_named_outputs_come_back_under_their_names(server: Server):
     policy = {"mode": "named", "files": [{"name": "report"}, {"name": "dataset", "description": "the cleaned data"}]}
     task = server.run(
-        bash("echo a > r.md; echo b > d.csv", finish="--complete-task --message Done --output report=r.md --output dataset=d.csv"),
+        bash("echo a > r.md; echo b > d.csv",
+             finish="--complete-task --message Done --output report=r.md --output dataset=d.csv"),
         outputPolicy=policy,
     )
     files = server.get(f"/tasks/{task['id']}/files", order="asc")["data"]

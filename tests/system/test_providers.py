@@ -39,7 +39,9 @@ def asked(provider: FakeProvider) -> list[str]:
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
-def test_each_provider_is_spoken_to_in_its_own_words_with_its_own_key(server: Server, provider: FakeProvider, name: str):
+def test_each_provider_is_spoken_to_in_its_own_words_with_its_own_key(
+    server: Server, provider: FakeProvider, name: str
+):
     model, path, header, key = PROVIDERS[name]
     provider.plan(bash("echo made > out.txt", timeout=10), FINISH)
     task = server.run("Make out.txt", model=model, provider=name)
@@ -61,7 +63,9 @@ def test_each_provider_is_spoken_to_in_its_own_words_with_its_own_key(server: Se
     ("openrouter", "z-ai/glm-9:free", "z-ai/glm-9:free"),
     ("openrouter", "anthropic/claude-sonnet-4.5", "anthropic/claude-sonnet-4.5"),
 ])
-def test_a_model_id_reaches_the_provider_as_asked(server: Server, provider: FakeProvider, name: str, model: str, sent: str):
+def test_a_model_id_reaches_the_provider_as_asked(
+    server: Server, provider: FakeProvider, name: str, model: str, sent: str
+):
     provider.plan(bash('finish --complete-task --message "Done"'))
     task = server.run("Nothing to do", model=model, provider=name)
     assert task["status"] == "finished", task["error"]
@@ -89,7 +93,10 @@ def test_a_refusal_of_the_provider_fails_the_task_with_its_words(server: Server,
 
 
 def test_the_agent_sees_neither_key_nor_address_of_the_provider(server: Server, provider: FakeProvider):
-    look = "env; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n'; cat /run/agentcontainer/launch.json /var/lib/agentcontainer/pi/*.json"
+    look = (
+        "env; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n';"
+        " cat /run/agentcontainer/launch.json /var/lib/agentcontainer/pi/*.json"
+    )
     provider.plan(bash(look, timeout=20), bash('finish --complete-task --message "Done"'))
     task = server.run("Look around", model="claude-sonnet-4-5", provider="anthropic")
     assert task["status"] == "finished"
