@@ -21,6 +21,7 @@ from agentcontainer_local import (
     runtime,
     sandbox,
     tasks,
+    walls,
     workspace,
 )
 from agentcontainer_local.db import Row, iso, row
@@ -54,7 +55,9 @@ async def run(host: Host, task_id: str, open_door: OpenDoor, alive: sandbox.Foun
             pid = alive.pid if alive else await _start(host, task_id, record, directory)
             if pid is not None:
                 _started(host, task_id, record["id"])
-                await _follow(host, task_id, pid)
+                ceiling = walls.ceiling(_wanted(host, task_id))
+                async with host.sandbox.watching(name_of(task_id), pid, ceiling) as broken:
+                    await _follow(host, task_id, pid, broken)
     except (sandbox.SandboxError, Problem) as error:
         _fail(host, task_id, str(error))
     except sqlite3.OperationalError:
@@ -105,9 +108,18 @@ async def _make(host: Host, task: Row, record: Row, image: str, uid: int, direct
     labels = _labels(task["id"])
     await asyncio.gather(*(host.sandbox.create_volume(name, labels, uid) for name in volumes_of(task["id"])))
     crash.point("volumes.made")
-    created = await host.sandbox.create(_spec(host, task, image, uid, directory))
+    wanted = _wanted(host, task["id"])
+    spec = walls.around(_spec(host, task, image, uid, directory), wanted)
+    created = await host.sandbox.create(spec)
     crash.point("container.made")
-    _note_walls(host, record, image, created)
+    host.db.conn.execute(
+        "UPDATE runs SET image = ?, container_id = ?, walls = ? WHERE id = ?",
+        (image, created.id, walls.note(spec, wanted, created), record["id"]),
+    )
+
+
+def _wanted(host: Host, task_id: str) -> walls.Wanted:
+    return walls.wanted(host.settings, host.db, tasks.get(host.db, task_id))
 
 
 async def _unless_ended(host: Host, task_id: str, work) -> str | None:
@@ -163,16 +175,6 @@ def _write_launch(host: Host, task_id: str, record: Row, directory: Path) -> Non
     (directory / "launch.json").write_text(json.dumps(launch))
 
 
-def _note_walls(host: Host, record: Row, image: str, created: sandbox.Created) -> None:
-    """What Podman warned of is kept with the run: it may mean that a limit is not in force on this machine."""
-    for warning in created.warnings:
-        log.debug("podman warned run=%s: %s", record["id"], warning)
-    host.db.conn.execute(
-        "UPDATE runs SET image = ?, container_id = ?, walls = ? WHERE id = ?",
-        (image, created.id, json.dumps({"warnings": created.warnings}), record["id"]),
-    )
-
-
 def _started(host: Host, task_id: str, run_id: str) -> None:
     crash.point("container.started")
     with host.db.atomic():
@@ -184,14 +186,16 @@ def _started(host: Host, task_id: str, run_id: str) -> None:
     host.changed.set(task_id)
 
 
-async def _follow(host: Host, task_id: str, pid: int) -> None:
-    """Acts on what the rows say, until the task is at rest or over, or its container has ended."""
+async def _follow(host: Host, task_id: str, pid: int, broken: asyncio.Future[sandbox.Broken]) -> None:
+    """Acts on what the rows say, until the task is at rest or over, or its container has ended or takes too much."""
     exited = asyncio.ensure_future(host.sandbox.exited(pid))
     idle = _Idle()
     try:
         while True:
             changed = host.changed.mark(task_id)
             task = tasks.get(host.db, task_id)
+            if broken.done():
+                return _fail(host, task_id, walls.error(broken.result()))
             if exited.done():
                 return await _ended(host, task)
             if task["status"] == lifecycle.RUNNING:
@@ -202,7 +206,7 @@ async def _follow(host: Host, task_id: str, pid: int) -> None:
                 return await _let_lie_down(host, task, exited)
             if wait <= 0:
                 return tasks.end_run(host.db, task_id, host.now())      # at once: a message from here on starts another
-            await asyncio.wait({changed, exited}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({changed, exited, broken}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
     finally:
         exited.cancel()
         await asyncio.wait({exited})

@@ -1,16 +1,20 @@
 """Containers, volumes and images of one store, by rootless Podman; nothing else here knows Podman."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from agentcontainer_local.sandbox.containers import STORE, Containers
+from agentcontainer_local.sandbox.containers import CPUS, STORE, Containers, annotations, at_most, written_paths
 from agentcontainer_local.sandbox.errors import ImageMissing, Refusal, SandboxError, Unavailable, Unwalled
 from agentcontainer_local.sandbox.images import Images
 from agentcontainer_local.sandbox.libpod import Libpod
 from agentcontainer_local.sandbox.service import Service
 from agentcontainer_local.sandbox.spec import (
     Bind,
+    Broken,
+    By,
+    Ceiling,
     ContainerSpec,
     Created,
     Found,
@@ -21,15 +25,27 @@ from agentcontainer_local.sandbox.spec import (
     Volume,
 )
 from agentcontainer_local.sandbox.volumes import Volumes
+from agentcontainer_local.sandbox.watchdog import Watchdog
 
 __all__ = [
-    "STORE", "Bind", "ContainerSpec", "Created", "Found", "Image", "ImageMissing", "Mounted", "Refusal", "Sandbox",
-    "SandboxError", "State", "Ulimits", "Unavailable", "Unwalled", "Volume", "open",
+    "STORE", "Bind", "Broken", "By", "Ceiling", "ContainerSpec", "Created", "Found", "Image", "ImageMissing", "Mounted",
+    "Refusal", "Sandbox", "SandboxError", "State", "Ulimits", "Unavailable", "Unwalled", "Volume", "at_most", "open",
 ]  # fmt: skip
 
 
 class Sandbox(Containers, Volumes, Images):
     """What a server may do with Podman. It finds only what carries its store's label; images are everybody's."""
+
+    def __init__(self, api: Libpod, store_id: str, watchdog: Watchdog):
+        super().__init__(api, store_id)
+        self._watchdog = watchdog
+
+    @asynccontextmanager
+    async def watching(self, container: str, pid: int, ceiling: Ceiling) -> AsyncIterator[asyncio.Future[Broken]]:
+        """While open: the future is done once the container takes more than that. Ending it is the caller's affair."""
+        found = await self.inspect(container) or {}
+        with self._watchdog.watching(pid, ceiling, written_paths(found), CPUS in annotations(found)) as broken:
+            yield broken
 
 
 @asynccontextmanager
@@ -43,8 +59,13 @@ async def open(
     service = Service(runtime_dir, podman_socket, oci_runtime)
     await service.prepare()
     api = Libpod(service)
+    watchdog = Watchdog(service)
+    watching = asyncio.create_task(watchdog.run(), name="watchdog")
     try:
-        yield Sandbox(api, store_id)
+        yield Sandbox(api, store_id, watchdog)
     finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
         api.close()
         await service.close()

@@ -16,12 +16,16 @@ SYSTEM = (Path("/usr/share/containers/containers.conf"), Path("/etc/containers/c
 DROPPED = ("remote", "active_service", "service_destinations", "network_cmd_options")
 
 
-def text(hooks_dir: Path, oci_runtime: str | None) -> str:
+def text(hooks_dir: Path, oci_runtime: str | None, more_runtimes: dict[str, str] | None = None) -> str:
+    """`more_runtimes`: programs that a container may ask for by these names."""
     engine = {name: value for name, value in _own_engine().items() if name not in DROPPED}
     engine |= {"events_logger": "file", "hooks_dir": [str(hooks_dir)]}
     engine.setdefault("cgroup_manager", "systemd" if _systemd_session() else "cgroupfs")
     if runtime := oci_runtime or _runtime_that_starts(engine):
         engine["runtime"] = runtime
+    if more_runtimes:
+        ours = {name: [program] for name, program in more_runtimes.items()}
+        engine["runtimes"] = {**engine.get("runtimes", {}), **ours}
     return _toml("engine", engine)
 
 

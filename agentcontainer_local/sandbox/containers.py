@@ -7,12 +7,13 @@ import resource
 from datetime import datetime
 from pathlib import Path
 
-from agentcontainer_local.sandbox import conf, network, process
+from agentcontainer_local.sandbox import conf, cpus, gvisor, network, process
 from agentcontainer_local.sandbox.errors import ImageMissing, Refusal, SandboxError
 from agentcontainer_local.sandbox.libpod import Libpod
-from agentcontainer_local.sandbox.spec import ContainerSpec, Created, Found, State
+from agentcontainer_local.sandbox.spec import By, ContainerSpec, Created, Found, State
 
 STORE = "agentcontainer.store"
+CPUS = "agentcontainer.cpus"
 NEVER = -62135596800  # year 1, which Podman writes for "not yet"
 
 
@@ -25,9 +26,12 @@ class Containers:
 
     async def create(self, spec: ContainerSpec) -> Created:
         """Raises ImageMissing, or SandboxError where the name is taken. What was half made is removed."""
-        limits, warnings = await self._limits(spec)
+        limits, kept_by = await self._limits(spec)
         body = _request(spec) | limits | network.namespace(spec.network, await self._network_driver(spec))
+        body |= gvisor.request(spec)
         body["labels"] = {**spec.labels, STORE: self._store_id}
+        if kept_by["cpus"] == "affinity":
+            body["annotations"][CPUS] = str(spec.cpus)
         try:
             answer = await self._api.call("POST", "/containers/create", body=body, again=False)
         except Refusal as said:  # Podman cleans up behind itself; and with 409 the name is another container's
@@ -35,7 +39,7 @@ class Containers:
         except BaseException:
             await self._undo(spec.name)
             raise
-        return Created(answer.body["Id"], (*warnings, *(answer.body.get("Warnings") or ())))
+        return Created(answer.body["Id"], tuple(answer.body.get("Warnings") or ()), kept_by)
 
     async def start(self, container_id: str) -> int:
         """Start it, or go on if it runs; the pid of its first process, as the host sees it.
@@ -52,7 +56,10 @@ class Containers:
             await self._api.call("POST", f"/containers/{container_id}/init")
             found = (await self._api.call("GET", f"/containers/{container_id}/json")).body
             pid = found["State"]["Pid"]
-            network.prove(pid, (found["Config"].get("Annotations") or {}).get(network.ANNOTATION, "none"))
+            noted = annotations(found)
+            network.prove(pid, noted.get(network.ANNOTATION, "none"))
+            if CPUS in noted:
+                cpus.confine(pid, float(noted[CPUS]))
             await self._api.call("POST", f"/containers/{container_id}/start")
         except BaseException:
             await undo(container_id)
@@ -131,17 +138,24 @@ class Containers:
             self._driver = network.driver(version)
         return self._driver
 
-    async def _limits(self, spec: ContainerSpec) -> tuple[dict, list[str]]:
-        """The cgroup limits that can be kept here, and a warning for each that cannot."""
+    async def _limits(self, spec: ContainerSpec) -> tuple[dict, dict[str, By]]:
+        """The cgroup limits that can be kept here, and what keeps each limit."""
         wanted = {
             "memory": spec.memory_bytes and {"limit": spec.memory_bytes, "swap": spec.memory_bytes},
             "cpu": spec.cpus and {"period": 100_000, "quota": int(spec.cpus * 100_000)},
             "pids": spec.pids and {"limit": spec.pids},
         }
-        wanted = {name: limit for name, limit in wanted.items() if limit}
-        missing = set(wanted) - await self._delegated() if wanted else set()
-        warnings = [f"{name} limit not in force: this account has no such controller" for name in sorted(missing)]
-        return {"resource_limits": {name: limit for name, limit in wanted.items() if name not in missing}}, warnings
+        # gVisor is started with --ignore-cgroups: it fails where it may not write them, and they are not ours to give.
+        delegated = await self._delegated() if spec.isolation == "container" else frozenset()
+        limits = {name: limit for name, limit in wanted.items() if limit and name in delegated}
+        kept_by: dict[str, By] = {
+            "memory": "cgroup" if "memory" in limits else "watchdog",
+            "cpus": "cgroup" if "cpu" in limits else "affinity" if spec.cpus else "nothing",
+            "processes": "cgroup" if "pids" in limits else gvisor.processes_by(spec),
+            "open_files": "ulimit",
+            "disk": "watchdog",
+        }
+        return {"resource_limits": limits}, kept_by
 
     async def _delegated(self) -> frozenset[str]:
         """A limit without its controller stops the start on cgroup v2; on v1 rootless Podman has none."""
@@ -151,6 +165,17 @@ class Containers:
             info = (await self._api.call("GET", "/info")).body
             self._controllers = frozenset(info["host"].get("cgroupControllers") or ())
         return self._controllers
+
+
+def annotations(inspected: dict) -> dict[str, str]:
+    return inspected.get("Config", {}).get("Annotations") or {}
+
+
+def written_paths(inspected: dict) -> list[str]:
+    """Where on the host lies what a container writes: its volumes, and its own layer."""
+    volumes = [mount["Source"] for mount in inspected.get("Mounts") or () if mount["Type"] == "volume"]
+    layer = ((inspected.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
+    return [*volumes, *([layer] if layer else [])]
 
 
 def _request(spec: ContainerSpec) -> dict:
@@ -189,20 +214,29 @@ def _bind(source: str, target: str) -> dict:
     return {"type": "bind", "source": source, "destination": target, "options": options}
 
 
+ULIMITS = {
+    "nofile": resource.RLIMIT_NOFILE, "fsize": resource.RLIMIT_FSIZE, "nproc": resource.RLIMIT_NPROC,
+    "core": resource.RLIMIT_CORE, "data": resource.RLIMIT_DATA,
+}  # fmt: skip
+
+
 def _ulimits(spec: ContainerSpec) -> list[dict]:
-    """No higher than our own, as more is an error at start. `pids` counts here too, where its cgroup is missing."""
+    """`pids` counts here too, where its cgroup is missing."""
     wanted = {
-        "nofile": (resource.RLIMIT_NOFILE, spec.ulimits.open_files),
-        "fsize": (resource.RLIMIT_FSIZE, spec.ulimits.file_bytes),
-        "nproc": (resource.RLIMIT_NPROC, spec.pids or spec.ulimits.processes),
-        "core": (resource.RLIMIT_CORE, 0),
+        "nofile": spec.ulimits.open_files,
+        "fsize": spec.ulimits.file_bytes,
+        "nproc": spec.pids or spec.ulimits.processes,
+        "core": 0,
+        "data": spec.ulimits.data_bytes,
     }
-    limits = []
-    for name, (number, value) in wanted.items():
-        ceiling = resource.getrlimit(number)[1]
-        value = value if ceiling == resource.RLIM_INFINITY else min(value, ceiling)
-        limits.append({"type": name, "soft": value, "hard": value})
-    return limits
+    most = {name: at_most(name, value) for name, value in wanted.items() if value is not None}
+    return [{"type": name, "soft": value, "hard": value} for name, value in most.items()]
+
+
+def at_most(ulimit: str, value: int) -> int:
+    """No higher than our own, as more is an error at start."""
+    ceiling = resource.getrlimit(ULIMITS[ulimit])[1]
+    return value if ceiling == resource.RLIM_INFINITY else min(value, ceiling)
 
 
 def _explained(said: Refusal, spec: ContainerSpec) -> SandboxError:

@@ -10,7 +10,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from agentcontainer_local.sandbox import conf, network, process
+from agentcontainer_local.sandbox import conf, gvisor, network, process
 from agentcontainer_local.sandbox.errors import SandboxError, Unavailable
 
 START_SECONDS = 30
@@ -94,7 +94,7 @@ class Service:
         network.write_hook(hooks, network.driver(version.split()[2]))
         # It must outlive us: conmon hands its path to the clean-up after a container's end.
         configuration = self._runtime_dir / "containers.conf"
-        configuration.write_text(conf.text(hooks, self._oci_runtime))
+        configuration.write_text(conf.text(hooks, self._oci_runtime, gvisor.write_runtime(self._runtime_dir)))
         self.environment["CONTAINERS_CONF"] = str(configuration)
 
     async def _start(self) -> None:

@@ -30,6 +30,7 @@ class Ulimits:
     open_files: int = 65536
     file_bytes: int = 16 * GIB
     processes: int = 4096
+    data_bytes: int | None = None   # of private memory
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class ContainerSpec:
     volumes: tuple[Mounted, ...] = ()
     network: Literal["none", "internet"] = "none"
     hostname: str = "agent"
+    isolation: Literal["container", "gvisor"] = "container"
     memory_bytes: int | None = None
     cpus: float | None = None
     pids: int | None = None
@@ -53,10 +55,40 @@ class ContainerSpec:
     log_bytes: int = 4 * 1024**2
 
 
+By = Literal["cgroup", "affinity", "ulimit", "watchdog", "ulimit and watchdog", "nothing"]
+
+
 @dataclass(frozen=True)
 class Created:
+    """`limits`: what keeps each limit here, by `memory`, `cpus`, `processes`, `open_files`, `disk`.
+
+    What a watchdog keeps is kept while somebody is `watching`.
+    """
+
     id: str
     warnings: tuple[str, ...]
+    limits: dict[str, By]
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """What all processes of a container may take together; above it the watchdog says so."""
+
+    memory_bytes: int
+    processes: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A limit that was broken. `used` is None where the kernel acted before it could be measured.
+
+    `disk_full`: not the container's own limit was broken, but the disk is nearly full, and it takes most of it.
+    """
+
+    limit: Literal["memory", "processes", "disk", "disk_full"]
+    used: int | None
+    allowed: int
 
 
 State = Literal["created", "running", "exited", "lost"]

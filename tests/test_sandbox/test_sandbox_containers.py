@@ -93,16 +93,6 @@ async def test_ulimits_are_in_force(run):
     assert (code, said.split()) == (128 + signal.SIGXFSZ, ["512", "99", "0"])
 
 
-async def test_limits_are_in_force_or_a_warning_says_that_they_are_not(sandbox, spec):
-    created = await sandbox.create(spec(memory_bytes=64 * 1024**2, cpus=0.5, pids=50))
-    await sandbox.start(created.id)
-    host = (await sandbox.inspect(created.id))["HostConfig"]
-    asked_for = {"memory": ("Memory", 64 * 1024**2), "cpu": ("CpuQuota", 50_000), "pids": ("PidsLimit", 50)}
-    in_force = {name: host[field] == value for name, (field, value) in asked_for.items()}
-    warned = {name: any(name in warning for warning in created.warnings) for name in in_force}
-    assert all(in_force[name] != warned[name] for name in in_force), (in_force, created.warnings)
-
-
 async def test_a_log_is_kept_small_and_its_end_is_read(run):
     script = "i=0; while [ $i -lt 3000 ]; do echo line $i of a long log >&2; i=$((i+1)); done; echo the end >&2"
     _, said = await run(script, log_bytes=20_000)

@@ -1,0 +1,51 @@
+"""Measures what containers hold on disk and in memory files; run by `podman unshare`, which may look into both.
+
+stdin: JSON, a list of {"paths": […], "pids": […]}; stdout: JSON, for each of them {"disk": bytes, "memory": bytes}.
+It must need nothing but the standard library.
+"""
+
+import contextlib
+import json
+import os
+import stat
+import subprocess
+import sys
+
+
+def disk(paths: list[str]) -> int:
+    """Without leaving the file system; a path that is gone counts nothing."""
+    words = ["du", "--summarize", "--total", "--one-file-system", "--block-size=1", "--", *paths]
+    said = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+    last = said.splitlines()[-1:] or [b"0"]
+    return int(last[0].split()[0])
+
+
+def unseen(pids: list[int]) -> tuple[int, int]:
+    """Bytes that are in no folder: of files on disk that were deleted while they are open, and of memory files."""
+    on_disk: dict[tuple[int, int], int] = {}
+    in_memory: dict[tuple[int, int], int] = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(f"/proc/{pid}/fd"):
+                _look(entry.path, on_disk, in_memory)
+    return sum(on_disk.values()), sum(in_memory.values())
+
+
+def _look(path: str, on_disk: dict, in_memory: dict) -> None:
+    with contextlib.suppress(OSError):
+        found = os.stat(path)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 0:
+            memory = os.readlink(path).startswith(("/memfd:", "/dev/shm/"))
+            (in_memory if memory else on_disk)[found.st_dev, found.st_ino] = found.st_blocks * 512
+
+
+def main() -> None:
+    answers = []
+    for asked in json.load(sys.stdin):
+        deleted, memory = unseen(asked["pids"])
+        answers.append({"disk": disk(asked["paths"]) + deleted, "memory": memory})
+    json.dump(answers, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

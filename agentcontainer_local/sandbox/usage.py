@@ -1,0 +1,90 @@
+"""What the processes of containers take, as /proc has it."""
+
+import contextlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Usage:
+    """Of one container. A page counts once for each process that has it, so the bytes may be too many."""
+
+    pids: list[int] = field(default_factory=list)
+    processes: int = 0          # threads count, as they do for the kernel's limits
+    private_bytes: int = 0      # of memory that no file is behind
+    shared_bytes: int = 0       # of memory files, as far as they are mapped
+
+
+def of_containers(inits: Iterable[int]) -> dict[int, Usage]:
+    """By the pid of the first process; one look at /proc for all of them. Those that have ended are left out.
+
+    A container's processes have its uid and its pid namespace; the uid alone may be that of another store's too. It is
+    the directory's owner even where a process has made itself undumpable.
+    """
+    places = {place: init for init in inits if (place := _place(init))}
+    uids = {uid for uid, _ in places}
+    found = {init: Usage() for init in places.values()}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and _owner(entry) in uids and (init := places.get(_place(int(entry.name)))):
+            _add(found[init], int(entry.name))
+    return found
+
+
+def exact(used: Usage) -> tuple[int, int]:
+    """Private and shared bytes, where a page that several have counts once. Slower: page tables are read."""
+    wanted = ("Pss_Anon:", "SwapPss:", "Pss_Shmem:")
+    maps = [_numbers(f"/proc/{pid}/smaps_rollup", wanted) for pid in used.pids]
+    private = sum(found.get("Pss_Anon:", 0) + found.get("SwapPss:", 0) for found in maps)
+    return private * 1024, sum(found.get("Pss_Shmem:", 0) for found in maps) * 1024
+
+
+def memory_files() -> int:
+    """Bytes in memory files of the whole machine; what a program writes there need not be mapped by any process."""
+    return _numbers("/proc/meminfo", ("Shmem:",)).get("Shmem:", 0) * 1024
+
+
+def out_of_memory_kills(init: int) -> int:
+    """How often the kernel ended a process of this container for its cgroup's memory limit."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{init}/cgroup").read_text().splitlines():
+            if line.startswith("0::") and (path := line[4:]):
+                return oom_kill(Path("/sys/fs/cgroup", path, "memory.events").read_text())
+    return 0
+
+
+def oom_kill(memory_events: str) -> int:
+    return int(dict(line.split() for line in memory_events.splitlines()).get("oom_kill", 0))
+
+
+def _place(pid: int) -> tuple[int, int] | None:
+    """The uid and the pid namespace of a process."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid, os.stat(f"/proc/{pid}/ns/pid").st_ino
+    except OSError:
+        return None
+
+
+def _owner(entry: os.DirEntry) -> int | None:
+    try:
+        return entry.stat().st_uid
+    except OSError:
+        return None
+
+
+def _add(usage: Usage, pid: int) -> None:
+    facts = _numbers(f"/proc/{pid}/status", ("RssAnon:", "RssShmem:", "VmSwap:", "Threads:"))
+    usage.processes += facts.get("Threads:", 0)
+    usage.private_bytes += (facts.get("RssAnon:", 0) + facts.get("VmSwap:", 0)) * 1024
+    usage.shared_bytes += facts.get("RssShmem:", 0) * 1024
+    usage.pids.append(pid)
+
+
+def _numbers(path: str, names: tuple[str, ...]) -> dict[str, int]:
+    """Numbers of such lines as `Name:   12 kB`; none of a process that has ended."""
+    try:
+        lines = [line.split() for line in Path(path).read_text().splitlines()]
+    except OSError:
+        return {}
+    return {words[0]: int(words[1]) for words in lines if words and words[0] in names}

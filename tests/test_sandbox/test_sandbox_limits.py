@@ -1,0 +1,115 @@
+"""Limits by real containers: who breaks one is told of, by cgroup or watchdog, and nobody else."""
+
+import asyncio
+import contextlib
+import os
+
+import pytest
+
+from agentcontainer_local.sandbox import Ceiling, Mounted, Ulimits, conf, usage
+from agentcontainer_local.sandbox.watchdog import SCAN_SECONDS
+
+MB = 1024**2
+AMPLE = Ceiling(memory_bytes=1024 * MB, processes=500, disk_bytes=1024 * MB)
+SECONDS = 15
+
+
+@pytest.fixture
+async def watched(sandbox, spec):
+    """Start a script and watch it: a future of what it breaks."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def started(script: str, ceiling: Ceiling = AMPLE, **changes) -> asyncio.Future:
+            created = await sandbox.create(spec(script, **changes))
+            pid = await sandbox.start(created.id)
+            return await stack.enter_async_context(sandbox.watching(created.id, pid, ceiling))
+
+        yield started
+
+
+async def test_each_limit_is_kept_by_something_and_podman_agrees(sandbox, spec):
+    created = await sandbox.create(spec(memory_bytes=64 * MB, cpus=0.5, pids=50))
+    await sandbox.start(created.id)
+    host = (await sandbox.inspect(created.id))["HostConfig"]
+    asked_for = {"memory": ("Memory", 64 * MB), "cpus": ("CpuQuota", 50_000), "processes": ("PidsLimit", 50)}
+    in_force = {name for name, (field, value) in asked_for.items() if host[field] == value}
+    assert {name for name, by in created.limits.items() if by == "cgroup"} == in_force
+    if not conf.cgroups_are_v2():
+        assert created.limits == {
+            "memory": "watchdog", "cpus": "affinity", "processes": "ulimit and watchdog", "open_files": "ulimit",
+            "disk": "watchdog",
+        }  # fmt: skip
+
+
+async def test_a_memory_hog_is_told_of_and_its_neighbour_is_not(watched):
+    neighbour = await watched("sleep 600", uid=20002)
+    hog = await watched(
+        "dd if=/dev/zero of=/dev/null bs=200M count=100000", Ceiling(100 * MB, 500, 1024 * MB), uid=20003
+    )
+    broken = await asyncio.wait_for(hog, SECONDS)
+    assert (broken.limit, broken.allowed) == ("memory", 100 * MB)
+    assert 100 * MB < broken.used < 500 * MB
+    assert not neighbour.done()
+
+
+async def test_a_fork_bomb_is_told_of_and_grows_no_further_than_its_ulimit(watched):
+    script = "(while :; do sleep 60 & done) 2>/dev/null & wait; exec sleep 60"
+    bomb = await watched(script, Ceiling(1024 * MB, 60, 1024 * MB), uid=20004, pids=80)
+    broken = await asyncio.wait_for(bomb, SECONDS)
+    assert (broken.limit, broken.allowed) == ("processes", 60)
+    assert 60 <= broken.used <= 81
+
+
+@pytest.mark.parametrize("script", [
+    "while :; do i=$((i+1)); dd if=/dev/zero of=/workspace/$i bs=1M count=40 2>/dev/null; done",
+    "mkdir /workspace/closed; exec 3>/workspace/gone; rm /workspace/gone; dd if=/dev/zero bs=1M count=400 >&3; sleep 60",
+    "dd if=/dev/zero of=/tmp/beside bs=1M count=400; sleep 60",
+], ids=["many files", "a deleted file", "outside the workspace"])  # fmt: skip
+async def test_a_disk_filler_is_told_of_wherever_it_writes(watched, sandbox, spec, script):
+    name = spec().name
+    await sandbox.create_volume(name, {}, 20005)
+    filler = await watched(
+        script, Ceiling(1024 * MB, 500, 150 * MB), uid=20005, volumes=(Mounted(name, "/workspace"),),
+        ulimits=Ulimits(file_bytes=500 * MB),
+    )  # fmt: skip
+    broken = await asyncio.wait_for(filler, SECONDS)
+    assert (broken.limit, broken.allowed) == ("disk", 150 * MB)
+    assert broken.used > 150 * MB
+    for container in await sandbox.found():
+        await sandbox.remove(container.id)
+
+
+async def test_whoever_keeps_below_its_limits_is_left_alone(watched):
+    script = "dd if=/dev/zero of=/tmp/some bs=1M count=60; dd if=/dev/zero of=/dev/null bs=50M count=100000"
+    modest = await watched(script, Ceiling(100 * MB, 50, 100 * MB), uid=20006)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(modest), 4 * SCAN_SECONDS)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor only")
+@pytest.mark.skipif(conf.cgroups_are_v2(), reason="a cgroup shares the processors out")
+async def test_processors_are_given_out_and_those_that_a_program_takes_are_taken_back(watched, sandbox):
+    await watched("nproc >&2; taskset -p ff 1 >/dev/null; nproc >&2; sleep 4; nproc >&2; sleep 60", cpus=1)
+    (container,) = await sandbox.found()
+    for _ in range(100):
+        if len(said := (await sandbox.logs_tail(container.id)).split()) == 3:
+            break
+        await asyncio.sleep(0.1)
+    assert (said[0], said[-1]) == ("1", "1")
+
+
+async def test_one_look_counts_every_process_of_a_container_and_no_other(sandbox, spec):
+    first, second = [
+        await sandbox.start((await sandbox.create(spec("sleep 600 & sleep 600 & sleep 600", uid=20007))).id)
+        for _ in range(2)
+    ]
+    await asyncio.sleep(0.5)
+    seen = usage.of_containers([first, second, 2**22 - 1])
+    assert {pid: used.processes for pid, used in seen.items()} == {first: 4, second: 4}
+    private, _ = usage.exact(seen[first])
+    assert 0 < private <= seen[first].private_bytes
+
+
+def test_the_kernels_own_word_of_an_ended_process_is_read():
+    assert usage.oom_kill("low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n") == 2
+    assert usage.oom_kill("") == 0
