@@ -5,12 +5,24 @@ from typing import Annotated
 import typer
 
 from agentcontainer_local import __version__
-from agentcontainer_local.cli import exits, serve
+from agentcontainer_local.cli import (
+    account,
+    agents,
+    chat,
+    config,
+    containers,
+    exits,
+    images,
+    install_service,
+    run,
+    serve,
+    tasks,
+)
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="The AgentContainer API on this machine.",
-    epilog="Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in exits.MEANINGS.items()) + ".",
+    epilog="\b\nExit codes:\n" + "\n".join(f"  {code:<3}  {meaning}" for code, meaning in exits.MEANINGS.items()),
 )
 
 
@@ -21,4 +33,13 @@ def main(version: Annotated[bool, typer.Option("--version", help="Show the versi
         raise typer.Exit
 
 
+run.add_to(app)
+chat.add_to(app)
+app.add_typer(tasks.app, name="tasks")
+app.add_typer(agents.app, name="agents")
+app.add_typer(containers.app, name="containers")
+app.add_typer(images.app, name="images")
+account.add_to(app)
+config.add_to(app)
 app.command(name="serve")(serve.command)
+install_service.add_to(app)

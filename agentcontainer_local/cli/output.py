@@ -52,10 +52,17 @@ class Output:
         return self.out.is_terminal and not self.as_json
 
     def json(self, value: Any) -> None:
-        """One JSON document, on a line of its own in a pipe."""
-        text = json.dumps(plain(value), ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
-        print(HOSTILE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) if not sys.stdout.isatty() else
-              "\n".join(HOSTILE.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in text.split("\n")))
+        """One JSON document: laid out for reading on a terminal, on a line of its own elsewhere."""
+        text = json.dumps(plain(value), ensure_ascii=False, indent=2 if self.out.is_terminal else None)
+        print("\n".join(HOSTILE.sub(_escaped, line) for line in text.split("\n")))
+
+    def line(self, value: Any) -> None:
+        """One JSON document of many, a line each."""
+        print(HOSTILE.sub(_escaped, json.dumps(plain(value), ensure_ascii=False)), flush=True)
+
+    def done(self, text: str, shape: Any) -> None:
+        """What a command has done: in words, or as JSON."""
+        self.json(shape) if self.as_json else self.say(text)
 
     def say(self, text: str | Text, style: str = "") -> None:
         """A line of the result."""
@@ -136,10 +143,15 @@ def _console(stream) -> Console:
 
 
 def _plain_table(columns: Sequence[str], rows: list[Sequence[str | Text]]) -> None:
-    cells = [[column.rstrip("~").upper() for column in columns], *([one_line(str(cell)) for cell in row] for row in rows)]
+    head = [column.rstrip("~").upper() for column in columns]
+    cells = [head, *([one_line(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(row[at]) for row in cells) for at in range(len(columns))]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _escaped(found: re.Match) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def plain(value: Any) -> Any:
@@ -169,7 +181,9 @@ def size(count: int) -> str:
     value, unit = float(count), 0
     while value >= 999.5 and unit < len(UNITS) - 1:
         value, unit = value / 1000, unit + 1
-    return f"{count} B" if unit == 0 else f"{value:.1f} {UNITS[unit]}" if value < 99.95 else f"{value:.0f} {UNITS[unit]}"
+    if unit == 0:
+        return f"{count} B"
+    return f"{value:.1f} {UNITS[unit]}" if value < 99.95 else f"{value:.0f} {UNITS[unit]}"
 
 
 def number(count: int) -> str:

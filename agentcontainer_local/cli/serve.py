@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
@@ -26,7 +26,7 @@ def with_settings(command: Callable[[Settings], None]) -> Callable[..., None]:
     wrapped.__signature__ = inspect.Signature([
         inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=None,
-            annotation=Annotated[Optional[str], typer.Option(help=f"{field.description} [{variable(name)}]")],  # noqa: UP045
+            annotation=Annotated[str | None, typer.Option(help=f"{field.description} [{variable(name)}]")],
         )
         for name, field in Settings.model_fields.items()
     ])

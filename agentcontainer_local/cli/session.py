@@ -15,9 +15,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 URL, KEY = "AGENTCONTAINER_URL", "AGENTCONTAINER_API_KEY"
 KEY_NAME = "a command on this machine, while it runs"
 
-# Optional[...]: typer reads these annotations, and of a union with None it wants this spelling.
-UrlFlag = Annotated[Optional[str], typer.Option("--url", help=f"The server [{URL}]; else this machine's.")]  # noqa: UP045
-DataFlag = Annotated[Optional[Path], typer.Option(  # noqa: UP045
-    "--data", help="Which data directory's server [AGENTCONTAINER_DATA].")]
+UrlFlag = Annotated[str | None, typer.Option(
+    "--url", metavar="URL", help=f"The server [{URL}]; else this machine's.")]
+DataFlag = Annotated[Path | None, typer.Option(
+    "--data", metavar="DIR", help="Which data directory's server [AGENTCONTAINER_DATA].")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -46,27 +46,46 @@ class Session:
     client: "Client"
     url: str
     own: bool = False
+    log: list[str] = field(default_factory=list)
+
+    def hint(self) -> str:
+        """What a server of our own said last: why a task waits."""
+        return _words(self.log[-1]) if self.log else ""
 
 
-def command(group: typer.Typer, name: str | None = None, *, starts: bool = False, **about: Any) -> Callable:
-    """Registers a function of a Session as a command with --url, --data and --json; `starts`: a server, if need be."""
+def command(group: typer.Typer, name: str | None = None, *, starts: bool = False, stored: bool = False) -> Callable:
+    """Registers a function of a Session as a command with --url, --data and --json.
+
+    Where no server runs: `starts` one for the time being; `stored`: the data directory itself does what is asked.
+    """
 
     def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
-        def run(session: Session, arguments: dict[str, Any]) -> int | None:
-            return function(session, **arguments)
-
         @functools.wraps(function)
         def wrapped(url: str | None, data: Path | None, json: bool, **arguments: Any) -> None:
-            with ending(json) as out, opened(out, url, data, starts) as session:
-                code = run(session, arguments)
+            with ending(json) as out:
+                if stored and not (url or os.environ.get(URL)) and server_of(directory := data_directory(data)) is None:
+                    code = _on_store(function, out, directory, arguments)
+                else:
+                    with opened(out, url, data, starts) as session:
+                        code = function(session, **arguments)
             if code:
                 raise typer.Exit(code)
 
         wrapped.__signature__ = _with_flags(function)
-        group.command(name, **about)(wrapped)
+        group.command(name)(wrapped)
         return function
 
     return register
+
+
+def _on_store(function: Callable, out: "Output", directory: Path, arguments: dict[str, Any]) -> int | None:
+    """As the account that owns the directory; nothing is left to be done as who we were."""
+    from agentcontainer_local import service_account
+    from agentcontainer_local.cli import store
+
+    if os.getuid() == 0:
+        service_account.become(None)
+    return function(Session(out, store.Store(directory), ""), **arguments)
 
 
 def _with_flags(function: Callable) -> inspect.Signature:
@@ -81,6 +100,7 @@ def ending(as_json: bool = False) -> Iterator["Output"]:
     """Turns what goes wrong into words on stderr (with --json: an error object) and an exit code."""
     from agentcontainer_local.cli.output import Output
     from agentcontainer_local.client import ClientError
+    from agentcontainer_local.errors import NotFound, Problem
 
     out = Output(as_json)
     signal.signal(signal.SIGTERM, _terminated)
@@ -96,6 +116,9 @@ def ending(as_json: bool = False) -> Iterator["Output"]:
         raise typer.Exit(code) from None
     except KeyboardInterrupt:
         raise typer.Exit(exits.INTERRUPTED) from None
+    except (RuntimeError, Problem) as error:
+        _complain(out, "failed", str(error))
+        raise typer.Exit(exits.FAILED if not isinstance(error, NotFound) else exits.NOT_FOUND) from None
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
@@ -135,7 +158,7 @@ def opened(out: "Output", url: str | None, data: Path | None, starts: bool) -> I
     from agentcontainer_local.client import Client
 
     with contextlib.ExitStack() as stack:
-        own = False
+        own, log = False, []
         if url := url or (os.environ.get(URL) if data is None else None):
             key = _given_key()
         else:
@@ -145,19 +168,21 @@ def opened(out: "Output", url: str | None, data: Path | None, starts: bool) -> I
                 if not starts:
                     raise Stop(exits.NO_SERVER, f"No server serves {directory}: start one with `agentcontainer serve`,"
                                                 f" or name one with --url.")
-                found, own = stack.enter_context(_started(out, directory)), True
-            url, key = found, os.environ.get(KEY) or stack.enter_context(_own_key(directory))
+                found, log = stack.enter_context(_started(out, directory))
+                own = True
+            given = None if own else os.environ.get(KEY)
+            url, key = found, given or stack.enter_context(_own_key(directory))
         try:
             client = stack.enter_context(Client(url, key))
         except ValueError as error:
             raise Stop(exits.WRONG_USE, f"--url: {error}.") from None
-        yield Session(out, client, url, own)
+        yield Session(out, client, url, own, log)
 
 
 def _given_key() -> str:
     if key := os.environ.get(KEY):
         return key
-    raise Stop(exits.NO_KEY, f"Set {KEY} to one of the server's keys; there, `agentcontainer keys create NAME` makes one.")
+    raise Stop(exits.NO_KEY, f"Set {KEY} to one of the server's keys; there, `agentcontainer keys create` makes one.")
 
 
 def data_directory(given: Path | None) -> Path:
@@ -192,19 +217,20 @@ def _own_key(directory: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _started(out: "Output", directory: Path) -> Iterator[str]:
+def _started(out: "Output", directory: Path) -> Iterator[tuple[str, list[str]]]:
     """A server for the time being, on a port that is free. At its end its agents are suspended, for the next one."""
     command = [*program(), "serve", "--port", "0", "--data", str(directory)]
     out.note("No server is running: starting one for the time being.", "dim")
     # A session of its own: Ctrl-C is for us, who then tell it.
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    server = subprocess.Popen(command, **pipes, start_new_session=True, preexec_fn=_end_with_parent)
     try:
         with _reading(out, server) as said:
             ready = next((line for line in server.stdout if "is ready at " in line), None)
             if ready is None:
                 server.wait()
                 raise Stop(exits.NO_SERVER, "The server did not start:\n" + "\n".join(said[-10:]))
-        yield ready.split("is ready at ")[1].split()[0]
+        yield ready.split("is ready at ")[1].split()[0], said
     finally:
         with contextlib.suppress(ProcessLookupError):
             server.send_signal(signal.SIGINT)
@@ -214,7 +240,7 @@ def _started(out: "Output", directory: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _reading(out: "Output", server: subprocess.Popen) -> Iterator[list[str]]:
-    """Takes what the server logs, for as long as it runs, and shows it while it starts: the first start takes minutes."""
+    """Takes what the server logs as long as it runs, and shows it while it starts: the first start takes minutes."""
     import threading
 
     said: list[str] = []
@@ -232,6 +258,14 @@ def _reading(out: "Output", server: subprocess.Popen) -> Iterator[list[str]]:
         reader.start()
         yield said
         showing = False
+
+
+def _end_with_parent() -> None:
+    """A server for the time being is suspended when we are killed without being asked; root's is past our reach."""
+    import ctypes
+
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
 
 
 def _words(line: str) -> str:

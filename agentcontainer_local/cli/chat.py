@@ -1,0 +1,137 @@
+"""`agentcontainer chat`: a conversation in the terminal."""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentcontainer_local.cli import exits, session
+from agentcontainer_local.cli.exits import Stop
+from agentcontainer_local.cli.run import CODING, AgentFlag, ModelFlag, ProviderFlag, VerboseFlag, overrides
+from agentcontainer_local.cli.session import Session
+
+INSTRUCTIONS = "You talk with a person at a terminal. Answer each message; use your tools where that helps."
+HELP = "/attach FILE sends a file with your next message, /files DIR fetches the agent's, /quit or Ctrl-D leaves."
+QUIET = ("running", "pending", "awaiting_input")        # how it stands between turns goes without saying
+
+
+def add_to(app: typer.Typer) -> None:
+    session.command(app, "chat", starts=True)(chat)
+
+
+def chat(
+    session: Session,
+    agent: AgentFlag = CODING,
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Go on with this conversation.")] = None,
+    instructions: Annotated[str, typer.Option(help="What holds for all of it.")] = INSTRUCTIONS,
+    model: ModelFlag = None,
+    provider: ProviderFlag = None,
+    verbose: VerboseFlag = False,
+) -> int:
+    """Talk with an agent that has a container and tools. It waits for you for an hour after each answer."""
+    session.out.note(HELP, "dim")
+    talk = Talk(session, agent, task, instructions, overrides(model, provider), verbose)
+    while (words := _line(session)) is not None:
+        if words.startswith("/"):
+            if not talk.command(words):
+                break
+        elif words.strip():
+            talk.turn(words)
+    if talk.task_id:
+        session.out.note(f"Left; it may go on: agentcontainer chat --task {talk.task_id}", "dim")
+    return exits.DONE
+
+
+def _line(session: Session) -> str | None:
+    """What the user says next; None at the end."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401 - arrows and history in input()
+    try:
+        return input("> " if sys.stdin.isatty() else "")
+    except (EOFError, KeyboardInterrupt):
+        if session.out.rich:
+            session.out.say("")
+        return None
+
+
+class Talk:
+    """One conversation: begun with the first message, unless it is one that is there."""
+
+    def __init__(
+        self, session: Session, agent: str, task_id: str | None, instructions: str, overrides: dict, verbose: bool
+    ):
+        self.session = session
+        self.task_id = task_id
+        self._begin = {"agent": agent, "instructions": instructions, "overrides": overrides}
+        self._verbose = verbose
+        self._attached: list[str] = []
+        self._after: int | None = None
+        if task_id:
+            self._after = max((event.id for event in session.client.list_events(task_id)), default=None)
+
+    def command(self, words: str) -> bool:
+        """False to leave."""
+        from agentcontainer_local.cli import downloads
+
+        name, _, given = words.partition(" ")
+        match name:
+            case "/quit" | "/exit":
+                return False
+            case "/attach" if Path(given.strip()).is_file():
+                self._attached += [file.id for file in downloads.uploaded(self.session, [Path(given.strip())])]
+            case "/attach":
+                self.session.out.note(f"There is no file {given.strip()}.", "red")
+            case "/files" if self.task_id:
+                downloads.fetch(self.session, self.task_id, Path(given.strip() or "."))
+            case _:
+                self.session.out.note(HELP, "dim")
+        return True
+
+    def turn(self, words: str) -> None:
+        said = self._send(words)
+        self.task_id, turn = said.task.id, said.message.turn_number
+        try:
+            self._answered(turn)
+        except KeyboardInterrupt:
+            self.session.out.note("\nIt goes on with its answer; what you say next waits for it.", "dim")
+
+    def _send(self, words: str):
+        attached, self._attached = self._attached, []
+        if self.task_id:
+            return self.session.client.create_message(self.task_id, content=words, input_file_ids=attached)
+        return self.session.client.create_conversation(
+            self._begin["agent"], instructions=self._begin["instructions"], message=words, input_file_ids=attached,
+            overrides=self._begin["overrides"],
+        )
+
+    def _answered(self, turn: int | None) -> None:
+        """Shows what comes until this turn is over."""
+        from agentcontainer_local.cli.transcript import Transcript
+
+        shown = Transcript(self.session.out, self._verbose)
+        shown.hint = self.session.hint
+        with shown.live(), contextlib.closing(self.session.client.stream(self.task_id, after=self._after)) as events:
+            for event in events:
+                self._after = event.id or self._after
+                if self.session.out.as_json:
+                    self.session.out.line({"id": event.id, "event": event.event, "data": event.data})
+                elif event.event != "task.updated" or event.data["status"] not in QUIET:
+                    shown.show(event.event, event.data)
+                else:
+                    shown.status = event.data["status"]
+                if event.event == "task.updated" and self._over(turn):
+                    break
+        task = self.session.client.get_task(self.task_id)
+        if task.status not in ("awaiting_input", "running", "pending"):
+            raise Stop(exits.of_task(task.status, task.metadata), f"The conversation is {task.status}"
+                       + (f": {task.error}" if task.error else "."))
+        if task.turn_status == "failed":
+            answers = [m for m in self.session.client.list_messages(self.task_id, order="desc", limit=2) if m.error]
+            self.session.out.note(answers[0].error if answers else "This turn failed.", "red")
+
+    def _over(self, turn: int | None) -> bool:
+        task = self.session.client.get_task(self.task_id)
+        behind = turn is not None and (task.turn_number or 0) > turn
+        return behind or (task.turn_number == turn and task.turn_status in ("completed", "failed"))

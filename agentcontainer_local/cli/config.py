@@ -1,0 +1,42 @@
+"""`agentcontainer config`: what is set, by what."""
+
+import os
+
+import typer
+
+from agentcontainer_local.cli.session import JsonFlag, ending
+
+SECRETS = ("AGENTCONTAINER_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENROUTER_API_KEY")
+OTHERS = (
+    "AGENTCONTAINER_URL", "AGENTCONTAINER_USER", "AGENTCONTAINER_ANTHROPIC_BASE_URL", "AGENTCONTAINER_OPENAI_BASE_URL",
+    "AGENTCONTAINER_OPENROUTER_BASE_URL",
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("config")(config)
+
+
+def config(json: JsonFlag = False) -> None:
+    """What is set, and by what: every setting of `serve`, and the variables beside them. Secrets are never shown."""
+    from agentcontainer_local import service_account
+    from agentcontainer_local.cli.serve import settings_of
+    from agentcontainer_local.settings import Settings, variable
+
+    with ending(json) as out:
+        effective = settings_of()
+        found = []
+        for name in Settings.model_fields:
+            value, source = getattr(effective, name), "default"
+            if os.environ.get(variable(name)):
+                source = variable(name)
+            elif name == "data":
+                value = service_account.data_directory()
+            shown = None if value is None else str(value)
+            found.append({"name": name.replace("_", "-"), "value": shown, "setBy": source})
+        for name in (*OTHERS, *SECRETS):
+            if os.environ.get(name):
+                shown = "(secret)" if name in SECRETS else os.environ[name]
+                found.append({"name": name, "value": shown, "setBy": "environment"})
+        rows = [(one["name"], one["setBy"], one["value"] or "") for one in found]
+        out.table(("setting", "set by", "value~"), rows, found)

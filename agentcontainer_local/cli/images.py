@@ -1,0 +1,116 @@
+"""`agentcontainer images`: the standard containers' images, on this machine."""
+
+import asyncio
+import re
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agentcontainer_local.cli import exits
+from agentcontainer_local.cli.exits import Stop
+from agentcontainer_local.cli.session import JsonFlag, ending
+
+app = typer.Typer(no_args_is_help=True, help="Images of the standard containers, on this machine.")
+NAMES = ("coding", "data", "documents")
+STEP = re.compile(r"STEP (\d+)/(\d+): (.*)")
+
+
+def _with_podman(work: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Runs `work(sandbox)` with a Podman of this command's own, as the account that `serve` would work as."""
+    import os
+
+    from agentcontainer_local import sandbox, service_account
+
+    async def opened() -> Any:
+        base = os.environ.get("XDG_RUNTIME_DIR")
+        with tempfile.TemporaryDirectory(prefix="agentcontainer-", dir=base) as folder:
+            async with sandbox.open(Path(folder), "images") as podman:
+                return await work(podman)
+
+    try:
+        if os.getuid() == 0:
+            service_account.become(None)
+        return asyncio.run(opened())
+    except (sandbox.SandboxError, RuntimeError) as error:
+        raise Stop(exits.FAILED, str(error)) from None
+
+
+async def _found(podman) -> list[dict]:
+    """Each image of ours: which standard one it is, and whether it is the one in use."""
+    from agentcontainer_local import images
+
+    current = {images.tag_of(name, base) for name in NAMES for base in (images.REGISTRY_BASE, images.made_base())}
+    current.add(images.made_base())
+    return [
+        {"name": image.labels.get(images.LABEL, ""), "tag": tag, "id": image.id[:12], "sizeBytes": image.size_bytes,
+         "current": tag in current}
+        for image in await podman.images(images.LABEL) for tag in image.names or (image.id,)
+    ]
+
+
+@app.command("list")
+def list_images(json: JsonFlag = False) -> None:
+    """The images that are here; those that are not current belong to earlier versions."""
+    from agentcontainer_local.cli.output import size
+
+    with ending(json) as out:
+        found = _with_podman(_found)
+        rows = [(one["name"], size(one["sizeBytes"]), "yes" if one["current"] else "no", one["tag"]) for one in found]
+        out.table(("name", "size", "current", "tag"), rows, found, "None yet: agentcontainer images build")
+
+
+@app.command("build")
+def build(
+    names: Annotated[list[str] | None, typer.Argument(
+        metavar="NAME...", help="coding, data, documents; by default all.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Build them now, and not when the first task asks."""
+    from agentcontainer_local import images
+
+    with ending(json) as out:
+        if wrong := [name for name in names or () if name not in NAMES]:
+            raise Stop(exits.WRONG_USE, f"There is no image {wrong[0]}: {', '.join(NAMES)}.")
+        with out.steps("Looking") as step:
+
+            async def all_of(podman) -> list[dict]:
+                return [{"name": name, "tag": await images.ensure(podman, name, lambda line: _step(step, line))}
+                        for name in names or NAMES]
+
+            built = _with_podman(all_of)
+        if json:
+            out.json(built)
+        else:
+            for image in built:
+                out.say(f"{image['name']}  {image['tag']}")
+
+
+def _step(step: Callable, line: str) -> None:
+    found = STEP.search(line)
+    step(line, int(found[1]) - 1, int(found[2])) if found else step(line)
+
+
+@app.command("prune")
+def prune(json: JsonFlag = False) -> None:
+    """Remove images of earlier versions that no container uses."""
+    from agentcontainer_local.cli.output import size
+
+    async def pruned(podman) -> list[dict]:
+        from agentcontainer_local.sandbox import SandboxError
+
+        found = [one for one in await _found(podman) if not one["current"]]
+        for one in found:
+            try:
+                await podman.remove_image(one["tag"])
+                one["removed"] = True
+            except SandboxError as error:
+                one |= {"removed": False, "reason": str(error)}
+        return found
+
+    with ending(json) as out:
+        found = _with_podman(pruned)
+        rows = [(one["tag"], size(one["sizeBytes"]), "removed" if one["removed"] else one["reason"]) for one in found]
+        out.table(("tag", "size", "what~"), rows, found, "Nothing to remove.")

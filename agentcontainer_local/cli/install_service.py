@@ -1,0 +1,145 @@
+"""`agentcontainer install-service`: the server as a systemd unit, shown before it is written."""
+
+import os
+import pwd
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentcontainer_local.cli import exits
+from agentcontainer_local.cli.exits import Stop
+from agentcontainer_local.cli.session import ending, program
+
+NAME = "agentcontainer.service"
+
+# What is not here, and why. PrivateTmp, ProtectSystem, ProtectHome, ReadWritePaths, PrivateDevices, Protect*: each
+# gives the service a mount namespace of its own, in which the pause process of rootless Podman would live; other
+# commands of the account then see other mounts. NoNewPrivileges, RestrictSUIDSGID: newuidmap is setuid.
+# RestrictNamespaces, SystemCallFilter, MemoryDenyWriteExecute: containers and Node need what these take away; each
+# task has its own filter.
+UNIT = """\
+[Unit]
+Description=AgentContainer API on this machine
+Documentation=https://github.com/agentcontainer/agentcontainer-local
+{after}
+
+[Service]
+Type=exec
+{account}ExecStart={command}
+Environment=PYTHONUNBUFFERED=1
+{environment}Restart=on-failure
+RestartSec=2
+# SIGTERM leaves agents at work: they outlive a restart of the server, and it finds them again.
+KillMode=process
+TimeoutStopSec=30
+# Containers have a cgroup of their own below this one.
+Delegate=yes
+TasksMax=infinity
+LimitNOFILE=524288
+OOMPolicy=continue
+OOMScoreAdjust=-100
+UMask=0077
+LockPersonality=yes
+RestrictRealtime=yes
+KeyringMode=private
+{caps}
+[Install]
+WantedBy={wanted}
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("install-service")(install_service)
+
+
+def install_service(
+    system: Annotated[bool, typer.Option("--system", help="A unit of the system's, as root, for the account"
+                                         " agentcontainer; else one of your own.")] = False,
+    flags: Annotated[str, typer.Option(help="Flags of `serve`, as one word: '--port 3000 --max-running 8'.")] = "",
+    environment_file: Annotated[Path | None, typer.Option(
+        help="A file with variables, such as provider keys; only root and the account should read it.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write it without asking.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Show it, and write nothing.")] = False,
+) -> None:
+    """Run the server as a systemd service: the unit is shown, then written and started, and outlives a logout."""
+    with ending() as out:
+        system = system or os.getuid() == 0
+        account = _account(system)
+        unit, path = _unit(system, account, flags, environment_file), _path(system)
+        out.say(f"# {path}")
+        out.say(unit)
+        steps = _steps(system, account.pw_name)
+        for step in steps:
+            out.note(f"then: {shlex.join(step)}", "dim")
+        if show:
+            return
+        if not Path("/run/systemd/system").is_dir():
+            raise Stop(exits.FAILED, "systemd does not run here: keep the unit above for where it does (--show).")
+        if not yes and not (sys.stdin.isatty() and typer.confirm("Write and start it?", err=True)):
+            raise Stop(exits.FAILED, "Nothing was written; --yes writes it without asking.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(unit)
+        for step in steps:
+            if subprocess.run(step).returncode:
+                raise Stop(exits.FAILED, f"{path} is written, but this failed: {shlex.join(step)}")
+        out.note("It runs. Its first API key, if it made one, is in its log; `agentcontainer keys create` makes more.")
+
+
+def _account(system: bool) -> pwd.struct_passwd:
+    from agentcontainer_local import service_account
+
+    if not system:
+        return pwd.getpwuid(os.getuid())
+    try:
+        return service_account.find()
+    except RuntimeError as error:
+        raise Stop(exits.FAILED, str(error)) from None
+
+
+def _path(system: bool) -> Path:
+    if system:
+        return Path("/etc/systemd/system", NAME)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user" / NAME
+
+
+def _unit(system: bool, account: pwd.struct_passwd, flags: str, environment_file: Path | None) -> str:
+    command = " ".join(_word(word) for word in [*_program(), "serve", *shlex.split(flags)])
+    runtime = f"Environment=XDG_RUNTIME_DIR=/run/user/{account.pw_uid}\n" if system else ""
+    paths = f'Environment="PATH={os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")}"\n'
+    return UNIT.format(
+        after=f"Wants=network-online.target user@{account.pw_uid}.service\n"
+              f"After=network-online.target user@{account.pw_uid}.service" if system else "After=default.target",
+        account=f"User={account.pw_name}\n" if system else "",
+        command=command,
+        environment=paths + runtime + (f"EnvironmentFile={environment_file.absolute()}\n" if environment_file else ""),
+        # newuidmap has these by its file, and needs them in the bounding set; nothing else does.
+        caps="CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_SYS_ADMIN CAP_DAC_OVERRIDE CAP_CHOWN CAP_FOWNER"
+             " CAP_SYS_CHROOT CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_SETPCAP CAP_SETFCAP CAP_KILL"
+             " CAP_MKNOD CAP_FSETID CAP_SYS_PTRACE CAP_SYS_RESOURCE\n" if system else "",
+        wanted="multi-user.target" if system else "default.target",
+    )
+
+
+def _program() -> list[str]:
+    found = shutil.which("agentcontainer")
+    return [str(Path(found).absolute())] if found else program()
+
+
+def _word(word: str) -> str:
+    """As systemd reads it: no specifier, no variable, spaces in quotes."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"' if not word or any(c.isspace() or c in "'\";" for c in word) else escaped
+
+
+def _steps(system: bool, account: str) -> list[list[str]]:
+    scope = [] if system else ["--user"]
+    return [
+        ["loginctl", "enable-linger", account],
+        ["systemctl", *scope, "daemon-reload"],
+        ["systemctl", *scope, "enable", "--now", NAME],
+    ]

@@ -1,0 +1,159 @@
+"""A task's events as lines: what was said, which tools ran, what they printed; and below them how it stands."""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from agentcontainer_local import schemas
+from agentcontainer_local.cli import output
+from agentcontainer_local.cli.output import Output, clean
+
+FOLDED_LINES = 8        # of what a tool printed, the last ones
+
+
+class Transcript:
+    """Shows events one after another. `verbose`: all lines of commands and outputs. `users`: also what users said."""
+
+    def __init__(self, out: Output, verbose: bool = False, users: bool = False):
+        self._out = out
+        self._verbose = verbose
+        self._users = users
+        self._streamed = ""                     # words of the answer that is coming
+        self._shown: dict[str, str] = {}        # what of each message has been shown
+        self._began = time.monotonic()
+        self.status = "pending"
+        self.task: schemas.Task | None = None
+        self.hint: Callable[[], str] = lambda: ""
+
+    @contextlib.contextmanager
+    def live(self) -> Iterator[None]:
+        """With a line below that says how it stands, on a terminal."""
+        if not self._out.rich:
+            yield
+            return
+        with Live(get_renderable=self._below, console=self._out.out, transient=True, refresh_per_second=8):
+            yield
+
+    def _below(self) -> Group:
+        utf8 = "utf" in self._out.out.encoding.lower()
+        words = [self.status, output.duration(time.monotonic() - self._began)]
+        if self.task is not None and self.task.token_usage.calls:
+            words.append(usage(self.task))
+        if self.status == "pending" and (hint := self.hint()):
+            words.append(output.one_line(hint))
+        line = Text("  ".join(words), "dim", no_wrap=True, overflow="ellipsis")
+        line.truncate(max(10, self._out.out.width - 3), overflow="ellipsis")
+        below = Spinner("dots" if utf8 else "line", line)
+        rest = self._streamed.rpartition("\n")[2]
+        return Group(Text(clean(rest)), below) if rest.strip() else Group(below)
+
+    def show(self, event: str, data: Any) -> None:
+        match event:
+            case "task.updated":
+                self._moved(data)
+            case "message.delta":
+                self._stream(data["text"])
+            case "message.created" | "message.updated" if data.get("role") == "assistant" and data.get("content"):
+                self._said(data["id"], data["content"])
+            case "message.created" if self._users:
+                self._folded(Text("> ", "bold"), data["content"])
+            case "activity.started":
+                self._started(data)
+            case "activity.completed":
+                self._ended(data)
+            case "notice":
+                words = data.get("message") or data.get("reason") or ""
+                self._print(Text(clean(f"{data.get('type', 'notice')}: {words}".rstrip(": ")), "yellow"))
+
+    def _print(self, text: Text) -> None:
+        self._out.out.print(text)
+
+    def _moved(self, data: dict) -> None:
+        if data["status"] == self.status == "pending":
+            return
+        self.status = data["status"]
+        why = data.get("error") or data.get("reason") or ""
+        self._print(Text.assemble(("* ", "dim"), output.status(self.status), clean(f": {why}") if why else ""))
+
+    def _stream(self, words: str) -> None:
+        """Whole lines are printed for good, the rest is shown below until more comes."""
+        if not self._out.rich:
+            return
+        before = self._streamed.rpartition("\n")[0]
+        self._streamed += words
+        whole = self._streamed.rpartition("\n")[0]
+        if len(whole) > len(before):
+            for line in whole[len(before):].removeprefix("\n").split("\n"):
+                self._print(Text(clean(line), "green"))
+
+    def _said(self, id: str, content: str) -> None:
+        """What was not shown of it as it came."""
+        shown = self._shown.get(id, "")
+        new = content[len(shown):] if content.startswith(shown) else content
+        self._shown[id] = content
+        whole, _, rest = self._streamed.rpartition("\n")
+        if self._streamed and new.strip().startswith(self._streamed.strip()):
+            new = rest + new.strip()[len(self._streamed.strip()):]
+        elif rest.strip():
+            self._print(Text(clean(rest), "green"))
+        self._streamed = ""
+        if new.strip():
+            self._print(Text(clean(new.strip("\n")), "green"))
+
+    def _started(self, data: dict) -> None:
+        tool, given = data["toolKey"], data.get("input")
+        if tool == "shell" and isinstance(given, dict) and isinstance(given.get("command"), str):
+            self._folded(Text("$ ", "bold yellow"), given["command"])
+        else:
+            self._folded(Text(f"{clean(tool)} ", "bold yellow"), _brief(given))
+
+    def _folded(self, head: Text, words: str) -> None:
+        lines = clean(words).strip().split("\n")
+        kept = lines if self._verbose else lines[:1]
+        more = f"  ... {len(lines) - 1} more lines" if len(lines) > len(kept) else ""
+        text = Text.assemble(head, ("\n" + " " * len(head)).join(kept), (more, "dim"))
+        if not self._verbose and self._out.rich:
+            text.truncate(self._out.out.width * 3, overflow="ellipsis")
+        self._print(text)
+
+    def _ended(self, data: dict) -> None:
+        lines = clean(data.get("output") or "").rstrip().split("\n")
+        cut = 0 if self._verbose else max(0, len(lines) - FOLDED_LINES)
+        if cut:
+            self._print(Text(f"  ... {cut} lines before", "dim"))
+        for line in lines[cut:]:
+            if line.strip() or len(lines) > 1:
+                self._print(Text("  " + line, "dim"))
+        if data.get("status") == "failed":
+            self._print(Text(f"  failed ({clean(str(data.get('errorCode')))})", "red"))
+        elif (data.get("durationMs") or 0) >= 1000:
+            self._print(Text(f"  {output.duration(data['durationMs'] / 1000)}", "dim"))
+
+
+def _brief(given: Any) -> str:
+    """The one argument that tells most, of the tools that Pi has; of another tool all of them."""
+    if isinstance(given, dict):
+        for name in ("path", "file_path", "pattern", "query", "url"):
+            if isinstance(given.get(name), str):
+                return given[name]
+    return "" if given is None else json.dumps(given, ensure_ascii=False)[:300]
+
+
+def usage(task: schemas.Task) -> str:
+    """`3 calls, 1.2k tokens in, 300 out, $0.0033`: what the model's provider takes."""
+    used = task.token_usage
+    read = used.input_tokens + used.cache_read_tokens + used.cache_write_tokens
+    words = f"{used.calls} calls, {output.number(read)} tokens in, {output.number(used.output_tokens)} out"
+    return words if task.execution.model == "scripted" else f"{words}, {output.usd(used.cost_usd)}"
+
+
+def summary(task: schemas.Task) -> str:
+    used = task.container_minutes * 60
+    return f"{output.duration(used)} in the container ({output.usd(task.cost_usd)}), {usage(task)}"
