@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -26,6 +25,7 @@ from agentcontainer_local import (
     gateway,
     guest,
     lifecycle,
+    lock,
     pi,
     runtime,
     sandbox,
@@ -54,6 +54,7 @@ class Program:
     face: Callable
     open_door: Callable
     new_key: str | None
+    say_where: Callable[[str], None]        # tells other processes of the owner's at which URL this is
 
 
 @contextlib.asynccontextmanager
@@ -63,7 +64,7 @@ async def opened(
 ) -> AsyncIterator[Program]:
     """Opens everything that one server owns, and closes it again; raises RuntimeError where another one has it."""
     now = now or Clock()
-    with _locked(settings.data):
+    with lock.held(settings.data) as say_where:
         mounted = await asyncio.to_thread(runtime.prepare, settings.cache, say)
         store = db.open(settings.data / "agentcontainer.db")
         try:
@@ -79,7 +80,7 @@ async def opened(
                 host = Host(settings, store, vault, podman, store_id, runtime_dir, mounted, catalog, environ, now)
                 if isinstance(now, Clock):
                     now.jumped = lambda by: tasks.shift_running(store, by)
-                yield Program(host, _face(host), _doors(host, client), new_key)
+                yield Program(host, _face(host), _doors(host, client), new_key, say_where)
         finally:
             store.close()
 
@@ -88,18 +89,6 @@ def _face(host: Host) -> Router:
     """The pages, and the API that they call."""
     pages = web.routes(lambda: openapi.document(routes.ALL))
     return Router([*pages, *http.mounted(host, routes.ALL)], redirect_slashes=False, default=http.unknown)
-
-
-@contextlib.contextmanager
-def _locked(data: Path):
-    """One store, one server."""
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (data / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RuntimeError(f"Another agentcontainer serves the data directory {data}.") from None
-        yield
 
 
 def _first_start(store, settings: Settings, environ: Mapping[str, str], now: datetime) -> tuple[str, str | None]:
@@ -184,7 +173,9 @@ async def serve(settings: Settings, environ: Mapping[str, str], announce: Callab
         supervising = asyncio.create_task(supervisor.supervise(program.host, program.open_door))
         try:
             host, port = listener.getsockname()[:2]
-            announce(program, settings.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            program.say_where(url)
+            announce(program, settings.public_url or url)
             await asyncio.wait({stop, serving, supervising}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             server.should_exit = True
