@@ -1,7 +1,7 @@
 """From POST task to the first model request, against what the same machine needs for container and Pi alone.
 
-The floor: libpod's create and start of the same container, plus Pi with a warm compile cache from its spawn to its first
-request; both measured in the same round, one after the other.
+The floor: libpod's create and start of the same container, plus Pi with a warm compile cache from its spawn to its
+first request; both measured in the same round, one after the other.
 """
 
 import asyncio
@@ -42,13 +42,15 @@ class Watched(fake_provider.FakeProvider):
 def run(long: bool) -> list[Figure]:
     rounds = 30 if long else 8
     ours, containers, pi = [], [], []
-    with _watched() as provider, tempfile.TemporaryDirectory() as folder:
-        with serving(Path(folder) / "data", **provider.environ()) as server:
-            _first_request_of_a_task(server, provider)                  # images and caches are there from here on
-            _first_request_of_pi(provider, Path(folder))
-            asyncio.run(_with_containers(lambda start: [
-                _round(server, provider, Path(folder), start, ours, containers, pi) for _ in range(rounds)
-            ]))
+    with (
+        _watched() as provider, tempfile.TemporaryDirectory() as folder,
+        serving(Path(folder) / "data", **provider.environ()) as server,
+    ):
+        _first_request_of_a_task(server, provider)                      # images and caches are there from here on
+        _first_request_of_pi(provider, Path(folder))
+        asyncio.run(_with_containers(lambda start: [
+            _round(server, provider, Path(folder), start, ours, containers, pi) for _ in range(rounds)
+        ]))
     floor = [a + b for a, b in zip(containers, pi, strict=True)]
     return [
         Figure("POST task to first model request", [1000 * t for t in ours], "ms"),
@@ -112,7 +114,7 @@ def _first_request_of_pi(provider: Watched, folder: Path) -> float:
 
 
 async def _with_containers(work) -> None:
-    """Calls `work` in a thread with a function that makes a container like a task's, and answers the seconds it took."""
+    """Calls `work` in a thread with a function that makes a container like a task's and answers how long it took."""
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory(dir=os.environ["XDG_RUNTIME_DIR"]) as folder:
         async with sandbox.open(Path(folder), "str_bench") as podman:
