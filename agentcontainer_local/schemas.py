@@ -305,6 +305,32 @@ class Limits(Request):
         return self
 
 
+class ResourceLimits(Request):
+    """What the container may take of the machine; the server's settings say it where this does not."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+    memory_mb: Annotated[int, Field(ge=256, le=2**24), BeforeValidator(_whole)] | None = optional(
+        description="Memory of all its processes together, in MB of 1024 * 1024 bytes.")
+    cpus: Annotated[float, Field(ge=0.1, le=4096, allow_inf_nan=False)] | None = optional(
+        description="Processors; whole ones where the machine cannot share them out.")
+    processes: Annotated[int, Field(ge=64, le=2**20), BeforeValidator(_whole)] | None = optional(
+        description="Processes and threads of them.")
+    open_files: Annotated[int, Field(ge=256, le=2**20), BeforeValidator(_whole)] | None = optional(
+        description="Open files of each process.")
+    workspace_mb: Annotated[int, Field(ge=16, le=2**30), BeforeValidator(_whole)] | None = optional(
+        description="What it may write to disk, in its workspace and beside it, in MB of 1024 * 1024 bytes.")
+
+
+Isolation = Literal["container", "gvisor"]
+
+
+class Walled(Request):
+    """How its container is limited and isolated."""
+
+    limits: ResourceLimits | None = Field(None, description="What it may take of the machine.")
+    isolation: Isolation | None = Field(None, description="The least that it is isolated; `gvisor` needs runsc.")
+
+
 class Thinking(Request):
     """Who thinks: provider, key and models."""
 
@@ -319,7 +345,7 @@ class Thinking(Request):
         return self.model_dump(mode="json", exclude_none=True, exclude={"provider_api_key"})
 
 
-class UpdateAgentDefaults(Thinking, Limits):
+class UpdateAgentDefaults(Thinking, Limits, Walled):
     """Merged into what the agent has; a `providerApiKey` of null removes the key."""
 
     internet_access: bool | None = None
@@ -391,6 +417,8 @@ class AgentVersionDefaults(Shape):
     soft_finish_after_seconds: int | None
     output_policy: OutputPolicy
     runtime_region: RuntimeRegion
+    limits: ResourceLimits = Field(description="Those that are set on this version.")
+    isolation: Isolation
 
 
 class RuntimeStatus(Shape):
@@ -493,7 +521,7 @@ class InputFile(Request):
     snapshot: Literal["include"] | None = None
 
 
-class TaskOverrides(Thinking, Limits):
+class TaskOverrides(Thinking, Limits, Walled):
     runtime: AgentRuntime | None = None
     internet_access: bool | None = None
     output_policy: OutputPolicy | None = None
@@ -552,6 +580,8 @@ class TaskResponseOverrides(Shape):
     soft_finish_after_seconds: int | None = optional()
     output_policy: OutputPolicy | None = optional()
     runtime_region: RuntimeRegion | None = optional()
+    limits: ResourceLimits | None = optional()
+    isolation: Isolation | None = optional()
 
 
 class ModelUsage(Shape):
@@ -575,6 +605,29 @@ class Execution(Shape):
     provider: str
     model: str
     weak_model: str | None
+
+
+class KeptLimit(Shape):
+    value: float | None = Field(description="null: no limit.")
+    by: Literal["cgroup", "affinity", "ulimit", "watchdog", "ulimit and watchdog", "nothing"] = Field(
+        description="What keeps it on this machine.")
+
+
+class KeptLimits(Shape):
+    memory_mb: KeptLimit
+    cpus: KeptLimit
+    processes: KeptLimit
+    open_files: KeptLimit
+    workspace_mb: KeptLimit
+
+
+class TaskWalls(Shape):
+    """What its container is, or was, kept to; its network was looked at before anything in it ran."""
+
+    isolation: Isolation
+    network: Literal["none", "internet"] = Field(description="internet: without the host and local networks.")
+    limits: KeptLimits
+    warnings: list[str] = Field(description="What Podman said of limits that it could not keep.")
 
 
 class Task(Shape):
@@ -601,6 +654,7 @@ class Task(Shape):
     token_usage: TokenUsage
     execution: Execution
     runtime: RuntimeStatus
+    walls: TaskWalls | None = Field(description="null until it has a container.")
     turn_status: TurnStatus | None = Field(description="null when autonomous.")
     turn_number: int | None = Field(description="null when autonomous.")
     session_ttl_seconds: int | None

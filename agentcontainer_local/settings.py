@@ -38,13 +38,19 @@ class Settings(BaseModel):
     upload_ttl_seconds: int = Field(3600, ge=1, description="How long a prepared upload is open.")
     workspace_retention_seconds: int = Field(0, ge=0, description="How long an ended task's workspace is kept.")
 
+    task_memory_mb: int = Field(4096, ge=256, description="Memory of a task that asks for none (MB of 1024 * 1024).")
+    task_cpus: float | None = Field(None, gt=0, description="Processors of a task that asks for none; by default all.")
+    task_processes: int = Field(2048, ge=64, description="Processes and threads of a task that asks for none.")
+    task_open_files: int = Field(65536, ge=256, description="Open files of each process of a task that asks for none.")
+    task_workspace_mb: int = Field(10240, ge=16, description="What a task that asks for none may write to disk (MB).")
+    isolation: Literal["container", "gvisor"] = Field("container", description="The least that any task is isolated.")
+
     billing: Literal["unlimited", "prepaid"] = Field("unlimited", description="Whether container time is charged.")
     credit: float = Field(0, ge=0, description="USD granted to the account when the data directory is made (prepaid).")
 
     podman_socket: str | None = Field(None, description="A running Podman API service; by default one is started.")
     oci_runtime: str | None = Field(None, description="OCI runtime for Podman; by default the one that fits.")
     max_events: int = Field(200_000, ge=1000, description="Most things that one run may report; more ends its task.")
-    prices_file: Path | None = Field(None, description="A table of model prices, in the place of the package's own.")
     provider_idle_seconds: int = Field(300, ge=1, description="How long a provider may be silent within a call.")
 
 

@@ -6,12 +6,11 @@ from datetime import datetime
 
 from sqlite_utils import Database
 
-from agentcontainer_local import agents, billing, files, history, lifecycle, messages
+from agentcontainer_local import agents, billing, files, history, lifecycle, limits, messages, walls
 from agentcontainer_local.db import Row, dumps, iso, new_id, row
 from agentcontainer_local.errors import Conflict, Invalid, TooManyPending
-from agentcontainer_local.schemas import ALLOWED_AND_OPEN, CreateConversationRequest, CreateTaskRequest
+from agentcontainer_local.schemas import CreateConversationRequest, CreateTaskRequest
 from agentcontainer_local.settings import Settings
-from agentcontainer_local.tasks import budget
 from agentcontainer_local.tasks.execution import choose_provider, require_key
 from agentcontainer_local.tasks.rows import get
 from agentcontainer_local.vault import Vault
@@ -36,12 +35,12 @@ def dispatch(
         given = body.input_ids()
         files.owned(db, account["id"], given)
         task_id = _insert(db, vault, account, agent, version, body, now, environ)
+        _check_isolation(db, get(db, task_id), settings)
         for position, file_id in enumerate(given):
             db.conn.execute("INSERT INTO task_inputs VALUES (?, ?, ?)", (task_id, position, file_id))
         billing.reserve(db, account, task_id, now)
         task = get(db, task_id)
         require_key(db, vault, task, environ)
-        budget.check_price(db, task, settings.prices_file)
         history.append(db, task_id, history.TASK_UPDATED, {"event": "created", "status": lifecycle.PENDING}, now)
         first = body.message if isinstance(body, CreateConversationRequest) else body.instructions
         messages.add(db, task, "user", first, "queued", now)
@@ -54,6 +53,10 @@ def _check_room(db: Database, settings: Settings) -> None:
         raise TooManyPending(f"{pending} tasks are waiting already; try again later.", retry_after=10)
 
 
+def _check_isolation(db: Database, task: Row, settings: Settings) -> None:
+    limits.require(walls.wanted(settings, db, task).isolation, bool(task["internet_access"]))
+
+
 def _insert(
     db: Database, vault: Vault, account: Row, agent: Row, version: Row, body: Body, now: datetime,
     environ: Mapping[str, str],
@@ -63,8 +66,6 @@ def _insert(
     soft = chosen.get("softFinishAfterSeconds")
     if soft is not None and soft >= chosen["maxRuntimeSeconds"]:
         raise Invalid.field("overrides.softFinishAfterSeconds", "must be less than maxRuntimeSeconds")
-    if chosen.get("allowedHosts") and chosen["internetAccess"]:
-        raise Invalid.field("overrides.allowedHosts", ALLOWED_AND_OPEN)
     key = body.overrides.provider_api_key if body.overrides else None
     values = {
         "id": new_id("tsk"), "account_id": account["id"], "agent_id": agent["id"], "agent_version_id": version["id"],
@@ -74,19 +75,13 @@ def _insert(
         "provider_api_key": vault.seal(key) if key else None,
         "provider": choose_provider(db, account["id"], chosen["model"], environ, chosen.get("provider")),
         "model": chosen["model"], "weak_model": chosen.get("weakModel"),
-        "internet_access": chosen["internetAccess"], "allowed_hosts": dumps(chosen.get("allowedHosts") or []),
-        "max_runtime_seconds": chosen["maxRuntimeSeconds"],
-        "soft_finish_after_seconds": soft, "max_cost_microusd": _microusd(chosen.get("maxCostUsd")),
-        "max_tokens": chosen.get("maxTokens"), "output_policy": dumps(chosen.get("outputPolicy") or {"mode": "any"}),
+        "internet_access": chosen["internetAccess"], "max_runtime_seconds": chosen["maxRuntimeSeconds"],
+        "soft_finish_after_seconds": soft, "output_policy": dumps(chosen.get("outputPolicy") or {"mode": "any"}),
         "runtime_region": chosen.get("runtimeRegion") or "any", "created_at": iso(now),
     }
     names = ", ".join(values)
     db.conn.execute(f"INSERT INTO tasks ({names}) VALUES ({', '.join(':' + name for name in values)})", values)
     return values["id"]
-
-
-def _microusd(usd: float | None) -> int | None:
-    return None if usd is None else round(usd * 1e6)
 
 
 def _mode(body: Body) -> dict:
