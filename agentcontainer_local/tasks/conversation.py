@@ -36,8 +36,9 @@ def say(
             db.conn.execute("INSERT INTO message_inputs VALUES (?, ?, ?)", (id, position, file_id))
         crash.point("message.written")
         if task["status"] == lifecycle.AWAITING_INPUT:
-            _next_turn(db, task, messages.one(db, id), now)
+            _prepare_turn(db, task, messages.one(db, id), now)
             apply(db, task_id, "messaged" if _alive(db, task_id) else "messaged_cold", now)
+            _set_turn(db, get(db, task_id), last + 1, "queued", now)
         return get(db, task_id), messages.one(db, id)
 
 
@@ -67,10 +68,10 @@ def end_turn(db: Database, task_id: str, error: str | None, now: datetime) -> Ro
         _set_turn(db, task, task["turn_number"], status, now)
         crash.point("turn.ending")
         if waiting := messages.of_turn(db, task_id, task["turn_number"] + 1):
-            task = _next_turn(db, task, waiting[0], now)
-            if _alive(db, task_id):
-                return task
-            return apply(db, task_id, "interrupted", now, reason="The next turn is for another model.")
+            _prepare_turn(db, task, waiting[0], now)
+            if not _alive(db, task_id):
+                apply(db, task_id, "interrupted", now, reason="The next turn is for another model.")
+            return _set_turn(db, get(db, task_id), task["turn_number"] + 1, "queued", now)
         expires_at = now + timedelta(seconds=task["session_ttl_seconds"])
         db.conn.execute("UPDATE tasks SET expires_at = ? WHERE id = ?", (iso(expires_at), task_id))
         return apply(db, task_id, "turn_ended", now)
@@ -82,8 +83,8 @@ def turn_runs(db: Database, task: Row, now: datetime) -> None:
         _set_turn(db, task, task["turn_number"], "running", now)
 
 
-def _next_turn(db: Database, task: Row, message: Row, now: datetime) -> Row:
-    """The turn of `message` begins, with its overrides."""
+def _prepare_turn(db: Database, task: Row, message: Row, now: datetime) -> None:
+    """The turn of `message` is to begin, with its overrides."""
     db.conn.execute(
         "UPDATE runs SET settled_at = NULL, settled_error = NULL, soft_told_at = NULL"
         " WHERE task_id = ? AND ended_at IS NULL",
@@ -94,7 +95,6 @@ def _next_turn(db: Database, task: Row, message: Row, now: datetime) -> Row:
         (container_ms(task, now), task["id"]),
     )
     override.take(db, task, message)
-    return _set_turn(db, task, message["turn_number"], "queued", now)
 
 
 def _set_turn(db: Database, task: Row, number: int, status: str, now: datetime) -> Row:
