@@ -13,7 +13,9 @@ CREATE TABLE accounts (
   name TEXT,
   email TEXT,
   billing_mode TEXT NOT NULL CHECK (billing_mode IN ('standard', 'unlimited_grant')),
-  created_at TEXT NOT NULL
+  created_at TEXT NOT NULL,
+  max_cost_microusd INTEGER CHECK (max_cost_microusd > 0),      -- its budget for model calls, a calendar month in UTC
+  max_tokens INTEGER CHECK (max_tokens > 0)
 ) STRICT;
 
 CREATE TABLE api_keys (
@@ -143,6 +145,8 @@ CREATE TABLE tasks (
   internet_access INTEGER NOT NULL CHECK (internet_access IN (0, 1)),
   max_runtime_seconds INTEGER NOT NULL CHECK (max_runtime_seconds BETWEEN 1 AND 604800),
   soft_finish_after_seconds INTEGER CHECK (soft_finish_after_seconds < max_runtime_seconds),
+  max_cost_microusd INTEGER CHECK (max_cost_microusd > 0),      -- its budget for model calls
+  max_tokens INTEGER CHECK (max_tokens > 0),
   output_policy TEXT NOT NULL,              -- JSON
   runtime_region TEXT NOT NULL CHECK (runtime_region IN ('any', 'eu')),
   session_ttl_seconds INTEGER,
@@ -166,6 +170,11 @@ CREATE TABLE tasks (
   attempt_number INTEGER NOT NULL DEFAULT 1,
   deaths INTEGER NOT NULL DEFAULT 0,        -- in a row, without a tool call or an answer between them
   has_container INTEGER NOT NULL DEFAULT 0 CHECK (has_container IN (0, 1)),   -- at work, or stopped and kept
+  spent_microusd INTEGER NOT NULL DEFAULT 0,    -- sums of its model_calls, kept by triggers
+  spent_tokens INTEGER NOT NULL DEFAULT 0,
+  budget_told_at TEXT,                      -- when a budget had been used to four fifths
+  budget_asked_at TEXT,                     -- when a call did not fit any more: from here on what was kept for `finish` is used
+  budget_error TEXT,                        -- that is used up too
   workspace_removed_at TEXT,
   swept_at TEXT,                            -- when its events and files were removed for their age
   CHECK (mode = 'conversation' OR (turn_number IS NULL AND turn_status IS NULL)),
@@ -228,6 +237,7 @@ CREATE TABLE runs (
   nudges INTEGER NOT NULL DEFAULT 0,        -- how often the agent was told to call finish
   opened_at TEXT,                           -- when it was first told something
   soft_told_at TEXT,                        -- when it was told to wrap up
+  budget_asked_at TEXT,                     -- when it was asked to finish with what it has
   settled_at TEXT,                          -- Pi said that it is done with what it was asked; NULL while it works
   settled_error TEXT,                       -- and what went wrong, if something did
   last_words TEXT,                          -- the end of Pi's stderr, where it died
@@ -287,21 +297,49 @@ CREATE TABLE activities (
 CREATE INDEX activities_of_task ON activities (task_id, number);
 CREATE INDEX activities_open ON activities (task_id, call_id) WHERE completed_at IS NULL;
 
+-- Each from before it starts: what it may use at worst is counted until it has said what it did use.
 CREATE TABLE model_calls (
   number INTEGER PRIMARY KEY AUTOINCREMENT,
+  account_id TEXT NOT NULL REFERENCES accounts,
   task_id TEXT NOT NULL REFERENCES tasks (id),
   turn_number INTEGER,
   provider TEXT NOT NULL,
   model TEXT NOT NULL,
-  input_tokens INTEGER NOT NULL,
-  output_tokens INTEGER NOT NULL,
-  cache_read_tokens INTEGER NOT NULL,
-  cache_write_tokens INTEGER NOT NULL,
+  input_tokens INTEGER NOT NULL DEFAULT 0,
+  output_tokens INTEGER NOT NULL DEFAULT 0,
+  cache_read_tokens INTEGER NOT NULL DEFAULT 0,
+  cache_write_tokens INTEGER NOT NULL DEFAULT 0,
   cost_microusd INTEGER,
-  status INTEGER NOT NULL,
+  status INTEGER,                           -- NULL: at work; 0: the server was killed meanwhile; else HTTP's
+  estimated INTEGER NOT NULL DEFAULT 0 CHECK (estimated IN (0, 1)),   -- its end was not told
+  counted_microusd INTEGER NOT NULL CHECK (counted_microusd >= 0),    -- against budgets
+  counted_tokens INTEGER NOT NULL CHECK (counted_tokens >= 0),
   created_at TEXT NOT NULL
 ) STRICT;
 CREATE INDEX calls_of_task ON model_calls (task_id);
+CREATE INDEX calls_at_work ON model_calls (account_id, task_id) WHERE status IS NULL;
+
+CREATE TABLE spending (                     -- sums of an account's model_calls, kept by triggers
+  account_id TEXT NOT NULL REFERENCES accounts,
+  month TEXT NOT NULL,                      -- 2026-03
+  microusd INTEGER NOT NULL,
+  tokens INTEGER NOT NULL,
+  PRIMARY KEY (account_id, month)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER call_is_counted AFTER INSERT ON model_calls BEGIN
+  INSERT INTO spending VALUES (NEW.account_id, substr(NEW.created_at, 1, 7), NEW.counted_microusd, NEW.counted_tokens)
+    ON CONFLICT DO UPDATE SET microusd = microusd + excluded.microusd, tokens = tokens + excluded.tokens;
+  UPDATE tasks SET spent_microusd = spent_microusd + NEW.counted_microusd,
+    spent_tokens = spent_tokens + NEW.counted_tokens WHERE id = NEW.task_id;
+END;
+CREATE TRIGGER call_is_counted_anew AFTER UPDATE OF counted_microusd, counted_tokens ON model_calls BEGIN
+  UPDATE spending SET microusd = microusd + NEW.counted_microusd - OLD.counted_microusd,
+    tokens = tokens + NEW.counted_tokens - OLD.counted_tokens
+    WHERE account_id = NEW.account_id AND month = substr(NEW.created_at, 1, 7);
+  UPDATE tasks SET spent_microusd = spent_microusd + NEW.counted_microusd - OLD.counted_microusd,
+    spent_tokens = spent_tokens + NEW.counted_tokens - OLD.counted_tokens WHERE id = NEW.task_id;
+END;
 
 -- Prepaid credit: the balance is the sum of the amounts. A task has one reservation, and one settlement that takes its place.
 CREATE TABLE ledger (

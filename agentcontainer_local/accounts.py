@@ -45,7 +45,8 @@ def ensure(
         key = _first_key(environ)
         account = {"id": new_id("acc"), "name": "Local account", "email": None, "billing_mode": mode,
                    "created_at": iso(now)}
-        db.conn.execute("INSERT INTO accounts VALUES (:id, :name, :email, :billing_mode, :created_at)", account)
+        db.conn.execute("INSERT INTO accounts (id, name, email, billing_mode, created_at)"
+                        " VALUES (:id, :name, :email, :billing_mode, :created_at)", account)
         if settings.credit:
             _grant(db, account["id"], round(settings.credit * 1_000_000), now)
         _add_key(db, account["id"], "first", key, now)
@@ -94,6 +95,36 @@ def shape(db: Database, account: Row, quota_bytes: int | None) -> schemas.Accoun
         billing_mode=account["billing_mode"], file_storage=files,
         checkpoint_storage=schemas.Storage(used_bytes=0, quota_bytes=None, is_enforced=False),
         created_at=account["created_at"],
+    )
+
+
+# Its budget for model calls
+
+def budget(db: Database, account_id: str, month: str) -> Row:
+    """`month`: 2026-03. Both limits may be None; what was spent counts calls that are at work at their worst."""
+    return row(
+        db,
+        "SELECT max_cost_microusd, max_tokens, coalesce(microusd, 0) AS spent_microusd,"
+        " coalesce(tokens, 0) AS spent_tokens FROM accounts"
+        " LEFT JOIN spending ON account_id = accounts.id AND month = ? WHERE accounts.id = ?",
+        (month, account_id),
+    )
+
+
+def set_budget(db: Database, account_id: str, max_cost_usd: float | None, max_tokens: int | None) -> None:
+    """In the place of the one before; None: no limit."""
+    db.conn.execute(
+        "UPDATE accounts SET max_cost_microusd = ?, max_tokens = ? WHERE id = ?",
+        (None if max_cost_usd is None else round(max_cost_usd * 1e6), max_tokens, account_id),
+    )
+
+
+def budget_shape(db: Database, account_id: str, now: datetime) -> schemas.AccountBudget:
+    found, month = budget(db, account_id, iso(now)[:7]), iso(now)[:7]
+    return schemas.AccountBudget(
+        max_cost_usd=None if found["max_cost_microusd"] is None else found["max_cost_microusd"] / 1e6,
+        max_tokens=found["max_tokens"], used_cost_usd=found["spent_microusd"] / 1e6, used_tokens=found["spent_tokens"],
+        month=month,
     )
 
 

@@ -339,6 +339,7 @@ def _defaults_shape(version: Row) -> schemas.AgentVersionDefaults:
         model=defaults["model"], weak_model=defaults.get("weakModel"), internet_access=defaults["internetAccess"],
         max_runtime_seconds=defaults["maxRuntimeSeconds"],
         soft_finish_after_seconds=defaults.get("softFinishAfterSeconds"),
+        max_cost_usd=defaults.get("maxCostUsd"), max_tokens=defaults.get("maxTokens"),
         output_policy=defaults.get("outputPolicy", {"mode": "any"}),
         runtime_region=defaults.get("runtimeRegion", "any"), limits=defaults.get("limits", {}),
         isolation=defaults.get("isolation", "container"),

@@ -70,10 +70,11 @@ async def opened(
         try:
             store_id, new_key = _first_start(store, settings, environ, now())
             files.sweep(store, settings.data / "files")
+            tasks.settle_leftovers(store)
             runtime_dir = _runtime_dir(settings.data)
             async with (
                 sandbox.open(runtime_dir, store_id, settings.podman_socket, settings.oci_runtime) as podman,
-                gateway.client(settings.provider_idle_seconds) as client,
+                gateway.client(settings.provider_idle_seconds, settings.prices_file) as client,
             ):
                 vault = Vault.open(settings.data / "secret.key")
                 catalog = runtime.catalog(mounted)
@@ -129,6 +130,10 @@ def _doors(host: Host, client) -> Callable:
     return open_door
 
 
+def _known(host: Host, task_id: str) -> gateway.Known:
+    return gateway.Known(tasks.written_tokens(host.db, task_id))
+
+
 def _grant(host: Host, door: guest.Door) -> gateway.Grant:
     """What this task may call, looked up for each call: a key that was changed counts from the next one."""
     task = tasks.get(host.db, door.task_id)
@@ -143,9 +148,31 @@ def _grant(host: Host, door: guest.Door) -> gateway.Grant:
         base_url=execution.base_url,
         scripted=execution.scripted,
         conversation=task["mode"] == "conversation",
-        record=lambda usage: tasks.record_usage(host.db, task, usage, host.now()),
+        reserve=lambda worst: _reserved(host, door.task_id, worst),
+        settle=lambda reserved, usage: _settled(host, door.task_id, reserved, usage),
+        capped=tasks.capped(host.db, task),
+        internet=bool(task["internet_access"]),
+        known=door.known,
         refuse=None if working else "The task is not running.",
     )
+
+
+async def _reserved(host: Host, task_id: str, worst: tasks.Worst) -> tasks.Reserved:
+    """Raises tasks.Refused only when no call that is at work could give room by its end."""
+    while True:
+        settled = host.settled.mark()
+        try:
+            return tasks.reserve(host.db, task_id, worst, host.now())
+        except tasks.Refused as reason:
+            if not reason.others_at_work:
+                raise
+        await asyncio.wait({settled})
+
+
+def _settled(host: Host, task_id: str, reserved: tasks.Reserved, usage: gateway.Usage) -> None:
+    if tasks.settle(host.db, reserved.number, usage, host.now()):
+        host.changed.set(task_id)
+    host.settled.set()
 
 
 class _Server(uvicorn.Server):

@@ -4,6 +4,8 @@ import json
 import re
 import secrets
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -67,6 +69,17 @@ def _statements(text: str) -> list[str]:
             statements.append(current)
             current = ""
     return statements
+
+
+@contextmanager
+def quick(db: Database) -> Iterator[None]:
+    """A transaction that survives kill -9 but not a loss of power: for what a loss of power ends anyway."""
+    db.conn.execute("PRAGMA synchronous=NORMAL")
+    try:
+        with db.atomic():
+            yield
+    finally:
+        db.conn.execute("PRAGMA synchronous=FULL")
 
 
 def row(db: Database, sql: str, parameters=()) -> Row | None:

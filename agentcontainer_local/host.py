@@ -102,6 +102,7 @@ class Host:
     environ: Mapping[str, str]  # the server's own: where an account's provider keys may come from
     now: Callable[[], datetime]
     changed: Changed = field(default_factory=Changed)
+    settled: Changed = field(default_factory=Changed)   # a model call has ended: there may be room in a budget
     live: Live = field(default_factory=Live)
     wanted_room: int = 0        # so many tasks wait for room: that many idle conversations give theirs up
 

@@ -331,6 +331,35 @@ class Walled(Request):
     isolation: Isolation | None = Field(None, description="The least that it is isolated; `gvisor` needs runsc.")
 
 
+Usd = Annotated[float, Field(ge=0.000001, le=1e6, allow_inf_nan=False)]
+Tokens = Annotated[int, Field(ge=1, le=2**53), BeforeValidator(_whole)]
+
+
+class Budgeted(Request):
+    """What its model calls may use. A call that would not fit is not made; a part is kept for the agent to finish."""
+
+    max_cost_usd: Usd | None = Field(None, description="Of all its model calls, by the price table; never exceeded.")
+    max_tokens: Tokens | None = Field(
+        None, description="Of all its model calls, in and out, but for what was read from a cache; never exceeded.")
+
+
+class BudgetRequest(Budgeted):
+    """Takes the place of the one before; a limit that is not given is none."""
+
+
+class Budget(Shape):
+    """Limits, and what counts against them: calls at work, or whose end was never told, count at their worst."""
+
+    max_cost_usd: float | None
+    max_tokens: int | None
+    used_cost_usd: float
+    used_tokens: int
+
+
+class AccountBudget(Budget):
+    month: str = Field(description="What is counted: model calls of this calendar month, UTC.", examples=["2026-03"])
+
+
 class Thinking(Request):
     """Who thinks: provider, key and models."""
 
@@ -345,7 +374,7 @@ class Thinking(Request):
         return self.model_dump(mode="json", exclude_none=True, exclude={"provider_api_key"})
 
 
-class UpdateAgentDefaults(Thinking, Limits, Walled):
+class UpdateAgentDefaults(Thinking, Limits, Budgeted, Walled):
     """Merged into what the agent has; a `providerApiKey` of null removes the key."""
 
     internet_access: bool | None = None
@@ -415,6 +444,8 @@ class AgentVersionDefaults(Shape):
     internet_access: bool
     max_runtime_seconds: int
     soft_finish_after_seconds: int | None
+    max_cost_usd: float | None
+    max_tokens: int | None
     output_policy: OutputPolicy
     runtime_region: RuntimeRegion
     limits: ResourceLimits = Field(description="Those that are set on this version.")
@@ -521,7 +552,7 @@ class InputFile(Request):
     snapshot: Literal["include"] | None = None
 
 
-class TaskOverrides(Thinking, Limits, Walled):
+class TaskOverrides(Thinking, Limits, Budgeted, Walled):
     runtime: AgentRuntime | None = None
     internet_access: bool | None = None
     output_policy: OutputPolicy | None = None
@@ -578,6 +609,8 @@ class TaskResponseOverrides(Shape):
     internet_access: bool | None = optional()
     max_runtime_seconds: int | None = optional()
     soft_finish_after_seconds: int | None = optional()
+    max_cost_usd: float | None = optional()
+    max_tokens: int | None = optional()
     output_policy: OutputPolicy | None = optional()
     runtime_region: RuntimeRegion | None = optional()
     limits: ResourceLimits | None = optional()
@@ -596,6 +629,7 @@ class ModelUsage(Shape):
 class TokenUsage(ModelUsage):
     """Model calls so far, as the providers reported them; paid to the provider, never billed."""
 
+    estimated_calls: int = Field(0, description="Calls whose end was not told: their figures are estimates.")
     by_model: dict[str, ModelUsage] = Field(default_factory=dict)
 
 
@@ -652,6 +686,7 @@ class Task(Shape):
     cost_usd: float = Field(description="Container time so far, in USD.")
     container_minutes: float
     token_usage: TokenUsage
+    budget: Budget | None = Field(description="null where it has none of its own.")
     execution: Execution
     runtime: RuntimeStatus
     walls: TaskWalls | None = Field(description="null until it has a container.")

@@ -3,6 +3,7 @@
 from agentcontainer_local.gateway.client import Client, client
 from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.handle import handle
+from agentcontainer_local.gateway.known import Known
 from agentcontainer_local.gateway.usage import Usage
 
-__all__ = ["Client", "Grant", "Usage", "client", "handle"]
+__all__ = ["Client", "Grant", "Known", "Usage", "client", "handle"]

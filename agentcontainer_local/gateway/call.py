@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentcontainer_local.gateway import routes
+from agentcontainer_local.gateway import content, routes
 from agentcontainer_local.gateway.grant import Grant
-from agentcontainer_local.gateway.prices import Prices
+from agentcontainer_local.prices import Prices
 from agentcontainer_local.gateway.refusal import Refusal, forbidden, malformed
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
@@ -18,7 +18,17 @@ LARGE_BODY_BYTES = 1024 * 1024      # from here on reading the JSON would hold u
 QUERY = re.compile(rb"[A-Za-z0-9._~=&-]{0,1024}")     # Pi sends `beta=true`
 
 # What would make the provider call another model, connect to somebody, or work on where the gateway cannot count.
-CLOSED_FIELDS = ("preset", "plugins", "mcp_servers", "background")
+# Or use what lies in the provider account, which is not the task's.
+CLOSED_FIELDS = (
+    "preset", "plugins", "mcp_servers", "background", "previous_response_id", "conversation", "prompt", "container",
+)
+FIELDS = frozenset({
+    "model", "models", "fallbacks", "tools", "messages", "input", "system", "n", "max_tokens", "max_output_tokens",
+    "max_completion_tokens", "service_tier", "speed", "modalities", "prediction", "audio", "best_of", "provider",
+    "web_search_options", "stream", "stream_options", *CLOSED_FIELDS,
+})
+# Tools that the task itself runs; all others the provider would, with its own network and its own bill.
+OWN_TOOLS = re.compile(r"function|custom|local_shell|apply_patch|(bash|text_editor|computer|memory)_\d{8}")
 
 
 class Gone(Exception):
@@ -36,7 +46,7 @@ class Call:
 
 
 async def admitted(grant: Grant | None, prices: Prices, scope, receive) -> Call:
-    """The call, if this task may make it now; raises Refusal. A budget's reservation belongs here, at the end."""
+    """The call, if this task may make it; raises Refusal."""
     route = routes.find(scope.get("raw_path") or scope["path"].encode())
     if scope["method"] != "POST" or route is None or grant is None or route.provider != grant.provider:
         raise forbidden("This path is not open to this task.")
@@ -47,6 +57,7 @@ async def admitted(grant: Grant | None, prices: Prices, scope, receive) -> Call:
     raw = await _read(receive)
     body = await asyncio.to_thread(parsed, raw) if len(raw) > LARGE_BODY_BYTES else parsed(raw)
     check(body, grant, prices)
+    check_reach(body, raw, grant)
     return Call(route, body["model"], body, raw, scope["query_string"], scope["headers"])
 
 
@@ -84,8 +95,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def check(body: dict[str, Any], grant: Grant, prices: Prices) -> None:
     """Only the task's own models, by whichever field they are named."""
-    if any(name.casefold() in ("model", "models") and name != name.casefold() for name in body):
-        raise forbidden("This task may not call this model.")
+    if any(name.casefold() in FIELDS and name != name.casefold() for name in body):
+        raise forbidden("The names of fields are written in small letters.")
     others = body.get("models") or []
     if not isinstance(others, list) or not all(_allowed(name, grant) for name in [body.get("model"), *others]):
         raise forbidden("This task may not call this model.")
@@ -94,6 +105,27 @@ def check(body: dict[str, Any], grant: Grant, prices: Prices) -> None:
     for name in CLOSED_FIELDS:
         if body.get(name):
             raise forbidden(f"The field `{name}` is not open to this task.")
+
+
+def check_reach(body: dict[str, Any], raw: bytes, grant: Grant) -> None:
+    """A task without internet has none through the provider either, nor anything that lies in the provider account."""
+    inside = content.of_body(body, raw)
+    if inside.stored:
+        raise forbidden("Files that the provider keeps are not open to this task.")
+    if inside.fetched and not grant.internet:
+        raise forbidden("This task may not have the provider fetch something from an address; send it as data.")
+    if (not grant.internet or grant.capped) and not _all_own(body.get("tools")):
+        raise forbidden("Tools that the provider runs are not open to this task.")
+    if body.get("web_search_options") and not grant.internet:
+        raise forbidden("The provider's search is not open to this task.")
+
+
+def _all_own(tools: Any) -> bool:
+    if not tools:
+        return True
+    kinds = [tool.get("type") or "custom" if isinstance(tool, dict) else None for tool in tools] if isinstance(
+        tools, list) else [None]
+    return all(isinstance(kind, str) and OWN_TOOLS.fullmatch(kind) for kind in kinds)
 
 
 def _allowed(model: Any, grant: Grant) -> bool:

@@ -9,7 +9,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yarl import URL
 
-from agentcontainer_local.gateway.prices import Prices
+from agentcontainer_local.prices import Prices
 
 CONNECT_SECONDS = 30
 KEEPALIVE_SECONDS = 30

@@ -11,11 +11,12 @@ from agentcontainer_local.gateway.call import Call
 from agentcontainer_local.gateway.client import Client
 from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.refusal import Refusal
-from agentcontainer_local.gateway.usage import Meter, Usage
+from agentcontainer_local.gateway.usage import Figures, Meter, Usage
 
 ONE_WRITE_BYTES = 1024 * 1024       # more than this is sent in pieces, so that other streams are not held up
 MOST_ERROR_BYTES = 256 * 1024
 GUEST_WENT_AWAY = 499
+BYTES_A_TOKEN = 4                  # about
 
 
 @dataclass
@@ -25,22 +26,45 @@ class Forwarded:
     grant: Grant
     client: Client
     call: Call
+    body: bytes = field(repr=False)         # as it is sent
+    asked: bool = False             # it may have reached the provider
     status: int = GUEST_WENT_AWAY
     started: bool = False           # the guest has the status line
+    answered: bool = False          # with a status
     whole: bool = False             # the provider ended its answer as it should
     meter: Meter | None = field(default=None, repr=False)
 
+    @property
+    def figures(self) -> Figures:
+        return self.meter.figures if self.meter else Figures()
+
     def usage(self) -> Usage:
-        meter = self.meter or Meter(self.call.route.dialect, streaming=False)
-        meter.close()
-        figures, model = meter.figures, self._answered_by(meter.figures.model)
+        """Of an answer that is over, whole or not."""
+        if self.meter is not None:
+            self.meter.close()
+            self._estimate(self.meter)
+        figures, model = self.figures, self._answered_by(self.figures.model)
         return Usage(
             provider=self.grant.provider, model=model,
             input_tokens=figures.input_tokens, output_tokens=figures.output_tokens,
             cache_read_tokens=figures.cache_read_tokens, cache_write_tokens=figures.cache_write_tokens,
             cost_microusd=self.client.prices.cost_microusd(self.grant.provider, model, figures),
-            status=self.status, complete=self.whole and figures.ended,
+            status=self.status, complete=self.whole and figures.ended, counts=self._counts(),
         )
+
+    def _counts(self) -> str:
+        """A provider that refused, or was never reached, takes nothing; what a cut call costs in the end is not told."""
+        if not self.asked or (self.answered and self.status >= 400):
+            return "nothing"
+        return "told" if self.whole and self.figures.ended and self.figures.told else "worst"
+
+    def _estimate(self, meter: Meter) -> None:
+        """For who looks at the figures: what a call that was cut has used about, where it did not say more."""
+        if self._counts() == "worst":
+            figures = meter.figures
+            told = figures.input_tokens + figures.cache_read_tokens + figures.cache_write_tokens
+            figures.input_tokens += 0 if told else len(self.body) // BYTES_A_TOKEN
+            figures.output_tokens = max(figures.output_tokens, meter.events)
 
     def _answered_by(self, model: str | None) -> str:
         """The model that was asked (providers answer with a dated name of it), or one of the stand-ins it named."""
@@ -50,7 +74,8 @@ class Forwarded:
 
 async def forward(state: Forwarded, send) -> None:
     """Passes the answer on as it comes, all but its end; a cut answer never ends. Raises Refusal when there is none."""
-    url, raw = _url(state), state.call.raw
+    url, raw = _url(state), state.body
+    state.asked = True
     try:
         async with state.client.session.post(
             url, data=raw if len(raw) <= ONE_WRITE_BYTES else io.BytesIO(raw),
@@ -58,6 +83,12 @@ async def forward(state: Forwarded, send) -> None:
             proxy=state.client.proxy(url), allow_redirects=False,
         ) as response:
             await _relay(state, response, send)
+    except (aiohttp.ClientConnectorError, aiohttp.InvalidURL):
+        state.asked = False
+        _failed(state, 502, "The provider could not be reached: upstream connection error.")
+    except aiohttp.ConnectionTimeoutError:
+        state.asked = False
+        _failed(state, 504, "The provider could not be reached in time: upstream timeout.")
     except TimeoutError:
         _failed(state, 504, "The provider was silent for too long: upstream timeout.")
     except (aiohttp.ClientError, OSError, ValueError):
@@ -79,7 +110,7 @@ def _failed(state: Forwarded, status: int, message: str) -> None:
 
 
 async def _relay(state: Forwarded, response: aiohttp.ClientResponse, send) -> None:
-    state.status = response.status
+    state.status, state.answered = response.status, True
     if 300 <= response.status < 400:
         _failed(state, 502, "The provider answered with a redirect: upstream connection error.")
     passed = headers.to_guest(response.raw_headers)

@@ -1,9 +1,11 @@
 """What one task may call."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from agentcontainer_local.gateway.known import Known
 from agentcontainer_local.gateway.usage import Usage
+from agentcontainer_local.tasks import Reserved, Worst
 
 SCRIPTED = "scripted"               # this model id is the built-in one, whatever the provider
 
@@ -13,7 +15,11 @@ class Grant:
     """`models`: the ids as Pi sends them (the task's model and its weak one).
 
     `base_url`: as the vendor's SDK takes it: with /v1 for openai, with /api/v1 for openrouter, without for anthropic.
-    `record`: called on the event loop, once for each call that the model was asked, failed and cut ones too.
+    `reserve`: called before a model is asked, with the most that the call can use; raises tasks.Refused.
+    `settle`: called on the event loop, once for each call that was reserved, failed and cut ones too.
+    `capped`: a budget is in force, so every call must have an upper bound.
+    `internet`: what the task may reach; without it the provider must not reach out for it either.
+    `known`: what earlier calls of the same run have shown.
     `refuse`: why no call is allowed now. It reaches Pi, which retries some refusals by their words: keep them plain.
     """
 
@@ -23,7 +29,11 @@ class Grant:
     base_url: str
     scripted: bool
     conversation: bool
-    record: Callable[[Usage], None]
+    reserve: Callable[[Worst], Awaitable[Reserved]]
+    settle: Callable[[Reserved, Usage], None]
+    capped: bool = False
+    internet: bool = False
+    known: Known = field(default_factory=Known, repr=False)
     refuse: str | None = None
 
     def plays(self, model: str) -> bool:

@@ -3,39 +3,66 @@
 import asyncio
 from collections.abc import Coroutine
 
-from agentcontainer_local.gateway import refusal, scripted
-from agentcontainer_local.gateway.call import Call, Gone, admitted
+from agentcontainer_local.gateway import bound, refusal, scripted
+from agentcontainer_local.gateway.call import LARGE_BODY_BYTES, Call, Gone, admitted
 from agentcontainer_local.gateway.client import Client
 from agentcontainer_local.gateway.forward import Forwarded, forward
 from agentcontainer_local.gateway.grant import Grant
-from agentcontainer_local.gateway.refusal import Refusal
+from agentcontainer_local.gateway.refusal import Refusal, forbidden
+from agentcontainer_local.tasks import Refused, Reserved
 
 
 async def handle(grant: Grant | None, client: Client, scope, receive, send) -> None:
     """ASGI, with what this task may call (None: nothing). Answers every request; a plain 403 where it must not go."""
     try:
         call = await admitted(grant, client.prices, scope, receive)
-        if grant.plays(call.model):
-            await scripted.play(grant, call, send)
-        else:
-            await _while_listening(_forwarded(grant, client, call, send), receive)
+        await _while_listening(_answered(grant, client, call, send), receive)
     except Refusal as reason:
         await refusal.answer(reason, send)
     except Gone:
         return
 
 
-async def _forwarded(grant: Grant, client: Client, call: Call, send) -> None:
-    """The record is written whatever happens (a call that was cut has cost something too), and before the end is sent.
+async def _answered(grant: Grant, client: Client, call: Call, send) -> None:
+    if grant.plays(call.model):
+        await scripted.play(grant, call, send)
+    elif call.route.dialect == "count":
+        await _passed(Forwarded(grant, client, call, call.raw), send)
+    else:
+        await _reserved(grant, client, call, send)
 
-    Without an end the server closes the connection, so that the guest sees the cut as one.
-    """
-    state = Forwarded(grant, client, call)
+
+async def _reserved(grant: Grant, client: Client, call: Call, send) -> None:
+    """What it used is written down whatever happens (a call that was cut has cost something too), before its end is sent."""
     try:
+        reserved = await grant.reserve(bound.worst(call, grant, client.prices))
+    except Refused as reason:
+        raise forbidden(str(reason)) from None
+    state = Forwarded(grant, client, call, call.raw)
+
+    try:
+        state.body = await _body(grant, client, call, reserved)
         await forward(state, send)
     finally:
-        if call.route.dialect != "count":
-            grant.record(state.usage())
+        usage = state.usage()
+        grant.settle(reserved, usage)
+        bound.learn(call, grant, reserved, state.figures, usage.counts == "told")
+    await _ended(state, send)
+
+
+async def _body(grant: Grant, client: Client, call: Call, reserved: Reserved) -> bytes:
+    if len(call.raw) <= LARGE_BODY_BYTES:
+        return bound.kept_to(call, grant, client.prices, reserved.output_tokens)
+    return await asyncio.to_thread(bound.kept_to, call, grant, client.prices, reserved.output_tokens)
+
+
+async def _passed(state: Forwarded, send) -> None:
+    await forward(state, send)
+    await _ended(state, send)
+
+
+async def _ended(state: Forwarded, send) -> None:
+    """Without an end the server closes the connection, so that the guest sees the cut as one."""
     if state.whole:
         await send({"type": "http.response.body", "body": b""})
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from agentcontainer_local.gateway.routes import Dialect
 
@@ -37,6 +37,11 @@ class Usage:
     cost_microusd: int | None       # None: neither reported nor in the table
     status: int                     # HTTP; 499 when the guest went away first, 502 or 504 when the provider failed us
     complete: bool
+    counts: Literal["told", "nothing", "worst"] = "told"    # against a budget: these figures, none, or all that was reserved
+
+    @property
+    def estimated(self) -> bool:
+        return self.counts == "worst"
 
     @property
     def ok(self) -> bool:
@@ -56,6 +61,7 @@ class Figures:
     service_tier: str | None = None
     model: str | None = None        # the one that answered
     ended: bool = False             # the answer said that it was whole
+    told: bool = False              # and what it used
 
 
 @dataclass
@@ -70,6 +76,7 @@ class Meter:
     _data: list[bytes] = field(default_factory=list)    # the data lines of the event that is being read
     _data_size: int = 0
     _skipping: bool = False         # a line that is too long
+    events: int = 0                 # that came; some token or more in each
 
     def feed(self, chunk: bytes) -> None:
         if self.streaming:
@@ -116,6 +123,7 @@ class Meter:
                 self._data.append(line[5:].removeprefix(b" "))
         elif not line:
             data, whole = b"\n".join(self._data), self._data_size <= MOST_EVENT_BYTES
+            self.events += bool(data)
             self._data, self._data_size = [], 0
             if whole and any(word in data for word in TELLING[self.dialect]):
                 self._document(data)
@@ -159,6 +167,7 @@ class Meter:
             if isinstance(told, str):
                 figures.service_tier = told
         if usage and self.dialect in INPUT:
+            figures.told = True
             (self._note_apart if self.dialect == "messages" else self._note_together)(usage)
             if (reported := _reported(usage)) is not None:
                 figures.reported_usd = reported

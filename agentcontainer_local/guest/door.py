@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -19,11 +20,15 @@ SOCKET = "host.sock"
 
 @dataclass
 class Door:
-    """Whoever speaks on this socket is this task; `staged` are outputs that are on their way in, by their id."""
+    """Whoever speaks on this socket is this task; `staged` are outputs that are on their way in, by their id.
+
+    `known`: what the gateway has learned of this run's model calls.
+    """
 
     host: Host
     task_id: str
     run_id: str
+    known: Any = None
     staged: dict = field(default_factory=dict)
 
 

@@ -1,5 +1,15 @@
 """Tasks: dispatching them, the one way their status changes, and how they look on the wire."""
 
+from agentcontainer_local.tasks.budget import (
+    Refused,
+    Reserved,
+    Worst,
+    capped,
+    reserve,
+    settle,
+    settle_leftovers,
+    written_tokens,
+)
 from agentcontainer_local.tasks.conversation import end_turn, expire, say, switch, turn_runs
 from agentcontainer_local.tasks.dispatch import dispatch
 from agentcontainer_local.tasks.execution import Execution, execution
@@ -19,11 +29,11 @@ from agentcontainer_local.tasks.runs import begin_run, end_run, fits, launched, 
 from agentcontainer_local.tasks.shape import message_shape, shape
 from agentcontainer_local.tasks.sleep import sleep, wake, wake_due
 from agentcontainer_local.tasks.transitions import apply, cancel, container_ms, died, shift_running
-from agentcontainer_local.tasks.usage import record_usage
 
 __all__ = [
-    "Execution", "apply", "begin_run", "cancel", "container_ms", "died", "dispatch", "end_run", "end_turn",
-    "ended_with_container", "ended_with_workspace", "execution", "expire", "fits", "get", "inputs", "launched",
-    "message_shape", "open_run", "output", "outputs", "owned", "page", "record_usage", "rename", "say", "shape",
-    "shift_running", "sleep", "switch", "turn_runs", "wake", "wake_due", "with_status",
+    "Execution", "Refused", "Reserved", "Worst", "apply", "begin_run", "cancel", "capped", "container_ms", "died",
+    "dispatch", "end_run", "end_turn", "ended_with_container", "ended_with_workspace", "execution", "expire", "fits",
+    "get", "inputs", "launched", "message_shape", "open_run", "output", "outputs", "owned", "page", "rename",
+    "reserve", "say", "settle", "settle_leftovers", "shape", "shift_running", "sleep", "switch", "turn_runs", "wake",
+    "wake_due", "with_status", "written_tokens",
 ]

@@ -11,6 +11,7 @@ from agentcontainer_local.db import Row, dumps, iso, new_id, row
 from agentcontainer_local.errors import Conflict, Invalid, TooManyPending
 from agentcontainer_local.schemas import CreateConversationRequest, CreateTaskRequest
 from agentcontainer_local.settings import Settings
+from agentcontainer_local.tasks import budget
 from agentcontainer_local.tasks.execution import choose_provider, require_key
 from agentcontainer_local.tasks.rows import get
 from agentcontainer_local.vault import Vault
@@ -41,6 +42,7 @@ def dispatch(
         billing.reserve(db, account, task_id, now)
         task = get(db, task_id)
         require_key(db, vault, task, environ)
+        budget.check_price(db, task, settings.prices_file)
         history.append(db, task_id, history.TASK_UPDATED, {"event": "created", "status": lifecycle.PENDING}, now)
         first = body.message if isinstance(body, CreateConversationRequest) else body.instructions
         messages.add(db, task, "user", first, "queued", now)
@@ -76,12 +78,17 @@ def _insert(
         "provider": choose_provider(db, account["id"], chosen["model"], environ, chosen.get("provider")),
         "model": chosen["model"], "weak_model": chosen.get("weakModel"),
         "internet_access": chosen["internetAccess"], "max_runtime_seconds": chosen["maxRuntimeSeconds"],
-        "soft_finish_after_seconds": soft, "output_policy": dumps(chosen.get("outputPolicy") or {"mode": "any"}),
+        "soft_finish_after_seconds": soft, "max_cost_microusd": _microusd(chosen.get("maxCostUsd")),
+        "max_tokens": chosen.get("maxTokens"), "output_policy": dumps(chosen.get("outputPolicy") or {"mode": "any"}),
         "runtime_region": chosen.get("runtimeRegion") or "any", "created_at": iso(now),
     }
     names = ", ".join(values)
     db.conn.execute(f"INSERT INTO tasks ({names}) VALUES ({', '.join(':' + name for name in values)})", values)
     return values["id"]
+
+
+def _microusd(usd: float | None) -> int | None:
+    return None if usd is None else round(usd * 1e6)
 
 
 def _mode(body: Body) -> dict:

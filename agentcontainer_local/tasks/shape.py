@@ -7,12 +7,14 @@ from sqlite_utils import Database
 
 from agentcontainer_local import billing, files, lifecycle, schemas, walls
 from agentcontainer_local.db import Row, row, rows
+from agentcontainer_local.tasks import budget
 from agentcontainer_local.tasks.transitions import container_ms
 
 SUMS = (
     "sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,"
     " sum(cache_read_tokens) AS cache_read_tokens, sum(cache_write_tokens) AS cache_write_tokens,"
-    " sum(cost_microusd) AS cost_microusd, count(*) - count(cost_microusd) AS unpriced, count(*) AS calls"
+    " sum(cost_microusd) AS cost_microusd, count(*) - count(cost_microusd) AS unpriced, count(*) AS calls,"
+    " sum(estimated) AS estimated"
 )
 
 
@@ -33,7 +35,7 @@ def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
         metadata=_metadata(task), created_at=task["created_at"], started_at=task["started_at"],
         completed_at=task["completed_at"], result=task["result"], error=task["error"],
         cost_usd=billing.cost_microusd(used_ms) / 1e6, container_minutes=round(used_ms / 1000) / 60,
-        token_usage=token_usage(db, task["id"]),
+        token_usage=token_usage(db, task["id"]), budget=budget.shape(task),
         execution=schemas.Execution(provider=task["provider"], model=task["model"], weak_model=task["weak_model"]),
         runtime=schemas.RuntimeStatus(container_image=about["image"]), walls=walls.noted(db, task["id"]),
         turn_status=task["turn_status"], turn_number=task["turn_number"],
@@ -78,12 +80,14 @@ def _files_of(db: Database, message: Row) -> list[Row]:
 
 def token_usage(db: Database, task_id: str, turn: int | None = None) -> schemas.TokenUsage:
     """Of a task, or of one turn of a conversation."""
-    where, wanted = "task_id = :task AND (:turn IS NULL OR turn_number = :turn)", {"task": task_id, "turn": turn}
+    where = "task_id = :task AND (:turn IS NULL OR turn_number = :turn) AND status IS NOT NULL"
+    wanted = {"task": task_id, "turn": turn}
     by_model = rows(db, f"SELECT model, {SUMS} FROM model_calls WHERE {where} GROUP BY model", wanted)
     if not by_model:
         return schemas.TokenUsage()
     total = row(db, f"SELECT {SUMS} FROM model_calls WHERE {where}", wanted)
-    return schemas.TokenUsage(**_usage(total), by_model={used["model"]: _usage(used) for used in by_model})
+    by_name = {used["model"]: _usage(used) for used in by_model}
+    return schemas.TokenUsage(**_usage(total), estimated_calls=total["estimated"], by_model=by_name)
 
 
 def _usage(sums: Row) -> dict:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agentcontainer_local import gateway
+from agentcontainer_local import gateway, tasks
 from tests import fake_provider
 
 KEY = "sk-the-real-key-0123456789"
@@ -73,15 +73,23 @@ def fake(fake_served) -> fake_provider.FakeProvider:
 @contextlib.contextmanager
 def served(idle_seconds: float = 300, **changes: Any) -> Iterator[Served]:
     usages: list[gateway.Usage] = []
-    app = Served(granted(record=usages.append, **changes), idle_seconds, usages=usages)
+    app = Served(granted(settle=into(usages), **changes), idle_seconds, usages=usages)
     with fake_provider.in_thread(app) as app.port:
         yield app
+
+
+async def freely(worst: tasks.Worst) -> tasks.Reserved:
+    return tasks.Reserved(0, worst.output_tokens)
+
+
+def into(usages: list[gateway.Usage]):
+    return lambda reserved, usage: usages.append(usage)
 
 
 def granted(**changes: Any) -> gateway.Grant:
     return gateway.Grant(**{
         "provider": "anthropic", "models": frozenset({"claude-opus-4-5"}), "api_key": KEY, "base_url": "http://[::1]:9",
-        "scripted": False, "conversation": False, "record": lambda usage: None, **changes,
+        "scripted": False, "conversation": False, "reserve": freely, "settle": into([]), **changes,
     })
 
 
@@ -93,8 +101,8 @@ def gateway_served() -> Iterator[Served]:
 
 @pytest.fixture
 def door(gateway_served, fake) -> Served:
-    gateway_served.usages.clear()
-    gateway_served.grant = granted(record=gateway_served.usages.append, base_url=fake.base_url("anthropic"))
+    gateway_served.usages = []      # a new one: a call of the test before may still end
+    gateway_served.grant = granted(settle=into(gateway_served.usages), base_url=fake.base_url("anthropic"))
     return gateway_served
 
 

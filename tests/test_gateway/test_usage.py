@@ -54,9 +54,9 @@ data: [DONE]
 
 """
 SAMPLES = {
-    "messages": (MESSAGES, Figures(25, 503, 2000, 1000, 100, None, "standard", "claude-sonnet-4-5-20250929", True)),
-    "responses": (RESPONSES, Figures(200, 52, 128, 0, 0, None, "priority", "gpt-5.1", True)),
-    "completions": (COMPLETIONS, Figures(100, 2, 90, 4, 0, Decimal("0.00095"), None, "z-ai/glm-9", True)),
+    "messages": (MESSAGES, Figures(25, 503, 2000, 1000, 100, None, "standard", "claude-sonnet-4-5-20250929", True, True)),
+    "responses": (RESPONSES, Figures(200, 52, 128, 0, 0, None, "priority", "gpt-5.1", True, True)),
+    "completions": (COMPLETIONS, Figures(100, 2, 90, 4, 0, Decimal("0.00095"), None, "z-ai/glm-9", True, True)),
 }
 DIALECTS = sorted(SAMPLES)
 
@@ -129,7 +129,7 @@ def test_odd_shapes_never_raise_and_figures_stay_countable(dialect, streaming, d
 def test_the_scripted_models_own_answers_are_read_back(dialect, streaming):
     answer = wire.Answer("1", "m", "hello", (wire.ToolCall("call_1", "bash", {"command": "ls"}),), 7, 8, 9, 10, 0.5)
     pieces = list(wire.stream(dialect, answer)) if streaming else [json.dumps(wire.whole(dialect, answer)).encode()]
-    assert metered(dialect, pieces, streaming) == Figures(7, 8, 9, 10, 0, Decimal("0.5"), None, "m", True)
+    assert metered(dialect, pieces, streaming) == Figures(7, 8, 9, 10, 0, Decimal("0.5"), None, "m", True, True)
 
 
 def test_a_key_of_the_users_own_at_the_vendor_costs_both():

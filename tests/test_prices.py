@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from agentcontainer_local.gateway.prices import Prices
 from agentcontainer_local.gateway.usage import Figures
+from agentcontainer_local.prices import Prices
 
 PRICES = Prices.read()
 TABLE = Prices("2026-01-01", {"p": {

@@ -4,11 +4,10 @@ import json
 import re
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
-
-from agentcontainer_local.gateway.usage import Figures
 
 DATED = re.compile(r"-20\d\d-?\d\d-?\d\d$")     # claude-sonnet-4-5-20250929, gpt-4o-2024-11-20
 TIERS = {"flex": Decimal("0.5"), "priority": Decimal("2.5"), "fast": Decimal("2.5")}   # service tiers, the dearest rate
@@ -16,26 +15,30 @@ TIERS = {"flex": Decimal("0.5"), "priority": Decimal("2.5"), "fast": Decimal("2.
 
 @dataclass(frozen=True)
 class Prices:
-    """`models`: provider → model id → USD per million tokens (which is millionths of a USD per token)."""
+    """`models`: provider → model id → USD per million tokens (which is millionths of a USD per token), and `maxOutput`."""
 
     as_of: str
     models: dict[str, dict[str, dict[str, Any]]]
 
     @classmethod
+    @cache
     def read(cls, file: Path | None = None) -> "Prices":
-        """The package's own table, or `file` in the same form."""
+        """The package's own table, or `file` in the same form; read once."""
         table = json.loads((file or resources.files(__package__) / "prices.json").read_text())
         return cls(table["asOf"], table["models"])
 
     def find(self, provider: str, model: Any) -> dict[str, Any] | None:
+        """What the table says of a model, under its own name, without its date, or with dashes as Anthropic spells it."""
         known = self.models.get(provider, {})
         if not isinstance(model, str):
             return None
-        return known.get(model) or known.get(DATED.sub("", model))
+        dashed = model.replace(".", "-") if provider == "anthropic" else model
+        return known.get(model) or known.get(DATED.sub("", model)) or known.get(dashed)
 
-    def cost_microusd(self, provider: str, model: str, figures: Figures) -> int | None:
+    def cost_microusd(self, provider: str, model: str, figures) -> int | None:
         """What the provider reported, else by the table, else None; above a threshold the whole call costs more.
 
+        `figures`: a gateway's, of one answer.
         A cache price of 0 means that there is none of its own: such tokens are paid as input.
         """
         if figures.reported_usd is not None:
@@ -59,6 +62,18 @@ class Prices:
         """Whether both prices are known and `model` costs no more."""
         this, that = self.find(provider, model), self.find(provider, than)
         return bool(this and that) and all(this[kind] <= that[kind] for kind in ("input", "output"))
+
+
+def dearest(rates: dict[str, Any], input_tokens: int, tier_chosen: bool, cached_for_an_hour: bool) -> tuple[
+    Decimal, Decimal
+]:
+    """The most that a token in, and a token out, can cost (micro-USD) in a call of at most so many input tokens."""
+    reachable = [rates, *(tier for tier in rates.get("tiers", []) if input_tokens > tier["inputTokensAbove"])]
+    written = max(max(_rate(one, "input") * (2 if cached_for_an_hour else 1), _rate(one, "cacheWrite"))
+                  for one in reachable)
+    read = max(_rate(one, "cacheRead") for one in reachable)
+    factor = max(TIERS.values()) if tier_chosen else 1
+    return max(written, read) * factor, max(_rate(one, "output") for one in reachable) * factor
 
 
 def _rate(rates: dict[str, Any], kind: str) -> Decimal:

@@ -1,0 +1,156 @@
+"""The most that a call can use, and how its body is changed so that it keeps to that, and says what it used."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from agentcontainer_local.gateway import content, known
+from agentcontainer_local.gateway.call import Call
+from agentcontainer_local.gateway.grant import Grant
+from agentcontainer_local.gateway.refusal import forbidden, malformed
+from agentcontainer_local.gateway.usage import Figures
+from agentcontainer_local.prices import Prices, dearest
+from agentcontainer_local.tasks import Reserved, Worst
+
+# The fields by which a call says how much it wants written; the first one is used where none is given.
+OUTPUT = {
+    ("anthropic", "messages"): ("max_tokens",),
+    ("openai", "responses"): ("max_output_tokens",),
+    ("openai", "completions"): ("max_completion_tokens", "max_tokens"),
+    ("openrouter", "messages"): ("max_tokens",),
+    ("openrouter", "responses"): ("max_output_tokens",),
+    ("openrouter", "completions"): ("max_tokens", "max_completion_tokens"),
+}
+UNSAID_TOKENS = 16_384              # where neither the call nor the table says how much a model writes
+MOST_TOKENS = 10_000_000
+LEAST_THINKING_TOKENS = 1024        # Anthropic takes no smaller budget for it
+PLAIN_TIERS = ("default", "standard", "standard_only", "flex")
+TIER = {"openai": "default", "anthropic": "standard_only"}
+
+# With these a call could use more than can be told beforehand.
+OPEN_ENDED = ("prediction", "audio", "web_search_options", "best_of")
+
+
+def worst(call: Call, grant: Grant, prices: Prices) -> Worst:
+    """Raises Refusal where a budget is in force and the call has no upper bound."""
+    models = [call.model, *(call.body.get("models") or []), *_stand_ins(call)]
+    rates = [prices.find(grant.provider, model) for model in models]
+    output = _asked_output(call, rates[0])
+    inside = content.of_body(call.body, call.raw)
+    if grant.capped:
+        _check_bounded(call, inside)
+    input_tokens = _input_tokens(call, grant, inside)
+    if not all(rates):
+        return Worst(grant.provider, call.model, input_tokens, output, None, None)
+    hour = b"ttl" in call.raw or b"\\u" in call.raw
+    dear = [dearest(one, input_tokens, _tier(call) not in (None, "auto", *PLAIN_TIERS), hour) for one in rates]
+    # A stand-in is asked when the first one would not answer; both may want to be paid.
+    times = 1 + len(_stand_ins(call))
+    return Worst(grant.provider, call.model, input_tokens, output,
+                 max(price for price, _ in dear) * times, max(price for _, price in dear) * times)
+
+
+def _stand_ins(call: Call) -> list[str]:
+    return [one["model"] for one in call.body.get("fallbacks") or []]
+
+
+def _tier(call: Call) -> Any:
+    return call.body.get("speed") or call.body.get("service_tier")
+
+
+def _check_bounded(call: Call, inside: content.Content) -> None:
+    for name in OPEN_ENDED:
+        if call.body.get(name):
+            raise forbidden(f"The field `{name}` is not open to a task with a budget.")
+    if call.body.get("n") not in (None, 1) or call.body.get("modalities") not in (None, ["text"]):
+        raise forbidden("One answer in text is open to a task with a budget, nothing else.")
+    if inside.unbounded:
+        raise forbidden("Documents and sounds are not open to a task with a budget, only text and images.")
+
+
+def _asked_output(call: Call, rates: Mapping[str, Any] | None) -> int:
+    asked = [call.body[name] for name in _output_fields(call) if call.body.get(name) is not None]
+    if any(type(tokens) is not int or tokens < 1 for tokens in asked):
+        raise malformed("How many tokens may be written is a positive whole number.")
+    unsaid = (rates or {}).get("maxOutput") or UNSAID_TOKENS
+    return min(max(asked, default=unsaid), MOST_TOKENS)
+
+
+def _output_fields(call: Call) -> tuple[str, ...]:
+    return OUTPUT[call.route.provider, call.route.dialect]
+
+
+def _input_tokens(call: Call, grant: Grant, inside: content.Content) -> int:
+    most = known.by_bytes(len(call.raw), inside, call.model)
+    less = known.by_what_is_known(grant.known, call.body, call.route.dialect, _beta(call), call.raw)
+    return most if less is None else min(most, less)
+
+
+def _beta(call: Call) -> bytes:
+    return b",".join(value for name, value in call.headers if name.lower() == b"anthropic-beta")
+
+
+def learn(call: Call, grant: Grant, reserved: Reserved, figures: Figures, told: bool) -> None:
+    """From a call that is over; `told`: it said what it used."""
+    grant.known.written += figures.output_tokens if told else reserved.output_tokens
+    if told:
+        tokens = figures.input_tokens + figures.cache_read_tokens + figures.cache_write_tokens
+        known.learn(grant.known, call.body, call.route.dialect, _beta(call), len(call.raw), tokens)
+
+
+def kept_to(call: Call, grant: Grant, prices: Prices, output_tokens: int) -> bytes:
+    """The body to send: as it came, but for what makes it say its usage, and with a budget keep to what is reserved."""
+    changes = _told_usage(call)
+    if grant.capped:
+        changes |= _shortened(call, output_tokens) | _plain_tier(call) | _no_dearer_route(call, prices)
+    changes = {name: value for name, value in changes.items() if call.body.get(name) != value}
+    if not changes:
+        return call.raw
+    if changes.keys().isdisjoint(call.body):            # no need to write all of it anew
+        return call.raw.rstrip()[:-1] + b"," + json.dumps(changes).encode()[1:]
+    return json.dumps(call.body | changes).encode()
+
+
+def _told_usage(call: Call) -> dict[str, Any]:
+    """Chat completions say what they used only when they are asked."""
+    if call.route.dialect != "completions" or not call.body.get("stream"):
+        return {}
+    options = call.body.get("stream_options")
+    return {"stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True}}
+
+
+def _shortened(call: Call, output_tokens: int) -> dict[str, Any]:
+    fields = _output_fields(call)
+    given = [name for name in fields if call.body.get(name) is not None]
+    changes: dict[str, Any] = {name: min(call.body[name], output_tokens) for name in given}
+    return (changes or {fields[0]: output_tokens}) | _thinking_less(call, output_tokens)
+
+
+def _thinking_less(call: Call, output_tokens: int) -> dict[str, Any]:
+    """A budget for thinking must be less than that for all of the answer, or the call is refused."""
+    changes: dict[str, Any] = {}
+    for name, tokens_name, none in (
+        ("thinking", "budget_tokens", {"type": "disabled"}), ("reasoning", "max_tokens", {"enabled": False}),
+    ):
+        thinking = call.body.get(name)
+        tokens = thinking.get(tokens_name) if isinstance(thinking, dict) else None
+        if type(tokens) is int and tokens >= output_tokens:
+            half = output_tokens // 2
+            changes[name] = none if half < LEAST_THINKING_TOKENS else {**thinking, tokens_name: half}
+    return changes
+
+
+def _plain_tier(call: Call) -> dict[str, Any]:
+    """What an account has set as its own tier may cost more than the table says."""
+    tier = TIER.get(call.route.provider)
+    return {"service_tier": tier} if tier and call.body.get("service_tier") in (None, "auto") else {}
+
+
+def _no_dearer_route(call: Call, prices: Prices) -> dict[str, Any]:
+    """OpenRouter has one model at several prices; it goes no higher than it is told."""
+    rates = prices.find("openrouter", call.model)
+    if call.route.provider != "openrouter" or rates is None:
+        return {}
+    wishes = call.body.get("provider")
+    limit = {"prompt": rates["input"], "completion": rates["output"]}
+    return {"provider": {**(wishes if isinstance(wishes, dict) else {}), "max_price": limit}}
