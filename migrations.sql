@@ -143,6 +143,7 @@ CREATE TABLE tasks (
   model TEXT NOT NULL,
   weak_model TEXT,
   internet_access INTEGER NOT NULL CHECK (internet_access IN (0, 1)),
+  allowed_hosts TEXT NOT NULL DEFAULT '[]' CHECK (allowed_hosts = '[]' OR NOT internet_access),   -- JSON
   max_runtime_seconds INTEGER NOT NULL CHECK (max_runtime_seconds BETWEEN 1 AND 604800),
   soft_finish_after_seconds INTEGER CHECK (soft_finish_after_seconds < max_runtime_seconds),
   max_cost_microusd INTEGER CHECK (max_cost_microusd > 0),      -- its budget for model calls

@@ -263,6 +263,8 @@ def _merged(old: Content, given: schemas.UpdateAgentDefaults | None) -> tuple[di
     soft = defaults.get("softFinishAfterSeconds")
     if soft is not None and soft >= defaults["maxRuntimeSeconds"]:
         raise Invalid.field("defaults.softFinishAfterSeconds", "must be less than maxRuntimeSeconds")
+    if defaults.get("allowedHosts") and defaults["internetAccess"]:
+        raise Invalid.field("defaults.allowedHosts", schemas.ALLOWED_AND_OPEN)
     if "provider_api_key" in given.model_fields_set:
         return defaults, given.provider_api_key
     kept = defaults.get("provider") == old.defaults.get("provider")
@@ -337,6 +339,7 @@ def _defaults_shape(version: Row) -> schemas.AgentVersionDefaults:
     return schemas.AgentVersionDefaults(
         provider=defaults.get("provider"), has_provider_api_key=version["provider_api_key"] is not None,
         model=defaults["model"], weak_model=defaults.get("weakModel"), internet_access=defaults["internetAccess"],
+        allowed_hosts=defaults.get("allowedHosts", []),
         max_runtime_seconds=defaults["maxRuntimeSeconds"],
         soft_finish_after_seconds=defaults.get("softFinishAfterSeconds"),
         max_cost_usd=defaults.get("maxCostUsd"), max_tokens=defaults.get("maxTokens"),

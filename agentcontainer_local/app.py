@@ -21,6 +21,7 @@ from agentcontainer_local import (
     agents,
     containers,
     db,
+    egress,
     files,
     gateway,
     guest,
@@ -60,7 +61,7 @@ class Program:
 @contextlib.asynccontextmanager
 async def opened(
     settings: Settings, environ: Mapping[str, str], say: Callable[[str], None],
-    now: Callable[[], datetime] | None = None,
+    now: Callable[[], datetime] | None = None, outside: egress.Outside = egress.INTERNET,
 ) -> AsyncIterator[Program]:
     """Opens everything that one server owns, and closes it again; raises RuntimeError where another one has it."""
     now = now or Clock()
@@ -81,7 +82,7 @@ async def opened(
                 host = Host(settings, store, vault, podman, store_id, runtime_dir, mounted, catalog, environ, now)
                 if isinstance(now, Clock):
                     now.jumped = lambda by: tasks.shift_running(store, by)
-                yield Program(host, _face(host), _doors(host, client), new_key, say_where)
+                yield Program(host, _face(host), _doors(host, client, outside), new_key, say_where)
         finally:
             store.close()
 
@@ -114,8 +115,8 @@ def _runtime_dir(data: Path) -> Path:
     return directory
 
 
-def _doors(host: Host, client) -> Callable:
-    """What `run` opens for each run: its socket, answered by guest and gateway."""
+def _doors(host: Host, client, outside: egress.Outside) -> Callable:
+    """What `run` opens for each run: its socket, answered by guest and gateway, and its way out beside it."""
 
     async def model_calls(scope, receive, send):
         if tasks.get(host.db, scope["door"].task_id)["status"] == lifecycle.HIBERNATING:
@@ -124,8 +125,14 @@ def _doors(host: Host, client) -> Callable:
 
     app = Router([*guest.ROUTES, Mount("/", model_calls)])
 
-    def open_door(run: Row, directory: Path):
-        return guest.opened(guest.Door(host, run["task_id"], run["id"]), directory, app)
+    @contextlib.asynccontextmanager
+    async def open_door(run: Row, directory: Path):
+        task = tasks.get(host.db, run["task_id"])
+        async with (
+            guest.opened(guest.Door(host, task["id"], run["id"], _known(host, task["id"])), directory, app),
+            egress.opened(host, task, directory, outside),
+        ):
+            yield
 
     return open_door
 
@@ -182,12 +189,15 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings, environ: Mapping[str, str], announce: Callable[[Program, str], None]) -> None:
+async def serve(
+    settings: Settings, environ: Mapping[str, str], announce: Callable[[Program, str], None],
+    outside: egress.Outside = egress.INTERNET,
+) -> None:
     """Serves until SIGTERM, which leaves runs to the next server, or SIGINT, which suspends them first.
 
     `announce` is called once, with the base URL, when requests are answered.
     """
-    async with opened(settings, environ, log.info) as program:
+    async with opened(settings, environ, log.info, outside=outside) as program:
         stop = _on_signals()
         listener = _listening(settings)
         server = _Server(uvicorn.Config(

@@ -8,6 +8,7 @@ from agentcontainer_local.tasks import Execution
 MOUNT = "/opt/agentcontainer"
 STATE = "/var/lib/agentcontainer"
 GATEWAY_PORT = 7411
+EGRESS_PORT = 7412
 
 GATEWAY_PATHS = {"anthropic": "anthropic", "openai": "openai/v1", "openrouter": "openrouter/api/v1"}
 # Our extension's provider: auxiliary calls, like those for summaries, go to the weak model, all others to the main one.
@@ -20,6 +21,14 @@ SETTINGS = {
     "httpIdleTimeoutMs": 604_800_000,   # the gateway watches over a silent provider; a host that is away is waited for
     "enableInstallTelemetry": False,
     "defaultProjectTrust": "never",
+}
+
+# For the agent's tools, in both spellings, since some know only one; Node looks at them only when it is told to.
+_PROXY = f"http://127.0.0.1:{EGRESS_PORT}"
+_LOOPBACK = "localhost,127.0.0.1,::1"
+PROXY_VARIABLES = {
+    **{name: _PROXY for word in ("http_proxy", "https_proxy", "all_proxy") for name in (word, word.upper())},
+    "no_proxy": _LOOPBACK, "NO_PROXY": _LOOPBACK, "NODE_USE_ENV_PROXY": "1",
 }
 
 WITH_FILES = "\n\n---\nFiles that came with this message:"
@@ -56,6 +65,7 @@ def launch(task: Row, execution: Execution, base_prompt: str, harness: str, cata
         weak = None
     # A conversation's instructions hold for all of it; an autonomous task's are its first message.
     system = [base_prompt, harness, *([task["instructions"]] if task["mode"] == "conversation" else [])]
+    proxied = task["allowed_hosts"] != "[]"
     return {
         "mode": task["mode"],
         "files": {
@@ -72,10 +82,11 @@ def launch(task: Row, execution: Execution, base_prompt: str, harness: str, cata
         ],
         "env": {
             "PI_CODING_AGENT_DIR": f"{STATE}/pi", "PI_OFFLINE": "1", "PI_TELEMETRY": "0", "PI_SKIP_VERSION_CHECK": "1",
-            **({"AC_WEAK_MODEL": weak} if weak else {}),
+            **({"AC_WEAK_MODEL": weak} if weak else {}), **(PROXY_VARIABLES if proxied else {}),
         },
         "model": {"provider": execution.provider, "id": model},
         "gatewayPort": GATEWAY_PORT,
+        **({"egressPort": EGRESS_PORT} if proxied else {}),
     }
 
 

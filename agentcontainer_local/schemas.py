@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from agentcontainer_local import lifecycle
+from agentcontainer_local import hosts, lifecycle
 
 T = TypeVar("T")
 
@@ -86,6 +86,24 @@ SessionTtl = Annotated[int, Field(ge=60, le=MAX_RUNTIME_SECONDS), BeforeValidato
 FileIds = Annotated[list[Id], Field(max_length=1000)]
 OutputName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^=\x00-\x1f-][^=\x00-\x1f]*$",
                                   examples=["report"])]
+
+
+def _host(text: str) -> str:
+    """As it was written, if it makes sense."""
+    try:
+        hosts.allowed(text)
+    except ValueError as error:
+        raise PydanticCustomError("host", "{message}", {"message": str(error)}) from None
+    return text
+
+
+AllowedHosts = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_host)]], Field(max_length=100)]
+ALLOWED_AND_OPEN = "hosts are allowed one by one only where internetAccess is false; give [] for none"
+ABOUT_ALLOWED_HOSTS = (
+    "Ours: the hosts that its tools may reach, by an HTTP proxy and no other way: `example.org`, `*.example.org` for"
+    " all names below it, either with `:8443` for that port instead of 80 and 443. Needs `internetAccess` false."
+)
 
 
 # Errors
@@ -374,10 +392,21 @@ class Thinking(Request):
         return self.model_dump(mode="json", exclude_none=True, exclude={"provider_api_key"})
 
 
-class UpdateAgentDefaults(Thinking, Limits, Budgeted, Walled):
+class Network(Request):
+    internet_access: bool | None = None
+    allowed_hosts: AllowedHosts | None = Field(
+        None, description=ABOUT_ALLOWED_HOSTS, examples=[["*.example.org", "registry.example:8443"]])
+
+    @model_validator(mode="after")
+    def _one_way_out(self):
+        if self.internet_access and self.allowed_hosts:
+            raise fault("allowedHosts", ALLOWED_AND_OPEN)
+        return self
+
+
+class UpdateAgentDefaults(Thinking, Limits, Budgeted, Walled, Network):
     """Merged into what the agent has; a `providerApiKey` of null removes the key."""
 
-    internet_access: bool | None = None
     output_policy: OutputPolicy | None = None
     runtime_region: RuntimeRegion | None = None
 
@@ -442,6 +471,7 @@ class AgentVersionDefaults(Shape):
     model: str
     weak_model: str | None
     internet_access: bool
+    allowed_hosts: list[str]
     max_runtime_seconds: int
     soft_finish_after_seconds: int | None
     max_cost_usd: float | None
@@ -552,9 +582,8 @@ class InputFile(Request):
     snapshot: Literal["include"] | None = None
 
 
-class TaskOverrides(Thinking, Limits, Budgeted, Walled):
+class TaskOverrides(Thinking, Limits, Budgeted, Walled, Network):
     runtime: AgentRuntime | None = None
-    internet_access: bool | None = None
     output_policy: OutputPolicy | None = None
     runtime_region: RuntimeRegion | None = None
 
@@ -607,6 +636,7 @@ class TaskResponseOverrides(Shape):
     model: str | None = optional()
     weak_model: str | None = optional()
     internet_access: bool | None = optional()
+    allowed_hosts: list[str] | None = optional()
     max_runtime_seconds: int | None = optional()
     soft_finish_after_seconds: int | None = optional()
     max_cost_usd: float | None = optional()

@@ -95,15 +95,24 @@ def harness(task: Row, given: list[Input], reference: list[Input]) -> str:
     policy = json.loads(task["output_policy"])
     files = "".join(f"- `~/{item.path}` ({item.size_bytes} bytes)\n" for item in (*given, *reference)) or "- none\n"
     conversation = task["mode"] == "conversation"
-    internet = "You have access to the internet." if task["internet_access"] else "There is no network here."
     return f"""# How work is done here
 
 You work in a Linux container of your own, in `/workspace`, which is also your home directory.
-The task is in `~/TASK.md`. {internet}
+The task is in `~/TASK.md`. {_network(task)}
 
 ## Files that came with the task
 {files}
 {ANSWERING if conversation else ENDING.format(outputs=_outputs(policy))}"""
+
+
+def _network(task: Row) -> str:
+    if task["internet_access"]:
+        return "You have access to the internet."
+    if allowed := json.loads(task["allowed_hosts"]):
+        names = ", ".join(f"`{name}`" for name in allowed)
+        return ("There is no network here but an HTTP proxy, which the usual variables (`https_proxy` and so on) name."
+                f" It reaches these hosts and no others: {names}.")
+    return "There is no network here."
 
 
 ANSWERING = """## Answering

@@ -5,5 +5,6 @@ export const RUN_DIR = process.env.AC_RUN_DIR ?? "/run/agentcontainer";
 export const WORKSPACE = process.env.AC_WORKSPACE ?? "/workspace";
 export const STATE_DIR = process.env.AC_STATE ?? "/var/lib/agentcontainer";
 export const DOOR = `${RUN_DIR}/host.sock`;
+export const EGRESS = `${RUN_DIR}/egress.sock`;
 export const LAUNCH = `${RUN_DIR}/launch.json`;
 export const BIN_DIR = `${dirname(import.meta.dirname)}/bin`;

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Actions } from "./actions.mjs";
 import { followCommands } from "./commands.mjs";
+import { openEgress } from "./egress.mjs";
 import { Events } from "./events.mjs";
 import { openGateway } from "./gateway.mjs";
 import { VIRTUAL_PROVIDER } from "./launch.mjs";
@@ -31,8 +32,9 @@ export async function run(launch, child) {
   });
 
   void events.pump();
-  const gateway = openGateway(launch.gatewayPort);
-  const ready = gateway.then(() => becomeReady(pi, launch)).then(async (state) => {
+  const { gatewayPort, egressPort } = launch;
+  const listening = Promise.all([openGateway(gatewayPort), egressPort && openEgress(egressPort)]);
+  const ready = listening.then(() => becomeReady(pi, launch)).then(async (state) => {
     if (state.messageCount > 0) await prompts.recall(state.sessionFile);
     events.push({ type: "ready", model: launch.model, messageCount: state.messageCount });
   });

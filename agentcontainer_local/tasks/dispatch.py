@@ -9,7 +9,7 @@ from sqlite_utils import Database
 from agentcontainer_local import agents, billing, files, history, lifecycle, limits, messages, walls
 from agentcontainer_local.db import Row, dumps, iso, new_id, row
 from agentcontainer_local.errors import Conflict, Invalid, TooManyPending
-from agentcontainer_local.schemas import CreateConversationRequest, CreateTaskRequest
+from agentcontainer_local.schemas import ALLOWED_AND_OPEN, CreateConversationRequest, CreateTaskRequest
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.tasks import budget
 from agentcontainer_local.tasks.execution import choose_provider, require_key
@@ -68,6 +68,8 @@ def _insert(
     soft = chosen.get("softFinishAfterSeconds")
     if soft is not None and soft >= chosen["maxRuntimeSeconds"]:
         raise Invalid.field("overrides.softFinishAfterSeconds", "must be less than maxRuntimeSeconds")
+    if chosen.get("allowedHosts") and chosen["internetAccess"]:
+        raise Invalid.field("overrides.allowedHosts", ALLOWED_AND_OPEN)
     key = body.overrides.provider_api_key if body.overrides else None
     values = {
         "id": new_id("tsk"), "account_id": account["id"], "agent_id": agent["id"], "agent_version_id": version["id"],
@@ -77,7 +79,8 @@ def _insert(
         "provider_api_key": vault.seal(key) if key else None,
         "provider": choose_provider(db, account["id"], chosen["model"], environ, chosen.get("provider")),
         "model": chosen["model"], "weak_model": chosen.get("weakModel"),
-        "internet_access": chosen["internetAccess"], "max_runtime_seconds": chosen["maxRuntimeSeconds"],
+        "internet_access": chosen["internetAccess"], "allowed_hosts": dumps(chosen.get("allowedHosts") or []),
+        "max_runtime_seconds": chosen["maxRuntimeSeconds"],
         "soft_finish_after_seconds": soft, "max_cost_microusd": _microusd(chosen.get("maxCostUsd")),
         "max_tokens": chosen.get("maxTokens"), "output_policy": dumps(chosen.get("outputPolicy") or {"mode": "any"}),
         "runtime_region": chosen.get("runtimeRegion") or "any", "created_at": iso(now),

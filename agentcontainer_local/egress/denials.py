@@ -1,0 +1,46 @@
+"""Refused connections, as events of the task: what its agent tried to reach is for the operator to see."""
+
+from dataclasses import dataclass
+
+from agentcontainer_local import history
+from agentcontainer_local.host import Host
+
+MOST = 200                          # recorded of one run
+KIND = "egress_denied"
+
+
+class Refused(Exception):
+    """No connection is made, and the agent's tool is told why; `status` is the answer's."""
+
+    def __init__(self, status: int, message: str):
+        super().__init__(message)
+        self.status = status
+
+
+class Denied(Refused):
+    """What was asked for is not allowed. `host` and `port` as far as they could be read; `addresses` if not public."""
+
+    def __init__(self, status: int, message: str, host: str | None = None, port: int | None = None,
+                 addresses: tuple[str, ...] = ()):
+        super().__init__(status, message)
+        self.facts = {"host": host, "port": port, "message": message,
+                      **({"addresses": list(addresses)} if addresses else {})}
+
+
+@dataclass
+class Denials:
+    host: Host
+    task_id: str
+    count: int = 0
+
+    def record(self, denied: Denied) -> None:
+        self.count += 1
+        if self.count <= MOST:
+            self._append(denied.facts)
+        elif self.count == MOST + 1:
+            message = f"{MOST} connections were refused; more of this run are not recorded."
+            self._append({"host": None, "port": None, "message": message})
+
+    def _append(self, facts: dict) -> None:
+        history.append(self.host.db, self.task_id, history.NOTICE, {"kind": KIND, **facts}, self.host.now())
+        self.host.changed.set(self.task_id)

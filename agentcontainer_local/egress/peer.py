@@ -1,0 +1,55 @@
+"""One end of a proxied connection, read and written as HTTP/1.1 by h11."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import h11
+
+READ_BYTES = 64 * 1024
+LINGER_SECONDS = 1
+MOST_HEAD_BYTES = 64 * 1024         # of a request's or an answer's first line and headers
+
+
+@dataclass
+class Peer:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    role: type = h11.SERVER         # ours
+    first: bytes = b""              # the beginning of what came, for words about what cannot be read
+    http: h11.Connection = field(init=False)
+
+    def __post_init__(self):
+        self.http = h11.Connection(self.role, MOST_HEAD_BYTES)
+
+    async def next(self):
+        """The next event; raises h11.RemoteProtocolError."""
+        while (event := self.http.next_event()) is h11.NEED_DATA:
+            if self.http.they_are_waiting_for_100_continue:
+                await self.send(h11.InformationalResponse(status_code=100, headers=[]))
+            data = await self.reader.read(READ_BYTES)
+            self.first = self.first or data[:200]
+            self.http.receive_data(data)
+        return event
+
+    async def send(self, event) -> None:
+        self.writer.write(self.http.send(event) or b"")
+        await self.writer.drain()
+
+    async def close(self) -> None:
+        """What was written still goes out, if it is taken soon."""
+        self.writer.close()
+        try:
+            async with asyncio.timeout(LINGER_SECONDS):
+                await self.writer.wait_closed()
+        except (OSError, TimeoutError):
+            self.writer.transport.abort()
+
+    async def answer(self, status: int, text: str) -> None:
+        """A whole answer in plain words, the last on this connection."""
+        body = text.encode() + b"\n"
+        headers = [("content-type", "text/plain; charset=utf-8"), ("content-length", str(len(body))),
+                   ("connection", "close")]
+        await self.send(h11.Response(status_code=status, headers=headers))
+        if self.http.our_state is h11.SEND_BODY:
+            await self.send(h11.Data(data=body))
+            await self.send(h11.EndOfMessage())

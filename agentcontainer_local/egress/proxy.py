@@ -1,0 +1,148 @@
+"""The proxy of one run: what is asked for, whether it is allowed, and the connection to an address that was checked."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import h11
+
+from agentcontainer_local import hosts
+from agentcontainer_local.db import Row
+from agentcontainer_local.egress.denials import Denials, Denied, Refused
+from agentcontainer_local.egress.outside import Outside
+from agentcontainer_local.egress.passing import one_request, tunnel
+from agentcontainer_local.egress.peer import READ_BYTES, Peer
+from agentcontainer_local.host import Host
+
+log = logging.getLogger(__name__)
+
+SOCKET = "egress.sock"
+MOST_CONNECTIONS = 100              # of one run at a time
+HEAD_SECONDS = 30                   # until a request's head is there
+RESOLVE_SECONDS, RESOLVERS = 20, 4
+CONNECT_SECONDS, MOST_ADDRESSES = 10, 4
+
+PLAIN = re.compile(r"http://([^/?#]*)(/[^#]*|\?[^#]*)?", re.IGNORECASE)
+
+
+@contextlib.asynccontextmanager
+async def opened(host: Host, task: Row, directory: Path, outside: Outside) -> AsyncIterator[None]:
+    """Serves the proxy in `directory`, which only the run's container mounts; no socket where nothing is allowed."""
+    allowed = [hosts.allowed(text) for text in json.loads(task["allowed_hosts"])]
+    (directory / SOCKET).unlink(missing_ok=True)
+    if not allowed:
+        yield
+        return
+    proxy = Proxy(allowed, Denials(host, task["id"]), outside)
+    server = await asyncio.start_unix_server(proxy.accept, directory / SOCKET, limit=READ_BYTES)
+    os.chmod(directory / SOCKET, 0o666)
+    try:
+        yield
+    finally:
+        server.close()
+        await proxy.close()
+
+
+class Proxy:
+    def __init__(self, allowed: list[hosts.Allowed], denials: Denials, outside: Outside):
+        self._allowed = allowed
+        self._denials = denials
+        self._outside = outside
+        self._connections: set[asyncio.Task] = set()
+        self._resolvers = ThreadPoolExecutor(RESOLVERS, "resolve")      # of its own: slow names hold up nobody else
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._connections) >= MOST_CONNECTIONS:
+            return writer.transport.abort()
+        connection = asyncio.get_running_loop().create_task(self._serve(Peer(reader, writer)))
+        self._connections.add(connection)
+        return connection.add_done_callback(self._connections.discard)
+
+    async def close(self) -> None:
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
+
+    async def _serve(self, client: Peer) -> None:
+        try:
+            await self._answer(client)
+        except* (OSError, TimeoutError, h11.ProtocolError):
+            pass                    # either end went away: the other one sees it
+        except* Exception:
+            log.exception("egress failed task=%s", self._denials.task_id)
+        finally:
+            await client.close()
+
+    async def _answer(self, client: Peer) -> None:
+        try:
+            request, host, port, path = await _asked(client)
+            far = await self._connected(host, port)
+        except Refused as refused:
+            if isinstance(refused, Denied):
+                self._denials.record(refused)
+            return await client.answer(refused.status, str(refused))
+        except ConnectionAbortedError:
+            return None
+        try:
+            if request.method == b"CONNECT":
+                return await tunnel(client, far)
+            return await one_request(client, far, request, host if port == 80 else f"{host}:{port}", path)
+        finally:
+            await far.close()
+
+    async def _connected(self, host: str, port: int) -> Peer:
+        """To an address that was checked, and not to the name again, which might have another one by now."""
+        if not hosts.is_allowed(self._allowed, host, port):
+            raise Denied(403, f"This task may not connect to {host} port {port}.", host, port)
+        try:
+            async with asyncio.timeout(RESOLVE_SECONDS):
+                found = await asyncio.get_running_loop().run_in_executor(
+                    self._resolvers, self._outside.resolve, host)
+        except (OSError, TimeoutError):
+            raise Refused(502, f"The name {host} can't be resolved.") from None
+        public = [address for address in found if self._outside.reachable(address)]
+        if not public:
+            text = f"{host} has no public address."
+            raise Denied(403, text, host, port, tuple(str(address) for address in found[:MOST_ADDRESSES]))
+        for address in public[:MOST_ADDRESSES]:
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    opened = await asyncio.open_connection(str(address), port, limit=READ_BYTES)
+                return Peer(*opened, role=h11.CLIENT)
+        raise Refused(502, f"{host} port {port} can't be connected to.")
+
+
+async def _asked(client: Peer) -> tuple[h11.Request, str, int, str]:
+    """The request and where it is to go; raises Denied, or ConnectionAbortedError when none comes."""
+    try:
+        async with asyncio.timeout(HEAD_SECONDS):
+            request = await client.next()
+            if isinstance(request, h11.ConnectionClosed):
+                raise ConnectionAbortedError
+            target = request.target.decode("ascii")
+            if request.method == b"CONNECT" and not isinstance(await client.next(), h11.EndOfMessage):
+                raise ValueError("a CONNECT has no body")
+            return request, *destination(request.method, target)
+    except h11.RemoteProtocolError as error:
+        line = client.first.split(b"\r\n")[0].decode("ascii", "backslashreplace")
+        raise Denied(400, f"This is no request that a proxy understands ({error}).", repr(line)) from None
+    except ValueError as error:
+        raise Denied(400, f"This is no host that a task may connect to: {error}.", target[:300]) from None
+
+
+def destination(method: bytes, target: str) -> tuple[str, int, str]:
+    """Host, port and path of what is asked for; raises ValueError."""
+    if method == b"CONNECT":
+        return *hosts.destination(target), ""
+    plain = PLAIN.fullmatch(target)
+    if plain is None:
+        raise ValueError("only CONNECT, and addresses that begin with http://, pass here")
+    path = plain[2] or "/"
+    return *hosts.destination(plain[1], 80), path if path.startswith("/") else f"/{path}"
