@@ -73,6 +73,8 @@ def prove(pid: int, network: str) -> None:
     Read from /proc between init and start, when nothing of the container runs yet. It has to be looked at, as Podman
     ignores a wrong hooks directory in silence.
     """
+    if not Path(f"/proc/{pid}/net").exists():
+        raise SandboxError("not started: its first process is gone, or Podman is wrong about which it is")
     if network == "none":
         devices = _devices(pid)
         if devices != {"lo"}:
