@@ -51,6 +51,18 @@ WRAP_UP = (
     "The time for this task is nearly over. Wrap up now: leave what is not needed, and call `finish` with what you have"
     " (with --incomplete-task if something is missing)."
 )
+BUDGET_SOON = {
+    "autonomous": "Most of what this task may spend on model calls is used. Leave what is not needed, and call `finish`"
+                  " soon with what you have (with --incomplete-task if something is missing).",
+    "conversation": "Most of what may be spent on model calls is used: keep to what is needed, and answer soon.",
+}
+BUDGET_OUT = {
+    "autonomous": "What this task may spend on model calls is used up, but for a last small part that is kept for"
+                  " ending it. Do nothing more but call `finish` with what you have (with --incomplete-task if something"
+                  " is missing).",
+    "conversation": "What may be spent on model calls is used up, but for a last small part. Answer now, in a few words,"
+                    " with what you have.",
+}
 
 
 def launch(task: Row, execution: Execution, base_prompt: str, harness: str, catalog: dict[str, list[str]]) -> dict:

@@ -15,7 +15,7 @@ TIERS = {"flex": Decimal("0.5"), "priority": Decimal("2.5"), "fast": Decimal("2.
 
 @dataclass(frozen=True)
 class Prices:
-    """`models`: provider → model id → USD per million tokens (which is millionths of a USD per token), and `maxOutput`."""
+    """`models`: provider → model id → USD per million tokens (so: millionths of a USD per token), and `maxOutput`."""
 
     as_of: str
     models: dict[str, dict[str, dict[str, Any]]]
@@ -28,7 +28,7 @@ class Prices:
         return cls(table["asOf"], table["models"])
 
     def find(self, provider: str, model: Any) -> dict[str, Any] | None:
-        """What the table says of a model, under its own name, without its date, or with dashes as Anthropic spells it."""
+        """Of a model, under its own name, without its date, or with dashes as Anthropic spells it."""
         known = self.models.get(provider, {})
         if not isinstance(model, str):
             return None

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 OpenDoor = Callable[[Row, Path], AbstractAsyncContextManager[None]]     # a run and its directory → the socket is served
 
 MOST_NUDGES = 2
+LAST_PART, MOST_LAST_SECONDS = 10, 300  # a tenth of the time, but not more, is kept for `finish`
+LEAST_PARTED_SECONDS = 60
 AT_ONCE = 1e-6                      # look again
 LIE_DOWN_SECONDS = 0.5
 # Exit codes. The guest ends with 0 on SIGTERM; 143 and 137 are what Podman sees of one that did not, or not in time.
@@ -258,13 +260,21 @@ def _due(host: Host, task: Row) -> float:
         _after_settling(host, task, run)
         host.changed.set(task["id"])
         return AT_ONCE
-    soft = task["soft_finish_after_seconds"]
+    soft = _soft_seconds(task)
     if soft is not None and run["soft_told_at"] is None:
         if used_seconds < soft:
             return soft - used_seconds
         host.db.conn.execute("UPDATE runs SET soft_told_at = ? WHERE id = ?", (iso(host.now()), run["id"]))
         host.changed.set(task["id"])
     return task["max_runtime_seconds"] - used_seconds
+
+
+def _soft_seconds(task: Row) -> float | None:
+    """When the agent is told to wrap up. Where nobody said when, the last part of a longer time is kept for that."""
+    most = task["max_runtime_seconds"]
+    if task["soft_finish_after_seconds"] is not None or most < LEAST_PARTED_SECONDS:
+        return task["soft_finish_after_seconds"]
+    return most - min(most / LAST_PART, MOST_LAST_SECONDS)
 
 
 def _has_all(host: Host, task: Row) -> bool:
@@ -284,10 +294,13 @@ def _out_of_time(host: Host, task: Row) -> None:
 def _after_settling(host: Host, task: Row, run: Row) -> None:
     """Pi has nothing more to do, and `finish` was not accepted; of a conversation it is the answer."""
     crash.point("run.settled")
+    error = run["settled_error"] and (task["budget_error"] or run["settled_error"])
+    if error is not None and tasks.ask_to_finish(host.db, task, run, host.now()):
+        return
     if task["mode"] == "conversation":
-        tasks.end_turn(host.db, task["id"], run["settled_error"], host.now())
-    elif run["settled_error"] is not None:
-        tasks.apply(host.db, task["id"], "failed", host.now(), error=run["settled_error"])
+        tasks.end_turn(host.db, task["id"], error, host.now())
+    elif error is not None:
+        tasks.apply(host.db, task["id"], "failed", host.now(), error=error)
     elif run["nudges"] >= MOST_NUDGES:
         error = f"The agent stopped without calling finish, and did so again after it was told {MOST_NUDGES} times."
         tasks.apply(host.db, task["id"], "failed", host.now(), error=error)

@@ -9,8 +9,8 @@ from typing import Any
 
 from agentcontainer_local.gateway import content, routes
 from agentcontainer_local.gateway.grant import Grant
-from agentcontainer_local.prices import Prices
 from agentcontainer_local.gateway.refusal import Refusal, forbidden, malformed
+from agentcontainer_local.prices import Prices
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
 LARGE_BODY_BYTES = 1024 * 1024      # from here on reading the JSON would hold up other streams

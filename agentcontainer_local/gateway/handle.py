@@ -33,7 +33,7 @@ async def _answered(grant: Grant, client: Client, call: Call, send) -> None:
 
 
 async def _reserved(grant: Grant, client: Client, call: Call, send) -> None:
-    """What it used is written down whatever happens (a call that was cut has cost something too), before its end is sent."""
+    """What it used is written down whatever happens (a cut call has cost something too), and before its end is sent."""
     try:
         reserved = await grant.reserve(bound.worst(call, grant, client.prices))
     except Refused as reason:

@@ -20,8 +20,8 @@ ITEMS = {"messages": "messages", "completions": "messages", "responses": "input"
 # Fields that say nothing of the prompt, and those that may be in one that is learned from.
 BESIDE = frozenset({
     "max_tokens", "max_output_tokens", "max_completion_tokens", "stream", "stream_options", "metadata", "user",
-    "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "service_tier", "temperature", "top_p", "stop",
-    "stop_sequences", "store", "session_id", "safety_identifier", "provider", "usage",
+    "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "service_tier", "temperature", "top_p",
+    "stop", "stop_sequences", "store", "session_id", "safety_identifier", "provider", "usage",
 })
 FRAME = frozenset({
     "model", "system", "instructions", "tools", "tool_choice", "thinking", "output_config", "reasoning",

@@ -49,7 +49,15 @@ def in_force(db: Database, task_id: str) -> list[dict]:
         prompts = [_given(db, task, messages.last_given(db, task))]
     nudges = [_prompt(f"nudge-{n}", pi.NUDGE) for n in range(1, run["nudges"] + 1)]
     soft = {"type": "steer", "id": f"soft-{task['turn_number']}", "message": pi.WRAP_UP}
-    return [*prompts, *nudges, *([soft] if run["soft_told_at"] else [])]
+    return [*prompts, *nudges, *([soft] if run["soft_told_at"] else []), *_of_budget(task, run)]
+
+
+def _of_budget(task: Row, run: Row) -> list[dict]:
+    """Told in the run in which it came to that; a later one finds it in Pi's session."""
+    told = (task["budget_told_at"] or "") >= run["created_at"]
+    soon = {"type": "steer", "id": "budget-told", "message": pi.BUDGET_SOON[task["mode"]]}
+    asked = _prompt("budget-asked", pi.BUDGET_OUT[task["mode"]])
+    return [*([soon] if told else []), *([asked] if run["budget_asked_at"] else [])]
 
 
 def _told(task: Row, run: Row) -> list[dict]:

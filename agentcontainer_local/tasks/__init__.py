@@ -4,6 +4,7 @@ from agentcontainer_local.tasks.budget import (
     Refused,
     Reserved,
     Worst,
+    ask_to_finish,
     capped,
     reserve,
     settle,
@@ -31,7 +32,7 @@ from agentcontainer_local.tasks.sleep import sleep, wake, wake_due
 from agentcontainer_local.tasks.transitions import apply, cancel, container_ms, died, shift_running
 
 __all__ = [
-    "Execution", "Refused", "Reserved", "Worst", "apply", "begin_run", "cancel", "capped", "container_ms", "died",
+    "Execution", "Refused", "Reserved", "Worst", "apply", "ask_to_finish", "begin_run", "cancel", "capped", "container_ms", "died",
     "dispatch", "end_run", "end_turn", "ended_with_container", "ended_with_workspace", "execution", "expire", "fits",
     "get", "inputs", "launched", "message_shape", "open_run", "output", "outputs", "owned", "page", "rename",
     "reserve", "say", "settle", "settle_leftovers", "shape", "shift_running", "sleep", "switch", "turn_runs", "wake",

@@ -133,6 +133,8 @@ def reserve(db: Database, task_id: str, worst: Worst, now: datetime) -> Reserved
         last = task["budget_asked_at"] is not None
         output_tokens = _granted(worst, limits, last)
         if output_tokens is not None:
+            if task["budget_error"] is not None:
+                db.conn.execute("UPDATE tasks SET budget_error = NULL WHERE id = ?", (task_id,))
             return Reserved(_insert(db, task, worst, output_tokens, now), output_tokens)
     raise _refused(db, task, worst, limits, last, now)
 
@@ -201,11 +203,22 @@ def settle(db: Database, number: int, usage, now: datetime) -> bool:
 
 
 def settle_leftovers(db: Database) -> int:
-    """At start: calls that a killed server left. What they used nobody will say, so they go on counting at their worst."""
+    """At start: calls that a killed server left. What they used nobody will say: they go on counting at their worst."""
     return db.conn.execute(
         "UPDATE model_calls SET status = 0, estimated = 1, cost_microusd = counted_microusd,"
         " input_tokens = counted_tokens WHERE status IS NULL"
     ).rowcount
+
+
+def ask_to_finish(db: Database, task: Row, run: Row, now: datetime) -> bool:
+    """Whether a run that stopped because its budget is used up is asked, out of what was kept for that, to finish."""
+    if task["budget_asked_at"] is None or task["budget_error"] is not None or run["budget_asked_at"] is not None:
+        return False
+    db.conn.execute(
+        "UPDATE runs SET budget_asked_at = ?, settled_at = NULL, settled_error = NULL WHERE id = ?",
+        (iso(now), run["id"]),
+    )
+    return True
 
 
 def written_tokens(db: Database, task_id: str) -> int:

@@ -54,7 +54,8 @@ data: [DONE]
 
 """
 SAMPLES = {
-    "messages": (MESSAGES, Figures(25, 503, 2000, 1000, 100, None, "standard", "claude-sonnet-4-5-20250929", True, True)),
+    "messages": (
+        MESSAGES, Figures(25, 503, 2000, 1000, 100, None, "standard", "claude-sonnet-4-5-20250929", True, True)),
     "responses": (RESPONSES, Figures(200, 52, 128, 0, 0, None, "priority", "gpt-5.1", True, True)),
     "completions": (COMPLETIONS, Figures(100, 2, 90, 4, 0, Decimal("0.00095"), None, "z-ai/glm-9", True, True)),
 }

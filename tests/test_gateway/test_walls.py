@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentcontainer_local.gateway import call, routes
-from agentcontainer_local.prices import Prices
 from agentcontainer_local.gateway.refusal import Refusal
+from agentcontainer_local.prices import Prices
 from tests.test_gateway.conftest import PATHS, granted, request
 
 PRICES = Prices.read()
