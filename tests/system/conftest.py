@@ -20,6 +20,8 @@ ENDED = {"finished", "failed", "cancelled", "expired"}
 class Server:
     """One data directory, and the process that serves it."""
 
+    program = "agentcontainer_local"
+
     def __init__(self, data: Path, **settings: str):
         self.data = data
         self.key = "ac_live_" + secrets.token_urlsafe(24)
@@ -28,7 +30,7 @@ class Server:
         self.log = data.parent / f"{data.name}.log"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "agentcontainer_local", "serve", "--port", "0", "--data", str(self.data)]
+        command = [sys.executable, "-m", self.program, "serve", "--port", "0", "--data", str(self.data)]
         environ = {**os.environ, "AGENTCONTAINER_API_KEY": self.key, **self.settings}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environ)
@@ -143,9 +145,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(data: Path, **settings: str) -> Iterator[Server]:
+def serving(data: Path, kind: type[Server] = Server, **settings: str) -> Iterator[Server]:
     """A server that is gone in the end, whatever happened, and so are its containers and volumes."""
-    server = Server(data, **settings)
+    server = kind(data, **settings)
     server.start()
     try:
         yield server
