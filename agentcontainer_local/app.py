@@ -26,6 +26,7 @@ from agentcontainer_local import (
     gateway,
     guest,
     lifecycle,
+    limits,
     lock,
     pi,
     runtime,
@@ -64,6 +65,7 @@ async def opened(
     now: Callable[[], datetime] | None = None, outside: egress.Outside = egress.INTERNET,
 ) -> AsyncIterator[Program]:
     """Opens everything that one server owns, and closes it again; raises RuntimeError where another one has it."""
+    limits.require(settings.isolation, internet_access=False)
     now = now or Clock()
     with lock.held(settings.data) as say_where:
         mounted = await asyncio.to_thread(runtime.prepare, settings.cache, say)

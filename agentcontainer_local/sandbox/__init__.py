@@ -40,6 +40,9 @@ class Sandbox(Containers, Volumes, Images):
         super().__init__(api, store_id)
         self._watchdog = watchdog
 
+    async def close(self) -> None:
+        await self._gvisor.close()
+
     @asynccontextmanager
     async def watching(self, container: str, pid: int, ceiling: Ceiling) -> AsyncIterator[asyncio.Future[Broken]]:
         """While open: the future is done once the container takes more than that. Ending it is the caller's affair."""
@@ -61,11 +64,13 @@ async def open(
     api = Libpod(service)
     watchdog = Watchdog(service)
     watching = asyncio.create_task(watchdog.run(), name="watchdog")
+    sandbox = Sandbox(api, store_id, watchdog)
     try:
-        yield Sandbox(api, store_id, watchdog)
+        yield sandbox
     finally:
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
+        await sandbox.close()
         api.close()
         await service.close()

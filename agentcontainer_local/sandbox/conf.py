@@ -15,6 +15,11 @@ SYSTEM = (Path("/usr/share/containers/containers.conf"), Path("/etc/containers/c
 # Not taken over: where a podman command would go instead of here, and defaults that open a network.
 DROPPED = ("remote", "active_service", "service_destinations", "network_cmd_options")
 
+GVISOR = "agentcontainer-gvisor"
+# Rootless: no cgroups of its own, and no raw network. The door is a unix socket of the host's. KVM is not asked for:
+# a /dev/kvm that is there need not work, and ptrace works everywhere.
+GVISOR_FLAGS = "--ignore-cgroups --network=none --platform=ptrace --host-uds=open"
+
 
 def text(hooks_dir: Path, oci_runtime: str | None, more_runtimes: dict[str, str] | None = None) -> str:
     """`more_runtimes`: programs that a container may ask for by these names."""
@@ -27,6 +32,16 @@ def text(hooks_dir: Path, oci_runtime: str | None, more_runtimes: dict[str, str]
         ours = {name: [program] for name, program in more_runtimes.items()}
         engine["runtimes"] = {**engine.get("runtimes", {}), **ours}
     return _toml("engine", engine)
+
+
+def gvisor_runtime(directory: Path) -> dict[str, str]:
+    """The runtime under its name for containers.conf, which takes a program but no flags; none without runsc."""
+    if not (runsc := shutil.which("runsc")):
+        return {}
+    program = directory / "runsc"
+    program.write_text(f'#!/bin/sh\nexec {runsc} {GVISOR_FLAGS} "$@"\n')
+    program.chmod(0o700)
+    return {GVISOR: str(program)}
 
 
 def cgroups_are_v2() -> bool:

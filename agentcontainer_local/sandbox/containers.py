@@ -20,6 +20,7 @@ NEVER = -62135596800  # year 1, which Podman writes for "not yet"
 class Containers:
     def __init__(self, api: Libpod, store_id: str):
         self._api = api
+        self._gvisor = gvisor.Gvisor(api.service)
         self._store_id = store_id
         self._controllers: frozenset[str] | None = None
         self._driver: str | None = None
@@ -28,12 +29,12 @@ class Containers:
         """Raises ImageMissing, or SandboxError where the name is taken. What was half made is removed."""
         limits, kept_by = await self._limits(spec)
         body = _request(spec) | limits | network.namespace(spec.network, await self._network_driver(spec))
-        body |= gvisor.request(spec)
         body["labels"] = {**spec.labels, STORE: self._store_id}
         if kept_by["cpus"] == "affinity":
             body["annotations"][CPUS] = str(spec.cpus)
         try:
-            answer = await self._api.call("POST", "/containers/create", body=body, again=False)
+            api = await self._gvisor.api(spec) if spec.isolation == "gvisor" else self._api
+            answer = await api.call("POST", "/containers/create", body=body, again=False)
         except Refusal as said:  # Podman cleans up behind itself; and with 409 the name is another container's
             raise _explained(said, spec) from said
         except BaseException:
@@ -57,6 +58,7 @@ class Containers:
             found = (await self._api.call("GET", f"/containers/{container_id}/json")).body
             pid = found["State"]["Pid"]
             noted = annotations(found)
+            gvisor.prove(found, noted.get(gvisor.ANNOTATION, "container"))
             network.prove(pid, noted.get(network.ANNOTATION, "none"))
             if CPUS in noted:
                 cpus.confine(pid, float(noted[CPUS]))
@@ -197,16 +199,20 @@ def _request(spec: ContainerSpec) -> dict:
         "stop_signal": 15,
         "image_volume_mode": "ignore",  # VOLUME lines would leave volumes without a name behind
         "healthconfig": {"Test": ["NONE"]},  # an image's health check would run by systemd timers
-        "annotations": {network.ANNOTATION: spec.network},
+        "annotations": {network.ANNOTATION: spec.network, gvisor.ANNOTATION: spec.isolation},
         "mounts": [_bind(bind.source, bind.target) for bind in spec.binds],
         "volumes": [
-            {"Name": volume.name, "Dest": volume.target, "Options": ["nocopy", "nosuid", "nodev"]}
-            for volume in spec.volumes
+            {"Name": volume.name, "Dest": volume.target, "Options": _volume_options(spec)} for volume in spec.volumes
         ],
         "shm_size": spec.shm_bytes,
         "r_limits": _ulimits(spec),
         "log_configuration": {"driver": "k8s-file", "size": spec.log_bytes},
     }
+
+
+def _volume_options(spec: ContainerSpec) -> list[str]:
+    """Podman hands `nocopy` on to the OCI runtime, and runsc does not know it."""
+    return [*(["nocopy"] if spec.isolation == "container" else []), "nosuid", "nodev"]
 
 
 def _bind(source: str, target: str) -> dict:

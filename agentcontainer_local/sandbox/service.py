@@ -10,7 +10,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from agentcontainer_local.sandbox import conf, gvisor, network, process
+from agentcontainer_local.sandbox import conf, network, process
 from agentcontainer_local.sandbox.errors import SandboxError, Unavailable
 
 START_SECONDS = 30
@@ -30,7 +30,7 @@ class Service:
         self.socket = Path(given_socket.removeprefix("unix://")) if given_socket else runtime_dir / "podman.sock"
         self.ours = not given_socket
         self.environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-        self._runtime_dir = runtime_dir
+        self.runtime_dir = runtime_dir
         self._oci_runtime = oci_runtime
         self._process: subprocess.Popen | None = None
         self._starting = asyncio.Lock()
@@ -88,19 +88,19 @@ class Service:
         await self.up()
 
     async def _write_configuration(self) -> None:
-        self._runtime_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        hooks = self._runtime_dir / "hooks.d"
+        self.runtime_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        hooks = self.runtime_dir / "hooks.d"
         version = await asyncio.to_thread(subprocess.check_output, ["podman", "--version"], text=True, cwd="/")
         network.write_hook(hooks, network.driver(version.split()[2]))
         # It must outlive us: conmon hands its path to the clean-up after a container's end.
-        configuration = self._runtime_dir / "containers.conf"
-        configuration.write_text(conf.text(hooks, self._oci_runtime, gvisor.write_runtime(self._runtime_dir)))
+        configuration = self.runtime_dir / "containers.conf"
+        configuration.write_text(conf.text(hooks, self._oci_runtime, conf.gvisor_runtime(self.runtime_dir)))
         self.environment["CONTAINERS_CONF"] = str(configuration)
 
     async def _start(self) -> None:
         await self._end_leftover()
         self.socket.unlink(missing_ok=True)
-        log = self._runtime_dir / "podman.log"
+        log = self.runtime_dir / "podman.log"
         # Started on the event loop's own thread: the death signal comes when the *thread* that forked ends. It does not
         # reach the second process of Podman's first start after a boot: _end_leftover finds that one at our next start.
         with log.open("wb") as output:
