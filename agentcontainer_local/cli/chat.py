@@ -121,7 +121,7 @@ class Talk:
                     shown.show(event.event, event.data)
                 else:
                     shown.status = event.data["status"]
-                if event.event == "task.updated" and self._over(turn):
+                if _is_over(event, turn):
                     break
         task = self.session.client.get_task(self.task_id)
         if task.status not in ("awaiting_input", "running", "pending"):
@@ -131,7 +131,7 @@ class Talk:
             answers = [m for m in self.session.client.list_messages(self.task_id, order="desc", limit=2) if m.error]
             self.session.out.note(answers[0].error if answers else "This turn failed.", "red")
 
-    def _over(self, turn: int | None) -> bool:
-        task = self.session.client.get_task(self.task_id)
-        behind = turn is not None and (task.turn_number or 0) > turn
-        return behind or (task.turn_number == turn and task.turn_status in ("completed", "failed"))
+
+def _is_over(event, turn: int | None) -> bool:
+    return (event.event == "task.updated" and event.data.get("turnNumber") == turn
+            and event.data.get("turnStatus") in ("completed", "failed"))

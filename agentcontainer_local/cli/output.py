@@ -34,6 +34,7 @@ STYLES = {
 }
 UNITS = ("B", "kB", "MB", "GB", "TB")
 ANY_WIDTH = 10_000
+LEAST_WIDTH = 10
 
 
 class Output:
@@ -73,25 +74,21 @@ class Output:
         self.err.print(Text(clean(text), style) if isinstance(text, str) else text)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], shapes: Any, empty: str = "") -> None:
-        """Rows of text, or with --json the shapes that they were made of. Of columns named `name~` the rest is cut."""
+        """Rows of text, or with --json the shapes they were made of. On a terminal, a column named `name~` is cut."""
         if self.as_json:
             self.json(shapes)
             return
-        rows = list(rows)
-        if not rows:
+        cells = [[cell if isinstance(cell, Text) else Text(one_line(cell)) for cell in row] for row in rows]
+        if not cells:
             self.note(empty, "dim")
             return
-        if not self.out.is_terminal:
-            _plain_table(columns, rows)
-            return
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for column in columns:
-            cut = column.endswith("~")
-            table.add_column(column.rstrip("~").upper(), no_wrap=True, overflow="ellipsis" if cut else "fold",
-                             ratio=1 if cut else None)
-        for row in rows:
-            table.add_row(*(cell if isinstance(cell, Text) else Text(one_line(cell)) for cell in row))
-        self.out.print(table)
+        head = [Text(column.rstrip("~").upper(), "bold") for column in columns]
+        widths = [max(row[at].cell_len for row in (head, *cells)) for at in range(len(columns))]
+        for at in (at for at, column in enumerate(columns) if column.endswith("~")):
+            others = sum(widths) - widths[at] + 2 * (len(widths) - 1)
+            widths[at] = max(LEAST_WIDTH, min(widths[at], self.out.width - others))
+        for row in (head, *cells):
+            self.out.print(_row(row, widths), soft_wrap=True)
 
     def facts(self, facts: dict[str, str | Text | None], shape: Any) -> None:
         """What is known of one thing, a line each; None is left out."""
@@ -142,12 +139,15 @@ def _console(stream) -> Console:
     return console
 
 
-def _plain_table(columns: Sequence[str], rows: list[Sequence[str | Text]]) -> None:
-    head = [column.rstrip("~").upper() for column in columns]
-    cells = [head, *([one_line(str(cell)) for cell in row] for row in rows)]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(columns))]
-    for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+def _row(cells: Sequence[Text], widths: list[int]) -> Text:
+    """The last cell is not filled up, so that no line ends in spaces."""
+    row = Text()
+    for at, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        cell = cell.copy()
+        cell.truncate(width, overflow="ellipsis", pad=at < len(widths) - 1)
+        row.append_text(cell).append("  " if at < len(widths) - 1 else "")
+    row.rstrip()
+    return row
 
 
 def _escaped(found: re.Match) -> str:
@@ -184,6 +184,10 @@ def size(count: int) -> str:
     if unit == 0:
         return f"{count} B"
     return f"{value:.1f} {UNITS[unit]}" if value < 99.95 else f"{value:.0f} {UNITS[unit]}"
+
+
+def counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def number(count: int) -> str:

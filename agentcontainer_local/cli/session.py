@@ -11,6 +11,7 @@ import contextlib
 import functools
 import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -103,7 +104,7 @@ def ending(as_json: bool = False) -> Iterator["Output"]:
     from agentcontainer_local.errors import NotFound, Problem
 
     out = Output(as_json)
-    signal.signal(signal.SIGTERM, _terminated)
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         yield out
     except Stop as stop:
@@ -124,6 +125,8 @@ def ending(as_json: bool = False) -> Iterator["Output"]:
             raise
         _complain(out, "io_error", f"{error.filename}: {error.strerror}" if error.filename else str(error))
         raise typer.Exit(exits.FAILED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _terminated(*_: object) -> None:
@@ -229,7 +232,8 @@ def _started(out: "Output", directory: Path) -> Iterator[tuple[str, list[str]]]:
             ready = next((line for line in server.stdout if "is ready at " in line), None)
             if ready is None:
                 server.wait()
-                raise Stop(exits.NO_SERVER, "The server did not start:\n" + "\n".join(said[-10:]))
+                words = ":\n" + "\n".join(said[-10:]) if out.err.is_terminal else "; its words are above."
+                raise Stop(exits.NO_SERVER, "The server did not start" + words)
         yield ready.split("is ready at ")[1].split()[0], said
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -270,7 +274,7 @@ def _end_with_parent() -> None:
 
 def _words(line: str) -> str:
     """A line of the log without its time, level and module."""
-    return line.rstrip().split(" ", 4)[-1]
+    return re.sub(r"^\S+ [\d:,.]+ [A-Z]+ \S+ ", "", line.rstrip())
 
 
 def program() -> list[str]:

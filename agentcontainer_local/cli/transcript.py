@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -124,7 +125,7 @@ class Transcript:
         self._print(text)
 
     def _ended(self, data: dict) -> None:
-        lines = clean(data.get("output") or "").rstrip().split("\n")
+        lines = re.sub("\n{3,}", "\n\n", clean(data.get("output") or "")).strip("\n").split("\n")
         cut = 0 if self._verbose else max(0, len(lines) - FOLDED_LINES)
         if cut:
             self._print(Text(f"  ... {cut} lines before", "dim"))
@@ -150,7 +151,8 @@ def usage(task: schemas.Task) -> str:
     """`3 calls, 1.2k tokens in, 300 out, $0.0033`: what the model's provider takes."""
     used = task.token_usage
     read = used.input_tokens + used.cache_read_tokens + used.cache_write_tokens
-    words = f"{used.calls} calls, {output.number(read)} tokens in, {output.number(used.output_tokens)} out"
+    tokens = f"{output.number(read)} tokens in, {output.number(used.output_tokens)} out"
+    words = f"{output.counted(used.calls, 'call')}, {tokens}"
     return words if task.execution.model == "scripted" else f"{words}, {output.usd(used.cost_usd)}"
 
 
