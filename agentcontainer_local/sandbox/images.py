@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
+from agentcontainer_local.sandbox import builds
 from agentcontainer_local.sandbox.errors import SandboxError
 from agentcontainer_local.sandbox.libpod import Libpod
 from agentcontainer_local.sandbox.spec import Image
@@ -57,11 +58,17 @@ class Images:
         await self._podman(("build", *options, str(context)), progress)
 
     async def _podman(self, words: tuple[str, ...], progress: Progress) -> None:
-        """A podman command, line by line. Its last lines are in the error. Cancelled, it is ended first."""
+        """A podman command, line by line; its last lines are in the error. Cancelled, it is ended, and leaves nothing."""
+        async with builds.bench(self._api.service) as folder:
+            await self._watched(words[:1] + ((builds.mark(folder),) if words[0] == "build" else ()) + words[1:],
+                                folder, progress)
+
+    async def _watched(self, words: tuple[str, ...], folder: Path, progress: Progress) -> None:
         service = self._api.service
         where = () if service.ours else ("--url", f"unix://{service.socket}")
         running = await asyncio.create_subprocess_exec(
-            "podman", *where, *words, env=service.environment, cwd="/", start_new_session=True,
+            "podman", *where, *words, env={**service.environment, "TMPDIR": str(folder)}, cwd="/",
+            start_new_session=True,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )
         last: list[str] = []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.conftest import Server, serving, wait_until
+from tests.system.test_limits import HOG
 from tests.system.test_main_job import bash
 
 RUNSC = pytest.mark.skipif(not shutil.which("runsc"), reason="gVisor's runsc is not installed on this machine")
@@ -34,7 +35,7 @@ def test_an_agent_does_its_whole_job_on_gvisors_kernel(server: Server):
 
 @RUNSC
 @pytest.mark.parametrize(("command", "limits", "says"), [
-    ("python3 -c 'x = []\nwhile True: x.append(bytes([1]) * 20_000_000)'", {"memoryMb": 700}, "of memory; its limit is 700"),
+    (HOG, {"memoryMb": 700}, "of memory; its limit is 700"),
     ("head -c 400000000 /dev/zero > big; sleep 30", {"workspaceMb": 200}, "to disk; its limit is 200"),
 ], ids=["memory", "disk"])  # fmt: skip
 def test_limits_hold_on_gvisor_too(server: Server, command, limits, says):

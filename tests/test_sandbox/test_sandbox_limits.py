@@ -62,7 +62,7 @@ async def test_a_fork_bomb_is_told_of_and_grows_no_further_than_its_ulimit(watch
 
 @pytest.mark.parametrize("script", [
     "while :; do i=$((i+1)); dd if=/dev/zero of=/workspace/$i bs=1M count=40 2>/dev/null; done",
-    "mkdir /workspace/closed; exec 3>/workspace/gone; rm /workspace/gone; dd if=/dev/zero bs=1M count=400 >&3; sleep 60",
+    "exec 3>/workspace/gone; rm /workspace/gone; dd if=/dev/zero bs=1M count=400 >&3; sleep 60",
     "dd if=/dev/zero of=/tmp/beside bs=1M count=400; sleep 60",
 ], ids=["many files", "a deleted file", "outside the workspace"])  # fmt: skip
 async def test_a_disk_filler_is_told_of_wherever_it_writes(watched, sandbox, spec, script):
