@@ -11,6 +11,17 @@ def get_account(call: Call) -> schemas.Account:
     return accounts.shape(call.host.db, call.account, call.file_quota)
 
 
+def get_budget(call: Call) -> schemas.AccountBudget:
+    """What the account's tasks may spend on model calls in a calendar month, and what they have."""
+    return accounts.budget_shape(call.host.db, call.account["id"], call.now)
+
+
+def set_budget(call: Call) -> schemas.AccountBudget:
+    """Takes the place of the one before; without limits there is none. It holds from the next model call on."""
+    accounts.set_budget(call.host.db, call.account["id"], call.body.max_cost_usd, call.body.max_tokens)
+    return get_budget(call)
+
+
 def list_keys(call: Call) -> schemas.ListApiKeysResponse:
     """Names and last characters; the keys themselves are kept nowhere."""
     found = accounts.keys(call.host.db, call.account["id"], **call.cut.asked)
@@ -56,6 +67,9 @@ def _provider(call: Call, name: str) -> schemas.ProviderStatus:
 
 ROUTES = [
     Route("GET", "/account", get_account, "Get account", "Account", schemas.Account),
+    Route("GET", "/account/budget", get_budget, "Get budget", "Account", schemas.AccountBudget),
+    Route("PUT", "/account/budget", set_budget, "Set budget", "Account", schemas.AccountBudget,
+          takes=schemas.BudgetRequest, example={"maxCostUsd": 20}),
     Route("GET", "/keys", list_keys, "List API keys", "Account", schemas.ListApiKeysResponse, query=schemas.PageQuery),
     Route("POST", "/keys", create_key, "Create API key", "Account", schemas.CreatedApiKey, 201,
           schemas.CreateKeyRequest, example={"name": "laptop"}),

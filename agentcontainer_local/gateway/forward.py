@@ -53,7 +53,7 @@ class Forwarded:
         )
 
     def _counts(self) -> str:
-        """A provider that refused, or was never reached, takes nothing; what a cut call costs in the end nobody tells."""
+        """A provider that refused, or was not reached, takes nothing; what a cut call costs in the end nobody tells."""
         if not self.asked or (self.answered and self.status >= 400):
             return "nothing"
         return "told" if self.whole and self.figures.ended and self.figures.told else "worst"

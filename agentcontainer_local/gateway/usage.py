@@ -37,7 +37,7 @@ class Usage:
     cost_microusd: int | None       # None: neither reported nor in the table
     status: int                     # HTTP; 499 when the guest went away first, 502 or 504 when the provider failed us
     complete: bool
-    counts: Literal["told", "nothing", "worst"] = "told"    # against budgets: as told, not at all, all that was reserved
+    counts: Literal["told", "nothing", "worst"] = "told"    # in budgets: as told, not at all, all that was reserved
 
     @property
     def estimated(self) -> bool:

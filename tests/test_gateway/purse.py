@@ -1,0 +1,51 @@
+"""A process with a store and the gateway's face for its tasks, for tests that kill it: `python -m … FOLDER PORT`.
+
+Which task a request is of is in its `x-task` header; in the product each task has a socket of its own.
+"""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from agentcontainer_local import accounts, agents, app, containers, db, gateway, guest, tasks
+from agentcontainer_local.clock import Clock
+from agentcontainer_local.host import Host
+from agentcontainer_local.settings import Settings
+from agentcontainer_local.vault import Vault
+
+
+def opened(folder: Path, base_urls: dict[str, str]) -> Host:
+    """A host without Podman; the keys and addresses of the providers are in its environment."""
+    settings = Settings(data=folder, prices_file=folder / "prices.json")
+    store = db.open(folder / "agentcontainer.db")
+    environ = {f"AGENTCONTAINER_{name.upper()}_BASE_URL": url for name, url in base_urls.items()}
+    environ |= {f"{name.upper()}_API_KEY": "k" for name in base_urls}
+    clock = Clock()
+    accounts.ensure(store, settings, {}, clock())
+    containers.ensure_standard(store, clock())
+    agents.ensure_standard(store, clock())
+    vault = Vault.open(folder / "secret.key")
+    return Host(settings, store, vault, None, "str_test", folder, folder, {}, environ, clock)
+
+
+async def serve(folder: Path, port: int) -> None:
+    host = opened(folder, json.loads((folder / "providers.json").read_text()))
+    tasks.settle_leftovers(host.db)
+    known: dict[str, gateway.Known] = {}
+    async with gateway.client(prices_file=host.settings.prices_file) as client:
+
+        async def face(scope, receive, send):
+            task_id = next(value.decode() for name, value in scope["headers"] if name == b"x-task")
+            learned = known.setdefault(task_id, gateway.Known(tasks.written_tokens(host.db, task_id)))
+            door = guest.Door(host, task_id, "run", learned)
+            await gateway.handle(app._grant(host, door), client, scope, receive, send)
+
+        config = uvicorn.Config(face, port=port, lifespan="off", log_level="critical", access_log=False, ws="none")
+        await uvicorn.Server(config).serve()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2])))
