@@ -5,6 +5,8 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
+BOUNDS = {"minimum": "at least", "maximum": "at most", "minLength": "length at least", "maxLength": "length at most",
+          "default": "by default"}
 VERBS = ("get", "post", "put", "patch", "delete")
 
 
@@ -151,9 +153,8 @@ def _type(schema: dict) -> str:
     if schema.get("type") == "array":
         return f"list of {_type(schema.get('items', {}))}"
     words = [escape(schema.get("format") or schema.get("type") or "anything")]
-    bounds = {"minimum": "at least", "maximum": "at most", "minLength": "length at least", "maxLength": "length at most",
-              "default": "by default"}
-    words += [f"{said} {escape(json.dumps(schema[name]))}" for name, said in bounds.items() if schema.get(name) is not None]
+    words += [f"{said} {escape(json.dumps(schema[name]))}" for name, said in BOUNDS.items()
+              if schema.get(name) is not None]
     return ", ".join(words)
 
 

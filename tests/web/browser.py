@@ -101,7 +101,7 @@ class Browser:
         context = self.call("Target.createBrowserContext")["browserContextId"]
         target = self.call("Target.createTarget", {"url": "about:blank", "browserContextId": context})["targetId"]
         session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
-        page = self.pages[session] = Page(self, session, url)
+        page = self.pages[session] = Page(self, session, context, url)
         try:
             page.begin()
             yield page
@@ -132,8 +132,8 @@ def _pipe() -> tuple[int, int]:
 
 
 class Page:
-    def __init__(self, browser: Browser, session: str, url: str):
-        self.browser, self.session, self.url = browser, session, url
+    def __init__(self, browser: Browser, session: str, context: str, url: str):
+        self.browser, self.session, self.context, self.url = browser, session, context, url
         self.requests: list[str] = []       # every URL that was asked for
         self.faults: list[str] = []         # uncaught errors, what the policy forbade, failed loads
         self.dialogs: list[str] = []        # alert and its like: nothing of ours opens one
@@ -184,13 +184,12 @@ class Page:
     def text(self) -> str:
         return self.run("document.body.innerText")
 
-    def wait(self, script: str, seconds: float = SECONDS):
-        """Until the expression is true; answers its value."""
+    def wait(self, script: str, seconds: float = SECONDS) -> None:
+        """Until the expression is true."""
         deadline = time.monotonic() + seconds
-        while not (value := self.run(script)):
+        while not self.run(f"Boolean({script})"):
             assert time.monotonic() < deadline, f"never true: {script}\n{self.faults}\n{self.text()}"
             self.browser.listen(0.05)
-        return value
 
     def reads(self, words: str, seconds: float = SECONDS) -> None:
         """Until the words are on the page."""
@@ -198,6 +197,11 @@ class Page:
 
     def heading(self, words: str) -> None:
         self.wait(f"document.querySelector('h1')?.innerText === {json.dumps(words)}")
+
+    def visit(self, fragment: str, words: str) -> None:
+        """A view of the page, once it says the words."""
+        self.run(f"location.hash = {json.dumps(fragment)}")
+        self.reads(words)
 
     def named(self, role: str, name: str) -> list[int]:
         """The elements that are there for everybody with this role and name."""
@@ -252,13 +256,19 @@ class Page:
         self.call("Input.insertText", text=text)
 
     def choose(self, name: str, label: str) -> None:
-        """An option of a select, by its words: with the keyboard, as its list is drawn by the system."""
+        """An option of a select, by its words; the list of them is drawn by the system, out of our reach."""
         node = self.one("combobox", name)
         self.call("DOM.focus", backendNodeId=node)
         chosen = self.at(node, f"""function() {{
             this.value = [...this.options].find((option) => option.label === {json.dumps(label)}).value;
             this.dispatchEvent(new Event('change', {{bubbles: true}})); return this.selectedOptions[0].label }}""")
         assert chosen == label
+
+    def downloads(self, folder: Path) -> None:
+        """Where downloads go from now on."""
+        self.browser.call("Browser.setDownloadBehavior", {
+            "behavior": "allow", "downloadPath": str(folder), "browserContextId": self.context,
+        })
 
     def press(self, key: str, modifiers: int = 0) -> None:
         code, number, text = KEYS[key]

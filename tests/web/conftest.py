@@ -28,7 +28,7 @@ def browser(tmp_path_factory) -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[[Server], Page]]:
-    """A page at a server; in the end nothing may have gone wrong in it, unless the test has looked at it and cleared it."""
+    """A page at a server; what went wrong in it fails the test, unless the test has looked at it and cleared it."""
     with ExitStack() as stack:
         pages = []
 

@@ -31,7 +31,7 @@ function providersOf(providers, reload) {
   return h("section", { "aria-label": "Model providers" }, h("h2", {}, "Model providers"),
     h("p", { class: "muted" }, "Used where neither the task nor its agent brings a key. Keys are kept encrypted, added to calls outside of containers, and never shown."),
     providers.some((one) => one.hasApiKey) ? null : h("p", { class: "empty-line" }, "No key is set: tasks can only use the model ", h("code", {}, "scripted"), ". Set one to let a real model think."),
-    h("table", { class: "list" }, h("caption", { class: "unseen" }, "Model providers"), h("thead", {}, h("tr", {}, ["Provider", "Key", "Base URL", "Actions"].map((name) => h("th", { scope: "col" }, name === "Actions" ? h("span", { class: "unseen" }, name) : name)))),
+    h("table", { class: "list" }, h("caption", { class: "unseen" }, "Model providers"), h("thead", {}, h("tr", {}, ["Provider", "Key", "Base URL", "Actions"].map((name) => h("th", { scope: "col", class: name === "Base URL" ? "url" : null }, name === "Actions" ? h("span", { class: "unseen" }, name) : name)))),
       h("tbody", {}, providers.map(row))));
 }
 

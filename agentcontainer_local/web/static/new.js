@@ -24,7 +24,7 @@ class Form {
     this.once = api.intent();
     this.agents = agents;
     this.agent = choice(agents.map((agent) => [agent.id, agent.name]), agentId ?? agents[0]?.id);
-    this.instructions = h("textarea", { rows: 10, required: true, spellcheck: "true" }, before?.instructions ?? "");
+    this.instructions = h("textarea", { rows: 12, required: true, spellcheck: "true", placeholder: "What is to be done, with what, and what you want back" }, before?.instructions ?? "");
     this.message = h("textarea", { rows: 3 });
     this.mode = [["autonomous", "A task", "It works by itself until it is done."], ["conversation", "A conversation", "It answers message by message."]]
       .map(([value, label, hint]) => [value, h("input", { type: "radio", name: "mode", value, id: `mode-${value}`, checked: value === (before?.mode ?? "autonomous") }), label, hint]);
@@ -70,7 +70,7 @@ class Form {
         fieldset("Files", this.drop.element, before ? h("p", { class: "hint" }, "Files that the earlier one was given are not taken over: add them again.") : null),
         this.fault,
         h("div", { class: "actions start" }, this.go, h("span", { class: "hint" }, "Ctrl+Enter dispatches"))),
-      h("details", { class: "column more", open: Object.keys(over).length > 0 },
+      h("details", { class: "column more", open: Object.keys(over).length > 0 || matchMedia("(min-width: 901px)").matches },
         h("summary", {}, "Options of this task"),
         field("Title", this.title, "Else the first line of the instructions."),
         field("Model", this.model, "A provider's id, or “scripted”, which needs no key and does what fenced blocks say."),

@@ -7,7 +7,7 @@ import { download, preview } from "./preview.js";
 import { badge, isOver } from "./tasks.js";
 import { Timeline } from "./timeline.js";
 import { Transcript } from "./transcript.js";
-import { cost, usage } from "./usage.js";
+import { usage } from "./usage.js";
 import { age, bytes, duration, moment, plain } from "./words.js";
 
 const EVERY_MS = 2000;
@@ -109,9 +109,11 @@ class View {
     this.drawHead();
     this.drawOutcome();
     this.timeline.show(this.events, task.createdAt, Date.now());
-    const given = { kind: "message", id: "instructions", role: "user", label: "Instructions", content: task.instructions, at: task.createdAt };
+    // A task's instructions are its first message; in a conversation they stand before it.
+    const given = task.mode === "conversation"
+      ? [{ kind: "message", id: "instructions", role: "user", label: "Instructions", content: task.instructions, at: task.createdAt }] : [];
     const attached = new Map(this.messages.filter((message) => message.files.length).map((message) => [message.id, message.files]));
-    this.transcript.show(this.events, [given], attached);
+    this.transcript.show(this.events, given, attached);
     this.output.hidden = !this.files.length;
     keyed(this.list, this.files, (file) => file.id, (file) => file.id, (file) => this.file(file));
     this.composer.show(task);
@@ -171,7 +173,7 @@ class View {
         fact("Created", h("time", { datetime: task.createdAt, title: moment(task.createdAt) }, `${age(task.createdAt)} ago`.replace("now ago", "just now"))),
         fact("Container time", duration(Math.round(task.containerMinutes * 60) * 1000)),
         fact("Provider", task.execution.provider), fact("Model", task.execution.model), fact("Weak model", task.execution.weakModel),
-        fact("Image", task.runtime.containerImage), fact("Turn", task.turnNumber), fact("Cost so far", cost(task))))),
+        fact("Image", task.runtime.containerImage), fact("Turn", task.turnNumber)))),
       h("details", { open }, h("summary", {}, "More"), h("table", { class: "facts" }, h("tbody", {},
         fact("Agent version", h("code", {}, task.agentVersionId)), fact("Container version", h("code", {}, task.containerVersionId)),
         overrides.map(([name, value]) => fact(name, typeof value === "string" ? value : JSON.stringify(value))),

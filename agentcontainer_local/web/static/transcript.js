@@ -53,6 +53,7 @@ export class Transcript {
   show(events, first, files = this.files) {
     this.files = files;
     this.items = [...first, ...entries(events)];
+    if (!first.length && this.items[0]?.role === "user") this.items[0].label = "Instructions";
     this.draw();
   }
 
@@ -81,7 +82,7 @@ export class Transcript {
     const state = { queued: "waits for its turn", failed: "failed" }[item.status];
     return h("li", { class: `entry said ${user ? "user" : "agent"}` },
       h("p", { class: "who" }, item.label ?? (user ? "You" : "Agent"), state ? h("span", { class: "muted" }, ` · ${state}`) : null, time(item.at)),
-      user ? h("div", { class: "plain" }, item.content) : markdown(item.content),
+      user ? h("div", { class: "plain", tabindex: "0", role: "group", "aria-label": item.label ?? "Your message" }, item.content) : markdown(item.content),
       item.error ? h("p", { class: "fault" }, item.error) : null,
       files.length ? h("ul", { class: "chips" }, files.map((file) => h("li", {},
         h("button", { type: "button", class: "chip", on: { click: () => this.openFile(file) } }, file.filename)))) : null);

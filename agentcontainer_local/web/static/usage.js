@@ -21,9 +21,9 @@ export function usage(task, messages = []) {
     h("table", { class: "facts" }, h("tbody", {},
       KINDS.filter(([field]) => used[field] || field === "inputTokens" || field === "outputTokens").map(([field, name, kind]) => row([h("span", { class: `swatch ${kind}` }), name], count(used[field]))),
       row("Model calls", count(used.calls)),
-      row("Model", money(used.costUsd)),
-      row("Container", `${money(task.costUsd)}`),
-      row(h("strong", {}, "Cost"), h("strong", {}, cost(task))))));
+      row("Model cost", money(used.costUsd)),
+      row("Container cost", money(task.costUsd)),
+      row(h("strong", {}, "Together"), h("strong", {}, cost(task))))));
 }
 
 export const cost = (task) => task.tokenUsage.costUsd === null

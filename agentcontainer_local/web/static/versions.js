@@ -18,7 +18,7 @@ export function versions(all, fields, textName, text) {
   const shown = h("div", { class: "comparison", "aria-live": "polite" });
   const compare = () => {
     const [a, b] = [before, after].map((select) => all.find((version) => version.id === select.value));
-    const words = text && text(a) !== text(b) ? [h("h3", {}, textName), textDiff(text(a), text(b))] : null;
+    const words = text && text(a) !== text(b) ? [h("h3", {}, `${textName}, line by line`), textDiff(text(a), text(b))] : null;
     fill(shown, a === b ? h("p", { class: "muted" }, "These are the same version.") : [fieldDiff(fields(a), fields(b)), words]);
   };
   before.addEventListener("change", compare);

@@ -1,0 +1,110 @@
+"""What strangers wrote: file names, Markdown, instructions, tables and pictures do not become active."""
+
+from tests.system.conftest import Server
+from tests.system.test_main_job import bash
+from tests.web.browser import Page
+
+MARK = "<img src=x onerror=\"window.hacked=1;alert(1)\"><script>window.hacked=2;alert(2)</script>"
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9" onload="alert(3)"><script>alert(4)</script></svg>'
+NAMES = {
+    "<img src=x onerror=alert(5)>.html": f"<!doctype html>{MARK}<body onload='alert(6)'>",
+    "picture.svg": SVG,
+    "words.md": f"# {MARK}\n\n{MARK}\n\n[press](javascript:alert(7)) ![x](javascript:alert(8))"
+                " <a href='javascript:alert(9)'>me</a>\n",
+    "cells.csv": f"{MARK.replace(',', ' ')},b\n=cmd|' /C calc'!A1,\"{MARK.replace(chr(34), chr(39))}\"\n",
+    "gpj.\u202eexe.txt": MARK,
+}
+
+
+def quiet(page: Page) -> None:
+    """Nothing ran, nothing was asked for elsewhere, and every element is one of ours."""
+    page.browser.listen(0.2)
+    assert page.dialogs == []
+    assert page.run("window.hacked === undefined")
+    assert page.run("document.querySelectorAll('script').length") == 1
+    active = "iframe, object, embed, [onerror], [onload], a[href^='javascript:']"
+    assert page.run(f'document.querySelectorAll("{active}").length') == 0
+    assert page.run("[...document.images].every((image) => image.src.startsWith('blob:'))")
+
+
+def test_hostile_content_is_text(page: Page, server: Server):
+    agent = server.post("/agents/agt_standard_coding/fork", {"name": MARK[:150], "description": MARK})
+    files = "; ".join(f"cp task_files/{at}.bin {quoted(name)}" for at, name in enumerate(NAMES))
+    given = [server.upload(f"{at}.bin", content.encode()) for at, content in enumerate(NAMES.values())]
+    task = server.run(
+        f"{MARK}\n```say\n**bold** {MARK} [press](javascript:alert(10))"
+        " <iframe src='javascript:alert(11)'></iframe>\n```\n"
+        + bash(f"{files}; cat task_files/0.bin",
+               finish=f"--complete-task --message {quoted(MARK)} " + " ".join(quoted(name) for name in NAMES)),
+        agent=agent["id"], files=given,
+    )
+    assert task["status"] == "finished", task["error"]
+
+    page.visit("#/tasks", "Finished")
+    page.reads("<img src=x")
+    quiet(page)
+    page.visit(f"#/tasks/{task['id']}", "Transcript")
+    page.reads("javascript:alert(10)")
+    page.run("document.querySelectorAll('details').forEach((fold) => { fold.open = true })")
+    page.reads("<!doctype html><img src=x")
+    quiet(page)
+    assert page.run("document.querySelectorAll('.files .file-name').length") == len(NAMES)
+    for at in range(len(NAMES)):
+        page.run(f"document.querySelectorAll('.files .file-name')[{at}].click()")
+        page.wait("document.querySelector('dialog .preview:not([aria-busy])')")
+        quiet(page)
+        page.press("Escape")
+        page.wait("!document.querySelector('dialog')")
+    page.visit(f"#/agents/{agent['id']}", "Versions")
+    quiet(page)
+    page.visit("#/agents", "Agents")
+    quiet(page)
+    page.visit(f"#/new?from={task['id']}", "Run again")
+    quiet(page)
+
+
+def test_a_name_cannot_turn_its_own_ending_around(page: Page, server: Server):
+    name = "gpj.\u202eexe.txt"
+    task = server.run(bash(f"echo x > {quoted(name)}", finish=f"--complete-task --message Done {quoted(name)}"))
+    page.visit(f"#/tasks/{task['id']}", "gpj.")
+    assert page.run("document.querySelector('.file-name').textContent") == "gpj.\ufffdexe.txt"
+
+
+def test_a_picture_with_a_script_in_it_does_not_run_even_as_a_document(page: Page, server: Server):
+    given = server.upload("p.svg", SVG.encode())
+    task = server.run(bash("cp task_files/p.svg p.svg", finish="--complete-task --message Done p.svg"), files=[given])
+    page.visit(f"#/tasks/{task['id']}", "p.svg")
+    page.click("button", "p.svg")
+    page.wait("document.querySelector('dialog img')?.complete")
+    page.run("void (location.href = document.querySelector('dialog img').src)")
+    page.wait("location.protocol === 'blob:' && document.documentElement.localName === 'svg'")
+    page.browser.listen(0.3)
+    assert page.dialogs == []
+    assert any("Content Security Policy" in fault for fault in page.faults)
+    page.faults.clear()
+
+
+def test_the_browser_itself_refuses_what_the_page_never_does(page: Page):
+    """Should a line of ours ever parse HTML, or a stranger's script get in: the policy is a second wall."""
+    tries = [
+        "document.body.innerHTML = '<p>x</p>'",
+        "document.body.insertAdjacentHTML('beforeend', '<p>x</p>')",
+        "document.body.appendChild(document.createElement('script')).text = 'window.hacked = 1'",
+        "new Function('window.hacked = 1')()",
+        "setTimeout('window.hacked = 1')",
+    ]
+    for tried in tries:
+        script = f"(() => {{ try {{ {tried}; return 'done' }} catch (error) {{ return 'refused' }} }})()"
+        done = page.call("Runtime.evaluate", expression=script, returnByValue=True, allowUnsafeEvalBlockedByCSP=False)
+        assert done["result"].get("value") == "refused", tried
+    outside = "fetch('https://example.org/').then(() => 'done', () => 'refused')"
+    assert page.run(outside) == "refused"
+    page.browser.listen(0.2)
+    assert page.run("window.hacked === undefined")
+    page.faults.clear()
+    page.requests[:] = [url for url in page.requests if "example.org" not in url]
+
+
+def quoted(text: str) -> str:
+    """For a POSIX shell."""
+    return "'" + text.replace("'", "'\\''") + "'"

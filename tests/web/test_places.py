@@ -1,0 +1,122 @@
+"""Agents, containers and the account in the browser; and what empty places say."""
+
+from collections.abc import Callable
+
+from tests.system.conftest import Server
+from tests.web.browser import Page
+from tests.web.conftest import sign_in
+
+
+def test_two_versions_of_an_agent_are_compared(page: Page, server: Server):
+    page.visit("#/agents/agt_standard_coding", "Versions")
+    page.reads("Tasks keep the version that they began with.")
+    page.click("button", "Fork")
+    page.fill("Name", "Mine")
+    page.press("Enter")
+    page.heading("Mine")
+    page.click("button", "Edit")
+    page.wait("document.querySelector('dialog textarea')")
+    page.run("document.querySelector('dialog textarea').value += '\\nSay less.'")
+    page.fill("Model", "scripted")
+    page.click("button", "Save")
+    page.reads("Version 2")
+    assert page.run("document.querySelector('.diff .added').innerText").endswith("Say less.")
+    assert page.run("document.querySelectorAll('.diff .removed').length") == 0
+    rows = "[...document.querySelectorAll('.changes tbody tr')]"
+    changed = f"{rows}.map((row) => [...row.cells].map((cell) => cell.innerText))"
+    assert page.run(changed) == [["Model", "claude-sonnet-4-5", "scripted"]]
+    page.choose("From", "Version 2")
+    page.reads("These are the same version.")
+    page.choose("to", "Version 1")
+    assert page.run(changed) == [["Model", "scripted", "claude-sonnet-4-5"]]
+    page.click("button", "Archive")
+    page.reads("Archive Mine?")
+    page.click("button", "Archive")
+    page.wait("[...document.querySelectorAll('.tag')].some((tag) => tag.innerText === 'archived')")
+
+
+def test_a_container_is_made_and_its_versions_are_compared(page: Page, server: Server):
+    page.visit("#/containers", "Containers")
+    page.click("button", "New container")
+    page.fill("Name", "Debian")
+    page.fill("Image", "docker.io/library/debian:12")
+    page.click("button", "Make it")
+    page.heading("Debian")
+    page.click("button", "Edit")
+    page.fill("Image", "docker.io/library/debian:13")
+    page.click("button", "Save")
+    page.reads("What changed")
+    assert page.run("document.querySelector('.changes del').innerText") == "docker.io/library/debian:12"
+    assert page.run("document.querySelector('.changes ins').innerText") == "docker.io/library/debian:13"
+
+
+def test_an_agent_is_made(page: Page, server: Server):
+    page.visit("#/agents", "Agents")
+    page.click("button", "New agent")
+    page.fill("Name", "Fresh")
+    page.fill("Prompt", "Be quick.")
+    page.fill("Model", "scripted")
+    page.click("button", "Make it")
+    page.heading("Fresh")
+    made = server.get(f"/agents/{page.run('location.hash.slice(9)')}")
+    assert (made["name"], made["currentVersion"]["basePrompt"]) == ("Fresh", "Be quick.")
+
+
+def test_keys_are_made_shown_once_and_revoked(page: Page, server: Server):
+    page.visit("#/account", "API keys")
+    page.click("button", "New key")
+    page.fill("Name", "from the page")
+    page.click("button", "Make it")
+    page.reads("It is shown this once")
+    key = page.run("document.querySelector('dialog input').value")
+    assert key.startswith("ac_live_")
+    page.press("Escape")
+    page.reads("from the page")
+    assert key not in page.run("document.documentElement.outerHTML")
+    page.click("button", "Revoke from the page")
+    page.click("button", "Revoke")
+    page.wait("[...document.querySelectorAll('tr.gone')].some((row) => row.innerText.includes('from the page'))")
+
+
+def test_a_providers_key_can_be_written_and_not_read(page: Page, server: Server):
+    secret = "sk-or-never-shown-again"
+    page.visit("#/account", "Model providers")
+    page.click("button", "Set openrouter")
+    page.fill("API key", secret)
+    page.click("button", "Save")
+    page.one("button", "Remove openrouter")
+    page.click("button", "Set openrouter")
+    page.reads("Left empty, the one that is set stays.")
+    assert page.run("document.querySelector('dialog input[type=password]').value") == ""
+    assert secret not in page.run("document.documentElement.outerHTML")
+    page.press("Escape")
+    page.click("button", "Remove openrouter")
+    page.click("button", "Remove")
+    page.wait("!document.querySelector('[aria-label=\"Remove openrouter\"]')")
+    providers = {one["provider"]: one for one in server.get("/providers")["data"]}
+    assert not providers["openrouter"]["hasApiKey"]
+
+
+def test_empty_places_say_what_to_do_next(open_page: Callable[[Server], Page], own_server: Server):
+    page = open_page(own_server)
+    sign_in(page, own_server)
+    page.reads("No tasks yet")
+    page.visit("#/agents", "No agents of your own yet")
+    page.visit("#/containers", "No containers of your own yet")
+    page.visit("#/account", "No key is set")
+    page.visit("#/nowhere", "No tasks yet")
+    page.click("link", "Dispatch the first task")
+    page.heading("New task")
+
+
+def test_the_reference_is_a_page_without_scripts_that_links_its_shapes(
+    open_page: Callable[[Server], Page], server: Server
+):
+    page = open_page(server)
+    page.go("/docs")
+    assert page.run("document.scripts.length") == 0
+    links = "[...document.querySelectorAll('a[href^=\"#\"]')].map((link) => link.hash.slice(1))"
+    assert page.run(f"{links}.filter((id) => !document.getElementById(id))") == []
+    page.click("link", "Dispatch task")
+    assert page.run("location.hash") == "#createTask"
+    page.reads("/api/v1/agents/{agentId}/tasks")

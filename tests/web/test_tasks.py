@@ -1,0 +1,196 @@
+"""Tasks in the browser: dispatched, watched, talked with, woken, cancelled, run again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.system.conftest import Server, wait_until
+from tests.system.test_main_job import bash
+from tests.web.browser import CTRL, Page
+from tests.web.conftest import sign_in
+
+BADGE = "document.querySelector('.under .badge').innerText"
+
+
+def dispatch(page: Page, instructions: str) -> str:
+    """Fills in the form and sends it; answers the task's id."""
+    page.visit("#/new", "Instructions")
+    page.choose("Agent", "Coding")
+    page.fill("Instructions", instructions)
+    page.fill("Model", "scripted")
+    page.click("button", "Dispatch")
+    page.wait("location.hash.startsWith('#/tasks/tsk_')")
+    page.reads("Transcript")
+    return page.run("location.hash.slice(8)")
+
+
+def status(page: Page, words: str) -> None:
+    page.wait(f"{BADGE} === {json.dumps(words)}", 60)
+
+
+def test_a_task_is_dispatched_with_a_dropped_file_watched_live_and_its_files_are_seen(
+    page: Page, server: Server, tmp_path: Path
+):
+    numbers = tmp_path / "numbers.csv"
+    numbers.write_text("name,value\nfirst,1\n\"second, quoted\",2\n")
+    page.visit("#/new", "Instructions")
+    page.choose("Agent", "Coding")
+    page.drop(".drop", numbers)
+    page.reads("numbers.csv")
+    page.fill("Instructions", "Copy the table.\n" + bash(
+        "cp task_files/numbers.csv copy.csv; echo copied; sleep 3", "echo '# All *well*' > notes.md",
+        finish='--complete-task --message "Copied it all" copy.csv notes.md',
+    ))
+    page.fill("Model", "scripted")
+    page.click("button", "Dispatch")
+    page.heading("Copy the table.")
+    loads = page.run("performance.getEntriesByType('navigation').length + performance.timeOrigin")
+    page.wait("document.querySelector('.tool.running .tool-line')?.innerText.startsWith('cp task_files')", 60)
+    status(page, "Running")
+    page.reads("at work")
+    status(page, "Finished")
+    page.reads("Copied it all")
+    page.wait("document.querySelectorAll('details.tool.completed').length === 3")
+    assert page.run("performance.getEntriesByType('navigation').length + performance.timeOrigin") == loads
+
+    assert not page.run("document.querySelector('details.tool').open")
+    page.run("document.querySelector('details.tool summary').click()")
+    page.reads("copied")
+    for phase in ("waiting", "starting", "thinking", "tools"):
+        assert page.run(f"document.querySelector('.legend [data-phase={phase}] strong').innerText") != "0 ms", phase
+    assert page.run("[...document.querySelectorAll('.chart rect.input')].some((bar) => bar.width.baseVal.value > 0)")
+    assert page.run("document.querySelector('.chart').getAttribute('aria-label')").startswith("Tokens. scripted: ")
+
+    page.click("button", "copy.csv")
+    page.wait("document.querySelectorAll('dialog table.data tbody tr').length === 2")
+    assert page.run("document.querySelector('dialog tbody tr:last-child td').innerText") == "second, quoted"
+    page.press("Escape")
+    page.click("button", "notes.md")
+    page.wait("document.querySelector('dialog .level-1 em')?.innerText === 'well'")
+    page.press("Escape")
+    page.downloads(tmp_path / "down")
+    page.click("button", "Download copy.csv")
+    wait_until(lambda: (tmp_path / "down" / "copy.csv").exists(), 10)
+    assert (tmp_path / "down" / "copy.csv").read_bytes() == numbers.read_bytes()
+
+
+def test_the_list_of_tasks_is_live(page: Page, server: Server):
+    task = server.dispatch("Shown in the list\n" + bash("sleep 3"))
+    row = f"document.querySelector('tr[data-key={task['id']}]')"
+    page.wait(f"{row}?.innerText.includes('Running')", 60)
+    page.wait(f"{row}.innerText.includes('Finished')", 60)
+    cells = page.run(f"[...{row}.cells].map((cell) => cell.innerText)")
+    assert cells[1:3] == ["Shown in the list", "Coding"]
+    assert all(cells[3:7]) and cells[4].startswith("$"), cells
+    page.visit("#/tasks?status=expired", "No task is “Expired”")
+    page.choose("Status", "Finished")
+    page.reads("Shown in the list")
+
+
+def test_an_image_is_shown_and_the_page_lets_it_go(page: Page, server: Server):
+    dot = "R0lGODlhAQABAIAAAAAAAP///yH5BAAAAAAALAAAAAABAAEAAAIBRAA7"
+    task = server.run(bash(f"echo {dot} | base64 -d > dot.gif", finish="--complete-task --message Done dot.gif"))
+    page.visit(f"#/tasks/{task['id']}", "dot.gif")
+    page.click("button", "dot.gif")
+    page.wait("document.querySelector('dialog img')?.naturalWidth === 1")
+    url = page.run("document.querySelector('dialog img').src")
+    assert url.startswith("blob:")
+    page.click("button", "Close")
+    page.wait("!document.querySelector('dialog')")
+    assert page.run(f"fetch({json.dumps(url)}).then(() => 'there', () => 'gone')") == "gone"
+    page.faults.clear()
+
+
+def test_a_conversation_is_held(page: Page, server: Server, tmp_path: Path):
+    given = tmp_path / "given.txt"
+    given.write_text("from the user\n")
+    page.visit("#/new", "Instructions")
+    page.choose("Agent", "Coding")
+    page.click("radio", "A conversation It answers message by message.")
+    page.fill("Instructions", "You are brief.")
+    page.fill("First message", "Hello\n```say\nGood day to **you**\n```")
+    page.fill("Model", "scripted")
+    page.click("button", "Dispatch")
+    page.wait("document.querySelector('.said.agent strong')?.innerText === 'you'", 60)
+    status(page, "Your turn")
+    page.drop(".composer .drop", given)
+    page.reads("given.txt")
+    page.fill("Message", "Read it\n" + bash("cat task_files/given.txt | tee back.txt; attach back.txt"))
+    page.press("Enter", CTRL)
+    page.wait("[...document.querySelectorAll('.said.agent .prose')].at(-1).innerText.includes('from the user')", 60)
+    status(page, "Your turn")
+    assert page.run("document.querySelector('.composer textarea').value") == ""
+    names = "[...document.querySelectorAll('.chart .chart-name')].map((name) => name.textContent)"
+    page.wait(f"{names}.join() === 'Turn 1,Turn 2'")
+    page.click("button", "given.txt")
+    page.wait("document.querySelector('dialog pre')?.innerText === 'from the user\\n'")
+    page.press("Escape")
+    page.wait("document.querySelector('.files').innerText.includes('back.txt')")
+    page.click("button", "Cancel")
+    page.click("button", "Cancel the task")
+    status(page, "Cancelled")
+    assert page.run("document.querySelector('.composer').hidden")
+
+
+def test_a_sleeping_agent_is_woken_with_a_message(page: Page, server: Server):
+    id = dispatch(page, "Sleep first.\n" + bash("hibernate --for 1h --message 'Until told'", "echo awake again"))
+    status(page, "Asleep")
+    page.reads("Nothing is running, and nothing is charged.")
+    page.click("button", "Wake")
+    page.fill("Message (optional)", "Go on, please")
+    page.click("button", "Wake")
+    status(page, "Finished")
+    page.reads("Go on, please")
+    page.wait("document.querySelector('.legend').innerText.includes('Asleep')")
+    assert "awake again" in server.said(id)
+
+
+def test_a_running_task_is_cancelled_after_a_question(page: Page, server: Server):
+    id = dispatch(page, "Wait long.\n" + bash("sleep 600"))
+    status(page, "Running")
+    page.click("button", "Cancel")
+    page.reads("Cancel this task?")
+    page.click("button", "Close")
+    assert server.get(f"/tasks/{id}")["status"] == "running"
+    page.click("button", "Cancel")
+    page.click("button", "Cancel the task")
+    status(page, "Cancelled")
+    assert server.get(f"/tasks/{id}")["status"] == "cancelled"
+    assert page.named("button", "Cancel") == []
+
+
+def test_a_task_is_run_again_as_it_was(page: Page, server: Server):
+    policy = {"mode": "named", "files": [{"name": "report"}]}
+    first = server.run("Again\n" + bash("true"), maxRuntimeSeconds=77, outputPolicy=policy)
+    page.visit(f"#/tasks/{first['id']}", "Run again")
+    page.click("link", "Run again")
+    page.heading("Run again")
+    page.click("button", "Dispatch")
+    page.wait(f"/^#.tasks.tsk_/.test(location.hash) && location.hash !== '#/tasks/{first['id']}'")
+    again = server.get(f"/tasks/{page.run('location.hash.slice(8)')}")
+    assert (again["instructions"], again["overrides"]) == (first["instructions"], first["overrides"])
+    server.wait(again["id"])
+
+
+def test_what_the_server_refuses_is_said_and_nothing_is_lost(page: Page, server: Server):
+    page.visit("#/new", "Instructions")
+    page.fill("Instructions", "Think.")
+    page.fill("Ends after (seconds)", "10", role="spinbutton")
+    page.fill("Asked to wrap up after (seconds)", "20", role="spinbutton")
+    page.click("button", "Dispatch")
+    page.reads("must be less than maxRuntimeSeconds")
+    assert page.run("document.querySelector('textarea').value") == "Think."
+    page.faults.clear()     # the 422 itself
+
+
+def test_a_page_goes_on_when_the_server_is_back(open_page: Callable[[Server], Page], own_server: Server):
+    page = open_page(own_server)
+    sign_in(page, own_server)
+    task = own_server.dispatch(bash("sleep 4; echo survived"))
+    page.visit(f"#/tasks/{task['id']}", "Transcript")
+    status(page, "Running")
+    own_server.stop()
+    own_server.start()
+    if own_server.url == page.url:
+        status(page, "Finished")
+    page.faults.clear()     # the connections that were refused meanwhile
