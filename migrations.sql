@@ -177,6 +177,7 @@ CREATE TABLE tasks (
   budget_asked_at TEXT,                     -- when a call did not fit any more: from here on what was kept for `finish` is used
   budget_error TEXT,                        -- that is used up too
   workspace_removed_at TEXT,
+  kept_bytes INTEGER NOT NULL DEFAULT 0,    -- what was on disk when its container was stopped and kept last
   swept_at TEXT,                            -- when its events and files were removed for their age
   CHECK (mode = 'conversation' OR (turn_number IS NULL AND turn_status IS NULL)),
   CHECK ((status IN ('finished', 'failed', 'cancelled', 'expired')) = (completed_at IS NOT NULL)),
@@ -189,6 +190,7 @@ CREATE INDEX tasks_of_agent ON tasks (agent_id, account_id, number);
 CREATE INDEX tasks_of_agent_by_status ON tasks (agent_id, account_id, status, number);
 CREATE INDEX tasks_alive ON tasks (status, number)
   WHERE status IN ('pending', 'running', 'awaiting_input', 'hibernating');
+CREATE INDEX tasks_with_bytes ON tasks (account_id, kept_bytes) WHERE kept_bytes > 0;
 CREATE INDEX tasks_with_workspace ON tasks (completed_at) WHERE workspace_removed_at IS NULL;
 CREATE INDEX tasks_unswept ON tasks (completed_at) WHERE swept_at IS NULL;
 

@@ -12,7 +12,7 @@ from sqlite_utils import Database
 
 from agentcontainer_local import schemas
 from agentcontainer_local.db import Row, iso, new_id, row, rows
-from agentcontainer_local.errors import Invalid, NotFound
+from agentcontainer_local.errors import Invalid, NotFound, TooLarge
 from agentcontainer_local.settings import PREFIX, Settings
 from agentcontainer_local.vault import Vault
 
@@ -84,18 +84,44 @@ def authenticated(db: Database, hash: bytes) -> Row | None:
     )
 
 
-def shape(db: Database, account: Row, quota_bytes: int | None) -> schemas.Account:
+def shape(db: Database, account: Row, settings: Settings) -> schemas.Account:
     balance = row(db, "SELECT total(amount_microusd) AS sum FROM ledger WHERE account_id = ?", (account["id"],))
-    used = row(db, "SELECT sum(size_bytes) AS bytes FROM files WHERE account_id = ?", (account["id"],))
-    files = schemas.Storage(
-        used_bytes=used["bytes"] or 0, quota_bytes=quota_bytes, is_enforced=quota_bytes is not None
-    )
     return schemas.Account(
         id=account["id"], name=account["name"], email=account["email"], credit_balance=balance["sum"] / 1_000_000,
-        billing_mode=account["billing_mode"], file_storage=files,
-        checkpoint_storage=schemas.Storage(used_bytes=0, quota_bytes=None, is_enforced=False),
+        billing_mode=account["billing_mode"],
+        file_storage=_storage(file_bytes(db, account["id"]), settings.file_quota_bytes),
+        checkpoint_storage=_storage(checkpoint_bytes(db, account["id"]), settings.checkpoint_quota_bytes),
         created_at=account["created_at"],
     )
+
+
+def _storage(used_bytes: int, quota_bytes: int | None) -> schemas.Storage:
+    return schemas.Storage(used_bytes=used_bytes, quota_bytes=quota_bytes, is_enforced=quota_bytes is not None)
+
+
+# What it has stored
+
+def file_bytes(db: Database, account_id: str) -> int:
+    return row(db, "SELECT coalesce(sum(size_bytes), 0) AS n FROM files WHERE account_id = ?", (account_id,))["n"]
+
+
+def checkpoint_bytes(db: Database, account_id: str) -> int:
+    """Of the containers that are stopped and kept, and of their workspaces."""
+    sql = "SELECT coalesce(sum(kept_bytes), 0) AS n FROM tasks WHERE account_id = ? AND kept_bytes > 0"
+    return row(db, sql, (account_id,))["n"]
+
+
+def check_file_quota(db: Database, account_id: str, more_bytes: int, settings: Settings) -> None:
+    quota = settings.file_quota_bytes
+    if quota is not None and file_bytes(db, account_id) + more_bytes > quota:
+        raise TooLarge(f"The account's files would be over their quota of {quota} bytes; delete some first.")
+
+
+def check_checkpoint_quota(db: Database, account_id: str, settings: Settings) -> None:
+    """How large the next one will be is not known before; so one may go beyond it, and no other after that."""
+    quota = settings.checkpoint_quota_bytes
+    if quota is not None and (used := checkpoint_bytes(db, account_id)) >= quota:
+        raise TooLarge(f"The account's kept workspaces have {used} bytes, and their quota is {quota}.")
 
 
 # Its budget for model calls

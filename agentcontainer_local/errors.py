@@ -41,6 +41,10 @@ class NotFound(Problem):
     status, code = 404, "not_found"
 
 
+class MethodNotAllowed(Problem):
+    status, code = 405, "method_not_allowed"
+
+
 class Conflict(Problem):
     status, code = 409, "conflict"
 
@@ -55,6 +59,14 @@ class TooLarge(Problem):
 
 class UnsupportedMediaType(Problem):
     status, code = 415, "unsupported_media_type"
+
+
+class RangeNotSatisfiable(Problem):
+    status, code = 416, "range_not_satisfiable"
+
+    def __init__(self, size: int):
+        super().__init__(f"The file has {size} bytes.")
+        self.headers = {"content-range": f"bytes */{size}"}
 
 
 class Invalid(Problem):

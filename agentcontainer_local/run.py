@@ -350,11 +350,24 @@ async def clear_away(host: Host, task_id: str) -> None:
     if task["status"] not in lifecycle.TERMINAL:
         await host.sandbox.stop(name_of(task_id), 0)
         crash.point("container.stopped")
+        await _note_size(host, task_id)
     else:
+        if host.settings.workspace_retention_seconds:
+            await _note_size(host, task_id)
         await _remove_container(host, task_id)
         if not host.settings.workspace_retention_seconds:
             await remove_workspace(host, task_id)
     host.changed.set(task_id)
+
+
+async def _note_size(host: Host, task_id: str) -> None:
+    """Of what is kept: the account's `checkpointStorage` is their sum."""
+    try:
+        kept_bytes = await host.sandbox.disk_bytes(name_of(task_id))
+    except OSError as error:
+        log.warning("what is kept could not be measured task=%s: %s", task_id, error)
+        return
+    host.db.conn.execute("UPDATE tasks SET kept_bytes = ? WHERE id = ?", (kept_bytes, task_id))
 
 
 async def _remove_container(host: Host, task_id: str) -> None:
@@ -371,7 +384,9 @@ async def remove_workspace(host: Host, task_id: str) -> None:
     for name in volumes_of(task_id):
         await host.sandbox.remove_volume(name)
     crash.point("volumes.removed")
-    host.db.conn.execute("UPDATE tasks SET workspace_removed_at = ? WHERE id = ?", (iso(host.now()), task_id))
+    host.db.conn.execute(
+        "UPDATE tasks SET workspace_removed_at = ?, kept_bytes = 0 WHERE id = ?", (iso(host.now()), task_id)
+    )
 
 
 def name_of(task_id: str) -> str:

@@ -35,6 +35,9 @@ class Settings(BaseModel):
     max_file_bytes: int = Field(2 * GIB, ge=1, description="Largest file that is taken in, from a client or an agent.")
     max_output_files: int = Field(1000, ge=1, description="Most files that one finish may hand over.")
     max_output_bytes: int = Field(10 * GIB, ge=1, description="Most bytes that one finish may hand over.")
+    file_quota_bytes: int | None = Field(None, ge=1, description="Most bytes of files; by default the disk's size.")
+    checkpoint_quota_bytes: int | None = Field(
+        None, ge=1, description="Bytes of kept workspaces from which on no agent may hibernate and no chat may start.")
     upload_ttl_seconds: int = Field(3600, ge=1, description="How long a prepared upload is open.")
     workspace_retention_seconds: int = Field(0, ge=0, description="How long an ended task's workspace is kept.")
 

@@ -163,6 +163,6 @@ def test_prepaid_credit_is_granted_once(tmp_path, host):
     account, key = accounts.ensure(store, prepaid, {}, host.now())
     assert accounts.KEY_PATTERN.fullmatch(key)
     accounts.ensure(store, prepaid, {}, host.now())
-    assert accounts.shape(store, account, None).credit_balance == 10
+    assert accounts.shape(store, account, host.settings).credit_balance == 10
     assert accounts.only(store)["billing_mode"] == "standard"
     store.close()

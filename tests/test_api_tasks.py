@@ -9,7 +9,7 @@ FIELDS = {
     "metadata", "createdAt", "startedAt", "completedAt", "result", "error", "costUsd", "containerMinutes", "tokenUsage",
     # later ones
     "agentName", "mode", "title", "instructions", "execution", "runtime", "turnStatus", "turnNumber",
-    "sessionTtlSeconds", "hibernateUntilAt", "wakeDueId", "queuePosition",
+    "sessionTtlSeconds", "hibernateUntilAt", "wakeDueId", "queuePosition", "budget", "walls",
 }
 SCRIPTED = {"model": "scripted"}
 AGENT = "/agents/agt_standard_data"
@@ -61,7 +61,7 @@ async def test_a_task_has_the_fields_of_the_reference_and_the_later_ones(client,
     assert (task["startedAt"], task["completedAt"], task["result"], task["error"]) == (None,) * 4
     assert (task["costUsd"], task["containerMinutes"], task["queuePosition"]) == (0, 0, 1)
     assert task["tokenUsage"] == {"inputTokens": 0, "outputTokens": 0, "cacheReadTokens": 0, "cacheWriteTokens": 0,
-                                  "costUsd": 0, "calls": 0, "byModel": {}}
+                                  "costUsd": 0, "calls": 0, "estimatedCalls": 0, "byModel": {}}
     answer = await client.get(f"/tasks/{task['id']}")
     assert answer.json() == task
     assert "sk-secret" not in answer.text

@@ -8,7 +8,7 @@ from agentcontainer_local.errors import NotFound
 
 def get_account(call: Call) -> schemas.Account:
     """Returns the account resolved from the bearer API key, including current platform credit balance."""
-    return accounts.shape(call.host.db, call.account, call.file_quota)
+    return accounts.shape(call.host.db, call.account, call.host.settings)
 
 
 def get_budget(call: Call) -> schemas.AccountBudget:

@@ -9,19 +9,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from agentcontainer_local.db import Row
-from agentcontainer_local.errors import Problem
+from agentcontainer_local.errors import RangeNotSatisfiable
 
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 # Of RFC 8187: what needs no escape in filename*.
 PLAIN = "!#$&+-.^_`|~"
-
-
-class RangeNotSatisfiable(Problem):
-    status, code = 416, "range_not_satisfiable"
-
-    def __init__(self, size: int):
-        super().__init__(f"The file has {size} bytes.")
-        self.headers = {"content-range": f"bytes */{size}"}
 
 
 class Download(FileResponse):

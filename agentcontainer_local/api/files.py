@@ -6,7 +6,7 @@ from datetime import timedelta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agentcontainer_local import files, schemas
+from agentcontainer_local import accounts, files, schemas
 from agentcontainer_local.api import multipart
 from agentcontainer_local.api.downloads import download
 from agentcontainer_local.api.http import PREFIX, Call, Route
@@ -21,7 +21,7 @@ def prepare_upload(call: Call) -> schemas.PreparedUpload:
     settings, size = call.host.settings, call.body.size_bytes or 0
     if size > settings.max_file_bytes:
         raise TooLarge(f"A file may have {settings.max_file_bytes} bytes.")
-    files.check_quota(call.host.db, call.account["id"], size, call.file_quota)
+    accounts.check_file_quota(call.host.db, call.account["id"], size, settings)
     upload = files.uploads.prepare(
         call.host.db, call.account["id"], call.body, timedelta(seconds=settings.upload_ttl_seconds), call.now
     )
@@ -64,7 +64,7 @@ async def _received(call: Call, upload: Row) -> files.Incoming:
             await incoming.write(chunk)
         await incoming.flush()
         files.uploads.check_size(upload, incoming.size)
-        files.check_quota(call.host.db, upload["account_id"], incoming.size, call.file_quota)
+        accounts.check_file_quota(call.host.db, upload["account_id"], incoming.size, call.host.settings)
     return incoming
 
 
@@ -79,7 +79,7 @@ def _check_announced(request: Request, upload: Row, most: int) -> None:
 
 def complete_upload(call: Call) -> schemas.UploadedFile:
     """Finalizes a previously prepared upload after its bytes have been sent. Completing it again answers the same."""
-    file = files.uploads.complete(call.host.db, call.account["id"], call.body, call.now)
+    file = files.uploads.complete(call.host.db, call.account["id"], call.body, call.host.settings, call.now)
     return schemas.UploadedFile(**files.shape(file).model_dump(by_alias=False), file_id=file["id"])
 
 
@@ -124,7 +124,7 @@ ROUTES = [
           open=True, raw=True, content=STORED, sends={**BYTES, **multipart.SENDS}, errors=UPLOAD_ERRORS,
           query=schemas.UploadQuery),
     Route("POST", "/uploads/complete", complete_upload, "Complete file upload", TAG, schemas.UploadedFile, 201,
-          schemas.CompleteUploadRequest, replayable=True, errors=(NotFound, Conflict),
+          schemas.CompleteUploadRequest, replayable=True, errors=(NotFound, Conflict, TooLarge),
           example={"uploadId": "upl_abc123"}),
     Route("GET", "/files", list_files, "List files", TAG, schemas.ListFilesResponse, query=schemas.PageQuery),
     Route("GET", "/files/{fileId}", get_file, "Get file", TAG, schemas.File, errors=(NotFound,)),

@@ -21,15 +21,11 @@ from agentcontainer_local.api import bodies, idempotency
 from agentcontainer_local.api.authentication import Authentication
 from agentcontainer_local.api.pages import Cut, cut_of
 from agentcontainer_local.db import Row
-from agentcontainer_local.errors import NotFound, Problem, Unavailable
+from agentcontainer_local.errors import MethodNotAllowed, NotFound, Problem, Unavailable
 from agentcontainer_local.host import Host
 
 PREFIX = "/api/v1"
 log = logging.getLogger(__name__)
-
-
-class MethodNotAllowed(Problem):
-    status, code = 405, "method_not_allowed"
 
 
 @dataclass(frozen=True)
@@ -78,10 +74,6 @@ class Call:
     @property
     def cut(self) -> Cut:
         return cut_of(self.query)
-
-    @property
-    def file_quota(self) -> int | None:
-        return getattr(self.host.settings, "file_quota_bytes", None)
 
 
 def app(host: Host, routes: Iterable[Route]) -> routing.Router:

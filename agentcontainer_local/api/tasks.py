@@ -7,7 +7,7 @@ from agentcontainer_local.api.downloads import download
 from agentcontainer_local.api.files import BYTES
 from agentcontainer_local.api.http import Call, Route
 from agentcontainer_local.api.pages import page
-from agentcontainer_local.db import Row, row
+from agentcontainer_local.db import Row
 from agentcontainer_local.errors import (
     Conflict,
     InsufficientCredits,
@@ -45,7 +45,7 @@ def create_task(call: Call) -> schemas.Task:
 
 
 def get_task(call: Call) -> schemas.Task:
-    return _shape(call, _owned(call))
+    return _shape(call, tasks.owned_whole(call.host.db, call.account["id"], call.param("taskId")))
 
 
 def cancel_task(call: Call) -> schemas.Task:
@@ -67,13 +67,7 @@ def _output(file: Row) -> schemas.TaskFile:
 
 def download_task_file(call: Call) -> Response:
     """The file's bytes, as a download."""
-    file = row(
-        call.host.db,
-        "SELECT files.* FROM task_outputs JOIN files ON files.id = file_id WHERE task_id = ? AND file_id = ?",
-        (_owned(call)["id"], call.param("fileId")),
-    )
-    if file is None:
-        raise NotFound(f"The task has no file {call.param('fileId')}.")
+    file = tasks.output(call.host.db, _owned(call)["id"], call.param("fileId"))
     return download(call.request, file, files.path(call.host.files, file["id"]))
 
 

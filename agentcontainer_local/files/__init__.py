@@ -2,9 +2,8 @@
 
 from agentcontainer_local.files import uploads
 from agentcontainer_local.files.disk import Incoming, discard, path, receiving, sweep
-from agentcontainer_local.files.rows import add, check_quota, delete, one, owned, page, shape, used_bytes
+from agentcontainer_local.files.rows import add, delete, one, owned, page, shape
 
 __all__ = [
-    "Incoming", "add", "check_quota", "delete", "discard", "one", "owned", "page", "path", "receiving", "shape",
-    "sweep", "uploads", "used_bytes",
+    "Incoming", "add", "delete", "discard", "one", "owned", "page", "path", "receiving", "shape", "sweep", "uploads",
 ]

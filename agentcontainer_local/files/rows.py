@@ -7,7 +7,7 @@ from sqlite_utils import Database
 
 from agentcontainer_local import schemas
 from agentcontainer_local.db import Row, iso, row, rows
-from agentcontainer_local.errors import Conflict, Invalid, NotFound, TooLarge
+from agentcontainer_local.errors import Conflict, Invalid, NotFound
 
 DEFAULT_TYPE = "application/octet-stream"
 PAGE_UP = "SELECT * FROM files WHERE account_id = ? AND number > ? ORDER BY number LIMIT ?"
@@ -58,16 +58,6 @@ def delete(db: Database, account_id: str, file_id: str) -> None:
             db.conn.execute("DELETE FROM files WHERE id = ?", (file_id,))
     except sqlite3.IntegrityError:
         raise Conflict("A task or an agent version needs this file.") from None
-
-
-def used_bytes(db: Database, account_id: str) -> int:
-    used = row(db, "SELECT sum(size_bytes) AS bytes FROM files WHERE account_id = ?", (account_id,))
-    return used["bytes"] or 0
-
-
-def check_quota(db: Database, account_id: str, more_bytes: int, quota_bytes: int | None) -> None:
-    if quota_bytes is not None and used_bytes(db, account_id) + more_bytes > quota_bytes:
-        raise TooLarge(f"The account's files would be over their quota of {quota_bytes} bytes; delete some first.")
 
 
 def shape(file: Row) -> schemas.File:

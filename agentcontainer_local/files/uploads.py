@@ -5,11 +5,12 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from agentcontainer_local import schemas
+from agentcontainer_local import accounts, schemas
 from agentcontainer_local.db import Row, iso, new_id, parse_iso, row, rows
 from agentcontainer_local.errors import Conflict, Invalid, NotFound
 from agentcontainer_local.files import disk
 from agentcontainer_local.files.rows import DEFAULT_TYPE, add
+from agentcontainer_local.settings import Settings
 
 
 def prepare(
@@ -55,7 +56,9 @@ def check_size(upload: Row, size: int) -> None:
         raise Invalid.field("sizeBytes", f"{upload['size_bytes']} bytes were announced, and {size} came")
 
 
-def complete(db: Database, account_id: str, body: schemas.CompleteUploadRequest, now: datetime) -> Row:
+def complete(
+    db: Database, account_id: str, body: schemas.CompleteUploadRequest, settings: Settings, now: datetime
+) -> Row:
     """The row of the file that it has become; the same one when completed again."""
     with db.atomic():
         upload = _get(db, body.upload_id)
@@ -66,6 +69,7 @@ def complete(db: Database, account_id: str, body: schemas.CompleteUploadRequest,
         if body.storage_id not in (None, upload["storage_id"]):
             raise Invalid.field("storageId", "is not what the upload answered")
         if upload["file_id"] is None:
+            accounts.check_file_quota(db, account_id, upload["received_bytes"], settings)
             add(db, account_id, upload["filename"], upload["content_type"], upload["storage_id"],
                 upload["received_bytes"], upload["sha256"], now)
             db.conn.execute("UPDATE uploads SET file_id = storage_id WHERE id = ?", (upload["id"],))

@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_validator
 from starlette.requests import Request
 
-from agentcontainer_local import crash, tasks
-from agentcontainer_local.errors import Invalid
+from agentcontainer_local import accounts, crash, tasks
+from agentcontainer_local.errors import Invalid, TooLarge
 from agentcontainer_local.guest.answers import answering, body_of
 from agentcontainer_local.guest.door import Door
 
@@ -37,8 +37,17 @@ async def hibernate(request: Request, door: Door) -> dict:
     until = now + timedelta(seconds=wish.forSeconds) if wish.forSeconds else wish.untilAt.astimezone(UTC)
     if not SHORTEST <= until - now <= LONGEST:
         raise Invalid("Hibernation lasts from one second to thirty days.")
+    _check_quota(door)
     crash.point("hibernate.asked")
     tasks.sleep(door.host.db, door.task_id, until, wish.message, now)
     crash.point("hibernate.accepted")
     door.host.changed.set(door.task_id)
     return {}
+
+
+def _check_quota(door: Door) -> None:
+    account_id = tasks.get(door.host.db, door.task_id)["account_id"]
+    try:
+        accounts.check_checkpoint_quota(door.host.db, account_id, door.host.settings)
+    except TooLarge as problem:
+        raise Invalid(f"{problem.message} Go on without hibernating, or finish.") from None

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 
-from agentcontainer_local import crash, db, files, lifecycle, messages, tasks
+from agentcontainer_local import accounts, crash, db, files, lifecycle, messages, tasks
 from agentcontainer_local.db import Row
-from agentcontainer_local.errors import Conflict, Invalid, NotFound
+from agentcontainer_local.errors import Conflict, Invalid, NotFound, TooLarge
 from agentcontainer_local.guest.answers import answering, body_of
 from agentcontainer_local.guest.door import Door
 from agentcontainer_local.settings import Settings
@@ -66,11 +66,19 @@ async def begin(request: Request, door: Door) -> dict:
     _check_moment(task, claim)
     if reason := refusal(task, claim, door.host.settings):
         raise Invalid(reason)
+    _check_quota(door, task, sum(file.sizeBytes for file in claim.files))
     if len(door.staged) >= MOST_STAGED:
         door.staged.pop(next(iter(door.staged))).discard()
     id = db.new_id("out")
     door.staged[id] = Staged(claim, door.host.files, key)
     return {"id": id}
+
+
+def _check_quota(door: Door, task: Row, more_bytes: int) -> None:
+    try:
+        accounts.check_file_quota(door.host.db, task["account_id"], more_bytes, door.host.settings)
+    except TooLarge as problem:
+        raise Invalid(f"{problem.message} Hand over less, or finish without files.") from None
 
 
 def _key(request: Request) -> str | None:
@@ -184,6 +192,7 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
     store, claim = door.host.db, staged.claim
     with store.atomic():
         task = tasks.get(store, door.task_id)
+        _check_quota(door, task, sum(file.sizeBytes for file in claim.files))
         message_id = _answer_of(door, task, now) if isinstance(claim, Attach) else None
         if staged.key is not None:
             store.conn.execute("INSERT OR IGNORE INTO deliveries VALUES (?, ?)", (task["id"], staged.key))

@@ -50,6 +50,11 @@ class Sandbox(Containers, Volumes, Images):
         with self._watchdog.watching(pid, ceiling, written_paths(found), CPUS in annotations(found)) as broken:
             yield broken
 
+    async def disk_bytes(self, container: str) -> int:
+        """What a container has written, its volumes included; 0 where there is none."""
+        found = await self.inspect(container)
+        return 0 if found is None else await self._watchdog.disk_bytes(written_paths(found))
+
 
 @asynccontextmanager
 async def open(

@@ -72,6 +72,11 @@ class Watchdog:
             if not self._watched:
                 self._some.clear()
 
+    async def disk_bytes(self, paths: list[str]) -> int:
+        """What lies there at this moment."""
+        [answer] = await self._ask([{"paths": paths, "pids": []}])
+        return answer["disk"]
+
     async def run(self) -> None:
         while True:
             await self._some.wait()

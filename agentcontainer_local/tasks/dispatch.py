@@ -6,14 +6,13 @@ from datetime import datetime
 
 from sqlite_utils import Database
 
-from agentcontainer_local import agents, billing, files, history, lifecycle, limits, messages, walls
+from agentcontainer_local import accounts, agents, billing, files, history, lifecycle, limits, messages
 from agentcontainer_local.db import Row, dumps, iso, new_id, row
 from agentcontainer_local.errors import Conflict, Invalid, TooManyPending
 from agentcontainer_local.schemas import ALLOWED_AND_OPEN, CreateConversationRequest, CreateTaskRequest
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.tasks import budget
 from agentcontainer_local.tasks.execution import choose_provider, require_key
-from agentcontainer_local.tasks.rows import get
 from agentcontainer_local.vault import Vault
 
 TITLE_LENGTH = 80
@@ -29,18 +28,20 @@ def dispatch(
     """Checks everything that can be known now, then writes the task; a refused one leaves nothing behind."""
     with db.atomic():
         _check_room(db, settings)
+        if isinstance(body, CreateConversationRequest):
+            accounts.check_checkpoint_quota(db, account["id"], settings)
         agent = agents.owned(db, account["id"], agent_id)
         if agent["archived_at"] is not None:
             raise Conflict("The agent is archived; it takes no new tasks.")
         version = agents.version(db, agent["id"], body.version_id)
         given = body.input_ids()
         files.owned(db, account["id"], given)
-        task_id = _insert(db, vault, account, agent, version, body, now, environ)
-        _check_isolation(db, get(db, task_id), settings)
+        task = _insert(db, vault, account, agent, version, body, now, environ)
+        task_id = task["id"]
+        _check_isolation(version, task, settings)
         for position, file_id in enumerate(given):
             db.conn.execute("INSERT INTO task_inputs VALUES (?, ?, ?)", (task_id, position, file_id))
         billing.reserve(db, account, task_id, now)
-        task = get(db, task_id)
         require_key(db, vault, task, environ)
         budget.check_price(db, task, settings.prices_file)
         history.append(db, task_id, history.TASK_UPDATED, {"event": "created", "status": lifecycle.PENDING}, now)
@@ -55,14 +56,15 @@ def _check_room(db: Database, settings: Settings) -> None:
         raise TooManyPending(f"{pending} tasks are waiting already; try again later.", retry_after=10)
 
 
-def _check_isolation(db: Database, task: Row, settings: Settings) -> None:
-    limits.require(walls.wanted(settings, db, task).isolation, bool(task["internet_access"]))
+def _check_isolation(version: Row, task: Row, settings: Settings) -> None:
+    asked = json.loads(version["defaults"]), json.loads(task["overrides"])
+    limits.require(limits.isolation(settings, *asked), bool(task["internet_access"]))
 
 
 def _insert(
     db: Database, vault: Vault, account: Row, agent: Row, version: Row, body: Body, now: datetime,
     environ: Mapping[str, str],
-) -> str:
+) -> Row:
     asked = body.overrides.stored() if body.overrides else {}
     chosen = {**{k: v for k, v in json.loads(version["defaults"]).items() if v is not None}, **asked}
     soft = chosen.get("softFinishAfterSeconds")
@@ -86,8 +88,8 @@ def _insert(
         "runtime_region": chosen.get("runtimeRegion") or "any", "created_at": iso(now),
     }
     names = ", ".join(values)
-    db.conn.execute(f"INSERT INTO tasks ({names}) VALUES ({', '.join(':' + name for name in values)})", values)
-    return values["id"]
+    marks = ", ".join(f":{name}" for name in values)
+    return row(db, f"INSERT INTO tasks ({names}) VALUES ({marks}) RETURNING *", values)
 
 
 def _microusd(usd: float | None) -> int | None:

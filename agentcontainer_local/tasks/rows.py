@@ -23,6 +23,30 @@ def owned(db: Database, account_id: str, task_id: str) -> Row:
     return found
 
 
+# With what its answer says beyond its own row.
+WHOLE = (
+    "SELECT tasks.*, (SELECT name FROM agents WHERE id = agent_id) AS agent_name,"
+    " (SELECT image FROM container_versions WHERE id = container_version_id) AS image,"
+    " (SELECT walls FROM runs WHERE task_id = tasks.id AND walls IS NOT NULL ORDER BY runs.number DESC LIMIT 1)"
+    "   AS walls,"
+    " CASE WHEN tasks.status = 'pending' THEN (SELECT count(*) FROM tasks AS ahead"
+    "   WHERE ahead.status = 'pending' AND ahead.number <= tasks.number) END AS queue_position"
+    " FROM tasks"
+)
+
+
+def whole(db: Database, task: Row) -> Row:
+    """The task with what its answer says beyond its own row, by one statement."""
+    return task if "queue_position" in task else row(db, WHOLE + " WHERE tasks.id = ?", (task["id"],))
+
+
+def owned_whole(db: Database, account_id: str, task_id: str) -> Row:
+    found = row(db, WHOLE + " WHERE tasks.id = ? AND tasks.account_id = ?", (task_id, account_id))
+    if found is None:
+        raise NotFound(f"There is no task {task_id}.")
+    return found
+
+
 def rename(db: Database, task_id: str, title: str) -> None:
     db.conn.execute("UPDATE tasks SET title = ? WHERE id = ?", (title, task_id))
 
@@ -30,20 +54,23 @@ def rename(db: Database, task_id: str, title: str) -> None:
 def page(
     db: Database, account_id: str, *, agent_id: str | None, status: str | None, limit: int, after: int, ascending: bool
 ) -> list[Row]:
-    """At most `limit` of the account's tasks beyond the one with number `after`, newest first unless ascending."""
+    """At most `limit` of the account's tasks beyond the one with number `after`, newest first unless ascending.
+
+    They are whole.
+    """
     wanted = {"account": account_id, "agent": agent_id, "status": status, "after": after, "limit": limit}
     return rows(db, _page_sql(agent_id, status, ascending), wanted)
 
 
 def _page_sql(agent_id: str | None, status: str | None, ascending: bool) -> str:
     """Only the conditions in use, so that SQLite takes the index that serves them."""
-    where = ["account_id = :account", "number > :after" if ascending else "number < :after"]
+    where = ["tasks.account_id = :account", "tasks.number > :after" if ascending else "tasks.number < :after"]
     if agent_id is not None:
-        where.append("agent_id = :agent")
+        where.append("tasks.agent_id = :agent")
     if status is not None:
-        where.append("status = :status")
+        where.append("tasks.status = :status")
     order = "ASC" if ascending else "DESC"
-    return f"SELECT * FROM tasks WHERE {' AND '.join(where)} ORDER BY number {order} LIMIT :limit"
+    return f"{WHOLE} WHERE {' AND '.join(where)} ORDER BY tasks.number {order} LIMIT :limit"
 
 
 def with_status(db: Database, *statuses: str) -> list[Row]:

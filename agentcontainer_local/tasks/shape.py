@@ -5,9 +5,10 @@ from datetime import datetime
 
 from sqlite_utils import Database
 
-from agentcontainer_local import billing, files, lifecycle, schemas, walls
-from agentcontainer_local.db import Row, row, rows
+from agentcontainer_local import billing, files, schemas
+from agentcontainer_local.db import Row, rows
 from agentcontainer_local.tasks import budget
+from agentcontainer_local.tasks.rows import whole
 from agentcontainer_local.tasks.transitions import container_ms
 
 SUMS = (
@@ -20,28 +21,25 @@ SUMS = (
 
 def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
     """`now`: for what a running task has cost so far."""
+    task = whole(db, task)
     used_ms = container_ms(task, now)
-    about = row(
-        db,
-        "SELECT agents.name AS agent_name, container_versions.image FROM agents, container_versions"
-        " WHERE agents.id = ? AND container_versions.id = ?",
-        (task["agent_id"], task["container_version_id"]),
-    )
     return schemas.Task(
-        id=task["id"], agent_id=task["agent_id"], agent_name=about["agent_name"],
+        id=task["id"], agent_id=task["agent_id"], agent_name=task["agent_name"],
         agent_version_id=task["agent_version_id"], container_version_id=task["container_version_id"],
         mode=task["mode"], status=task["status"], title=task["title"], instructions=task["instructions"],
         description=task["instructions"], runtime_region=task["runtime_region"], overrides=_overrides(task),
         metadata=_metadata(task), created_at=task["created_at"], started_at=task["started_at"],
         completed_at=task["completed_at"], result=task["result"], error=task["error"],
         cost_usd=billing.cost_microusd(used_ms) / 1e6, container_minutes=round(used_ms / 1000) / 60,
-        token_usage=token_usage(db, task["id"]), budget=budget.shape(task),
+        token_usage=schemas.TokenUsage() if task["started_at"] is None else token_usage(db, task["id"]),
+        budget=budget.shape(task),
         execution=schemas.Execution(provider=task["provider"], model=task["model"], weak_model=task["weak_model"]),
-        runtime=schemas.RuntimeStatus(container_image=about["image"]), walls=walls.noted(db, task["id"]),
+        runtime=schemas.RuntimeStatus(container_image=task["image"]),
+        walls=None if task["walls"] is None else json.loads(task["walls"]),
         turn_status=task["turn_status"], turn_number=task["turn_number"],
         session_ttl_seconds=task["session_ttl_seconds"], hibernate_until_at=task["hibernate_until"],
         wake_due_id=task["wake_due_id"],
-        queue_position=_queue_position(db, task),
+        queue_position=task["queue_position"],
     )
 
 
@@ -85,7 +83,7 @@ def token_usage(db: Database, task_id: str, turn: int | None = None) -> schemas.
     by_model = rows(db, f"SELECT model, {SUMS} FROM model_calls WHERE {where} GROUP BY model", wanted)
     if not by_model:
         return schemas.TokenUsage()
-    total = row(db, f"SELECT {SUMS} FROM model_calls WHERE {where}", wanted)
+    total = {name: sum(used[name] or 0 for used in by_model) for name in by_model[0] if name != "model"}
     by_name = {used["model"]: _usage(used) for used in by_model}
     return schemas.TokenUsage(**_usage(total), estimated_calls=total["estimated"], by_model=by_name)
 
@@ -94,12 +92,3 @@ def _usage(sums: Row) -> dict:
     counted = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "calls")
     cost = None if sums["unpriced"] else (sums["cost_microusd"] or 0) / 1e6
     return {**{name: sums[name] for name in counted}, "cost_usd": cost}
-
-
-def _queue_position(db: Database, task: Row) -> int | None:
-    if task["status"] != lifecycle.PENDING:
-        return None
-    ahead = row(
-        db, "SELECT count(*) AS n FROM tasks WHERE status = ? AND number < ?", (lifecycle.PENDING, task["number"])
-    )
-    return ahead["n"] + 1
