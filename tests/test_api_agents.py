@@ -9,7 +9,9 @@ from agentcontainer_local import agents
 FIELDS = {"id", "name", "description", "isStandard", "archivedAt", "currentVersion", "createdAt", "runtime"}
 VERSION_FIELDS = {"id", "number", "containerVersionId", "basePrompt", "defaults", "createdAt", "runtime", "skills"}
 DEFAULT_FIELDS = {"provider", "hasProviderApiKey", "model", "internetAccess", "maxRuntimeSeconds", "outputPolicy",
-                  "runtimeRegion", "weakModel", "softFinishAfterSeconds"}
+                  "runtimeRegion", "weakModel", "softFinishAfterSeconds", "allowedHosts", "limits", "isolation",
+                  "maxCostUsd", "maxTokens"}
+WALLS = {"allowedHosts": [], "limits": {}, "isolation": "container", "maxCostUsd": None, "maxTokens": None}
 DEFAULTS = {"model": "claude-sonnet-4-5", "internetAccess": False, "maxRuntimeSeconds": 600}
 NAMED = {"mode": "named", "files": [{"name": "report", "description": "the report"}, {"name": "data"}]}
 
@@ -56,7 +58,7 @@ async def test_an_agent_has_the_fields_of_the_reference_and_the_later_ones(clien
     assert version["defaults"] == {
         "provider": "openai", "hasProviderApiKey": True, "model": "claude-sonnet-4-5", "weakModel": "small",
         "internetAccess": False, "maxRuntimeSeconds": 600, "softFinishAfterSeconds": 500, "outputPolicy": NAMED,
-        "runtimeRegion": "eu",
+        "runtimeRegion": "eu", **WALLS,
     }
     assert (version["number"], version["basePrompt"], version["skills"]) == (1, "p", [{"skill": "a/b"}])
     assert made["runtime"] == version["runtime"] == {"containerImage": None, "agentRuntime": "pi"}
@@ -70,7 +72,7 @@ async def test_what_is_not_said_has_its_default(client):
     assert made["currentVersion"]["defaults"] == {
         "provider": None, "hasProviderApiKey": False, "model": "claude-sonnet-4-5", "weakModel": None,
         "internetAccess": False, "maxRuntimeSeconds": 600, "softFinishAfterSeconds": None,
-        "outputPolicy": {"mode": "any"}, "runtimeRegion": "any",
+        "outputPolicy": {"mode": "any"}, "runtimeRegion": "any", **WALLS,
     }
     coding = (await client.get("/containers/ctr_standard_coding")).json()["currentVersion"]["id"]
     assert made["currentVersion"]["containerVersionId"] == coding

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -15,7 +16,13 @@ from uvicorn.server import ServerState
 
 from agentcontainer_local.host import Host
 
+log = logging.getLogger(__name__)
+
 SOCKET = "host.sock"
+MOST_CONNECTIONS = 128              # of one run at a time: files that the server has open are for all tasks
+MOST_HEAD_BYTES = 64 * 1024         # of a request's first line and headers
+MOST_HELD_BYTES = 96 * 1024**2
+MOST_RECEIVED_AT_ONCE = 2           # files that are on their way in
 
 
 @dataclass
@@ -30,6 +37,61 @@ class Door:
     run_id: str
     known: Any = None
     staged: dict = field(default_factory=dict)
+    held_bytes: int = 0             # of requests that are being read or answered
+    receiving: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_RECEIVED_AT_ONCE))
+
+
+class _Connection(HttpToolsProtocol):
+    """uvicorn's, with bounds: for how many there are, and for what the parser keeps of a head or a trailer."""
+
+    unparsed_bytes = 0              # that came since the parser last had something for us
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.logger = log           # an agent that sends junk does not fill the server's log
+
+    def connection_made(self, transport) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self.unparsed_bytes += len(data)
+        super().data_received(data)
+        if self.unparsed_bytes > MOST_HEAD_BYTES:
+            self.transport.abort()
+
+    def on_headers_complete(self) -> None:
+        self.unparsed_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self.unparsed_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self.unparsed_bytes = 0
+        super().on_message_complete()
+
+
+def _bounded(door: Door, scope, receive):
+    """What handlers take into memory is bounded for the whole run; one that takes more finds its client gone."""
+    if scope["method"] == "PUT":    # streamed to disk
+        return receive, lambda: None
+    held = 0
+
+    async def received():
+        nonlocal held
+        message = await receive()
+        size = len(message.get("body", b""))
+        held += size
+        door.held_bytes += size
+        return message if door.held_bytes <= MOST_HELD_BYTES else {"type": "http.disconnect"}
+
+    def release() -> None:
+        door.held_bytes -= held
+
+    return received, release
 
 
 @contextlib.asynccontextmanager
@@ -41,14 +103,19 @@ async def opened(door: Door, directory: Path, app) -> AsyncIterator[None]:
     """
 
     async def bound(scope, receive, send):
-        with contextlib.suppress(asyncio.CancelledError):       # the door closes; nobody is there to be answered
-            await app({**scope, "door": door}, receive, send)
+        received, release = _bounded(door, scope, receive)
+        try:
+            with contextlib.suppress(asyncio.CancelledError):       # the door closes; nobody is there to be answered
+                await app({**scope, "door": door}, received, send)
+        finally:
+            release()
 
     config = Config(bound, lifespan="off", log_config=None, access_log=False, timeout_keep_alive=3600, ws="none")
     config.load()
+    log.setLevel(logging.ERROR)
     state = ServerState()
     server = await asyncio.get_running_loop().create_unix_server(
-        lambda: HttpToolsProtocol(config, state, {}), sock=_listening(directory / SOCKET)
+        lambda: _Connection(config, state, {}), sock=_listening(directory / SOCKET)
     )
     try:
         yield

@@ -155,7 +155,7 @@ async def receive(request: Request, door: Door) -> dict:
     if index >= len(staged.claim.files):
         raise NotFound(f"The claim has no file {index}.")
     claimed = staged.claim.files[index]
-    async with files.receiving(door.host.files, claimed.sizeBytes) as incoming:
+    async with door.receiving, files.receiving(door.host.files, claimed.sizeBytes) as incoming:
         async for chunk in request.stream():
             await incoming.write(chunk)
         if incoming.size != claimed.sizeBytes:
