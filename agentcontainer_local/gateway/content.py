@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # A body without any of these words has nothing for us; an escape could hide one.
-TELLING = (b"url", b"file", b"source", b"image", b"audio", b"video", b"document", b"reference", b"\\u")
+TELLING = (b"url", b"file", b"source", b"image", b"audio", b"video", b"document", b"reference", b"upload",
+           b"\\u")
 
 PLACES = ("messages", "input", "system", "instructions")
 ADDRESSES = frozenset({"url", "image_url", "file_url", "video_url", "audio_url", "file_data"})
@@ -56,7 +57,7 @@ def _note(content: Content, part: dict[str, Any]) -> None:
             content.fetched = True
         if key == "file_id" and value is not None:
             content.stored = True
-    kind = part.get("type")
+    kind = part.get("type") if isinstance(part.get("type"), str) else None
     if kind in STORED:
         content.stored = True
     elif kind in IMAGES:

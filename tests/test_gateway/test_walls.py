@@ -109,6 +109,98 @@ def test_only_the_tasks_own_models_are_open(door, fake, body):
     assert door.usages == []
 
 
+@pytest.mark.parametrize("field", ["previous_response_id", "conversation", "prompt", "container"])
+def test_what_lies_in_the_provider_account_is_not_open(door, fake, field):
+    body = {**request("claude-opus-4-5"), field: "x_1"}
+    assert door.post("/anthropic/v1/messages", body).status_code == 403
+    assert fake.seen == []
+
+
+@pytest.mark.parametrize("part", [
+    {"type": "image", "source": {"type": "file", "file_id": "file_1"}}, {"type": "input_file", "file_id": "f"},
+    {"type": "file", "file": {"file_id": "f"}}, {"type": "container_upload"}, {"type": "item_reference", "id": "rs_1"},
+])
+def test_files_that_the_provider_keeps_are_not_open_even_with_internet(door, fake, part):
+    door.allow(internet=True)
+    body = {**request("claude-opus-4-5"), "messages": [{"role": "user", "content": [part]}]}
+    assert door.post("/anthropic/v1/messages", body).status_code == 403
+    assert fake.seen == []
+
+
+ABROAD = [
+    {"type": "image", "source": {"type": "url", "url": "https://x.example/a.png"}},
+    {"type": "document", "source": {"type": "url", "url": "http://169.254.169.254/"}},
+    {"type": "image_url", "image_url": {"url": "https://x.example/a.png?secret"}},
+    {"type": "image_url", "image_url": "HTTPS://x.example"},
+    {"type": "input_image", "image_url": " https://x.example"},
+    {"type": "input_file", "file_url": "https://x.example/a.pdf"},
+    {"type": "file", "file": {"file_data": "https://x.example/a.pdf"}},
+    {"type": "file", "file": {"file_data": " //x.example/a.pdf"}},
+    {"type": "video_url", "video_url": {"url": "https://x.example"}},
+    {"type": "tool_result", "content": [{"type": "image", "source": {"type": "url", "url": "gopher://x"}}]},
+]
+
+
+@pytest.mark.parametrize("part", ABROAD)
+@pytest.mark.parametrize("place", ["messages", "input", "system"])
+def test_without_internet_the_provider_is_not_sent_to_fetch_something_either(door, fake, part, place):
+    placed = [part] if place == "system" else [{"role": "user", "content": [part]}]
+    body = {**request("claude-opus-4-5"), place: placed}
+    raw = json.dumps(body).replace("url", "u\\u0072l").encode()      # an escape hides nothing
+    assert [door.post("/anthropic/v1/messages", one).status_code for one in (body, raw)] == [403, 403]
+    assert fake.seen == []
+    door.allow(internet=True)
+    assert door.post("/anthropic/v1/messages", body).status_code == 200
+
+
+@pytest.mark.parametrize("part", [
+    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
+    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+    {"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}},
+    {"type": "text", "text": "look at https://x.example"},
+    {"type": "tool_use", "id": "t", "name": "fetch", "input": {"url": "https://x.example", "file_id": "f"}},
+])
+def test_data_and_words_are_open(door, part):
+    body = {**request("claude-opus-4-5"), "messages": [{"role": "user", "content": [part]}]}
+    assert door.post("/anthropic/v1/messages", body).status_code == 200
+
+
+OWN = [{"name": "read", "input_schema": {}}, {"type": "custom", "name": "x"}, {"type": "function", "name": "x"},
+       {"type": "function", "function": {"name": "x"}}, {"type": "bash_20250124", "name": "bash"}]
+THEIRS = [{"type": "web_search_20250305", "name": "web_search"}, {"type": "web_search"}, {"type": "mcp"},
+          {"type": "web_fetch_20250910"}, {"type": "code_execution_20250825"}, {"type": "openrouter:web_search"},
+          {"type": "file_search", "vector_store_ids": ["v"]}, {"type": "image_generation"}, {"type": ["function"]},
+          {"type": "code_interpreter"}, {"type": "mcp_toolset"}, {"type": "Function"}, "web_search", None]
+
+
+@pytest.mark.parametrize("tool", THEIRS)
+def test_tools_that_the_provider_runs_are_not_open_without_internet_nor_with_a_budget(door, fake, tool):
+    body = {**request("claude-opus-4-5"), "max_tokens": 9, "tools": [*OWN, tool]}
+    assert door.post("/anthropic/v1/messages", body).status_code == 403
+    door.allow(internet=True, capped=True)
+    assert door.post("/anthropic/v1/messages", body).status_code == 403
+    assert fake.seen == []
+    door.allow(capped=False)
+    assert door.post("/anthropic/v1/messages", body).status_code == 200
+
+
+@pytest.mark.parametrize("tools", [None, [], OWN])
+def test_tools_of_its_own_are_open_to_every_task(door, tools):
+    assert door.post("/anthropic/v1/messages", {**request("claude-opus-4-5"), "tools": tools}).status_code == 200
+
+
+@pytest.mark.parametrize("tools", ["web_search", {"type": "web_search"}, 1])
+def test_tools_that_are_no_list_are_not_open(door, fake, tools):
+    assert door.post("/anthropic/v1/messages", {**request("claude-opus-4-5"), "tools": tools}).status_code == 403
+    assert fake.seen == []
+
+
+def test_the_search_of_a_model_is_not_open_without_internet(door, fake):
+    body = {**request("claude-opus-4-5"), "web_search_options": {"search_context_size": "low"}}
+    assert door.post("/anthropic/v1/messages", body).status_code == 403
+    assert fake.seen == []
+
+
 def test_the_weak_model_is_open_too(door, fake):
     door.allow(models=frozenset({"claude-opus-4-5", "claude-haiku-4-5"}))
     assert door.post("/anthropic/v1/messages", request("claude-haiku-4-5")).status_code == 200
