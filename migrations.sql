@@ -117,8 +117,8 @@ CREATE TABLE agent_versions (
 
 CREATE TABLE agent_version_files (
   agent_version_id TEXT NOT NULL REFERENCES agent_versions,
-  position INTEGER NOT NULL,
   file_id TEXT NOT NULL REFERENCES files (id),
+  position INTEGER NOT NULL,     -- behind the key: else SQLite 3.40's integrity_check sees NULLs where there are none
   PRIMARY KEY (agent_version_id, file_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX agent_versions_of_file ON agent_version_files (file_id);
@@ -196,8 +196,8 @@ CREATE INDEX tasks_unswept ON tasks (completed_at) WHERE swept_at IS NULL;
 
 CREATE TABLE task_inputs (
   task_id TEXT NOT NULL REFERENCES tasks (id),
-  position INTEGER NOT NULL,
   file_id TEXT NOT NULL REFERENCES files (id),
+  position INTEGER NOT NULL,     -- behind the key: else SQLite 3.40's integrity_check sees NULLs where there are none
   PRIMARY KEY (task_id, file_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tasks_of_input ON task_inputs (file_id);
@@ -273,8 +273,8 @@ CREATE INDEX messages_of_task ON messages (task_id, number);
 
 CREATE TABLE message_inputs (
   message_id TEXT NOT NULL REFERENCES messages (id),
-  position INTEGER NOT NULL,
   file_id TEXT NOT NULL REFERENCES files (id),
+  position INTEGER NOT NULL,     -- behind the key: else SQLite 3.40's integrity_check sees NULLs where there are none
   PRIMARY KEY (message_id, file_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX messages_of_input ON message_inputs (file_id);

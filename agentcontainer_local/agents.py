@@ -309,7 +309,8 @@ def _add_version(db: Database, vault: Vault | None, agent_id: str, content: Cont
          None if content.key is None else vault.seal(content.key), dumps(content.skills), iso(now), agent_id),
     )
     for position, file_id in enumerate(content.file_ids, 1):
-        db.conn.execute("INSERT INTO agent_version_files VALUES (?, ?, ?)", (id, position, file_id))
+        sql = "INSERT INTO agent_version_files (agent_version_id, position, file_id) VALUES (?, ?, ?)"
+        db.conn.execute(sql, (id, position, file_id))
 
 
 # On the wire

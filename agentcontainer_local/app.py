@@ -20,6 +20,7 @@ from agentcontainer_local import (
     accounts,
     agents,
     containers,
+    crash,
     db,
     egress,
     files,
@@ -74,6 +75,7 @@ async def opened(
             store_id, new_key = _first_start(store, settings, environ, now())
             files.sweep(store, settings.data / "files")
             tasks.settle_leftovers(store)
+            crash.point("server.opening")
             runtime_dir = _runtime_dir(settings.data)
             async with (
                 sandbox.open(runtime_dir, store_id, settings.podman_socket, settings.oci_runtime) as podman,
@@ -217,6 +219,7 @@ async def serve(
             announce(program, settings.public_url or url)
             await asyncio.wait({stop, serving, supervising}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            crash.point("server.ending")
             server.should_exit = True
             timer.shutdown(wait=False)
             supervising.cancel()

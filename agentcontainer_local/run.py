@@ -70,6 +70,14 @@ async def run(host: Host, task_id: str, open_door: OpenDoor, alive: sandbox.Foun
     await clear_away(host, task_id)
 
 
+async def _start_or_fail(host: Host, task_id: str, record: Row, directory: Path) -> int | None:
+    try:
+        return await _start(host, task_id, record, directory)
+    except (sandbox.SandboxError, Problem) as error:
+        _fail(host, task_id, str(error))
+        return None
+
+
 async def _start(host: Host, task_id: str, record: Row, directory: Path) -> int | None:
     """Starts the task's container and answers its first process; None if the task was ended meanwhile."""
     task = tasks.get(host.db, task_id)
@@ -175,6 +183,7 @@ def _write_launch(host: Host, task_id: str, record: Row, directory: Path) -> Non
     harness = next(item.text for item in workspace.inputs(host.db, task) if item.name == "HARNESS.md")
     launch = pi.launch(task, execution, version["base_prompt"], harness, host.catalog)
     (directory / "launch.json").write_text(json.dumps(launch))
+    crash.point("launch.written")
 
 
 def _started(host: Host, task_id: str, run_id: str) -> None:
@@ -381,6 +390,7 @@ async def _remove_container(host: Host, task_id: str) -> None:
 
 
 async def remove_workspace(host: Host, task_id: str) -> None:
+    crash.point("volumes.removing")
     for name in volumes_of(task_id):
         await host.sandbox.remove_volume(name)
     crash.point("volumes.removed")

@@ -70,6 +70,7 @@ def _take_up(host: Host, open_door: OpenDoor, runs: Runs, found: Containers) -> 
 
 async def _attend(host: Host, task_id: str, open_door: OpenDoor, found: Containers) -> None:
     alive = _alive(host, task_id, found or await _found(host))
+    crash.point("supervisor.attending")
     if alive:
         await run(host, task_id, open_door, alive)
     else:
@@ -131,4 +132,5 @@ async def suspend(host: Host) -> None:
     """Stops every container of this store and keeps it; the next server goes on with them. Nobody died."""
     running = [task_id for task_id, container in (await _found(host)).items() if container.state == "running"]
     at_work = [task["id"] for task in tasks.with_status(host.db, lifecycle.RUNNING)]
+    crash.point("supervisor.suspending")
     await asyncio.gather(*(clear_away(host, task_id) for task_id in {*running, *at_work}))

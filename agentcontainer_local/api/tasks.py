@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from agentcontainer_local import agents, files, schemas, tasks
+from agentcontainer_local import agents, crash, files, schemas, tasks
 from agentcontainer_local.api.downloads import download
 from agentcontainer_local.api.files import BYTES
 from agentcontainer_local.api.http import Call, Route
@@ -40,6 +40,7 @@ def create_task(call: Call) -> schemas.Task:
     task = tasks.dispatch(
         host.db, host.vault, call.account, call.param("agentId"), call.body, host.settings, call.now, host.environ
     )
+    crash.point("task.created")
     host.changed.set()
     return _shape(call, task)
 

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from sqlite_utils import Database
 
+from agentcontainer_local import crash
 from agentcontainer_local.db import new_id, rows
 from agentcontainer_local.errors import TooLarge, Unavailable
 
@@ -69,6 +70,7 @@ async def receiving(root: Path, max_bytes: int) -> AsyncIterator[Incoming]:
         yield incoming
         await incoming.flush()
         await _with_disk(_settle, file, temporary, path(root, incoming.name))
+        crash.point("bytes.placed")
     finally:
         file.close()
         temporary.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from sqlite_utils import Database
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from agentcontainer_local import lifecycle, messages, pi, tasks, workspace
+from agentcontainer_local import crash, lifecycle, messages, pi, tasks, workspace
 from agentcontainer_local.db import Row
 from agentcontainer_local.guest.door import Door
 
@@ -29,6 +29,7 @@ async def _lines(door: Door) -> AsyncIterator[bytes]:
                 sent.add(command["id"])
                 if command["type"] == "prompt":
                     command["inputs"] = [item.command() for item in _inputs(store, door.task_id)]
+                crash.point("command.giving")
                 yield json.dumps(command).encode() + b"\n"
         _, waiting = await asyncio.wait({changed}, timeout=HEARTBEAT_SECONDS)
         if waiting:

@@ -137,6 +137,7 @@ def record(
                 ack = numbered.seq
                 if task["status"] not in lifecycle.TERMINAL:
                     _write(db, task, run, numbered.event, now)
+        crash.point("events.recording")
         db.conn.execute("UPDATE runs SET guest_seq = ? WHERE id = ?", (ack, run_id))
     if ack > max_events and task["status"] not in lifecycle.TERMINAL:
         error = f"The agent did more than {max_events} things; that is the limit."
@@ -150,6 +151,7 @@ def _write(db: Database, task: Row, run: Row, event, now: datetime) -> None:
             _settle(db, run, None, None)
             db.conn.execute("UPDATE runs SET opened_at = coalesce(opened_at, ?) WHERE id = ?", (iso(now), run["id"]))
             db.conn.execute("UPDATE tasks SET to_tell = NULL WHERE id = ?", (task["id"],))
+            crash.point("prompt.delivered")
             messages.delivered(db, task, run, event.id, now)
             tasks.turn_runs(db, task, now)
         case Said():

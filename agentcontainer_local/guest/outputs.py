@@ -69,6 +69,7 @@ async def begin(request: Request, door: Door) -> dict:
     _check_quota(door, task, sum(file.sizeBytes for file in claim.files))
     if len(door.staged) >= MOST_STAGED:
         door.staged.pop(next(iter(door.staged))).discard()
+    crash.point("outputs.claimed")
     id = db.new_id("out")
     door.staged[id] = Staged(claim, door.host.files, key)
     return {"id": id}
@@ -205,6 +206,7 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
                 "INSERT INTO task_outputs (task_id, file_id, output_name, message_id) VALUES (?, ?, ?, ?)",
                 (task["id"], file["id"], claimed.outputName, message_id),
             )
+        crash.point("outputs.written")
         if isinstance(claim, Finish):
             tasks.apply(store, task["id"], "finished", now, result=claim.message, completion=claim.completion)
 

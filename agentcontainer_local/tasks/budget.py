@@ -13,7 +13,7 @@ from typing import Literal
 
 from sqlite_utils import Database
 
-from agentcontainer_local import accounts, schemas
+from agentcontainer_local import accounts, crash, schemas
 from agentcontainer_local.db import Row, iso, quick, row
 from agentcontainer_local.errors import Invalid
 from agentcontainer_local.prices import Prices
@@ -184,6 +184,7 @@ def settle(db: Database, number: int, usage, now: datetime) -> bool:
 
     `usage`: a gateway.Usage.
     """
+    crash.point("usage.recording")
     with db.atomic():
         call = row(db, "SELECT * FROM model_calls WHERE number = ? AND status IS NULL", (number,))
         if call is None:

@@ -33,7 +33,8 @@ def say(
         turn = {**task, "turn_number": last + 1, "attempt_number": 1}
         id = messages.add(db, turn, "user", content, "queued", now, **asked)
         for position, file_id in enumerate(file_ids):
-            db.conn.execute("INSERT INTO message_inputs VALUES (?, ?, ?)", (id, position, file_id))
+            sql = "INSERT INTO message_inputs (message_id, position, file_id) VALUES (?, ?, ?)"
+            db.conn.execute(sql, (id, position, file_id))
         crash.point("message.written")
         if task["status"] == lifecycle.AWAITING_INPUT:
             _prepare_turn(db, task, messages.one(db, id), now)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlite_utils import Database
 
-from agentcontainer_local import accounts, agents, billing, files, history, lifecycle, limits, messages
+from agentcontainer_local import accounts, agents, billing, crash, files, history, lifecycle, limits, messages
 from agentcontainer_local.db import Row, dumps, iso, new_id, row
 from agentcontainer_local.errors import Conflict, Invalid, TooManyPending
 from agentcontainer_local.schemas import ALLOWED_AND_OPEN, CreateConversationRequest, CreateTaskRequest
@@ -40,13 +40,15 @@ def dispatch(
         task_id = task["id"]
         _check_isolation(version, task, settings)
         for position, file_id in enumerate(given):
-            db.conn.execute("INSERT INTO task_inputs VALUES (?, ?, ?)", (task_id, position, file_id))
+            sql = "INSERT INTO task_inputs (task_id, position, file_id) VALUES (?, ?, ?)"
+            db.conn.execute(sql, (task_id, position, file_id))
         billing.reserve(db, account, task_id, now)
         require_key(db, vault, task, environ)
         budget.check_price(db, task, settings.prices_file)
         history.append(db, task_id, history.TASK_UPDATED, {"event": "created", "status": lifecycle.PENDING}, now)
         first = body.message if isinstance(body, CreateConversationRequest) else body.instructions
         messages.add(db, task, "user", first, "queued", now)
+        crash.point("task.creating")
         return task
 
 
