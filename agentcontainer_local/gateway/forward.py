@@ -113,7 +113,7 @@ async def _relay(state: Forwarded, response: aiohttp.ClientResponse, send) -> No
     state.status, state.answered = response.status, True
     if 300 <= response.status < 400:
         _failed(state, 502, "The provider answered with a redirect: upstream connection error.")
-    passed = headers.to_guest(response.raw_headers)
+    passed = headers.to_guest(response.raw_headers, state.grant)
     if response.status >= 400:
         await _relay_error(state, response, passed, send)
         return

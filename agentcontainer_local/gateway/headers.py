@@ -41,6 +41,9 @@ def _credential(grant: Grant) -> dict[str, str]:
     return {"authorization": f"Bearer {grant.api_key}"}
 
 
-def to_guest(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Not Set-Cookie, nor the names of the account."""
-    return [(name.lower(), value) for name, value in headers if TO_GUEST.fullmatch(name.lower())]
+def to_guest(headers: Iterable[tuple[bytes, bytes]], grant: Grant) -> list[tuple[bytes, bytes]]:
+    """Not Set-Cookie, nor the names of the account, nor the key, should a provider of somebody's own send it back."""
+    key = (grant.api_key or "\0").encode()
+    return [
+        (name.lower(), value) for name, value in headers if TO_GUEST.fullmatch(name.lower()) and key not in value
+    ]
