@@ -28,7 +28,7 @@ class Content:
 def found(value: Any) -> Content:
     """In the messages of a body, or in some of them."""
     content = Content()
-    for part in _parts(value):
+    for part in parts(value):
         _note(content, part)
     return content
 
@@ -39,7 +39,7 @@ def of_body(body: dict[str, Any], raw: bytes) -> Content:
     return found([body.get(place) for place in PLACES])
 
 
-def _parts(value: Any) -> Iterator[dict[str, Any]]:
+def parts(value: Any) -> Iterator[dict[str, Any]]:
     """Every object within, but not the arguments of a tool call: those are the model's own words."""
     waiting = [value]
     while waiting:

@@ -215,10 +215,13 @@ def test_a_request_that_differs_in_what_counts_is_reckoned_by_its_bytes(change):
 
 def test_thinking_that_one_prompt_left_out_is_reckoned_with_in_the_next():
     grant = capped(known=known.Known(written=5000))
+    thought = {"type": "thinking", "thinking": "hm", "signature": "x" * 9000}
     body = {"model": MODELS["anthropic"], "max_tokens": 9, "thinking": {"type": "adaptive"}, "messages": [
-        {"role": "user", "content": "x" * 20_000}]}
+        {"role": "user", "content": "x" * 20_000}, {"role": "assistant", "content": [thought]}]}
     bound.learn(called("anthropic", body), grant, Reserved(1, 9), Figures(input_tokens=10, output_tokens=70), True)
     assert 5080 <= bound.worst(called("anthropic", body), grant, PRICES).input_tokens < 9000
+    without = {**body, "messages": body["messages"][:1]}
+    assert bound.worst(called("anthropic", without), grant, PRICES).input_tokens < 4000
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda inner: st.lists(
