@@ -152,6 +152,10 @@ class Page:
                     {"name": "prefers-reduced-motion", "value": "reduce"}]
         self.call("Emulation.setEmulatedMedia", features=features)
 
+    def offline(self, off: bool) -> None:
+        unlimited = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self.call("Network.emulateNetworkConditions", offline=off, **unlimited)
+
     def happened(self, method: str, params: dict) -> None:
         if method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
@@ -304,5 +308,11 @@ class Page:
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(shot["data"]))
 
-    def scrolls_sideways(self) -> bool:
-        return self.run("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+    def sideways(self) -> list[str]:
+        """What stands out on the right, where the page scrolls sideways."""
+        return self.run("""(() => {
+            const { scrollWidth, clientWidth } = document.documentElement;
+            if (scrollWidth <= clientWidth) return [];
+            const right = (one) => one.getBoundingClientRect().right;
+            const out = [...document.querySelectorAll('*')].filter((one) => right(one) > clientWidth);
+            return [`${scrollWidth} > ${clientWidth}`, ...out.map((one) => one.cloneNode().outerHTML)] })()""")

@@ -82,9 +82,9 @@ def test_nothing_scrolls_sideways_on_a_narrow_screen(page: Page, there: dict[str
     for view, words in there.items():
         page.visit(view, words)
         page.browser.listen(0.1)
-        assert not page.scrolls_sideways(), view
+        assert page.sideways() == [], view
     page.go("/docs")
-    assert not page.scrolls_sideways(), "/docs"
+    assert page.sideways() == []
 
 
 def test_a_task_is_dispatched_with_the_keyboard_alone(page: Page, server: Server):

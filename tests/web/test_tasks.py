@@ -1,13 +1,11 @@
 """Tasks in the browser: dispatched, watched, talked with, woken, cancelled, run again."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.system.conftest import Server, wait_until
 from tests.system.test_main_job import bash
 from tests.web.browser import CTRL, Page
-from tests.web.conftest import sign_in
 
 BADGE = "document.querySelector('.under .badge').innerText"
 
@@ -183,14 +181,15 @@ def test_what_the_server_refuses_is_said_and_nothing_is_lost(page: Page, server:
     page.faults.clear()     # the 422 itself
 
 
-def test_a_page_goes_on_when_the_server_is_back(open_page: Callable[[Server], Page], own_server: Server):
-    page = open_page(own_server)
-    sign_in(page, own_server)
-    task = own_server.dispatch(bash("sleep 4; echo survived"))
+def test_a_page_that_was_cut_off_catches_up(page: Page, server: Server):
+    task = server.dispatch(bash("sleep 2; echo meanwhile"))
     page.visit(f"#/tasks/{task['id']}", "Transcript")
     status(page, "Running")
-    own_server.stop()
-    own_server.start()
-    if own_server.url == page.url:
-        status(page, "Finished")
-    page.faults.clear()     # the connections that were refused meanwhile
+    page.offline(True)
+    server.wait(task["id"])
+    page.browser.listen(1)
+    assert page.run(BADGE) == "Running"
+    page.offline(False)
+    status(page, "Finished")
+    page.wait("document.querySelector('details.tool .output')?.textContent === 'meanwhile\\n'")
+    page.faults.clear()     # the connections that failed meanwhile

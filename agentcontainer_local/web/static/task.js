@@ -42,12 +42,13 @@ class View {
         this.aside));
   }
 
-  // Everything that the server has now, and this page does not.
+  // Everything that the server has now, and this page does not. The task comes first: if it is over, so is the rest.
   async refresh() {
-    const conversation = this.task?.mode !== "autonomous";
-    const [task, files, messages] = await Promise.all([
-      api.get(this.path, {}, this.signal), api.all(`${this.path}/files`, { order: "asc" }),
-      conversation ? api.get(`${this.path}/messages`, { limit: 1000 }, this.signal) : { data: [] }, this.more(),
+    const task = await api.get(this.path, {}, this.signal);
+    const [files, messages] = await Promise.all([
+      api.all(`${this.path}/files`, { order: "asc" }),
+      task.mode === "conversation" ? api.get(`${this.path}/messages`, { limit: 1000 }, this.signal) : { data: [] },
+      this.more(),
     ]);
     Object.assign(this, { task, files, messages: messages.data.reverse() });
     this.draw();
@@ -99,7 +100,9 @@ class View {
 
   async tick() {
     if (document.hidden || isOver(this.task)) return;
-    this.task = await api.get(this.path, {}, this.signal).catch(() => this.task);
+    const task = await api.get(this.path, {}, this.signal).catch(() => this.task);
+    if (isOver(task)) return void (await this.refresh().catch(() => {}));
+    this.task = task;
     this.draw();
   }
 

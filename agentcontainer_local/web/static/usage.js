@@ -23,7 +23,7 @@ export function usage(task, messages = []) {
       row("Model calls", count(used.calls)),
       row("Model cost", money(used.costUsd)),
       row("Container cost", money(task.costUsd)),
-      row(h("strong", {}, "Together"), h("strong", {}, cost(task))))));
+      row(h("strong", {}, "Total"), h("strong", {}, cost(task))))));
 }
 
 export const cost = (task) => task.tokenUsage.costUsd === null
