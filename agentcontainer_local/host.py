@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 from sqlite_utils import Database
 
+from agentcontainer_local import space
 from agentcontainer_local.sandbox import Sandbox
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.vault import Vault
@@ -105,6 +106,15 @@ class Host:
     settled: Changed = field(default_factory=Changed)   # a model call has ended: there may be room in a budget
     live: Live = field(default_factory=Live)
     wanted_room: int = 0        # so many tasks wait for room: that many idle conversations give theirs up
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """What must not become full: the data directory, and where Podman of this account keeps images and volumes."""
+        return self.settings.data, Path.home() / ".local/share/containers"
+
+    def check_room(self) -> None:
+        """Before new work is taken; raises Unavailable."""
+        space.check(self.places, self.settings.min_free_percent)
 
     @property
     def files(self) -> Path:

@@ -85,7 +85,7 @@ async def _start(host: Host, task_id: str, record: Row, directory: Path) -> int 
     if image is None:
         return None
     crash.point("image.there")
-    uid = FIRST_UID + task["number"] % UIDS
+    uid = uid_of(task["number"])
     runtime.allow_uid(host.runtime, uid)
     _write_launch(host, task_id, record, directory)
     if (pid := await _start_kept(host, name_of(task_id))) is not None:
@@ -397,6 +397,11 @@ async def remove_workspace(host: Host, task_id: str) -> None:
     host.db.conn.execute(
         "UPDATE tasks SET workspace_removed_at = ?, kept_bytes = 0 WHERE id = ?", (iso(host.now()), task_id)
     )
+
+
+def uid_of(number: int) -> int:
+    """What a task's agent is inside its container."""
+    return FIRST_UID + number % UIDS
 
 
 def name_of(task_id: str) -> str:

@@ -40,6 +40,10 @@ class Settings(BaseModel):
         None, ge=1, description="Bytes of kept workspaces from which on no agent may hibernate and no chat may start.")
     upload_ttl_seconds: int = Field(3600, ge=1, description="How long a prepared upload is open.")
     workspace_retention_seconds: int = Field(0, ge=0, description="How long an ended task's workspace is kept.")
+    retention_days: int = Field(0, ge=0, description="Days after which an ended task's events and files go; 0: never.")
+    retention_bytes: int | None = Field(
+        None, ge=1, description="Bytes of ended tasks' outputs that are kept; beyond that the oldest go.")
+    min_free_percent: float = Field(5, ge=0, le=100, description="Of the disk: with less free, no new work is taken.")
 
     task_memory_mb: int = Field(4096, ge=256, description="Memory of a task that asks for none (MB of 1024 * 1024).")
     task_cpus: float | None = Field(None, gt=0, description="Processors of a task that asks for none; by default all.")

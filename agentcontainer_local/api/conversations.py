@@ -9,12 +9,14 @@ from agentcontainer_local.errors import (
     NotFound,
     ProviderKeyMissing,
     TooManyPending,
+    Unavailable,
 )
 
 
 def create_conversation(call: Call) -> schemas.TaskAndMessage:
     """Begins a conversation: `instructions` hold for all of it, `message` is its first turn."""
     host = call.host
+    host.check_room()
     task = tasks.dispatch(
         host.db, host.vault, call.account, call.param("agentId"), call.body, host.settings, call.now, host.environ
     )
@@ -24,6 +26,7 @@ def create_conversation(call: Call) -> schemas.TaskAndMessage:
 def create_message(call: Call) -> schemas.TaskAndMessage:
     """A follow-up. While a turn runs it is `queued`, and taken after it."""
     host, body = call.host, call.body
+    host.check_room()
     task, message = tasks.say(
         host.db, host.vault, call.account["id"], call.param("taskId"), body.content, body.input_ids(),
         body.overrides, call.now, host.environ,
@@ -63,14 +66,14 @@ def update_task(call: Call) -> schemas.Task:
 
 
 TAG = "Conversations"
-DISPATCH = (InsufficientCredits, NotFound, Conflict, ProviderKeyMissing, TooManyPending)
+DISPATCH = (InsufficientCredits, NotFound, Conflict, ProviderKeyMissing, TooManyPending, Unavailable)
 EXAMPLE = {"instructions": "You help to clean up a data set.", "message": "What is in the uploaded file?"}
 ROUTES = [
     Route("POST", "/agents/{agentId}/conversations", create_conversation, "Create conversation", TAG,
           schemas.TaskAndMessage, 201, schemas.CreateConversationRequest, replayable=True, example=EXAMPLE,
           errors=DISPATCH),
     Route("POST", "/conversations/{taskId}/messages", create_message, "Send message", TAG, schemas.TaskAndMessage, 201,
-          schemas.CreateMessageRequest, replayable=True, errors=(NotFound, Conflict, ProviderKeyMissing)),
+          schemas.CreateMessageRequest, replayable=True, errors=(NotFound, Conflict, ProviderKeyMissing, Unavailable)),
     *events.routes("/conversations/{taskId}", TAG),
     Route("POST", "/tasks/{taskId}/wake", wake_task, "Wake task", "Tasks", schemas.Task, 200, schemas.WakeRequest,
           replayable=True, errors=(NotFound, Conflict, ProviderKeyMissing)),

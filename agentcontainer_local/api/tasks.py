@@ -14,6 +14,7 @@ from agentcontainer_local.errors import (
     NotFound,
     ProviderKeyMissing,
     TooManyPending,
+    Unavailable,
 )
 
 
@@ -37,6 +38,7 @@ def _page(call: Call, agent_id: str | None) -> schemas.ListTasksResponse:
 def create_task(call: Call) -> schemas.Task:
     """Dispatches a task to an agent. If `versionId` is omitted, the current agent version is used."""
     host = call.host
+    host.check_room()
     task = tasks.dispatch(
         host.db, host.vault, call.account, call.param("agentId"), call.body, host.settings, call.now, host.environ
     )
@@ -94,7 +96,7 @@ ROUTES = [
           query=schemas.TaskPageQuery, errors=(NotFound,)),
     Route("POST", "/agents/{agentId}/tasks", create_task, "Dispatch task", TAG, schemas.Task, 201,
           schemas.CreateTaskRequest, replayable=True, example=EXAMPLE,
-          errors=(InsufficientCredits, NotFound, Conflict, ProviderKeyMissing, TooManyPending)),
+          errors=(InsufficientCredits, NotFound, Conflict, ProviderKeyMissing, TooManyPending, Unavailable)),
     Route("GET", "/tasks", list_tasks, "List tasks", TAG, schemas.ListTasksResponse, query=schemas.TaskPageQuery),
     Route("POST", ONE + "/cancel", cancel_task, "Cancel task", TAG, schemas.Task, errors=(NotFound, Conflict)),
     Route("GET", ONE + "/files", list_task_files, "List task files", TAG, schemas.ListTaskFilesResponse,

@@ -8,6 +8,7 @@ from agentcontainer_local import __version__
 from agentcontainer_local.cli import (
     account,
     agents,
+    backup,
     chat,
     config,
     containers,
@@ -42,4 +43,5 @@ app.add_typer(images.app, name="images")
 account.add_to(app)
 config.add_to(app)
 app.command(name="serve")(serve.command)
+backup.add_to(app)
 install_service.add_to(app)

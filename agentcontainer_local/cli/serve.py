@@ -46,7 +46,7 @@ def settings_of(**flags: str | None) -> Settings:
 
 def serve(settings: Settings) -> None:
     """Serve the API until stopped. SIGTERM leaves running agents at work for the next start; Ctrl-C suspends them."""
-    settings = _as_service_account(settings)
+    settings = as_service_account(settings)
     logging.basicConfig(
         stream=sys.stderr, level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
@@ -71,7 +71,7 @@ def _announce(program, url: str) -> None:
     print(f'Try: curl -H "Authorization: Bearer {key}" {url}/api/v1/agents', flush=True)
 
 
-def _as_service_account(settings: Settings) -> Settings:
+def as_service_account(settings: Settings) -> Settings:
     """Root hands over to an account without rights: rootless Podman is the wall that agents are behind."""
     if os.getuid() != 0:
         return settings

@@ -1,12 +1,16 @@
 """How the door takes a body and answers, errors in the API's shape."""
 
+import logging
+import sqlite3
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
-from agentcontainer_local.errors import Problem, TooLarge
+from agentcontainer_local.errors import Problem, TooLarge, Unavailable
 from agentcontainer_local.guest.door import Door
+
+log = logging.getLogger(__name__)
 
 
 def answering(handler: Callable[[Request, Door], Awaitable[dict]]) -> Callable[[Request], Awaitable[JSONResponse]]:
@@ -14,6 +18,10 @@ def answering(handler: Callable[[Request, Door], Awaitable[dict]]) -> Callable[[
         try:
             return JSONResponse(await handler(request, request.scope["door"]))
         except Problem as problem:
+            return JSONResponse(problem.body(), problem.status)
+        except sqlite3.OperationalError:
+            log.exception("the store is unable to take what a guest says task=%s", request.scope["door"].task_id)
+            problem = Unavailable("Nothing can be written at the moment; ask again.")
             return JSONResponse(problem.body(), problem.status)
         except ClientDisconnect:
             return JSONResponse({}, 400)

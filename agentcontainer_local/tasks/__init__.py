@@ -1,5 +1,6 @@
 """Tasks: dispatching them, the one way their status changes, and how they look on the wire."""
 
+from agentcontainer_local.tasks import retention as retention
 from agentcontainer_local.tasks.budget import (
     Refused,
     Reserved,

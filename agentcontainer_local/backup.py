@@ -1,0 +1,146 @@
+"""A data directory in one file, taken while its server works, and brought back.
+
+The database is copied by SQLite's online backup, so it is of one moment. Files are never changed, so they can follow
+it. Of each task that has not ended come its workspace and its agent's session, as they are when their turn comes: a
+task that is brought back goes on from there, as after a reboot.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from agentcontainer_local.run import uid_of, volumes_of
+from agentcontainer_local.settings import Settings
+
+Say = Callable[[str], None]
+
+ALIVE = "SELECT id, number FROM tasks WHERE completed_at IS NULL ORDER BY number"
+FILES = "SELECT id FROM files UNION SELECT storage_id FROM uploads WHERE storage_id IS NOT NULL"
+NAME = re.compile(r"agentcontainer\.db|secret\.key|files/[a-z0-9_]+|volumes/agentcontainer-tsk_[a-z0-9]+-(work|state)")
+
+
+def backup(settings: Settings, target: Path, say: Say) -> None:
+    """Writes `target`, whole or not at all; raises RuntimeError. It holds the key of the secrets: only ours to read."""
+    if not (settings.data / "agentcontainer.db").exists():
+        raise RuntimeError(f"There is no data directory at {settings.data}.")
+    with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".backup-") as folder:
+        part = Path(folder, "part")
+        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), "wb") as file:
+            with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
+                _fill(archive, settings.data, Path(folder), say)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(target)
+
+
+def _fill(archive: tarfile.TarFile, data: Path, folder: Path, say: Say) -> None:
+    copy = folder / "agentcontainer.db"
+    _copy_database(data / "agentcontainer.db", copy)
+    archive.add(copy, copy.name)
+    archive.add(data / "secret.key", "secret.key")
+    names = [row[0] for row in _rows(copy, FILES)]
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):        # deleted since the database's moment
+            archive.add(data / "files" / name, f"files/{name}")
+    volumes = [name for task_id, _ in _rows(copy, ALIVE) for name in volumes_of(task_id) if _exists(name)]
+    for name in volumes:
+        exported = folder / name
+        _podman("volume", "export", "--output", str(exported), name)
+        archive.add(exported, f"volumes/{name}")
+        exported.unlink()
+    say(f"{len(names)} files, and workspace and session of {len(volumes) // 2} tasks that have not ended")
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """In one step: a copy in many would begin again each time that the server writes."""
+    with contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=60)) as live, \
+            contextlib.closing(sqlite3.connect(target)) as copy:
+        live.backup(copy)
+        copy.execute("PRAGMA journal_mode=DELETE")
+        if (found := copy.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
+            raise RuntimeError(f"The database is damaged: {found}")
+
+
+def restore(source: Path, data: Path, say: Say) -> None:
+    """Makes the data directory `data` from a backup; its server goes on with the tasks. Raises RuntimeError.
+
+    Nothing that is there is overwritten: no data directory, and no volume that a container uses.
+    """
+    if data.exists() and any(data.iterdir()):
+        raise RuntimeError(f"{data} is not empty: restore makes a data directory, it does not change one.")
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        with tarfile.open(source, mode="r:gz") as archive:
+            _unpack(archive, data, say)
+    except BaseException as error:
+        for entry in data.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if isinstance(error, tarfile.TarError | EOFError | zlib.error):
+            raise RuntimeError(f"{source} is no backup, or is damaged: {error}") from None
+        raise
+
+
+def _unpack(archive: tarfile.TarFile, data: Path, say: Say) -> None:
+    """Only what a backup holds, under names of ours: an archive may name anything. The database is in place last."""
+    (data / "files").mkdir(mode=0o700)
+    database, volumes = data / "restored.db", 0
+    for member in archive:
+        if not member.isfile() or not NAME.fullmatch(member.name):
+            raise RuntimeError(f"This is no backup: it holds {member.name!r}.")
+        content = archive.extractfile(member)
+        if member.name.startswith("volumes/"):
+            _restore_volume(database, member.name.removeprefix("volumes/"), content, data / "volume.tar")
+            volumes += 1
+        else:
+            _write(database if member.name == "agentcontainer.db" else data / member.name, content)
+    if not database.exists():
+        raise RuntimeError("This is no backup: it holds no database.")
+    database.rename(data / "agentcontainer.db")
+    say(f"{len(list((data / 'files').iterdir()))} files, and workspace and session of {volumes // 2} tasks")
+
+
+def _write(path: Path, content: BinaryIO) -> None:
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        shutil.copyfileobj(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _restore_volume(database: Path, name: str, content: BinaryIO, exported: Path) -> None:
+    task_id = name.removeprefix("agentcontainer-").rpartition("-")[0]
+    found = _rows(database, "SELECT number, store.id FROM tasks, store WHERE tasks.id = ?", task_id)
+    if not found:
+        raise RuntimeError(f"The backup's database has no task {task_id}.")
+    (number, store_id), = found
+    uid = uid_of(number)
+    if _exists(name):
+        _podman("volume", "rm", name)       # Podman refuses where a container uses it
+    _podman("volume", "create", "--label", f"agentcontainer.store={store_id}", "--label",
+            f"agentcontainer.task={task_id}", "--opt", f"o=uid={uid},gid={uid}", name)
+    _write(exported, content)
+    _podman("volume", "import", name, str(exported))
+    exported.unlink()
+
+
+def _rows(database: Path, sql: str, *parameters) -> list[tuple]:
+    with contextlib.closing(sqlite3.connect(database)) as store:
+        return store.execute(sql, parameters).fetchall()
+
+
+def _exists(volume: str) -> bool:
+    return subprocess.run(["podman", "volume", "exists", volume], cwd="/").returncode == 0
+
+
+def _podman(*words: str) -> None:
+    done = subprocess.run(["podman", *words], capture_output=True, text=True, cwd="/")
+    if done.returncode != 0:
+        raise RuntimeError(f"podman {' '.join(words[:2])} did not work: {done.stderr.strip()}")

@@ -1,0 +1,30 @@
+"""How full the disks are: new work is refused while there still is room for what is at work."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from agentcontainer_local.errors import Unavailable
+
+
+def free_percent(place: Path) -> float:
+    """Of the file system that `place` is on, what an ordinary user may still take."""
+    found = os.statvfs(place)
+    return 100 * found.f_bavail / max(1, found.f_blocks)
+
+
+def fullest(places: Iterable[Path]) -> tuple[Path, float]:
+    """The one with the least room; places that do not exist yet do not count."""
+    free = {place: free_percent(place) for place in places if place.exists()}
+    place = min(free, key=free.__getitem__)
+    return place, free[place]
+
+
+def check(places: Iterable[Path], least_percent: float) -> None:
+    """Raises Unavailable, which says what to do, when one of them has less than `least_percent` left."""
+    place, free = fullest(places)
+    if free < least_percent:
+        raise Unavailable(
+            f"The disk of {place} is nearly full: {free:.1f} % are free, and new work is taken from {least_percent:g} %"
+            " on. Remove files, or lower the setting min_free_percent."
+        )

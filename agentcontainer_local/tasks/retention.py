@@ -1,0 +1,70 @@
+"""What is not kept for ever of tasks that have ended: their events and their files. The tasks themselves stay."""
+
+from datetime import datetime
+
+from sqlite_utils import Database
+
+from agentcontainer_local import crash
+from agentcontainer_local.db import Row, iso, row, rows
+
+AT_ONCE = 20                        # tasks in one go, so that nobody waits for it
+
+GIVEN = (
+    "SELECT file_id FROM task_inputs WHERE task_id = :task UNION SELECT file_id FROM task_outputs WHERE task_id = :task"
+    " UNION SELECT file_id FROM message_inputs JOIN messages ON messages.id = message_id WHERE task_id = :task"
+)
+NEEDED = (
+    "EXISTS (SELECT 1 FROM task_inputs WHERE file_id = files.id)"
+    " OR EXISTS (SELECT 1 FROM task_outputs WHERE file_id = files.id)"
+    " OR EXISTS (SELECT 1 FROM message_inputs WHERE file_id = files.id)"
+    " OR EXISTS (SELECT 1 FROM agent_version_files WHERE file_id = files.id)"
+)
+
+
+def too_old(db: Database, before: datetime) -> list[Row]:
+    """Tasks that ended before then and were not swept yet, oldest first."""
+    return rows(
+        db, "SELECT id FROM tasks WHERE completed_at < ? AND swept_at IS NULL ORDER BY completed_at LIMIT ?",
+        (iso(before), AT_ONCE),
+    )
+
+
+def too_much(db: Database, most_bytes: int) -> list[Row]:
+    """The oldest ended tasks, if the files that tasks handed over have more bytes than that together."""
+    kept = row(
+        db,
+        "SELECT coalesce(sum(size_bytes), 0) AS bytes FROM task_outputs JOIN files ON files.id = file_id",
+    )
+    if kept["bytes"] <= most_bytes:
+        return []
+    return rows(
+        db,
+        "SELECT id FROM tasks WHERE completed_at IS NOT NULL AND swept_at IS NULL"
+        " AND EXISTS (SELECT 1 FROM task_outputs WHERE task_id = tasks.id) ORDER BY completed_at LIMIT 1",
+    )
+
+
+def sweep(db: Database, task_id: str, now: datetime) -> list[str]:
+    """Removes an ended task's events, activities and files, but those that somebody else needs.
+
+    Answers the names of the bytes, which are the caller's to discard afterwards.
+    """
+    with db.atomic():
+        given = [file["file_id"] for file in rows(db, GIVEN, {"task": task_id})]
+        for sql in (
+            "DELETE FROM task_events WHERE task_id = ?",
+            "DELETE FROM activities WHERE task_id = ?",
+            "DELETE FROM deliveries WHERE task_id = ?",
+            "DELETE FROM task_inputs WHERE task_id = ?",
+            "DELETE FROM task_outputs WHERE task_id = ?",
+            "DELETE FROM message_inputs WHERE message_id IN (SELECT id FROM messages WHERE task_id = ?)",
+        ):
+            db.conn.execute(sql, (task_id,))
+        gone = [id for id in given if _forget(db, id)]
+        db.conn.execute("UPDATE tasks SET swept_at = ? WHERE id = ?", (iso(now), task_id))
+        crash.point("task.swept")
+        return gone
+
+
+def _forget(db: Database, file_id: str) -> bool:
+    return db.conn.execute(f"DELETE FROM files WHERE id = ? AND NOT ({NEEDED})", (file_id,)).rowcount > 0
