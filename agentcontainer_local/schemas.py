@@ -146,6 +146,15 @@ class Storage(Shape):
     is_enforced: bool
 
 
+class WallFigures(Shape):
+    """Of the last time that `doctor` proved the walls of this machine."""
+
+    proved_at: Timestamp
+    enforced: int
+    not_enforced: int
+    unavailable: int = Field(description="Not possible here, and so refused.")
+
+
 class Account(Shape):
     id: str = Field(description="Internal account identifier resolved from the API key.")
     name: str | None
@@ -154,7 +163,37 @@ class Account(Shape):
     billing_mode: Literal["standard", "unlimited_grant"]
     file_storage: Storage = Field(description="Uploaded files and task outputs.")
     checkpoint_storage: Storage = Field(description="Kept workspaces of hibernating tasks and idle conversations.")
+    walls: WallFigures | None = Field(None, description="null until `agentcontainer doctor --prove`.")
     created_at: Timestamp
+
+
+class Check(Shape):
+    """Something that the machine has or lacks."""
+
+    name: str
+    status: Literal["ok", "warning", "missing"] = Field(description="`missing`: no task can run without it.")
+    detail: str
+    fix: str | None = Field(None, description="The command that mends it.")
+
+
+class Promise(Shape):
+    """Something that an agent must not be able to do, and that was tried."""
+
+    name: str
+    status: Literal["enforced", "not_enforced", "unavailable"] = Field(
+        description="`unavailable`: not possible here; what needs it is refused.")
+    detail: str
+
+
+class Proof(Shape):
+    at: Timestamp
+    promises: list[Promise]
+
+
+class Doctor(Shape):
+    ready: bool = Field(description="Nothing is missing.")
+    checks: list[Check]
+    proof: Proof | None = Field(description="The last one; null if there was none yet.")
 
 
 class Credit(Shape):

@@ -9,7 +9,7 @@ from tests.conftest import KEY, calling
 async def test_the_account_has_the_fields_of_the_reference_and_the_later_ones(client):
     account = (await client.get("/account")).json()
     assert set(account) == {"id", "name", "email", "creditBalance", "billingMode", "fileStorage", "checkpointStorage",
-                            "createdAt"}
+                            "walls", "createdAt"}
     assert account["billingMode"] == "unlimited_grant"
     assert account["fileStorage"] == {"usedBytes": 0, "quotaBytes": None, "isEnforced": False}
 

@@ -1,6 +1,6 @@
 """The account, its API keys and its provider settings."""
 
-from agentcontainer_local import accounts, schemas
+from agentcontainer_local import accounts, doctor, schemas
 from agentcontainer_local.api.http import Call, Route
 from agentcontainer_local.api.pages import page
 from agentcontainer_local.errors import NotFound
@@ -8,7 +8,8 @@ from agentcontainer_local.errors import NotFound
 
 def get_account(call: Call) -> schemas.Account:
     """Returns the account resolved from the bearer API key, including current platform credit balance."""
-    return accounts.shape(call.host.db, call.account, call.host.settings)
+    account = accounts.shape(call.host.db, call.account, call.host.settings)
+    return account.model_copy(update={"walls": doctor.figures(call.host.settings)})
 
 
 def get_budget(call: Call) -> schemas.AccountBudget:

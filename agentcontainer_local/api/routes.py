@@ -7,6 +7,7 @@ from agentcontainer_local.api import (
     conversations,
     credit,
     docs,
+    doctor,
     events,
     files,
     openapi,
@@ -15,7 +16,7 @@ from agentcontainer_local.api import (
 
 _RESOURCES = [
     *tasks.ROUTES, *events.ROUTES, *conversations.ROUTES, *agents.ROUTES, *files.ROUTES, *containers.ROUTES,
-    *account.ROUTES, *credit.ROUTES,
+    *account.ROUTES, *credit.ROUTES, *doctor.ROUTES,
 ]
 _DOCUMENTED = [*_RESOURCES, openapi.route(_RESOURCES)]
 ALL = [*_DOCUMENTED, docs.route(_DOCUMENTED)]

@@ -12,6 +12,7 @@ from agentcontainer_local.cli import (
     chat,
     config,
     containers,
+    doctor,
     exits,
     images,
     install_service,
@@ -44,4 +45,5 @@ account.add_to(app)
 config.add_to(app)
 app.command(name="serve")(serve.command)
 backup.add_to(app)
+app.command(name="doctor")(doctor.command)
 install_service.add_to(app)

@@ -87,6 +87,16 @@ def get_account() -> Program[schemas.Account]:
     return get("/account", schemas.Account)
 
 
+def get_doctor() -> Program[schemas.Doctor]:
+    """What the server's machine has and lacks, and what its walls held when they were last tried."""
+    return get("/doctor", schemas.Doctor)
+
+
+def prove_walls() -> Program[schemas.Doctor]:
+    """Starts containers in which each promise is tried; takes some ten seconds."""
+    return send_once("POST", "/doctor", schemas.Doctor)
+
+
 def get_credit() -> Program[schemas.Credit]:
     """The balance, and whether it counts."""
     return get("/credit", schemas.Credit)
@@ -339,6 +349,8 @@ class Operations:
     """What both clients can do."""
 
     get_account = Operation(get_account)
+    get_doctor = Operation(get_doctor)
+    prove_walls = Operation(prove_walls)
     get_credit = Operation(get_credit)
     add_credit = Operation(add_credit)
     list_credit_entries = Listing(list_credit_entries, schemas.CreditEntry)

@@ -30,6 +30,8 @@ class Containers:
         limits, kept_by = await self._limits(spec)
         body = _request(spec) | limits | network.namespace(spec.network, await self._network_driver(spec))
         body["labels"] = {**spec.labels, STORE: self._store_id}
+        if self._api.service.seccomp is not None:
+            body["seccomp_profile_path"] = str(self._api.service.seccomp)
         if kept_by["cpus"] == "affinity":
             body["annotations"][CPUS] = str(spec.cpus)
         try:

@@ -58,7 +58,7 @@ class Images:
         await self._podman(("build", *options, str(context)), progress)
 
     async def _podman(self, words: tuple[str, ...], progress: Progress) -> None:
-        """A podman command, line by line; its last lines are in the error. Cancelled, it is ended, and leaves nothing."""
+        """A podman command, line by line; its last lines are in the error. Cancelled, it ends, and leaves nothing."""
         async with builds.bench(self._api.service) as folder:
             await self._watched(words[:1] + ((builds.mark(folder),) if words[0] == "build" else ()) + words[1:],
                                 folder, progress)

@@ -10,7 +10,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from agentcontainer_local.sandbox import conf, network, process
+from agentcontainer_local.sandbox import conf, network, process, syscalls
 from agentcontainer_local.sandbox.errors import SandboxError, Unavailable
 
 START_SECONDS = 30
@@ -31,6 +31,7 @@ class Service:
         self.ours = not given_socket
         self.environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         self.runtime_dir = runtime_dir
+        self.seccomp: Path | None = None
         self._oci_runtime = oci_runtime
         self._process: subprocess.Popen | None = None
         self._starting = asyncio.Lock()
@@ -75,6 +76,8 @@ class Service:
 
     async def prepare(self) -> None:
         """Write what Podman is told, and see that a service answers."""
+        self.runtime_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.seccomp = syscalls.write_profile(self.runtime_dir)
         if not self.ours:
             await self.recover()
             return
@@ -88,7 +91,6 @@ class Service:
         await self.up()
 
     async def _write_configuration(self) -> None:
-        self.runtime_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         hooks = self.runtime_dir / "hooks.d"
         version = await asyncio.to_thread(subprocess.check_output, ["podman", "--version"], text=True, cwd="/")
         network.write_hook(hooks, network.driver(version.split()[2]))

@@ -1,0 +1,40 @@
+"""What this machine has and lacks, and what its walls hold."""
+
+import asyncio
+import logging
+
+from agentcontainer_local import doctor, schemas
+from agentcontainer_local.api.http import Call, Route
+from agentcontainer_local.errors import Conflict, Unavailable
+from agentcontainer_local.sandbox import SandboxError
+
+log = logging.getLogger(__name__)
+
+
+async def get_doctor(call: Call) -> schemas.Doctor:
+    """Each thing that is needed, with the command that mends it, and the last proof of the walls."""
+    return await asyncio.to_thread(doctor.report, call.host.settings)
+
+
+async def prove(call: Call) -> schemas.Doctor:
+    """Starts containers in which each promise is tried, which takes some ten seconds; answers with what held."""
+    host = call.host
+    if host.sandbox is None:
+        raise Unavailable("This server has no engine.")
+    if host.proving:
+        raise Conflict("The walls are being tried already.")
+    host.proving = True
+    try:
+        promises = await doctor.prove(host.sandbox, host.runtime, host.settings, log.debug)
+    except SandboxError as error:
+        raise Unavailable(f"Podman did not do it: {error}") from None
+    finally:
+        host.proving = False
+    doctor.write_proof(host.settings, promises, host.now())
+    return await get_doctor(call)
+
+
+ROUTES = [
+    Route("GET", "/doctor", get_doctor, "Examine the machine", "Account", schemas.Doctor),
+    Route("POST", "/doctor", prove, "Prove the walls", "Account", schemas.Doctor, errors=(Conflict, Unavailable)),
+]

@@ -1,0 +1,86 @@
+"""`agentcontainer doctor`: what this machine has, what it lacks, and what its walls hold."""
+
+import asyncio
+import os
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agentcontainer_local.cli import exits
+from agentcontainer_local.cli.exits import Stop
+from agentcontainer_local.cli.serve import settings_of
+from agentcontainer_local.cli.session import JsonFlag, ending
+from agentcontainer_local.settings import Settings
+
+SIGNS = {"ok": "ok", "warning": "warning", "missing": "MISSING", "enforced": "enforced",
+         "not_enforced": "NOT ENFORCED HERE", "unavailable": "not possible here"}
+
+
+def command(
+    prove: Annotated[bool, typer.Option("--prove", help="Start containers, and try each promise from inside.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Examine this machine: what is there, what is missing, the command that mends it. Ends with 1 if tasks can't run,
+    or a promise did not hold."""
+    with ending(json) as out:
+        settings = _as_account()
+        from agentcontainer_local import doctor
+
+        found = doctor.report(settings)
+        if prove and found.ready:
+            with out.steps("Trying the walls") as step:
+                found.proof = _prove(settings, step)
+        if json:
+            out.json(found)
+        else:
+            _show(out, found)
+        broken = prove and found.proof and any(one.status == "not_enforced" for one in found.proof.promises)
+        if broken or not found.ready:
+            raise Stop(exits.FAILED)
+
+
+def _as_account() -> Settings:
+    """As `serve`: root looks at the account that it would hand over to."""
+    from agentcontainer_local import service_account
+
+    settings = settings_of()
+    if os.getuid() != 0:
+        return settings
+    try:
+        service_account.become(None)
+    except RuntimeError as error:
+        raise Stop(exits.FAILED, str(error)) from None
+    return settings_of()
+
+
+def _prove(settings: Settings, say) -> Any:
+    """With a Podman of this command's own, beside a server that may be running."""
+    from agentcontainer_local import doctor, runtime, sandbox
+
+    async def proved() -> list:
+        mounted = await asyncio.to_thread(runtime.prepare, settings.cache, say)
+        with tempfile.TemporaryDirectory(prefix="agentcontainer-", dir=os.environ.get("XDG_RUNTIME_DIR")) as folder:
+            async with sandbox.open(Path(folder), "doctor", oci_runtime=settings.oci_runtime) as podman:
+                return await doctor.prove(podman, mounted, settings, say)
+
+    try:
+        return doctor.write_proof(settings, asyncio.run(proved()), datetime.now(UTC))
+    except (sandbox.SandboxError, RuntimeError) as error:
+        raise Stop(exits.FAILED, str(error)) from None
+
+
+def _show(out, found) -> None:
+    rows = [(SIGNS[check.status], check.name, check.detail) for check in found.checks]
+    out.table(("state", "what", "detail~"), rows, found.checks)
+    for check in found.checks:
+        if check.fix and check.status != "ok":
+            out.say(f"\n{check.name}: {check.detail}\n  {check.fix}")
+    if found.proof is None:
+        out.say("\nThe walls were not tried yet: agentcontainer doctor --prove")
+        return
+    out.say(f"\nThe walls, as tried at {found.proof.at}:")
+    rows = [(SIGNS[promise.status], promise.name, promise.detail) for promise in found.proof.promises]
+    out.table(("state", "promise", "seen~"), rows, found.proof.promises)

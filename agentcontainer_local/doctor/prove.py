@@ -1,0 +1,201 @@
+"""Each promise, tried: real containers in which somebody tries to break it, and what became of that."""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agentcontainer_local import images, limits
+from agentcontainer_local.limits import MB
+from agentcontainer_local.sandbox import Bind, Ceiling, ContainerSpec, Sandbox, SandboxError, Ulimits
+from agentcontainer_local.schemas import Promise
+from agentcontainer_local.settings import Settings
+
+Say = Callable[[str], None]
+HERE = Path(__file__).parent
+NODE = "/opt/agentcontainer/libexec/node"
+UID = 19_990                    # no task's
+CANARY = "AGENTCONTAINER_DOCTOR_CANARY"
+SECONDS = 30
+MOST_SAID = 64 * 1024
+# Who takes too much: (promise, script, ceiling)
+MANY = 4000, 4096 * MB
+HOGS: tuple[tuple[str, str, Ceiling], ...] = (
+    ("memory", "a=; while :; do a=$a$(head -c 9999999 /dev/zero | tr '\\0' x); done", Ceiling(256 * MB, *MANY)),
+    ("processes", "(while :; do sleep 9 & done) 2>/dev/null & wait; exec sleep 9", Ceiling(4096 * MB, 100, 4096 * MB)),
+    ("disk", "while :; do i=$((i+1)); head -c 9999999 /dev/zero > /tmp/f$i; done", Ceiling(4096 * MB, 4000, 150 * MB)),
+)
+METADATA_AND_LOCAL = [
+    (address, 80)
+    for address in ("169.254.169.254", "169.254.170.2", "10.0.0.1", "172.16.0.1", "192.168.0.1", "192.168.1.1")
+]
+
+
+async def prove(sandbox: Sandbox, runtime: Path, settings: Settings, say: Say) -> list[Promise]:
+    """Takes some ten seconds, and minutes where no standard image was built yet. Nothing of it stays."""
+    attempt = _Attempt(sandbox, await _image(sandbox, say), runtime, settings)
+    with _planted_secret() as attempt.secret:
+        say("Trying the walls from inside a container")
+        promises = await attempt.from_inside("none")
+        say("Trying the walls of a container with internet")
+        promises += await attempt.internet()
+        for name, script, ceiling in HOGS:
+            say(f"Taking more than the limit: {name}")
+            promises.append(await attempt.hog(name, script, ceiling))
+        promises.append(await attempt.open_files())
+        say("Trying gVisor")
+        promises.append(await attempt.gvisor())
+    return promises
+
+
+async def _image(sandbox: Sandbox, say: Say) -> str:
+    """A standard one: any that is there, else the first, which is built."""
+    there = [image for image in await sandbox.images(images.LABEL) if image.names]
+    if there:
+        return min(there, key=lambda image: image.size_bytes).names[0]
+    return await images.ensure(sandbox, "coding", say)
+
+
+@contextlib.contextmanager
+def _planted_secret():
+    """In our environment, where provider keys may be."""
+    os.environ[CANARY] = secret = f"canary-{secrets.token_hex(12)}"
+    try:
+        yield secret
+    finally:
+        del os.environ[CANARY]
+
+
+@dataclass
+class _Attempt:
+    sandbox: Sandbox
+    image: str
+    runtime: Path
+    settings: Settings
+    secret: str = field(default="", repr=False)
+
+    async def from_inside(self, network: str) -> list[Promise]:
+        async with _host_listens() as host:
+            asked = {
+                "network": network, "secret": self.secret, "host": host, "local": METADATA_AND_LOCAL,
+                "files": [str(self.settings.data / "secret.key"), str(self.settings.data / "agentcontainer.db"),
+                          os.environ.get("XDG_RUNTIME_DIR", "/run/user"), str(Path.home() / ".local/share/containers")],
+            }
+            # The door of no task: a runtime that is mounted as always, and the probe beside it.
+            spec = self._spec((NODE, "/mnt/probe.mjs", json.dumps(asked)), network=network)
+            async with self._started(spec) as (container, pid):
+                promises = [_uids(pid)] if network == "none" else []
+                await asyncio.wait_for(self.sandbox.exited(pid), SECONDS)
+                said = await self.sandbox.logs_tail(container, MOST_SAID)
+        return [*promises, *_read(said)]
+
+    async def internet(self) -> list[Promise]:
+        try:
+            return await self.from_inside("internet")
+        except SandboxError as error:
+            return [Promise(name="internet", status="unavailable", detail=f"internetAccess: true is refused: {error}")]
+
+    async def hog(self, name: str, script: str, ceiling: Ceiling) -> Promise:
+        most = Ulimits(data_bytes=(ceiling.memory_bytes + 4096 * MB), file_bytes=ceiling.disk_bytes)
+        spec = self._spec(
+            ("/bin/sh", "-c", script), ulimits=most, memory_bytes=ceiling.memory_bytes, pids=ceiling.processes + 64
+        )
+        async with self._started(spec) as (container, pid), self.sandbox.watching(container, pid, ceiling) as broken:
+            exited = asyncio.ensure_future(self.sandbox.exited(pid))
+            try:
+                await asyncio.wait({broken, exited}, timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                exited.cancel()
+            by = self.kept_by[name]
+            if not broken.done():
+                ended = "it ended unseen" if exited.done() and not exited.cancelled() else f"not within {SECONDS} s"
+                return Promise(name=f"limit of {name}", status="not_enforced", detail=f"nobody was told: {ended}")
+            found = broken.result()
+            unit = 1 if name == "processes" else MB
+            used = "more" if found.used is None else found.used // unit
+            detail = f"by {by}: told of at {used} of {found.allowed // unit}{'' if unit == 1 else ' MB'}"
+            return Promise(name=f"limit of {name}", status="enforced", detail=detail)
+
+    async def open_files(self) -> Promise:
+        spec = self._spec(("/bin/sh", "-c", "ulimit -n >&2"), ulimits=Ulimits(open_files=300))
+        async with self._started(spec) as (container, pid):
+            await asyncio.wait_for(self.sandbox.exited(pid), SECONDS)
+            said = await self.sandbox.logs_tail(container)
+        return _promise("limit of open files", said == "300", f"by ulimit: {said} of 300")
+
+    async def gvisor(self) -> Promise:
+        if not shutil.which(limits.RUNSC):
+            detail = "is not installed; `isolation: gvisor` is refused"
+            return Promise(name="gVisor", status="unavailable", detail=detail)
+        spec = self._spec(("/bin/sh", "-c", "uname -r >&2"), isolation="gvisor")
+        try:
+            async with self._started(spec) as (container, pid):
+                await asyncio.wait_for(self.sandbox.exited(pid), SECONDS)
+                said = await self.sandbox.logs_tail(container)
+        except SandboxError as error:
+            return Promise(name="gVisor", status="not_enforced", detail=str(error))
+        return _promise("gVisor", said != os.uname().release, f"the kernel inside calls itself {said}")
+
+    def _spec(self, command: tuple[str, ...], **more) -> ContainerSpec:
+        binds = Bind(str(self.runtime), "/opt/agentcontainer"), Bind(str(HERE), "/mnt")
+        name = f"agentcontainer-proof-{secrets.token_hex(4)}"
+        return ContainerSpec(
+            name, self.image, command, UID, binds=binds, env={"HOME": "/tmp", "NODE_OPTIONS": ""}, log_bytes=MB, **more
+        )
+
+    @contextlib.asynccontextmanager
+    async def _started(self, spec: ContainerSpec) -> AsyncIterator[tuple[str, int]]:
+        created = await self.sandbox.create(spec)
+        self.kept_by = created.limits
+        try:
+            yield created.id, await self.sandbox.start(created.id)
+        finally:
+            await self.sandbox.remove(created.id)
+
+
+@contextlib.asynccontextmanager
+async def _host_listens() -> AsyncIterator[list[tuple[str, int]]]:
+    """Where programs of the host answer while we look: on its loopback, and on its own address."""
+    async with contextlib.AsyncExitStack() as stack:
+        targets = []
+        for address in filter(None, ("127.0.0.1", _own_address())):
+            server = await asyncio.start_server(lambda _, writer: writer.close(), address, 0)
+            await stack.enter_async_context(server)
+            port = server.sockets[0].getsockname()[1]
+            # and by the names that user networks have for the host
+            targets += [(address, port), ("10.99.99.2", port), ("10.0.2.2", port), ("169.254.1.2", port)]
+        yield targets
+
+
+def _own_address() -> str | None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unsent, contextlib.suppress(OSError):
+        unsent.connect(("192.0.2.1", 9))        # nothing is sent: it is only asked from where it would be
+        return unsent.getsockname()[0]
+    return None
+
+
+def _uids(pid: int) -> Promise:
+    owner = os.stat(f"/proc/{pid}")
+    apart = owner.st_uid not in (0, os.getuid()) and owner.st_gid not in (0, os.getgid())
+    detail = f"uid {owner.st_uid}, gid {owner.st_gid}; ours {os.getuid()}"
+    return _promise("a user of its own on the host", apart, detail)
+
+
+def _read(said: str) -> list[Promise]:
+    last = said.strip().splitlines()[-1:] or ["nothing"]
+    try:
+        seen = json.loads(last[0])
+    except ValueError:
+        raise SandboxError(f"the probe did not end well: {said[-500:]}") from None
+    return [_promise(name, found["holds"], found["said"]) for name, found in seen.items()]
+
+
+def _promise(name: str, holds: bool | None, detail: str) -> Promise:
+    status = "unavailable" if holds is None else "enforced" if holds else "not_enforced"
+    return Promise(name=name, status=status, detail=detail)

@@ -1,0 +1,48 @@
+"""The report: checks made now, and the last proof of this account, which is kept in its cache."""
+
+import contextlib
+from datetime import datetime
+from pathlib import Path
+
+from agentcontainer_local.db import iso
+from agentcontainer_local.doctor.checks import examine
+from agentcontainer_local.schemas import Doctor, Promise, Proof, WallFigures
+from agentcontainer_local.settings import Settings
+
+
+def report(settings: Settings) -> Doctor:
+    """Blocks for a moment: call it in a thread."""
+    found = examine(settings)
+    return Doctor(ready=all(check.status != "missing" for check in found), checks=found, proof=last_proof(settings))
+
+
+def write_proof(settings: Settings, promises: list[Promise], now: datetime) -> Proof:
+    proof = Proof(at=iso(now), promises=promises)
+    path = _path(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(proof.model_dump_json(by_alias=True))
+    part.rename(path)
+    return proof
+
+
+def last_proof(settings: Settings) -> Proof | None:
+    """None if there was none yet, or it was of another version of ours."""
+    with contextlib.suppress(OSError, ValueError):
+        return Proof.model_validate_json(_path(settings).read_text())
+    return None
+
+
+def figures(settings: Settings) -> WallFigures | None:
+    proof = last_proof(settings)
+    if proof is None:
+        return None
+    statuses = [promise.status for promise in proof.promises]
+    return WallFigures(
+        proved_at=proof.at, enforced=statuses.count("enforced"), not_enforced=statuses.count("not_enforced"),
+        unavailable=statuses.count("unavailable"),
+    )
+
+
+def _path(settings: Settings) -> Path:
+    return settings.cache / "walls.json"
