@@ -15,6 +15,7 @@ from pathlib import Path
 
 import uvicorn
 from starlette.routing import Mount, Router
+from starlette.types import ASGIApp
 
 from agentcontainer_local import (
     accounts,
@@ -37,7 +38,7 @@ from agentcontainer_local import (
     timers,
     web,
 )
-from agentcontainer_local.api import http, openapi, routes
+from agentcontainer_local.api import http, openapi, routes, wall
 from agentcontainer_local.clock import Clock
 from agentcontainer_local.db import Row
 from agentcontainer_local.host import Host
@@ -91,10 +92,11 @@ async def opened(
             store.close()
 
 
-def _face(host: Host) -> Router:
-    """The pages, and the API that they call."""
+def _face(host: Host) -> ASGIApp:
+    """The pages, and the API that they call, behind one wall."""
     pages = web.routes(lambda: openapi.document(routes.ALL))
-    return Router([*pages, *http.mounted(host, routes.ALL)], redirect_slashes=False, default=http.unknown)
+    face = Router([*pages, *http.mounted(host, routes.ALL)], redirect_slashes=False, default=http.unknown)
+    return wall.walled(face, host.settings)
 
 
 def _first_start(store, settings: Settings, environ: Mapping[str, str], now: datetime) -> tuple[str, str | None]:
@@ -206,7 +208,7 @@ async def serve(
         listener = _listening(settings)
         server = _Server(uvicorn.Config(
             program.face, lifespan="off", log_config=None, access_log=False, ws="none", server_header=False,
-            timeout_graceful_shutdown=1,
+            timeout_graceful_shutdown=1, http=wall.Connection,
         ))
         timer = timers.scheduler(program.host)
         timer.start()

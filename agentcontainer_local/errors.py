@@ -1,5 +1,7 @@
 """What can go wrong for a caller: a short closed list, each with its HTTP status and code."""
 
+import math
+
 
 class Problem(Exception):
     """An answer in the API's error shape: `{"error": {"code", "message", ...extra}}` (spec: ErrorResponse)."""
@@ -98,6 +100,20 @@ class TooManyPending(Problem):
     def __init__(self, message: str, retry_after: int):
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class TooManyRequests(Problem):
+    status, code = 429, "too_many_requests"
+
+    def __init__(self, wait_seconds: float):
+        super().__init__("These are too many requests; wait for as long as Retry-After says.")
+        self.retry_after = math.ceil(wait_seconds)
+
+
+class Misdirected(Problem):
+    """Asked under a name that is not this server's."""
+
+    status, code = 421, "misdirected_request"
 
 
 class Unavailable(Problem):

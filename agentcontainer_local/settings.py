@@ -26,6 +26,8 @@ class Settings(BaseModel):
         description="Where the runtime (Node, Pi, the guest's programs) is kept, shared by all data directories.",
     )
     public_url: str | None = Field(None, description="Base of the URLs in answers; by default what the client asked.")
+    host_names: str = Field("", description="Other names that it may be asked by (the Host header), with commas.")
+    max_requests_per_second: int = Field(2000, ge=1, description="Of one API key; more are refused with 429.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged to stderr.")
 
     max_running: int = Field(4, ge=1, description="Tasks that have a container at the same time.")

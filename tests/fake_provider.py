@@ -250,11 +250,11 @@ def serving() -> Iterator[FakeProvider]:
 
 
 @contextlib.contextmanager
-def in_thread(app, lifespan: str = "on") -> Iterator[int]:
+def in_thread(app, lifespan: str = "on", **options: Any) -> Iterator[int]:
     """Serves an app on a free port of the loopback; the port. What still hangs at the end is dropped."""
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, lifespan=lifespan, log_level="critical", access_log=False, ws="none",
-                            timeout_graceful_shutdown=1)
+                            timeout_graceful_shutdown=1, **options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

@@ -18,9 +18,11 @@ from agentcontainer_local.errors import (
     BadRequest,
     IdempotencyConflict,
     Invalid,
+    Misdirected,
     NotFound,
     Problem,
     TooLarge,
+    TooManyRequests,
     Unauthorized,
     UnsupportedMediaType,
 )
@@ -173,6 +175,7 @@ def _examples(codes: list[str]) -> dict[str, dict]:
 def _usual(route: Route) -> list[type[Problem]]:
     """The refusals that follow from the declaration itself."""
     causes: list[tuple[Any, tuple[type[Problem], ...]]] = [
+        (True, (Misdirected, TooManyRequests)),
         (not route.open, (Unauthorized,)),
         (route.takes, (BadRequest, TooLarge, UnsupportedMediaType, Invalid)),
         (route.query, (Invalid,)),

@@ -94,6 +94,11 @@ def _bounded(door: Door, scope, receive):
     return received, release
 
 
+def _is_of_note(record: logging.LogRecord) -> bool:
+    """A provider's answer that was cut is cut for the guest too: that is no error of ours."""
+    return record.msg != "ASGI callable returned without completing response."
+
+
 @contextlib.asynccontextmanager
 async def opened(door: Door, directory: Path, app) -> AsyncIterator[None]:
     """Serves `app` on the socket in `directory`, with the door in each request's scope.
@@ -113,6 +118,7 @@ async def opened(door: Door, directory: Path, app) -> AsyncIterator[None]:
     config = Config(bound, lifespan="off", log_config=None, access_log=False, timeout_keep_alive=3600, ws="none")
     config.load()
     log.setLevel(logging.ERROR)
+    log.addFilter(_is_of_note)
     state = ServerState()
     server = await asyncio.get_running_loop().create_unix_server(
         lambda: _Connection(config, state, {}), sock=_listening(directory / SOCKET)
