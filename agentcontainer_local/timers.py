@@ -19,7 +19,7 @@ def scheduler(host: Host) -> AsyncIOScheduler:
     timers.add_job(scan, "interval", seconds=SCAN_SECONDS, args=[host], coalesce=True, max_instances=1,
                    misfire_grace_time=None)
     timers.add_job(tidy, "interval", seconds=TIDY_SECONDS, args=[host], coalesce=True, max_instances=1,
-                   misfire_grace_time=None)
+                   misfire_grace_time=None, next_run_time=host.now())
     return timers
 
 
@@ -45,4 +45,3 @@ async def tidy(host: Host) -> None:
     for task in over:
         await asyncio.sleep(0)      # others are served between them
         files.discard(host.files, tasks.retention.sweep(host.db, task["id"], now))
-

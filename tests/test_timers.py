@@ -1,0 +1,112 @@
+"""Deadlines are rows: one scan does whatever has become due, however late it comes."""
+
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from agentcontainer_local import history, lifecycle, tasks, timers
+from agentcontainer_local.api import events
+from agentcontainer_local.host import Host
+from tests.conftest import KEY, Clock, calling
+from tests.test_lifecycle import dispatched, walk
+
+
+def running(host: Host, conversation: bool = False) -> dict:
+    task = dispatched(host, conversation)
+    tasks.begin_run(host.db, task["id"], host.now())
+    return tasks.apply(host.db, task["id"], "started", host.now())
+
+
+async def test_a_sleeping_task_is_woken_when_its_time_has_come_and_not_before(host: Host, clock: Clock):
+    task = running(host)
+    tasks.sleep(host.db, task["id"], clock() + timedelta(hours=1), None, clock())
+    clock.advance(3599)
+    await timers.scan(host)
+    assert tasks.get(host.db, task["id"])["status"] == lifecycle.HIBERNATING
+    changed = host.changed.mark()
+    clock.advance(90_000)       # the machine was off over night
+    await timers.scan(host)
+    woken = tasks.get(host.db, task["id"])
+    assert (woken["status"], woken["to_tell"], woken["hibernate_until"]) == (lifecycle.PENDING, "deadline", None)
+    assert changed.done()
+
+
+async def test_a_session_expires_and_a_message_before_that_puts_it_off(host: Host, clock: Clock, client):
+    task = running(host, conversation=True)
+    tasks.end_turn(host.db, task["id"], None, clock())
+    clock.advance(3000)
+    await client.post(f"/conversations/{task['id']}/messages", json={"content": "Still here"})
+    clock.advance(3000)
+    await timers.scan(host)
+    assert tasks.get(host.db, task["id"])["status"] == lifecycle.RUNNING
+    tasks.end_turn(host.db, task["id"], None, clock())
+    clock.advance(3601)
+    await timers.scan(host)
+    assert tasks.get(host.db, task["id"])["status"] == lifecycle.EXPIRED
+
+
+async def test_uploads_that_nobody_completes_are_forgotten(host: Host, clock: Clock, client):
+    prepared = (await client.post("/uploads/prepare", json={"filename": "a"})).json()
+    assert (await client.put(prepared["uploadUrl"], content=b"bytes")).status_code == 200
+    assert len([path for path in host.files.iterdir() if path.is_file()]) == 1
+    clock.advance(100_000)
+    await timers.scan(host)
+    assert not [path for path in host.files.iterdir() if path.is_file()]
+
+
+async def test_a_scan_with_nothing_due_wakes_nobody(host: Host):
+    running(host)
+    changed = host.changed.mark()
+    await timers.scan(host)
+    assert not changed.done()
+
+
+async def test_a_task_s_waiters_hear_of_it_and_not_of_others(host: Host):
+    one, other, all_of_them = host.changed.mark("one"), host.changed.mark("other"), host.changed.mark()
+    host.changed.set("one")
+    assert (one.done(), other.done(), all_of_them.done()) == (True, False, True)
+    host.changed.set()
+    assert other.done()
+
+
+async def test_a_silent_stream_has_heartbeats(host: Host, clock: Clock, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0.01)
+    task = running(host)
+    stream = events._stream(host, task["id"], 0)
+    chunks = [await anext(stream) for _ in range(4)]
+    await stream.aclose()
+    assert chunks[0] == b"retry: 1000\n\n"
+    assert b"event: task.updated" in chunks[1]
+    assert chunks[2] == chunks[3] == b": still here\n\n"
+
+
+async def test_a_stream_of_large_events_is_written_in_parts(host: Host, clock: Clock):
+    task = running(host)
+    for _ in range(20):
+        history.append(host.db, task["id"], history.NOTICE, {"message": "x" * 40_000}, clock())
+    tasks.apply(host.db, task["id"], "finished", clock())
+    chunks = [chunk async for chunk in events._stream(host, task["id"], 0)]
+    assert max(map(len, chunks)) < 150_000
+    assert b"".join(chunks).count(b"event: notice") == 20
+    assert walk(host, task["id"])[-1] == "finished"
+
+
+async def test_deltas_that_nobody_reads_do_not_pile_up(host: Host):
+    with host.live.listening("tsk") as heard:
+        for n in range(10_000):
+            host.live.say("tsk", f"{n:100}")
+        text = heard.take()
+    assert len(text) <= heard.MOST_CHARACTERS
+    assert text.endswith("9999")
+    host.live.say("tsk", "nobody listens")
+
+
+async def test_the_stream_of_a_stranger_s_task_does_not_exist(host: Host, stranger: httpx.AsyncClient):
+    task = running(host)
+    answer = await stranger.get(f"/tasks/{task['id']}/events", params={"stream": "true"})
+    assert answer.status_code == 404
+    async with calling(host, None) as nobody:
+        tasks.apply(host.db, task["id"], "finished", host.now())
+        url = f"/tasks/{task['id']}/events?stream=true&apiKey={KEY}"
+        assert (await nobody.get(url)).status_code == 200
