@@ -65,7 +65,9 @@ BUDGET_OUT = {
 }
 
 
-def launch(task: Row, execution: Execution, base_prompt: str, harness: str, catalog: dict[str, list[str]]) -> dict:
+def launch(
+    task: Row, execution: Execution, base_prompt: str, harness: str, catalog: dict[str, list[str]], skills: list[str]
+) -> dict:
     """launch.json: what the guest daemon writes and starts (guest contract, version 1).
 
     `catalog`: the ids that Pi knows, by provider. One that it does not know is made known, since Pi would otherwise
@@ -91,6 +93,7 @@ def launch(task: Row, execution: Execution, base_prompt: str, harness: str, cata
             "--session-dir", f"{STATE}/sessions", "--session-id", task["id"],
             "--provider", ROUTED if weak else execution.provider, "--model", model,
             "--append-system-prompt", f"{STATE}/pi/system.md",
+            *(["--skill", f"{STATE}/skills/.pi/skills"] if skills else []),
         ],
         "env": {
             "PI_CODING_AGENT_DIR": f"{STATE}/pi", "PI_OFFLINE": "1", "PI_TELEMETRY": "0", "PI_SKIP_VERSION_CHECK": "1",
@@ -98,6 +101,7 @@ def launch(task: Row, execution: Execution, base_prompt: str, harness: str, cata
         },
         "model": {"provider": execution.provider, "id": model},
         "gatewayPort": GATEWAY_PORT,
+        **({"skills": skills} if skills else {}),
         **({"egressPort": EGRESS_PORT} if proxied else {}),
     }
 

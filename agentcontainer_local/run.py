@@ -181,7 +181,8 @@ def _write_launch(host: Host, task_id: str, record: Row, directory: Path) -> Non
     execution = tasks.execution(host.db, host.vault, task, host.environ)
     version = agents.version(host.db, task["agent_id"], task["agent_version_id"])
     harness = next(item.text for item in workspace.inputs(host.db, task) if item.name == "HARNESS.md")
-    launch = pi.launch(task, execution, version["base_prompt"], harness, host.catalog)
+    skills = [skill["skill"] for skill in json.loads(version["skills"])]
+    launch = pi.launch(task, execution, version["base_prompt"], harness, host.catalog, skills)
     (directory / "launch.json").write_text(json.dumps(launch))
     crash.point("launch.written")
 
@@ -265,7 +266,7 @@ def _due(host: Host, task: Row) -> float:
     if not tasks.fits(task, run) and (run["opened_at"] is None or run["settled_at"] is not None):
         tasks.apply(host.db, task["id"], "interrupted", host.now(), reason="Pi is started anew, in its new mode.")
         return 0
-    if run["settled_at"] is not None and _has_all(host, task):
+    if run["settled_at"] is not None and (run["opened_at"] is None or _has_all(host, task)):
         _after_settling(host, task, run)
         host.changed.set(task["id"])
         return AT_ONCE

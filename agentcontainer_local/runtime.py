@@ -152,7 +152,10 @@ def _libraries(loader: Path, program: Path) -> list[Path]:
 
 
 def _build_pi(new: Path, lock: dict[str, dict[str, str]], say: Say) -> None:
-    """Pi's self-contained bundle, and jiti, which it loads extensions with (`npm install` of Pi 1.5.2 fails)."""
+    """Pi's self-contained bundle, jiti, which it loads extensions with, and the `skills` command with its yaml.
+
+    `npm install` of Pi 1.5.2 fails, so each is unpacked by itself.
+    """
     say(f"Fetching Pi {lock[PI]['version']} from the npm registry")
     with tempfile.TemporaryDirectory(dir=new.parent) as downloads:
         for name, pinned in lock.items():

@@ -1,6 +1,13 @@
 // The container's main process: it starts Pi, then stands between Pi and the host.
-import { startPi } from "./launch.mjs";
+import { prepare, startPi } from "./launch.mjs";
 
-const { launch, child } = startPi();
-const { run } = await import("./run.mjs"); // after the spawn: loading this overlaps with Pi's start
-process.exit(await run(launch, child));
+const launch = prepare();
+const failure = launch.skills?.length ? await installed(launch.skills) : null;
+const child = failure ? null : startPi(launch);
+const { fail, run } = await import("./run.mjs"); // after the spawn: loading this overlaps with Pi's start
+process.exit(failure ? await fail(failure.message) : await run(launch, child));
+
+async function installed(skills) {
+  const { install } = await import("./skills.mjs");
+  return install(skills).then(() => null, (error) => error);
+}

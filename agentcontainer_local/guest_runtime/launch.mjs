@@ -6,17 +6,22 @@ import { BIN_DIR, LAUNCH, WORKSPACE } from "./paths.mjs";
 
 export const VIRTUAL_PROVIDER = "agentcontainer";
 
-/** Reads launch.json, writes the files that it carries, starts Pi. Returns what was asked for and the process. */
-export function startPi() {
+/** Reads launch.json and writes the files that it carries. */
+export function prepare() {
   const launch = JSON.parse(readFileSync(LAUNCH, "utf8"));
   for (const [path, text] of Object.entries(launch.files ?? {})) {
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, text);
   }
+  return launch;
+}
+
+/** The process. */
+export function startPi(launch) {
   const [command, ...args] = launch.argv;
   const child = spawn(command, args, { cwd: WORKSPACE, env: environment(launch), stdio: ["pipe", "pipe", "pipe"] });
   child.once("error", (error) => (child.failure = error)); // comes before anybody else can listen
-  return { launch, child };
+  return child;
 }
 
 function environment(launch) {

@@ -49,6 +49,15 @@ export async function run(launch, child) {
   return leave(await over, pi, events, () => !hurried);
 }
 
+/** Pi is not even started. */
+export async function fail(message) {
+  const events = new Events();
+  void events.pump();
+  events.push({ type: "pi_failed", message });
+  await events.flush(FLUSH_MS, () => true);
+  return 1;
+}
+
 function assemble(launch, child, finish) {
   const prompts = new Prompts();
   const parts = { prompts };

@@ -17,6 +17,7 @@ from agentcontainer_local.vault import Vault
 
 TITLE_LENGTH = 80
 DEFAULT_SESSION_TTL_SECONDS = 3600
+NO_SKILLS = "the agent has skills, which are fetched when it starts: that needs internetAccess true"
 
 Body = CreateTaskRequest | CreateConversationRequest
 
@@ -74,6 +75,8 @@ def _insert(
         raise Invalid.field("overrides.softFinishAfterSeconds", "must be less than maxRuntimeSeconds")
     if chosen.get("allowedHosts") and chosen["internetAccess"]:
         raise Invalid.field("overrides.allowedHosts", ALLOWED_AND_OPEN)
+    if version["skills"] != "[]" and not chosen["internetAccess"]:
+        raise Invalid.field("overrides.internetAccess", NO_SKILLS)
     key = body.overrides.provider_api_key if body.overrides else None
     values = {
         "id": new_id("tsk"), "account_id": account["id"], "agent_id": agent["id"], "agent_version_id": version["id"],
