@@ -193,3 +193,17 @@ def test_a_page_that_was_cut_off_catches_up(page: Page, server: Server):
     status(page, "Finished")
     page.wait("document.querySelector('details.tool .output')?.textContent === 'meanwhile\\n'")
     page.faults.clear()     # the connections that failed meanwhile
+
+
+def test_a_tab_that_nobody_sees_holds_no_stream_and_catches_up_when_seen(page: Page, server: Server):
+    task = server.dispatch(bash("sleep 2"))
+    page.visit(f"#/tasks/{task['id']}", "Transcript")
+    status(page, "Running")
+    hide = "Object.defineProperty(document, 'hidden', {{value: {}, configurable: true}});" \
+           " document.dispatchEvent(new Event('visibilitychange'))"
+    page.run(hide.format("true"))
+    server.wait(task["id"])
+    page.browser.listen(2.5)
+    assert page.run(BADGE) == "Running"
+    page.run(hide.format("false"))
+    status(page, "Finished")

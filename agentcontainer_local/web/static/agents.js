@@ -64,8 +64,8 @@ async function fork(one) {
 }
 
 async function archive(one, reload) {
-  await ask(`Archive ${one.name}?`, h("p", {}, "It takes no new tasks. Those that it has go on."), "Archive", () => api.remove(`/agents/${one.id}`), "danger");
-  await reload();
+  const done = await ask(`Archive ${one.name}?`, h("p", {}, "It takes no new tasks. Those that it has go on."), "Archive", () => api.remove(`/agents/${one.id}`), "danger");
+  if (done) await reload();
 }
 
 // Makes an agent (`one` is null), or changes it.

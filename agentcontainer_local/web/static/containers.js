@@ -48,8 +48,8 @@ async function fork(one) {
 }
 
 async function archive(one, reload) {
-  await ask(`Archive ${one.name}?`, h("p", {}, "No new agent can use it. Those that do go on."), "Archive", () => api.remove(`/containers/${one.id}`), "danger");
-  await reload();
+  const done = await ask(`Archive ${one.name}?`, h("p", {}, "No new agent can use it. Those that do go on."), "Archive", () => api.remove(`/containers/${one.id}`), "danger");
+  if (done) await reload();
 }
 
 async function edit(one, done) {

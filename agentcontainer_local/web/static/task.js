@@ -69,7 +69,10 @@ class View {
     this.signal.addEventListener("abort", () => clearInterval(clock));
     for (let pause = PAUSE_MS; !this.signal.aborted && !isOver(this.task); pause = Math.min(pause * 2, 10_000)) {
       try {
-        for await (const event of api.stream(`${this.path}/events`, this.last, this.signal)) {
+        const shown = await whileShown(this.signal);
+        await this.refresh();
+        if (isOver(this.task)) break;
+        for await (const event of api.stream(`${this.path}/events`, this.last, shown)) {
           pause = PAUSE_MS;
           if (event.event === "message.delta") this.transcript.type(event.data.text);
           else this.soon(event);
@@ -193,21 +196,30 @@ class View {
   }
 
   async cancel() {
-    await ask("Cancel this task?", h("p", {}, "Its container is stopped, and what it did not hand over is lost."), "Cancel the task",
+    const done = await ask("Cancel this task?", h("p", {}, "Its container is stopped, and what it did not hand over is lost."), "Cancel the task",
       () => api.post(`${this.path}/cancel`), "danger");
-    await this.refresh();
+    if (done) await this.refresh();
   }
 
   async wake() {
     const text = h("textarea", { rows: 4 });
     const once = api.intent();
-    await ask("Wake the agent", field("Message (optional)", text, "The agent reads it when it goes on."), "Wake", () => {
+    const done = await ask("Wake the agent", field("Message (optional)", text, "The agent reads it when it goes on."), "Wake", () => {
       const message = text.value.trim();
       return api.post(`${this.path}/wake`, message ? { kind: "message", message } : { kind: "external_wake" }, once);
     });
-    await this.refresh();
-    if (!isOver(this.task)) this.soon({ event: "woken", data: {} });
+    if (done) await this.refresh();
   }
+}
+
+// A signal that lasts while the page is seen, once it is: a browser has only few connections to one server, and tabs
+// that nobody looks at would hold them all.
+async function whileShown(signal) {
+  const turned = () => new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true, signal }));
+  while (document.hidden) await turned();
+  const hidden = new AbortController();
+  turned().then(() => hidden.abort());
+  return AbortSignal.any([signal, hidden.signal]);
 }
 
 // The next message of a conversation.

@@ -79,7 +79,7 @@ export class Transcript {
   message(item) {
     const user = item.role === "user";
     const files = this.files.get(item.id) ?? [];
-    const state = { queued: "waits for its turn", failed: "failed" }[item.status];
+    const state = item.label ? null : { queued: "waits for its turn", failed: "failed" }[item.status];
     return h("li", { class: `entry said ${user ? "user" : "agent"}` },
       h("p", { class: "who" }, item.label ?? (user ? "You" : "Agent"), state ? h("span", { class: "muted" }, ` · ${state}`) : null, time(item.at)),
       user ? h("div", { class: "plain", tabindex: "0", role: "group", "aria-label": item.label ?? "Your message" }, item.content) : markdown(item.content),
