@@ -152,9 +152,9 @@ class Page:
                     {"name": "prefers-reduced-motion", "value": "reduce"}]
         self.call("Emulation.setEmulatedMedia", features=features)
 
-    def offline(self, off: bool) -> None:
-        unlimited = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-        self.call("Network.emulateNetworkConditions", offline=off, **unlimited)
+    def network(self, offline: bool = False, upload_bytes_per_second: int = -1) -> None:
+        self.call("Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1,
+                  uploadThroughput=upload_bytes_per_second)
 
     def happened(self, method: str, params: dict) -> None:
         if method == "Network.requestWillBeSent":

@@ -185,11 +185,11 @@ def test_a_page_that_was_cut_off_catches_up(page: Page, server: Server):
     task = server.dispatch(bash("sleep 2; echo meanwhile"))
     page.visit(f"#/tasks/{task['id']}", "Transcript")
     status(page, "Running")
-    page.offline(True)
+    page.network(offline=True)
     server.wait(task["id"])
     page.browser.listen(1)
     assert page.run(BADGE) == "Running"
-    page.offline(False)
+    page.network()
     status(page, "Finished")
     page.wait("document.querySelector('details.tool .output')?.textContent === 'meanwhile\\n'")
     page.faults.clear()     # the connections that failed meanwhile
@@ -207,3 +207,23 @@ def test_a_tab_that_nobody_sees_holds_no_stream_and_catches_up_when_seen(page: P
     assert page.run(BADGE) == "Running"
     page.run(hide.format("false"))
     status(page, "Finished")
+
+
+def test_a_slow_upload_shows_how_far_it_is_and_may_be_taken_back(page: Page, server: Server, tmp_path: Path):
+    large = tmp_path / "large.bin"
+    large.write_bytes(bytes(2_000_000))
+    page.visit("#/new", "Instructions")
+    page.network(upload_bytes_per_second=400_000)
+    page.drop(".drop", large)
+    page.wait("((bar) => bar && bar.value > 0.1 && bar.value < 0.9)(document.querySelector('progress'))")
+    page.click("button", "Remove large.bin")
+    page.network()
+    page.wait("!document.querySelector('.uploads li')")
+    page.drop(".drop", large)
+    page.reads("large.bin")
+    page.wait("!document.querySelector('progress')")
+    assert "large.bin" in [file["filename"] for file in server.get("/files")["data"]]
+    page.drop("h1", large)
+    page.browser.listen(0.3)
+    page.heading("New task")
+    page.faults.clear()     # the upload that was stopped

@@ -68,6 +68,10 @@ async function begin() {
     h("a", { class: "skip", href: "#content", on: { click: (event) => { event.preventDefault(); main.focus(); } } }, "Skip to the content"),
     bar, main, notices);
   addEventListener("hashchange", draw);
+  // A file that misses its place would be opened instead of this page.
+  for (const kind of ["dragover", "drop"]) {
+    addEventListener(kind, (event) => { if (event.dataTransfer?.types.includes("Files")) event.preventDefault(); });
+  }
   signedOut.addEventListener("signedout", () => {
     session.end();
     draw();

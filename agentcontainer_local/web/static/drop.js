@@ -1,4 +1,4 @@
-// Files to send along: dropped, pasted or chosen; each is uploaded at once, and its progress is shown.
+// Files to send along: dropped or chosen; each is uploaded at once, and its progress is shown.
 
 import * as api from "./api.js";
 import { h } from "./dom.js";
