@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 
-from agentcontainer_local import accounts, crash, db, files, lifecycle, messages, tasks
+from agentcontainer_local import accounts, crash, db, files, lifecycle, messages, tasks, workspace
 from agentcontainer_local.db import Row
 from agentcontainer_local.errors import Conflict, Invalid, NotFound, TooLarge
 from agentcontainer_local.guest.answers import answering, body_of
@@ -198,9 +198,10 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
         if staged.key is not None:
             store.conn.execute("INSERT OR IGNORE INTO deliveries VALUES (?, ?)", (task["id"], staged.key))
         for index, claimed in enumerate(claim.files):
-            content_type, came = mimetypes.guess_type(claimed.filename)[0], staged.received[index]
+            came, filename = staged.received[index], workspace.safe_name(claimed.filename)
+            content_type = mimetypes.guess_type(filename)[0]
             file = files.add(
-                store, task["account_id"], claimed.filename, content_type, came.name, came.size, came.sha256, now
+                store, task["account_id"], filename, content_type, came.name, came.size, came.sha256, now
             )
             store.conn.execute(
                 "INSERT INTO task_outputs (task_id, file_id, output_name, message_id) VALUES (?, ?, ?, ?)",
