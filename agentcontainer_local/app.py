@@ -30,12 +30,15 @@ from agentcontainer_local import (
     lifecycle,
     limits,
     lock,
+    metrics,
+    observed,
     pi,
     runtime,
     sandbox,
     supervisor,
     tasks,
     timers,
+    tracing,
     web,
 )
 from agentcontainer_local.api import http, openapi, routes, wall
@@ -87,16 +90,18 @@ async def opened(
                 host = Host(settings, store, vault, podman, store_id, runtime_dir, mounted, catalog, environ, now)
                 if isinstance(now, Clock):
                     now.jumped = lambda by: tasks.shift_running(store, by)
-                yield Program(host, _face(host), _doors(host, client, outside), new_key, say_where)
+                face = _face(host, tracing.tracer(environ))
+                yield Program(host, face, _doors(host, client, outside), new_key, say_where)
         finally:
             store.close()
 
 
-def _face(host: Host) -> ASGIApp:
-    """The pages, and the API that they call, behind one wall."""
-    pages = web.routes(lambda: openapi.document(routes.ALL))
+def _face(host: Host, tracer: Callable | None) -> ASGIApp:
+    """The pages, the API that they call, and what an operator watches, behind one wall."""
+    requests = metrics.Requests()
+    pages = [*web.routes(lambda: openapi.document(routes.ALL)), *observed.routes(host, requests)]
     face = Router([*pages, *http.mounted(host, routes.ALL)], redirect_slashes=False, default=http.unknown)
-    return wall.walled(face, host.settings)
+    return observed.Observed(wall.walled(face, host.settings), requests, tracer)
 
 
 def _first_start(store, settings: Settings, environ: Mapping[str, str], now: datetime) -> tuple[str, str | None]:

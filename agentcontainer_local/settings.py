@@ -29,6 +29,7 @@ class Settings(BaseModel):
     host_names: str = Field("", description="Other names that it may be asked by (the Host header), with commas.")
     max_requests_per_second: int = Field(2000, ge=1, description="Of one API key; more are refused with 429.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged to stderr.")
+    log_format: Literal["text", "json"] = Field("text", description="How: one line of text or of JSON an event.")
 
     max_running: int = Field(4, ge=1, description="Tasks that have a container at the same time.")
     max_pending: int = Field(1000, ge=1, description="Tasks that may wait; more are refused with 429.")

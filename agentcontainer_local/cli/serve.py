@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from agentcontainer_local import __version__, service_account
+from agentcontainer_local import __version__, logs, service_account
 from agentcontainer_local.cli import exits
 from agentcontainer_local.settings import Settings, from_environment, variable
 
@@ -47,11 +46,7 @@ def settings_of(**flags: str | None) -> Settings:
 def serve(settings: Settings) -> None:
     """Serve the API until stopped. SIGTERM leaves running agents at work for the next start; Ctrl-C suspends them."""
     settings = as_service_account(settings)
-    logging.basicConfig(
-        stream=sys.stderr, level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
-    for chatty in ("apscheduler", "uvicorn"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logs.start(settings.log_level, settings.log_format == "json")
     from agentcontainer_local import app as program  # here, so that the other commands start quickly
     from agentcontainer_local.errors import Problem
     from agentcontainer_local.sandbox import SandboxError

@@ -107,6 +107,8 @@ def ending(as_json: bool = False) -> Iterator["Output"]:
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
         yield out
+    except typer.Exit:          # which is a RuntimeError
+        raise
     except Stop as stop:
         if stop.message:
             _complain(out, "stopped", stop.message)
@@ -274,7 +276,7 @@ def _end_with_parent() -> None:
 
 def _words(line: str) -> str:
     """A line of the log without its time, level and module."""
-    return re.sub(r"^\S+ [\d:,.]+ [A-Z]+ \S+ ", "", line.rstrip())
+    return re.sub(r"^\S+Z [A-Z]+ \S+ ", "", line.rstrip())
 
 
 def program() -> list[str]:

@@ -1,0 +1,102 @@
+"""What an operator sees of a running server: whether it is alive and ready, its metrics, its requests as log and trace.
+
+/healthz answers as long as the process does; /readyz when the store can be written and Podman answers. Neither needs a
+key, nor says more than that. /metrics needs a key, as the API does: it tells how much is done here.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from agentcontainer_local import metrics
+from agentcontainer_local.api import http
+from agentcontainer_local.api.authentication import Authentication
+from agentcontainer_local.db import row
+from agentcontainer_local.errors import Problem
+from agentcontainer_local.host import Host
+
+log = logging.getLogger(__name__)
+READY_SECONDS = 5.0
+NO_STORE = {"cache-control": "no-store"}
+
+
+def routes(host: Host, requests: metrics.Requests) -> list[BaseRoute]:
+    authentication = Authentication(host)
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok\n", headers=NO_STORE)
+
+    async def readyz(request: Request) -> Response:
+        wrong = await _wrong(host)
+        return PlainTextResponse("ok\n" if not wrong else wrong + "\n", 503 if wrong else 200, NO_STORE)
+
+    async def measured(request: Request) -> Response:
+        try:
+            authentication.account(request, key_in_query=False)
+        except Problem as problem:
+            return http.refusal(problem)
+        return Response(metrics.text(host, requests), headers={**NO_STORE, "content-type": metrics.CONTENT_TYPE})
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", measured)]
+
+
+async def _wrong(host: Host) -> str:
+    """What is not in order, in a word for outside; the log has the rest."""
+    try:
+        with host.db.atomic():
+            row(host.db, "SELECT id FROM store")
+    except Exception:
+        log.exception("not ready: the store")
+        return "store"
+    try:
+        await asyncio.wait_for(host.sandbox.image_id("localhost/agentcontainer-is-podman-there:0"), READY_SECONDS)
+    except Exception as error:
+        log.warning("not ready: podman: %s", error or type(error).__name__)
+        return "podman"
+    return ""
+
+
+class Observed:
+    """Before everything else: counts, logs and traces each request. Its id is in X-Request-Id and in the log."""
+
+    def __init__(self, app: ASGIApp, requests: metrics.Requests, tracer: "Callable | None" = None):
+        self.app = app
+        self.requests = requests
+        self.tracer = tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        id, began, status = secrets.token_hex(6), time.perf_counter(), 0
+
+        async def sent(message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self.requests.count(scope["method"], status, time.perf_counter() - began)
+                message = {**message, "headers": [*message["headers"], (b"x-request-id", id.encode())]}
+            await send(message)
+
+        try:
+            if self.tracer is None:
+                await self.app(scope, receive, sent)
+            else:
+                with self.tracer(scope, id) as ended:
+                    await self.app(scope, receive, sent)
+                    ended(status)
+        finally:
+            # The path without the query, which may carry a key or a signature.
+            log.debug("request=%s method=%s path=%s status=%d ms=%.1f", id, scope["method"],
+                      _quoted(scope["path"]), status, (time.perf_counter() - began) * 1000)
+
+
+def _quoted(path: str) -> str:
+    return path.encode("unicode_escape").decode()[:500]

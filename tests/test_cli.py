@@ -1,0 +1,379 @@
+"""The command against the real API without an engine: what it prints, to whom, and how it ends."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
+
+from agentcontainer_local import accounts, db, files, lock, tasks
+from agentcontainer_local.cli import app, downloads, exits, output
+from agentcontainer_local.cli.install_service import _word
+from tests.conftest import KEY
+from tests.live import Live
+
+AGENT = "agt_standard_coding"
+ESCAPE = "\x1b]0;evil\x07"
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Live]:
+    with Live(tmp_path) as live:
+        yield live
+
+
+@pytest.fixture
+def cli(live: Live, tmp_path: Path, monkeypatch) -> Callable[..., Result]:
+    """Calls the command as in a shell whose variables name the server."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("AGENTCONTAINER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AGENTCONTAINER_URL", live.url)
+    monkeypatch.setenv("AGENTCONTAINER_API_KEY", KEY)
+
+    def call(*words: str, code: int = 0, stdin: str | None = None) -> Result:
+        result = CliRunner().invoke(app, words, input=stdin)
+        assert result.exit_code == code, (result.exception, result.output)
+        return result
+
+    return call
+
+
+def dispatched(cli, *words: str) -> str:
+    return cli("run", "Look at it.", "--detach", "--model", "scripted", *words).stdout.strip()
+
+
+def end(live: Live, task_id: str, event: str = "finished", **facts) -> None:
+    live.do(lambda host: tasks.apply(host.db, task_id, "started", host.now()))
+    live.do(lambda host: tasks.apply(host.db, task_id, event, host.now(), **facts))
+
+
+def give(live: Live, task_id: str, *names: str) -> None:
+    """Output files, as an agent might name them."""
+
+    def act(host):
+        account_id = accounts.only(host.db)["id"]
+        for name in names:
+            id = db.new_id("file")
+            place = files.path(host.files, id)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(name.encode(errors="replace"))
+            files.add(host.db, account_id, name, "text/plain", id, place.stat().st_size, "0" * 64, host.now())
+            host.db.conn.execute("INSERT INTO task_outputs (task_id, file_id) VALUES (?, ?)", (task_id, id))
+
+    live.do(act)
+
+
+# Results and exit codes
+
+def test_a_detached_run_prints_the_tasks_id_and_nothing_else(cli, live):
+    id = dispatched(cli)
+    assert re.fullmatch(r"tsk_\w+", id)
+    task = live.do(lambda host: tasks.get(host.db, id))
+    assert (task["model"], task["instructions"]) == ("scripted", "Look at it.")
+
+
+def test_run_uploads_its_inputs_and_passes_what_it_was_told(cli, live, tmp_path):
+    (tmp_path / "a.csv").write_text("1")
+    answer = cli("run", "-", "-i", "a.csv", "-m", "scripted", "--expect", "report, data", "--max-runtime", "60",
+                 "--title", "T", "--no-internet", "--detach", "--json", stdin="Read this.\n")
+    task = json.loads(answer.stdout)
+    assert task["instructions"] == "Read this.\n" and task["title"] == "T"
+    assert task["overrides"] == {"model": "scripted", "maxRuntimeSeconds": 60, "internetAccess": False, "outputPolicy":
+                                 {"mode": "named", "files": [{"name": "report"}, {"name": "data"}]}}
+    rows = live.do(lambda host: db.rows(host.db, "SELECT * FROM task_inputs"))
+    assert len(rows) == 1
+
+
+@pytest.mark.parametrize("words", [("run", "x", "-i", "nothing"), ("run", "x", "-i", "."), ("run", " "), ("run", "-"),
+                                   ("tasks",), ("nonsense",), ("credit", "add", "-1"), ("images", "build", "nonsense")])
+def test_wrong_use_says_so_and_dispatches_nothing(cli, live, words):
+    cli(*words, code=exits.WRONG_USE, stdin="")
+    assert live.do(lambda host: db.rows(host.db, "SELECT * FROM tasks")) == []
+
+
+@pytest.mark.parametrize(("event", "facts", "code"), [
+    ("finished", {"result": "Done", "completion": "complete"}, exits.DONE),
+    ("finished", {"result": "Half", "completion": "incomplete"}, exits.TASK_INCOMPLETE),
+    ("failed", {"error": "It broke."}, exits.TASK_FAILED),
+    ("cancelled", {}, exits.TASK_CANCELLED),
+])
+def test_the_exit_code_of_run_says_how_the_task_ended(cli, live, event, facts, code, tmp_path):
+    def finish() -> None:
+        found: list = []
+        while not found:
+            time.sleep(0.05)
+            found = live.do(lambda host: db.rows(host.db, "SELECT id FROM tasks"))
+        give(live, found[0]["id"], "report.md")
+        end(live, found[0]["id"], event, **facts)
+
+    ending = threading.Thread(target=finish)
+    ending.start()
+    result = cli("run", "x", "-m", "scripted", "-o", "out", code=code)
+    ending.join()
+    assert (tmp_path / "out" / "report.md").read_text() == "report.md"
+    assert facts.get("result", "") in result.stdout and facts.get("error", "") in result.stderr
+
+
+def test_json_is_one_document_on_stdout(cli, live):
+    id = dispatched(cli)
+    give(live, id, "a.txt")
+    end(live, id, result="Done")
+    assert [task["id"] for task in json.loads(cli("tasks", "list", "--json").stdout)] == [id]
+    shown = json.loads(cli("tasks", "show", "last", "--json").stdout)
+    assert shown["result"] == "Done" and shown["outputs"][0]["filename"] == "a.txt"
+    fetched = json.loads(cli("tasks", "files", id, "-o", "here", "--json").stdout)
+    assert Path(fetched[0]["path"]).read_text() == "a.txt"
+    lines = [json.loads(line) for line in cli("tasks", "logs", id, "--json").stdout.splitlines()]
+    assert lines[0] == {"id": lines[0]["id"], "event": "task.updated", "data": lines[0]["data"]}
+
+
+def test_a_refusal_is_words_on_stderr_or_a_json_object_with_an_exit_code(cli):
+    result = cli("tasks", "show", "tsk_nobody", code=exits.NOT_FOUND)
+    assert result.stdout == "" and "tsk_nobody" in result.stderr
+    result = cli("tasks", "show", "tsk_nobody", "--json", code=exits.NOT_FOUND)
+    assert json.loads(result.stdout)["error"]["code"] == "not_found"
+
+
+def test_a_missing_provider_key_says_how_to_set_one(cli):
+    result = cli("run", "x", code=exits.FAILED)
+    assert "providers set" in result.stderr and "--model scripted" in result.stderr
+
+
+def test_a_wrong_key_and_no_key_and_no_server_have_codes_of_their_own(cli, monkeypatch):
+    monkeypatch.setenv("AGENTCONTAINER_API_KEY", "ac_live_wrong")
+    cli("account", code=exits.NO_KEY)
+    monkeypatch.delenv("AGENTCONTAINER_API_KEY")
+    cli("account", code=exits.NO_KEY)
+    monkeypatch.delenv("AGENTCONTAINER_URL")
+    assert "agentcontainer serve" in cli("account", "--data", "nowhere", code=exits.NO_SERVER).stderr
+
+
+def test_tasks_are_cancelled_and_woken(cli, live):
+    id, other = dispatched(cli), dispatched(cli)
+    assert cli("tasks", "cancel", id).stdout == f"{id}  cancelled\n"
+    live.do(lambda host: tasks.apply(host.db, other, "started", host.now()))
+    until = datetime(2099, 1, 1, tzinfo=UTC)
+    live.do(lambda host: tasks.apply(host.db, other, "slept", host.now(), hibernate_until=until))
+    assert cli("tasks", "wake", other, "-m", "Go on").stdout == f"{other}  pending\n"
+    cli("tasks", "wake", other, code=exits.FAILED)
+
+
+def test_agents_and_containers_are_made_changed_and_archived(cli, tmp_path):
+    container = json.loads(cli("containers", "create", "mine", "--image", "localhost/mine:1", "--json").stdout)
+    (tmp_path / "prompt.txt").write_text("Be brief.")
+    agent = json.loads(cli("agents", "create", "brief", "--prompt", "@prompt.txt", "-m", "scripted", "--container",
+                           container["id"], "--json").stdout)
+    assert agent["currentVersion"]["basePrompt"] == "Be brief."
+    changed = json.loads(cli("agents", "update", agent["id"], "--max-runtime", "60", "--internet", "--json").stdout)
+    assert changed["currentVersion"]["defaults"]["maxRuntimeSeconds"] == 60
+    assert changed["currentVersion"]["basePrompt"] == "Be brief."
+    assert cli("agents", "versions", agent["id"]).stdout.count("agtv_") == 2
+    (tmp_path / "ref.txt").write_text("r")
+    cli("agents", "attach", agent["id"], "ref.txt")
+    file = json.loads(cli("agents", "files", agent["id"], "--json").stdout)[0]
+    cli("agents", "detach", agent["id"], file["id"])
+    assert "No files" in cli("agents", "files", agent["id"]).stderr
+    forked = json.loads(cli("agents", "fork", AGENT, "--name", "mine", "--json").stdout)
+    for id in (agent["id"], forked["id"]):
+        cli("agents", "archive", id)
+    cli("containers", "update", container["id"], "--image", "localhost/mine:2")
+    assert cli("containers", "versions", container["id"]).stdout.count("localhost/mine:") == 2
+    assert json.loads(cli("containers", "fork", "ctr_standard_data", "--json").stdout)["name"]
+    cli("containers", "archive", container["id"])
+    assert "standard" in cli("agents", "archive", AGENT, code=exits.FAILED).stderr.lower()
+
+
+def test_an_agent_may_be_given_as_the_api_has_it(cli):
+    defaults = {"model": "m-1", "internetAccess": False, "maxRuntimeSeconds": 5}
+    body = {"name": "a", "basePrompt": "p", "defaults": defaults}
+    made = json.loads(cli("agents", "create", "-f", "-", "-m", "m-2", "--json", stdin=json.dumps(body)).stdout)
+    assert made["currentVersion"]["defaults"]["model"] == "m-2"
+    cli("agents", "create", "-f", "-", code=exits.WRONG_USE, stdin="{")
+
+
+def test_account_credit_keys_and_providers(cli):
+    assert "unlimited_grant" in cli("account", "--json").stdout
+    assert "$12.50" in cli("credit", "add", "12.5").stdout
+    assert "grant" in cli("credit", "show").stdout
+    key = cli("keys", "create", "phone").stdout
+    assert re.fullmatch(r"ac_live_[\w-]+\n", key)
+    listed = {key["name"]: key for key in json.loads(cli("keys", "list", "--json").stdout)}
+    cli("keys", "revoke", listed["phone"]["id"])
+    assert "revoked" in cli("keys", "list").stdout
+    assert "sk-1" not in cli("providers", "set", "openai", "--default", stdin="sk-1\n").output
+    assert "from the store" in cli("providers", "list").stdout
+    cli("providers", "remove", "openai")
+    cli("providers", "set", "openai", "--base-url", "nonsense", code=exits.WRONG_USE, stdin="\n")
+    cli("providers", "set", "nobody", code=exits.NOT_FOUND, stdin="sk-1\n")
+
+
+# The owner of a data directory
+
+def test_keys_and_providers_work_on_a_data_directory_without_a_server(cli, live, tmp_path, monkeypatch):
+    monkeypatch.delenv("AGENTCONTAINER_URL")
+    monkeypatch.setenv("AGENTCONTAINER_DATA", str(tmp_path / "data"))
+    assert cli("keys", "create").stdout.startswith("ac_live_")
+    assert "default" in cli("keys", "list").stdout
+    cli("providers", "set", "anthropic", stdin="sk-ant\n")
+    assert "from the store" in cli("providers", "list").stdout
+    cli("keys", "revoke", "key_nobody", code=exits.NOT_FOUND)
+    monkeypatch.setenv("AGENTCONTAINER_DATA", str(tmp_path / "empty"))
+    assert "agentcontainer serve" in cli("keys", "create", code=exits.FAILED).stderr
+
+
+def test_the_owner_of_the_data_directory_needs_no_key_and_leaves_none(cli, live, tmp_path, monkeypatch):
+    for name in ("AGENTCONTAINER_URL", "AGENTCONTAINER_API_KEY"):
+        monkeypatch.delenv(name)
+    with lock.held(tmp_path / "data") as say_where:
+        assert lock.holder(tmp_path / "data") is None       # it is not ready yet
+        say_where(live.url)
+        cli("account", "--data", str(tmp_path / "data"))
+        cli("tasks", "show", "tsk_nobody", "--data", str(tmp_path / "data"), code=exits.NOT_FOUND)
+    assert lock.holder(tmp_path / "data") is None
+    assert len(live.do(lambda host: accounts.keys(host.db, accounts.only(host.db)["id"]))) == 1
+    found = [path for path in (tmp_path / "data").rglob("*") if path.is_file() and b"ac_live_" in path.read_bytes()]
+    assert found == []
+
+
+def test_a_second_server_of_a_data_directory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "PATIENCE_SECONDS", 0.1)
+    with lock.held(tmp_path), pytest.raises(RuntimeError, match="Another agentcontainer"), lock.held(tmp_path):
+        pass
+
+
+# Hostile text and names
+
+def test_no_escape_of_an_agents_reaches_the_terminal(cli, live):
+    id = cli("run", f"x{ESCAPE}", "--detach", "--model", "scripted").stdout.strip()
+    give(live, id, f"a{ESCAPE}.txt")
+    end(live, id, result=f"r{ESCAPE}[bold]\u202e")
+    for words in (("list",), ("show", id), ("logs", id), ("logs", id, "--json"), ("files", id), ("show", id, "--json")):
+        result = cli("tasks", *words)
+        assert not re.search("[\x1b\x07\u202e\x9b]", result.output), words
+    assert "[bold]" in cli("tasks", "show", id).stdout
+
+
+NAMES = ("../../etc/passwd", "/etc/passwd", ".bashrc", "..", "-rf", "a\nb", "c:\\x.txt", "x" * 300 + ".csv", "", "~")
+
+
+def test_an_agents_file_names_stay_in_the_folder_and_over_nothing(cli, live, tmp_path):
+    id = dispatched(cli)
+    give(live, id, *NAMES, "same.txt", "same.txt", "link")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "same.txt").write_text("mine")
+    (out / "link").symlink_to(tmp_path / "elsewhere")
+    cli("tasks", "files", id, "-o", str(out))
+    assert (out / "same.txt").read_text() == "mine" and not (tmp_path / "elsewhere").exists()
+    assert {"same-2.txt", "same-3.txt", "link-2", "passwd", "passwd-2", "_.bashrc", "_-rf"} <= set(os.listdir(out))
+    assert len(os.listdir(out)) == 2 + len(NAMES) + 3
+    assert not any(name.startswith((".", "-")) for name in os.listdir(out))
+
+
+@given(st.text())
+def test_a_safe_name_is_one_plain_part_of_a_path(name):
+    safe = downloads.safe(name)
+    assert safe == Path(safe).name and not safe.startswith((".", "-", "~")) and len(os.fsencode(safe)) <= 200
+    assert downloads.safe(safe) == safe
+
+
+@given(st.text())
+def test_clean_text_has_no_controls(text):
+    assert all(c in "\n\t" or c.isprintable() or ord(c) >= 0xA0 for c in output.clean(text))
+
+
+# Words
+
+@pytest.mark.parametrize(("count", "said"), [
+    (0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_949, "99.9 kB"), (123_456, "123 kB"), (999_999, "1.0 MB"),
+    (5 * 10**12, "5.0 TB"),
+])
+def test_sizes(count, said):
+    assert output.size(count) == said
+
+
+@pytest.mark.parametrize(("seconds", "said"), [
+    (0.04, "0.0 s"), (12.3, "12 s"), (60, "1 min"), (185, "3 min 5 s"), (7800, "2 h 10 min"), (100_000, "1 d 3 h"),
+])
+def test_durations(seconds, said):
+    assert output.duration(seconds) == said
+
+
+def test_help_names_every_command_and_every_exit_code(cli):
+    shown = cli("--help").stdout
+    for word in ("run", "chat", "tasks", "agents", "containers", "images", "account", "credit", "keys", "providers",
+                 "config", "serve", "install-service", *exits.MEANINGS.values()):
+        assert word in shown
+
+
+def test_every_command_that_shows_something_takes_json():
+    import click
+    import typer
+
+    def commands(group, path=()):
+        for name, command in group.commands.items():
+            inner = getattr(command, "commands", None)
+            yield from commands(command, (*path, name)) if inner else [((*path, name), command)]
+
+    without = {path for path, command in commands(typer.main.get_command(app))
+               if "json" not in {parameter.name for parameter in command.params}}
+    assert without <= {("serve",), ("install-service",), ("backup",), ("restore",)} and click
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_completes(shell):
+    environ = {**os.environ, "_AGENTCONTAINER_COMPLETE": f"complete_{shell}", "COMP_WORDS": "agentcontainer ta",
+               "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "agentcontainer ta",
+               "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    command = [sys.executable, "-c", "from agentcontainer_local.cli import app; app(prog_name='agentcontainer')"]
+    said = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert "tasks" in said.stdout
+
+
+def test_config_says_what_is_set_by_what_and_no_secret(cli, monkeypatch):
+    monkeypatch.setenv("AGENTCONTAINER_MAX_RUNNING", "7")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    found = {one["name"]: one for one in json.loads(cli("config", "--json").stdout)}
+    assert (found["max-running"]["value"], found["max-running"]["setBy"]) == ("7", "AGENTCONTAINER_MAX_RUNNING")
+    assert found["port"]["setBy"] == "default"
+    assert KEY not in cli("config").output and "sk-secret" not in cli("config").output
+    monkeypatch.setenv("AGENTCONTAINER_PORT", "many")
+    cli("config", code=exits.WRONG_USE)
+
+
+# The service
+
+def test_the_unit_is_shown_and_nothing_is_written_unasked(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for words in (("--show",), ()):
+        shown = cli("install-service", "--flags", "--port 3001 --data '/with space'", *words,
+                    code=0 if words else exits.FAILED).stdout
+        assert "KillMode=process" in shown and '--port 3001 --data "/with space"' in shown
+    assert not (tmp_path / "config").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--system",)])
+def test_the_unit_is_one_that_systemd_understands(cli, tmp_path, words):
+    shown = cli("install-service", "--show", *words)
+    (tmp_path / "agentcontainer.service").write_text(shown.stdout)
+    assert "enable-linger" in shown.stderr
+    if Path("/usr/bin/systemd-analyze").exists():
+        said = subprocess.run(["systemd-analyze", *(() if words else ("--user",)), "--man=no", "verify",
+                               str(tmp_path / "agentcontainer.service")], capture_output=True, text=True)
+        wrong = [line for line in said.stderr.splitlines() if "agentcontainer.service" in line]
+        assert wrong == []
+
+
+def test_words_of_a_unit_are_quoted():
+    assert _word("100%") == "100%%" and _word("$HOME") == "$$HOME" and _word('a "b"') == '"a \\"b\\""'

@@ -1,0 +1,123 @@
+"""What an operator watches: health, readiness, metrics, and the log."""
+
+import io
+import json
+import logging
+import re
+import sys
+
+import httpx
+import pytest
+
+from agentcontainer_local import logs, metrics, observed, tracing
+from agentcontainer_local.api import http, routes
+from tests.conftest import KEY
+
+LINE = re.compile(r'[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+]+')
+INSTRUCTIONS = {"instructions": "x", "overrides": {"model": "scripted"}}
+
+
+class Podman:
+    """The one question that readiness asks of it."""
+
+    def __init__(self, answers: bool):
+        self.answers = answers
+
+    async def image_id(self, ref: str) -> None:
+        if not self.answers:
+            raise ConnectionError("no podman")
+
+
+@pytest.fixture
+def watched(host):
+    """The host's API with what is watched, as `app` puts them together; and its base URL's client."""
+    requests = metrics.Requests()
+    host.sandbox = Podman(True)
+    router = http.routing.Router([*observed.routes(host, requests), *http.mounted(host, routes.ALL)],
+                                 default=http.unknown)
+    transport = httpx.ASGITransport(observed.Observed(router, requests))
+    return httpx.AsyncClient(transport=transport, base_url="http://test", headers={"authorization": f"Bearer {KEY}"})
+
+
+async def numbers(client: httpx.AsyncClient) -> dict[str, float]:
+    answer = await client.get("/metrics")
+    lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
+    assert all(LINE.fullmatch(line) for line in lines), [line for line in lines if not LINE.fullmatch(line)]
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+
+async def test_health_and_readiness_need_no_key_and_say_no_more(watched, host):
+    for path in ("/healthz", "/readyz"):
+        answer = await watched.get(path, headers={"authorization": ""})
+        assert (answer.status_code, answer.text) == (200, "ok\n")
+    host.sandbox.answers = False
+    assert (await watched.get("/readyz")).status_code == 503
+    assert (await watched.get("/healthz")).status_code == 200
+
+
+async def test_a_server_whose_store_is_gone_is_not_ready(watched, host, caplog):
+    host.db.conn.execute("ALTER TABLE store RENAME TO gone")
+    answer = await watched.get("/readyz")
+    assert (answer.status_code, answer.text) == (503, "store\n")
+    assert "gone" not in answer.text
+
+
+async def test_metrics_need_a_key(watched):
+    answer = await watched.get("/metrics", headers={"authorization": ""})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
+
+
+async def test_metrics_count_tasks_and_requests(watched):
+    before = await numbers(watched)
+    for _ in range(3):
+        assert (await watched.post("/api/v1/agents/agt_standard_data/tasks", json=INSTRUCTIONS)).status_code == 201
+    await watched.get("/api/v1/tasks/tsk_nobody")
+    after = await numbers(watched)
+    assert after['agentcontainer_tasks{status="pending"}'] == 3
+    assert after['agentcontainer_http_requests_total{method="POST",status="2xx"}'] == 3
+    assert after['agentcontainer_http_requests_total{method="GET",status="4xx"}'] == 1
+    count = "agentcontainer_http_request_duration_seconds_count"
+    assert after[count] - before[count] == 5
+    assert after['agentcontainer_http_request_duration_seconds_bucket{le="+Inf"}'] == after[count]
+    assert after["process_resident_memory_bytes"] > 1e7
+
+
+async def test_each_answer_has_an_id_that_is_in_the_log_without_the_query(watched, caplog):
+    caplog.set_level("DEBUG", "agentcontainer_local.observed")
+    answer = await watched.get("/api/v1/tasks?limit=1&apiKey=secret")
+    assert f"request={answer.headers['x-request-id']} method=GET path=/api/v1/tasks status=200" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_an_event_is_one_line_whatever_it_holds(as_json, monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers.clear()
+    try:
+        logs.start("info", as_json)
+        logging.getLogger("agentcontainer_local.run").info("task=%s said %s", "tsk_1", "a\nINFO forged\x1b[31m")
+        try:
+            raise ValueError("two\nlines")
+        except ValueError:
+            logging.getLogger("agentcontainer_local.run").exception("failed")
+        logging.getLogger("uvicorn").info("chatter")
+    finally:
+        root.handlers[:], root.level = handlers, level
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 2 and "\x1b" not in stream.getvalue()
+    if as_json:
+        assert json.loads(lines[0])["module"] == "run" and "ValueError" in json.loads(lines[1])["exception"]
+    else:
+        assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z INFO run task=tsk_1 said a\\nINFO forged", lines[0])
+
+
+def test_traces_are_off_until_asked_for_and_say_what_is_missing():
+    assert tracing.tracer({}) is None
+    try:
+        import opentelemetry.sdk  # noqa: F401
+    except ImportError:
+        with pytest.raises(RuntimeError, match=r"agentcontainer-local\[otel\]"):
+            tracing.tracer({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"})
