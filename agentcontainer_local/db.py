@@ -59,7 +59,7 @@ def open(path: Path) -> Database:
 
 
 def _as_dict(cursor: sqlite3.Cursor, values: tuple) -> Row:
-    return {column[0]: value for column, value in zip(cursor.description, values, strict=True)}
+    return dict(zip([column[0] for column in cursor.description], values))  # noqa: B905 - twice as fast without
 
 
 def _migrate(db: Database) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,6 +30,7 @@ class Incoming:
         self._max_bytes = max_bytes
         self._batch: list[bytes] = []
         self._batched = 0
+        self._storing: asyncio.Future | None = None
         self._digest = hashlib.sha256()
 
     @property
@@ -44,12 +45,24 @@ class Incoming:
         self._batch.append(chunk)
         self._batched += len(chunk)
         if self._batched >= BATCH_BYTES:
-            await self.flush()
+            await self._pass_on()
 
     async def flush(self) -> None:
+        await self._pass_on()
+        await self.rest()
+
+    async def _pass_on(self) -> None:
+        """While one batch is hashed and stored, the next one comes in."""
+        await self.rest()
         batch, self._batch, self._batched = self._batch, [], 0
         if batch:
-            await _with_disk(self._store, batch)
+            self._storing = asyncio.ensure_future(_with_disk(self._store, batch))
+
+    async def rest(self) -> None:
+        """Waits for what is at work."""
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            await storing
 
     def _store(self, batch: list[bytes]) -> None:
         for chunk in batch:
@@ -65,13 +78,15 @@ async def receiving(root: Path, max_bytes: int) -> AsyncIterator[Incoming]:
     """
     temporary = root / INCOMING / secrets.token_hex(16)
     file = await _with_disk(_open_new, temporary)
+    incoming = Incoming(file, max_bytes)
     try:
-        incoming = Incoming(file, max_bytes)
         yield incoming
         await incoming.flush()
         await _with_disk(_settle, file, temporary, path(root, incoming.name))
         crash.point("bytes.placed")
     finally:
+        with suppress(Exception):               # whatever it is, it comes after what ends this
+            await asyncio.shield(incoming.rest())
         file.close()
         temporary.unlink(missing_ok=True)
 

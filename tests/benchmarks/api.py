@@ -55,7 +55,7 @@ def _gets(server: "Served", rounds: int) -> list[Figure]:
     task = server.client.post(AGENT, json=TASK).json()
     server.client.put("/bare/task", json=server.client.get(f"/api/v1/tasks/{task['id']}").json())
     ours, bare = [], []
-    for _ in range(rounds):
+    for _ in range(10 * rounds):                # short ones in turn: what else the machine does hits both
         ours.append(server.rate(f"/api/v1/tasks/{task['id']}"))
         bare.append(server.rate("/bare/task"))
     return [
@@ -70,13 +70,18 @@ def _creates(server: "Served", rounds: int) -> list[Figure]:
     store = sqlite3.connect(server.folder / "floor.db", isolation_level=None)
     store.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE t (x)")
     ours, floor = [], []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        server.client.post(AGENT, json=TASK).raise_for_status()
-        ours.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        store.execute("INSERT INTO t VALUES (?)", (secrets.token_hex(500),))
-        floor.append(time.perf_counter() - began)
+    body = json.dumps(TASK)
+    asked = (f"POST {AGENT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\n"
+             f"Content-Length: {len(body)}\r\n\r\n{body}").encode()
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        for _ in range(rounds):
+            began = time.perf_counter()
+            connection.sendall(asked)
+            _length(connection)
+            ours.append(time.perf_counter() - began)
+            began = time.perf_counter()
+            store.execute("INSERT INTO t VALUES (?)", (secrets.token_hex(500),))
+            floor.append(time.perf_counter() - began)
     store.close()
     ours, floor = ([sorted(tens)[5] for tens in zip(*[iter(times)] * 10, strict=True)] for times in (ours, floor))
     return [
@@ -124,7 +129,7 @@ class Served:
         self.port, self.folder = port, folder
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=HEADERS, timeout=120, trust_env=False)
 
-    def rate(self, path: str, seconds: float = 1.5) -> float:
+    def rate(self, path: str, seconds: float = 0.3) -> float:
         """Requests a second over some connections, each with one request under way at all times."""
         asked = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode()
         with selectors.DefaultSelector() as selector:
@@ -202,7 +207,7 @@ def _length(connection: socket.socket) -> int:
     while b"\r\n\r\n" not in answer:
         answer += connection.recv(65536)
     head, _, body = answer.partition(b"\r\n\r\n")
-    assert b" 200 " in head.split(b"\r\n")[0], answer
+    assert head.split(b" ")[1] in (b"200", b"201"), answer
     length = len(head) + 4 + int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
     while len(answer) < length:
         answer += connection.recv(65536)
