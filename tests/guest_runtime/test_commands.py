@@ -10,7 +10,7 @@ import pytest
 from .door import Door
 from .lab import Lab
 
-NOBODY = 65534
+NOBODY = 65534 if os.geteuid() == 0 else None      # root reads what nobody may; an ordinary account does not
 DONE = ("finish", "--complete-task", "--message", "Done")
 
 WRONG_USES = [
