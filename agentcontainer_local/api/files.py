@@ -18,6 +18,7 @@ from agentcontainer_local.errors import Conflict, Forbidden, Invalid, NotFound, 
 def prepare_upload(call: Call) -> schemas.PreparedUpload:
     """Creates a scoped upload session and returns an upload URL, to which the bytes are sent by PUT (raw), or by POST
     (raw, or multipart with a field `file`), which answers a `storageId`."""
+    call.host.check_room()
     settings, size = call.host.settings, call.body.size_bytes or 0
     if size > settings.max_file_bytes:
         raise TooLarge(f"A file may have {settings.max_file_bytes} bytes.")
@@ -116,7 +117,7 @@ STORED = {"application/json": {"schema": {"$ref": "#/components/schemas/StoredUp
 UPLOAD_ERRORS = (Conflict, Forbidden, Invalid, NotFound, TooLarge, Unavailable)
 ROUTES = [
     Route("POST", "/uploads/prepare", prepare_upload, "Prepare file upload", TAG, schemas.PreparedUpload, 201,
-          schemas.PrepareUploadRequest, replayable=True, errors=(TooLarge,),
+          schemas.PrepareUploadRequest, replayable=True, errors=(TooLarge, Unavailable),
           example={"filename": "sales_data.csv", "contentType": "text/csv"}),
     Route("PUT", "/uploads/{uploadId}/content", put_upload, "Send file bytes", TAG, schemas.StoredUpload,
           open=True, raw=True, content=STORED, sends=BYTES, errors=UPLOAD_ERRORS, query=schemas.UploadQuery),

@@ -86,9 +86,21 @@ def _first_request_of_a_task(server: Server, provider: Watched) -> float:
 
 
 def _first_request_of_pi(provider: Watched, folder: Path) -> float:
-    """Pi on the host, as the guest daemon starts it but for our extension."""
     provider.forget()
     provider.times.clear()
+    command, environ = _pi(provider, folder)
+    began = time.monotonic()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environ, cwd=folder) as pi:
+        pi.stdin.write(b'{"type":"prompt","message":"Nothing to do"}\n')
+        pi.stdin.flush()
+        while not provider.times:
+            time.sleep(0.001)
+        pi.stdin.close()
+    return provider.times[0] - began
+
+
+def _pi(provider: Watched, folder: Path) -> tuple[list, dict[str, str]]:
+    """Pi on the host, as the guest daemon starts it but for our extension: its command and its environment."""
     agent_dir = folder / "pi"
     agent_dir.mkdir(exist_ok=True)
     models = {"providers": {"anthropic": {"baseUrl": provider.base_url("anthropic"), "apiKey": "none"}}}
@@ -103,14 +115,7 @@ def _first_request_of_pi(provider: Watched, folder: Path) -> float:
         "PATH": os.environ["PATH"], "HOME": str(folder), "PI_CODING_AGENT_DIR": str(agent_dir), "PI_OFFLINE": "1",
         "PI_TELEMETRY": "0", "NODE_COMPILE_CACHE": str(folder / "compile"),
     }
-    began = time.monotonic()
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environ, cwd=folder) as pi:
-        pi.stdin.write(b'{"type":"prompt","message":"Nothing to do"}\n')
-        pi.stdin.flush()
-        while not provider.times:
-            time.sleep(0.001)
-        pi.stdin.close()
-    return provider.times[0] - began
+    return command, environ
 
 
 async def _with_containers(work) -> None:

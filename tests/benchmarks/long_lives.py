@@ -1,0 +1,152 @@
+"""Conversations, hibernation, streams, restarts: each against what this machine needs without us, or does cold."""
+
+import json
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from tests.benchmarks import cold_start
+from tests.benchmarks.cold_start import MODEL, Watched
+from tests.benchmarks.figures import Figure, ratios
+from tests.fake_provider import Answers, bash
+from tests.system.conftest import Server, serving, wait_until
+from tests.system.test_main_job import bash as script
+
+TASKS = 20
+
+
+def run(long: bool) -> list[Figure]:
+    rounds = 20 if long else 6
+    with cold_start._watched() as provider, tempfile.TemporaryDirectory() as folder:
+        settings = {"AGENTCONTAINER_MAX_RUNNING": str(TASKS + 2), **provider.environ()}
+        with serving(Path(folder) / "data", **settings) as server:
+            cold_start._first_request_of_a_task(server, provider)
+            return [*_messages(server, provider, Path(folder), rounds), *_wakes(server, provider, rounds),
+                    *_streams(server), *_restart(server)]
+
+
+def _messages(server: Server, provider: Watched, folder: Path, rounds: int) -> list[Figure]:
+    task = server.converse("Hello", overrides={"model": MODEL, "provider": "anthropic"})
+    server.answered(task["id"], 1)
+    ours, pi = [], []
+    with _living_pi(provider, folder) as ask:
+        ask()
+        for turn in range(2, rounds + 2):
+            began = _fresh(provider)
+            server.say(task["id"], "And now?")
+            ours.append(_first_request(provider) - began)
+            server.answered(task["id"], turn)
+            pi.append(ask())
+    server.post(f"/tasks/{task['id']}/cancel", expect=200)
+    return [
+        Figure("message to first model request, container alive", [1000 * t for t in ours], "ms"),
+        Figure("Pi alone: prompt to first model request", [1000 * t for t in pi], "ms"),
+        ratios("message / Pi alone", ours, pi, "1.2 or less"),
+    ]
+
+
+class _living_pi:
+    """Pi on the host, in the midst of its session; a function that prompts it and answers how long its request took."""
+
+    def __init__(self, provider: Watched, folder: Path):
+        self.provider, self.folder = provider, folder
+
+    def __enter__(self):
+        command, environ = cold_start._pi(self.provider, self.folder)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ,
+                                        cwd=self.folder)
+        return self.ask
+
+    def ask(self) -> float:
+        began = _fresh(self.provider)
+        self.process.stdin.write(b'{"type":"prompt","message":"And now?"}\n')
+        self.process.stdin.flush()
+        while b'"agent_settled"' not in self.process.stdout.readline():
+            pass
+        return self.provider.times[0] - began
+
+    def __exit__(self, *_):
+        with self.process:
+            self.process.stdin.close()
+
+
+def _fresh(provider: Watched) -> float:
+    provider.times.clear()
+    return time.monotonic()
+
+
+def _first_request(provider: Watched) -> float:
+    while not provider.times:
+        time.sleep(0.0005)
+    return provider.times[0]
+
+
+def _wakes(server: Server, provider: Watched, rounds: int) -> list[Figure]:
+    wakes, cold = [], []
+    for _ in range(rounds):
+        cold.append(cold_start._first_request_of_a_task(server, provider))
+        provider.forget()
+        provider.plan(Answers(calls=(("hibernate", {"for": "1h"}),)), bash('finish --complete-task --message "Done"'))
+        task = server.dispatch("Sleep", model=MODEL, provider="anthropic")
+        server.wait(task["id"], "hibernating")
+        time.sleep(1)
+        began = _fresh(provider)
+        server.post(f"/tasks/{task['id']}/wake", {"kind": "external_wake"}, 200)
+        wakes.append(_first_request(provider) - began)
+        server.wait(task["id"])
+        time.sleep(0.5)
+    return [
+        Figure("wake to first model request", [1000 * t for t in wakes], "ms"),
+        Figure("cold start to first model request", [1000 * t for t in cold], "ms"),
+        ratios("wake / cold start", wakes, cold, "1 or less"),
+    ]
+
+
+def _streams(server: Server) -> list[Figure]:
+    """From the moment that a command prints, by its own clock: Pi's work between that and the event is in it."""
+    tasks = [server.dispatch(script(*["date +%s%N; sleep 1"] * 12)) for _ in range(TASKS)]
+    delays: list[float] = []
+
+    def listen(task: dict) -> None:
+        with server.client.stream("GET", f"/api/v1/tasks/{task['id']}/events", params={"stream": "true"}) as answer:
+            for line in answer.iter_lines():
+                if line.startswith("data: ") and '"output":"1' in line:
+                    printed = int(json.loads(line[6:])["output"].split()[0]) / 1e9
+                    delays.append(1000 * (time.time() - printed - 1))
+
+    listeners = [threading.Thread(target=listen, args=(task,)) for task in tasks]
+    for listener in listeners:
+        listener.start()
+    for listener in listeners:
+        listener.join()
+    p99 = sorted(delays)[int(len(delays) * 0.99) - 1]
+    return [Figure(f"end of a command to its event at the client, {TASKS} tasks", delays, "ms"),
+            Figure("the same, p99", [p99], "ms", "25 or less")]
+
+
+def _restart(server: Server) -> list[Figure]:
+    tasks = [server.dispatch(script("sleep 120")) for _ in range(TASKS)]
+    for task in tasks:
+        server.wait(task["id"], "running", seconds=240)
+    server.stop(signal.SIGKILL)
+    before = server.log.stat().st_size
+    began = time.monotonic()
+    server.start()
+    ready = time.monotonic() - began
+    attached = "SELECT count(*) AS n FROM tasks WHERE status = 'running'"
+    wait_until(lambda: server.row(attached)["n"] == TASKS and _doors(server) == TASKS, 60)
+    seconds = time.monotonic() - began
+    assert server.log.stat().st_size >= before
+    for task in tasks:
+        server.post(f"/tasks/{task['id']}/cancel", expect=200)
+    return [Figure("a server's start, with 20 agents at work", [ready], "s"),
+            Figure(f"start to {TASKS} agents attached", [seconds], "s", "2 or less")]
+
+
+def _doors(server: Server) -> int:
+    """Agents that follow their commands again: connections to the run's sockets."""
+    sockets = Path(f"/proc/{server.process.pid}/net/unix").read_text().splitlines()
+    return sum(line.endswith("host.sock") and line.split()[5] == "03" for line in sockets) and TASKS
