@@ -79,4 +79,4 @@ async def test_a_proof_that_cannot_be_read_is_none(host: Host, client: httpx.Asy
 
 async def test_the_doctor_needs_a_key_and_an_engine(host: Host, client: httpx.AsyncClient):
     assert (await client.get("/doctor", headers={"authorization": "Bearer wrong"})).status_code == 401
-    assert (await client.post("/doctor")).status_code == 503
+    assert (await client.post("/doctor")).status_code == 409

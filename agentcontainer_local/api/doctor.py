@@ -20,7 +20,7 @@ async def prove(call: Call) -> schemas.Doctor:
     """Starts containers in which each promise is tried, which takes some ten seconds; answers with what held."""
     host = call.host
     if host.sandbox is None:
-        raise Unavailable("This server has no engine.")
+        raise Conflict("This server has no engine.")
     if host.proving:
         raise Conflict("The walls are being tried already.")
     host.proving = True

@@ -47,7 +47,8 @@ class Sandbox(Containers, Volumes, Images):
     async def watching(self, container: str, pid: int, ceiling: Ceiling) -> AsyncIterator[asyncio.Future[Broken]]:
         """While open: the future is done once the container takes more than that. Ending it is the caller's affair."""
         found = await self.inspect(container) or {}
-        with self._watchdog.watching(pid, ceiling, written_paths(found), CPUS in annotations(found)) as broken:
+        cpus = annotations(found).get(CPUS)
+        with self._watchdog.watching(pid, ceiling, written_paths(found), cpus and float(cpus)) as broken:
             yield broken
 
     async def disk_bytes(self, container: str) -> int:

@@ -63,7 +63,7 @@ class Containers:
             gvisor.prove(found, noted.get(gvisor.ANNOTATION, "container"))
             network.prove(pid, noted.get(network.ANNOTATION, "none"))
             if CPUS in noted:
-                cpus.confine(pid, float(noted[CPUS]))
+                cpus.confine(pid, float(noted[CPUS]), [pid])
             await self._api.call("POST", f"/containers/{container_id}/start")
         except BaseException:
             await undo(container_id)

@@ -3,24 +3,31 @@
 import contextlib
 import math
 import os
+from collections.abc import Iterable
 
 
-def confine(pid: int, cpus: float) -> None:
-    """Keep a process, and all that it will start, to so many processors; call it before it starts any.
+def confine(init: int, cpus: float, pids: Iterable[int]) -> None:
+    """Keep these processes of a container, and all that they will start, to its processors; `init` is its first one.
 
-    We may, as its user namespace is ours. A program that asks the kernel for more gets them: the watchdog takes them
-    away again.
+    We may, as its user namespace is ours. A program that asks the kernel for more gets them: so this is done again and
+    again.
     """
+    allowed = _share(init, cpus)
+    for thread in (thread for pid in pids for thread in _threads(pid)):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.sched_getaffinity(thread) - allowed:
+                os.sched_setaffinity(thread, allowed)
+
+
+def _share(init: int, cpus: float) -> set[int]:
+    """The same at each call, whatever the container has done meanwhile; other containers begin elsewhere."""
     ours = sorted(os.sched_getaffinity(0))
-    first, many = pid % len(ours), min(len(ours), math.ceil(cpus))
-    os.sched_setaffinity(pid, {ours[(first + i) % len(ours)] for i in range(many)})
+    return {ours[(init + i) % len(ours)] for i in range(min(len(ours), math.ceil(cpus)))}
 
 
-def confine_again(init: int, pids: list[int]) -> None:
-    """Take processors away that these processes have, and the first one of their container has not."""
-    with contextlib.suppress(ProcessLookupError):
-        allowed = os.sched_getaffinity(init)
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                if os.sched_getaffinity(pid) - allowed:
-                    os.sched_setaffinity(pid, allowed)
+def _threads(pid: int) -> list[int]:
+    """Each has processors of its own."""
+    try:
+        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+    except FileNotFoundError:
+        return []

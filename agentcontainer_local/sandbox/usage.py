@@ -48,14 +48,19 @@ def memory_files() -> int:
 def out_of_memory_kills(init: int) -> int:
     """How often the kernel ended a process of this container for its cgroup's memory limit."""
     with contextlib.suppress(OSError, ValueError):
-        for line in Path(f"/proc/{init}/cgroup").read_text().splitlines():
-            if line.startswith("0::") and (path := line[4:]):
-                return oom_kill(Path("/sys/fs/cgroup", path, "memory.events").read_text())
+        if events := memory_events(Path(f"/proc/{init}/cgroup").read_text()):
+            return oom_kill(events.read_text())
     return 0
 
 
-def oom_kill(memory_events: str) -> int:
-    return int(dict(line.split() for line in memory_events.splitlines()).get("oom_kill", 0))
+def memory_events(cgroups: str) -> Path | None:
+    """Where cgroup v2 counts, for a process with these /proc/PID/cgroup lines."""
+    paths = [line.removeprefix("0::/") for line in cgroups.splitlines() if line.startswith("0::/")]
+    return Path("/sys/fs/cgroup", paths[0], "memory.events") if paths and paths[0] else None
+
+
+def oom_kill(counts: str) -> int:
+    return int(dict(line.split() for line in counts.splitlines()).get("oom_kill", 0))
 
 
 def _place(pid: int) -> tuple[int, int] | None:

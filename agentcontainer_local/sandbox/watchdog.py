@@ -36,7 +36,7 @@ class Watched:
     ceiling: Ceiling
     paths: list[str]
     broken: asyncio.Future[Broken]
-    confined: bool
+    cpus: float | None      # to which it is kept by affinity
     pids: list[int] = field(default_factory=list)
     disk_bytes: int = 0
     memory_file_bytes: int = 0
@@ -57,9 +57,11 @@ class Watchdog:
         self._measured_at = self._rests_until = 0.0
 
     @contextlib.contextmanager
-    def watching(self, pid: int, ceiling: Ceiling, paths: list[str], confined: bool) -> Iterator[asyncio.Future]:
+    def watching(
+        self, pid: int, ceiling: Ceiling, paths: list[str], cpus: float | None
+    ) -> Iterator[asyncio.Future[Broken]]:
         """A future of what was Broken first; what then happens is its holder's to say."""
-        watched = Watched(pid, ceiling, paths, asyncio.get_running_loop().create_future(), confined)
+        watched = Watched(pid, ceiling, paths, asyncio.get_running_loop().create_future(), cpus)
         if not self._watched:
             self._remember([watched])
         self._watched.add(watched)
@@ -161,8 +163,8 @@ def _look(watched: list[Watched]) -> dict[int, _Seen]:
     for one in watched:
         if (used := found.get(one.pid)) is not None:
             one.pids = used.pids
-            if one.confined:
-                cpus.confine_again(one.pid, used.pids)
+            if one.cpus:
+                cpus.confine(one.pid, one.cpus, used.pids)
             seen[one.pid] = _Seen(used.processes, _memory(one, used), usage.out_of_memory_kills(one.pid))
     return seen
 

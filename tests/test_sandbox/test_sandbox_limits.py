@@ -89,13 +89,14 @@ async def test_whoever_keeps_below_its_limits_is_left_alone(watched):
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor only")
 @pytest.mark.skipif(conf.cgroups_are_v2(), reason="a cgroup shares the processors out")
 async def test_processors_are_given_out_and_those_that_a_program_takes_are_taken_back(watched, sandbox):
-    await watched("nproc >&2; taskset -p ff 1 >/dev/null; nproc >&2; sleep 4; nproc >&2; sleep 60", cpus=1)
+    script = "for p in 1 $$; do taskset -p ff $p; done >/dev/null; nproc >&2; sleep 4; nproc >&2; sleep 60"
+    await watched(f"nproc >&2; {script}", cpus=1)
     (container,) = await sandbox.found()
     for _ in range(100):
         if len(said := (await sandbox.logs_tail(container.id)).split()) == 3:
             break
         await asyncio.sleep(0.1)
-    assert (said[0], said[-1]) == ("1", "1")
+    assert said == ["1", str(len(os.sched_getaffinity(0))), "1"]
 
 
 async def test_one_look_counts_every_process_of_a_container_and_no_other(sandbox, spec):
@@ -113,3 +114,6 @@ async def test_one_look_counts_every_process_of_a_container_and_no_other(sandbox
 def test_the_kernels_own_word_of_an_ended_process_is_read():
     assert usage.oom_kill("low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n") == 2
     assert usage.oom_kill("") == 0
+    scope = "user.slice/user-1000.slice/user@1000.service/user.slice/libpod-1.scope/container"
+    assert str(usage.memory_events(f"0::/{scope}\n")) == f"/sys/fs/cgroup/{scope}/memory.events"
+    assert usage.memory_events("12:memory:/user.slice\n0::/\n") is None
