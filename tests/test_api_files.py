@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentcontainer_local import files
@@ -340,6 +340,7 @@ async def test_what_is_written_while_an_error_comes_is_gone(host):
     assert on_disk(host) == []
 
 
+@settings(max_examples=30, deadline=None)
 @given(chunks=st.lists(st.binary(max_size=50), max_size=20))
 async def test_what_goes_in_is_what_is_there(tmp_path_factory, chunks):
     root = tmp_path_factory.mktemp("files")
@@ -349,3 +350,43 @@ async def test_what_goes_in_is_what_is_there(tmp_path_factory, chunks):
     content = b"".join(chunks)
     assert files.path(root, incoming.name).read_bytes() == content
     assert (incoming.size, incoming.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+
+
+# Quotas
+
+async def test_files_over_the_quota_are_refused_before_and_after_they_come(client, host, upload):
+    host.settings = host.settings.model_copy(update={"file_quota_bytes": 10})
+    await upload(b"12345")
+    storage = (await client.get("/account")).json()["fileStorage"]
+    assert storage == {"usedBytes": 5, "quotaBytes": 10, "isEnforced": True}
+    announced = await client.post("/uploads/prepare", json={"filename": "x", "sizeBytes": 6})
+    assert (announced.status_code, announced.json()["error"]["code"]) == (413, "too_large")
+    prepared = (await client.post("/uploads/prepare", json={"filename": "x"})).json()
+    assert (await client.put(prepared["uploadUrl"], content=b"123456")).status_code == 413
+    assert (await client.put(prepared["uploadUrl"], content=b"12345")).status_code == 200
+
+
+async def test_of_two_uploads_that_fit_one_by_one_the_second_is_not_completed(client, host):
+    host.settings = host.settings.model_copy(update={"file_quota_bytes": 10})
+    ids = []
+    for _ in range(2):
+        prepared = (await client.post("/uploads/prepare", json={"filename": "x"})).json()
+        assert (await client.put(prepared["uploadUrl"], content=b"1234567")).status_code == 200
+        ids.append(prepared["uploadId"])
+    answers = [await client.post("/uploads/complete", json={"uploadId": id}) for id in ids]
+    assert [answer.status_code for answer in answers] == [201, 413]
+    await client.delete(f"/files/{answers[0].json()['id']}")
+    assert (await client.post("/uploads/complete", json={"uploadId": ids[1]})).status_code == 201
+
+
+async def test_kept_workspaces_are_counted_and_over_their_quota_no_conversation_starts(client, host):
+    agent = "/agents/agt_standard_data"
+    body = {"instructions": "i", "message": "m", "overrides": {"model": "scripted"}}
+    task = (await client.post(f"{agent}/conversations", json=body)).json()["task"]
+    host.db.conn.execute("UPDATE tasks SET kept_bytes = 7 WHERE id = ?", (task["id"],))
+    host.settings = host.settings.model_copy(update={"checkpoint_quota_bytes": 7})
+    storage = (await client.get("/account")).json()["checkpointStorage"]
+    assert storage == {"usedBytes": 7, "quotaBytes": 7, "isEnforced": True}
+    assert (await client.post(f"{agent}/conversations", json=body)).status_code == 413
+    plain = {"instructions": "i", "overrides": {"model": "scripted"}}
+    assert (await client.post(f"{agent}/tasks", json=plain)).status_code == 201

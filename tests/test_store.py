@@ -1,0 +1,50 @@
+"""The store is written by one server, and by the command beside it."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from agentcontainer_local import accounts, db
+
+WRITE = """
+import sys, time
+from pathlib import Path
+from agentcontainer_local import db
+store = db.open(Path(sys.argv[1]))
+with store.atomic():
+    store.conn.execute("UPDATE accounts SET name = 'theirs'")
+    print("writing", flush=True)
+    time.sleep(0.5)
+"""
+
+
+def test_a_transaction_that_reads_first_waits_for_another_process_that_writes(host):
+    path = host.settings.data / "agentcontainer.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITE, str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]
+    ) as other:
+        assert other.stdout.readline() == b"writing\n"
+        with host.db.atomic():
+            assert accounts.only(host.db)["name"] == "theirs"
+            host.db.conn.execute("UPDATE accounts SET name = 'ours'")
+    assert accounts.only(host.db)["name"] == "ours"
+
+
+def test_nobody_writes_between_the_reading_and_the_writing_of_a_transaction(host):
+    path = host.settings.data / "agentcontainer.db"
+    with host.db.atomic():
+        accounts.only(host.db)
+        other = subprocess.Popen([sys.executable, "-c", WRITE, str(path)], stdout=subprocess.PIPE)
+        time.sleep(1)
+        host.db.conn.execute("UPDATE accounts SET name = 'ours'")
+    with other:
+        assert other.wait(20) == 0
+    assert accounts.only(host.db)["name"] == "theirs"
+
+
+def test_ids_are_of_one_length_and_letters_that_spell_nothing():
+    ids = [db.new_id("tsk") for _ in range(1000)]
+    assert len(set(ids)) == 1000
+    assert {len(id) for id in ids} == {29}
+    assert set("".join(id[4:] for id in ids)) == set(db.ALPHABET)
