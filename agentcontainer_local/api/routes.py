@@ -6,7 +6,6 @@ from agentcontainer_local.api import (
     containers,
     conversations,
     credit,
-    docs,
     doctor,
     events,
     files,
@@ -18,5 +17,4 @@ _RESOURCES = [
     *tasks.ROUTES, *events.ROUTES, *conversations.ROUTES, *agents.ROUTES, *files.ROUTES, *containers.ROUTES,
     *account.ROUTES, *credit.ROUTES, *doctor.ROUTES,
 ]
-_DOCUMENTED = [*_RESOURCES, openapi.route(_RESOURCES)]
-ALL = [*_DOCUMENTED, docs.route(_DOCUMENTED)]
+ALL = [*_RESOURCES, openapi.route(_RESOURCES)]

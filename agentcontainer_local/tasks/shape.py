@@ -71,9 +71,17 @@ def message_shape(db: Database, message: Row) -> schemas.Message:
 
 
 def _files_of(db: Database, message: Row) -> list[Row]:
-    table = "task_outputs" if message["role"] == "assistant" else "message_inputs"
-    sql = f"SELECT files.* FROM {table} JOIN files ON files.id = file_id WHERE message_id = ?"
-    return rows(db, sql, (message["id"],))
+    """What the agent gave with its answer; what came with the user's message, with the first one the task's inputs."""
+    if message["role"] == "assistant":
+        sql = "SELECT files.* FROM task_outputs JOIN files ON files.id = file_id WHERE message_id = ?"
+        return rows(db, sql, (message["id"],))
+    return rows(
+        db,
+        "SELECT files.* FROM message_inputs JOIN files ON files.id = file_id WHERE message_id = :message"
+        " UNION ALL SELECT files.* FROM task_inputs JOIN files ON files.id = file_id WHERE task_id = :task"
+        " AND NOT EXISTS (SELECT 1 FROM messages WHERE task_id = :task AND number < :number)",
+        {"message": message["id"], "task": message["task_id"], "number": message["number"]},
+    )
 
 
 def token_usage(db: Database, task_id: str, turn: int | None = None) -> schemas.TokenUsage:
