@@ -159,7 +159,8 @@ def test_a_running_task_is_cancelled_after_a_question(page: Page, server: Server
 
 def test_a_task_is_run_again_as_it_was(page: Page, server: Server):
     policy = {"mode": "named", "files": [{"name": "report"}]}
-    first = server.run("Again\n" + bash("true"), maxRuntimeSeconds=77, outputPolicy=policy)
+    file = server.upload("again.txt", b"again")
+    first = server.run("Again\n" + bash("true"), files=[file], maxRuntimeSeconds=77, outputPolicy=policy)
     page.visit(f"#/tasks/{first['id']}", "Run again")
     page.click("link", "Run again")
     page.heading("Run again")
@@ -167,6 +168,7 @@ def test_a_task_is_run_again_as_it_was(page: Page, server: Server):
     page.wait(f"/^#.tasks.tsk_/.test(location.hash) && location.hash !== '#/tasks/{first['id']}'")
     again = server.get(f"/tasks/{page.run('location.hash.slice(8)')}")
     assert (again["instructions"], again["overrides"]) == (first["instructions"], first["overrides"])
+    assert [given["id"] for given in server.get(f"/tasks/{again['id']}/messages")["data"][-1]["files"]] == [file]
     server.wait(again["id"])
 
 

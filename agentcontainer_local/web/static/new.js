@@ -9,17 +9,20 @@ const INTERNET = [["", "As the agent says"], ["true", "Yes"], ["false", "No"]];
 const PROVIDERS = [["", "As the agent says"], ["anthropic"], ["openai"], ["openrouter"]];
 
 export async function dispatch(main, { query, signal }) {
-  const [agents, before] = await Promise.all([
-    api.all("/agents"), query.get("from") ? api.get(`/tasks/${query.get("from")}`, {}, signal) : null,
+  const from = query.get("from");
+  const [agents, before, said] = await Promise.all([
+    api.all("/agents"), from ? api.get(`/tasks/${from}`, {}, signal) : null,
+    from ? api.get(`/tasks/${from}/messages`, { order: "asc", limit: 1 }, signal) : null,
   ]);
   const open = agents.filter((agent) => !agent.archivedAt);
-  const form = new Form(open, before, query.get("agent") ?? before?.agentId);
+  const form = new Form(open, before, said?.data[0]?.files ?? [], query.get("agent") ?? before?.agentId);
   fill(main, h("div", { class: "head" }, h("h1", {}, before ? "Run again" : "New task")), form.element);
   form.instructions.focus();
 }
 
 class Form {
-  constructor(agents, before, agentId) {
+  constructor(agents, before, files, agentId) {
+    this.files = files;
     const over = before?.overrides ?? {};
     this.once = api.intent();
     this.agents = agents;
@@ -67,7 +70,7 @@ class Form {
         fieldset("Kind", h("div", { class: "radios" }, this.mode.map(([, radio, label, hint]) => h("div", { class: "check" }, radio, h("label", { for: radio.id }, label, h("span", { class: "hint" }, ` ${hint}`)))))),
         field("Instructions", this.instructions),
         this.messageField,
-        fieldset("Files", this.drop.element, before ? h("p", { class: "hint" }, "Files that the earlier one was given are not taken over: add them again.") : null),
+        fieldset("Files", this.drop.element, files.length ? h("p", { class: "hint" }, `Taken over: ${files.map((file) => file.filename).join(", ")}`) : null),
         this.fault,
         h("div", { class: "actions start" }, this.go, h("span", { class: "hint" }, "Ctrl+Enter dispatches"))),
       h("details", { class: "column more", open: Object.keys(over).length > 0 || matchMedia("(min-width: 901px)").matches },
@@ -107,7 +110,7 @@ class Form {
 
   async send() {
     fill(this.fault);
-    const inputFileIds = await this.drop.ids();
+    const inputFileIds = [...this.files.map((file) => file.id), ...await this.drop.ids()];
     const body = given({ instructions: this.instructions.value, title: this.title.value.trim(), inputFileIds, overrides: this.overrides() });
     const path = `/agents/${this.agent.value}`;
     const made = this.conversation()
