@@ -11,15 +11,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-from rich.console import Console
+from agentcontainer_local import schemas
+from agentcontainer_local.cli.output import Output, size
+from agentcontainer_local.cli.transcript import Transcript, summary
+from agentcontainer_local.client import Client, ClientError
 
 CSV = Path(__file__).parent / "data" / "penguins.csv"
-KEYS = {"ANTHROPIC_API_KEY": "claude-sonnet-4-5", "OPENAI_API_KEY": "gpt-5", "OPENROUTER_API_KEY": "anthropic/claude-sonnet-4.5"}
+KEYS = {
+    "ANTHROPIC_API_KEY": "claude-sonnet-4-5", "OPENAI_API_KEY": "gpt-5",
+    "OPENROUTER_API_KEY": "anthropic/claude-sonnet-4.5",
+}
 OUTPUTS = {"summary": "summary.md", "chart": "chart.png"}
-SECONDS = 900
 
-INSTRUCTIONS = '''Look at the penguins in task_files/penguins.csv: how heavy are the three species, and how does body mass go with flipper length?
+INSTRUCTIONS = '''Look at the penguins in task_files/penguins.csv: how heavy are the three species, and how does body mass
+go with flipper length?
 Write summary.md with a table of the means, and draw chart.png. This program does it:
 
 ```say
@@ -58,36 +63,35 @@ python3 analyse.py
 ```
 
 ```finish
---complete-task --message "The table is in summary.md, the chart in chart.png." --output summary=summary.md --output chart=chart.png
+--complete-task --message "The table is in summary.md, the chart in chart.png."
+--output summary=summary.md --output chart=chart.png
 ```
 '''
 
 
 def main() -> int:
-    console = Console(highlight=False, soft_wrap=True)
-    began = time.monotonic()
+    out, began = Output(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="agentcontainer-demo-data-") as data:
         key = "ac_live_" + secrets.token_urlsafe(24)
-        console.print("[bold]1. The server[/bold]")
-        with serving(Path(data), key, console) as url, httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60
-        ) as client:
-            console.print(f"[bold]2. An upload[/bold]\n   {CSV.name}, {CSV.stat().st_size} bytes")
-            file_id = upload(client, CSV)
-            task = dispatch(client, file_id)
-            who = task["execution"]
-            console.print(f"[bold]3. A task[/bold]\n   {task['id']} for {task['agentName']}, model {who['model']} ({who['provider']})")
-            task = follow(client, task["id"], console)
-            if task["status"] != "finished":
-                console.print(f"[red]The task is {task['status']}: {task['error']}[/red]")
+        out.say("1. The server", "bold")
+        with serving(Path(data), key, out) as url, Client(url, key) as client:
+            out.say("2. An upload", "bold")
+            file = client.upload(CSV)
+            out.say(f"   {file.filename}, {file.size_bytes} bytes")
+            out.say("3. A task", "bold")
+            task = dispatch(client, file.id)
+            out.say(f"   {task.id} for {task.agent_name}, model {task.execution.model} ({task.execution.provider})")
+            task = follow(client, task.id, out)
+            if task.status != "finished":
+                out.say(f"The task is {task.status}: {task.error}", "red")
                 return 1
-            folder = download(client, task["id"])
-    report(console, task, folder, time.monotonic() - began)
+            folder = download(client, task.id)
+    report(out, task, folder, time.monotonic() - began)
     return 0
 
 
 @contextmanager
-def serving(data: Path, key: str, console: Console) -> Iterator[str]:
+def serving(data: Path, key: str, out: Output) -> Iterator[str]:
     """A server of the demo's own, on a free port; nothing of it is left afterwards."""
     command = [sys.executable, "-m", "agentcontainer_local", "serve", "--port", "0", "--data", str(data)]
     environ = {**os.environ, "AGENTCONTAINER_API_KEY": key, "AGENTCONTAINER_BILLING": "unlimited"}
@@ -97,7 +101,7 @@ def serving(data: Path, key: str, console: Console) -> Iterator[str]:
         if ready is None:
             raise SystemExit("The server did not start; its words are above.")
         url = ready.split("is ready at ")[1].split()[0]
-        console.print(f"   ready at {url}")
+        out.say(f"   ready at {url}")
         yield url
     finally:
         server.send_signal(signal.SIGTERM)
@@ -107,77 +111,42 @@ def serving(data: Path, key: str, console: Console) -> Iterator[str]:
             server.kill()
 
 
-def upload(client: httpx.Client, path: Path) -> str:
-    prepared = answer(client.post("/api/v1/uploads/prepare", json={"filename": path.name, "contentType": "text/csv"}))
-    with path.open("rb") as content:
-        answer(httpx.put(prepared["uploadUrl"], content=content, headers=prepared["headers"]))
-    return answer(client.post("/api/v1/uploads/complete", json={"uploadId": prepared["uploadId"]}))["fileId"]
-
-
-def dispatch(client: httpx.Client, file_id: str) -> dict:
+def dispatch(client: Client, file_id: str) -> schemas.Task:
     """Lets a provider think if the environment has a key for one, else the built-in scripted model."""
     model = next((model for name, model in KEYS.items() if os.environ.get(name)), "scripted")
     policy = {"mode": "named", "files": [{"name": name} for name in OUTPUTS]}
-    overrides = {"model": model, "maxRuntimeSeconds": 600, "outputPolicy": policy}
-    body = {"instructions": INSTRUCTIONS, "inputFileIds": [file_id], "overrides": overrides}
-    return answer(client.post("/api/v1/agents/agt_standard_data/tasks", json=body))
-
-
-def follow(client: httpx.Client, task_id: str, console: Console) -> dict:
-    """Shows what happens as it happens; answers the task when it has ended."""
-    cursor, deadline = None, time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        task = answer(client.get(f"/api/v1/tasks/{task_id}"))
-        page = answer(client.get(f"/api/v1/tasks/{task_id}/events", params={"order": "asc", **({"after": cursor} if cursor else {})}))
-        for event in page["data"]:
-            cursor = event["id"]
-            show(event, console)
-        if task["completedAt"] and not page["data"]:
-            return task
-        time.sleep(0.1)
-    raise SystemExit(f"The task did not end within {SECONDS} seconds.")
-
-
-def show(event: dict, console: Console) -> None:
-    data = event["data"]
-    if event["event"] == "task.updated":
-        console.print(f"   [cyan]{data['status']}[/cyan]")
-    elif event["event"] == "message.created" and data["role"] == "assistant":
-        console.print(f"   [green]agent:[/green] {data['content']}", markup=True)
-    elif event["event"] == "activity.started":
-        command = (data["input"] or {}).get("command", "")
-        console.print(f"   [yellow]{data['toolKey']}:[/yellow] ", end="")
-        console.print(command.strip().splitlines()[0] + (" …" if "\n" in command.strip() else "") if command else "", markup=False)
-    elif event["event"] == "activity.completed" and data.get("output"):
-        console.print("\n".join(f"      {line}" for line in data["output"].strip().splitlines()), markup=False, style="dim")
-
-
-def download(client: httpx.Client, task_id: str) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="agentcontainer-demo-"))
-    folder.chmod(0o755)
-    for file in answer(client.get(f"/api/v1/tasks/{task_id}/files"))["data"]:
-        content = client.get(f"/api/v1/tasks/{task_id}/files/{file['id']}").raise_for_status().content
-        (folder / OUTPUTS[file["outputName"]]).write_bytes(content)
-    return folder
-
-
-def report(console: Console, task: dict, folder: Path, seconds: float) -> None:
-    usage = task["tokenUsage"]
-    console.print("[bold]4. What came back[/bold]")
-    for name in OUTPUTS.values():
-        console.print(f"   {folder / name}  ({(folder / name).stat().st_size} bytes)")
-    console.print(
-        f"   {usage['calls']} model calls, {usage['inputTokens']} tokens in, {usage['outputTokens']} out;"
-        f" {task['containerMinutes'] * 60:.0f} s in the container, which the hosted service would bill with"
-        f" USD {task['costUsd']:.4f}; {seconds:.0f} s in all"
+    return client.create_task(
+        "agt_standard_data", instructions=INSTRUCTIONS, input_file_ids=[file_id],
+        overrides={"model": model, "max_runtime_seconds": 600, "output_policy": policy},
     )
 
 
-def answer(response: httpx.Response) -> dict:
-    if response.is_error:
-        raise SystemExit(f"{response.request.method} {response.request.url} answered {response.status_code}: {response.text}")
-    return response.json()
+def follow(client: Client, task_id: str, out: Output) -> schemas.Task:
+    """Shows what happens as it happens; answers the task when it has ended."""
+    shown = Transcript(out)
+    with shown.live():
+        for event in client.stream(task_id):
+            shown.show(event.event, event.data)
+    return client.get_task(task_id)
+
+
+def download(client: Client, task_id: str) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="agentcontainer-demo-"))
+    folder.chmod(0o755)
+    for file in client.list_task_files(task_id):
+        client.download_task_file(task_id, file.id, folder / OUTPUTS[file.output_name])
+    return folder
+
+
+def report(out: Output, task: schemas.Task, folder: Path, seconds: float) -> None:
+    out.say("4. What came back", "bold")
+    for name in OUTPUTS.values():
+        out.say(f"   {folder / name}  ({size((folder / name).stat().st_size)})")
+    out.say(f"   {summary(task)}: container time as the hosted service would bill it; {seconds:.0f} s in all")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except ClientError as error:
+        sys.exit(f"demo: {error}")
