@@ -23,8 +23,8 @@ KEYS = {
 }
 OUTPUTS = {"summary": "summary.md", "chart": "chart.png"}
 
-INSTRUCTIONS = '''Look at the penguins in task_files/penguins.csv: how heavy are the three species, and how does body mass
-go with flipper length?
+INSTRUCTIONS = '''Look at the penguins in task_files/penguins.csv: how heavy are the three species, and how does body
+mass go with flipper length?
 Write summary.md with a table of the means, and draw chart.png. This program does it:
 
 ```say
@@ -63,8 +63,7 @@ python3 analyse.py
 ```
 
 ```finish
---complete-task --message "The table is in summary.md, the chart in chart.png."
---output summary=summary.md --output chart=chart.png
+--complete-task --message "Here are the table and the chart." --output summary=summary.md --output chart=chart.png
 ```
 '''
 
