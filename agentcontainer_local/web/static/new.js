@@ -70,7 +70,7 @@ class Form {
         fieldset("Kind", h("div", { class: "radios" }, this.mode.map(([, radio, label, hint]) => h("div", { class: "check" }, radio, h("label", { for: radio.id }, label, h("span", { class: "hint" }, ` ${hint}`)))))),
         field("Instructions", this.instructions),
         this.messageField,
-        fieldset("Files", this.drop.element, files.length ? h("p", { class: "hint" }, `Taken over: ${files.map((file) => file.filename).join(", ")}`) : null),
+        fieldset("Files", this.drop.element, this.files.length ? h("p", { class: "hint" }, `Taken over: ${this.files.map((file) => file.filename).join(", ")}`) : null),
         this.fault,
         h("div", { class: "actions start" }, this.go, h("span", { class: "hint" }, "Ctrl+Enter dispatches"))),
       h("details", { class: "column more", open: Object.keys(over).length > 0 || matchMedia("(min-width: 901px)").matches },
