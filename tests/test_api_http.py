@@ -289,6 +289,39 @@ async def test_a_key_that_is_empty_or_very_long_is_refused(client, key):
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
 
 
+def test_every_post_that_makes_something_takes_a_key():
+    """Not: what may be done twice anyway, and what answers an API key, which is kept nowhere."""
+    without = {route.path for route in routes.ALL if route.verb == "POST" and not route.replayable}
+    assert without == {"/tasks/{taskId}/cancel", "/uploads/{uploadId}/content", "/keys", "/doctor"}
+
+
+SENT = st.tuples(st.sampled_from(["k1", "k2", "k3"]), st.sampled_from(["a", "b", ""]))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sent=st.lists(SENT, max_size=12), restarts=st.integers(0, 12))
+async def test_a_key_has_one_effect_and_one_answer_whatever_else_is_sent(client, host, clock, sent, restarts):
+    clock.advance(25 * 3600)                    # what another example has sent is forgotten
+    count = "SELECT count(*) AS n FROM containers"
+    before = db.row(host.db, count)["n"]
+    first: dict[str, tuple[str, str]] = {}      # key → body's name, answer
+    for position, (key, name) in enumerate(sent):
+        if position == restarts:
+            host.db.close()
+            host.db = db.open(host.settings.data / "agentcontainer.db")
+        answer = await client.post("/containers", json={"name": name}, headers={"idempotency-key": key})
+        if name == "":
+            assert answer.status_code == 422    # a body that makes no sense is nobody's request
+        elif key in first and first[key][0] == name:
+            assert (answer.status_code, answer.text) == (201, first[key][1])
+        elif key in first:
+            assert answer.status_code == 409
+        else:
+            assert answer.status_code == 201
+            first[key] = name, answer.text
+        assert db.row(host.db, count)["n"] == before + len(first)
+
+
 # The document
 
 @pytest.fixture
