@@ -16,6 +16,7 @@ from agentcontainer_local.cli.exits import Stop
 from agentcontainer_local.cli.session import ending, program
 
 NAME = "agentcontainer.service"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # What is not here, and why. PrivateTmp, ProtectSystem, ProtectHome, ReadWritePaths, PrivateDevices, Protect*: each
 # gives the service a mount namespace of its own, in which the pause process of rootless Podman would live; other
@@ -110,17 +111,15 @@ def _path(system: bool) -> Path:
 def _unit(system: bool, account: pwd.struct_passwd, flags: str, environment_file: Path | None) -> str:
     command = " ".join(_word(word) for word in [*_program(), "serve", *shlex.split(flags)])
     runtime = f"Environment=XDG_RUNTIME_DIR=/run/user/{account.pw_uid}\n" if system else ""
-    paths = f'Environment="PATH={os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")}"\n'
+    paths = f"Environment={_word('PATH=' + (SYSTEM_PATH if system else os.environ.get('PATH') or SYSTEM_PATH))}\n"
     return UNIT.format(
         after=f"Wants=network-online.target user@{account.pw_uid}.service\n"
               f"After=network-online.target user@{account.pw_uid}.service" if system else "After=default.target",
         account=f"User={account.pw_name}\n" if system else "",
         command=command,
         environment=paths + runtime + (f"EnvironmentFile={environment_file.absolute()}\n" if environment_file else ""),
-        # newuidmap has these by its file, and needs them in the bounding set; nothing else does.
-        caps="CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_SYS_ADMIN CAP_DAC_OVERRIDE CAP_CHOWN CAP_FOWNER"
-             " CAP_SYS_CHROOT CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_SETPCAP CAP_SETFCAP CAP_KILL"
-             " CAP_MKNOD CAP_FSETID CAP_SYS_PTRACE CAP_SYS_RESOURCE\n" if system else "",
+        # What newuidmap, which is setuid, takes to write a map (tried: with less it fails). A user namespace has its own.
+        caps="CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_DAC_OVERRIDE CAP_SYS_ADMIN\n" if system else "",
         wanted="multi-user.target" if system else "default.target",
     )
 
