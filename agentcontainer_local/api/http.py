@@ -145,7 +145,7 @@ class Resource:
             return idempotency.once(self.host.db, account["id"], request.url.path, key, text, call.now,
                                     lambda: _written(route, route.function(call)))
         answered = route.function(call)
-        if inspect.isawaitable(answered):
+        if not isinstance(answered, BaseModel) and inspect.isawaitable(answered):
             answered = await answered
         return answered if route.raw else _written(route, answered)
 

@@ -50,7 +50,7 @@ def _overrides(task: Row) -> dict:
 
 def _metadata(task: Row) -> dict:
     """The caller's; once finished with `completion`, where a `completion` of the caller's makes room."""
-    metadata = json.loads(task["metadata"])
+    metadata = {} if task["metadata"] == "{}" else json.loads(task["metadata"])
     if task["completion"] is None:
         return metadata
     if "completion" in metadata:
