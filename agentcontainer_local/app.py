@@ -225,6 +225,9 @@ async def serve(
             program.say_where(url)
             announce(program, settings.public_url or url)
             await asyncio.wait({stop, serving, supervising}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.done():
+                await asyncio.wait({asyncio.ensure_future(supervisor.tidy(program.host)), supervising, serving},
+                                   return_when=asyncio.FIRST_COMPLETED)
         finally:
             crash.point("server.ending")
             server.should_exit = True

@@ -23,18 +23,18 @@ from agentcontainer_local.errors import Problem
 from agentcontainer_local.host import Host
 
 log = logging.getLogger(__name__)
-READY_SECONDS = 5.0
+READY_SECONDS = 2.0
 NO_STORE = {"cache-control": "no-store"}
 
 
 def routes(host: Host, requests: metrics.Requests) -> list[BaseRoute]:
-    authentication = Authentication(host)
+    authentication, podman = Authentication(host), _Podman(host)
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n", headers=NO_STORE)
 
     async def readyz(request: Request) -> Response:
-        wrong = await _wrong(host)
+        wrong = await _wrong(host, podman)
         return PlainTextResponse("ok\n" if not wrong else wrong + "\n", 503 if wrong else 200, NO_STORE)
 
     async def measured(request: Request) -> Response:
@@ -47,7 +47,24 @@ def routes(host: Host, requests: metrics.Requests) -> list[BaseRoute]:
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", measured)]
 
 
-async def _wrong(host: Host) -> str:
+class _Podman:
+    """Whether Podman answers. A question that it has not answered yet is not asked again."""
+
+    def __init__(self, host: Host):
+        self._host = host
+        self._asked: asyncio.Task | None = None
+
+    async def wrong(self) -> str:
+        if self._asked is None:
+            self._asked = asyncio.create_task(self._host.sandbox.image_id("localhost/agentcontainer-ready:0"))
+        done, _ = await asyncio.wait({self._asked}, timeout=READY_SECONDS)
+        if not done:
+            return "no answer"
+        asked, self._asked = self._asked, None
+        return str(asked.exception() or "") if asked is not None else ""
+
+
+async def _wrong(host: Host, podman: _Podman) -> str:
     """What is not in order, in a word for outside; the log has the rest."""
     try:
         with host.db.atomic():
@@ -55,10 +72,8 @@ async def _wrong(host: Host) -> str:
     except Exception:
         log.exception("not ready: the store")
         return "store"
-    try:
-        await asyncio.wait_for(host.sandbox.image_id("localhost/agentcontainer-is-podman-there:0"), READY_SECONDS)
-    except Exception as error:
-        log.warning("not ready: podman: %s", error or type(error).__name__)
+    if reason := await podman.wrong():
+        log.warning("not ready: podman: %s", reason)
         return "podman"
     return ""
 

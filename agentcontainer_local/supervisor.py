@@ -13,6 +13,7 @@ from agentcontainer_local.run import OpenDoor, clear_away, lost, remove_workspac
 log = logging.getLogger(__name__)
 
 TASK_LABEL = "agentcontainer.task"
+TIDY_SECONDS = 10
 RETRY_SECONDS = 2                   # before something that did not work is tried again
 
 Runs = dict[str, asyncio.Task]      # by task: what is done for it at the moment, one thing at a time
@@ -103,6 +104,18 @@ def _clear_ended(host: Host, runs: Runs) -> None:
         before -= timedelta(seconds=host.settings.workspace_retention_seconds)     # else their place is needed now
     _do(runs, tasks.ended_with_container(host.db), lambda task_id: clear_away(host, task_id))
     _do(runs, tasks.ended_with_workspace(host.db, before), lambda task_id: remove_workspace(host, task_id))
+
+
+async def tidy(host: Host) -> None:
+    """While it supervises, waits until what has ended is cleared away, but not for long: the next server would do it.
+
+    A server for the time being, of `run` or the demo, has no next one.
+    """
+    before = host.now() - timedelta(seconds=host.settings.workspace_retention_seconds)
+    for _ in range(round(TIDY_SECONDS / 0.05)):
+        if not tasks.ended_with_container(host.db) and not tasks.ended_with_workspace(host.db, before):
+            return
+        await asyncio.sleep(0.05)
 
 
 def _do(runs: Runs, found: list[Row], work: Callable[[str], Coroutine]) -> None:

@@ -118,7 +118,7 @@ def _unit(system: bool, account: pwd.struct_passwd, flags: str, environment_file
         account=f"User={account.pw_name}\n" if system else "",
         command=command,
         environment=paths + runtime + (f"EnvironmentFile={environment_file.absolute()}\n" if environment_file else ""),
-        # What newuidmap, which is setuid, takes to write a map (tried: with less it fails). A user namespace has its own.
+        # What newuidmap, which is setuid, takes to write a map (tried: less fails). A user namespace has its own set.
         caps="CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_DAC_OVERRIDE CAP_SYS_ADMIN\n" if system else "",
         wanted="multi-user.target" if system else "default.target",
     )

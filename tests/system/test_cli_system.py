@@ -1,0 +1,233 @@
+"""The command with a real server: run and chat in a real terminal and through pipes, a server for the time being."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import select
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.conftest import Server, podman
+from tests.system.test_main_job import bash
+
+COMMAND = [sys.executable, "-m", "agentcontainer_local"]
+FINISH = "--complete-task --message Done --output report=r.md"
+REPORT = bash("echo hello there; sleep 1; echo '# R' > r.md", finish=FINISH)
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+SLEEP = bash("sleep 300")
+
+
+def environ(server: Server | None = None, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AGENTCONTAINER_")}
+    named = {"AGENTCONTAINER_URL": server.url, "AGENTCONTAINER_API_KEY": server.key} if server else {}
+    return {**kept, **named, "TERM": "xterm-256color", **more}
+
+
+def call(*words: str, env: dict[str, str], cwd: Path, stdin: str | None = None, code: int = 0) -> str:
+    done = subprocess.run(
+        [*COMMAND, *words], env=env, cwd=cwd, input=stdin, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done.stdout
+
+
+class Terminal:
+    """A command on a terminal of 80 columns, typed at and read from."""
+
+    def __init__(self, *words: str, env: dict[str, str], cwd: Path):
+        self._end, its_end = pty.openpty()
+        size = {"COLUMNS": "80", "LINES": "30"}
+        self.process = subprocess.Popen(
+            [*COMMAND, *words], env={**env, **size}, cwd=cwd, stdin=its_end, stdout=its_end, stderr=its_end,
+            start_new_session=True, preexec_fn=_controlling,
+        )
+        os.close(its_end)
+        self.text = ""
+
+    def until(self, words: str, seconds: float = 60) -> str:
+        """What was shown since the last time, up to and with `words`."""
+        deadline = time.monotonic() + seconds
+        while words not in self.text:
+            assert time.monotonic() < deadline, self.text[-2000:]
+            self._read(0.2)
+        before, _, self.text = self.text.partition(words)
+        return before + words
+
+    def type(self, keys: str) -> None:
+        os.write(self._end, keys.encode())
+
+    def ends(self, seconds: float = 60) -> int:
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, self.text[-2000:]
+            self._read(0.1)
+        self._read(0.1)
+        return self.process.returncode
+
+    def _read(self, seconds: float) -> None:
+        if select.select([self._end], [], [], seconds)[0]:
+            try:
+                self.text = ESCAPE.sub("", self.text + os.read(self._end, 65536).decode(errors="replace"))
+            except OSError:
+                time.sleep(0.05)        # its end is closed
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._end)
+
+
+def _controlling() -> None:
+    """Makes the terminal the session's own, so that Ctrl-C reaches it."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@contextlib.contextmanager
+def terminal(*words: str, env: dict[str, str], cwd: Path) -> Iterator[Terminal]:
+    shown = Terminal(*words, env=env, cwd=cwd)
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+def test_run_shows_the_work_and_brings_the_files(server: Server, tmp_path):
+    (tmp_path / "in.csv").write_text("1")
+    words = ("run", REPORT, "-m", "scripted", "-i", "in.csv", "-o", "out", "--expect", "report")
+    with terminal(*words, env=environ(server), cwd=tmp_path) as shown:
+        assert shown.ends() == 0
+    for words in ("running", "$ echo hello there", "hello there", "finished", "Done", "tokens in", "out/r.md"):
+        assert words in shown.text
+    assert (tmp_path / "out" / "r.md").read_text() == "# R\n"
+
+
+def test_a_pipe_gets_plain_lines_and_json_one_document(server: Server, tmp_path):
+    said = call("run", "-", "-m", "scripted", "-o", "out", env=environ(server), cwd=tmp_path, stdin=REPORT.replace(
+        "--output report=r.md", "r.md"))
+    assert "\x1b" not in said and said.splitlines()[-1] == "Done" and "  hello there" in said.splitlines()
+    said = call("run", bash("true"), "-m", "scripted", "--json", env=environ(server), cwd=tmp_path)
+    assert json.loads(said)["status"] == "finished"
+
+
+def test_ctrl_c_asks_and_cancels(server: Server, tmp_path):
+    with terminal("run", SLEEP, "-m", "scripted", env=environ(server), cwd=tmp_path) as shown:
+        task_id = re.search(r"tsk_\w+", shown.until("Coding"))[0]
+        shown.until("$ sleep 300")
+        shown.type("\x03")
+        shown.until("c/d/Enter")
+        shown.type("\n")
+        time.sleep(1)
+        assert server.get(f"/tasks/{task_id}")["status"] == "running"       # Enter stays
+        shown.type("\x03")
+        shown.until("c/d/Enter")
+        shown.type("c\n")
+        assert shown.ends() == 130
+    assert server.get(f"/tasks/{task_id}")["status"] == "cancelled"
+
+
+def test_ctrl_c_may_leave_the_task_alone_and_logs_take_it_up(server: Server, tmp_path):
+    work = bash("sleep 5; echo done sleeping", finish="--complete-task --message Ended")
+    with terminal("run", work, "-m", "scripted", env=environ(server), cwd=tmp_path) as shown:
+        task_id = re.search(r"tsk_\w+", shown.until("Coding"))[0]
+        shown.until("$ sleep 5")
+        shown.type("\x03")
+        shown.until("c/d/Enter")
+        shown.type("d\n")
+        assert shown.ends() == 0
+    followed = call("tasks", "logs", "-f", task_id, env=environ(server), cwd=tmp_path)
+    assert "done sleeping" in followed and "* finished" in followed
+
+
+def test_an_interrupted_run_without_a_terminal_cancels_its_task(server: Server, tmp_path):
+    running = subprocess.Popen([*COMMAND, "run", SLEEP, "-m", "scripted"], env=environ(server), cwd=tmp_path, text=True,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with running:
+        task_id = re.search(r"tsk_\w+", running.stderr.readline())[0]
+        assert server.wait(task_id, "running")
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 130
+    assert server.get(f"/tasks/{task_id}")["status"] == "cancelled"
+
+
+def test_a_conversation_in_the_terminal(server: Server, tmp_path):
+    with terminal("chat", "-m", "scripted", env=environ(server), cwd=tmp_path) as shown:
+        shown.until("> ")
+        shown.type("first words\n")
+        shown.until("first words\n")            # as typed
+        shown.until("first words")              # as answered
+        shown.until("> ")
+        shown.type("second words\n")
+        shown.until("second words\n")
+        shown.until("second words")
+        shown.until("> ")
+        shown.type("/quit\n")
+        task_id = re.search(r"--task (tsk_\w+)", shown.until("\n", 10) + shown.until("\n", 10) + shown.text)[1]
+        assert shown.ends() == 0
+    assert server.get(f"/tasks/{task_id}")["turnNumber"] == 2
+    server.post(f"/tasks/{task_id}/cancel", expect=200)
+
+
+@pytest.fixture
+def nobody(tmp_path) -> Iterator[dict[str, str]]:
+    """An environment with a data directory that no server serves; nothing of it is left."""
+    yield environ(AGENTCONTAINER_DATA=str(tmp_path / "data"))
+    with contextlib.closing(sqlite3.connect(tmp_path / "data" / "agentcontainer.db")) as store:
+        label = f"label=agentcontainer.store={store.execute('SELECT id FROM store').fetchone()[0]}"
+    assert podman("ps", "-a", "-q", "--filter", label) + podman("volume", "ls", "-q", "--filter", label) == ""
+
+
+def test_run_without_a_server_starts_one_for_the_time_being(nobody, tmp_path):
+    said = call("run", REPORT, "-m", "scripted", "-o", "out", "--expect", "report", env=nobody, cwd=tmp_path)
+    assert said.splitlines()[-1] == "Done" and (tmp_path / "out" / "r.md").exists()
+    call("tasks", "list", env=nobody, cwd=tmp_path, code=3)
+    names = [key["name"] for key in json.loads(call("keys", "list", "--json", env=nobody, cwd=tmp_path))]
+    assert names == ["first"]                   # the command's own key is gone
+    assert json.loads(call("run", bash("true"), "-m", "scripted", "--json", env=nobody, cwd=tmp_path))["result"]
+
+
+def test_a_detached_run_without_a_server_is_refused(nobody, tmp_path):
+    call("run", "x", "-m", "scripted", "--detach", env=nobody, cwd=tmp_path, code=2)
+
+
+def test_the_commands_find_the_server_of_the_data_directory_and_need_no_key(own_server: Server, tmp_path):
+    env = environ(AGENTCONTAINER_DATA=str(own_server.data))
+    assert own_server.url in call("account", env=env, cwd=tmp_path)
+    task = json.loads(call("run", bash("true"), "-m", "scripted", "--json", env=env, cwd=tmp_path))
+    assert task["status"] == "finished"
+    assert [key["name"] for key in own_server.get("/keys")["data"]] == ["first"]
+
+
+def test_a_server_says_that_it_is_alive_and_ready_and_what_it_does(own_server: Server):
+    for path in ("/healthz", "/readyz"):
+        assert own_server.client.get(path, headers={"authorization": ""}).text == "ok\n"
+    own_server.run(bash("true"))
+    said = own_server.client.get("/metrics").text
+    assert 'agentcontainer_tasks{status="finished"} 1' in said and "agentcontainer_model_calls_total 2" in said
+    (service,) = re.findall(r"^\s*(\d+) .*podman system service", subprocess.run(
+        ["ps", "--ppid", str(own_server.process.pid), "-o", "pid=,args="], capture_output=True, text=True).stdout, re.M)
+    os.kill(int(service), signal.SIGSTOP)       # Podman hangs: the server lives, and is not ready
+    try:
+        assert own_server.client.get("/readyz").status_code == 503
+        assert own_server.client.get("/healthz").status_code == 200
+    finally:
+        os.kill(int(service), signal.SIGCONT)
+
+
+def test_the_standard_images_are_listed_and_are_built_already(server: Server, tmp_path):
+    server.run(bash("true"))
+    assert "localhost/agentcontainer-coding" in call("images", "build", "coding", env=environ(), cwd=tmp_path)
+    found = json.loads(call("images", "list", "--json", env=environ(), cwd=tmp_path))
+    assert "coding" in {image["name"] for image in found if image["current"]}
