@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from agentcontainer_local.gateway import content, known
+from agentcontainer_local.gateway import known
 from agentcontainer_local.gateway.call import Call
 from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.refusal import forbidden, malformed
@@ -36,10 +36,9 @@ def worst(call: Call, grant: Grant, prices: Prices) -> Worst:
     models = [call.model, *(call.body.get("models") or []), *_stand_ins(call)]
     rates = [prices.find(grant.provider, model) for model in models]
     output = _asked_output(call, rates[0])
-    inside = content.of_body(call.body, call.raw)
     if grant.capped:
-        _check_bounded(call, inside)
-    input_tokens = _input_tokens(call, grant, inside)
+        _check_bounded(call)
+    input_tokens = _input_tokens(call, grant)
     if not all(rates):
         return Worst(grant.provider, call.model, input_tokens, output, None, None)
     hour = b"ttl" in call.raw or b"\\u" in call.raw
@@ -58,13 +57,13 @@ def _tier(call: Call) -> Any:
     return call.body.get("speed") or call.body.get("service_tier")
 
 
-def _check_bounded(call: Call, inside: content.Content) -> None:
+def _check_bounded(call: Call) -> None:
     for name in OPEN_ENDED:
         if call.body.get(name):
             raise forbidden(f"The field `{name}` is not open to a task with a budget.")
     if call.body.get("n") not in (None, 1) or call.body.get("modalities") not in (None, ["text"]):
         raise forbidden("One answer in text is open to a task with a budget, nothing else.")
-    if inside.unbounded:
+    if call.inside.unbounded:
         raise forbidden("Documents and sounds are not open to a task with a budget, only text and images.")
 
 
@@ -80,9 +79,9 @@ def _output_fields(call: Call) -> tuple[str, ...]:
     return OUTPUT[call.route.provider, call.route.dialect]
 
 
-def _input_tokens(call: Call, grant: Grant, inside: content.Content) -> int:
-    most = known.by_bytes(len(call.raw), inside, call.model)
-    less = known.by_what_is_known(grant.known, call.body, call.route.dialect, _beta(call), call.raw)
+def _input_tokens(call: Call, grant: Grant) -> int:
+    most = known.by_bytes(len(call.raw), call.inside, call.model)
+    less = known.by_what_is_known(grant.known, call.body, call.route.dialect, _beta(call), call.inside)
     return most if less is None else min(most, less)
 
 

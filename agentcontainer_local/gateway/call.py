@@ -41,6 +41,7 @@ class Call:
     model: str
     body: dict[str, Any] = field(repr=False)
     raw: bytes = field(repr=False)
+    inside: content.Content = field(repr=False)
     query: bytes
     headers: Iterable[tuple[bytes, bytes]] = field(repr=False)
 
@@ -57,8 +58,9 @@ async def admitted(grant: Grant | None, prices: Prices, scope, receive) -> Call:
     raw = await _read(receive)
     body = await asyncio.to_thread(parsed, raw) if len(raw) > LARGE_BODY_BYTES else parsed(raw)
     check(body, grant, prices)
-    check_reach(body, raw, grant)
-    return Call(route, body["model"], body, raw, scope["query_string"], scope["headers"])
+    inside = content.of_body(body)
+    check_reach(body, inside, grant)
+    return Call(route, body["model"], body, raw, inside, scope["query_string"], scope["headers"])
 
 
 async def _read(receive) -> bytes:
@@ -107,9 +109,8 @@ def check(body: dict[str, Any], grant: Grant, prices: Prices) -> None:
             raise forbidden(f"The field `{name}` is not open to this task.")
 
 
-def check_reach(body: dict[str, Any], raw: bytes, grant: Grant) -> None:
+def check_reach(body: dict[str, Any], inside: content.Content, grant: Grant) -> None:
     """A task without internet has none through the provider either, nor anything that lies in the provider account."""
-    inside = content.of_body(body, raw)
     if inside.stored:
         raise forbidden("Files that the provider keeps are not open to this task.")
     if inside.fetched and not grant.internet:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import getproxies, proxy_bypass
 
@@ -13,16 +13,21 @@ from agentcontainer_local.prices import Prices
 
 CONNECT_SECONDS = 30
 KEEPALIVE_SECONDS = 30
+READ_BYTES = 256 * 1024            # of an answer that is faster than its reader
 
 
 @dataclass(frozen=True)
 class Client:
     session: aiohttp.ClientSession
     prices: Prices
+    proxies: dict[tuple[str, str], str | None] = field(default_factory=dict)    # that were found, by scheme and host
 
     def proxy(self, url: URL) -> str | None:
         """As HTTPS_PROXY, HTTP_PROXY and NO_PROXY say. aiohttp's own `trust_env` would add keys from ~/.netrc."""
-        return None if proxy_bypass(url.host or "") else getproxies().get(url.scheme)
+        at = (url.scheme, url.host or "")
+        if at not in self.proxies:
+            self.proxies[at] = None if proxy_bypass(at[1]) else getproxies().get(at[0])
+        return self.proxies[at]
 
 
 @contextlib.asynccontextmanager
@@ -32,6 +37,7 @@ async def client(idle_seconds: float = 300, prices_file: Path | None = None) -> 
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds),
+        read_bufsize=READ_BYTES,
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
         trust_env=False,

@@ -1,13 +1,10 @@
 """What a call's messages bring that is not plain text: images, documents, and things that the provider would fetch."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-
-# A body without any of these words has nothing for us; an escape could hide one.
-TELLING = (b"url", b"file", b"source", b"image", b"audio", b"video", b"document", b"reference", b"upload",
-           b"\\u")
 
 PLACES = ("messages", "input", "system", "instructions")
 ADDRESSES = frozenset({"url", "image_url", "file_url", "video_url", "audio_url", "file_data"})
@@ -15,6 +12,11 @@ ELSEWHERE = re.compile(r"\s*(?!data:)([a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
 IMAGES = frozenset({"image", "image_url", "input_image"})
 DOCUMENTS = frozenset({"document", "file", "input_file", "input_audio", "video_url", "input_video", "video"})
 STORED = frozenset({"container_upload", "item_reference"})
+THINKING = frozenset({"thinking", "redacted_thinking", "reasoning"})
+REASONING = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
+PLAIN = frozenset({"text", "input_text", "output_text", "tool_use", "tool_result", "message"})
+TELLING = ADDRESSES | REASONING | {"file_id"}
+NESTED = (list, dict)
 
 
 @dataclass
@@ -22,44 +24,51 @@ class Content:
     fetched: bool = False           # the provider would go and get something
     stored: bool = False            # something that lies in the provider account
     unbounded: bool = False         # a document or a sound: nobody can say how many tokens it has
+    thinking_bytes: int = 0         # of blocks that count in one prompt and not in another
     images: list[str] = field(default_factory=list)     # their data, as it is in the body
 
 
 def found(value: Any) -> Content:
     """In the messages of a body, or in some of them."""
     content = Content()
-    for part in parts(value):
+    for part in _parts(value):
         _note(content, part)
     return content
 
 
-def of_body(body: dict[str, Any], raw: bytes) -> Content:
-    if not any(word in raw for word in TELLING):
-        return Content()
+def of_body(body: dict[str, Any]) -> Content:
     return found([body.get(place) for place in PLACES])
 
 
-def parts(value: Any) -> Iterator[dict[str, Any]]:
+def _parts(value: Any) -> Iterator[dict[str, Any]]:
     """Every object within, but not the arguments of a tool call: those are the model's own words."""
     waiting = [value]
     while waiting:
         one = waiting.pop()
-        if isinstance(one, list):
-            waiting.extend(one)
-        elif isinstance(one, dict):
+        if type(one) is list:
+            waiting += [inner for inner in one if type(inner) in NESTED]
+        elif type(one) is dict:
             yield one
-            waiting.extend(one[key] for key in one if key != "input" or one.get("type") != "tool_use")
+            waiting += [one[key] for key in one
+                        if type(one[key]) in NESTED and (key != "input" or one.get("type") != "tool_use")]
 
 
 def _note(content: Content, part: dict[str, Any]) -> None:
-    for key, value in part.items():
+    for key in TELLING.intersection(part):
+        value = part[key]
         if key in ADDRESSES and isinstance(value, str) and _is_elsewhere(key, value):
             content.fetched = True
-        if key == "file_id" and value is not None:
+        elif key == "file_id" and value is not None:
             content.stored = True
-    kind = part.get("type") if isinstance(part.get("type"), str) else None
+        elif key in REASONING:
+            content.thinking_bytes += len(json.dumps(value))
+    kind = part.get("type")
+    if type(kind) is not str or kind in PLAIN:
+        return
     if kind in STORED:
         content.stored = True
+    elif kind in THINKING:
+        content.thinking_bytes += len(json.dumps(part))
     elif kind in IMAGES:
         content.images.append(_data(part))
     elif kind in DOCUMENTS and not _is_text(part):

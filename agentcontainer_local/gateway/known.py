@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
-from agentcontainer_local.gateway.content import Content, found, parts
+from agentcontainer_local.gateway.content import Content, found
 
 FRAME_TOKENS = 2000                 # what a provider adds on its own, such as how tools are called
 MOST_BYTES = 8 * 1024 * 1024        # of a prompt that is remembered
@@ -27,9 +27,6 @@ FRAME = frozenset({
     "model", "system", "instructions", "tools", "tool_choice", "thinking", "output_config", "reasoning",
     "reasoning_effort", "include", "text", "verbosity", "parallel_tool_calls", "cache_control",
 })
-THINKING = ("thinking", "redacted_thinking", "reasoning")
-REASONING = ("reasoning", "reasoning_content", "reasoning_details")
-HIDDEN = (b"thinking", b"reasoning", b"\\u")    # blocks that count in one prompt and not in another
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def frame_of(body: dict[str, Any], dialect: str, beta: bytes) -> dict[str, Any] 
     return {"beta": beta, **{name: body[name] for name in rest}}
 
 
-def by_what_is_known(known: Known, body: dict[str, Any], dialect: str, beta: bytes, raw: bytes) -> int | None:
+def by_what_is_known(known: Known, body: dict[str, Any], dialect: str, beta: bytes, content: Content) -> int | None:
     """None where the request does not go on from a known one."""
     prompt = known.prompts.get((dialect, body["model"]))
     if prompt is None or prompt.frame != frame_of(body, dialect, beta):
@@ -79,7 +76,7 @@ def by_what_is_known(known: Known, body: dict[str, Any], dialect: str, beta: byt
     added = items[_in_common(prompt.items, items):]
     size = len(json.dumps(added, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     # Thinking that was left out of one prompt may be in the next; all that there is has been written for this task.
-    hidden = min(known.written, thinking_bytes(items)) if any(word in raw for word in HIDDEN) else 0
+    hidden = min(known.written, content.thinking_bytes)
     return prompt.tokens + by_bytes(size, found(added), body["model"]) + hidden
 
 
@@ -88,12 +85,6 @@ def learn(known: Known, body: dict[str, Any], dialect: str, beta: bytes, size: i
     frame = frame_of(body, dialect, beta) if size <= MOST_BYTES else None
     if frame is not None:
         known.prompts[dialect, body["model"]] = Prompt(frame, body[ITEMS[dialect]], tokens)
-
-
-def thinking_bytes(items: list[Any]) -> int:
-    blocks = [part if part.get("type") in THINKING else [part[name] for name in REASONING if name in part]
-              for part in parts(items)]
-    return sum(len(json.dumps(block)) for block in blocks if block)
 
 
 def _in_common(ours: list[Any], theirs: list[Any]) -> int:

@@ -54,7 +54,7 @@ def in_force(db: Database, task_id: str) -> list[dict]:
 
 
 def _of_budget(task: Row, run: Row) -> list[dict]:
-    """Told in the run in which it came to that; a later one finds it in Pi's session. The second makes the first idle."""
+    """Told in the run in which it came to that; a later one finds it in Pi's session. Once asked, it is not told."""
     told = (task["budget_told_at"] or "") >= run["created_at"] and not run["budget_asked_at"]
     soon = {"type": "steer", "id": "budget-told", "message": pi.BUDGET_SOON[task["mode"]]}
     asked = _prompt("budget-asked", pi.BUDGET_OUT[task["mode"]])

@@ -125,11 +125,14 @@ def check_price(db: Database, task: Row, prices_file: Path | None) -> None:
 
 
 def reserve(db: Database, task_id: str, worst: Worst, now: datetime) -> Reserved:
-    """Sets the worst case aside, in one transaction, or raises Refused; the output may be cut down to what fits."""
-    task, month = get(db, task_id), iso(now)[:7]
-    with db.atomic() if capped(db, task) else quick(db):
+    """Sets the worst case aside, in one transaction, or raises Refused; the output may be cut down to what fits.
+
+    It holds whatever is killed. A loss of power may forget it, but that ends the call too, and everything that was
+    settled before is kept; to wait for the disk here would delay each answer's first byte.
+    """
+    with quick(db):
         task = get(db, task_id)
-        limits = list(_limits(db, task, month))
+        limits = list(_limits(db, task, iso(now)[:7]))
         last = task["budget_asked_at"] is not None
         output_tokens = _granted(worst, limits, last)
         if output_tokens is not None:

@@ -25,7 +25,8 @@ PRICES = Prices("2026-01-01", {name: {model: RATES} for name, model in MODELS.it
 
 def called(kind: str, body: dict[str, Any] | bytes, *headers: tuple[bytes, bytes]) -> Call:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Call(routes.find(PATHS[kind].encode()), json.loads(raw)["model"], json.loads(raw), raw, b"", headers)
+    body = json.loads(raw)
+    return Call(routes.find(PATHS[kind].encode()), body["model"], body, raw, content.of_body(body), b"", headers)
 
 
 def capped(**changes: Any) -> Grant:
