@@ -203,8 +203,9 @@ async def _answer(megabytes: int, reader: asyncio.StreamReader, writer: asyncio.
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            body = await reader.readexactly(length)
+            if b"content-length:" not in head.lower():      # LiteLLM looks around
+                break
+            body = await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
             writer.write(HEAD)
             if b'"first"' in body:
                 writer.write(_chunk(_event("x")))
@@ -213,6 +214,7 @@ async def _answer(megabytes: int, reader: asyncio.StreamReader, writer: asyncio.
                 for _ in range(megabytes * (1_000_000 if piece is page else 100_000) // len(piece)):
                     writer.write(piece)
                     await writer.drain()
+                    await asyncio.sleep(0)                  # each is sent by itself
             else:
                 for _ in range(EVENTS):
                     writer.write(_chunk(_event(f"at {time.monotonic_ns()}")))
