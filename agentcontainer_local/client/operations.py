@@ -97,6 +97,16 @@ def prove_walls() -> Program[schemas.Doctor]:
     return send_once("POST", "/doctor", schemas.Doctor)
 
 
+def get_budget() -> Program[schemas.AccountBudget]:
+    """What model calls may cost in a month, and what this month's did."""
+    return get("/account/budget", schemas.AccountBudget)
+
+
+def set_budget(body: Body = None, /, **fields: Any) -> Program[schemas.AccountBudget]:
+    """`fields` as in schemas.BudgetRequest: max_cost_usd, max_tokens; what is not given is without limit."""
+    return send("PUT", "/account/budget", schemas.AccountBudget, body_of(schemas.BudgetRequest, body, fields))
+
+
 def get_credit() -> Program[schemas.Credit]:
     """The balance, and whether it counts."""
     return get("/credit", schemas.Credit)
@@ -351,6 +361,8 @@ class Operations:
     get_account = Operation(get_account)
     get_doctor = Operation(get_doctor)
     prove_walls = Operation(prove_walls)
+    get_budget = Operation(get_budget)
+    set_budget = Operation(set_budget)
     get_credit = Operation(get_credit)
     add_credit = Operation(add_credit)
     list_credit_entries = Listing(list_credit_entries, schemas.CreditEntry)

@@ -2,6 +2,7 @@
 
 import random
 import secrets
+from collections.abc import Mapping
 from itertools import count
 from typing import Any, TypeVar
 
@@ -78,7 +79,9 @@ def _asked(query: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in query.items() if value is not None}
 
 
-def body_of(shape: type[BaseModel], given: BaseModel | dict[str, Any] | None, fields: dict[str, Any]) -> dict[str, Any]:
+def body_of(
+    shape: type[BaseModel], given: BaseModel | Mapping[str, Any] | None, fields: dict[str, Any]
+) -> dict[str, Any]:
     """The JSON object of a request: a shape, or its fields by either name (`input_file_ids`, `inputFileIds`).
 
     Raises pydantic's ValidationError for a field that the shape does not have, before anything is sent.
