@@ -58,10 +58,10 @@ BUDGET_SOON = {
 }
 BUDGET_OUT = {
     "autonomous": "What this task may spend on model calls is used up, but for a last small part that is kept for"
-                  " ending it. Do nothing more but call `finish` with what you have (with --incomplete-task if something"
-                  " is missing).",
-    "conversation": "What may be spent on model calls is used up, but for a last small part. Answer now, in a few words,"
-                    " with what you have.",
+                  " ending it. Do nothing more but call `finish` with what you have (with --incomplete-task if"
+                  " something is missing).",
+    "conversation": "What may be spent on model calls is used up, but for a last small part. Answer now, in a few"
+                    " words, with what you have.",
 }
 
 
