@@ -1,4 +1,4 @@
-"""Credit: the balance is the sum of the ledger whatever happens, and a task costs the seconds that its container ran."""
+"""Credit: the balance is the sum of the ledger whatever happens, and a task costs the seconds its container ran."""
 
 import os
 import random

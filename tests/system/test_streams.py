@@ -179,10 +179,10 @@ def test_a_client_that_goes_away_is_forgotten(server: Server):
     for _ in range(20):
         reader = socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])))
         path = f"/api/v1/tasks/{task['id']}/events?stream=true&apiKey={server.key}"
-        reader.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        assert reader.recv(10)
+        reader.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert reader.recv(12) == b"HTTP/1.1 200"
         readers.append(reader)
-    assert open_files() >= before + 20
+    assert open_files() > before + 15       # of 20: a few others of the server's may have been closed meanwhile
     for reader in readers:
         reader.close()
     wait_until(lambda: open_files() < before + 5, 5)
