@@ -1,0 +1,107 @@
+"""Whatever a guest says at its door is taken or refused: nothing of it is an error of ours."""
+
+import json
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.routing import Router
+
+from agentcontainer_local import guest, tasks
+from agentcontainer_local.host import Host
+
+REFUSED = {400, 404, 405, 409, 413, 422, 429}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.just("x" * 3000),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3), max_leaves=8)
+TYPES = st.sampled_from([
+    "ready", "pi_failed", "prompted", "refused", "message", "tool_started", "tool_ended", "retrying", "compacted",
+    "extension_error", "pi_exited", "delta", "finish", "attach", "", "nothing"])
+FIELDS = st.sampled_from([
+    "id", "message", "text", "stopReason", "errorMessage", "callId", "tool", "input", "failed", "durationMs", "output",
+    "code", "signal", "stderr", "attempt", "delayMs", "toolCalls", "model", "at", "seq"])
+EVENT = st.builds(lambda kind, fields: {"type": kind, **fields}, TYPES, st.dictionaries(FIELDS, JSON, max_size=6))
+LINE = st.builds(
+    lambda seq, event, extra: {"seq": seq, "at": 0, "event": event, **extra},
+    st.integers(-2, 40) | JSON, EVENT | JSON, st.dictionaries(st.text(max_size=4), JSON, max_size=1))
+FILE = st.dictionaries(st.sampled_from(["path", "filename", "sizeBytes", "outputName", "x"]),
+                       JSON | st.just(0) | st.sampled_from(["a", "../a", "/etc/passwd", "a\0b", "ä" * 900]), max_size=5)
+CLAIM = st.fixed_dictionaries({}, optional={
+    "kind": st.sampled_from(["finish", "attach", "x"]) | JSON,
+    "completion": st.sampled_from(["complete", "incomplete", "x"]) | JSON,
+    "message": JSON, "files": st.lists(FILE, max_size=3) | JSON, "key": JSON})
+WISH = st.fixed_dictionaries({}, optional={
+    "forSeconds": JSON, "message": JSON,
+    "untilAt": JSON | st.sampled_from(["2030-01-01T00:00:00Z", "9999-99-99", "-1"])})
+
+
+def dumped(value) -> bytes:
+    return json.dumps(value).encode("utf-8", "surrogatepass")
+
+
+@pytest.fixture
+async def door(client, host: Host) -> guest.Door:
+    body = {"instructions": "x", "overrides": {"model": "scripted"}}
+    task = (await client.post("/agents/agt_standard_data/tasks", json=body)).json()
+    host.files.mkdir(parents=True, exist_ok=True)
+    run = tasks.begin_run(host.db, task["id"], host.now())
+    tasks.apply(host.db, task["id"], "started", host.now())
+    return guest.Door(host, task["id"], run["id"])
+
+
+async def said(door: guest.Door, method: str, path: str, content: bytes) -> int:
+    """The answer's status; an exception of a handler's comes out here."""
+    app = Router(guest.ROUTES)
+
+    async def at_the_door(scope, receive, send):
+        await app({**scope, "door": door}, receive, send)
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(at_the_door), base_url="http://door") as caller:
+        return (await caller.request(method, path, content=content)).status_code
+
+
+FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.mark.parametrize("path", ["/guest/events", "/guest/outputs", "/guest/hibernate", "/guest/outputs/out_x"])
+async def test_any_bytes_are_refused(door, path):
+    examples = [b"", b"\xff", b"{", b"[]", b"null", b"\n\n", b"{}" * 3, b"[" * 5000, b'{"a":' * 5000, b"1" * 5000,
+                b"NaN"]
+    for content in examples:
+        status = await said(door, "POST", path, content)
+        assert status in REFUSED or (path, status) == ("/guest/events", 200)
+
+
+def fuzzed(strategy, method: str, path: str, as_bytes=dumped):
+    """A test of what Hypothesis makes of `strategy`; it stops where the guest has ended its own task."""
+
+    async def test(door):
+        examples: list[bytes] = []
+
+        @FUZZ
+        @given(strategy)
+        def collect(value):
+            examples.append(as_bytes(value))
+
+        collect()
+        for content in examples:
+            status = await said(door, method, path, content)
+            assert status == 200 or status in REFUSED, (status, content)
+            task = tasks.get(door.host.db, door.task_id)
+            assert task["status"] in ("running", "finished", "hibernating", "failed")
+            if task["status"] != "running":
+                return
+
+    return test
+
+
+def lines(events: list) -> bytes:
+    return b"\n".join(map(dumped, events))
+
+
+test_events_of_any_shape_are_taken_or_refused = fuzzed(st.lists(LINE, max_size=5), "POST", "/guest/events", lines)
+test_claims_of_any_shape_are_taken_or_refused = fuzzed(CLAIM | JSON, "POST", "/guest/outputs")
+test_wishes_to_sleep_of_any_shape_are_taken_or_refused = fuzzed(WISH | JSON, "POST", "/guest/hibernate")
+test_commits_of_anything_are_refused = fuzzed(JSON, "POST", "/guest/outputs/out_nothing")
+test_bytes_for_nothing_are_refused = fuzzed(st.binary(max_size=50), "PUT", "/guest/outputs/out_nothing/0", bytes)
