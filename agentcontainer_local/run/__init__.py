@@ -1,0 +1,49 @@
+"""One run of one task: from its pending row to a container that is gone, or kept for later."""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from agentcontainer_local import crash, sandbox, tasks, walls
+from agentcontainer_local.db import Row
+from agentcontainer_local.errors import Problem
+from agentcontainer_local.host import Host
+from agentcontainer_local.run.follow import fail, follow, lost
+from agentcontainer_local.run.names import directory_for, name_of, uid_of, volumes_of
+from agentcontainer_local.run.remains import clear_away, remove_workspace
+from agentcontainer_local.run.start import start, started, wanted
+
+__all__ = ["OpenDoor", "clear_away", "lost", "remove_workspace", "run", "uid_of", "volumes_of"]
+
+log = logging.getLogger(__name__)
+
+OpenDoor = Callable[[Row, Path], AbstractAsyncContextManager[None]]     # a run and its directory → the socket is served
+
+
+async def run(host: Host, task_id: str, open_door: OpenDoor, alive: sandbox.Found | None = None) -> None:
+    """Runs the task until its row says that it no longer should; `alive` is its container, if one is at work already.
+
+    Cancelled (the server ends), it lets go and leaves everything as it is, for the next server to take up.
+    """
+    try:
+        record = tasks.open_run(host.db, task_id) if alive else tasks.begin_run(host.db, task_id, host.now())
+        crash.point("run.begun")
+        directory = directory_for(host, task_id)
+        async with open_door(record, directory):
+            crash.point("door.opened")
+            pid = alive.pid if alive else await start(host, task_id, record, directory)
+            if pid is not None:
+                started(host, task_id, record["id"])
+                ceiling = walls.ceiling(wanted(host, task_id))
+                async with host.sandbox.watching(name_of(task_id), pid, ceiling) as broken:
+                    await follow(host, task_id, pid, broken)
+    except (sandbox.SandboxError, Problem) as error:
+        fail(host, task_id, str(error))
+    except sqlite3.OperationalError:
+        raise                       # the disk is full: nothing can be written now, and the supervisor tries again
+    except Exception:
+        log.exception("run failed task=%s", task_id)
+        fail(host, task_id, "Internal error; the server's log says more.")
+    await clear_away(host, task_id)

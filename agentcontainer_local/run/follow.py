@@ -1,0 +1,170 @@
+"""What is done while a task's container runs: deadlines, idleness, an agent that settles, and one that is lost."""
+
+import asyncio
+import contextlib
+import time
+
+from agentcontainer_local import crash, lifecycle, messages, sandbox, tasks, walls
+from agentcontainer_local.db import Row, iso
+from agentcontainer_local.host import Host
+from agentcontainer_local.run.names import name_of
+
+MOST_NUDGES = 2
+LAST_PART, MOST_LAST_SECONDS = 10, 300  # a tenth of the time, but not more, is kept for `finish`
+LEAST_PARTED_SECONDS = 60
+AT_ONCE = 1e-6                      # look again
+LIE_DOWN_SECONDS = 0.5
+# Exit codes. The guest ends with 0 on SIGTERM; 143 and 137 are what Podman sees of one that did not, or not in time.
+STOPS = (0, 143)
+STOPS_UNSEEN = (0, 143, 137, None)
+
+
+async def follow(host: Host, task_id: str, pid: int, broken: asyncio.Future[sandbox.Broken]) -> None:
+    """Acts on what the rows say, until the task is at rest or over, or its container has ended or takes too much."""
+    exited = asyncio.ensure_future(host.sandbox.exited(pid))
+    idle = _Idle()
+    try:
+        while True:
+            changed = host.changed.mark(task_id)
+            task = tasks.get(host.db, task_id)
+            if broken.done():
+                return fail(host, task_id, walls.error(broken.result()))
+            if exited.done():
+                return await _ended(host, task)
+            if task["status"] == lifecycle.RUNNING:
+                wait = _due(host, task)
+            elif task["status"] == lifecycle.AWAITING_INPUT:
+                wait = _rest(host, idle.seconds(task))
+            else:
+                return await _let_lie_down(host, task, exited)
+            if wait <= 0:
+                return tasks.end_run(host.db, task_id, host.now())      # at once: a message from here on starts another
+            await asyncio.wait({changed, exited, broken}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        exited.cancel()
+        await asyncio.wait({exited})
+
+
+class _Idle:
+    """For how long a conversation has waited for its next message, by a clock that nobody sets."""
+
+    def __init__(self):
+        self.turn: int | None = None
+        self.since = 0.0
+
+    def seconds(self, task: Row) -> float:
+        if self.turn != task["turn_number"]:
+            self.turn, self.since = task["turn_number"], time.monotonic()
+        return time.monotonic() - self.since
+
+
+def _rest(host: Host, idle_seconds: float) -> float:
+    """How long an idle conversation's container may still run; 0 when its time is over or others wait for its room."""
+    if host.wanted_room > 0:
+        host.wanted_room -= 1
+        return 0
+    return max(0, host.settings.idle_seconds - idle_seconds)
+
+
+async def _let_lie_down(host: Host, task: Row, exited: asyncio.Future) -> None:
+    """An agent that asked for its sleep gets a moment to hear that it was granted: its session then says so."""
+    deadline = time.monotonic() + LIE_DOWN_SECONDS
+    while task["status"] == lifecycle.HIBERNATING and (left := deadline - time.monotonic()) > 0:
+        changed = host.changed.mark(task["id"])
+        if tasks.open_run(host.db, task["id"])["settled_at"] is not None:
+            return
+        await asyncio.wait({changed, exited}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        task = tasks.get(host.db, task["id"])
+
+
+def _due(host: Host, task: Row) -> float:
+    """Does what is due for a running task; answers for how many seconds nothing else is, 0 when this run is to end."""
+    run = tasks.open_run(host.db, task["id"])
+    used_seconds = (tasks.container_ms(task, host.now()) - task["turn_used_ms"]) / 1000
+    if used_seconds >= task["max_runtime_seconds"]:
+        _out_of_time(host, task)
+        return 0
+    if not tasks.fits(task, run) and (run["opened_at"] is None or run["settled_at"] is not None):
+        tasks.apply(host.db, task["id"], "interrupted", host.now(), reason="Pi is started anew, in its new mode.")
+        return 0
+    if run["settled_at"] is not None and (run["opened_at"] is None or _has_all(host, task)):
+        _after_settling(host, task, run)
+        host.changed.set(task["id"])
+        return AT_ONCE
+    soft = _soft_seconds(task)
+    if soft is not None and run["soft_told_at"] is None:
+        if used_seconds < soft:
+            return soft - used_seconds
+        host.db.conn.execute("UPDATE runs SET soft_told_at = ? WHERE id = ?", (iso(host.now()), run["id"]))
+        host.changed.set(task["id"])
+    return task["max_runtime_seconds"] - used_seconds
+
+
+def _soft_seconds(task: Row) -> float | None:
+    """When the agent is told to wrap up. Where nobody said when, the last part of a longer time is kept for that."""
+    most = task["max_runtime_seconds"]
+    if task["soft_finish_after_seconds"] is not None or most < LEAST_PARTED_SECONDS:
+        return task["soft_finish_after_seconds"]
+    return most - min(most / LAST_PART, MOST_LAST_SECONDS)
+
+
+def _has_all(host: Host, task: Row) -> bool:
+    """An autonomous agent that settles may have more to hear; the messages of a conversation wait for their turn."""
+    return task["mode"] == "conversation" or not messages.waiting(host.db, task["id"])
+
+
+def _out_of_time(host: Host, task: Row) -> None:
+    limit = f"{task['max_runtime_seconds']} seconds, its maxRuntimeSeconds"
+    if task["mode"] == "conversation":
+        tasks.end_turn(host.db, task["id"], f"The turn ran for {limit}, without an answer.", host.now())
+    else:
+        error = f"The task ran for {limit}, without finishing."
+        tasks.apply(host.db, task["id"], "failed", host.now(), error=error)
+
+
+def _after_settling(host: Host, task: Row, run: Row) -> None:
+    """Pi has nothing more to do, and `finish` was not accepted; of a conversation it is the answer."""
+    crash.point("run.settled")
+    error = run["settled_error"] and (task["budget_error"] or run["settled_error"])
+    if error is not None and tasks.ask_to_finish(host.db, task, run, host.now()):
+        return
+    if task["mode"] == "conversation":
+        tasks.end_turn(host.db, task["id"], error, host.now())
+    elif error is not None:
+        tasks.apply(host.db, task["id"], "failed", host.now(), error=error)
+    elif run["nudges"] >= MOST_NUDGES:
+        error = f"The agent stopped without calling finish, and did so again after it was told {MOST_NUDGES} times."
+        tasks.apply(host.db, task["id"], "failed", host.now(), error=error)
+    else:
+        host.db.conn.execute("UPDATE runs SET nudges = nudges + 1, settled_at = NULL WHERE id = ?", (run["id"],))
+
+
+async def _ended(host: Host, task: Row) -> None:
+    """The container has ended by itself, or somebody else ended it."""
+    if task["status"] == lifecycle.RUNNING:
+        await lost(host, task["id"], seen=True)
+
+
+async def lost(host: Host, task_id: str, seen: bool) -> None:
+    """A running task has no running container. Its agent died, unless it was stopped in order or with the machine.
+
+    While nobody looked (not `seen`) the guest would have waited to say that Pi had died: whatever else ended it then
+    is a stop.
+    """
+    run, code = tasks.open_run(host.db, task_id), await host.sandbox.exit_code(name_of(task_id))
+    words = (run and run["last_words"]) or await host.sandbox.logs_tail(name_of(task_id), 4096)
+    crash.point("container.lost")
+    with contextlib.suppress(lifecycle.IllegalMove):
+        if (run and run["last_words"]) or code not in (STOPS if seen else STOPS_UNSEEN):
+            last_words = words.strip() or f"none; its exit code was {code}."
+            tasks.died(host.db, task_id, host.now(), last_words=last_words)
+        else:
+            tasks.apply(host.db, task_id, "interrupted", host.now(), reason="The container was stopped.")
+    tasks.end_run(host.db, task_id, host.now())
+    host.changed.set(task_id)
+
+
+def fail(host: Host, task_id: str, error: str) -> None:
+    with contextlib.suppress(lifecycle.IllegalMove):
+        tasks.apply(host.db, task_id, "failed", host.now(), error=error)
+    host.changed.set(task_id)

@@ -1,0 +1,145 @@
+"""How a task gets its container: its image, what Pi is told, volumes, and a new container or the kept one."""
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+from agentcontainer_local import (
+    agents,
+    crash,
+    history,
+    images,
+    lifecycle,
+    pi,
+    runtime,
+    sandbox,
+    tasks,
+    walls,
+    workspace,
+)
+from agentcontainer_local.db import Row, iso, row
+from agentcontainer_local.host import Host
+from agentcontainer_local.run.names import labels, name_of, uid_of, volumes_of
+
+log = logging.getLogger(__name__)
+
+
+async def start(host: Host, task_id: str, record: Row, directory: Path) -> int | None:
+    """Starts the task's container and answers its first process; None if the task was ended meanwhile."""
+    task = tasks.get(host.db, task_id)
+    image = await _unless_ended(host, task_id, _image(host, task))
+    if image is None:
+        return None
+    crash.point("image.there")
+    uid = uid_of(task["number"])
+    runtime.allow_uid(host.runtime, uid)
+    _write_launch(host, task_id, record, directory)
+    if (pid := await _start_kept(host, name_of(task_id))) is not None:
+        return pid
+    await _make(host, task, record, image, uid, directory)
+    crash.point("container.starting")
+    return await host.sandbox.start(name_of(task_id))
+
+
+async def _start_kept(host: Host, name: str) -> int | None:
+    """The container of an earlier run; None if there is none, or it is of no use any more and was removed."""
+    if await host.sandbox.inspect(name) is None:
+        return None
+    try:
+        await host.sandbox.stop(name, 0)        # there may be a life in it that nobody follows
+        crash.point("container.restarting")
+        return await host.sandbox.start(name)
+    except sandbox.SandboxError as error:
+        log.warning("a kept container is of no use container=%s: %s", name, error)
+        await host.sandbox.remove(name)
+        return None
+
+
+async def _make(host: Host, task: Row, record: Row, image: str, uid: int, directory: Path) -> None:
+    """A new container, on the volumes that are there already, or not yet."""
+    if task["has_container"]:
+        what = "The container was made anew: workspace and session are kept, what was installed elsewhere is gone."
+        lost = {"kind": "new_container", "message": what}
+        history.append(host.db, task["id"], history.NOTICE, lost, host.now())
+    marks = labels(task["id"])
+    await asyncio.gather(*(host.sandbox.create_volume(name, marks, uid) for name in volumes_of(task["id"])))
+    crash.point("volumes.made")
+    limits = wanted(host, task["id"])
+    spec = walls.around(_spec(host, task, image, uid, directory), limits)
+    created = await host.sandbox.create(spec)
+    crash.point("container.made")
+    host.db.conn.execute(
+        "UPDATE runs SET image = ?, container_id = ?, walls = ? WHERE id = ?",
+        (image, created.id, walls.note(spec, limits, created), record["id"]),
+    )
+
+
+def wanted(host: Host, task_id: str) -> walls.Wanted:
+    return walls.wanted(host.settings, host.db, tasks.get(host.db, task_id))
+
+
+async def _unless_ended(host: Host, task_id: str, work) -> str | None:
+    """What `work` answers; None if the task ends first (the work, shared with other tasks, goes on)."""
+    working = asyncio.ensure_future(work)
+    while not working.done():
+        changed = host.changed.mark(task_id)
+        if tasks.get(host.db, task_id)["status"] in lifecycle.TERMINAL:
+            working.add_done_callback(lambda done: done.cancelled() or done.exception())
+            return None
+        await asyncio.wait({working, changed}, return_when=asyncio.FIRST_COMPLETED)
+    return working.result()
+
+
+async def _image(host: Host, task: Row) -> str:
+    version = row(host.db, "SELECT preset, image FROM container_versions WHERE id = ?", (task["container_version_id"],))
+    if version["preset"] is not None:
+        return await images.ensure(host.sandbox, images.BY_PRESET[version["preset"]], log.info)
+    if await host.sandbox.image_id(version["image"]) is None:
+        try:
+            await host.sandbox.pull(version["image"], log.info)
+        except sandbox.SandboxError as error:
+            raise sandbox.SandboxError(f"The image {version['image']} can't be had: {error}") from None
+    return version["image"]
+
+
+def _spec(host: Host, task: Row, image: str, uid: int, directory: Path) -> sandbox.ContainerSpec:
+    work, state = volumes_of(task["id"])
+    return sandbox.ContainerSpec(
+        name=name_of(task["id"]),
+        image=image,
+        command=(f"{pi.MOUNT}/libexec/node", f"{pi.MOUNT}/guest/daemon.mjs"),
+        uid=uid,
+        env={"HOME": "/workspace", "NODE_OPTIONS": ""},   # an image's own would reach the daemon and Pi
+        labels=labels(task["id"]),
+        workdir="/workspace",
+        binds=(sandbox.Bind(str(host.runtime), pi.MOUNT), sandbox.Bind(str(directory), "/run/agentcontainer")),
+        volumes=(sandbox.Mounted(work, "/workspace"), sandbox.Mounted(state, pi.STATE)),
+        network="internet" if task["internet_access"] else "none",
+        hostname="agent",
+    )
+
+
+def _write_launch(host: Host, task_id: str, record: Row, directory: Path) -> None:
+    """How Pi is to be started, for the task as it is at this moment."""
+    with host.db.atomic():
+        task = tasks.get(host.db, task_id)
+        tasks.launched(host.db, record, task)
+    execution = tasks.execution(host.db, host.vault, task, host.environ)
+    version = agents.version(host.db, task["agent_id"], task["agent_version_id"])
+    harness = next(item.text for item in workspace.inputs(host.db, task) if item.name == "HARNESS.md")
+    skills = [skill["skill"] for skill in json.loads(version["skills"])]
+    launch = pi.launch(task, execution, version["base_prompt"], harness, host.catalog, skills)
+    (directory / "launch.json").write_text(json.dumps(launch))
+    crash.point("launch.written")
+
+
+def started(host: Host, task_id: str, run_id: str) -> None:
+    crash.point("container.started")
+    with host.db.atomic():
+        now = iso(host.now())
+        host.db.conn.execute("UPDATE runs SET started_at = coalesce(started_at, ?) WHERE id = ?", (now, run_id))
+        host.db.conn.execute("UPDATE tasks SET has_container = 1 WHERE id = ?", (task_id,))
+        if tasks.get(host.db, task_id)["status"] == lifecycle.PENDING:
+            tasks.apply(host.db, task_id, "started", host.now())
+    host.changed.set(task_id)
