@@ -121,6 +121,7 @@ def test_what_is_remembered_of_callers_is_bounded(monkeypatch):
 
 async def test_no_key_is_ever_in_the_log(host, caplog):
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "httpx")     # so that something is there to be looked through
     secret = "ac_live_" + secrets.token_urlsafe(24)
     async with asking(host) as client:
         await client.get("/account", headers={"authorization": f"Bearer {secret}"})

@@ -36,7 +36,7 @@ def test_an_agent_does_its_whole_job_on_gvisors_kernel(server: Server):
 @RUNSC
 @pytest.mark.parametrize(("command", "limits", "says"), [
     (HOG, {"memoryMb": 700}, "of memory; its limit is 700"),
-    ("head -c 400000000 /dev/zero > big; sleep 30", {"workspaceMb": 200}, "to disk; its limit is 200"),
+    ("head -c 400000000 /dev/zero > big; sleep 100", {"workspaceMb": 200}, "to disk; its limit is 200"),
 ], ids=["memory", "disk"])  # fmt: skip
 def test_limits_hold_on_gvisor_too(server: Server, command, limits, says):
     task = server.run(bash(command), isolation="gvisor", limits=limits)
