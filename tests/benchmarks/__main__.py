@@ -43,7 +43,7 @@ def show(name: str, figures: list[Figure], as_json: bool) -> None:
     for figure in figures:
         low, middle, high = figure.spread()
         table.add_row(figure.name, f"{low:.3g}", f"{middle:.3g}", f"{high:.3g}", figure.unit, figure.aim or "")
-    Console(soft_wrap=True).print(table)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
 if __name__ == "__main__":
