@@ -19,8 +19,8 @@ from agentcontainer_local.sandbox.process import to_the_end
 from agentcontainer_local.sandbox.service import Service
 
 SECONDS = 120
-# A service that was killed seems to listen until the kernel has taken it down: what nobody heard is repeated until then.
-# What may have been heard is repeated once, and only where that is harmless.
+# A service that was killed seems to listen until the kernel has taken it down: what nobody heard is repeated till
+# then. What may have been heard is repeated once, and only where that is harmless.
 ATTEMPTS = 5
 NO_ANSWER = (requests.RequestException, APIError)
 
