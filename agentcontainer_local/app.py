@@ -226,8 +226,7 @@ async def serve(
             announce(program, settings.public_url or url)
             await asyncio.wait({stop, serving, supervising}, return_when=asyncio.FIRST_COMPLETED)
             if stop.done():
-                await asyncio.wait({asyncio.ensure_future(supervisor.tidy(program.host)), supervising, serving},
-                                   return_when=asyncio.FIRST_COMPLETED)
+                await _tidied(program.host, supervising, serving)
         finally:
             crash.point("server.ending")
             server.should_exit = True
@@ -239,6 +238,16 @@ async def serve(
                 raise failure
         if stop.done() and stop.result() == signal.SIGINT:
             await supervisor.suspend(program.host)
+
+
+async def _tidied(host: Host, *while_alive: asyncio.Task) -> None:
+    """What has ended is cleared away first, as long as those who do it are alive."""
+    tidying = asyncio.create_task(supervisor.tidy(host))
+    try:
+        await asyncio.wait({tidying, *while_alive}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        tidying.cancel()
+        await asyncio.gather(tidying, return_exceptions=True)
 
 
 def _on_signals() -> asyncio.Future:
