@@ -6,11 +6,19 @@ from pathlib import Path
 
 from agentcontainer_local.errors import Unavailable
 
+MOST_KEPT_BYTES = 512 * 1024**2
+
 
 def free_percent(place: Path) -> float:
     """Of the file system that `place` is on, what an ordinary user may still take."""
     found = os.statvfs(place)
     return 100 * found.f_bavail / max(1, found.f_blocks)
+
+
+def room(place: Path) -> int:
+    """Bytes that files may still take there: a hundredth of the disk, but not more than needed, is the database's."""
+    found = os.statvfs(place)
+    return found.f_bavail * found.f_frsize - min(found.f_blocks * found.f_frsize // 100, MOST_KEPT_BYTES)
 
 
 def fullest(places: Iterable[Path]) -> tuple[Path, float]:

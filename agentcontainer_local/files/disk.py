@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from sqlite_utils import Database
 
-from agentcontainer_local import crash
+from agentcontainer_local import crash, space
 from agentcontainer_local.db import new_id, rows
 from agentcontainer_local.errors import TooLarge, Unavailable
 
@@ -65,6 +65,8 @@ class Incoming:
             await storing
 
     def _store(self, batch: list[bytes]) -> None:
+        if space.room(Path(self._file.name).parent) < sum(map(len, batch)):
+            raise OSError(errno.ENOSPC, "what is left is the database's")
         for chunk in batch:
             self._file.write(chunk)
             self._digest.update(chunk)

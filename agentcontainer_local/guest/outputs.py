@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 
-from agentcontainer_local import accounts, crash, db, files, lifecycle, messages, tasks, workspace
+from agentcontainer_local import accounts, crash, db, files, lifecycle, messages, space, tasks, workspace
 from agentcontainer_local.db import Row
 from agentcontainer_local.errors import Conflict, Invalid, NotFound, TooLarge
 from agentcontainer_local.guest.answers import answering, body_of
@@ -18,7 +18,7 @@ from agentcontainer_local.guest.door import Door
 from agentcontainer_local.settings import Settings
 
 MAX_CLAIM_BYTES = 4 * 1024**2
-MOST_STAGED = 4                     # claims of one run that may be under way at once
+MOST_STAGED = 4                     # claims of one run that may be under way at once, together as large as one
 
 
 class ClaimedFile(BaseModel):
@@ -52,6 +52,15 @@ class Staged:
     key: str | None                 # the delivery's own: with the same it is not taken twice
     received: dict[int, files.Incoming] = field(default_factory=dict)
 
+    @property
+    def size_bytes(self) -> int:
+        return _size(self.claim)
+
+    def take(self, index: int, incoming: files.Incoming) -> None:
+        if (before := self.received.get(index)) is not None:
+            files.discard(self.root, [before.name])
+        self.received[index] = incoming
+
     def discard(self) -> None:
         files.discard(self.root, (incoming.name for incoming in self.received.values()))
 
@@ -66,13 +75,25 @@ async def begin(request: Request, door: Door) -> dict:
     _check_moment(task, claim)
     if reason := refusal(task, claim, door.host.settings):
         raise Invalid(reason)
-    _check_quota(door, task, sum(file.sizeBytes for file in claim.files))
-    if len(door.staged) >= MOST_STAGED:
-        door.staged.pop(next(iter(door.staged))).discard()
+    _check_quota(door, task, _size(claim))
+    _make_room(door, claim)
     crash.point("outputs.claimed")
     id = db.new_id("out")
     door.staged[id] = Staged(claim, door.host.files, key)
     return {"id": id}
+
+
+def _make_room(door: Door, claim: Finish | Attach) -> None:
+    """An agent that begins again and again keeps no more of the disk than one that delivers: its oldest claims go."""
+    most = door.host.settings.max_output_bytes - _size(claim)
+    while len(door.staged) >= MOST_STAGED or sum(staged.size_bytes for staged in door.staged.values()) > most:
+        door.staged.pop(next(iter(door.staged))).discard()
+    if claim.files and _size(claim) > space.room(door.host.settings.data):
+        raise Invalid(f"There is no room on the server's disk for {_size(claim)} bytes: hand over less, or wait.")
+
+
+def _size(claim: Finish | Attach) -> int:
+    return sum(file.sizeBytes for file in claim.files)
 
 
 def _check_quota(door: Door, task: Row, more_bytes: int) -> None:
@@ -116,7 +137,7 @@ def refusal(task: Row, claim: Finish | Attach, settings: Settings) -> str | None
     for file in claim.files:
         if file.sizeBytes > settings.max_file_bytes:
             return f"{file.path} has {file.sizeBytes} bytes: a file may have {settings.max_file_bytes} at most."
-    if (total := sum(file.sizeBytes for file in claim.files)) > settings.max_output_bytes:
+    if (total := _size(claim)) > settings.max_output_bytes:
         return f"The files have {total} bytes together: {settings.max_output_bytes} at most."
     return _against_policy(json.loads(task["output_policy"]), claim) if isinstance(claim, Finish) else None
 
@@ -158,12 +179,13 @@ async def receive(request: Request, door: Door) -> dict:
     claimed = staged.claim.files[index]
     async with door.receiving, files.receiving(door.host.files, claimed.sizeBytes) as incoming:
         async for chunk in request.stream():
+            _staged(door, request)          # not for a claim that is over: it has given way, or was accepted
             await incoming.write(chunk)
         if incoming.size != claimed.sizeBytes:
             raise Invalid(f"{claimed.path}: {incoming.size} bytes came, and {claimed.sizeBytes} were announced.")
-    if (before := staged.received.pop(index, None)) is not None:
-        files.discard(door.host.files, [before.name])
-    staged.received[index] = incoming
+    if request.path_params["id"] not in door.staged:
+        files.discard(door.host.files, [incoming.name])
+    _staged(door, request).take(index, incoming)
     return {}
 
 
@@ -193,7 +215,7 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
     store, claim = door.host.db, staged.claim
     with store.atomic():
         task = tasks.get(store, door.task_id)
-        _check_quota(door, task, sum(file.sizeBytes for file in claim.files))
+        _check_quota(door, task, _size(claim))
         message_id = _answer_of(door, task, now) if isinstance(claim, Attach) else None
         if staged.key is not None:
             store.conn.execute("INSERT OR IGNORE INTO deliveries VALUES (?, ?)", (task["id"], staged.key))
