@@ -1,7 +1,7 @@
 """What one server process owns, opened once and handed to whoever needs three of its parts or more."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -106,6 +106,7 @@ class Host:
     settled: Changed = field(default_factory=Changed)   # a model call has ended: there may be room in a budget
     live: Live = field(default_factory=Live)
     proving: bool = False       # the walls are being tried
+    followed: Counter[str] = field(default_factory=Counter)     # by task: guests that listen to what they are told
     wanted_room: int = 0        # so many tasks wait for room: that many idle conversations give theirs up
 
     @property
@@ -116,6 +117,15 @@ class Host:
     def check_room(self) -> None:
         """Before new work is taken; raises Unavailable."""
         space.check(self.places, self.settings.min_free_percent)
+
+    @contextmanager
+    def follower(self, task_id: str) -> Iterator[None]:
+        """While open, a guest of this task's is counted as one that listens."""
+        self.followed[task_id] += 1
+        try:
+            yield
+        finally:
+            self.followed -= Counter((task_id,))
 
     @property
     def files(self) -> Path:

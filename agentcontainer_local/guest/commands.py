@@ -22,18 +22,19 @@ async def commands(request: Request) -> StreamingResponse:
 async def _lines(door: Door) -> AsyncIterator[bytes]:
     """Each command once a connection, for as long as the task is alive; the guest does each id once a life."""
     store, sent = door.host.db, set()
-    while True:
-        changed = door.host.changed.mark(door.task_id)
-        for command in in_force(store, door.task_id):
-            if command["id"] not in sent:
-                sent.add(command["id"])
-                if command["type"] == "prompt":
-                    command["inputs"] = [item.command() for item in _inputs(store, door.task_id)]
-                crash.point("command.giving")
-                yield json.dumps(command).encode() + b"\n"
-        _, waiting = await asyncio.wait({changed}, timeout=HEARTBEAT_SECONDS)
-        if waiting:
-            yield b"\n"
+    with door.host.follower(door.task_id):
+        while True:
+            changed = door.host.changed.mark(door.task_id)
+            for command in in_force(store, door.task_id):
+                if command["id"] not in sent:
+                    sent.add(command["id"])
+                    if command["type"] == "prompt":
+                        command["inputs"] = [item.command() for item in _inputs(store, door.task_id)]
+                    crash.point("command.giving")
+                    yield json.dumps(command).encode() + b"\n"
+            _, waiting = await asyncio.wait({changed}, timeout=HEARTBEAT_SECONDS)
+            if waiting:
+                yield b"\n"
 
 
 def _inputs(db: Database, task_id: str) -> list[workspace.Input]:

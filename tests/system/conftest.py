@@ -68,6 +68,10 @@ class Server:
         assert response.is_success, response.text
         return response.json()
 
+    def metric(self, name: str) -> float:
+        lines = self.client.get("/metrics").raise_for_status().text.splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
     def post(self, path: str, body: dict | None = None, expect: int = 201, **headers) -> dict:
         response = self.client.post(f"/api/v1{path}", json=body, headers=headers)
         assert response.status_code == expect, response.text

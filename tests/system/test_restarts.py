@@ -87,6 +87,7 @@ def test_agents_are_attached_again_within_two_seconds_of_the_start(own_server: S
               for task in waiting]
     own_server.start()
     ready = time.monotonic()
+    wait_until(lambda: own_server.metric("agentcontainer_guests") == 3, 10)
     for task, last in zip(waiting, before, strict=True):
         wait_until(lambda task=task, last=last: own_server.history(task["id"])[-1]["id"] > last, 10)
     assert time.monotonic() - ready < 2
