@@ -61,7 +61,7 @@ def _of_rows(host: Host) -> list[tuple[str, str, str, list[str]]]:
         _one("agentcontainer_pending_age_seconds", "gauge", "How long the first in the queue has waited.",
              max(0, waited)),
         _one("agentcontainer_runs", "gauge", "Containers at work.", runs["now"]),
-        _one("agentcontainer_guests", "gauge", "Containers whose agent listens to what it is told.", len(host.followed)),
+        _one("agentcontainer_guests", "gauge", "Containers whose agent listens to us.", len(host.followed)),
         _one("agentcontainer_runs_max", "gauge", "Containers that may be at work.", host.settings.max_running),
         _one("agentcontainer_runs_total", "counter", "Containers that were started.", runs["all_of_them"]),
         _one("agentcontainer_container_seconds_total", "counter", "Container time of tasks, up to their last rest.",

@@ -1,4 +1,7 @@
-"""The server, Podman, and everything in a container may be killed or stopped at any moment: nothing is lost."""
+"""The server, Podman, and everything in a container may be killed or stopped at any moment: nothing is lost.
+
+AGENTCONTAINER_OUTAGE_SECONDS=600 makes the outage ten minutes long; `./dev bench --long crashes` does.
+"""
 
 import json
 import os
@@ -18,11 +21,12 @@ from tests.system.test_main_job import bash
 STEPS = [f"echo {n} >> log; sleep 0.3" for n in range(10)]
 LOG = "".join(f"{n}\n" for n in range(10)).encode()
 FINISH = "--complete-task --message Done log"
+OUTAGE_SECONDS = int(os.environ.get("AGENTCONTAINER_OUTAGE_SECONDS", "6"))
 
 
-def begun(server: Server, *, after: int = 1) -> dict:
+def begun(server: Server, *, after: int = 1, **overrides) -> dict:
     """A task in the midst of its ten steps."""
-    task = server.dispatch(bash(*STEPS, finish=FINISH))
+    task = server.dispatch(bash(*STEPS, finish=FINISH), **overrides)
     wait_until(lambda: steps(server, task) >= after, 60)
     return task
 
@@ -93,12 +97,22 @@ def test_agents_are_attached_again_within_two_seconds_of_the_start(own_server: S
     assert time.monotonic() - ready < 2
 
 
-def test_an_outage_in_which_agents_want_their_model_costs_only_time(own_server: Server):
-    task = begun(own_server)
+def test_an_outage_in_which_agents_want_their_model_or_to_finish_costs_only_time(own_server: Server):
+    seconds = OUTAGE_SECONDS + 120
+    finishing = own_server.dispatch(
+        bash("echo once >> log; sleep 5; finish --complete-task --message 'While you were away' log"),
+        maxRuntimeSeconds=seconds,
+    )
+    task = begun(own_server, maxRuntimeSeconds=seconds)
+    wait_until(lambda: own_server.history(finishing["id"])[-1]["event"] == "activity.started", 60)
     own_server.stop(signal.SIGKILL)
-    time.sleep(6)           # they ask again at least once a second, for ever: a longer one is no different
+    time.sleep(OUTAGE_SECONDS)
+    assert running_containers(task["id"]) and running_containers(finishing["id"])
     own_server.start()
     went_on_and_finished(own_server, task)
+    assert own_server.wait(finishing["id"])["result"] == "While you were away"
+    assert own_server.outputs(finishing["id"]) == {"log": b"once\n"}
+    assert moves(own_server, finishing["id"]) == ["pending", "running", "finished"]
 
 
 def test_sigterm_leaves_agents_at_work_for_the_next_server(own_server: Server):
