@@ -118,6 +118,11 @@ class Host:
         """Before new work is taken; raises Unavailable."""
         space.check(self.places, self.settings.min_free_percent)
 
+    @property
+    def crowded(self) -> bool:
+        """What is kept only because there was room goes, well before new work is refused."""
+        return space.fullest(self.places)[1] < 2 * self.settings.min_free_percent
+
     @contextmanager
     def follower(self, task_id: str) -> Iterator[None]:
         """While open, a guest of this task's is counted as one that listens."""

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 
-from agentcontainer_local import crash, lifecycle, sandbox, space, tasks
+from agentcontainer_local import crash, lifecycle, sandbox, tasks
 from agentcontainer_local.db import Row
 from agentcontainer_local.host import Host
 from agentcontainer_local.run import OpenDoor, clear_away, lost, remove_workspace, run
@@ -99,11 +99,10 @@ def _call_idle(host: Host) -> None:
 
 def _clear_ended(host: Host, runs: Runs) -> None:
     """What ended while no run had it (asleep, idle), and workspaces whose time is over, or whose place is needed."""
-    before = host.now()
-    if space.fullest(host.places)[1] >= 2 * host.settings.min_free_percent:
-        before -= timedelta(seconds=host.settings.workspace_retention_seconds)     # else their place is needed now
+    kept = timedelta(seconds=host.settings.workspace_retention_seconds)
+    over = tasks.retention.workspaces(host.db, host.now(), kept, host.crowded)
     _do(runs, tasks.ended_with_container(host.db), lambda task_id: clear_away(host, task_id))
-    _do(runs, tasks.ended_with_workspace(host.db, before), lambda task_id: remove_workspace(host, task_id))
+    _do(runs, over, lambda task_id: remove_workspace(host, task_id))
 
 
 async def tidy(host: Host) -> None:

@@ -28,8 +28,8 @@ async def scan(host: Host) -> None:
     now = host.now()
     files.uploads.forget_expired(host.db, host.files, now)
     woken, expired = tasks.wake_due(host.db, now), tasks.expire(host.db, now)
-    kept_until = now - timedelta(seconds=host.settings.workspace_retention_seconds)
-    over = tasks.ended_with_workspace(host.db, kept_until)
+    kept = timedelta(seconds=host.settings.workspace_retention_seconds)
+    over = tasks.retention.workspaces(host.db, now, kept, host.crowded)
     if changed := [task["id"] for task in (*woken, *expired, *over)]:
         host.changed.set(*changed)
 

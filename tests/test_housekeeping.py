@@ -1,10 +1,10 @@
 """What is removed in time, what is refused before the disk is full, and what happens when it is full all the same."""
 
 import dataclasses
+import os
 import shutil
 import subprocess
 import sys
-import textwrap
 from datetime import timedelta
 from pathlib import Path
 
@@ -121,50 +121,19 @@ async def test_a_store_that_cannot_grow_refuses_and_goes_on_when_it_can(host, cl
     assert row(host.db, "SELECT count(*) AS n FROM messages")["n"] == written + 1
 
 
-FILL = textwrap.dedent("""
-    import os, pathlib, sqlite3, sys
-    from agentcontainer_local import db
-    from agentcontainer_local.db import row
-    folder = pathlib.Path(sys.argv[1])
-    store = db.open(folder / "agentcontainer.db")
-    sql = "INSERT INTO accounts (id, billing_mode, created_at) VALUES (?, 'standard', ?)"
-    ballast = (folder / "ballast").open("wb", buffering=0)
-    try:
-        while True:
-            ballast.write(bytes(4096))
-    except OSError:
-        pass
-    written = failed = 0
-    for n in range(3000):
-        try:
-            with store.atomic():
-                store.conn.execute(sql, (f"acc_{n}", "x" * 3000))
-                store.conn.execute(sql, (f"other_{n}", "x" * 3000))
-            written += 1
-        except sqlite3.OperationalError as error:
-            assert "full" in str(error) or "I/O" in str(error), error
-            failed += 1
-        if failed and n % 100 == 0:
-            os.truncate(folder / "ballast", max(0, os.path.getsize(folder / "ballast") - 200_000))
-    assert written and failed, (written, failed)
-    store.close()
-    store = db.open(folder / "agentcontainer.db")
-    assert row(store, "PRAGMA integrity_check")["integrity_check"] == "ok"
-    assert row(store, "SELECT count(*) AS n FROM accounts")["n"] == 2 * written
-    store.close()
-    print("in order")
-""")
-
-
-def test_the_database_is_whole_after_a_disk_that_was_full(tmp_path: Path):
-    """A real one, of three megabytes, in a mount namespace of its own, where this account may make one."""
-    mount = f"mount -t tmpfs -o size=3m tmpfs {tmp_path} && exec {sys.executable} -c \"$0\" {tmp_path}"
+def test_all_is_in_order_on_a_disk_that_is_really_full(tmp_path: Path):
+    """One of 64 megabytes, in a mount namespace of its own, where this account may make one: see small_disk.py."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
     space = ["unshare", "-Urm", "sh", "-c"]
     if not shutil.which("unshare") or subprocess.run([*space, "true"], capture_output=True).returncode != 0:
         pytest.skip("this account may not make a mount namespace")
-    done = subprocess.run([*space, mount, FILL], capture_output=True, text=True, cwd="/",
-                          env={"PYTHONPATH": str(Path(db.__file__).parents[1]), "PATH": "/usr/bin:/bin:/usr/sbin"})
-    assert done.stdout == "in order\n", done.stderr
+    script = 'mount -t tmpfs -o size=64m tmpfs "$1" && exec "$0" -m pytest -q -p no:cacheprovider "$2"'
+    tried = subprocess.run(
+        [*space, script, sys.executable, disk, Path(__file__).with_name("small_disk.py")],
+        capture_output=True, text=True, env={**os.environ, "AGENTCONTAINER_SMALL_DISK": str(disk)},
+    )
+    assert tried.returncode == 0, tried.stdout + tried.stderr
 
 
 def test_what_a_clock_calls_old_is_old_by_the_date_alone(host, clock):

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from starlette.routing import Router
 
-from agentcontainer_local import db, guest, space, tasks
+from agentcontainer_local import db, guest, tasks
 from agentcontainer_local.host import Host
 from tests.test_housekeeping import with_settings
 from tests.test_lifecycle import dispatched
@@ -120,12 +120,3 @@ async def test_bytes_that_come_after_the_commit_do_not_touch_what_was_accepted(h
     file = db.row(host.db, "SELECT id FROM files")["id"]
     assert (host.files / file).read_bytes() == b"a" * 800
     assert stored(host) == 800
-
-
-async def test_more_than_there_is_room_for_is_refused_before_it_is_sent(host: Host, task, inside, monkeypatch):
-    monkeypatch.setattr(space, "room", lambda place: 700)
-    refused = await inside.post("/guest/outputs", json=claim(500, 400))
-    assert refused.status_code == 422
-    assert "no room on the server's disk for 900 bytes" in refused.json()["error"]["message"]
-    await begun(inside, 500)
-    assert tasks.get(host.db, task["id"])["status"] == "running"

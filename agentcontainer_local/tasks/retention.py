@@ -1,11 +1,12 @@
-"""What is not kept for ever of tasks that have ended: their events and their files. The tasks themselves stay."""
+"""What is not kept for ever of tasks that have ended: workspaces, events, files. The tasks themselves stay."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlite_utils import Database
 
 from agentcontainer_local import crash
 from agentcontainer_local.db import Row, iso, row, rows
+from agentcontainer_local.tasks.rows import ended_with_workspace
 
 AT_ONCE = 20                        # tasks in one go, so that nobody waits for it
 
@@ -19,6 +20,11 @@ NEEDED = (
     " OR EXISTS (SELECT 1 FROM message_inputs WHERE file_id = files.id)"
     " OR EXISTS (SELECT 1 FROM agent_version_files WHERE file_id = files.id)"
 )
+
+
+def workspaces(db: Database, now: datetime, kept: timedelta, crowded: bool) -> list[Row]:
+    """Tasks whose workspace goes now: it has been kept for its time, or it is the oldest and its place is needed."""
+    return ended_with_workspace(db, now - kept) or (ended_with_workspace(db, now)[:1] if crowded else [])
 
 
 def too_old(db: Database, before: datetime) -> list[Row]:
