@@ -367,3 +367,7 @@ CREATE TABLE idempotency_keys (
   PRIMARY KEY (account_id, path, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
+
+-- migration 2
+
+ALTER TABLE model_calls ADD COLUMN ended_at TEXT;       -- NULL too for calls that ended before there was this column

@@ -28,8 +28,11 @@ class Line(logging.Formatter):
 
 
 class JsonLine(logging.Formatter):
+    """What a message is made of by name, `log.info("task=%(task)s", {"task": id})`, has fields of its own."""
+
     def format(self, record: logging.LogRecord) -> str:
-        said = {"time": _time(record), "level": record.levelname.lower(), "module": _module(record),
+        facts = record.args if isinstance(record.args, dict) else {}
+        said = {**facts, "time": _time(record), "level": record.levelname.lower(), "module": _module(record),
                 "message": record.getMessage()}
         if record.exc_info:
             said["exception"] = self.formatException(record.exc_info)

@@ -109,8 +109,9 @@ class Observed:
                     ended(status)
         finally:
             # The path without the query, which may carry a key or a signature.
-            log.debug("request=%s method=%s path=%s status=%d ms=%.1f", id, scope["method"],
-                      _quoted(scope["path"]), status, (time.perf_counter() - began) * 1000)
+            facts = {"request": id, "method": scope["method"], "path": _quoted(scope["path"]), "status": status,
+                     "ms": round((time.perf_counter() - began) * 1000, 1)}
+            log.debug("request=%(request)s method=%(method)s path=%(path)s status=%(status)d ms=%(ms).1f", facts)
 
 
 def _quoted(path: str) -> str:

@@ -852,6 +852,29 @@ class ListActivitiesResponse(Page[Activity]):
     pass
 
 
+class ModelCall(Shape):
+    """One call to a model, as the provider reported it; ours."""
+
+    id: int = Field(description="Grows; no task has two of one.")
+    turn_number: int | None
+    provider: str
+    model: str = Field(description="The one that answered, where it said so.")
+    input_tokens: int = Field(description="Those that came from no cache.")
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    cost_usd: float | None = Field(description="By the provider's list price; null when that is not known, or not yet.")
+    estimated: bool = Field(description="Its end was not told: the figures are an estimate.")
+    status: Literal["completed", "failed"] | None = Field(description="null while it is at work.")
+    http_status: int | None = Field(description="The provider's, or ours in its place; null when there was none.")
+    started_at: Timestamp
+    ended_at: Timestamp | None
+
+
+class ListModelCallsResponse(Page[ModelCall]):
+    pass
+
+
 class TaskEvent(Shape):
     """One thing that happened, as the stream sends it: `id:` and `event:` lines, and `data` as its data."""
 

@@ -21,6 +21,7 @@ from agentcontainer_local.cli import app, downloads, exits, output
 from agentcontainer_local.cli.install_service import _word
 from tests.conftest import KEY
 from tests.live import Live
+from tests.test_budget import Told, worst
 
 AGENT = "agt_standard_coding"
 ESCAPE = "\x1b]0;evil\x07"
@@ -136,6 +137,23 @@ def test_json_is_one_document_on_stdout(cli, live):
     assert Path(fetched[0]["path"]).read_text() == "a.txt"
     lines = [json.loads(line) for line in cli("tasks", "logs", id, "--json").stdout.splitlines()]
     assert lines[0] == {"id": lines[0]["id"], "event": "task.updated", "data": lines[0]["data"]}
+
+
+def test_the_model_calls_of_a_task_are_a_table_or_json(cli, live):
+    id = dispatched(cli)
+    assert "No model was called yet" in cli("tasks", "calls", id).stderr
+    assert json.loads(cli("tasks", "calls", id, "--json").stdout) == []
+
+    def call(host, used: Told) -> None:
+        tasks.settle(host.db, tasks.reserve(host.db, id, worst(), host.now()).number, used, host.now())
+
+    live.do(lambda host: call(host, Told(1200, 340, 5, 6, 12_345, model=f"m{ESCAPE}")))
+    live.do(lambda host: call(host, Told(1, 2, cost_microusd=None, counts="worst", status=499)))
+    head, first, second = cli("tasks", "calls", "last").stdout.splitlines()
+    assert " ".join(head.split()) == "BEGAN TOOK STATUS MODEL INPUT CACHE READ CACHE WRITE OUTPUT COST"
+    assert first.split()[-6:] == ["m\ufffd]0;evil\ufffd", "1.2k", "5", "6", "340", "$0.0123"]
+    assert "failed" in second and second.endswith("?~")
+    assert [call["inputTokens"] for call in json.loads(cli("tasks", "calls", id, "--json").stdout)] == [1200, 1]
 
 
 def test_a_refusal_is_words_on_stderr_or_a_json_object_with_an_exit_code(cli):

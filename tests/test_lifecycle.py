@@ -55,6 +55,22 @@ def test_every_status_can_be_reached_and_every_living_one_can_be_cancelled_and_c
         assert lifecycle.TABLE[status, "failed"] == lifecycle.FAILED
 
 
+def test_each_move_is_one_line_of_the_log_without_anybodys_words(host: Host, caplog):
+    caplog.set_level("INFO", "agentcontainer_local.tasks")
+    task = dispatched(host)
+    for event, facts in (("started", {}), ("interrupted", {"reason": "words"}), ("started", {}),
+                         ("failed", {"error": "more words"})):
+        tasks.apply(host.db, task["id"], event, host.now(), **facts)
+    with pytest.raises(lifecycle.IllegalMove):
+        tasks.apply(host.db, task["id"], "started", host.now())
+    assert [record.getMessage() for record in caplog.records] == [
+        f"task={task['id']} event=created to=pending", *(f"task={task['id']} event={event} from={before} to={after}"
+        for event, before, after in (("started", "pending", "running"), ("interrupted", "running", "pending"),
+                                     ("started", "pending", "running"), ("failed", "running", "failed")))]
+    assert {record.levelname for record in caplog.records} == {"INFO"}
+    assert caplog.records[-1].args == {"task": task["id"], "event": "failed", "from": "running", "to": "failed"}
+
+
 @pytest.mark.parametrize("status", lifecycle.STATUSES)
 @pytest.mark.parametrize("event", sorted(lifecycle.EVENTS))
 def test_an_illegal_move_raises_and_names_the_status(status: str, event: str):

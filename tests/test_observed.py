@@ -98,7 +98,8 @@ def test_an_event_is_one_line_whatever_it_holds(as_json, monkeypatch):
     root.handlers.clear()
     try:
         logs.start("info", as_json)
-        logging.getLogger("agentcontainer_local.run").info("task=%s said %s", "tsk_1", "a\nINFO forged\x1b[31m")
+        named = {"task": "tsk_1", "said": "a\nINFO forged\x1b[31m", "level": "none"}
+        logging.getLogger("agentcontainer_local.run").info("task=%(task)s said %(said)s", named)
         try:
             raise ValueError("two\nlines")
         except ValueError:
@@ -109,7 +110,9 @@ def test_an_event_is_one_line_whatever_it_holds(as_json, monkeypatch):
     lines = stream.getvalue().splitlines()
     assert len(lines) == 2 and "\x1b" not in stream.getvalue()
     if as_json:
-        assert json.loads(lines[0])["module"] == "run" and "ValueError" in json.loads(lines[1])["exception"]
+        told = json.loads(lines[0])
+        assert (told["module"], told["level"], told["task"]) == ("run", "info", "tsk_1")
+        assert "ValueError" in json.loads(lines[1])["exception"]
     else:
         assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z INFO run task=tsk_1 said a\\nINFO forged", lines[0])
 

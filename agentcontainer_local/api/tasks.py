@@ -74,6 +74,12 @@ def download_task_file(call: Call) -> Response:
     return download(call.request, file, files.path(call.host.files, file["id"]))
 
 
+def list_model_calls(call: Call) -> schemas.ListModelCallsResponse:
+    """What each call to a model used, and what it cost; `tokenUsage` of the task has their sums."""
+    found = tasks.calls(call.host.db, _owned(call)["id"], **call.cut.asked)
+    return page(schemas.ListModelCallsResponse, call.cut, found, tasks.call_shape)
+
+
 def _owned(call: Call) -> Row:
     return tasks.owned(call.host.db, call.account["id"], call.param("taskId"))
 
@@ -103,4 +109,6 @@ ROUTES = [
           query=schemas.PageQuery, errors=(NotFound,)),
     Route("GET", ONE + "/files/{fileId}", download_task_file, "Download task file", TAG, raw=True, content=BYTES,
           errors=(NotFound,)),
+    Route("GET", ONE + "/model-calls", list_model_calls, "List model calls", TAG, schemas.ListModelCallsResponse,
+          query=schemas.PageQuery, errors=(NotFound,)),
 ]

@@ -220,6 +220,13 @@ def age(at: str | None) -> str:
     return f"{int(seconds)} s"
 
 
+def between(began: str, ended: str | None) -> str:
+    """How long it took; nothing where its end is not known."""
+    if ended is None:
+        return ""
+    return duration((datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds())
+
+
 def usd(amount: float | None) -> str:
     if amount is None:
         return "?"

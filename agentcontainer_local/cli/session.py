@@ -51,7 +51,7 @@ class Session:
 
     def hint(self) -> str:
         """What a server of our own said last: why a task waits."""
-        return _words(self.log[-1]) if self.log else ""
+        return next((said for line in reversed(self.log) if not (said := _words(line)).startswith("task=")), "")
 
 
 def command(group: typer.Typer, name: str | None = None, *, starts: bool = False, stored: bool = False) -> Callable:

@@ -335,6 +335,11 @@ def list_activities(
     return paged(path, schemas.ListActivitiesResponse, order, limit, fromTurn=from_turn, toTurn=to_turn)
 
 
+def list_model_calls(task_id: str, *, order: Order = "asc", limit: int | None = None) -> Program[None]:
+    """What each call to a model used, and what it cost."""
+    return paged("/tasks" + below(task_id) + "/model-calls", schemas.ListModelCallsResponse, order, limit)
+
+
 # Conversations
 
 def create_conversation(agent_id: str, body: Body = None, /, **fields: Any) -> Program[schemas.TaskAndMessage]:
@@ -411,6 +416,7 @@ class Operations:
     list_events = Listing(list_events, schemas.TaskEvent)
     list_messages = Listing(list_messages, schemas.Message)
     list_activities = Listing(list_activities, schemas.Activity)
+    list_model_calls = Listing(list_model_calls, schemas.ModelCall)
     stream = Listing(events.stream, events.Event)
     wait = Operation(events.wait)
 

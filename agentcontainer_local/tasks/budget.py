@@ -198,10 +198,10 @@ def settle(db: Database, number: int, usage, now: datetime) -> bool:
         }[usage.counts]
         db.conn.execute(
             "UPDATE model_calls SET model = ?, input_tokens = ?, output_tokens = ?, cache_read_tokens = ?,"
-            " cache_write_tokens = ?, cost_microusd = ?, status = ?, estimated = ?, counted_microusd = ?,"
+            " cache_write_tokens = ?, cost_microusd = ?, status = ?, estimated = ?, ended_at = ?, counted_microusd = ?,"
             " counted_tokens = ? WHERE number = ?",
             (usage.model, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens,
-             usage.cost_microusd, usage.status, usage.estimated, *counted, number),
+             usage.cost_microusd, usage.status, usage.estimated, iso(now), *counted, number),
         )
         return _tell(db, call["task_id"], now)
 

@@ -1,6 +1,7 @@
 """From a request to a pending task, in one transaction."""
 
 import json
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -14,6 +15,8 @@ from agentcontainer_local.settings import Settings
 from agentcontainer_local.tasks import budget
 from agentcontainer_local.tasks.execution import choose_provider, require_key
 from agentcontainer_local.vault import Vault
+
+log = logging.getLogger(__name__)
 
 TITLE_LENGTH = 80
 DEFAULT_SESSION_TTL_SECONDS = 3600
@@ -50,7 +53,8 @@ def dispatch(
         first = body.message if isinstance(body, CreateConversationRequest) else body.instructions
         messages.add(db, task, "user", first, "queued", now)
         crash.point("task.creating")
-        return task
+    log.info("task=%(task)s event=created to=%(to)s", {"task": task_id, "to": task["status"]})
+    return task
 
 
 def _check_room(db: Database, settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """The only writer of a task's status."""
 
+import logging
 from datetime import datetime, timedelta
 
 from sqlite_utils import Database
@@ -8,6 +9,11 @@ from agentcontainer_local import billing, crash, history, lifecycle, messages
 from agentcontainer_local.db import Row, iso, parse_iso, rows
 from agentcontainer_local.errors import Conflict
 from agentcontainer_local.tasks.rows import get, owned
+
+log = logging.getLogger(__name__)
+
+# For the operator. Why it moved may be said in the agent's words, and those stay in the task.
+MOVED = "task=%(task)s event=%(event)s from=%(from)s to=%(to)s"
 
 # A container that dies this often in a row, with nothing done between, is not started again.
 MOST_DEATHS = 3
@@ -51,7 +57,9 @@ def apply(
         if ended:
             billing.settle(db, task, used_ms, now)
             crash.point("task.settled")
-        return get(db, task_id)
+        moved = get(db, task_id)
+    log.info(MOVED, {"task": task_id, "event": event, "from": task["status"], "to": status})
+    return moved
 
 
 def shift_running(db: Database, by: timedelta) -> None:

@@ -137,7 +137,7 @@ class World:
     def crawled(self):
         lists = ["/account", "/account/budget", "/keys", "/providers", "/credit", "/credit/entries", "/openapi.yaml"]
         nouns = {"/agents": ("", "/versions", "/reference-files", "/tasks"), "/containers": ("", "/versions"),
-                 "/files": ("",), "/tasks": ("", "/events", "/messages", "/activities", "/files")}
+                 "/files": ("",), "/tasks": ("", "/events", "/messages", "/activities", "/files", "/model-calls")}
         for path in lists:
             yield self.server.client.get(f"/api/v1{path}").raise_for_status().content
         for noun, below in nouns.items():
