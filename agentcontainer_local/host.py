@@ -105,7 +105,7 @@ class Host:
     changed: Changed = field(default_factory=Changed)
     settled: Changed = field(default_factory=Changed)   # a model call has ended: there may be room in a budget
     live: Live = field(default_factory=Live)
-    proving: bool = False       # the walls are being tried
+    proving: str | None = None  # what is being tried while the walls are
     followed: Counter[str] = field(default_factory=Counter)     # by task: guests that listen to what they are told
     wanted_room: int = 0        # so many tasks wait for room: that many idle conversations give theirs up
 

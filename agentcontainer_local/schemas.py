@@ -195,6 +195,7 @@ class Doctor(Shape):
     ready: bool = Field(description="Nothing is missing.")
     checks: list[Check]
     proof: Proof | None = Field(description="The last one; null if there was none yet.")
+    proving: str | None = Field(None, description="What is being tried at this moment, while the walls are.")
 
 
 class Credit(Shape):

@@ -1,19 +1,17 @@
 """What this machine has and lacks, and what its walls hold."""
 
 import asyncio
-import logging
 
 from agentcontainer_local import doctor, schemas
 from agentcontainer_local.api.http import Call, Route
 from agentcontainer_local.errors import Conflict, Unavailable
 from agentcontainer_local.sandbox import SandboxError
 
-log = logging.getLogger(__name__)
-
 
 async def get_doctor(call: Call) -> schemas.Doctor:
     """Each thing that is needed, with the command that mends it, and the last proof of the walls."""
-    return await asyncio.to_thread(doctor.report, call.host.settings)
+    report = await asyncio.to_thread(doctor.report, call.host.settings)
+    return report.model_copy(update={"proving": call.host.proving})
 
 
 async def prove(call: Call) -> schemas.Doctor:
@@ -23,13 +21,17 @@ async def prove(call: Call) -> schemas.Doctor:
         raise Conflict("This server has no engine.")
     if host.proving:
         raise Conflict("The walls are being tried already.")
-    host.proving = True
+
+    def say(step: str) -> None:
+        host.proving = step
+
+    say("Looking for an image")
     try:
-        promises = await doctor.prove(host.sandbox, host.runtime, host.settings, log.debug)
+        promises = await doctor.prove(host.sandbox, host.runtime, host.settings, say)
     except SandboxError as error:
         raise Unavailable(f"Podman did not do it: {error}") from None
     finally:
-        host.proving = False
+        host.proving = None
     doctor.write_proof(host.settings, promises, host.now())
     return await get_doctor(call)
 

@@ -56,8 +56,16 @@ def test_a_task_is_dispatched_with_a_dropped_file_watched_live_and_its_files_are
     page.reads("copied")
     for phase in ("waiting", "starting", "thinking", "tools"):
         assert page.run(f"document.querySelector('.legend [data-phase={phase}] strong').innerText") != "0 ms", phase
-    assert page.run("[...document.querySelectorAll('.chart rect.input')].some((bar) => bar.width.baseVal.value > 0)")
-    assert page.run("document.querySelector('.chart').getAttribute('aria-label')").startswith("Tokens. scripted: ")
+    assert page.run("[...document.querySelectorAll('.chart rect.input')].some((bar) => bar.height.baseVal.value > 0)")
+    calls = server.get(f"/tasks/{page.run('location.hash.slice(8)')}/model-calls", order="asc")["data"]
+    assert page.run("document.querySelectorAll('.chart g').length") == len(calls) >= 3
+    said = page.run("document.querySelector('.chart').getAttribute('aria-label')")
+    assert said.startswith(f"{len(calls)} model calls from ")
+    page.click("button", "Model calls")
+    cells = "[...document.querySelector('dialog tbody tr').cells].map((cell) => cell.innerText)"
+    figures = [f"{calls[0][kind + 'Tokens']:,}" for kind in ("input", "cacheRead", "cacheWrite", "output")]
+    assert page.run(cells)[2:] == ["scripted", *figures, "$0", "completed"]
+    page.press("Escape")
 
     page.click("button", "copy.csv")
     page.wait("document.querySelectorAll('dialog table.data tbody tr').length === 2")
@@ -118,8 +126,11 @@ def test_a_conversation_is_held(page: Page, server: Server, tmp_path: Path):
     page.wait("[...document.querySelectorAll('.said.agent .prose')].at(-1).innerText.includes('from the user')", 60)
     status(page, "Your turn")
     assert page.run("document.querySelector('.composer textarea').value") == ""
-    names = "[...document.querySelectorAll('.chart .chart-name')].map((name) => name.textContent)"
-    page.wait(f"{names}.join() === 'Turn 1,Turn 2'")
+    page.wait("document.querySelectorAll('.chart g').length >= 3")
+    page.click("button", "Model calls")
+    turns = "[...document.querySelectorAll('dialog tbody tr')].map((row) => row.cells[2].innerText).join()"
+    assert page.run(turns).startswith("1,2,2")
+    page.press("Escape")
     page.click("button", "given.txt")
     page.wait("document.querySelector('dialog pre')?.innerText === 'from the user\\n'")
     page.press("Escape")

@@ -1,13 +1,14 @@
-// The account: what it has, its API keys, and its model providers' keys, which can be written but not read.
+// The account: what it has, its API keys, its model providers' keys, which can be written but not read, and the doctor.
 
 import * as api from "./api.js";
 import * as session from "./session.js";
-import { announce, ask, button, field, fill, h } from "./dom.js";
+import { doctor } from "./doctor.js";
+import { ask, button, copy, field, fill, h } from "./dom.js";
 import { age, bytes, money, moment } from "./words.js";
 
-export async function account(main, { signal }) {
+export async function account(main, { signal }, health = doctor(signal)) {
   const [who, keys, providers] = await Promise.all([api.get("/account", {}, signal), api.all("/keys"), api.all("/providers")]);
-  const reload = () => account(main, { signal });
+  const reload = () => account(main, { signal }, health);
   const fact = (name, value) => value === null || value === undefined ? null : h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value));
   const storage = (one) => `${bytes(one.usedBytes)}${one.quotaBytes ? ` of ${bytes(one.quotaBytes)}` : ""}`;
   fill(main,
@@ -18,7 +19,7 @@ export async function account(main, { signal }) {
       fact("Billing", who.billingMode === "standard" ? "prepaid credit" : "nothing is charged"),
       fact("Credit", who.billingMode === "standard" ? money(who.creditBalance) : null),
       fact("Files", storage(who.fileStorage)), fact("Kept workspaces", storage(who.checkpointStorage))))),
-    providersOf(providers, reload), keysOf(keys, reload));
+    providersOf(providers, reload), keysOf(keys, reload), health);
 }
 
 function providersOf(providers, reload) {
@@ -70,8 +71,7 @@ async function create(reload) {
   const key = h("input", { readonly: true, value: made.key, class: "code" });
   await ask("The new key", [h("p", {}, "It is shown this once: copy it now."), field("API key", key)], "Copy", async () => {
     key.select();
-    await navigator.clipboard?.writeText(made.key);
-    announce("Copied");
+    await copy(made.key);
   });
   await reload();
 }

@@ -87,6 +87,13 @@ export async function work(element, act) {
   }
 }
 
+// Browsers give the clipboard only to pages of this machine, or that came encrypted.
+export async function copy(text) {
+  if (!navigator.clipboard) throw new Error("The browser does not let this page copy: select the text and copy it.");
+  await navigator.clipboard.writeText(text);
+  announce("Copied");
+}
+
 // A dialog that answers what `act` answers, or null when it was closed.
 export function ask(title, content, label, act, kind = "primary") {
   return new Promise((resolve) => {

@@ -1,6 +1,7 @@
 // One task: what it is doing, what came of it, and what one may do with it.
 
 import * as api from "./api.js";
+import { latest } from "./calls.js";
 import { announce, ask, button, field, fill, h, keyed, unique, work } from "./dom.js";
 import { Drop } from "./drop.js";
 import { download, preview } from "./preview.js";
@@ -23,7 +24,7 @@ export async function task(main, { id, signal, entitle }) {
 
 class View {
   constructor(id, signal, entitle) {
-    Object.assign(this, { id, signal, entitle, events: [], files: [], messages: [], last: 0, path: `/tasks/${id}` });
+    Object.assign(this, { id, signal, entitle, events: [], files: [], messages: [], calls: new Map(), last: 0, path: `/tasks/${id}` });
     this.transcript = new Transcript();
     this.transcript.openFile = (file) => preview(file, `/files/${file.id}/content`);
     this.timeline = new Timeline();
@@ -45,12 +46,12 @@ class View {
   // Everything that the server has now, and this page does not. The task comes first: if it is over, so is the rest.
   async refresh() {
     const task = await api.get(this.path, {}, this.signal);
-    const [files, messages] = await Promise.all([
+    const [files, messages, calls] = await Promise.all([
       api.all(`${this.path}/files`, { order: "asc" }),
       task.mode === "conversation" ? api.get(`${this.path}/messages`, { limit: 1000 }, this.signal) : { data: [] },
-      this.more(),
+      latest(`${this.path}/model-calls`, this.calls, task.tokenUsage.calls, this.signal), this.more(),
     ]);
-    Object.assign(this, { task, files, messages: messages.data.reverse() });
+    Object.assign(this, { task, files, calls, messages: messages.data.reverse() });
     this.draw();
   }
 
@@ -169,12 +170,14 @@ class View {
     const { task } = this;
     const overrides = Object.entries(task.overrides);
     const fact = (name, value) => value === null || value === undefined ? null : h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value));
-    const sign = JSON.stringify([task, this.messages.map((message) => message.tokenUsage), age(task.createdAt)]);
+    const calls = [...this.calls.values()].filter((call) => call.status);
+    const sign = JSON.stringify([task, calls.length, age(task.createdAt)]);
     if (this.asideSign === sign) return;
     this.asideSign = sign;
+    const focused = document.activeElement?.closest(".usage .link");
     const open = this.aside.querySelector("details")?.open ?? false;
     fill(this.aside,
-      h("section", { "aria-label": "Tokens and cost" }, h("h2", {}, "Tokens and cost"), usage(task, this.messages)),
+      h("section", { "aria-label": "Tokens and cost" }, h("h2", {}, "Tokens and cost"), usage(task, calls)),
       h("section", { "aria-label": "Facts" }, h("h2", {}, "Facts"), h("table", { class: "facts" }, h("tbody", {},
         fact("Created", h("time", { datetime: task.createdAt, title: moment(task.createdAt) }, `${age(task.createdAt)} ago`.replace("now ago", "just now"))),
         fact("Container time", duration(Math.round(task.containerMinutes * 60) * 1000)),
@@ -184,6 +187,7 @@ class View {
         fact("Agent version", h("code", {}, task.agentVersionId)), fact("Container version", h("code", {}, task.containerVersionId)),
         overrides.map(([name, value]) => fact(name, typeof value === "string" ? value : JSON.stringify(value))),
         Object.entries(task.metadata).map(([name, value]) => fact(name, typeof value === "string" ? value : JSON.stringify(value)))))));
+    if (focused) this.aside.querySelector(".usage .link")?.focus();
   }
 
   file(file) {
