@@ -14,6 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import fake_provider
+from tests.fake_provider import FakeProvider
+
 ENDED = {"finished", "failed", "cancelled", "expired"}
 
 
@@ -199,4 +202,25 @@ def server(tmp_path_factory) -> Iterator[Server]:
 def own_server(tmp_path) -> Iterator[Server]:
     """A server that a test may kill."""
     with serving(tmp_path / "data") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def far_end() -> Iterator[FakeProvider]:
+    """What all servers that have a provider call."""
+    with fake_provider.serving() as fake:
+        yield fake
+
+
+@pytest.fixture
+def provider(far_end: FakeProvider) -> FakeProvider:
+    """As new for each test."""
+    far_end.forget()
+    return far_end
+
+
+@pytest.fixture(scope="session")
+def provided(far_end: FakeProvider, tmp_path_factory) -> Iterator[Server]:
+    """The one server with a provider; a module takes it as its `server`."""
+    with serving(tmp_path_factory.mktemp("provided") / "data", **far_end.environ()) as running:
         yield running

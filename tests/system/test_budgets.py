@@ -1,12 +1,9 @@
 """Real Pi runs out of its budget: it is told, it finishes with what is kept, or its task fails with a clear error."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests import fake_provider
 from tests.fake_provider import Answers, FakeProvider, bash
-from tests.system.conftest import Server, serving
+from tests.system.conftest import Server
 
 MODEL = {"provider": "anthropic", "model": "claude-sonnet-4-5"}       # 3 USD a million tokens in, 15 out
 WORK = Answers(calls=(("bash", {"command": "echo more >> out.txt"}),), input_tokens=5000, output_tokens=250)
@@ -14,20 +11,8 @@ FINISH = bash('finish --incomplete-task --message "All that there was money for"
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[FakeProvider]:
-    with fake_provider.serving() as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def server(provider: FakeProvider, tmp_path_factory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("budgets") / "data", **provider.environ()) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def fresh(provider: FakeProvider) -> None:
-    provider.forget()
+def server(provided: Server) -> Server:
+    return provided
 
 
 def said(provider: FakeProvider, words: str) -> list[int]:

@@ -5,22 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import fake_provider
 from tests.fake_provider import Answers, Fails, FakeProvider
 from tests.system.conftest import Server, podman, podman_things, serving, wait_until
 from tests.system.test_main_job import bash
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[FakeProvider]:
-    with fake_provider.serving() as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def server(provider: FakeProvider, tmp_path_factory) -> Iterator[Server]:
+def server(far_end: FakeProvider, tmp_path_factory) -> Iterator[Server]:
     """Conversations keep their container for two seconds."""
-    settings = {"AGENTCONTAINER_IDLE_SECONDS": "2", **provider.environ()}
+    settings = {"AGENTCONTAINER_IDLE_SECONDS": "2", **far_end.environ()}
     with serving(tmp_path_factory.mktemp("conversations") / "data", **settings) as running:
         yield running
 
@@ -55,7 +48,6 @@ def test_a_message_is_answered_and_the_next_one_finds_files_and_session(server: 
 
 
 def test_the_instructions_hold_for_every_turn(server: Server, provider: FakeProvider):
-    provider.forget()
     provider.plan(Answers("One."), Answers("Two."))
     task = server.converse("First?", instructions="Always answer like a sailor.",
                            overrides={"model": "claude-sonnet-4-5", "provider": "anthropic"})
@@ -131,7 +123,6 @@ def test_a_message_brings_files_of_its_own(server: Server):
 
 
 def test_another_model_holds_from_its_message_on_and_keeps_the_session(server: Server, provider: FakeProvider):
-    provider.forget()
     provider.plan(Answers("By Claude."), Answers("By Claude again."))
     task = server.converse("First, " + bash("sleep 1; echo scripted"))
     server.wait(task["id"], "running")
@@ -147,7 +138,6 @@ def test_another_model_holds_from_its_message_on_and_keeps_the_session(server: S
 
 
 def test_a_message_that_fails_says_why_and_the_conversation_goes_on(server: Server, provider: FakeProvider):
-    provider.forget()
     provider.plan(Fails(400, "the prompt is against the rules"), Answers("Fine."))
     task = server.converse("Bad", overrides={"model": "claude-sonnet-4-5", "provider": "anthropic"})
     wait_until(lambda: server.transcript(task["id"])[0]["status"] == "failed", 60)

@@ -1,14 +1,12 @@
 """Hibernation with real Pi in real containers: how an agent lies down, and everything that wakes it."""
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests import fake_provider
 from tests.fake_provider import Answers, FakeProvider
-from tests.system.conftest import Server, podman, podman_things, serving, wait_until
+from tests.system.conftest import Server, podman, podman_things, wait_until
 from tests.system.test_conversations import moves, running_containers
 from tests.system.test_main_job import bash
 
@@ -17,15 +15,8 @@ AWAKE = [*ASLEEP, "pending", "running", "finished"]
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[FakeProvider]:
-    with fake_provider.serving() as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def server(provider: FakeProvider, tmp_path_factory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("hibernation") / "data", **provider.environ()) as running:
-        yield running
+def server(provided: Server) -> Server:
+    return provided
 
 
 def asleep(server: Server, *after: str, duration: str = "1h", before: str = "true") -> dict:

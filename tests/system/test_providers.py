@@ -1,13 +1,11 @@
 """Real Pi in a real container against a provider that fails as providers do; its key is added on the way."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
-from tests import fake_provider
 from tests.fake_provider import Answers, Cuts, Fails, FakeProvider, bash
-from tests.system.conftest import Server, serving
+from tests.system.conftest import Server
 
 PROVIDERS = {
     "anthropic": ("claude-sonnet-4-5", "/v1/messages", "x-api-key", "fake-key-of-anthropic"),
@@ -18,20 +16,8 @@ FINISH = bash('finish --complete-task --message "Done" out.txt')
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[FakeProvider]:
-    with fake_provider.serving() as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def server(provider: FakeProvider, tmp_path_factory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("providers") / "data", **provider.environ()) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def fresh(provider: FakeProvider) -> None:
-    provider.forget()
+def server(provided: Server) -> Server:
+    return provided
 
 
 def asked(provider: FakeProvider) -> list[str]:
