@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from agentcontainer_local import accounts, db, schemas
+from agentcontainer_local import accounts, db, schemas, tasks
 from agentcontainer_local.api import http, routes
 from tests.conftest import KEY, calling
+from tests.test_races import running
 
 UNAUTHORIZED = {"error": {"code": "unauthorized", "message": "Invalid or missing API key."}}
 CLOSED = [route for route in routes.ALL if not route.open]
@@ -220,6 +222,8 @@ REPLAYABLE = [
     ("/agents", {"name": "a", "basePrompt": "", "defaults": {"model": "scripted", "internetAccess": False,
                                                            "maxRuntimeSeconds": 1}}),
     ("/agents/agt_standard_data/tasks", {"instructions": "x", "overrides": {"model": "scripted"}}),
+    ("/agents/agt_standard_data/conversations", {"instructions": "x", "message": "Hello",
+                                                 "overrides": {"model": "scripted"}}),
 ]
 
 
@@ -232,6 +236,33 @@ async def test_the_same_key_again_has_no_second_effect_and_gets_the_first_answer
     assert second.headers["idempotency-replayed"] == "true"
     third = await client.post(path, json=body, headers={"idempotency-key": "k2"})
     assert third.json() != first.json()
+
+
+async def test_a_message_and_a_wake_again_have_no_second_effect(client, host, clock):
+    talk, sleeper = running(host, conversation=True), running(host)
+    tasks.sleep(host.db, sleeper["id"], clock() + timedelta(hours=1), None, clock())
+    for path, body, status in (
+        (f"/conversations/{talk['id']}/messages", {"content": "More"}, 201),
+        (f"/tasks/{sleeper['id']}/wake", {"kind": "message", "message": "Up"}, 200),
+    ):
+        first, second = [await client.post(path, json=body, headers={"idempotency-key": "k"}) for _ in range(2)]
+        assert (first.status_code, second.status_code, second.json()) == (status, status, first.json())
+    for task in (talk, sleeper):
+        written = (await client.get(f"/tasks/{task['id']}/messages")).json()["data"]
+        assert len(written) == 2, "the first one, and this"
+
+
+async def test_an_api_key_is_made_once_and_its_answer_is_not_kept(client, host):
+    body, headers = {"name": "laptop"}, {"idempotency-key": "k"}
+    made = await client.post("/keys", json=body, headers=headers)
+    again = await client.post("/keys", json=body, headers=headers)
+    assert (made.status_code, again.status_code, again.json()["error"]["code"]) == (201, 409, "conflict")
+    assert "new Idempotency-Key" in again.json()["error"]["message"]
+    other = await client.post("/keys", json={"name": "phone"}, headers=headers)
+    assert other.json()["error"]["code"] == "idempotency_conflict"
+    assert [key["name"] for key in (await client.get("/keys")).json()["data"]].count("laptop") == 1
+    stored = b"".join(path.read_bytes() for path in host.settings.data.glob("agentcontainer.db*"))
+    assert b"laptop" in stored and made.json()["key"].encode() not in stored
 
 
 async def test_another_body_with_the_same_key_is_a_conflict(client):
@@ -290,9 +321,9 @@ async def test_a_key_that_is_empty_or_very_long_is_refused(client, key):
 
 
 def test_every_post_that_makes_something_takes_a_key():
-    """Not: what may be done twice anyway, and what answers an API key, which is kept nowhere."""
+    """Not: what may be done twice anyway."""
     without = {route.path for route in routes.ALL if route.verb == "POST" and not route.replayable}
-    assert without == {"/tasks/{taskId}/cancel", "/uploads/{uploadId}/content", "/keys", "/doctor"}
+    assert without == {"/tasks/{taskId}/cancel", "/uploads/{uploadId}/content", "/doctor"}
 
 
 SENT = st.tuples(st.sampled_from(["k1", "k2", "k3"]), st.sampled_from(["a", "b", ""]))

@@ -3,7 +3,7 @@
 from agentcontainer_local import accounts, doctor, schemas
 from agentcontainer_local.api.http import Call, Route
 from agentcontainer_local.api.pages import page
-from agentcontainer_local.errors import NotFound
+from agentcontainer_local.errors import Conflict, NotFound
 
 
 def get_account(call: Call) -> schemas.Account:
@@ -73,7 +73,7 @@ ROUTES = [
           takes=schemas.BudgetRequest, example={"maxCostUsd": 20}),
     Route("GET", "/keys", list_keys, "List API keys", "Account", schemas.ListApiKeysResponse, query=schemas.PageQuery),
     Route("POST", "/keys", create_key, "Create API key", "Account", schemas.CreatedApiKey, 201,
-          schemas.CreateKeyRequest, example={"name": "laptop"}),
+          schemas.CreateKeyRequest, replayable=True, secret=True, errors=(Conflict,), example={"name": "laptop"}),
     Route("DELETE", "/keys/{keyId}", revoke_key, "Revoke API key", "Account", status=204, errors=(NotFound,)),
     Route("GET", "/providers", list_providers, "List providers", "Account", schemas.ListProvidersResponse),
     Route("PUT", "/providers/{provider}", set_provider, "Set provider", "Account", schemas.ProviderStatus,

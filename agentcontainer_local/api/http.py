@@ -50,6 +50,7 @@ class Route:
     open: bool = False                      # needs no key
     key_in_query: bool = False              # takes ?apiKey= too, for what cannot send headers
     replayable: bool = False
+    secret: bool = False                    # its answer is shown once
     raw: bool = False
     content: dict[str, Any] = field(default_factory=dict)       # a raw route's answer, for the OpenAPI document
     sends: dict[str, Any] = field(default_factory=dict)         # and its body
@@ -143,7 +144,7 @@ class Resource:
             call.body = bodies.parse(route.takes, text, request.headers.get("content-type"), route.body_required)
         if route.replayable and (key := request.headers.get("idempotency-key")) is not None:
             return idempotency.once(self.host.db, account["id"], request.url.path, key, text, call.now,
-                                    lambda: _written(route, route.function(call)))
+                                    lambda: _written(route, route.function(call)), route.secret)
         answered = route.function(call)
         if not isinstance(answered, BaseModel) and inspect.isawaitable(answered):
             answered = await answered

@@ -8,17 +8,19 @@ from sqlite_utils import Database
 from starlette.responses import Response
 
 from agentcontainer_local.db import iso, row
-from agentcontainer_local.errors import BadRequest, IdempotencyConflict
+from agentcontainer_local.errors import BadRequest, Conflict, IdempotencyConflict
 
 KEPT = timedelta(hours=24)
 LONGEST = 255
 
 
 def once(
-    db: Database, account_id: str, path: str, key: str, body: bytes, now: datetime, act: Callable[[], Response]
+    db: Database, account_id: str, path: str, key: str, body: bytes, now: datetime, act: Callable[[], Response],
+    secret: bool = False,
 ) -> Response:
     """`act` and the record of its answer are one transaction on the one thread that touches the database: a second
-    request finds all or nothing, whether it comes at the same time or after a crash. What `act` raises is not kept."""
+    request finds all or nothing, whether it comes at the same time or after a crash. What `act` raises is not kept, nor
+    is an answer that is `secret`: then the second request has no effect either, and is told so."""
     if not 1 <= len(key) <= LONGEST:
         raise BadRequest(f"An Idempotency-Key has 1 to {LONGEST} characters.")
     digest = hashlib.sha256(body).hexdigest()
@@ -32,10 +34,11 @@ def once(
         if kept is not None:
             return _again(kept, digest)
         response = act()
+        answer = "" if secret else bytes(response.body).decode()
         db.conn.execute(
             "INSERT INTO idempotency_keys (account_id, path, key, body_hash, status, answer, created_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (account_id, path, key, digest, response.status_code, bytes(response.body).decode(), iso(now)),
+            (account_id, path, key, digest, response.status_code, answer, iso(now)),
         )
         return response
 
@@ -43,4 +46,7 @@ def once(
 def _again(kept: dict, digest: str) -> Response:
     if kept["body_hash"] != digest:
         raise IdempotencyConflict("This Idempotency-Key was used for another body; use a new one.")
+    if not kept["answer"]:
+        raise Conflict("This was done already, and its answer held a secret, which is kept nowhere. If that answer was"
+                       " lost, take back what was made, and ask again with a new Idempotency-Key.")
     return Response(kept["answer"], kept["status"], {"idempotency-replayed": "true"}, "application/json")
