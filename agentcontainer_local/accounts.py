@@ -56,7 +56,7 @@ def ensure(
 def _first_key(environ: Mapping[str, str]) -> str:
     key = environ.get(KEY_VARIABLE)
     if not key:
-        return _new_key()
+        return new_key()
     if not KEY_PATTERN.fullmatch(key):
         raise Invalid(f"{KEY_VARIABLE} must be ac_live_ and 24 or more of A-Z a-z 0-9 _ -.")
     return key
@@ -70,7 +70,7 @@ def _grant(db: Database, account_id: str, amount_microusd: int, now: datetime) -
 
 
 def only(db: Database) -> Row:
-    """The store's one account, for who has the data directory itself."""
+    """The store's one account, for who owns the data directory."""
     return row(db, "SELECT * FROM accounts ORDER BY created_at LIMIT 1")
 
 
@@ -160,7 +160,7 @@ def budget_shape(db: Database, account_id: str, now: datetime) -> schemas.Accoun
 
 # API keys
 
-def _new_key() -> str:
+def new_key() -> str:
     return "ac_live_" + secrets.token_urlsafe(24)
 
 
@@ -179,7 +179,7 @@ def _add_key(db: Database, account_id: str, name: str, key: str, now: datetime) 
 
 def create_key(db: Database, account_id: str, name: str, now: datetime) -> tuple[Row, str]:
     """The new key's row, and the key itself, which is kept nowhere."""
-    key = _new_key()
+    key = new_key()
     with db.atomic():
         return _add_key(db, account_id, name, key, now), key
 

@@ -61,7 +61,7 @@ class Program:
     face: Callable
     open_door: Callable
     new_key: str | None
-    say_where: Callable[[str], None]        # tells other processes of the owner's at which URL this is
+    say_where: Callable[[str], None]        # tells the owner's other processes the URL, with a key for them
 
 
 @contextlib.asynccontextmanager
@@ -72,7 +72,7 @@ async def opened(
     """Opens everything that one server owns, and closes it again; raises RuntimeError where another one has it."""
     limits.require(settings.isolation, internet_access=False)
     now = now or Clock()
-    with lock.held(settings.data) as say_where:
+    with lock.held(settings.data) as announce:
         mounted = await asyncio.to_thread(runtime.prepare, settings.cache, say)
         store = db.open(settings.data / "agentcontainer.db")
         try:
@@ -87,11 +87,14 @@ async def opened(
             ):
                 vault = Vault.open(settings.data / "secret.key")
                 catalog = runtime.catalog(mounted)
-                host = Host(settings, store, vault, podman, store_id, runtime_dir, mounted, catalog, environ, now)
+                owners = accounts.new_key()
+                host = Host(settings, store, vault, podman, store_id, runtime_dir, mounted, catalog, environ, now,
+                            accounts.key_hash(owners))
                 if isinstance(now, Clock):
                     now.jumped = lambda by: tasks.shift_running(store, by)
                 face = _face(host, tracing.tracer(environ))
-                yield Program(host, face, _doors(host, client, outside), new_key, say_where)
+                yield Program(host, face, _doors(host, client, outside), new_key,
+                              lambda url: announce(lock.Served(url, owners)))
         finally:
             store.close()
 

@@ -6,6 +6,7 @@ task that is brought back goes on from there, as after a reboot.
 """
 
 import contextlib
+import io
 import os
 import re
 import shutil
@@ -15,20 +16,28 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from agentcontainer_local.run import uid_of, volumes_of
 from agentcontainer_local.settings import Settings
 
-Say = Callable[[str], None]
-
+Progress = Callable[[int, int], None]       # bytes so far, and in all
 ALIVE = "SELECT id, number FROM tasks WHERE completed_at IS NULL ORDER BY number"
 FILES = "SELECT id FROM files UNION SELECT storage_id FROM uploads WHERE storage_id IS NOT NULL"
 NAME = re.compile(r"agentcontainer\.db|secret\.key|files/[a-z0-9_]+|volumes/agentcontainer-tsk_[a-z0-9]+-(work|state)")
 
 
-def backup(settings: Settings, target: Path, say: Say) -> None:
+@dataclass(frozen=True)
+class Held:
+    """What a backup holds: so many files, and workspace and session of so many tasks that have not ended."""
+
+    files: int
+    tasks: int
+
+
+def backup(settings: Settings, target: Path, progress: Progress) -> Held:
     """Writes `target`, whole or not at all; raises RuntimeError. It holds the key of the secrets: only ours to read."""
     if not (settings.data / "agentcontainer.db").exists():
         raise RuntimeError(f"There is no data directory at {settings.data}.")
@@ -36,28 +45,38 @@ def backup(settings: Settings, target: Path, say: Say) -> None:
         part = Path(folder, "part")
         with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), "wb") as file:
             with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
-                _fill(archive, settings.data, Path(folder), say)
+                held = _fill(archive, settings.data, Path(folder), progress)
             file.flush()
             os.fsync(file.fileno())
         part.rename(target)
+    return held
 
 
-def _fill(archive: tarfile.TarFile, data: Path, folder: Path, say: Say) -> None:
+def _fill(archive: tarfile.TarFile, data: Path, folder: Path, progress: Progress) -> Held:
     copy = folder / "agentcontainer.db"
     _copy_database(data / "agentcontainer.db", copy)
-    archive.add(copy, copy.name)
+    paths = [data / "files" / row[0] for row in _rows(copy, FILES)]
+    done, size = 0, copy.stat().st_size + sum(path.stat().st_size for path in paths if path.exists())
+
+    def add(path: Path, name: str) -> None:
+        nonlocal done, size
+        archive.add(path, name)
+        done += path.stat().st_size
+        size = max(done, size)
+        progress(done, size)
+
+    add(copy, copy.name)
     archive.add(data / "secret.key", "secret.key")
-    names = [row[0] for row in _rows(copy, FILES)]
-    for name in names:
+    for path in paths:
         with contextlib.suppress(FileNotFoundError):        # deleted since the database's moment
-            archive.add(data / "files" / name, f"files/{name}")
+            add(path, f"files/{path.name}")
     volumes = [name for task_id, _ in _rows(copy, ALIVE) for name in volumes_of(task_id) if _exists(name)]
     for name in volumes:
         exported = folder / name
         _podman("volume", "export", "--output", str(exported), name)
-        archive.add(exported, f"volumes/{name}")
+        add(exported, f"volumes/{name}")
         exported.unlink()
-    say(f"{len(names)} files, and workspace and session of {len(volumes) // 2} tasks that have not ended")
+    return Held(len(paths), len(volumes) // 2)
 
 
 def _copy_database(source: Path, target: Path) -> None:
@@ -70,7 +89,7 @@ def _copy_database(source: Path, target: Path) -> None:
             raise RuntimeError(f"The database is damaged: {found}")
 
 
-def restore(source: Path, data: Path, say: Say) -> None:
+def restore(source: Path, data: Path, progress: Progress) -> Held:
     """Makes the data directory `data` from a backup; its server goes on with the tasks. Raises RuntimeError.
 
     Nothing that is there is overwritten: no data directory, and no volume that a container uses.
@@ -79,8 +98,8 @@ def restore(source: Path, data: Path, say: Say) -> None:
         raise RuntimeError(f"{data} is not empty: restore makes a data directory, it does not change one.")
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        with tarfile.open(source, mode="r:gz") as archive:
-            _unpack(archive, data, say)
+        with _Watched(source, progress) as file, tarfile.open(fileobj=file, mode="r:gz") as archive:
+            return _unpack(archive, data)
     except BaseException as error:
         for entry in data.iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -89,7 +108,20 @@ def restore(source: Path, data: Path, say: Say) -> None:
         raise
 
 
-def _unpack(archive: tarfile.TarFile, data: Path, say: Say) -> None:
+class _Watched(io.FileIO):
+    """A file that tells how far it has been read."""
+
+    def __init__(self, path: Path, progress: Progress):
+        super().__init__(path)
+        self._progress, self._size = progress, path.stat().st_size
+
+    def read(self, size: int = -1) -> bytes:
+        piece = super().read(size)
+        self._progress(self.tell(), self._size)
+        return piece
+
+
+def _unpack(archive: tarfile.TarFile, data: Path) -> Held:
     """Only what a backup holds, under names of ours: an archive may name anything. The database is in place last."""
     (data / "files").mkdir(mode=0o700)
     database, volumes = data / "restored.db", 0
@@ -105,7 +137,7 @@ def _unpack(archive: tarfile.TarFile, data: Path, say: Say) -> None:
     if not database.exists():
         raise RuntimeError("This is no backup: it holds no database.")
     database.rename(data / "agentcontainer.db")
-    say(f"{len(list((data / 'files').iterdir()))} files, and workspace and session of {volumes // 2} tasks")
+    return Held(len(list((data / "files").iterdir())), volumes // 2)
 
 
 def _write(path: Path, content: BinaryIO) -> None:

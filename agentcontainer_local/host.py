@@ -102,6 +102,7 @@ class Host:
     catalog: dict[str, list[str]]   # the model ids that Pi knows, by provider
     environ: Mapping[str, str]  # the server's own: where an account's provider keys may come from
     now: Callable[[], datetime]
+    owners_key_hash: bytes = b""   # of the key that the data directory's owner has while this server lives
     changed: Changed = field(default_factory=Changed)
     settled: Changed = field(default_factory=Changed)   # a model call has ended: there may be room in a budget
     live: Live = field(default_factory=Live)

@@ -1,33 +1,49 @@
-"""The lock of a data directory: one store, one server; and where that server is, for who may read it."""
+"""The lock of a data directory: one store, one server; and how the directory's owner reaches that server."""
 
 import contextlib
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 PATIENCE_SECONDS = 1.0      # who only looks whether the lock is held takes it for a moment
 
 
-@contextlib.contextmanager
-def held(data: Path) -> Iterator[Callable[[str], None]]:
-    """Makes the directory if need be, and keeps others out; hands over how to say at which URL it is served.
+@dataclass(frozen=True)
+class Served:
+    """`key`: the owner's, worth something as long as this server lives; empty where it is an older one."""
 
-    Raises RuntimeError where another server has it.
+    url: str
+    key: str = field(repr=False)
+
+
+@contextlib.contextmanager
+def held(data: Path) -> Iterator[Callable[[Served], None]]:
+    """Makes the directory if need be, and keeps others out; hands over how to say where it is served.
+
+    Only the owner can read what is said there, who may read the store and its secrets as well. Raises RuntimeError
+    where another server has the directory.
     """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (data / "lock").open("a+") as file:
+    with os.fdopen(os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+") as file:
         _take(file, data)
+        os.fchmod(file.fileno(), 0o600)
         file.truncate(0)
 
-        def announce(url: str) -> None:
-            file.write(url + "\n")
+        def announce(served: Served) -> None:
+            file.write(f"{served.url}\n{served.key}\n")
             file.flush()
 
-        yield announce
+        try:
+            yield announce
+        finally:
+            file.truncate(0)
 
 
-def _take(file, data: Path) -> None:
+def _take(file: TextIO, data: Path) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -39,14 +55,15 @@ def _take(file, data: Path) -> None:
             time.sleep(0.05)
 
 
-def holder(data: Path) -> str | None:
-    """The URL of the server that has the directory; None where there is none, or not yet."""
+def holder(data: Path) -> Served | None:
+    """The server that has the directory; None where there is none, or not yet."""
     try:
         with (data / "lock").open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return file.read().strip() or None
+                url, key, *_ = [*file.read().splitlines(), "", ""]
+                return Served(url, key) if url else None
     except FileNotFoundError:
         pass
     return None

@@ -1,11 +1,8 @@
 """The account without rights that `serve` works as when root starts it."""
 
-import json
 import os
 import pwd
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
@@ -28,40 +25,6 @@ def data_directory() -> Path:
     if os.getuid() != 0:
         return Path(platformdirs.user_data_dir("agentcontainer"))
     return Path(find().pw_dir, ".local", "share", "agentcontainer")
-
-
-def acting(work: Callable[[], Any]) -> Any:
-    """What `work` answers (as JSON has it) when the account does it; who is not root does it as who they are.
-
-    In a process of its own: this one stays root, and goes on reading its user's files.
-    """
-    if os.getuid() != 0:
-        return work()
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _answered(work, reading, writing)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        said = pipe.read()
-    os.waitpid(child, 0)
-    answer = json.loads(said or '{"error": "it ended without a word"}')
-    if "error" in answer:
-        raise RuntimeError(answer["error"])
-    return answer["value"]
-
-
-def _answered(work: Callable[[], Any], reading: int, writing: int) -> None:
-    """Ends the process."""
-    os.close(reading)
-    try:
-        become(None)
-        answer = {"value": work()}
-    except BaseException as error:
-        answer = {"error": str(error)}
-    with os.fdopen(writing, "w") as pipe:
-        json.dump(answer, pipe)
-    os._exit(0)
 
 
 def become(data: Path | None) -> None:

@@ -31,7 +31,7 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged to stderr.")
     log_format: Literal["text", "json"] = Field("text", description="How: one line of text or of JSON an event.")
 
-    max_running: int = Field(4, ge=1, description="Tasks that have a container at the same time.")
+    max_running: int = Field(4, ge=0, description="Tasks that have a container at the same time; 0: none is started.")
     max_pending: int = Field(1000, ge=1, description="Tasks that may wait; more are refused with 429.")
     idle_seconds: int = Field(60, ge=0, description="How long an idle conversation keeps its running container.")
     max_body_bytes: int = Field(10 * 1024**2, ge=1024, description="Largest JSON body of a request.")

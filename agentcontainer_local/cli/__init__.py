@@ -13,18 +13,18 @@ from agentcontainer_local.cli import (
     config,
     containers,
     doctor,
-    exits,
     images,
     install_service,
     run,
     serve,
     tasks,
 )
+from agentcontainer_local.cli.exits import Exit
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="The AgentContainer API on this machine.",
-    epilog="\b\nExit codes:\n" + "\n".join(f"  {code:<3}  {meaning}" for code, meaning in exits.MEANINGS.items()),
+    epilog="\b\nExit codes:\n" + "\n".join(f"  {code:<3}  {code.meaning}" for code in Exit),
 )
 
 
@@ -43,7 +43,7 @@ app.add_typer(containers.app, name="containers")
 app.add_typer(images.app, name="images")
 account.add_to(app)
 config.add_to(app)
-app.command(name="serve")(serve.command)
+app.command(name="serve")(serve.serve)
 backup.add_to(app)
 app.command(name="doctor")(doctor.command)
 install_service.add_to(app)

@@ -1,22 +1,23 @@
-"""`agentcontainer account`, `credit`, `keys` and `providers`: whose server it is."""
+"""`agentcontainer account`, `budget`, `credit`, `keys` and `providers`: whose server it is."""
 
 import sys
 from typing import Annotated
 
 import typer
 
-from agentcontainer_local.cli import exits
-from agentcontainer_local.cli.exits import Stop
-from agentcontainer_local.cli.session import Session, command
+from agentcontainer_local.cli.exits import Exit, Stop
+from agentcontainer_local.cli.session import AT_REST, Session, command
 
+budget = typer.Typer(no_args_is_help=True, help="What all tasks may spend on model calls in a calendar month.")
 credit = typer.Typer(no_args_is_help=True, help="Prepaid credit for container time.")
-keys = typer.Typer(no_args_is_help=True, help="API keys. Without a running server, the data directory is asked itself.")
+keys = typer.Typer(no_args_is_help=True, help="API keys.")
 providers = typer.Typer(no_args_is_help=True, help="Model providers: keys and base URLs that tasks use by default.")
 Provider = Annotated[str, typer.Argument(metavar="PROVIDER", help="anthropic, openai or openrouter.")]
 
 
 def add_to(app: typer.Typer) -> None:
     command(app, "account")(account)
+    app.add_typer(budget, name="budget")
     app.add_typer(credit, name="credit")
     app.add_typer(keys, name="keys")
     app.add_typer(providers, name="providers")
@@ -33,6 +34,40 @@ def account(session: Session) -> None:
         "billing": "container time is charged" if charged else "nothing is charged",
         "credit": usd(found.credit_balance), "files": size(found.file_storage.used_bytes),
         "kept workspaces": size(found.checkpoint_storage.used_bytes), "made": found.created_at,
+    }, found)
+
+
+@command(budget, "show")
+def show_budget(session: Session) -> None:
+    """What this month's model calls may cost, and what they did."""
+    _budget(session, session.client.get_budget())
+
+
+@command(budget, "set")
+def set_budget(
+    session: Session,
+    max_cost_usd: Annotated[float | None, typer.Option("--max-cost", metavar="USD", help="In US dollars.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(metavar="COUNT", help="Of input and output together.")] = None,
+) -> None:
+    """Set it in the place of the one before: what is not given has no limit. It holds from the next model call on."""
+    if max_cost_usd is None and max_tokens is None:
+        raise Stop(Exit.WRONG_USE, "Give --max-cost, --max-tokens or both; `budget clear` takes the limits away.")
+    _budget(session, session.client.set_budget(max_cost_usd=max_cost_usd, max_tokens=max_tokens))
+
+
+@command(budget, "clear")
+def clear_budget(session: Session) -> None:
+    """Take the limits away."""
+    _budget(session, session.client.set_budget())
+
+
+def _budget(session: Session, found) -> None:
+    from agentcontainer_local.cli.output import number, usd
+
+    cost = ", no limit" if found.max_cost_usd is None else f" of {usd(found.max_cost_usd)}"
+    tokens = ", no limit" if found.max_tokens is None else f" of {number(found.max_tokens)}"
+    session.out.facts({
+        "month": found.month, "cost": usd(found.used_cost_usd) + cost, "tokens": number(found.used_tokens) + tokens,
     }, found)
 
 
@@ -64,14 +99,14 @@ def add_credit(
     session.out.done(f"The balance is {output.usd(found.balance_usd)}.", found)
 
 
-@command(keys, "create", stored=True)
+@command(keys, "create", starts=AT_REST)
 def create_key(session: Session, name: Annotated[str, typer.Argument(help="What it is for.")] = "default") -> None:
     """Make an API key; it is printed this once, alone on stdout."""
     made = session.client.create_key(name)
     session.out.done(made.key, made)
 
 
-@command(keys, "list", stored=True)
+@command(keys, "list", starts=AT_REST)
 def list_keys(session: Session) -> None:
     """Show the API keys, by name and last characters."""
     from agentcontainer_local.cli.output import age
@@ -82,14 +117,14 @@ def list_keys(session: Session) -> None:
     session.out.table(("id", "ends in", "age", "state", "name~"), rows, found, "No keys.")
 
 
-@command(keys, "revoke", stored=True)
+@command(keys, "revoke", starts=AT_REST)
 def revoke_key(session: Session, key: Annotated[str, typer.Argument(metavar="KEY", help="The key's id.")]) -> None:
     """Make an API key useless, at once."""
     session.client.revoke_key(key)
     session.out.done(f"{key}  revoked", {"id": key, "revoked": True})
 
 
-@command(providers, "list", stored=True)
+@command(providers, "list", starts=AT_REST)
 def list_providers(session: Session) -> None:
     """What tasks use whose agent says nothing. Keys are never shown."""
     found = list(session.client.list_providers())
@@ -98,27 +133,21 @@ def list_providers(session: Session) -> None:
     session.out.table(("provider", "key", "default", "address"), rows, found)
 
 
-@command(providers, "set", stored=True)
+@command(providers, "set", starts=AT_REST)
 def set_provider(
     session: Session, provider: Provider,
     base_url: Annotated[str | None, typer.Option(help="Where it is, as the vendor's SDK takes it.")] = None,
     default: Annotated[bool, typer.Option("--default", help="What tasks use that name no provider.")] = False,
 ) -> None:
     """Store a provider's API key, read from stdin so that it is in no history; empty leaves the key as it is."""
-    from pydantic import ValidationError
-
     key = (typer.prompt("API key", default="", show_default=False, hide_input=True) if sys.stdin.isatty()
            else sys.stdin.readline()).strip()
     given = {"api_key": key or None, "base_url": base_url, "is_default": default or None}
-    try:
-        fields = {name: value for name, value in given.items() if value is not None}
-        found = session.client.set_provider(provider, **fields)
-    except ValidationError as error:
-        raise Stop(exits.WRONG_USE, "; ".join(fault["msg"] for fault in error.errors(include_url=False))) from None
+    found = session.client.set_provider(provider, **{name: value for name, value in given.items() if value is not None})
     session.out.done(f"{found.provider}  {'has a key' if found.has_api_key else 'has no key'}, {found.base_url}", found)
 
 
-@command(providers, "remove", stored=True)
+@command(providers, "remove", starts=AT_REST)
 def remove_provider(session: Session, provider: Provider) -> None:
     """Forget what was set; what the server's environment gives stays."""
     session.client.remove_provider(provider)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from agentcontainer_local.cli import exits
 from agentcontainer_local.cli.containers import About, Name, given
+from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.session import Session, command
 
 app = typer.Typer(no_args_is_help=True, help="Agents: workers with a prompt, a model and a container.")
@@ -42,9 +42,9 @@ def _json(file: Path) -> dict[str, Any]:
     try:
         body = json.loads(sys.stdin.read() if str(file) == "-" else file.read_text())
     except ValueError as error:
-        raise exits.Stop(exits.WRONG_USE, f"{file} is not JSON: {error}.") from None
+        raise Stop(Exit.WRONG_USE, f"{file} is not JSON: {error}.") from None
     if not isinstance(body, dict):
-        raise exits.Stop(exits.WRONG_USE, f"{file} is not a JSON object.")
+        raise Stop(Exit.WRONG_USE, f"{file} is not a JSON object.")
     return body
 
 

@@ -1,12 +1,20 @@
-"""`agentcontainer backup` and `restore`: a data directory in one file, and back."""
+"""`agentcontainer backup` and `restore`: a data directory in one file, and back.
+
+Both work on the directory itself, and not through its server: a backup must be possible of a server that does not
+start any more, and what is to be restored has no server yet.
+"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agentcontainer_local.cli.serve import as_service_account, settings_of
-from agentcontainer_local.cli.session import ending
+from agentcontainer_local.cli.session import JsonFlag, ending
+
+if TYPE_CHECKING:
+    from agentcontainer_local.backup import Held
+    from agentcontainer_local.cli.output import Output
 
 Data = Annotated[str | None, typer.Option(help="Data directory [AGENTCONTAINER_DATA].")]
 
@@ -18,22 +26,39 @@ def add_to(app: typer.Typer) -> None:
 
 def backup(
     file: Annotated[Path, typer.Argument(help="What to write (.tar.gz); it holds the secrets too.")],
-    data: Data = None,
+    data: Data = None, json: JsonFlag = False,
 ) -> None:
     """Write the data directory into one file, while its server works or without one."""
     from agentcontainer_local import backup as program
 
-    settings = as_service_account(settings_of(data=data))
-    with ending():
-        program.backup(settings, file.absolute(), print)
+    with ending(json) as out:
+        file = file.absolute()
+        settings = as_service_account(settings_of(data=data))
+        with out.transfer(file.name) as progress:
+            held = program.backup(settings, file, progress)
+        _tell(out, "written", file, settings.data, held)
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="What `agentcontainer backup` wrote.", exists=True)], data: Data = None,
+    file: Annotated[Path, typer.Argument(help="What `agentcontainer backup` wrote.", exists=True)],
+    data: Data = None, json: JsonFlag = False,
 ) -> None:
     """Make a data directory from a backup; tasks that had not ended go on with the next `serve`."""
     from agentcontainer_local import backup as program
 
-    settings = as_service_account(settings_of(data=data))
-    with ending():
-        program.restore(file.absolute(), settings.data, print)
+    with ending(json) as out:
+        file = file.absolute()
+        settings = as_service_account(settings_of(data=data))
+        with out.transfer(file.name) as progress:
+            held = program.restore(file, settings.data, progress)
+        _tell(out, "restored", file, settings.data, held)
+
+
+def _tell(out: "Output", what: str, file: Path, data: Path, held: "Held") -> None:
+    from agentcontainer_local.cli.output import counted, size
+
+    bytes = file.stat().st_size
+    words = f"{counted(held.files, 'file')}, and workspace and session of {counted(held.tasks, 'task')} at work"
+    out.done(f"{file}  {size(bytes)} {what}: {words}", {
+        "file": str(file), "sizeBytes": bytes, "dataDirectory": str(data), "files": held.files, "tasks": held.tasks,
+    })

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from agentcontainer_local.cli import exits, session
-from agentcontainer_local.cli.exits import Stop
+from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.run import CODING, AgentFlag, ModelFlag, ProviderFlag, VerboseFlag, overrides
 from agentcontainer_local.cli.session import Session
 
@@ -18,7 +18,7 @@ QUIET = ("running", "pending", "awaiting_input")        # how it stands between 
 
 
 def add_to(app: typer.Typer) -> None:
-    session.command(app, "chat", starts=True)(chat)
+    session.command(app, "chat", starts=session.AT_WORK)(chat)
 
 
 def chat(
@@ -41,7 +41,7 @@ def chat(
             talk.turn(words)
     if talk.task_id:
         session.out.note(f"Left; it may go on: agentcontainer chat --task {talk.task_id}", "dim")
-    return exits.DONE
+    return Exit.DONE
 
 
 def _line(session: Session) -> str | None:

@@ -9,8 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentcontainer_local.cli import exits
-from agentcontainer_local.cli.exits import Stop
+from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.serve import settings_of
 from agentcontainer_local.cli.session import JsonFlag, ending
 from agentcontainer_local.settings import Settings
@@ -39,7 +38,7 @@ def command(
             _show(out, found)
         broken = prove and found.proof and any(one.status == "not_enforced" for one in found.proof.promises)
         if broken or not found.ready:
-            raise Stop(exits.FAILED)
+            raise Stop(Exit.FAILED)
 
 
 def _as_account() -> Settings:
@@ -49,10 +48,7 @@ def _as_account() -> Settings:
     settings = settings_of()
     if os.getuid() != 0:
         return settings
-    try:
-        service_account.become(None)
-    except RuntimeError as error:
-        raise Stop(exits.FAILED, str(error)) from None
+    service_account.become(None)
     return settings_of()
 
 
@@ -66,10 +62,7 @@ def _prove(settings: Settings, say) -> Any:
             async with sandbox.open(Path(folder), "doctor", oci_runtime=settings.oci_runtime) as podman:
                 return await doctor.prove(podman, mounted, settings, say)
 
-    try:
-        return doctor.write_proof(settings, asyncio.run(proved()), datetime.now(UTC))
-    except (sandbox.SandboxError, RuntimeError) as error:
-        raise Stop(exits.FAILED, str(error)) from None
+    return doctor.write_proof(settings, asyncio.run(proved()), datetime.now(UTC))
 
 
 def _show(out, found) -> None:

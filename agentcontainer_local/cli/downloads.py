@@ -48,8 +48,10 @@ def _new(directory: Path, name: str) -> Iterator[tuple[Path, BinaryIO]]:
     try:
         with file:
             yield path, file
-    except BaseException:
+    except BaseException as error:
         path.unlink()
+        if isinstance(error, OSError) and not error.filename:       # a disk that is full does not say which file
+            error.filename = str(path)
         raise
 
 

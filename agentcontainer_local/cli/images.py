@@ -9,8 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentcontainer_local.cli import exits
-from agentcontainer_local.cli.exits import Stop
+from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.session import JsonFlag, ending
 
 app = typer.Typer(no_args_is_help=True, help="Images of the standard containers, on this machine.")
@@ -30,12 +29,9 @@ def _with_podman(work: Callable[[Any], Awaitable[Any]]) -> Any:
             async with sandbox.open(Path(folder), "images") as podman:
                 return await work(podman)
 
-    try:
-        if os.getuid() == 0:
-            service_account.become(None)
-        return asyncio.run(opened())
-    except (sandbox.SandboxError, RuntimeError) as error:
-        raise Stop(exits.FAILED, str(error)) from None
+    if os.getuid() == 0:
+        service_account.become(None)
+    return asyncio.run(opened())
 
 
 async def _found(podman) -> list[dict]:
@@ -73,7 +69,7 @@ def build(
 
     with ending(json) as out:
         if wrong := [name for name in names or () if name not in NAMES]:
-            raise Stop(exits.WRONG_USE, f"There is no image {wrong[0]}: {', '.join(NAMES)}.")
+            raise Stop(Exit.WRONG_USE, f"There is no image {wrong[0]}: {', '.join(NAMES)}.")
         with out.steps("Looking") as step:
 
             async def all_of(podman) -> list[dict]:

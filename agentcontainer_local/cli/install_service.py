@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
-from agentcontainer_local.cli import exits
-from agentcontainer_local.cli.exits import Stop
-from agentcontainer_local.cli.session import ending, program
+from agentcontainer_local import service_account
+from agentcontainer_local.cli.exits import Exit, Stop
+from agentcontainer_local.cli.session import JsonFlag, ending, program
 
 NAME = "agentcontainer.service"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -22,7 +22,8 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # gives the service a mount namespace of its own, in which the pause process of rootless Podman would live; other
 # commands of the account then see other mounts. NoNewPrivileges, RestrictSUIDSGID: newuidmap is setuid.
 # RestrictNamespaces, SystemCallFilter, MemoryDenyWriteExecute: containers and Node need what these take away; each
-# task has its own filter.
+# task has its own filter. LockPersonality, RestrictRealtime: a manager that is not root makes NoNewPrivileges of them,
+# so only the system's unit has them.
 UNIT = """\
 [Unit]
 Description=AgentContainer API on this machine
@@ -45,12 +46,18 @@ LimitNOFILE=524288
 OOMPolicy=continue
 OOMScoreAdjust=-100
 UMask=0077
-LockPersonality=yes
-RestrictRealtime=yes
 KeyringMode=private
-{caps}
+{walls}
 [Install]
 WantedBy={wanted}
+"""
+
+# The capabilities are what newuidmap, which is setuid, takes to write a map (tried: less fails). A user namespace has
+# its own set.
+SYSTEM_WALLS = """\
+LockPersonality=yes
+RestrictRealtime=yes
+CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_DAC_OVERRIDE CAP_SYS_ADMIN
 """
 
 
@@ -66,40 +73,37 @@ def install_service(
         help="A file with variables, such as provider keys; only root and the account should read it.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write it without asking.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Show it, and write nothing.")] = False,
+    json: JsonFlag = False,
 ) -> None:
     """Run the server as a systemd service: the unit is shown, then written and started, and outlives a logout."""
-    with ending() as out:
+    with ending(json) as out:
         system = system or os.getuid() == 0
-        account = _account(system)
+        account = service_account.find() if system else pwd.getpwuid(os.getuid())
         unit, path = _unit(system, account, flags, environment_file), _path(system)
-        out.say(f"# {path}")
-        out.say(unit)
         steps = _steps(system, account.pw_name)
-        for step in steps:
-            out.note(f"then: {shlex.join(step)}", "dim")
-        if show:
-            return
-        if not Path("/run/systemd/system").is_dir():
-            raise Stop(exits.FAILED, "systemd does not run here: keep the unit above for where it does (--show).")
-        if not yes and not (sys.stdin.isatty() and typer.confirm("Write and start it?", err=True)):
-            raise Stop(exits.FAILED, "Nothing was written; --yes writes it without asking.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(unit)
-        for step in steps:
-            if subprocess.run(step).returncode:
-                raise Stop(exits.FAILED, f"{path} is written, but this failed: {shlex.join(step)}")
-        out.note("It runs. Its first API key, if it made one, is in its log; `agentcontainer keys create` makes more.")
+        if not json:
+            out.say(f"# {path}\n{unit}")
+            for step in steps:
+                out.note(f"then: {shlex.join(step)}", "dim")
+        if not show:
+            _write(unit, path, steps, yes)
+        if json:
+            out.json({"path": str(path), "unit": unit, "commands": steps, "written": not show})
+        elif not show:
+            out.note("It runs. Its first API key, if it made one, is in its log; `agentcontainer keys create` makes"
+                     " more.")
 
 
-def _account(system: bool) -> pwd.struct_passwd:
-    from agentcontainer_local import service_account
-
-    if not system:
-        return pwd.getpwuid(os.getuid())
-    try:
-        return service_account.find()
-    except RuntimeError as error:
-        raise Stop(exits.FAILED, str(error)) from None
+def _write(unit: str, path: Path, steps: list[list[str]], yes: bool) -> None:
+    if not Path("/run/systemd/system").is_dir():
+        raise Stop(Exit.FAILED, "systemd does not run here: keep the unit above for where it does (--show).")
+    if not yes and not (sys.stdin.isatty() and typer.confirm("Write and start it?", err=True)):
+        raise Stop(Exit.FAILED, "Nothing was written; --yes writes it without asking.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(unit)
+    for step in steps:
+        if subprocess.run(step, stdout=sys.stderr).returncode:
+            raise Stop(Exit.FAILED, f"{path} is written, but this failed: {shlex.join(step)}")
 
 
 def _path(system: bool) -> Path:
@@ -118,8 +122,7 @@ def _unit(system: bool, account: pwd.struct_passwd, flags: str, environment_file
         account=f"User={account.pw_name}\n" if system else "",
         command=command,
         environment=paths + runtime + (f"EnvironmentFile={environment_file.absolute()}\n" if environment_file else ""),
-        # What newuidmap, which is setuid, takes to write a map (tried: less fails). A user namespace has its own set.
-        caps="CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_DAC_OVERRIDE CAP_SYS_ADMIN\n" if system else "",
+        walls=SYSTEM_WALLS if system else "",
         wanted="multi-user.target" if system else "default.target",
     )
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from agentcontainer_local.cli import exits, session
-from agentcontainer_local.cli.exits import Stop
+from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.session import Session
 
 CODING = "agt_standard_coding"
@@ -26,7 +26,7 @@ QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Show only what c
 
 
 def add_to(app: typer.Typer) -> None:
-    session.command(app, "run", starts=True)(run)
+    session.command(app, "run", starts=session.AT_WORK)(run)
 
 
 def run(
@@ -53,7 +53,7 @@ def run(
     from agentcontainer_local.cli import downloads
 
     if detach and session.own:
-        raise Stop(exits.WRONG_USE, "A task that is left alone needs a server that stays: `agentcontainer serve`.")
+        raise Stop(Exit.WRONG_USE, "A task that is left alone needs a server that stays: `agentcontainer serve`.")
     words, paths = _instructions(instructions), _readable(input or [])
     files = downloads.uploaded(session, paths)
     task = session.client.create_task(agent, {
@@ -62,7 +62,7 @@ def run(
     })
     if detach:
         session.out.json(task) if session.out.as_json else session.out.say(task.id)
-        return exits.DONE
+        return Exit.DONE
     session.out.note(f"{task.id}  {task.agent_name}, {task.execution.model}", "dim")
     ended = follow(session, task.id, verbose, quiet or session.out.as_json)
     return _told(session, ended, output)
@@ -81,17 +81,17 @@ def overrides(
 
 def _instructions(given: str | None) -> str:
     if given is None and sys.stdin.isatty():
-        raise Stop(exits.WRONG_USE, 'Say what to do: agentcontainer run "Summarise sales.csv" -i sales.csv')
+        raise Stop(Exit.WRONG_USE, 'Say what to do: agentcontainer run "Summarise sales.csv" -i sales.csv')
     words = sys.stdin.read() if given in (None, "-") else given
     if not words.strip():
-        raise Stop(exits.WRONG_USE, "The instructions are empty.")
+        raise Stop(Exit.WRONG_USE, "The instructions are empty.")
     return words
 
 
 def _readable(paths: list[Path]) -> list[Path]:
     for path in paths:
         if not path.is_file():
-            raise Stop(exits.WRONG_USE, f"{path} is {'a folder: give its files' if path.is_dir() else 'not a file'}.")
+            raise Stop(Exit.WRONG_USE, f"{path} is {'a folder: give its files' if path.is_dir() else 'not a file'}.")
     return paths
 
 
@@ -126,14 +126,14 @@ def _leave_or_stay(session: Session, task_id: str) -> None:
     if choice == "d":
         words = f"Left alone: agentcontainer tasks logs -f {task_id}"
         session.out.note(words if not session.own else f"It goes on with the next server. {words}")
-        raise Stop(exits.DONE)
+        raise Stop(Exit.DONE)
     if choice == "c":
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             status = session.client.cancel_task(task_id).status
         finally:
             signal.signal(signal.SIGINT, before)
-        raise Stop(exits.INTERRUPTED, f"The task is {status}.")
+        raise Stop(Exit.INTERRUPTED, f"The task is {status}.")
 
 
 def _told(session: Session, task, output: Path | None) -> int:

@@ -3,79 +3,75 @@
 import asyncio
 import inspect
 import os
-import sys
-from collections.abc import Callable
-from typing import Annotated
+import signal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
 
 from agentcontainer_local import __version__, logs, service_account
-from agentcontainer_local.cli import exits
+from agentcontainer_local.cli.exits import Exit, Stop
+from agentcontainer_local.cli.session import JsonFlag, ending, faults
 from agentcontainer_local.settings import Settings, from_environment, variable
 
-
-def with_settings(command: Callable[[Settings], None]) -> Callable[..., None]:
-    """Gives a command every setting as a flag, and hands it the settings that come of flags and environment."""
-
-    def wrapped(**flags):
-        command(settings_of(**flags))
-
-    wrapped.__doc__ = command.__doc__
-    wrapped.__signature__ = inspect.Signature([
-        inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=None,
-            annotation=Annotated[str | None, typer.Option(help=f"{field.description} [{variable(name)}]")],
-        )
-        for name, field in Settings.model_fields.items()
-    ])
-    return wrapped
+if TYPE_CHECKING:
+    from agentcontainer_local.app import Program
+    from agentcontainer_local.cli.output import Output
 
 
 def settings_of(**flags: str | None) -> Settings:
-    """Raises Exit, with words on stderr, for what makes no sense."""
+    """Raises Stop for what makes no sense."""
     try:
         return from_environment(os.environ, **flags)
     except ValidationError as error:
-        for fault in error.errors(include_url=False):
-            name = str(fault["loc"][0])
-            print(f"--{name.replace('_', '-')} ({variable(name)}): {fault['msg']}", file=sys.stderr)
-        raise typer.Exit(exits.WRONG_USE) from None
-
-
-def serve(settings: Settings) -> None:
-    """Serve the API until stopped. SIGTERM leaves running agents at work for the next start; Ctrl-C suspends them."""
-    settings = as_service_account(settings)
-    logs.start(settings.log_level, settings.log_format == "json")
-    from agentcontainer_local import app as program  # here, so that the other commands start quickly
-    from agentcontainer_local.errors import Problem
-    from agentcontainer_local.sandbox import SandboxError
-
-    try:
-        asyncio.run(program.serve(settings, os.environ, _announce))
-    except (RuntimeError, SandboxError, Problem) as error:
-        print(f"agentcontainer: {error}", file=sys.stderr)
-        raise typer.Exit(exits.FAILED) from None
-
-
-def _announce(program, url: str) -> None:
-    if program.new_key and program.new_key != os.environ.get("AGENTCONTAINER_API_KEY"):
-        print(f"API key (shown this once): {program.new_key}")
-    print(f"agentcontainer {__version__} is ready at {url}  (data: {program.host.settings.data})")
-    key = "$AGENTCONTAINER_API_KEY" if os.environ.get("AGENTCONTAINER_API_KEY") else program.new_key or "YOUR_KEY"
-    print(f'Try: curl -H "Authorization: Bearer {key}" {url}/api/v1/agents', flush=True)
+        words = faults(error, lambda name: f"--{name.replace('_', '-')} ({variable(name)})")
+        raise Stop(Exit.WRONG_USE, words) from None
 
 
 def as_service_account(settings: Settings) -> Settings:
     """Root hands over to an account without rights: rootless Podman is the wall that agents are behind."""
     if os.getuid() != 0:
         return settings
-    try:
-        service_account.become(settings.data if "data" in settings.model_fields_set else None)
-    except RuntimeError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(exits.FAILED) from None
+    service_account.become(settings.data if "data" in settings.model_fields_set else None)
     return settings_of(**{name: getattr(settings, name) for name in settings.model_fields_set})
 
 
-command = with_settings(serve)
+def serve(json: bool, **flags: str | None) -> None:
+    """Serve the API until stopped. SIGTERM leaves running agents at work for the next start; Ctrl-C suspends them.
+    With --json, a line when it is ready says where it is."""
+    with ending(json) as out:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)       # until it serves there is nothing to clear away
+        settings = as_service_account(settings_of(**flags))
+        logs.start(settings.log_level, settings.log_format == "json")
+        from agentcontainer_local import app as program  # here, so that the other commands start quickly
+
+        asyncio.run(program.serve(settings, os.environ, lambda ready, url: _announce(out, ready, url)))
+
+
+def _announce(out: "Output", program: "Program", url: str) -> None:
+    """To people, or as one line of JSON. A key that is new is said this once."""
+    data, given = program.host.settings.data, os.environ.get("AGENTCONTAINER_API_KEY")
+    new_key = program.new_key if program.new_key != given else None
+    if out.as_json:
+        out.line({"url": url, "dataDirectory": str(data), "pid": os.getpid(), "version": __version__,
+                  "apiKey": new_key})
+        return
+    if new_key:
+        print(f"API key (shown this once): {new_key}")
+    print(f"agentcontainer {__version__} is ready at {url}  (data: {data})")
+    key = "$AGENTCONTAINER_API_KEY" if given else new_key or "YOUR_KEY"
+    print(f'Try: curl -H "Authorization: Bearer {key}" {url}/api/v1/agents', flush=True)
+
+
+def _with_settings() -> inspect.Signature:
+    """Every setting as a flag."""
+    flags = {name: Annotated[str | None, typer.Option(help=f"{field.description} [{variable(name)}]")]
+             for name, field in Settings.model_fields.items()}
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Signature([
+        *(inspect.Parameter(name, kind, default=None, annotation=flag) for name, flag in flags.items()),
+        inspect.Parameter("json", kind, default=False, annotation=JsonFlag),
+    ])
+
+
+serve.__signature__ = _with_settings()

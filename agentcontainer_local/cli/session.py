@@ -1,15 +1,17 @@
 """Which server a command talks to, and with which key.
 
-A server is, in this order: the one that --url or AGENTCONTAINER_URL names; the one that serves the data directory
-(it has left its address in the directory's lock); for `run` and `chat`, one that is started for the time being.
+A server is, in this order: the one that --url or AGENTCONTAINER_URL names; the one that serves the data directory;
+for `run`, `chat`, `keys` and `providers`, one that is started for the time being.
 
-The key is AGENTCONTAINER_API_KEY. Who owns the data directory needs none: the command makes a key of its own for as
-long as it runs, which is in no file and gone at its end. A key is never an argument, where `ps` would show it.
+The key is AGENTCONTAINER_API_KEY. Who owns the data directory needs none: its server leaves its address and a key of
+the owner's in the directory's lock, for as long as it lives. A key is never an argument, where `ps` would show it.
 """
 
 import contextlib
+import errno
 import functools
 import inspect
+import json
 import os
 import re
 import signal
@@ -22,21 +24,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentcontainer_local.cli import exits
-from agentcontainer_local.cli.exits import Stop
+from agentcontainer_local.cli.exits import Exit, Stop
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from agentcontainer_local.cli.output import Output
     from agentcontainer_local.client import Client
+    from agentcontainer_local.lock import Served
 
 URL, KEY = "AGENTCONTAINER_URL", "AGENTCONTAINER_API_KEY"
-KEY_NAME = "a command on this machine, while it runs"
 
 UrlFlag = Annotated[str | None, typer.Option(
     "--url", metavar="URL", help=f"The server [{URL}]; else this machine's.")]
 DataFlag = Annotated[Path | None, typer.Option(
     "--data", metavar="DIR", help="Which data directory's server [AGENTCONTAINER_DATA].")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a server for the time being is started and ended."""
+
+    flags: tuple[str, ...]
+    ends_by: signal.Signals
+
+
+AT_WORK = Start((), signal.SIGINT)      # its agents are suspended at the end, for the next server
+AT_REST = Start(("--max-running", "0"), signal.SIGTERM)     # starts no agent, and ends none that another one left
 
 
 @dataclass
@@ -54,21 +69,17 @@ class Session:
         return next((said for line in reversed(self.log) if not (said := _words(line)).startswith("task=")), "")
 
 
-def command(group: typer.Typer, name: str | None = None, *, starts: bool = False, stored: bool = False) -> Callable:
+def command(group: typer.Typer, name: str | None = None, *, starts: Start | None = None) -> Callable:
     """Registers a function of a Session as a command with --url, --data and --json.
 
-    Where no server runs: `starts` one for the time being; `stored`: the data directory itself does what is asked.
+    `starts`: where no server runs, one is started like this for the time being.
     """
 
     def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
         @functools.wraps(function)
         def wrapped(url: str | None, data: Path | None, json: bool, **arguments: Any) -> None:
-            with ending(json) as out:
-                if stored and not (url or os.environ.get(URL)) and server_of(directory := data_directory(data)) is None:
-                    code = _on_store(function, out, directory, arguments)
-                else:
-                    with opened(out, url, data, starts) as session:
-                        code = function(session, **arguments)
+            with ending(json) as out, opened(out, url, data, starts) as session:
+                code = function(session, **arguments)
             if code:
                 raise typer.Exit(code)
 
@@ -77,16 +88,6 @@ def command(group: typer.Typer, name: str | None = None, *, starts: bool = False
         return function
 
     return register
-
-
-def _on_store(function: Callable, out: "Output", directory: Path, arguments: dict[str, Any]) -> int | None:
-    """As the account that owns the directory; nothing is left to be done as who we were."""
-    from agentcontainer_local import service_account
-    from agentcontainer_local.cli import store
-
-    if os.getuid() == 0:
-        service_account.become(None)
-    return function(Session(out, store.Store(directory), ""), **arguments)
 
 
 def _with_flags(function: Callable) -> inspect.Signature:
@@ -99,14 +100,17 @@ def _with_flags(function: Callable) -> inspect.Signature:
 @contextlib.contextmanager
 def ending(as_json: bool = False) -> Iterator["Output"]:
     """Turns what goes wrong into words on stderr (with --json: an error object) and an exit code."""
+    from pydantic import ValidationError
+
     from agentcontainer_local.cli.output import Output
     from agentcontainer_local.client import ClientError
-    from agentcontainer_local.errors import NotFound, Problem
+    from agentcontainer_local.errors import Problem
 
     out = Output(as_json)
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
         yield out
+        sys.stdout.flush()
     except typer.Exit:          # which is a RuntimeError
         raise
     except Stop as stop:
@@ -118,22 +122,40 @@ def ending(as_json: bool = False) -> Iterator["Output"]:
         _complain(out, word, message)
         raise typer.Exit(code) from None
     except KeyboardInterrupt:
-        raise typer.Exit(exits.INTERRUPTED) from None
+        raise typer.Exit(Exit.INTERRUPTED) from None
+    except ValidationError as error:
+        _complain(out, "wrong_use", faults(error))
+        raise typer.Exit(Exit.WRONG_USE) from None
     except (RuntimeError, Problem) as error:
         _complain(out, "failed", str(error))
-        raise typer.Exit(exits.FAILED if not isinstance(error, NotFound) else exits.NOT_FOUND) from None
+        raise typer.Exit(Exit.FAILED) from None
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        _complain(out, "io_error", f"{error.filename}: {error.strerror}" if error.filename else str(error))
-        raise typer.Exit(exits.FAILED) from None
+        _give_up_stdout(error)
+        words = error.strerror or str(error)
+        _complain(out, "io_error", f"{error.filename}: {words}" if error.filename else words)
+        raise typer.Exit(Exit.FAILED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
 def _terminated(*_: object) -> None:
     """So that keys and servers of our own are cleared away."""
-    raise SystemExit(exits.TERMINATED)
+    raise SystemExit(Exit.TERMINATED)
+
+
+def _give_up_stdout(error: OSError) -> None:
+    """What can't be written to a full disk would be tried again at our end, and that would be the last word."""
+    if error.errno == errno.ENOSPC and not error.filename:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        error.filename = "stdout"
+
+
+def faults(error: "ValidationError", named: Callable[[str], str] = str) -> str:
+    """`maxRuntimeSeconds: Input should be greater than 0`, a line each."""
+    found = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors(include_url=False)]
+    return "\n".join(f"{named(where)}: {words}" if where else words for where, words in found)
 
 
 def _complain(out: "Output", code: str, message: str) -> None:
@@ -147,47 +169,54 @@ def _said(error: Exception) -> tuple[int, str, str]:
     from agentcontainer_local.client import NotReachable, Refused
 
     if isinstance(error, NotReachable):
-        return exits.NO_SERVER, "not_reachable", f"The server does not answer: {error}"
+        return Exit.NO_SERVER, "not_reachable", f"The server does not answer: {error}"
     if not isinstance(error, Refused):
-        return exits.FAILED, "failed", str(error)
+        return Exit.FAILED, "failed", str(error)
     if error.code == "unauthorized":
-        return exits.NO_KEY, error.code, f"The server does not know this key. Give it one that it does in {KEY}."
+        return Exit.NO_KEY, error.code, f"The server does not know this key. Give it one that it does in {KEY}."
     hints = {"provider_key_missing": " Set one with `agentcontainer providers set anthropic`, or try the built-in"
                                      " model with `--model scripted`."}
-    code = exits.NOT_FOUND if error.status == 404 else exits.FAILED
+    code = {"not_found": Exit.NOT_FOUND, "validation_error": Exit.WRONG_USE}.get(error.code, Exit.FAILED)
     return code, error.code, error.message + hints.get(error.code, "")
 
 
 @contextlib.contextmanager
-def opened(out: "Output", url: str | None, data: Path | None, starts: bool) -> Iterator[Session]:
+def opened(out: "Output", url: str | None, data: Path | None, starts: Start | None) -> Iterator[Session]:
     from agentcontainer_local.client import Client
 
     with contextlib.ExitStack() as stack:
         own, log = False, []
-        if url := url or (os.environ.get(URL) if data is None else None):
-            key = _given_key()
+        if named := url or (os.environ.get(URL) if data is None else None):
+            url, key = named, _given_key()
         else:
             directory = data_directory(data)
-            found = server_of(directory)
-            if found is None:
-                if not starts:
-                    raise Stop(exits.NO_SERVER, f"No server serves {directory}: start one with `agentcontainer serve`,"
-                                                f" or name one with --url.")
-                found, log = stack.enter_context(_started(out, directory))
-                own = True
-            given = None if own else os.environ.get(KEY)
-            url, key = found, given or stack.enter_context(_own_key(directory))
+            served = server_of(directory)
+            if own := served is None:
+                if starts is None:
+                    raise Stop(Exit.NO_SERVER, f"No server serves {directory}: start one with `agentcontainer serve`,"
+                                               f" or name one with --url.")
+                served, log = stack.enter_context(_started(out, directory, starts))
+            url, key = served.url, (not own and os.environ.get(KEY)) or served.key or _given_key()
         try:
             client = stack.enter_context(Client(url, key))
         except ValueError as error:
-            raise Stop(exits.WRONG_USE, f"--url: {error}.") from None
+            raise Stop(Exit.WRONG_USE, f"--url: {error}.") from None
+        if named:
+            _greeted(client)
         yield Session(out, client, url, own, log)
+
+
+def _greeted(client: "Client") -> None:
+    """A wrong address or key is said at once, and not after the patience that is for a server's restart."""
+    patience, client.retries = client.retries, 1
+    client.get_account()
+    client.retries = patience
 
 
 def _given_key() -> str:
     if key := os.environ.get(KEY):
         return key
-    raise Stop(exits.NO_KEY, f"Set {KEY} to one of the server's keys; there, `agentcontainer keys create` makes one.")
+    raise Stop(Exit.NO_KEY, f"Set {KEY} to one of the server's keys; there, `agentcontainer keys create` makes one.")
 
 
 def data_directory(given: Path | None) -> Path:
@@ -198,48 +227,36 @@ def data_directory(given: Path | None) -> Path:
     return Path(chosen).absolute() if chosen else service_account.data_directory()
 
 
-def server_of(directory: Path) -> str | None:
-    """The URL of the server that has this data directory, if there is one."""
+def server_of(directory: Path) -> "Served | None":
+    """The server that has this data directory, if there is one."""
     from agentcontainer_local import lock
 
     try:
         return lock.holder(directory)
     except PermissionError:
-        raise Stop(exits.NO_SERVER, f"{directory} belongs to another account: name its server with --url.") from None
+        raise Stop(Exit.NO_SERVER, f"{directory} belongs to another account: name its server with --url.") from None
 
 
 @contextlib.contextmanager
-def _own_key(directory: Path) -> Iterator[str]:
-    """A key for the owner of the data directory, while the command runs."""
-    from agentcontainer_local import service_account
-    from agentcontainer_local.cli import store
-
-    id, key = service_account.acting(lambda: store.lend_key(directory, KEY_NAME))
-    try:
-        yield key
-    finally:
-        service_account.acting(lambda: store.take_key_back(directory, id))
-
-
-@contextlib.contextmanager
-def _started(out: "Output", directory: Path) -> Iterator[tuple[str, list[str]]]:
-    """A server for the time being, on a port that is free. At its end its agents are suspended, for the next one."""
-    command = [*program(), "serve", "--port", "0", "--data", str(directory)]
+def _started(out: "Output", directory: Path, how: Start) -> Iterator[tuple["Served", list[str]]]:
+    """A server for the time being, on a port that is free; and what it logs."""
+    command = [*program(), "serve", "--json", "--port", "0", "--data", str(directory), *how.flags]
     out.note("No server is running: starting one for the time being.", "dim")
     # A session of its own: Ctrl-C is for us, who then tell it.
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     server = subprocess.Popen(command, **pipes, start_new_session=True, preexec_fn=_end_with_parent)
     try:
         with _reading(out, server) as said:
-            ready = next((line for line in server.stdout if "is ready at " in line), None)
-            if ready is None:
+            ready = json.loads(server.stdout.readline() or "{}")
+            served = server_of(directory)
+            if served is None:
                 server.wait()
-                words = ":\n" + "\n".join(said[-10:]) if out.err.is_terminal else "; its words are above."
-                raise Stop(exits.NO_SERVER, "The server did not start" + words)
-        yield ready.split("is ready at ")[1].split()[0], said
+                why = ready.get("error", {}).get("message") or "\n".join(["its last words were:", *said[-10:]])
+                raise Stop(Exit.NO_SERVER, f"The server did not start: {why}")
+        yield served, said
     finally:
         with contextlib.suppress(ProcessLookupError):
-            server.send_signal(signal.SIGINT)
+            server.send_signal(how.ends_by)
         with server:
             server.wait()
 

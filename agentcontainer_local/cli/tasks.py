@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agentcontainer_local.cli import exits
+from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.session import Session, command
 
 app = typer.Typer(no_args_is_help=True, help="Tasks: what was dispatched, and what becomes of it.")
@@ -17,7 +17,7 @@ def _id(session: Session, given: str) -> str:
         return given
     for task in session.client.list_tasks(limit=1):
         return task.id
-    raise exits.Stop(exits.NOT_FOUND, "There is no task yet.")
+    raise Stop(Exit.NOT_FOUND, "There is no task yet.")
 
 
 @command(app, "list")

@@ -9,9 +9,9 @@
 """
 
 from agentcontainer_local.client.clients import AsyncClient, Client
-from agentcontainer_local.client.errors import Changed, ClientError, NotReachable, Refused, TimedOut
+from agentcontainer_local.client.errors import Changed, ClientError, Misunderstood, NotReachable, Refused, TimedOut
 from agentcontainer_local.client.events import Event
 
 __all__ = [
-    "AsyncClient", "Changed", "Client", "ClientError", "Event", "NotReachable", "Refused", "TimedOut",
+    "AsyncClient", "Changed", "Client", "ClientError", "Event", "Misunderstood", "NotReachable", "Refused", "TimedOut",
 ]  # fmt: skip

@@ -104,7 +104,8 @@ def _lost(error: httpx.TransportError | httpx.InvalidURL) -> Exception:
     if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL):
         return ClientError(str(error))
     sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-    return Unreachable(str(error) or type(error).__name__, sent)
+    at = error.request.url
+    return Unreachable(f"{at.scheme}://{at.netloc.decode()} ({str(error) or type(error).__name__})", sent)
 
 
 def _answer(response: httpx.Response, body: bytes = b"") -> Answer:

@@ -17,6 +17,10 @@ class TimedOut(ClientError):
     """What was waited for did not happen in the time given."""
 
 
+class Misunderstood(ClientError):
+    """The answer is not in the shape that this version of the client knows."""
+
+
 class Changed(ClientError):
     """A file was not the same at the end of its transfer as at the beginning."""
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from agentcontainer_local import __version__
 from agentcontainer_local.client.effects import Answer, Pause, Program, Request, Retries, Send, Unreachable
-from agentcontainer_local.client.errors import NotReachable, refusal
+from agentcontainer_local.client.errors import Misunderstood, NotReachable, refusal
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -55,20 +56,30 @@ def pause_of(answer: Answer, attempt: int) -> float:
 
 def get(path: str, answers: type[Shape], **query: Any) -> Program[Shape]:
     answer = yield from ask(Request("GET", path, _asked(query)))
-    return answers.model_validate_json(answer.body)
+    return _understood(answers, answer)
 
 
 def send(method: str, path: str, answers: type[Shape], body: Any = None) -> Program[Shape]:
     """Every POST carries an Idempotency-Key of its own, so that it can be repeated."""
     headers = {KEY: secrets.token_urlsafe(18)} if method == "POST" else {}
     answer = yield from ask(Request(method, path, headers=headers, body=body))
-    return answers.model_validate_json(answer.body)
+    return _understood(answers, answer)
 
 
 def send_once(method: str, path: str, answers: type[Shape], body: Any = None) -> Program[Shape]:
     """For a POST that the server does not know again by its key."""
     answer = yield from ask(Request(method, path, body=body))
-    return answers.model_validate_json(answer.body)
+    return _understood(answers, answer)
+
+
+def _understood(shape: type[Shape], answer: Answer) -> Shape:
+    try:
+        return shape.model_validate_json(answer.body)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(map(str, fault["loc"])) or "the whole"
+        raise Misunderstood(f"The server's answer is no {shape.__name__} that this version, {__version__}, knows"
+                            f" ({where}: {fault['msg']}): it is another version, or no AgentContainer.") from None
 
 
 def delete(path: str) -> Program[None]:

@@ -1,7 +1,7 @@
 """What can go wrong with a sandbox; every message says what to do."""
 
 
-class SandboxError(Exception):
+class SandboxError(RuntimeError):
     """Podman did not do what it was asked to."""
 
 

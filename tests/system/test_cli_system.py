@@ -3,33 +3,29 @@
 import contextlib
 import json
 import os
-import pty
 import re
-import select
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import Server, podman
+from tests.system.conftest import Server, podman, wait_until
 from tests.system.test_main_job import bash
+from tests.terminal import COMMAND, terminal
 
-COMMAND = [sys.executable, "-m", "agentcontainer_local"]
 FINISH = "--complete-task --message Done --output report=r.md"
 REPORT = bash("echo hello there; sleep 1; echo '# R' > r.md", finish=FINISH)
-ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 SLEEP = bash("sleep 300")
 
 
 def environ(server: Server | None = None, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AGENTCONTAINER_")}
     named = {"AGENTCONTAINER_URL": server.url, "AGENTCONTAINER_API_KEY": server.key} if server else {}
-    return {**kept, **named, "TERM": "xterm-256color", **more}
+    return {**kept, **named, **more}
 
 
 def call(*words: str, env: dict[str, str], cwd: Path, stdin: str | None = None, code: int = 0) -> str:
@@ -38,70 +34,6 @@ def call(*words: str, env: dict[str, str], cwd: Path, stdin: str | None = None, 
     )
     assert done.returncode == code, (done.stdout, done.stderr)
     return done.stdout
-
-
-class Terminal:
-    """A command on a terminal of 80 columns, typed at and read from."""
-
-    def __init__(self, *words: str, env: dict[str, str], cwd: Path):
-        self._end, its_end = pty.openpty()
-        size = {"COLUMNS": "80", "LINES": "30"}
-        self.process = subprocess.Popen(
-            [*COMMAND, *words], env={**env, **size}, cwd=cwd, stdin=its_end, stdout=its_end, stderr=its_end,
-            start_new_session=True, preexec_fn=_controlling,
-        )
-        os.close(its_end)
-        self.text = ""
-
-    def until(self, words: str, seconds: float = 60) -> str:
-        """What was shown since the last time, up to and with `words`."""
-        deadline = time.monotonic() + seconds
-        while words not in self.text:
-            assert time.monotonic() < deadline, self.text[-2000:]
-            self._read(0.2)
-        before, _, self.text = self.text.partition(words)
-        return before + words
-
-    def type(self, keys: str) -> None:
-        os.write(self._end, keys.encode())
-
-    def ends(self, seconds: float = 60) -> int:
-        deadline = time.monotonic() + seconds
-        while self.process.poll() is None:
-            assert time.monotonic() < deadline, self.text[-2000:]
-            self._read(0.1)
-        self._read(0.1)
-        return self.process.returncode
-
-    def _read(self, seconds: float) -> None:
-        if select.select([self._end], [], [], seconds)[0]:
-            try:
-                self.text = ESCAPE.sub("", self.text + os.read(self._end, 65536).decode(errors="replace"))
-            except OSError:
-                time.sleep(0.05)        # its end is closed
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        os.close(self._end)
-
-
-def _controlling() -> None:
-    """Makes the terminal the session's own, so that Ctrl-C reaches it."""
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
-@contextlib.contextmanager
-def terminal(*words: str, env: dict[str, str], cwd: Path) -> Iterator[Terminal]:
-    shown = Terminal(*words, env=env, cwd=cwd)
-    try:
-        yield shown
-    finally:
-        shown.close()
 
 
 def test_run_shows_the_work_and_brings_the_files(server: Server, tmp_path):
@@ -198,6 +130,32 @@ def test_run_without_a_server_starts_one_for_the_time_being(nobody, tmp_path):
     assert json.loads(call("run", bash("true"), "-m", "scripted", "--json", env=nobody, cwd=tmp_path))["result"]
 
 
+def test_keys_and_providers_need_no_server_and_start_no_agent(nobody, tmp_path):
+    call("run", SLEEP, "-m", "scripted", "--max-runtime", "1", env=nobody, cwd=tmp_path, code=6)
+    key = call("keys", "create", "phone", env=nobody, cwd=tmp_path)
+    assert re.fullmatch(r"ac_live_[\w-]+\n", key)
+    listed = {key["name"]: key["id"] for key in json.loads(call("keys", "list", "--json", env=nobody, cwd=tmp_path))}
+    assert set(listed) == {"first", "phone"}
+    call("keys", "revoke", listed["phone"], env=nobody, cwd=tmp_path)
+    call("keys", "revoke", "key_nobody", env=nobody, cwd=tmp_path, code=5)
+    call("providers", "set", "anthropic", env=nobody, cwd=tmp_path, stdin="sk-ant\n")
+    assert "from the store" in call("providers", "list", env=nobody, cwd=tmp_path)
+
+
+def test_a_command_that_needs_no_agent_leaves_those_that_wait_alone(own_server: Server, tmp_path):
+    task = own_server.dispatch(SLEEP)
+    own_server.wait(task["id"], "running")
+    own_server.stop(signal.SIGINT)              # suspends it
+    try:
+        call("keys", "list", env=environ(AGENTCONTAINER_DATA=str(own_server.data)), cwd=tmp_path)
+        assert own_server.row("SELECT status FROM tasks WHERE id = ?", task["id"])["status"] == "pending"
+        runs = own_server.row("SELECT count(*) AS n FROM runs WHERE task_id = ?", task["id"])
+        assert runs["n"] == 1
+    finally:
+        own_server.start()
+    own_server.wait(task["id"], "running")
+
+
 def test_a_detached_run_without_a_server_is_refused(nobody, tmp_path):
     call("run", "x", "-m", "scripted", "--detach", env=nobody, cwd=tmp_path, code=2)
 
@@ -219,7 +177,9 @@ def test_a_server_says_that_it_is_alive_and_ready_and_what_it_does(own_server: S
     (service,) = re.findall(r"^\s*(\d+) .*podman system service", subprocess.run(
         ["ps", "--ppid", str(own_server.process.pid), "-o", "pid=,args="], capture_output=True, text=True).stdout, re.M)
     os.kill(int(service), signal.SIGSTOP)       # Podman hangs: the server lives, and is not ready
+    threads = Path("/proc", service, "task")
     try:
+        wait_until(lambda: all(" T " in stat.read_text() for stat in threads.glob("*/stat")), 10)
         assert own_server.client.get("/readyz").status_code == 503
         assert own_server.client.get("/healthz").status_code == 200
     finally:
