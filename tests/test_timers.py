@@ -92,6 +92,18 @@ async def test_a_stream_of_large_events_is_written_in_parts(host: Host, clock: C
     assert walk(host, task["id"])[-1] == "finished"
 
 
+async def test_the_words_of_an_answer_never_come_behind_it(host: Host, clock: Clock):
+    """Also when both come while a reader takes what was before."""
+    task = running(host)
+    stream = events._stream(host, task["id"], 0)
+    assert [b"retry" in await anext(stream), b"event: task.updated" in await anext(stream)] == [True, True]
+    host.live.say(task["id"], "words")
+    history.append(host.db, task["id"], history.NOTICE, {"message": "words"}, clock())
+    assert [await anext(stream), b"event: notice" in await anext(stream)] == [
+        b'event: message.delta\ndata: {"text": "words"}\n\n', True]
+    await stream.aclose()
+
+
 async def test_deltas_that_nobody_reads_do_not_pile_up(host: Host):
     with host.live.listening("tsk") as heard:
         for n in range(10_000):

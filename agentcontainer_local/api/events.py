@@ -57,11 +57,15 @@ async def _stream(host: Host, task_id: str, after: int) -> AsyncIterator[bytes]:
     with host.live.listening(task_id) as live:
         while True:
             changed = host.changed.mark(task_id)
-            if text := live.take():
-                yield _written("message.delta", {"text": text})
-            while events := history.some(host.db, task_id, after, BATCH_CHARACTERS):
-                after = events[-1]["number"]
-                yield b"".join(map(_stored, events))
+            events = True
+            while events:
+                # Both are taken before one is given away: words never come behind the message that they are of.
+                text, events = live.take(), history.some(host.db, task_id, after, BATCH_CHARACTERS)
+                if text:
+                    yield _written("message.delta", {"text": text})
+                if events:
+                    after = events[-1]["number"]
+                    yield b"".join(map(_stored, events))
             if tasks.get(host.db, task_id)["status"] in lifecycle.TERMINAL:
                 return
             _, waiting = await asyncio.wait({changed}, timeout=HEARTBEAT_SECONDS)

@@ -49,7 +49,7 @@ def restore(
     with ending(json) as out:
         file = file.absolute()
         settings = as_service_account(settings_of(data=data))
-        with out.transfer(file.name) as progress:
+        with out.transfer(file.name, file.stat().st_size) as progress:
             held = program.restore(file, settings.data, progress)
         _tell(out, "restored", file, settings.data, held)
 

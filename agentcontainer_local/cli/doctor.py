@@ -14,8 +14,9 @@ from agentcontainer_local.cli.serve import settings_of
 from agentcontainer_local.cli.session import JsonFlag, ending
 from agentcontainer_local.settings import Settings
 
-SIGNS = {"ok": "ok", "warning": "warning", "missing": "MISSING", "enforced": "enforced",
-         "not_enforced": "NOT ENFORCED HERE", "unavailable": "not possible here"}
+SIGNS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "missing": ("MISSING", "red"),
+         "enforced": ("enforced", "green"), "not_enforced": ("NOT ENFORCED HERE", "red"),
+         "unavailable": ("not possible here", "yellow")}
 
 
 def command(
@@ -66,7 +67,9 @@ def _prove(settings: Settings, say) -> Any:
 
 
 def _show(out, found) -> None:
-    rows = [(SIGNS[check.status], check.name, check.detail) for check in found.checks]
+    from agentcontainer_local.cli.output import Text
+
+    rows = [(Text(*SIGNS[check.status]), check.name, check.detail) for check in found.checks]
     out.table(("state", "what", "detail~"), rows, found.checks)
     for check in found.checks:
         if check.fix and check.status != "ok":
@@ -75,5 +78,5 @@ def _show(out, found) -> None:
         out.say("\nThe walls were not tried yet: agentcontainer doctor --prove")
         return
     out.say(f"\nThe walls, as tried at {found.proof.at}:")
-    rows = [(SIGNS[promise.status], promise.name, promise.detail) for promise in found.proof.promises]
+    rows = [(Text(*SIGNS[promise.status]), promise.name, promise.detail) for promise in found.proof.promises]
     out.table(("state", "promise", "seen~"), rows, found.proof.promises)

@@ -19,7 +19,8 @@ def fetch(session: Session, task_id: str, directory: Path) -> list[dict]:
     fetched = []
     for file in session.client.list_task_files(task_id):
         directory.mkdir(parents=True, exist_ok=True)
-        with session.out.transfer(file.filename) as progress, _new(directory, safe(file.filename)) as (path, opened):
+        transfer = session.out.transfer(file.filename, file.size_bytes)
+        with transfer as progress, _new(directory, safe(file.filename)) as (path, opened):
             session.client.download_task_file(task_id, file.id, opened, progress=progress)
         fetched.append({**output.plain(file), "path": str(path)})
         session.out.note(f"{path}  {output.size(file.size_bytes)}")
@@ -29,7 +30,7 @@ def fetch(session: Session, task_id: str, directory: Path) -> list[dict]:
 def uploaded(session: Session, paths: list[Path]) -> list[schemas.UploadedFile]:
     files = []
     for path in paths:
-        with session.out.transfer(path.name) as progress:
+        with session.out.transfer(path.name, path.stat().st_size) as progress:
             files.append(session.client.upload(path, progress=progress))
         session.out.note(f"{path}  {output.size(files[-1].size_bytes)} uploaded", "dim")
     return files

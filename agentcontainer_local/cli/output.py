@@ -99,19 +99,26 @@ class Output:
         for name, value in facts.items():
             if value is not None and str(value) != "":
                 shown = value if isinstance(value, Text) else Text(clean(value))
-                head = Text(name.ljust(width), "bold")
-                grid = Table.grid(padding=0)
-                grid.add_column(width=width, no_wrap=True)
-                grid.add_column(overflow="fold")
-                grid.add_row(head, shown)
-                self.out.print(grid if self.out.is_terminal else Text.assemble(head, str(shown)))
+                self.hanging(Text(name.ljust(width), "bold"), shown)
+
+    def hanging(self, head: Text, text: Text) -> None:
+        """`text` beside `head`: what goes over the line, and lines of its own, begin below its beginning."""
+        if not self.out.is_terminal:
+            indented = Text("\n" + " " * len(head)).join(text.split("\n", allow_blank=True))
+            self.out.print(Text.assemble(head, indented))
+            return
+        grid = Table.grid(padding=0)
+        grid.add_column(width=len(head), no_wrap=True)
+        grid.add_column(overflow="fold")
+        grid.add_row(head, text)
+        self.out.print(grid)
 
     @contextlib.contextmanager
-    def transfer(self, what: str) -> Iterator[Any]:
-        """A progress callback for bytes: a bar on a terminal, nothing elsewhere."""
+    def transfer(self, what: str, size: int | None = None) -> Iterator[Any]:
+        """A progress callback for bytes, (so far, in all): a bar on a terminal, nothing elsewhere."""
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), DownloadColumn(), TransferSpeedColumn())
         with Progress(*columns, console=self.err, transient=True, disable=not self.err.is_terminal) as progress:
-            bar = progress.add_task(one_line(what)[:40], total=None)
+            bar = progress.add_task(one_line(what)[:30], total=size)
             yield lambda done, size: progress.update(bar, completed=done, total=size)
 
     @contextlib.contextmanager

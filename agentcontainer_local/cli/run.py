@@ -120,7 +120,7 @@ def _leave_or_stay(session: Session, task_id: str) -> None:
     choice = "c"
     later = "when a server runs again" if session.own else "by itself"
     if sys.stdin.isatty():
-        session.out.note(f"\nThe task is at work. c: cancel it; d: leave it, it goes on {later}; Enter: stay.")
+        session.out.note(f"\nThe task is at work. c: cancel it, d: detach (it goes on {later}), Enter: stay.")
         with contextlib.suppress(KeyboardInterrupt, EOFError):
             choice = input("c/d/Enter: ").strip().lower()[:1]
     if choice == "d":

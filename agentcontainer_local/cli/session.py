@@ -162,7 +162,7 @@ def _complain(out: "Output", code: str, message: str) -> None:
     if out.as_json:
         out.json({"error": {"code": code, "message": message}})
     else:
-        out.note(f"agentcontainer: {message}")
+        out.note(f"agentcontainer: {message}", "red")
 
 
 def _said(error: Exception) -> tuple[int, str, str]:
@@ -174,10 +174,8 @@ def _said(error: Exception) -> tuple[int, str, str]:
         return Exit.FAILED, "failed", str(error)
     if error.code == "unauthorized":
         return Exit.NO_KEY, error.code, f"The server does not know this key. Give it one that it does in {KEY}."
-    hints = {"provider_key_missing": " Set one with `agentcontainer providers set anthropic`, or try the built-in"
-                                     " model with `--model scripted`."}
     code = {"not_found": Exit.NOT_FOUND, "validation_error": Exit.WRONG_USE}.get(error.code, Exit.FAILED)
-    return code, error.code, error.message + hints.get(error.code, "")
+    return code, error.code, error.message
 
 
 @contextlib.contextmanager

@@ -87,15 +87,15 @@ def _plainly():
 
 @command(app, "calls")
 def calls(session: Session, task: Id) -> None:
-    """The task's calls to models: what each used, and what it cost. What ends in ~ is an estimate."""
+    """The task's calls to models: tokens in, from the cache, to it, and out; and the cost, with ~ where estimated."""
     from agentcontainer_local.cli import output
 
     found = list(session.client.list_model_calls(_id(session, task)))
-    rows = [(call.started_at, output.between(call.started_at, call.ended_at), call.status or "at work", call.model,
-             output.number(call.input_tokens), output.number(call.cache_read_tokens),
+    rows = [(output.age(call.started_at), output.between(call.started_at, call.ended_at), call.status or "at work",
+             call.model, output.number(call.input_tokens), output.number(call.cache_read_tokens),
              output.number(call.cache_write_tokens), output.number(call.output_tokens),
              output.usd(call.cost_usd) + ("~" if call.estimated else "")) for call in found]
-    columns = ("began", "took", "status", "model~", "input", "cache read", "cache write", "output", "cost")
+    columns = ("age", "took", "status", "model~", "in", "cached", "written", "out", "cost")
     session.out.table(columns, rows, found, "No model was called yet.")
 
 

@@ -29,6 +29,7 @@ class Transcript:
         self._streamed = ""                     # words of the answer that is coming
         self._shown: dict[str, str] = {}        # what of each message has been shown
         self._began = time.monotonic()
+        self._spinner = Spinner("dots" if "utf" in out.out.encoding.lower() else "line")
         self.status = "pending"
         self.task: schemas.Task | None = None
         self.hint: Callable[[], str] = lambda: ""
@@ -43,7 +44,6 @@ class Transcript:
             yield
 
     def _below(self) -> Group:
-        utf8 = "utf" in self._out.out.encoding.lower()
         words = [self.status, output.duration(time.monotonic() - self._began)]
         if self.task is not None and self.task.token_usage.calls:
             words.append(usage(self.task))
@@ -51,9 +51,9 @@ class Transcript:
             words.append(output.one_line(hint))
         line = Text("  ".join(words), "dim", no_wrap=True, overflow="ellipsis")
         line.truncate(max(10, self._out.out.width - 3), overflow="ellipsis")
-        below = Spinner("dots" if utf8 else "line", line)
+        self._spinner.update(text=line)
         rest = self._streamed.rpartition("\n")[2]
-        return Group(Text(clean(rest)), below) if rest.strip() else Group(below)
+        return Group(Text(clean(rest), "green"), self._spinner) if rest.strip() else Group(self._spinner)
 
     def show(self, event: str, data: Any) -> None:
         match event:
@@ -99,14 +99,16 @@ class Transcript:
         shown = self._shown.get(id, "")
         new = content[len(shown):] if content.startswith(shown) else content
         self._shown[id] = content
-        whole, _, rest = self._streamed.rpartition("\n")
-        if self._streamed and new.strip().startswith(self._streamed.strip()):
-            new = rest + new.strip()[len(self._streamed.strip()):]
-        elif rest.strip():
-            self._print(Text(clean(rest), "green"))
-        self._streamed = ""
+        came, new = self._streamed.lstrip(), new.strip()
+        printed, _, rest = came.rpartition("\n")
+        if came.startswith(new) or new.startswith(came.rstrip()):       # words of the next one may have come too
+            new, self._streamed = new[len(printed):].strip("\n"), came[len(new):]
+        else:
+            if rest.strip():
+                self._print(Text(clean(rest), "green"))
+            self._streamed = ""
         if new.strip():
-            self._print(Text(clean(new.strip("\n")), "green"))
+            self._print(Text(clean(new), "green"))
 
     def _started(self, data: dict) -> None:
         tool, given = data["toolKey"], data.get("input")
@@ -118,22 +120,21 @@ class Transcript:
     def _folded(self, head: Text, words: str) -> None:
         lines = clean(words).strip().split("\n")
         kept = lines if self._verbose else lines[:1]
-        more = f"  ... {len(lines) - 1} more lines" if len(lines) > len(kept) else ""
-        text = Text.assemble(head, ("\n" + " " * len(head)).join(kept), (more, "dim"))
+        more = f"  ... {output.counted(len(lines) - 1, 'more line')}" if len(lines) > len(kept) else ""
+        text = Text.assemble("\n".join(kept), (more, "dim"))
         if not self._verbose and self._out.rich:
             text.truncate(self._out.out.width * 3, overflow="ellipsis")
-        self._print(text)
+        self._out.hanging(head, text)
 
     def _ended(self, data: dict) -> None:
         lines = re.sub("\n{3,}", "\n\n", clean(data.get("output") or "")).strip("\n").split("\n")
         cut = 0 if self._verbose else max(0, len(lines) - FOLDED_LINES)
         if cut:
-            self._print(Text(f"  ... {cut} lines before", "dim"))
-        for line in lines[cut:]:
-            if line.strip() or len(lines) > 1:
-                self._print(Text("  " + line, "dim"))
+            self._print(Text(f"  ... {output.counted(cut, 'line')} before", "dim"))
+        if any(line.strip() for line in lines):
+            self._out.hanging(Text("  "), Text("\n".join(lines[cut:]), "dim"))
         if data.get("status") == "failed":
-            self._print(Text(f"  failed ({clean(str(data.get('errorCode')))})", "red"))
+            self._print(Text("  failed", "red"))
         elif (data.get("durationMs") or 0) >= 1000:
             self._print(Text(f"  {output.duration(data['durationMs'] / 1000)}", "dim"))
 

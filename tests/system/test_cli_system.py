@@ -4,15 +4,18 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from agentcontainer_local import images
 from tests.system.conftest import Server, podman, wait_until
 from tests.system.test_main_job import bash
 from tests.terminal import COMMAND, terminal
@@ -191,3 +194,42 @@ def test_the_standard_images_are_listed_and_are_built_already(server: Server, tm
     assert "localhost/agentcontainer-coding" in call("images", "build", "coding", env=environ(), cwd=tmp_path)
     found = json.loads(call("images", "list", "--json", env=environ(), cwd=tmp_path))
     assert "coding" in {image["name"] for image in found if image["current"]}
+
+
+# The real command on a folder of the test's own: an image of two steps on this machine's base.
+BUILD = """
+import sys
+from pathlib import Path
+from agentcontainer_local import images
+from agentcontainer_local.cli import app
+images.folder = lambda: Path(sys.argv[1])
+app(["images", "build", "coding"])
+"""
+
+
+def test_building_an_image_shows_a_bar_in_a_terminal_and_its_steps_in_a_pipe(tmp_path):
+    folder = tmp_path / "images"
+    for name in ("coding", "data", "documents"):
+        (folder / name).mkdir(parents=True)
+    shutil.copytree(images.folder() / "base", folder / "base")
+    program, built = [sys.executable, "-c", BUILD, str(folder)], set()
+    try:
+        for turn in (1, 2):
+            text = f"ARG BASE\nFROM ${{BASE}}\nRUN echo {tmp_path} {turn}\nRUN sleep 1\n"
+            for name in ("coding", "data", "documents"):
+                (folder / name / "Containerfile").write_text(text)
+            if turn == 1:
+                with terminal(env=environ(), cwd=tmp_path, command=program) as shown:
+                    assert shown.ends(120) == 0
+                said = shown.raw
+                assert "coding: STEP 3/" in said and "%" in said and "━━━" in said
+            else:
+                done = subprocess.run(program, env=environ(), capture_output=True, text=True, timeout=120)
+                said = done.stdout
+                assert re.fullmatch(r"coding  localhost/agentcontainer-coding:\w+\n", said)
+                assert "coding: STEP 3/" in done.stderr and not re.search("\x1b|\r|━", said + done.stderr)
+            built |= set(re.findall(r"localhost/agentcontainer-coding:\w+", said))
+    finally:
+        for image in built:
+            podman("rmi", image)
+    assert len(built) == 2

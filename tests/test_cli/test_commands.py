@@ -100,7 +100,7 @@ def test_the_model_calls_of_a_task_are_a_table_or_json(cli, live):
     live.do(lambda host: call(host, Told(1200, 340, 5, 6, 12_345, model=f"m{ESCAPE}")))
     live.do(lambda host: call(host, Told(1, 2, cost_microusd=None, counts="worst", status=499)))
     head, first, second = cli("tasks", "calls", "last").stdout.splitlines()
-    assert " ".join(head.split()) == "BEGAN TOOK STATUS MODEL INPUT CACHE READ CACHE WRITE OUTPUT COST"
+    assert " ".join(head.split()) == "AGE TOOK STATUS MODEL IN CACHED WRITTEN OUT COST"
     assert first.split()[-6:] == ["m\ufffd]0;evil\ufffd", "1.2k", "5", "6", "340", "$0.0123"]
     assert "failed" in second and second.endswith("?~")
     assert [call["inputTokens"] for call in json.loads(cli("tasks", "calls", id, "--json").stdout)] == [1200, 1]
@@ -115,7 +115,7 @@ def test_a_refusal_is_words_on_stderr_or_a_json_object_with_an_exit_code(cli):
 
 def test_a_missing_provider_key_says_how_to_set_one(cli):
     result = cli("run", "x", code=Exit.FAILED)
-    assert "providers set" in result.stderr and "--model scripted" in result.stderr
+    assert "providers set" in result.stderr and "the model `scripted`" in result.stderr
 
 
 def test_no_key_and_no_server_have_codes_of_their_own(cli, monkeypatch):
