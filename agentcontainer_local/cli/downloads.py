@@ -58,9 +58,9 @@ def _new(directory: Path, name: str) -> Iterator[tuple[Path, BinaryIO]]:
 
 def safe(name: str) -> str:
     """The last part of an agent's name for its file: no folder, no hidden file, no control character, not too long."""
-    last = PurePosixPath(output.one_line(name).replace("\\", "/")).name
+    last = PurePosixPath(output.one_line(name).replace("\\", "/")).name.strip()
     last = "_" + last if last.startswith((".", "-", "~")) or not last else last
     while len(os.fsencode(last)) > LONGEST_BYTES:
         stem, dot, ending = last.rpartition(".")
         last = f"{stem[:-1]}.{ending}" if dot and stem and len(ending) < 20 else last[:-1]
-    return last
+    return last.rstrip()

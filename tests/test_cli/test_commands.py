@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agentcontainer_local import accounts, db, lock, tasks
@@ -262,6 +262,8 @@ def test_an_agents_file_names_stay_in_the_folder_and_over_nothing(cli, live, tmp
 
 
 @given(st.text())
+@example("0 \\")
+@example("a" * 198 + " " * 2 + "b")
 def test_a_safe_name_is_one_plain_part_of_a_path(name):
     safe = downloads.safe(name)
     assert safe == Path(safe).name and not safe.startswith((".", "-", "~")) and len(os.fsencode(safe)) <= 200
