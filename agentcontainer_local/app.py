@@ -82,6 +82,7 @@ async def opened(
             crash.point("server.opening")
             runtime_dir = _runtime_dir(settings.data)
             async with (
+                tracing.opened(environ) as traces,
                 sandbox.open(runtime_dir, store_id, settings.podman_socket, settings.oci_runtime) as podman,
                 gateway.client(settings.provider_idle_seconds, settings.prices_file) as client,
             ):
@@ -92,19 +93,19 @@ async def opened(
                             accounts.key_hash(owners))
                 if isinstance(now, Clock):
                     now.jumped = lambda by: tasks.shift_running(store, by)
-                face = _face(host, tracing.tracer(environ))
-                yield Program(host, face, _doors(host, client, outside), new_key,
+                host.traces = traces
+                yield Program(host, _face(host), _doors(host, client, outside), new_key,
                               lambda url: announce(lock.Served(url, owners)))
         finally:
             store.close()
 
 
-def _face(host: Host, tracer: Callable | None) -> ASGIApp:
+def _face(host: Host) -> ASGIApp:
     """The pages, the API that they call, and what an operator watches, behind one wall."""
     requests = metrics.Requests()
     pages = [*web.routes(lambda: openapi.document(routes.ALL)), *observed.routes(host, requests)]
     face = Router([*pages, *http.mounted(host, routes.ALL)], redirect_slashes=False, default=http.unknown)
-    return observed.Observed(wall.walled(face, host.settings), requests, tracer)
+    return observed.Observed(wall.walled(face, host.settings), requests, host.traces)
 
 
 def _first_start(store, settings: Settings, environ: Mapping[str, str], now: datetime) -> tuple[str, str | None]:

@@ -14,6 +14,7 @@ from sqlite_utils import Database
 from agentcontainer_local import space
 from agentcontainer_local.sandbox import Sandbox
 from agentcontainer_local.settings import Settings
+from agentcontainer_local.tracing import Traces
 from agentcontainer_local.vault import Vault
 
 
@@ -106,6 +107,7 @@ class Host:
     changed: Changed = field(default_factory=Changed)
     settled: Changed = field(default_factory=Changed)   # a model call has ended: there may be room in a budget
     live: Live = field(default_factory=Live)
+    traces: Traces | None = None    # where an operator wants them
     proving: str | None = None  # what is being tried while the walls are
     followed: Counter[str] = field(default_factory=Counter)     # by task: guests that listen to what they are told
     wanted_room: int = 0        # so many tasks wait for room: that many idle conversations give theirs up

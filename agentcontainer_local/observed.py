@@ -8,7 +8,6 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -21,6 +20,7 @@ from agentcontainer_local.api.authentication import Authentication
 from agentcontainer_local.db import row
 from agentcontainer_local.errors import Problem
 from agentcontainer_local.host import Host
+from agentcontainer_local.tracing import Traces
 
 log = logging.getLogger(__name__)
 READY_SECONDS = 2.0
@@ -81,10 +81,10 @@ async def _wrong(host: Host, podman: _Podman) -> str:
 class Observed:
     """Before everything else: counts, logs and traces each request. Its id is in X-Request-Id and in the log."""
 
-    def __init__(self, app: ASGIApp, requests: metrics.Requests, tracer: "Callable | None" = None):
+    def __init__(self, app: ASGIApp, requests: metrics.Requests, traces: Traces | None = None):
         self.app = app
         self.requests = requests
-        self.tracer = tracer
+        self.traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -101,10 +101,10 @@ class Observed:
             await send(message)
 
         try:
-            if self.tracer is None:
+            if self.traces is None:
                 await self.app(scope, receive, sent)
             else:
-                with self.tracer(scope, id) as ended:
+                with self.traces.request(scope, id) as ended:
                     await self.app(scope, receive, sent)
                     ended(status)
         finally:

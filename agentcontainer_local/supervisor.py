@@ -8,7 +8,7 @@ from datetime import timedelta
 from agentcontainer_local import crash, lifecycle, sandbox, tasks
 from agentcontainer_local.db import Row
 from agentcontainer_local.host import Host
-from agentcontainer_local.run import OpenDoor, clear_away, lost, remove_workspace, run
+from agentcontainer_local.run import OpenDoor, clear_away, lost, remove_workspace, run, tell
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +75,11 @@ async def _attend(host: Host, task_id: str, open_door: OpenDoor, found: Containe
     if alive:
         await run(host, task_id, open_door, alive)
     else:
+        record = tasks.open_run(host.db, task_id)
         await lost(host, task_id, seen=False)
         await clear_away(host, task_id)
+        if record is not None:
+            tell(host, record["id"])
 
 
 def _start_pending(host: Host, open_door: OpenDoor, runs: Runs, found: Containers) -> None:
@@ -147,4 +150,7 @@ async def suspend(host: Host) -> None:
     running = [task_id for task_id, container in (await _found(host)).items() if container.state == "running"]
     at_work = [task["id"] for task in tasks.with_status(host.db, lifecycle.RUNNING)]
     crash.point("supervisor.suspending")
+    runs = [tasks.open_run(host.db, task_id) for task_id in {*running, *at_work}]
     await asyncio.gather(*(clear_away(host, task_id) for task_id in {*running, *at_work}))
+    for record in filter(None, runs):
+        tell(host, record["id"])

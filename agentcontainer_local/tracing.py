@@ -1,21 +1,95 @@
-"""OpenTelemetry traces of requests, where the extra `otel` is installed and OTEL_EXPORTER_OTLP_ENDPOINT is set."""
+"""OpenTelemetry traces, where the extra `otel` is installed and an OTEL_EXPORTER_OTLP_… endpoint is set.
 
+A request is a span while it is answered; a run of a task is told when it is over, as the tree of what happened in it.
+Nothing that anybody wrote is in a trace: ids, names of models and tools, figures.
+"""
+
+import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 from starlette.types import Scope
 
 from agentcontainer_local import __version__
 
 VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+MOST_WAITING = 20_000               # spans that were not sent yet; more are dropped
 
 
-def tracer(environ: Mapping[str, str]) -> Callable | None:
-    """How `Observed` traces a request, or None where that is not asked for; raises RuntimeError without the extra."""
-    if not any(environ.get(name) for name in VARIABLES):
-        return None
-    try:
+@dataclass(frozen=True)
+class Span:
+    """Something that is over. `error`: what kind of one, if it failed."""
+
+    name: str
+    began: datetime
+    ended: datetime
+    attributes: Mapping[str, Any]
+    error: str | None = None
+    events: tuple[tuple[str, datetime, Mapping[str, Any]], ...] = ()
+    within: tuple["Span", ...] = field(default=(), repr=False)
+
+
+class Traces:
+    def __init__(self, tracer: Any):
         from opentelemetry import propagate, trace
+
+        self._tracer, self._propagate, self._trace = tracer, propagate, trace
+
+    @contextlib.contextmanager
+    def request(self, scope: Scope, id: str) -> Iterator[Callable[[int], None]]:
+        """Its parent is the caller's, if that sent a `traceparent`. What is yielded is to be told the status."""
+        carried = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        kind, method = self._trace.SpanKind.SERVER, scope["method"]
+        with self._tracer.start_as_current_span(method, self._propagate.extract(carried), kind) as span:
+            # The path without the query, which may carry a key or a signature.
+            span.set_attributes({"http.request.method": method, "url.path": scope["path"], "request.id": id})
+
+            def ended(status: int) -> None:
+                span.set_attribute("http.response.status_code", status)
+                if route := getattr(scope.get("route"), "path", None):
+                    span.set_attribute("http.route", route)
+                    span.update_name(f"{method} {route}")
+                if status >= 500:
+                    span.set_status(self._trace.StatusCode.ERROR)
+
+            yield ended
+
+    def tell(self, span: Span, parent: Any = None) -> None:
+        """A whole tree at once; without `parent` it is a trace of its own, whoever is being answered meanwhile."""
+        context = self._trace.set_span_in_context(parent or self._trace.INVALID_SPAN)
+        told = self._tracer.start_span(span.name, context, attributes=span.attributes, start_time=_ns(span.began))
+        for name, at, attributes in span.events:
+            told.add_event(name, attributes, _ns(at))
+        if span.error is not None:
+            told.set_attribute("error.type", span.error)
+            told.set_status(self._trace.StatusCode.ERROR)
+        for one in span.within:
+            self.tell(one, told)
+        told.end(_ns(span.ended))
+
+
+def _ns(at: datetime) -> int:
+    return round(at.timestamp() * 1000) * 1_000_000
+
+
+@contextlib.asynccontextmanager
+async def opened(environ: Mapping[str, str]) -> AsyncIterator[Traces | None]:
+    """None where they are not asked for; raises RuntimeError without the extra. In the end it sends what it has."""
+    if not any(environ.get(name) for name in VARIABLES):
+        yield None
+        return
+    provider = _provider(environ)
+    try:
+        yield Traces(provider.get_tracer("agentcontainer_local", __version__))
+    finally:
+        await asyncio.to_thread(provider.shutdown)
+
+
+def _provider(environ: Mapping[str, str]) -> Any:
+    try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
@@ -26,23 +100,6 @@ def tracer(environ: Mapping[str, str]) -> Callable | None:
             " `pip install agentcontainer-local[otel]`, or unset it."
         ) from None
     about = {"service.name": environ.get("OTEL_SERVICE_NAME") or "agentcontainer", "service.version": __version__}
-    provider = TracerProvider(resource=Resource.create(about))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    traced = provider.get_tracer("agentcontainer_local")
-
-    @contextlib.contextmanager
-    def request(scope: Scope, id: str) -> Iterator[Callable[[int], None]]:
-        carried = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        parent = propagate.extract(carried)
-        path = scope["path"]
-        with traced.start_as_current_span(scope["method"], context=parent, kind=trace.SpanKind.SERVER) as span:
-            span.set_attributes({"http.request.method": scope["method"], "url.path": path, "request.id": id})
-
-            def ended(status: int) -> None:
-                span.set_attribute("http.response.status_code", status)
-                if status >= 500:
-                    span.set_status(trace.StatusCode.ERROR)
-
-            yield ended
-
-    return request
+    provider = TracerProvider(resource=Resource.create(about), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), max_queue_size=MOST_WAITING))
+    return provider

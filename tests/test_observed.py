@@ -117,10 +117,10 @@ def test_an_event_is_one_line_whatever_it_holds(as_json, monkeypatch):
         assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z INFO run task=tsk_1 said a\\nINFO forged", lines[0])
 
 
-def test_traces_are_off_until_asked_for_and_say_what_is_missing():
-    assert tracing.tracer({}) is None
-    try:
-        import opentelemetry.sdk  # noqa: F401
-    except ImportError:
-        with pytest.raises(RuntimeError, match=r"agentcontainer-local\[otel\]"):
-            tracing.tracer({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"})
+async def test_traces_are_off_until_asked_for_and_say_what_is_missing(monkeypatch):
+    async with tracing.opened({}) as traces:
+        assert traces is None
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(RuntimeError, match=r"agentcontainer-local\[otel\]"):
+        async with tracing.opened({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}):
+            pass

@@ -14,8 +14,9 @@ from agentcontainer_local.run.follow import fail, follow, lost
 from agentcontainer_local.run.names import directory_for, name_of, uid_of, volumes_of
 from agentcontainer_local.run.remains import clear_away, remove_workspace
 from agentcontainer_local.run.start import start, started, wanted
+from agentcontainer_local.run.traced import tell
 
-__all__ = ["OpenDoor", "clear_away", "lost", "remove_workspace", "run", "uid_of", "volumes_of"]
+__all__ = ["OpenDoor", "clear_away", "lost", "remove_workspace", "run", "tell", "uid_of", "volumes_of"]
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ async def run(host: Host, task_id: str, open_door: OpenDoor, alive: sandbox.Foun
 
     Cancelled (the server ends), it lets go and leaves everything as it is, for the next server to take up.
     """
+    record = None
     try:
         record = tasks.open_run(host.db, task_id) if alive else tasks.begin_run(host.db, task_id, host.now())
         crash.point("run.begun")
@@ -47,3 +49,5 @@ async def run(host: Host, task_id: str, open_door: OpenDoor, alive: sandbox.Foun
         log.exception("run failed task=%s", task_id)
         fail(host, task_id, "Internal error; the server's log says more.")
     await clear_away(host, task_id)
+    if record is not None:
+        tell(host, record["id"])
