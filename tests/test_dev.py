@@ -282,6 +282,7 @@ def test_the_lock_holds_every_requirement_of_the_project():
     lines = (CLONE / "requirements.lock").read_text().splitlines()
     pinned = {line.partition("==")[0] for line in lines if "==" in line}
     project = tomllib.loads((CLONE / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *(need for extra in project["optional-dependencies"].values() for need in extra)]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(need for extra in extras for need in extra)]
     names = {need.split(">")[0].split("=")[0].split("[")[0].lower() for need in wanted} - {project["name"]}
     assert names <= pinned
