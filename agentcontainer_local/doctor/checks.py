@@ -89,8 +89,7 @@ def _sub_ids(file: Path) -> int:
 def _programs() -> Iterator[Check]:
     for program, package in (("podman", "podman"), ("conmon", "conmon"), ("catatonit", "catatonit"),
                              ("newuidmap", "uidmap"), ("newgidmap", "uidmap")):
-        places = f"{os.environ.get('PATH', '')}{ELSEWHERE}"
-        found = shutil.which(program, path=places)
+        found = _anywhere(program)
         if not found:
             yield _missing(program, "is not installed", f"{APT} {package}")
         elif program.startswith("new") and not _may_map(found):
@@ -112,6 +111,10 @@ def _may_map(program: str) -> bool:
     with contextlib.suppress(OSError):
         return bool(os.getxattr(program, "security.capability"))
     return False
+
+
+def _anywhere(program: str) -> str | None:
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}{ELSEWHERE}")
 
 
 def _namespaces() -> Iterator[Check]:
@@ -141,8 +144,10 @@ def _network() -> Iterator[Check]:
 def _cgroups() -> Iterator[Check]:
     instead = "limits of memory, processes and processors are kept by a watchdog, ulimits and affinity"
     if not conf.cgroups_are_v2():
-        fix = "boot with systemd.unified_cgroup_hierarchy=1"
-        yield _warning("cgroups", f"v1 or hybrid: {instead}", fix)
+        boot = "systemd.unified_cgroup_hierarchy=1"
+        fix = (f"echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX {boot}\"' | sudo tee /etc/default/grub.d/cgroups.cfg"
+               " && sudo update-grub && sudo reboot") if _anywhere("update-grub") else None
+        yield _warning("cgroups", f"v1 or hybrid: {instead}; v2 comes with {boot} on the kernel's command line", fix)
         return
     yield _ok("cgroups", "v2")
     uid = os.getuid()
@@ -151,8 +156,9 @@ def _cgroups() -> Iterator[Check]:
     if lacking:
         lines = "[Service]\\nDelegate=cpu cpuset io memory pids\\n"
         fix = (f"sudo mkdir -p /etc/systemd/system/user@.service.d && printf '{lines}' | sudo tee"
-               " /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload, then log in again")
-        yield _warning("delegated controllers", f"without {', '.join(sorted(lacking))}: {instead}", fix)
+               " /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload")
+        what = f"without {', '.join(sorted(lacking))}: {instead}; what mends it takes a new login"
+        yield _warning("delegated controllers", what, fix)
     else:
         yield _ok("delegated controllers", " ".join(held.split()))
     if Path("/run/systemd/system").is_dir():

@@ -35,6 +35,37 @@ def test_two_versions_of_an_agent_are_compared(page: Page, server: Server):
     page.wait("[...document.querySelectorAll('.tag')].some((tag) => tag.innerText === 'archived')")
 
 
+def test_every_option_of_an_agents_version_is_compared(page: Page, server: Server):
+    agent = server.post("/agents/agt_standard_coding/fork", {"name": "Limited"})
+    defaults = {"allowedHosts": ["example.org"], "maxCostUsd": 2, "maxTokens": 50_000,
+                "limits": {"memoryMb": 512}}
+    server.client.patch(f"/api/v1/agents/{agent['id']}", json={"defaults": defaults}).raise_for_status()
+    page.visit(f"#/agents/{agent['id']}", "What changed")
+    rows = "[...document.querySelectorAll('.changes tbody tr')]"
+    cells = page.run(f"{rows}.map((row) => [...row.cells].map((cell) => cell.innerText))")
+    changed = {name: after for name, _, after in cells}
+    assert changed == {"Hosts that it may reach": "example.org", "Model calls cost at most": "$2.00",
+                       "Tokens at most": "50,000", "Limits": "memoryMb 512"}
+
+
+def test_the_months_budget_is_set_and_taken_away(page: Page, server: Server):
+    page.visit("#/account", "Budget")
+    page.click("button", "Set the budget")
+    page.fill("Cost in a month (USD)", "12.5", role="spinbutton")
+    page.fill("Tokens in a month", "1000000", role="spinbutton")
+    page.click("button", "Save")
+    page.reads("of $12.50")
+    found = server.get("/account/budget")
+    assert (found["maxCostUsd"], found["maxTokens"]) == (12.5, 1_000_000)
+    page.click("button", "Set the budget")
+    page.fill("Cost in a month (USD)", "", role="spinbutton")
+    page.fill("Tokens in a month", "", role="spinbutton")
+    page.click("button", "Save")
+    page.wait("!document.body.innerText.includes('of $12.50')")
+    found = server.get("/account/budget")
+    assert (found["maxCostUsd"], found["maxTokens"]) == (None, None)
+
+
 def test_a_container_is_made_and_its_versions_are_compared(page: Page, server: Server):
     page.visit("#/containers", "Containers")
     page.click("button", "New container")

@@ -169,18 +169,25 @@ def test_a_running_task_is_cancelled_after_a_question(page: Page, server: Server
 
 
 def test_a_task_is_run_again_as_it_was(page: Page, server: Server):
-    policy = {"mode": "named", "files": [{"name": "report"}]}
+    policy = {"mode": "named", "files": [{"name": "report", "description": "What was found."}]}
     file = server.upload("again.txt", b"again")
-    first = server.run("Again\n" + bash("true"), files=[file], maxRuntimeSeconds=77, outputPolicy=policy)
+    first = server.run(
+        "Again\n" + bash("true"), files=[file], maxRuntimeSeconds=77, outputPolicy=policy, internetAccess=False,
+        allowedHosts=["example.org", "*.example.net:8443"], maxCostUsd=0.25, maxTokens=12345,
+        limits={"processes": 333}, isolation="container", runtimeRegion="any",
+    )
     page.visit(f"#/tasks/{first['id']}", "Run again")
     page.click("link", "Run again")
     page.heading("Run again")
+    page.reads("Taken over: runtimeRegion, limits, isolation")
     page.click("button", "Dispatch")
     page.wait(f"/^#.tasks.tsk_/.test(location.hash) && location.hash !== '#/tasks/{first['id']}'")
     again = server.get(f"/tasks/{page.run('location.hash.slice(8)')}")
     assert (again["instructions"], again["overrides"]) == (first["instructions"], first["overrides"])
     assert [given["id"] for given in server.get(f"/tasks/{again['id']}/messages")["data"][-1]["files"]] == [file]
     server.wait(again["id"])
+    page.reads("of $0.2500")
+    page.reads("of 12k")
 
 
 def test_what_the_server_refuses_is_said_and_nothing_is_lost(page: Page, server: Server):

@@ -4,10 +4,12 @@ import * as api from "./api.js";
 import * as session from "./session.js";
 import { doctor } from "./doctor.js";
 import { ask, button, copy, field, fill, h } from "./dom.js";
-import { age, bytes, money, moment } from "./words.js";
+import { age, bytes, count, money, moment } from "./words.js";
 
 export async function account(main, { signal }, health = doctor(signal)) {
-  const [who, keys, providers] = await Promise.all([api.get("/account", {}, signal), api.all("/keys"), api.all("/providers")]);
+  const [who, keys, providers, budget] = await Promise.all([
+    api.get("/account", {}, signal), api.all("/keys"), api.all("/providers"), api.get("/account/budget", {}, signal),
+  ]);
   const reload = () => account(main, { signal }, health);
   const fact = (name, value) => value === null || value === undefined ? null : h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value));
   const storage = (one) => `${bytes(one.usedBytes)}${one.quotaBytes ? ` of ${bytes(one.quotaBytes)}` : ""}`;
@@ -19,7 +21,28 @@ export async function account(main, { signal }, health = doctor(signal)) {
       fact("Billing", who.billingMode === "standard" ? "prepaid credit" : "nothing is charged"),
       fact("Credit", who.billingMode === "standard" ? money(who.creditBalance) : null),
       fact("Files", storage(who.fileStorage)), fact("Kept workspaces", storage(who.checkpointStorage))))),
-    providersOf(providers, reload), keysOf(keys, reload), health);
+    budgetOf(budget, reload), providersOf(providers, reload), keysOf(keys, reload), health);
+}
+
+function budgetOf(budget, reload) {
+  const used = (spent, most) => most === null ? `${spent}, no limit` : `${spent} of ${most}`;
+  const row = (name, value) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value));
+  return h("section", { "aria-label": "Budget" }, h("div", { class: "head" }, h("h2", {}, "Budget"), button("Set the budget", () => limit(budget, reload))),
+    h("p", { class: "muted" }, `What the model calls of all tasks have used in ${budget.month}. A call that would not fit is not made.`),
+    h("table", { class: "facts" }, h("tbody", {},
+      row("Cost", used(money(budget.usedCostUsd), budget.maxCostUsd === null ? null : money(budget.maxCostUsd))),
+      row("Tokens", used(count(budget.usedTokens), budget.maxTokens === null ? null : count(budget.maxTokens))))));
+}
+
+async function limit(budget, reload) {
+  const cost = h("input", { type: "number", min: 0.000001, max: 1000000, step: "any", value: budget.maxCostUsd ?? "" });
+  const tokens = h("input", { type: "number", min: 1, value: budget.maxTokens ?? "" });
+  const done = await ask("Set the budget", [
+    field("Cost in a month (USD)", cost, "Left empty, there is no limit."), field("Tokens in a month", tokens, "In and out, but for what was read from a cache."),
+  ], "Save", () => api.put("/account/budget", {
+    ...(cost.value ? { maxCostUsd: Number(cost.value) } : {}), ...(tokens.value ? { maxTokens: Number(tokens.value) } : {}),
+  }));
+  if (done) await reload();
 }
 
 function providersOf(providers, reload) {

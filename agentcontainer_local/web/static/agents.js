@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { ask, button, choice, field, fill, h } from "./dom.js";
-import { duration } from "./words.js";
+import { duration, money } from "./words.js";
 import { versions } from "./versions.js";
 
 export async function agents(main, { signal }) {
@@ -26,6 +26,10 @@ const fields = (version) => {
   return [
     ["Model", defaults.model], ["Weak model", defaults.weakModel], ["Provider", defaults.provider ?? "account default"],
     ["Provider key", defaults.hasProviderApiKey ? "set" : "not set"], ["Internet access", defaults.internetAccess ? "yes" : "no"],
+    ["Hosts that it may reach", defaults.allowedHosts?.join(", ")],
+    ["Model calls cost at most", defaults.maxCostUsd ? money(defaults.maxCostUsd) : null],
+    ["Tokens at most", defaults.maxTokens?.toLocaleString()], ["Isolation", defaults.isolation],
+    ["Limits", Object.entries(defaults.limits ?? {}).map(([name, value]) => `${name} ${value}`).join(", ")],
     ["Ends after", duration(defaults.maxRuntimeSeconds * 1000)],
     ["Asked to wrap up after", defaults.softFinishAfterSeconds ? duration(defaults.softFinishAfterSeconds * 1000) : null],
     ["Files to hand over", policy(defaults.outputPolicy)], ["Region", defaults.runtimeRegion],

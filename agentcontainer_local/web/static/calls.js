@@ -35,16 +35,15 @@ export function chart(calls) {
   const spent = calls.reduce((sum, call) => sum + (call.costUsd ?? 0), 0);
   const width = Math.min(WIDTH / bars.length, WIDTH / 12);
   const [first, last] = [calls[0], calls.at(-1)];
-  const each = bars[0].calls > 1 ? `${bars[0].calls} calls a bar` : "a bar for each call";
+  const each = bars[0].calls;
   const said = `${calls.length === 1 ? "1 model call" : `${calls.length} model calls`} from ${moment(first.startedAt)} to ${moment(last.endedAt ?? last.startedAt)}, `
-    + `${count(calls.reduce((sum, call) => sum + total(call), 0))} tokens, ${each}, the highest ${count(most)}${spent ? `; ${money(spent)} in all` : ""}`;
+    + `${count(calls.reduce((sum, call) => sum + total(call), 0))} tokens, at most ${count(most)} ${each === 1 ? "in one" : `in ${each} that follow each other`}${spent ? `; ${money(spent)} in all` : ""}`;
   return h("figure", { class: "calls" },
-    h("div", { class: "chart-ends" }, h("span", {}, `${count(most)} tokens`), spent ? h("span", {}, h("span", { class: "swatch spent" }), money(spent)) : null),
+    h("div", { class: "chart-ends" }, h("span", {}, `up to ${count(most)} tokens ${each === 1 ? "a call" : "a bar"}`), spent ? h("span", {}, h("span", { class: "swatch spent" }), money(spent)) : null),
     svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": said },
       bars.map((one, at) => bar(one, at * width, width, most)),
       spent ? svg("polyline", { class: "spent", points: steps(bars, width, spent) }) : null),
-    h("div", { class: "chart-ends" }, h("span", {}, clock(first.startedAt)),
-      calls.length > 1 ? h("span", {}, clock(last.startedAt)) : null));
+    h("div", { class: "chart-ends" }, calls.length > 1 ? `${clock(first.startedAt)} – ${clock(last.startedAt)}` : clock(first.startedAt)));
 }
 
 // At most MOST_BARS of them: where there are more calls, some that follow each other are one bar.

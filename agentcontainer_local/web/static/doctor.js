@@ -116,7 +116,7 @@ function walls(proof) {
   return [
     h("h3", {}, "The walls"),
     h("p", { class: "muted" }, `${held} of ${proof.promises.length} promises hold, as tried `, h("time", { datetime: proof.at, title: moment(proof.at) }, `${age(proof.at)} ago`.replace("now ago", "just now")), "."),
-    table("The walls", ["State", "An agent has", "Seen"], byWorst(proof.promises)),
+    table("The walls", ["State", "Promise", "Seen"], byWorst(proof.promises)),
   ];
 }
 

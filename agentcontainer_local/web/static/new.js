@@ -8,6 +8,10 @@ const POLICIES = [["", "As the agent says"], ["any", "Any files, or none"], ["no
 const INTERNET = [["", "As the agent says"], ["true", "Yes"], ["false", "No"]];
 const PROVIDERS = [["", "As the agent says"], ["anthropic"], ["openai"], ["openrouter"]];
 
+// What the form asks for; the rest of what the task before was given is taken over.
+const ASKED = ["model", "weakModel", "provider", "hasProviderApiKey", "internetAccess", "allowedHosts", "maxRuntimeSeconds",
+  "softFinishAfterSeconds", "maxCostUsd", "maxTokens", "outputPolicy"];
+
 export async function dispatch(main, { query, signal }) {
   const from = query.get("from");
   const [agents, before, said] = await Promise.all([
@@ -38,10 +42,15 @@ class Form {
     this.provider = choice(PROVIDERS, over.provider ?? "");
     this.key = h("input", { type: "password", autocomplete: "off", spellcheck: "false" });
     this.internet = choice(INTERNET, over.internetAccess === undefined ? "" : String(over.internetAccess));
+    this.hosts = h("input", { value: (over.allowedHosts ?? []).join(", "), placeholder: "example.org, *.example.org", spellcheck: "false", autocapitalize: "off" });
+    this.cost = h("input", { type: "number", min: 0.000001, max: 1000000, step: "any", value: over.maxCostUsd ?? "" });
+    this.tokens = h("input", { type: "number", min: 1, value: over.maxTokens ?? "" });
+    this.rest = Object.fromEntries(Object.entries(over).filter(([name]) => !ASKED.includes(name)));
+    this.named = over.outputPolicy?.files ?? [];
     this.hard = h("input", { type: "number", min: 1, max: 604800, value: over.maxRuntimeSeconds ?? "" });
     this.soft = h("input", { type: "number", min: 1, max: 604800, value: over.softFinishAfterSeconds ?? "" });
     this.policy = choice(POLICIES, over.outputPolicy?.mode ?? "");
-    this.names = h("input", { value: (over.outputPolicy?.files ?? []).map((file) => file.name).join(", "), placeholder: "report, dataset" });
+    this.names = h("input", { value: this.named.map((file) => file.name).join(", "), placeholder: "report, dataset" });
     this.fault = h("p", { class: "fault", role: "alert" });
     this.go = h("button", { type: "submit", class: "primary" }, "Dispatch");
     this.element = this.drawn(before);
@@ -80,8 +89,11 @@ class Form {
         field("Weak model", this.weakModel), field("Provider", this.provider),
         field("Provider key", this.key, "Kept encrypted, and never shown again."),
         field("Internet access", this.internet),
+        field("Hosts that it may reach", this.hosts, "Where internet access is closed; separated by commas."),
+        field("Model calls cost at most (USD)", this.cost), field("Tokens at most", this.tokens),
         field("Ends after (seconds)", this.hard), field("Asked to wrap up after (seconds)", this.soft),
-        field("Files that it must hand over", this.policy), this.namesField));
+        field("Files that it must hand over", this.policy), this.namesField,
+        Object.keys(this.rest).length ? h("p", { class: "hint" }, `Taken over: ${Object.keys(this.rest).join(", ")}`) : null));
   }
 
   conversation() {
@@ -92,19 +104,25 @@ class Form {
     const defaults = this.agents.find((agent) => agent.id === this.agent.value)?.currentVersion.defaults;
     this.model.placeholder = defaults?.model ?? "";
     this.hard.placeholder = defaults?.maxRuntimeSeconds ?? "";
+    this.cost.placeholder = defaults?.maxCostUsd ?? "";
+    this.tokens.placeholder = defaults?.maxTokens ?? "";
     this.messageField.hidden = !this.conversation();
     this.message.required = this.conversation();
     this.namesField.hidden = this.policy.value !== "named";
   }
 
   overrides() {
-    const names = this.names.value.split(",").map((name) => name.trim()).filter(Boolean);
+    const names = listed(this.names.value);
+    const hosts = listed(this.hosts.value);
     const mode = this.policy.value;
+    const known = (name) => this.named.find((file) => file.name === name) ?? { name };
     return given({
+      ...this.rest, allowedHosts: hosts.length ? hosts : undefined, maxCostUsd: this.cost.value && Number(this.cost.value),
+      maxTokens: this.tokens.value && Number(this.tokens.value),
       model: this.model.value.trim(), weakModel: this.weakModel.value.trim(), provider: this.provider.value,
       providerApiKey: this.key.value.trim(), internetAccess: this.internet.value && this.internet.value === "true",
       maxRuntimeSeconds: this.hard.value && Number(this.hard.value), softFinishAfterSeconds: this.soft.value && Number(this.soft.value),
-      outputPolicy: mode && (mode === "named" ? { mode, files: names.map((name) => ({ name })) } : { mode }),
+      outputPolicy: mode && (mode === "named" ? { mode, files: names.map(known) } : { mode }),
     });
   }
 
@@ -119,6 +137,8 @@ class Form {
     location.hash = `#/tasks/${made.id}`;
   }
 }
+
+const listed = (text) => text.split(",").map((one) => one.trim()).filter(Boolean);
 
 // What was filled in.
 const given = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== "" && value !== undefined && value !== null));

@@ -17,8 +17,15 @@ export function usage(task, calls) {
       models.length > 1 ? models.map(([model, one]) => row(model, `${count(total(one))} · ${money(one.costUsd)}`)) : null,
       row("Model cost", `${used.estimatedCalls ? "≈ " : ""}${money(used.costUsd)}`),
       row("Container cost", money(task.costUsd)),
-      row(h("strong", {}, "Total"), h("strong", {}, cost(task))))));
+      row(h("strong", {}, "Total"), h("strong", {}, cost(task))),
+      budget(task.budget))));
 }
+
+// What counts against limits of its own.
+const budget = (own) => own === null ? null : [
+  own.maxCostUsd === null ? null : row("Of its budget", `${money(own.usedCostUsd)} of ${money(own.maxCostUsd)}`),
+  own.maxTokens === null ? null : row("Of its tokens", `${count(own.usedTokens)} of ${count(own.maxTokens)}`),
+];
 
 export const cost = (task) => task.tokenUsage.costUsd === null
   ? `${money(task.costUsd)} + model` : money(task.costUsd + task.tokenUsage.costUsd);
