@@ -2,6 +2,8 @@
 import { homedir } from "node:os";
 
 const BASH_TIMEOUT_SECONDS = 600;
+const LONGEST_TASK_SECONDS = 604_800;
+const OURS = /\b(finish|hibernate|attach)\b/;
 const LEVELS = ["off", "minimal", "low", "medium", "high", "xhigh", "max"];
 const PATHS = { type: "array", items: { type: "string" } };
 
@@ -15,9 +17,9 @@ export default function extend(pi) {
   if (weak) pi.registerVirtualModel(routed(JSON.parse(main), weak));
 }
 
-/** A command without a limit of its own would hang the run for ever. */
+/** A command without a limit of its own would hang the run for ever; but ours wait for as long as the host is away. */
 function limitBash({ toolName, input }) {
-  if (toolName === "bash") input.timeout ||= BASH_TIMEOUT_SECONDS;
+  if (toolName === "bash") input.timeout ||= OURS.test(input.command) ? LONGEST_TASK_SECONDS : BASH_TIMEOUT_SECONDS;
 }
 
 /** Selected in the main model's place: summaries and such (`direct`) go to the weak one, all else to the main one. */

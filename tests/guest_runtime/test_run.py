@@ -142,19 +142,21 @@ async def test_the_agents_tools_inherit_a_clean_environment(lab: Lab, door: Door
     assert not [name for name in env if "KEY" in name or "TOKEN" in name]
 
 
-async def test_a_command_without_a_limit_gets_one(lab: Lab):
+async def test_a_command_without_a_limit_gets_one_and_what_waits_for_the_host_the_task_s_own(lab: Lab):
     """Asked of the extension itself: in a real run this would take ten minutes to see."""
     script = f"""
         const {{ default: extend }} = await import("{lab.root}/agent/guest/extension.mjs");
         const heard = {{}};
         extend({{ registerTool() {{}}, on: (name, handler) => (heard[name] = handler) }});
-        for (const input of [{{}}, {{ timeout: 5 }}]) {{
+        const ours = "make && finish --complete-task --message Done";
+        for (const input of [{{}}, {{ command: "make" }}, {{ timeout: 5 }}, {{ command: ours }}]) {{
           heard.tool_call({{ toolName: "bash", input }});
           console.log(input.timeout);
         }}
     """
     argv = [str(lab.node), "--input-type=module", "-e", script]
-    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split() == ["600", "5"]
+    answered = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert answered.split() == ["600", "600", "5", "604800"]
 
 
 async def test_a_command_over_its_limit_is_ended(lab: Lab, door: Door):
