@@ -1,8 +1,10 @@
 // The way to the host: HTTP over the run's unix socket, asked again until the host is there.
+import { once } from "node:events";
+import { watch } from "node:fs";
 import http from "node:http";
 import { finished } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { DOOR } from "./paths.mjs";
+import { DOOR, RUN_DIR } from "./paths.mjs";
 
 const ANSWER_LIMIT = 1 << 20;
 
@@ -63,14 +65,30 @@ export async function exchange(method, path, options = {}) {
 
 /** Runs `attempt` until it does not end as Unreachable; `onWait(error)` is told of each failure. */
 export async function insist(attempt, { signal, onWait } = {}) {
-  for (let delay = 50; ; delay = Math.min(delay * 2, 1000)) {
+  for (let delay = 50; ; delay = await nextDelay(delay, signal)) {
     try {
       return await attempt();
     } catch (error) {
       if (!(error instanceof Unreachable)) throw error;
       onWait?.(error);
-      await sleep(delay, undefined, { signal });
     }
+  }
+}
+
+/** Waits for so long, or until a host that comes back makes its socket anew; resolves with how long to wait next. */
+export async function nextDelay(delay, signal) {
+  const over = AbortSignal.any([AbortSignal.timeout(delay), ...(signal ? [signal] : [])]);
+  let watcher;
+  try {
+    watcher = watch(RUN_DIR);
+    await once(watcher, "change", { signal: over });
+    return 50;
+  } catch {
+    signal?.throwIfAborted();
+    if (!over.aborted) await sleep(delay, undefined, { signal }); // there are too many watchers on this machine
+    return Math.min(delay * 2, 1000);
+  } finally {
+    watcher?.close();
   }
 }
 

@@ -1,7 +1,7 @@
 // What the host is told: numbered, kept until acknowledged, sent in batches, one at a time.
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { exchange, Unreachable } from "./door.mjs";
+import { exchange, nextDelay, Unreachable } from "./door.mjs";
 
 const BATCH_BYTES = 1 << 20;
 const FULL_BYTES = 16 << 20;
@@ -51,8 +51,7 @@ export class Events {
       if (this.#queue.length === 0) await new Promise((resolve) => (this.#wake = resolve));
       if (this.#queue.every((entry) => entry.seq === null)) await sleep(DELTA_PAUSE_MS);
       this.#reached = await this.#send(this.#batch());
-      if (!this.#reached) await sleep(delay);
-      delay = this.#reached ? 50 : Math.min(delay * 2, 1000);
+      delay = this.#reached ? 50 : await nextDelay(delay);
     }
   }
 
