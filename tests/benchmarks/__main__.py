@@ -8,6 +8,7 @@ import pkgutil
 import platform
 import sys
 
+import platformdirs
 from rich.console import Console
 from rich.table import Table
 
@@ -26,11 +27,18 @@ def main() -> int:
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(names):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    as_installed()
     for name in asked.names or names:
         print(f"bench: {name}", file=sys.stderr, flush=True)
         figures = importlib.import_module(f"tests.benchmarks.{name}").run(asked.long)
         show(name, figures, asked.json)
     return 0
+
+
+def as_installed() -> None:
+    """Servers that are started find their bytecode, as an installed program does; a clone may be somebody else's."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", platformdirs.user_cache_dir("agentcontainer-dev/bytecode"))
 
 
 def show(name: str, figures: list[Figure], as_json: bool) -> None:
