@@ -1,6 +1,7 @@
 """`agentcontainer serve`: every setting is a flag of it."""
 
 import asyncio
+import gc
 import inspect
 import os
 import signal
@@ -43,8 +44,11 @@ def serve(json: bool, **flags: str | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)       # until it serves there is nothing to clear away
         settings = as_service_account(settings_of(**flags))
         logs.start(settings.log_level, settings.log_format == "json")
+        gc.disable()            # what is imported stays: looking through it for rubbish would take a fifth of the time
         from agentcontainer_local import app as program  # here, so that the other commands start quickly
 
+        gc.freeze()
+        gc.enable()
         asyncio.run(program.serve(settings, os.environ, lambda ready, url: _announce(out, ready, url)))
 
 

@@ -184,11 +184,13 @@ def test_a_conversation_can_be_cancelled_at_any_moment(server: Server, moment: s
     assert not [m for m in server.transcript(task["id"]) if m["status"] in ("queued", "running")]
 
 
-@pytest.mark.parametrize("moment", ["running", "awaiting_input"])
+@pytest.mark.parametrize("moment", ["pending", "running", "awaiting_input", "stopped"])
 def test_a_conversation_that_is_made_autonomous_goes_on_until_finish(server: Server, moment: str):
     work = bash("sleep 2; echo done > out.txt", "grep -c 'nobody answers you' /var/lib/agentcontainer/sessions/*")
     task = server.converse(work)
-    server.wait(task["id"], moment)
+    server.wait(task["id"], "awaiting_input" if moment == "stopped" else moment)
+    if moment == "stopped":
+        wait_until(lambda: not running_containers(task["id"]), 15)
     switched = server.client.patch(f"/api/v1/tasks/{task['id']}", json={"mode": "autonomous"}).json()
     assert (switched["mode"], switched["turnNumber"], switched["sessionTtlSeconds"]) == ("autonomous", None, None)
     ended = server.wait(task["id"], "finished")

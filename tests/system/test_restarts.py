@@ -115,6 +115,21 @@ def test_an_outage_in_which_agents_want_their_model_or_to_finish_costs_only_time
     assert moves(own_server, finishing["id"]) == ["pending", "running", "finished"]
 
 
+def test_time_goes_on_while_the_server_is_away(own_server: Server):
+    limited = own_server.dispatch(bash("sleep 600"), maxRuntimeSeconds=5)
+    idle = own_server.converse("Hello")
+    own_server.answered(idle["id"], 1)
+    own_server.wait(limited["id"], "running")
+    own_server.stop(signal.SIGKILL)
+    own_server.execute("UPDATE tasks SET expires_at = '2020-01-01T00:00:00.000Z' WHERE id = ?", idle["id"])
+    time.sleep(5)
+    own_server.start()
+    ended = own_server.wait(limited["id"], "failed")
+    assert "5 seconds, its maxRuntimeSeconds" in ended["error"]
+    assert own_server.wait(idle["id"], "expired")["completedAt"]
+    wait_until(lambda: not own_server.things(), 10)
+
+
 def test_sigterm_leaves_agents_at_work_for_the_next_server(own_server: Server):
     task = begun(own_server)
     assert own_server.stop(signal.SIGTERM) == 0
