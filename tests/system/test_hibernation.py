@@ -12,6 +12,10 @@ from tests.system.test_main_job import bash
 
 ASLEEP = ["pending", "running", "hibernating"]
 AWAKE = [*ASLEEP, "pending", "running", "finished"]
+INSTALL = """echo kept > kept; mkdir -p pkg/heron && echo 'WORD = "by pip"' > pkg/heron/__init__.py
+echo 'from setuptools import setup; setup(name="heron", version="1", packages=["heron"])' > pkg/setup.py
+python3 -m venv --system-site-packages /tmp/venv
+/tmp/venv/bin/pip install -q --no-index --no-build-isolation ./pkg"""
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +51,16 @@ def test_a_sleeping_task_says_until_when_and_uses_nothing(server: Server):
 
 def test_an_outside_event_wakes_it_with_its_files_its_session_and_what_it_installed(server: Server):
     task = asleep(
-        server, "cat kept; cat /tmp/installed",
+        server, "cat kept; /tmp/venv/bin/python -c 'import heron; print(heron.WORD)'",
         "grep -c 'by an event [o]utside' /var/lib/agentcontainer/sessions/*; "
         "grep -c 'Accepted. The task sleeps [n]ow' /var/lib/agentcontainer/sessions/*",
-        before="echo kept > kept; echo installed > /tmp/installed",
+        before=INSTALL,
     )
     woken = wake(server, task)
     assert (woken["status"], woken["hibernateUntilAt"], woken["wakeDueId"]) == ("pending", None, None)
     ended = server.wait(task["id"])
     assert ended["status"] == "finished", ended["error"]
-    assert "kept\ninstalled\n" in server.said(task["id"])
+    assert "kept\nby pip\n" in server.said(task["id"])
     assert "1\n1\n" in server.said(task["id"])
     assert moves(server, task["id"]) == AWAKE
 
