@@ -27,7 +27,7 @@ def asleep(server: Server, *after: str, duration: str = "1h", before: str = "tru
     """A task that hibernates; `after`: what it does once it is woken. Its container does not run any more."""
     task = server.dispatch(bash(before, f"hibernate --for {duration} --message 'for the mail'", *after))
     server.wait(task["id"], "hibernating")
-    wait_until(lambda: not running_containers(task["id"]), 5)
+    wait_until(lambda: not running_containers(task["id"]), 20)
     return server.get(f"/tasks/{task['id']}")
 
 
