@@ -6,6 +6,8 @@ a patch of an agent, where null removes the key (`"provider_api_key" in patch.mo
 """
 
 import json
+import operator
+from functools import partial
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -52,9 +54,12 @@ def _finite(value: dict) -> dict:
     return value
 
 
+_IS_NONE = partial(operator.is_, None)        # a lambda takes twice as long, for each field of each answer
+
+
 def optional(**about) -> Any:
     """A field of an answer that is left out when there is nothing to say."""
-    return Field(None, exclude_if=lambda value: value is None, **about)
+    return Field(None, exclude_if=_IS_NONE, **about)
 
 
 MAX_RUNTIME_SECONDS = 604_800

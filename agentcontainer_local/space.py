@@ -1,5 +1,6 @@
 """How full the disks are: new work is refused while there still is room for what is at work."""
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,7 +24,10 @@ def room(place: Path) -> int:
 
 def fullest(places: Iterable[Path]) -> tuple[Path, float]:
     """The one with the least room; places that do not exist yet do not count."""
-    free = {place: free_percent(place) for place in places if place.exists()}
+    free = {}
+    for place in places:
+        with contextlib.suppress(FileNotFoundError):
+            free[place] = free_percent(place)
     place = min(free, key=free.__getitem__)
     return place, free[place]
 

@@ -44,8 +44,8 @@ def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
 
 
 def _overrides(task: Row) -> dict:
-    key = {"hasProviderApiKey": True} if task["provider_api_key"] is not None else {}
-    return {**json.loads(task["overrides"]), **key}
+    key = {"hasProviderApiKey": True} if task["has_provider_api_key"] else {}
+    return {**({} if task["overrides"] == "{}" else json.loads(task["overrides"])), **key}
 
 
 def _metadata(task: Row) -> dict:
