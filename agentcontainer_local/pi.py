@@ -96,6 +96,7 @@ def launch(
             *(["--skill", f"{STATE}/skills/.pi/skills"] if skills else []),
         ],
         "env": {
+            "JITI_TRY_NATIVE": "1",     # else Pi loads all of Babel for our extension, which is plain JavaScript
             "PI_CODING_AGENT_DIR": f"{STATE}/pi", "PI_OFFLINE": "1", "PI_TELEMETRY": "0", "PI_SKIP_VERSION_CHECK": "1",
             **({"AC_WEAK_MODEL": weak} if weak else {}), **(PROXY_VARIABLES if proxied else {}),
         },

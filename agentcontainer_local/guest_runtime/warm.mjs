@@ -88,7 +88,7 @@ async function runPi(provider, model) {
   const session = ["--session-dir", "/tmp/sessions", "--session-id", provider];
   const pi = started(
     [`${ROOT}/pi/dist/bundle/cli.js`, ...flags, ...session, "--provider", provider, "--model", model],
-    { PI_CODING_AGENT_DIR: AGENT_DIR, PI_OFFLINE: "1" },
+    { JITI_TRY_NATIVE: "1", PI_CODING_AGENT_DIR: AGENT_DIR, PI_OFFLINE: "1" },
   );
   const send = (command) => pi.stdin.write(`${JSON.stringify(command)}\n`);
   let settled = false;

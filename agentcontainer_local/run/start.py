@@ -110,7 +110,10 @@ def _spec(host: Host, task: Row, image: str, uid: int, directory: Path) -> sandb
         image=image,
         command=(f"{pi.MOUNT}/libexec/node", f"{pi.MOUNT}/guest/daemon.mjs"),
         uid=uid,
-        env={"HOME": "/workspace", "NODE_OPTIONS": ""},   # an image's own would reach the daemon and Pi
+        env={
+            "HOME": "/workspace", "NODE_OPTIONS": "",       # an image's own would reach the daemon and Pi
+            "NODE_COMPILE_CACHE": f"{pi.MOUNT}/cache/compile",
+        },
         labels=labels(task["id"]),
         workdir="/workspace",
         binds=(sandbox.Bind(str(host.runtime), pi.MOUNT), sandbox.Bind(str(directory), "/run/agentcontainer")),

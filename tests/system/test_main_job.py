@@ -142,6 +142,16 @@ def test_there_is_no_key_and_no_right_in_the_container(server: Server):
     assert f"uid={20000 + 1}" in said or "uid=2" in said
 
 
+def test_pi_starts_from_the_compile_cache_and_the_agent_sees_nothing_of_it(server: Server):
+    show = "tr '\\0' '\\n' < /proc/$PPID/environ | grep ^NODE_COMPILE_CACHE= | cut -d= -f2"
+    task = server.run(bash(f"cache=$({show}); ls $cache/*-$(id -u) | wc -l > files.txt; env > env.txt",
+                           finish='--complete-task --message "Done" files.txt env.txt'))
+    files = server.outputs(task["id"])
+    assert int(files["files.txt"]) > 20
+    assert not {b"NODE_COMPILE_CACHE", b"JITI_TRY_NATIVE"} & {line.split(b"=")[0] for line in
+                                                              files["env.txt"].splitlines()}
+
+
 def test_two_agents_are_different_users_on_the_host(server: Server):
     tasks = [server.dispatch(bash("sleep 8")) for _ in range(2)]
     for task in tasks:
