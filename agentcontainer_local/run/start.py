@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from agentcontainer_local import (
@@ -35,11 +36,11 @@ async def start(host: Host, task_id: str, record: Row, directory: Path) -> int |
     uid = uid_of(task["number"])
     runtime.allow_uid(host.runtime, uid)
     _write_launch(host, task_id, record, directory)
-    if (pid := await _start_kept(host, name_of(task_id))) is not None:
+    if not tasks.is_first_run(host.db, record) and (pid := await _start_kept(host, name_of(task_id))) is not None:
         return pid
     await _make(host, task, record, image, uid, directory)
     crash.point("container.starting")
-    return await host.sandbox.start(name_of(task_id))
+    return await host.sandbox.start(name_of(task_id), new=True)
 
 
 async def _start_kept(host: Host, name: str) -> int | None:
@@ -67,7 +68,11 @@ async def _make(host: Host, task: Row, record: Row, image: str, uid: int, direct
     crash.point("volumes.made")
     limits = wanted(host, task["id"])
     spec = walls.around(_spec(host, task, image, uid, directory), limits)
-    created = await host.sandbox.create(spec)
+    try:
+        created = await host.sandbox.create(spec)
+    except sandbox.ImageMissing:            # somebody has removed it since we looked
+        host.images.clear()
+        created = await host.sandbox.create(replace(spec, image=await _image(host, task)))
     crash.point("container.made")
     host.db.conn.execute(
         "UPDATE runs SET image = ?, container_id = ?, walls = ? WHERE id = ?",
@@ -92,7 +97,15 @@ async def _unless_ended(host: Host, task_id: str, work) -> str | None:
 
 
 async def _image(host: Host, task: Row) -> str:
+    """Looked for once: two questions to Podman are a hundredth of a second of each task's start."""
     version = row(host.db, "SELECT preset, image FROM container_versions WHERE id = ?", (task["container_version_id"],))
+    wanted = version["preset"] or version["image"]
+    if wanted not in host.images:
+        host.images[wanted] = await _found(host, version)
+    return host.images[wanted]
+
+
+async def _found(host: Host, version: Row) -> str:
     if version["preset"] is not None:
         return await images.ensure(host.sandbox, images.BY_PRESET[version["preset"]], log.info)
     if await host.sandbox.image_id(version["image"]) is None:

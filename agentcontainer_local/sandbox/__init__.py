@@ -46,7 +46,9 @@ class Sandbox(Containers, Volumes, Images):
     @asynccontextmanager
     async def watching(self, container: str, pid: int, ceiling: Ceiling) -> AsyncIterator[asyncio.Future[Broken]]:
         """While open: the future is done once the container takes more than that. Ending it is the caller's affair."""
-        found = await self.inspect(container) or {}
+        started = self._started
+        known = started and started["Name"] == container and started["State"]["Pid"] == pid
+        found = started if known else await self.inspect(container) or {}
         cpus = annotations(found).get(CPUS)
         with self._watchdog.watching(pid, ceiling, written_paths(found), cpus and float(cpus)) as broken:
             yield broken

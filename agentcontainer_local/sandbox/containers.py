@@ -24,6 +24,7 @@ class Containers:
         self._store_id = store_id
         self._controllers: frozenset[str] | None = None
         self._driver: str | None = None
+        self._started: dict = {}            # the last one, as it was seen then: whoever starts one then watches it
 
     async def create(self, spec: ContainerSpec) -> Created:
         """Raises ImageMissing, or SandboxError where the name is taken. What was half made is removed."""
@@ -44,15 +45,15 @@ class Containers:
             raise
         return Created(answer.body["Id"], tuple(answer.body.get("Warnings") or ()), kept_by)
 
-    async def start(self, container_id: str) -> int:
-        """Start it, or go on if it runs; the pid of its first process, as the host sees it.
+    async def start(self, container_id: str, new: bool = False) -> int:
+        """Start it, or go on if it runs; the pid of its first process, as the host sees it. `new`: it never ran.
 
         Its network is looked at between init and start, when nothing of it runs yet. A failure removes the container,
         but stops one that has run before: there is something in it.
         """
         undo = self._undo
         try:
-            before = await self.inspect(container_id)
+            before = None if new else await self.inspect(container_id)
             if before is not None and before["State"]["Status"] in ("exited", "stopped"):
                 undo = self._halt
                 await self._former_life_left(before["Id"])
@@ -68,6 +69,7 @@ class Containers:
         except BaseException:
             await undo(container_id)
             raise
+        self._started = found
         return pid
 
     async def _former_life_left(self, container_id: str, seconds: float = 5) -> None:

@@ -22,6 +22,12 @@ def begin_run(db: Database, task_id: str, now: datetime) -> Row:
         return open_run(db, task_id)
 
 
+def is_first_run(db: Database, run: Row) -> bool:
+    """Whether there can't be a container of an earlier one."""
+    earlier = row(db, "SELECT 1 FROM runs WHERE task_id = ? AND number < ?", (run["task_id"], run["number"]))
+    return earlier is None
+
+
 def end_run(db: Database, task_id: str, now: datetime) -> None:
     """From here on a message starts a new one."""
     db.conn.execute("UPDATE runs SET ended_at = ? WHERE task_id = ? AND ended_at IS NULL", (iso(now), task_id))
