@@ -37,13 +37,13 @@ def account(session: Session) -> None:
     }, found)
 
 
-@command(budget, "show")
+@command(budget, "show", starts=AT_REST)
 def show_budget(session: Session) -> None:
     """What this month's model calls may cost, and what they did."""
     _budget(session, session.client.get_budget())
 
 
-@command(budget, "set")
+@command(budget, "set", starts=AT_REST)
 def set_budget(
     session: Session,
     max_cost_usd: Annotated[float | None, typer.Option("--max-cost", metavar="USD", help="In US dollars.")] = None,
@@ -55,7 +55,7 @@ def set_budget(
     _budget(session, session.client.set_budget(max_cost_usd=max_cost_usd, max_tokens=max_tokens))
 
 
-@command(budget, "clear")
+@command(budget, "clear", starts=AT_REST)
 def clear_budget(session: Session) -> None:
     """Take the limits away."""
     _budget(session, session.client.set_budget())
@@ -71,7 +71,7 @@ def _budget(session: Session, found) -> None:
     }, found)
 
 
-@command(credit, "show")
+@command(credit, "show", starts=AT_REST)
 def show_credit(session: Session, limit: Annotated[int, typer.Option("--limit", "-n", min=0)] = 20) -> None:
     """The balance, and the latest of what it is the sum of."""
     from agentcontainer_local.cli.output import age, usd
@@ -88,7 +88,7 @@ def show_credit(session: Session, limit: Annotated[int, typer.Option("--limit", 
         session.out.table(("what", "amount", "age", "task"), rows, entries)
 
 
-@command(credit, "add")
+@command(credit, "add", starts=AT_REST)
 def add_credit(
     session: Session, usd: Annotated[float, typer.Argument(min=0.01, metavar="USD", help="How much.")]
 ) -> None:

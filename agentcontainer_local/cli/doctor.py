@@ -1,4 +1,7 @@
-"""`agentcontainer doctor`: what this machine has, what it lacks, and what its walls hold."""
+"""`agentcontainer doctor`: what this machine has, what it lacks, and what its walls hold.
+
+It looks for itself, and asks no server: most of what it finds is why none starts.
+"""
 
 import asyncio
 import os

@@ -1,4 +1,7 @@
-"""`agentcontainer images`: the standard containers' images, on this machine."""
+"""`agentcontainer images`: the standard containers' images, on this machine.
+
+They are Podman's and not the store's, so they are here before the first server: Podman is asked itself.
+"""
 
 import asyncio
 import re

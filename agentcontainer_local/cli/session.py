@@ -1,7 +1,8 @@
 """Which server a command talks to, and with which key.
 
 A server is, in this order: the one that --url or AGENTCONTAINER_URL names; the one that serves the data directory;
-for `run`, `chat`, `keys` and `providers`, one that is started for the time being.
+for `run`, `chat` and what is set up before them (keys, providers, budget, credit), one that is started for the time
+being.
 
 The key is AGENTCONTAINER_API_KEY. Who owns the data directory needs none: its server leaves its address and a key of
 the owner's in the directory's lock, for as long as it lives. A key is never an argument, where `ps` would show it.

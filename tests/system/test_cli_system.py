@@ -143,6 +143,8 @@ def test_keys_and_providers_need_no_server_and_start_no_agent(nobody, tmp_path):
     call("keys", "revoke", "key_nobody", env=nobody, cwd=tmp_path, code=5)
     call("providers", "set", "anthropic", env=nobody, cwd=tmp_path, stdin="sk-ant\n")
     assert "from the store" in call("providers", "list", env=nobody, cwd=tmp_path)
+    assert "of $5.00" in call("budget", "set", "--max-cost", "5", env=nobody, cwd=tmp_path)
+    assert "$0.00" in call("credit", "show", env=nobody, cwd=tmp_path)
 
 
 def test_a_command_that_needs_no_agent_leaves_those_that_wait_alone(own_server: Server, tmp_path):
