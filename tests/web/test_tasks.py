@@ -247,3 +247,26 @@ def test_a_slow_upload_shows_how_far_it_is_and_may_be_taken_back(page: Page, ser
     page.browser.listen(0.3)
     page.heading("New task")
     page.faults.clear()     # the upload that was stopped
+
+
+def test_the_calls_of_a_long_task_are_gathered_in_the_chart_and_each_is_in_the_table(page: Page, server: Server):
+    task = server.run(bash(finish="--complete-task --message Done"))
+    made = server.get(f"/tasks/{task['id']}")["tokenUsage"]["calls"]
+    server.execute(
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1300)"
+        " INSERT INTO model_calls (account_id, task_id, provider, model, input_tokens, output_tokens, cost_microusd,"
+        " status, estimated, counted_microusd, counted_tokens, created_at, ended_at)"
+        " SELECT account_id, id, 'anthropic', 'm', n, 7, 1000, 200, n = 1300, 0, 0, created_at, created_at"
+        " FROM tasks, n WHERE id = ?", task["id"])
+    page.visit(f"#/tasks/{task['id']}", "Model calls")
+    bars = page.run("document.querySelectorAll('.chart g').length")
+    assert 30 < bars <= 60
+    assert page.run("document.querySelectorAll('.chart polyline.spent').length") == 1
+    assert page.run("document.querySelectorAll('.chart g.estimated').length") == 1
+    said = page.run("document.querySelector('.chart').getAttribute('aria-label')")
+    assert said.startswith(f"{1300 + made} model calls") and said.endswith("; $1.30 in all")
+    page.click("button", "Model calls")
+    rows = "document.querySelector('dialog table').tBodies[0].rows"
+    assert page.run(f"{rows}.length") == 1300 + made
+    last = page.run(f"[...{rows}[{1300 + made - 1}].cells].map((cell) => cell.innerText)")
+    assert last[2:] == ["m", "≈ 1,300", "0", "0", "≈ 7", "≈ $0.0010", "completed"]

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { h, svg, unique } from "./dom.js";
-import { count, duration, moment, money } from "./words.js";
+import { count, duration, moment, money, plain } from "./words.js";
 
 export const KINDS = [
   ["inputTokens", "Input", "input"], ["cacheReadTokens", "Cache read", "cache-read"],
@@ -33,7 +33,7 @@ export function chart(calls) {
   const bars = gathered(calls);
   const most = Math.max(1, ...bars.map((bar) => bar.tokens));
   const spent = calls.reduce((sum, call) => sum + (call.costUsd ?? 0), 0);
-  const width = Math.min(WIDTH / bars.length, WIDTH / 12);
+  const width = Math.min(WIDTH / bars.length, WIDTH / 6);
   const [first, last] = [calls[0], calls.at(-1)];
   const each = bars[0].calls;
   const said = `${calls.length === 1 ? "1 model call" : `${calls.length} model calls`} from ${moment(first.startedAt)} to ${moment(last.endedAt ?? last.startedAt)}, `
@@ -55,7 +55,7 @@ function gathered(calls) {
     const sums = Object.fromEntries(KINDS.map(([field]) => [field, some.reduce((sum, call) => sum + call[field], 0)]));
     bars.push({
       ...sums, calls: some.length, tokens: total(sums), startedAt: some[0].startedAt,
-      costUsd: some.reduce((sum, call) => sum + (call.costUsd ?? 0), 0), estimated: some.some((call) => call.estimated),
+      costUsd: some.every((call) => call.costUsd === null) ? null : some.reduce((sum, call) => sum + (call.costUsd ?? 0), 0), estimated: some.some((call) => call.estimated),
     });
   }
   return bars;
@@ -69,7 +69,7 @@ function bar(one, x, width, most) {
     y -= height;
     return svg("rect", { class: kind, x: x.toFixed(1), y: Math.max(0, y).toFixed(2), width: (width - gap).toFixed(1), height: height.toFixed(2) });
   });
-  const words = `${clock(one.startedAt)}: ${count(one.tokens)} tokens, ${one.costUsd ? money(one.costUsd) : "no known cost"}${one.estimated ? ", estimated" : ""}`;
+  const words = `${clock(one.startedAt)}: ${count(one.tokens)} tokens, ${one.costUsd === null ? "unknown cost" : money(one.costUsd)}${one.estimated ? ", estimated" : ""}`;
   return svg("g", { class: one.estimated ? "estimated" : null }, svg("title", {}, words),
     svg("rect", { class: "chart-ground", x: x.toFixed(1), y: 0, width: (width - gap).toFixed(1), height: HEIGHT }), parts);
 }
@@ -79,7 +79,7 @@ function steps(bars, width, spent) {
   let sum = 0;
   const points = [`0,${HEIGHT}`];
   bars.forEach((one, at) => {
-    sum += one.costUsd;
+    sum += one.costUsd ?? 0;
     points.push(`${((at + 1) * width).toFixed(1)},${(HEIGHT - 2 - sum / spent * (HEIGHT - 4)).toFixed(2)}`);
   });
   return points.join(" ");
@@ -111,7 +111,7 @@ function line(call, turns) {
   return h("tr", {},
     h("td", {}, h("time", { datetime: call.startedAt, title: moment(call.startedAt) }, clock(call.startedAt))),
     cell(call.endedAt ? duration(Date.parse(call.endedAt) - Date.parse(call.startedAt)) : "–"),
-    turns ? cell(call.turnNumber ?? "–") : null, h("td", {}, call.model),
+    turns ? cell(call.turnNumber ?? "–") : null, h("td", {}, plain(call.model)),
     KINDS.map(([field]) => cell(`${call[field] ? about : ""}${call[field].toLocaleString()}`)),
     cell(call.costUsd === null ? "unknown" : `${call.costUsd ? about : ""}${money(call.costUsd)}`),
     h("td", { class: call.status === "failed" ? "fault" : null }, call.status === "failed" ? `failed${call.httpStatus ? ` (${call.httpStatus})` : ""}` : "completed"));

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { chart, KINDS, showCalls, total } from "./calls.js";
-import { count, money } from "./words.js";
+import { count, money, plain } from "./words.js";
 
 // `calls`: those that are over, oldest first.
 export function usage(task, calls) {
@@ -14,7 +14,7 @@ export function usage(task, calls) {
     h("table", { class: "facts" }, h("tbody", {},
       KINDS.filter(([field]) => used[field] || field === "inputTokens" || field === "outputTokens").map(([field, name, kind]) => row([h("span", { class: `swatch ${kind}` }), name], count(used[field]))),
       row(h("button", { type: "button", class: "link", on: { click: () => showCalls(calls) } }, "Model calls"), count(used.calls)),
-      models.length > 1 ? models.map(([model, one]) => row(model, `${count(total(one))} · ${money(one.costUsd)}`)) : null,
+      models.length > 1 ? models.map(([model, one]) => row(plain(model), `${count(total(one))} · ${money(one.costUsd)}`)) : null,
       row("Model cost", `${used.estimatedCalls ? "≈ " : ""}${money(used.costUsd)}`),
       row("Container cost", money(task.costUsd)),
       row(h("strong", {}, "Total"), h("strong", {}, cost(task))),
