@@ -1,7 +1,7 @@
 // What we add to Pi: finish, hibernate and attach as tools, a limit on commands, the weak model, a clean environment.
 import { homedir } from "node:os";
 
-const OURS = ["AC_MODE", "AC_MODEL", "AC_WEAK_MODEL", "JITI_TRY_NATIVE", "NODE_COMPILE_CACHE"];
+const PRIVATE = ["AC_MODE", "AC_MODEL", "AC_WEAK_MODEL", "JITI_TRY_NATIVE", "NODE_COMPILE_CACHE"];
 const BASH_TIMEOUT_SECONDS = 600;
 const LONGEST_TASK_SECONDS = 604_800;
 const OURS = /\b(finish|hibernate|attach)\b/;
@@ -11,7 +11,7 @@ const PATHS = { type: "array", items: { type: "string" } };
 export default function extend(pi) {
   const { AC_MODE: mode, AC_MODEL: main, AC_WEAK_MODEL: weak } = process.env;
   // Ours and Pi's alone; what the agent's tools inherit is this process's environment.
-  for (const name of OURS) delete process.env[name];
+  for (const name of PRIVATE) delete process.env[name];
   const tools = mode === "conversation" ? [ATTACH] : [FINISH, HIBERNATE];
   for (const tool of tools) pi.registerTool(tool);
   pi.on("tool_call", limitBash);
