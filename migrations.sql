@@ -191,9 +191,8 @@ CREATE INDEX tasks_of_agent_by_status ON tasks (agent_id, account_id, status, nu
 CREATE INDEX tasks_alive ON tasks (status, number)
   WHERE status IN ('pending', 'running', 'awaiting_input', 'hibernating');
 CREATE INDEX tasks_with_bytes ON tasks (account_id, kept_bytes) WHERE kept_bytes > 0;
-CREATE INDEX tasks_with_workspace ON tasks (completed_at)
-  WHERE workspace_removed_at IS NULL AND completed_at IS NOT NULL;     -- a new task has no entry to write
-CREATE INDEX tasks_unswept ON tasks (completed_at) WHERE swept_at IS NULL AND completed_at IS NOT NULL;
+CREATE INDEX tasks_with_workspace ON tasks (completed_at) WHERE workspace_removed_at IS NULL;
+CREATE INDEX tasks_unswept ON tasks (completed_at) WHERE swept_at IS NULL;
 
 CREATE TABLE task_inputs (
   task_id TEXT NOT NULL REFERENCES tasks (id),
@@ -372,3 +371,10 @@ CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
 -- migration 2
 
 ALTER TABLE model_calls ADD COLUMN ended_at TEXT;       -- NULL too for calls that ended before there was this column
+
+-- A new task has no entry of these to write.
+DROP INDEX tasks_with_workspace;
+DROP INDEX tasks_unswept;
+CREATE INDEX tasks_with_workspace ON tasks (completed_at)
+  WHERE workspace_removed_at IS NULL AND completed_at IS NOT NULL;
+CREATE INDEX tasks_unswept ON tasks (completed_at) WHERE swept_at IS NULL AND completed_at IS NOT NULL;
