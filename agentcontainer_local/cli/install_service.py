@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
-from agentcontainer_local import service_account
+from agentcontainer_local import itself, service_account
 from agentcontainer_local.cli.exits import Exit, Stop
-from agentcontainer_local.cli.session import JsonFlag, ending, program
+from agentcontainer_local.cli.session import JsonFlag, ending
 
 NAME = "agentcontainer.service"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -128,8 +128,8 @@ def _unit(system: bool, account: pwd.struct_passwd, flags: str, environment_file
 
 
 def _program() -> list[str]:
-    found = shutil.which("agentcontainer")
-    return [str(Path(found).absolute())] if found else program()
+    found = None if itself.FROZEN else shutil.which("agentcontainer")
+    return [str(Path(found).absolute())] if found else itself.installed()
 
 
 def _word(word: str) -> str:

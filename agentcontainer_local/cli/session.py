@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agentcontainer_local import itself
 from agentcontainer_local.cli.exits import Exit, Stop
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ def server_of(directory: Path) -> "Served | None":
 @contextlib.contextmanager
 def _started(out: "Output", directory: Path, how: Start) -> Iterator[tuple["Served", list[str]]]:
     """A server for the time being, on a port that is free; and what it logs."""
-    command = [*program(), "serve", "--json", "--port", "0", "--data", str(directory), *how.flags]
+    command = [*itself.again(), "serve", "--json", "--port", "0", "--data", str(directory), *how.flags]
     out.note("No server is running: starting one for the time being.", "dim")
     # A session of its own: Ctrl-C is for us, who then tell it.
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -293,10 +294,3 @@ def _end_with_parent() -> None:
 def _words(line: str) -> str:
     """A line of the log without its time, level and module."""
     return re.sub(r"^\S+Z [A-Z]+ \S+ ", "", line.rstrip())
-
-
-def program() -> list[str]:
-    """How to start another one of this command."""
-    if getattr(sys, "frozen", False):
-        return [sys.executable]
-    return [sys.executable, "-m", "agentcontainer_local"]

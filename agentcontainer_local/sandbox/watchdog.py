@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agentcontainer_local import itself
 from agentcontainer_local.sandbox import cpus, usage
 from agentcontainer_local.sandbox.service import Service
 from agentcontainer_local.sandbox.spec import Broken, Ceiling
@@ -127,8 +128,8 @@ class Watchdog:
     async def _ask(self, wanted: list[dict]) -> list[dict]:
         """Volumes belong to sub-uids, and agents close their folders: only our user namespace's root sees all."""
         running = await asyncio.create_subprocess_exec(
-            "podman", "unshare", "nice", sys.executable, "-I", "-S", str(MEASURE), env=self._service.environment,
-            cwd="/", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            "podman", "unshare", "nice", *itself.script(MEASURE), env=self._service.environment, cwd="/",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )
         try:
             said, errors = await running.communicate(json.dumps(wanted).encode())

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -17,13 +18,14 @@ import pytest
 from tests import fake_provider
 from tests.fake_provider import FakeProvider
 
+CLONE = Path(__file__).parents[2]
 ENDED = {"finished", "failed", "cancelled", "expired"}
 
 
 class Server:
     """One data directory, and the process that serves it."""
 
-    program = "agentcontainer_local"
+    command: tuple[str, ...] = (sys.executable, "-m", "agentcontainer_local")
 
     def __init__(self, data: Path, **settings: str):
         self.data = data
@@ -33,7 +35,7 @@ class Server:
         self.log = data.parent / f"{data.name}.log"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", self.program, "serve", "--port", "0", "--data", str(self.data)]
+        command = [*self.command, "serve", "--port", "0", "--data", str(self.data)]
         environ = {**os.environ, "AGENTCONTAINER_API_KEY": self.key, **self.settings}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environ)
@@ -224,3 +226,15 @@ def provided(far_end: FakeProvider, tmp_path_factory) -> Iterator[Server]:
     """The one server with a provider; a module takes it as its `server`."""
     with serving(tmp_path_factory.mktemp("provided") / "data", **far_end.environ()) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def executable(tmp_path_factory) -> Path:
+    """Made once, which takes half a minute of a processor."""
+    libpython = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+    if not shutil.which("objcopy") or not any(Path("/usr").glob(f"lib*/*/{libpython}")):
+        pytest.skip(f"objcopy or {libpython}, which PyInstaller needs, is not installed")
+    file = tmp_path_factory.mktemp("executable") / "agentcontainer"
+    made = subprocess.run([CLONE / "dev", "binary", file], capture_output=True, text=True, timeout=900)
+    assert (made.returncode, made.stdout) == (0, ""), made.stderr
+    return file

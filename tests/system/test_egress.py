@@ -2,6 +2,7 @@
 
 import datetime
 import ssl
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -87,7 +88,7 @@ def far(tmp_path_factory) -> Iterator[Far]:
 
 
 class OutsideServer(Server):
-    program = "tests.system.outside"
+    command = (sys.executable, "-m", "tests.system.outside")
 
 
 @pytest.fixture(scope="module")

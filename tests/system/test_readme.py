@@ -45,6 +45,7 @@ TESTED = {
     ("A real provider, or a model of your own", 1): "test_a_local_model_works_as_written",
     ("As a service", 0): "test_the_service_is_shown_as_written",
     ("As a service", 1): "test_backup_and_restore_work_as_written",
+    ("One file, or a wheel", 0): "test_the_executable_works_as_written",
 }
 
 
@@ -209,3 +210,13 @@ def test_every_test_that_the_readme_names_is_there():
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     for name in re.findall(r"`(test_[a-z_]+)`", README):
         assert f"def {name}(" in tests, name
+
+
+def test_the_executable_works_as_written(executable: Path, tmp_path: Path):
+    env = environ(XDG_CACHE_HOME=str(tmp_path / "cache"), PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
+    said = typed(("One file, or a wheel", 0), env, tmp_path, {
+        "./dev binary dist/agentcontainer ": f"install -D {executable} dist/agentcontainer ",   # as the fixture made it
+        "sudo install -m 755 dist/agentcontainer /usr/local/bin/": "install -D dist/agentcontainer bin/agentcontainer",
+    })
+    assert "podman" in said
+    assert (tmp_path / "cache/agentcontainer/program").is_dir()
