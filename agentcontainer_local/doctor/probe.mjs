@@ -27,8 +27,11 @@ async function closed(name, targets) {
 }
 
 function writable(paths) {
+  const nothing = fs.statSync('/dev/null').rdev // which an OCI runtime puts over what it masks
   return paths.filter((path) => {
-    try { fs.closeSync(fs.openSync(path, 'r+')); return true } catch { return false }
+    let file
+    try { file = fs.openSync(path, 'r+') } catch { return false }
+    try { return fs.fstatSync(file).rdev !== nothing } finally { fs.closeSync(file) }
   })
 }
 

@@ -24,10 +24,11 @@ UID = 19_990                    # no task's
 CANARY = "AGENTCONTAINER_DOCTOR_CANARY"
 SECONDS = 30
 MOST_SAID = 64 * 1024
-# Who takes too much: (promise, script, ceiling)
+GROWS = "const held = []; setInterval(() => held.length < 40 && held.push(Buffer.alloc(2e7, 1)), 20)"
+# Who takes too much, with somebody who outlives it: (promise, script, ceiling)
 MANY = 4000, 4096 * MB
 HOGS: tuple[tuple[str, str, Ceiling], ...] = (
-    ("memory", "a=; while :; do a=$a$(head -c 9999999 /dev/zero | tr '\\0' x); done", Ceiling(256 * MB, *MANY)),
+    ("memory", f"{NODE} -e '{GROWS}'; exec sleep {SECONDS}", Ceiling(256 * MB, *MANY)),
     ("processes", "(while :; do sleep 9 & done) 2>/dev/null & wait; exec sleep 9", Ceiling(4096 * MB, 100, 4096 * MB)),
     ("disk", "while :; do i=$((i+1)); head -c 9999999 /dev/zero > /tmp/f$i; done", Ceiling(4096 * MB, 4000, 150 * MB)),
 )

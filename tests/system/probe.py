@@ -44,8 +44,12 @@ def call(name: str, *arguments) -> str | None:
 
 def opens(path: str, flags: int = os.O_WRONLY) -> str | None:
     with contextlib.suppress(OSError):
-        os.close(os.open(path, flags | os.O_NONBLOCK))
-        return path
+        file = os.open(path, flags | os.O_NONBLOCK)
+        try:
+            masked = os.fstat(file).st_rdev == os.stat("/dev/null").st_rdev     # so OCI runtimes hide a file
+        finally:
+            os.close(file)
+        return None if masked else path
     return None
 
 
