@@ -13,6 +13,7 @@ import { translate } from "./translation.mjs";
 const READY_MS = 120_000;
 const PI_GRACE_MS = 3_000;
 const FLUSH_MS = 2_000;
+const KILLED_MS = 1_500;
 
 /** Lives as long as the run does; resolves with the daemon's exit code. */
 export async function run(launch, child) {
@@ -118,5 +119,7 @@ async function leave(why, pi, events, patient) {
   if (why === "failed") pi.kill();
   else events.push({ type: "pi_exited", ...why });
   await events.flush(FLUSH_MS, patient); // else a host that is away now would never know how it went
+  // The kernel may have ended it for memory. It counts that in this container's cgroup, where the host looks once a second.
+  if (why.signal === "SIGKILL") await sleep(KILLED_MS);
   return 1;
 }
