@@ -23,7 +23,8 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # commands of the account then see other mounts. NoNewPrivileges, RestrictSUIDSGID: newuidmap is setuid.
 # RestrictNamespaces, SystemCallFilter, MemoryDenyWriteExecute: containers and Node need what these take away; each
 # task has its own filter. LockPersonality, RestrictRealtime: a manager that is not root makes NoNewPrivileges of them,
-# so only the system's unit has them.
+# so only the system's unit has them. OOMScoreAdjust: agents would inherit it. Delegate: Podman asks the account's own
+# systemd for a cgroup for each container, in user.slice.
 UNIT = """\
 [Unit]
 Description=AgentContainer API on this machine
@@ -31,7 +32,9 @@ Documentation=https://github.com/agentcontainer/agentcontainer-local
 {after}
 
 [Service]
-Type=exec
+Type=notify
+# The first start may have to fetch Node and Pi.
+TimeoutStartSec=15min
 {account}ExecStart={command}
 Environment=PYTHONUNBUFFERED=1
 {environment}Restart=on-failure
@@ -39,13 +42,11 @@ RestartSec=2
 # SIGTERM leaves agents at work: they outlive a restart of the server, and it finds them again.
 KillMode=process
 TimeoutStopSec=30
-# Containers have a cgroup of their own below this one.
-Delegate=yes
 TasksMax=infinity
 LimitNOFILE=524288
 OOMPolicy=continue
-OOMScoreAdjust=-100
 UMask=0077
+SyslogIdentifier=agentcontainer
 KeyringMode=private
 {walls}
 [Install]
@@ -99,11 +100,16 @@ def _write(unit: str, path: Path, steps: list[list[str]], yes: bool) -> None:
         raise Stop(Exit.FAILED, "systemd does not run here: keep the unit above for where it does (--show).")
     if not yes and not (sys.stdin.isatty() and typer.confirm("Write and start it?", err=True)):
         raise Stop(Exit.FAILED, "Nothing was written; --yes writes it without asking.")
+    linger, *steps = steps
+    if not Path("/var/lib/systemd/linger", linger[-1]).exists() and subprocess.run(linger).returncode:
+        raise Stop(Exit.FAILED, f"Nothing was written. Run sudo {shlex.join(linger)}, then this again: without it the"
+                   " account's systemd, and all containers with that, ends when the account logs out.")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(unit)
     for step in steps:
         if subprocess.run(step, stdout=sys.stderr).returncode:
-            raise Stop(Exit.FAILED, f"{path} is written, but this failed: {shlex.join(step)}")
+            log = f"journalctl {'--user ' if '--user' in step else ''}-u {NAME}"
+            raise Stop(Exit.FAILED, f"{path} is written, but this failed: {shlex.join(step)}; see {log}")
 
 
 def _path(system: bool) -> Path:
@@ -128,6 +134,9 @@ def _unit(system: bool, account: pwd.struct_passwd, flags: str, environment_file
 
 
 def _program() -> list[str]:
+    checkout = Path(__file__).parents[2]
+    if (checkout / "dev").is_file():        # it finds the environment, also after that was made anew
+        return [str(checkout / "dev"), "exec", "--", "agentcontainer"]
     found = None if itself.FROZEN else shutil.which("agentcontainer")
     return [str(Path(found).absolute())] if found else itself.installed()
 
@@ -143,5 +152,6 @@ def _steps(system: bool, account: str) -> list[list[str]]:
     return [
         ["loginctl", "enable-linger", account],
         ["systemctl", *scope, "daemon-reload"],
-        ["systemctl", *scope, "enable", "--now", NAME],
+        ["systemctl", *scope, "enable", NAME],
+        ["systemctl", *scope, "restart", NAME],
     ]

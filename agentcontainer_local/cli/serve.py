@@ -5,6 +5,7 @@ import gc
 import inspect
 import os
 import signal
+import socket
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,7 +50,14 @@ def serve(json: bool, **flags: str | None) -> None:
 
         gc.freeze()
         gc.enable()
-        asyncio.run(program.serve(settings, os.environ, lambda ready, url: _announce(out, ready, url)))
+        asyncio.run(program.serve(settings, os.environ, lambda ready, url: _ready(out, ready, url)))
+
+
+def _ready(out: "Output", program: "Program", url: str) -> None:
+    _announce(out, program, url)
+    if address := os.environ.get("NOTIFY_SOCKET"):      # a unit of Type=notify has started from here on: sd_notify(3)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.sendto(b"READY=1", address.replace("@", "\0", 1) if address.startswith("@") else address)
 
 
 def _announce(out: "Output", program: "Program", url: str) -> None:

@@ -146,7 +146,9 @@ def _write_launch(host: Host, task_id: str, record: Row, directory: Path) -> Non
     harness = next(item.text for item in workspace.inputs(host.db, task) if item.name == "HARNESS.md")
     skills = [skill["skill"] for skill in json.loads(version["skills"])]
     launch = pi.launch(task, execution, version["base_prompt"], harness, host.catalog, skills)
-    (directory / "launch.json").write_text(json.dumps(launch))
+    path = directory / "launch.json"
+    path.write_text(json.dumps(launch))
+    path.chmod(0o644)       # whatever our umask: the guest is another uid
     crash.point("launch.written")
 
 

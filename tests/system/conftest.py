@@ -26,6 +26,7 @@ class Server:
     """One data directory, and the process that serves it."""
 
     command: tuple[str, ...] = (sys.executable, "-m", "agentcontainer_local")
+    umask = -1      # ours
 
     def __init__(self, data: Path, **settings: str):
         self.data = data
@@ -38,7 +39,8 @@ class Server:
         command = [*self.command, "serve", "--port", "0", "--data", str(self.data)]
         environ = {**os.environ, "AGENTCONTAINER_API_KEY": self.key, **self.settings}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environ)
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, text=True, env=environ, umask=self.umask)
         ready = next((line for line in self.process.stdout if "is ready at" in line), None)
         assert ready is not None, self.log.read_text()
         self.url = ready.split("is ready at ")[1].split()[0]

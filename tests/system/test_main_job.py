@@ -2,9 +2,10 @@
 
 import json
 import signal
+import socket
 import time
 
-from tests.system.conftest import Server, podman, podman_things, wait_until
+from tests.system.conftest import Server, podman, podman_things, serving, wait_until
 
 BASH = "```bash\n{}\n```\n"
 
@@ -225,3 +226,19 @@ def test_ctrl_c_suspends_agents_and_the_next_start_goes_on_with_them(own_server:
     ended = own_server.wait(task["id"])
     assert ended["status"] == "finished", ended["error"]
     assert own_server.outputs(task["id"])["log"].startswith(b"one\n")
+
+
+class Unit(Server):
+    """Started as systemd would: our unit has UMask=0077 and Type=notify."""
+
+    umask = 0o077
+
+
+def test_a_server_whose_files_are_closed_to_others_runs_tasks_and_says_when_it_is_ready(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(10)
+        with serving(tmp_path / "data", Unit, NOTIFY_SOCKET=str(tmp_path / "notify")) as server:
+            assert systemd.recv(100) == b"READY=1"
+            task = server.run(bash("umask", finish="--complete-task --message Done"))
+            assert (task["status"], server.said(task["id"]).strip()) == ("finished", "0022"), task["error"]

@@ -372,5 +372,13 @@ def test_systemd_finds_the_unit_hardened(cli, tmp_path):
     assert said.returncode == 0, said.stdout + said.stderr
 
 
+def test_a_users_unit_has_nothing_for_which_systemd_would_set_no_new_privileges(cli):
+    """newuidmap is setuid. A user's systemd may filter system calls only of who can gain nothing (systemd.exec(5))."""
+    implying = ("NoNewPrivileges", "LockPersonality", "MemoryDenyWriteExecute", "PrivateDevices", "Protect", "Restrict",
+                "SystemCall", "DynamicUser")
+    shown = cli("install-service", "--show").stdout
+    assert [line for line in shown.splitlines() if line.startswith(implying)] == []
+
+
 def test_words_of_a_unit_are_quoted():
     assert _word("100%") == "100%%" and _word("$HOME") == "$$HOME" and _word('a "b"') == '"a \\"b\\""'
