@@ -33,6 +33,7 @@ Documentation=https://github.com/agentcontainer/agentcontainer-local
 
 [Service]
 Type=notify
+NotifyAccess=all
 # The first start may have to fetch Node and Pi.
 TimeoutStartSec=15min
 {account}ExecStart={command}
