@@ -1,6 +1,7 @@
 """What one server process owns, opened once and handed to whoever needs three of its parts or more."""
 
 import asyncio
+import functools
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -113,7 +114,7 @@ class Host:
     followed: Counter[str] = field(default_factory=Counter)     # by task: guests that listen to what they are told
     wanted_room: int = 0        # so many tasks wait for room: that many idle conversations give theirs up
 
-    @property
+    @functools.cached_property
     def places(self) -> tuple[Path, ...]:
         """What must not become full: the data directory, and where Podman of this account keeps images and volumes."""
         return self.settings.data, Path.home() / ".local/share/containers"

@@ -45,10 +45,12 @@ async def start(host: Host, task_id: str, record: Row, directory: Path) -> int |
 
 async def _start_kept(host: Host, name: str) -> int | None:
     """The container of an earlier run; None if there is none, or it is of no use any more and was removed."""
-    if await host.sandbox.inspect(name) is None:
+    found = await host.sandbox.inspect(name)
+    if found is None:
         return None
     try:
-        await host.sandbox.stop(name, 0)        # there may be a life in it that nobody follows
+        if found["State"]["Status"] not in sandbox.ENDED:
+            await host.sandbox.stop(name, 0)    # there may be a life in it that nobody follows
         crash.point("container.restarting")
         return await host.sandbox.start(name)
     except sandbox.SandboxError as error:

@@ -14,6 +14,7 @@ from agentcontainer_local.sandbox.spec import By, ContainerSpec, Created, Found,
 
 STORE = "agentcontainer.store"
 CPUS = "agentcontainer.cpus"
+ENDED = ("exited", "stopped")
 NEVER = -62135596800  # year 1, which Podman writes for "not yet"
 
 
@@ -54,7 +55,7 @@ class Containers:
         undo = self._undo
         try:
             before = None if new else await self.inspect(container_id)
-            if before is not None and before["State"]["Status"] in ("exited", "stopped"):
+            if before is not None and before["State"]["Status"] in ENDED:
                 undo = self._halt
                 await self._former_life_left(before["Id"])
             await self._api.call("POST", f"/containers/{container_id}/init")
@@ -109,7 +110,7 @@ class Containers:
             found = await self.inspect(container_id)
             if found is None or found["State"]["Status"] in ("created", "configured"):
                 return None
-            if found["State"]["Status"] in ("exited", "stopped"):
+            if found["State"]["Status"] in ENDED:
                 return found["State"]["ExitCode"]
             await asyncio.sleep(0.02)
         return None
@@ -271,7 +272,7 @@ def _found(row: dict) -> Found:
 def _state(row: dict) -> tuple[State, int | None]:
     """Podman's word of what has ended; /proc for what runs; and after a reboot what ran is `created`, with a start."""
     said = row["State"]
-    if said in ("exited", "stopped"):
+    if said in ENDED:
         return "exited", None
     if said in ("created", "configured"):
         return ("created" if row["StartedAt"] == NEVER else "lost"), None
