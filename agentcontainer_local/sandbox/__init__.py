@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from agentcontainer_local.sandbox.containers import CPUS, STORE, Containers, annotations, at_most, written_paths
+from agentcontainer_local.sandbox.containers import CPUS, ENDED, STORE, Containers, annotations, at_most, written_paths
 from agentcontainer_local.sandbox.errors import ImageMissing, Refusal, SandboxError, Unavailable, Unwalled
 from agentcontainer_local.sandbox.images import Images
 from agentcontainer_local.sandbox.libpod import Libpod
@@ -28,8 +28,8 @@ from agentcontainer_local.sandbox.volumes import Volumes
 from agentcontainer_local.sandbox.watchdog import Watchdog
 
 __all__ = [
-    "STORE", "Bind", "Broken", "By", "Ceiling", "ContainerSpec", "Created", "Found", "Image", "ImageMissing", "Mounted",
-    "Refusal", "Sandbox", "SandboxError", "State", "Ulimits", "Unavailable", "Unwalled", "Volume", "at_most", "open",
+    "ENDED", "STORE", "Bind", "Broken", "By", "Ceiling", "ContainerSpec", "Created", "Found", "Image", "ImageMissing",
+    "Mounted", "Refusal", "Sandbox", "SandboxError", "State", "Ulimits", "Unavailable", "Unwalled", "Volume", "at_most", "open",
 ]  # fmt: skip
 
 
