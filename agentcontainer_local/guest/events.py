@@ -9,7 +9,7 @@ from sqlite_utils import Database
 from starlette.requests import Request
 
 from agentcontainer_local import crash, history, lifecycle, messages, tasks
-from agentcontainer_local.db import Row, iso
+from agentcontainer_local.db import Row, iso, quick
 from agentcontainer_local.errors import Conflict, Invalid
 from agentcontainer_local.guest.answers import answering, body_of
 from agentcontainer_local.guest.door import Door
@@ -126,8 +126,12 @@ def parse(body: bytes) -> list[Numbered]:
 def record(
     db: Database, task_id: str, run_id: str, batch: list[Numbered], max_events: int, now: datetime
 ) -> int:
-    """Writes what is new in `batch`, in one transaction; raises Conflict when the run is over."""
-    with db.atomic():
+    """Writes what is new in `batch`, in one transaction; raises Conflict when the run is over.
+
+    A loss of power takes what Pi wrote of its turn a moment ago, too: so only the end of a turn waits for the disk.
+    """
+    ends = any(isinstance(numbered.event, Settled | PiExited | PiFailed | Refused) for numbered in batch)
+    with db.atomic() if ends else quick(db):
         task, run = tasks.get(db, task_id), tasks.open_run(db, task_id)
         if run is None or run["id"] != run_id:
             raise Conflict("This run is over.")

@@ -9,13 +9,17 @@ import { STATE_DIR, WORKSPACE } from "./paths.mjs";
 const RECORD = join(STATE_DIR, "inputs.json");
 const AT_ONCE = 4;
 
+let settled = new Set(); // paths that this process has seen to: nothing to look up for the next message
+
 /** Brings what is missing of `inputs` ({path, url, sizeBytes}) into the workspace; an Error names what could not be. */
 export async function fetchInputs(inputs, { signal } = {}) {
+  if (inputs.every(({ path }) => settled.has(path))) return;
   const known = await fetched();
   const missing = inputs.filter(({ path }) => !known.has(path));
   await inParallel(missing, (input) => fetchOne(input, signal));
   if (missing.length > 0) await record([...known, ...missing.map(({ path }) => path)]);
   await linkTask();
+  settled = new Set(inputs.map(({ path }) => path));
 }
 
 async function inParallel(items, work) {
