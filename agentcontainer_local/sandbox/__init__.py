@@ -29,7 +29,8 @@ from agentcontainer_local.sandbox.watchdog import Watchdog
 
 __all__ = [
     "ENDED", "STORE", "Bind", "Broken", "By", "Ceiling", "ContainerSpec", "Created", "Found", "Image", "ImageMissing",
-    "Mounted", "Refusal", "Sandbox", "SandboxError", "State", "Ulimits", "Unavailable", "Unwalled", "Volume", "at_most", "open",
+    "Mounted", "Refusal", "Sandbox", "SandboxError", "State", "Ulimits", "Unavailable", "Unwalled", "Volume", "at_most",
+    "open",
 ]  # fmt: skip
 
 
