@@ -39,12 +39,14 @@ def create_task(call: Call) -> schemas.Task:
     """Dispatches a task to an agent. If `versionId` is omitted, the current agent version is used."""
     host = call.host
     host.check_room()
-    task = tasks.dispatch(
-        host.db, host.vault, call.account, call.param("agentId"), call.body, host.settings, call.now, host.environ
-    )
+    with host.db.atomic():      # the answer is made while all is at hand, not after the disk was waited for
+        task = tasks.dispatch(
+            host.db, host.vault, call.account, call.param("agentId"), call.body, host.settings, call.now, host.environ
+        )
+        answer = _shape(call, task)
     crash.point("task.created")
     host.changed.set()
-    return _shape(call, task)
+    return answer
 
 
 def get_task(call: Call) -> schemas.Task:

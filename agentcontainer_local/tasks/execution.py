@@ -55,8 +55,10 @@ def execution(db: Database, vault: Vault, task: Row, environ: Mapping[str, str])
 
 def require_key(db: Database, vault: Vault, task: Row, environ: Mapping[str, str]) -> None:
     """Raises ProviderKeyMissing if the task's model could not be called."""
+    if task["model"] == SCRIPTED:
+        return
     effective = execution(db, vault, task, environ)
-    if not effective.scripted and effective.api_key is None:
+    if effective.api_key is None:
         raise ProviderKeyMissing(
             f"There is no API key for {effective.provider}: give `overrides.providerApiKey`, set one on the agent,"
             f" or for the account with `agentcontainer providers set {effective.provider}`."
