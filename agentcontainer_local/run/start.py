@@ -40,7 +40,7 @@ async def start(host: Host, task_id: str, record: Row, directory: Path) -> int |
         return pid
     await _make(host, task, record, image, uid, directory)
     crash.point("container.starting")
-    return await host.sandbox.start(name_of(task_id), new=True)
+    return await host.sandbox.start(name_of(task_id), seen={})
 
 
 async def _start_kept(host: Host, name: str) -> int | None:
@@ -51,8 +51,9 @@ async def _start_kept(host: Host, name: str) -> int | None:
     try:
         if found["State"]["Status"] not in sandbox.ENDED:
             await host.sandbox.stop(name, 0)    # there may be a life in it that nobody follows
+            found = None
         crash.point("container.restarting")
-        return await host.sandbox.start(name)
+        return await host.sandbox.start(name, found)
     except sandbox.SandboxError as error:
         log.warning("a kept container is of no use container=%s: %s", name, error)
         await host.sandbox.remove(name)

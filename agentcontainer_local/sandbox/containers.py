@@ -46,16 +46,18 @@ class Containers:
             raise
         return Created(answer.body["Id"], tuple(answer.body.get("Warnings") or ()), kept_by)
 
-    async def start(self, container_id: str, new: bool = False) -> int:
-        """Start it, or go on if it runs; the pid of its first process, as the host sees it. `new`: it never ran.
+    async def start(self, container_id: str, seen: dict | None = None) -> int:
+        """Start it, or go on if it runs; the pid of its first process, as the host sees it.
+
+        `seen`: what `inspect` has just said of it, so that it need not be asked again; {} for a new one.
 
         Its network is looked at between init and start, when nothing of it runs yet. A failure removes the container,
         but stops one that has run before: there is something in it.
         """
         undo = self._undo
         try:
-            before = None if new else await self.inspect(container_id)
-            if before is not None and before["State"]["Status"] in ENDED:
+            before = await self.inspect(container_id) if seen is None else seen
+            if before and before["State"]["Status"] in ENDED:
                 undo = self._halt
                 await self._former_life_left(before["Id"])
             await self._api.call("POST", f"/containers/{container_id}/init")
