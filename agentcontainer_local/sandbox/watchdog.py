@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentcontainer_local import itself
-from agentcontainer_local.sandbox import cpus, usage
+from agentcontainer_local.sandbox import cpus, kills, usage
 from agentcontainer_local.sandbox.service import Service
 from agentcontainer_local.sandbox.spec import Broken, Ceiling
 
@@ -68,7 +68,8 @@ class Watchdog:
         self._watched.add(watched)
         self._some.set()
         try:
-            yield watched.broken
+            with kills.heard(pid, lambda: watched.tell("memory", None, ceiling.memory_bytes)):
+                yield watched.broken
         finally:
             self._watched.discard(watched)
             watched.broken.cancel()

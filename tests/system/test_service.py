@@ -46,7 +46,7 @@ class Unit(Server):
     def start(self) -> None:
         started = systemctl("start", self.name)
         assert started.returncode == 0, (started.stderr, systemctl("status", self.name).stdout)
-        self.url = lock.holder(self.data)
+        self.url = lock.holder(self.data).url
         self.client = httpx.Client(
             base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=60, trust_env=False
         )
@@ -72,6 +72,7 @@ def unit(tmp_path) -> Iterator[Unit]:
             if task["status"] not in ENDED:
                 running.post(f"/tasks/{task['id']}/cancel", expect=200)
         wait_until(lambda: not running.things(), 30)
+        running.stop()
     finally:
         systemctl("stop", running.name)
         running.file.unlink()
