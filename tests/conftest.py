@@ -1,5 +1,6 @@
 """What most tests start from: a host with a real store and no Podman, a clock that stands still, and clients."""
 
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,9 @@ from agentcontainer_local.api import http, routes
 from agentcontainer_local.host import Host
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.vault import Vault
+
+# Who starts the tests in the background may have it ignored, and what they start would then know no Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 KEY = "ac_live_" + "k" * 32
 
