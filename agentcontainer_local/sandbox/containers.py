@@ -201,6 +201,7 @@ def _request(spec: ContainerSpec) -> dict:
         "user": f"{spec.uid}:{spec.uid}",  # gid 0 inside would be the account's own group
         "cap_drop": ["all"],
         "no_new_privileges": True,
+        "mask": ["/proc/kallsyms"],  # addresses of the kernel, where kernel.kptr_restrict is 0
         "init": True,
         "systemd": "false",
         "stop_signal": 15,

@@ -5,10 +5,11 @@ from pathlib import Path
 
 PROFILES = (Path("/etc/containers/seccomp.json"), Path("/usr/share/containers/seccomp.json"))
 # That list lets containers make containers. In a user namespace of its own a program has every capability, and reaches
-# parts of the kernel that most ways out begin in. Keyrings are not namespaced.
+# parts of the kernel that most ways out begin in. Keyrings are not namespaced. The kernel's log is open to everybody
+# where kernel.dmesg_restrict is 0.
 CLOSED = frozenset({
     "unshare", "setns", "mount", "mount_setattr", "move_mount", "open_tree", "fsopen", "fsconfig", "fsmount", "fspick",
-    "umount", "umount2", "pivot_root", "keyctl", "add_key", "request_key", "reboot",
+    "umount", "umount2", "pivot_root", "keyctl", "add_key", "request_key", "reboot", "syslog",
     "clone", "clone3",          # clone is opened again, without namespaces; its flags in clone3 cannot be looked at
 })  # fmt: skip
 NAMESPACES = 0x7E020000         # CLONE_NEWNS, …CGROUP, …UTS, …IPC, …USER, …PID, …NET
