@@ -151,7 +151,7 @@ def kernel_secrets():
                 return path
     symbols = Path("/proc/kallsyms")
     with contextlib.suppress(OSError), symbols.open() as file:
-        if int(file.readline().split()[0], 16):
+        if int((file.readline().split() or ["0"])[0], 16):
             return "kernel addresses"
     return call("syslog", 3, ctypes.create_string_buffer(100), 100)
 
