@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,7 +95,8 @@ def serving(data: Path, key: str, out: Output) -> Iterator[str]:
     """A server of the demo's own, on a free port; nothing of it is left afterwards."""
     command = [sys.executable, "-m", "agentcontainer_local", "serve", "--port", "0", "--data", str(data)]
     environ = {**os.environ, "AGENTCONTAINER_API_KEY": key, "AGENTCONTAINER_BILLING": "unlimited"}
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ)
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
+    threading.Thread(target=_pass_on, args=(server.stderr,), daemon=True).start()
     try:
         ready = next((line for line in server.stdout if "is ready at" in line), None)
         if ready is None:
@@ -108,6 +110,13 @@ def serving(data: Path, key: str, out: Output) -> Iterator[str]:
             server.wait(timeout=30)
         except subprocess.TimeoutExpired:
             server.kill()
+
+
+def _pass_on(log: Iterator[str]) -> None:
+    """What the server logs, such as an image that is built; but a task's moves are what the demo itself shows."""
+    for line in log:
+        if " INFO tasks." not in line:
+            print(line, end="", file=sys.stderr, flush=True)
 
 
 def dispatch(client: Client, file_id: str) -> schemas.Task:
