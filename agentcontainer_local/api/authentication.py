@@ -3,6 +3,7 @@
 import hmac
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from agentcontainer_local import accounts
 from agentcontainer_local.db import Row
@@ -46,11 +47,13 @@ class Authentication:
             self._known.clear()
 
 
+def authorization(scope: Scope) -> bytes | None:
+    """What the request has as Authorization."""
+    return next((value for name, value in scope["headers"] if name == b"authorization"), None)
+
+
 def _key(request: Request, key_in_query: bool) -> str:
-    for name, value in request.scope["headers"]:
-        if name == b"authorization":
-            scheme, _, key = value.decode("latin-1").partition(" ")
-            if scheme.lower() == "bearer":
-                return key.strip()
-            break
+    scheme, _, key = (authorization(request.scope) or b"").decode("latin-1").partition(" ")
+    if scheme.lower() == "bearer":
+        return key.strip()
     return request.query_params.get("apiKey", "") if key_in_query else ""

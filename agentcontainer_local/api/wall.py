@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from agentcontainer_local.api.authentication import authorization
 from agentcontainer_local.api.http import refusal
 from agentcontainer_local.errors import Misdirected, TooManyRequests
 from agentcontainer_local.settings import Settings
@@ -94,10 +95,8 @@ def is_known(host: str, names: frozenset[str]) -> bool:
 
 def _caller(scope: Scope) -> object:
     """The key that it sent, never kept as it is, or else where it comes from."""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            return hash(value)
-    return (scope.get("client") or ("",))[0]
+    shown = authorization(scope)
+    return (scope.get("client") or ("",))[0] if shown is None else hash(shown)
 
 
 def _telling_browsers(send: Send) -> Send:
