@@ -108,7 +108,7 @@ class Host:
     changed: Changed = field(default_factory=Changed)
     settled: Changed = field(default_factory=Changed)   # a model call has ended: there may be room in a budget
     live: Live = field(default_factory=Live)
-    images: dict[str, str] = field(default_factory=dict)    # what was here when last looked for, by preset or image
+    images: dict[str, str] = field(default_factory=dict)    # here when last looked for, by container version
     traces: Traces | None = None    # where an operator wants them
     proving: str | None = None  # what is being tried while the walls are
     followed: Counter[str] = field(default_factory=Counter)     # by task: guests that listen to what they are told

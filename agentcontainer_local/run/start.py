@@ -75,11 +75,12 @@ async def _make(host: Host, task: Row, record: Row, image: str, uid: int, direct
         created = await host.sandbox.create(spec)
     except sandbox.ImageMissing:            # somebody has removed it since we looked
         host.images.clear()
-        created = await host.sandbox.create(replace(spec, image=await _image(host, task)))
+        spec = replace(spec, image=await _image(host, task))
+        created = await host.sandbox.create(spec)
     crash.point("container.made")
     host.db.conn.execute(
         "UPDATE runs SET image = ?, container_id = ?, walls = ? WHERE id = ?",
-        (image, created.id, walls.note(spec, limits, created), record["id"]),
+        (spec.image, created.id, walls.note(spec, limits, created), record["id"]),
     )
 
 
@@ -101,14 +102,14 @@ async def _unless_ended(host: Host, task_id: str, work) -> str | None:
 
 async def _image(host: Host, task: Row) -> str:
     """Looked for once: two questions to Podman are a hundredth of a second of each task's start."""
-    version = row(host.db, "SELECT preset, image FROM container_versions WHERE id = ?", (task["container_version_id"],))
-    wanted = version["preset"] or version["image"]
-    if wanted not in host.images:
-        host.images[wanted] = await _found(host, version)
-    return host.images[wanted]
+    version_id = task["container_version_id"]
+    if version_id not in host.images:
+        host.images[version_id] = await _found(host, version_id)
+    return host.images[version_id]
 
 
-async def _found(host: Host, version: Row) -> str:
+async def _found(host: Host, version_id: str) -> str:
+    version = row(host.db, "SELECT preset, image FROM container_versions WHERE id = ?", (version_id,))
     if version["preset"] is not None:
         return await images.ensure(host.sandbox, images.BY_PRESET[version["preset"]], log.info)
     if await host.sandbox.image_id(version["image"]) is None:

@@ -174,6 +174,24 @@ def test_a_task_whose_image_does_not_exist_fails_and_names_it(server: Server):
     assert "localhost/no-such-image:1" in task["error"]
 
 
+def test_an_image_that_was_removed_is_looked_for_again(server: Server):
+    server.run(bash("true"))                # the standard image is here from now on
+    name, wanted = "localhost/agentcontainer-tests-fleeting:1", "reference=localhost/agentcontainer-coding"
+    standard = podman("images", "--quiet", "--filter", wanted).split()[0]
+    agent = server.post("/agents", {
+        "name": "fleeting", "basePrompt": "Work.", "runtime": {"containerImage": name, "agentRuntime": "pi"},
+        "defaults": {"model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 60},
+    })
+    said = []
+    for there in (True, False, True):
+        podman(*(("tag", standard, name) if there else ("untag", name)))
+        work = bash("true", finish='--complete-task --message "Done"')
+        said.append(server.run(work, agent=agent["id"]))
+    podman("untag", name)
+    assert [task["status"] for task in said] == ["finished", "failed", "finished"]
+    assert name in said[1]["error"]
+
+
 def test_pi_that_is_killed_is_started_again_and_goes_on(server: Server):
     instructions = bash(
         "echo once >> log; test -e killed || { touch killed; kill -9 $PPID; sleep 5; }; echo alive",
