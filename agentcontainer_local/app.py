@@ -228,6 +228,7 @@ async def serve(
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
             program.say_where(url)
             announce(program, settings.public_url or url)
+            db.lengthen_log(program.host.db)
             await asyncio.wait({stop, serving, supervising}, return_when=asyncio.FIRST_COMPLETED)
             if stop.done():
                 await _tidied(program.host, supervising, serving)

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlite_utils import Database
 
 from agentcontainer_local import schemas
-from agentcontainer_local.db import Row, dumps, iso, rows
+from agentcontainer_local.db import Row, dumps, each, iso, rows
 
 TASK_UPDATED = "task.updated"
 MESSAGE_CREATED = "message.created"
@@ -35,11 +35,11 @@ def page(db: Database, task_id: str, limit: int, after: int, ascending: bool) ->
 def some(db: Database, task_id: str, after: int, most_characters: int) -> list[Row]:
     """The events behind `after`, until they are `most_characters` long together; at least one, if there is one."""
     found, size = [], 0
-    cursor = db.conn.execute(PAGE_UP, (task_id, after, -1))
-    while size < most_characters and (event := cursor.fetchone()) is not None:
+    for event in each(db, PAGE_UP, (task_id, after, -1)):
         found.append(event)
         size += len(event["data"])
-    cursor.close()
+        if size >= most_characters:
+            break
     return found
 
 

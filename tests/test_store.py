@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from agentcontainer_local import accounts, db
 
 WRITE = """
@@ -48,3 +50,53 @@ def test_ids_are_of_one_length_and_letters_that_spell_nothing():
     assert len(set(ids)) == 1000
     assert {len(id) for id in ids} == {29}
     assert set("".join(id[4:] for id in ids)) == set(db.ALPHABET)
+
+
+WRITE_AND_DIE = """
+import os, sys
+from pathlib import Path
+from agentcontainer_local import db
+store = db.open(Path(sys.argv[1]))
+db.lengthen_log(store)
+store.conn.execute("UPDATE accounts SET name = 'last words'")
+os._exit(9)
+"""
+
+
+def test_a_log_of_full_length_from_the_start_holds_what_was_written_before_and_after(host):
+    path, log = (host.settings.data / name for name in ("agentcontainer.db", "agentcontainer.db-wal"))
+    host.db.conn.execute("UPDATE accounts SET name = 'before'")
+    for _ in range(2):
+        db.lengthen_log(host.db)
+        assert log.stat().st_size == db.LOG_BYTES
+    assert accounts.only(host.db)["name"] == "before"
+    host.db.conn.execute("UPDATE accounts SET name = 'after'")
+    assert log.stat().st_size == db.LOG_BYTES
+    host.db.close()
+    assert not log.exists()
+
+    done = subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(path)], cwd=Path(__file__).parents[1], check=False)
+    assert done.returncode == 9
+    host.db = db.open(path)
+    assert log.stat().st_size == db.LOG_BYTES
+    assert accounts.only(host.db)["name"] == "last words"
+    assert db.row(host.db, "PRAGMA integrity_check") == {"integrity_check": "ok"}
+
+
+def test_a_part_of_a_transaction_fails_by_itself_at_any_depth(host):
+    def rename(name: str, fail: bool = False) -> None:
+        with host.db.atomic():
+            host.db.conn.execute("UPDATE accounts SET name = ?", (name,))
+            if fail:
+                raise ValueError
+
+    with host.db.atomic():
+        rename("first")
+        with host.db.atomic(), pytest.raises(ValueError):
+            rename("lost", fail=True)
+        assert accounts.only(host.db)["name"] == "first"
+        with pytest.raises(ValueError), host.db.atomic():
+            rename("within")
+            raise ValueError
+    assert accounts.only(host.db)["name"] == "first"
+    assert not host.db.conn.in_transaction

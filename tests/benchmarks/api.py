@@ -231,6 +231,7 @@ def _served(folder: Path, tasks: int = 0) -> Iterator[Served]:
 
 def main(folder: Path, tasks: int) -> None:
     host = opened_host(folder, lambda: datetime.now(UTC))
+    db.lengthen_log(host.db)      # as a server's start does
     object.__setattr__(host.settings, "max_pending", 10**9)
     if tasks:
         _fill(host, tasks)
