@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvloop
 
 from agentcontainer_local import accounts, agents, containers, db
 from agentcontainer_local.api import http, routes
@@ -18,6 +19,11 @@ from agentcontainer_local.vault import Vault
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 KEY = "ac_live_" + "k" * 32
+
+
+def pytest_asyncio_loop_factories(config, item) -> dict:
+    """What is tested within the tests' process runs on the same event loop as the server does."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 class Clock:

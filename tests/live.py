@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 
 from agentcontainer_local.api import http, routes
 from agentcontainer_local.host import Host
@@ -35,7 +36,7 @@ class Live:
         self._thread.join(30)
 
     def _serve(self) -> None:
-        asyncio.run(self._served())
+        uvloop.run(self._served())
 
     async def _served(self) -> None:
         host = opened_host(self._folder, lambda: datetime.now(UTC))

@@ -1,6 +1,5 @@
 """`agentcontainer serve`: every setting is a flag of it."""
 
-import asyncio
 import gc
 import inspect
 import os
@@ -46,11 +45,13 @@ def serve(json: bool, **flags: str | None) -> None:
         settings = as_service_account(settings_of(**flags))
         logs.start(settings.log_level, settings.log_format == "json")
         gc.disable()            # what is imported stays: looking through it for rubbish would take a fifth of the time
-        from agentcontainer_local import app as program  # here, so that the other commands start quickly
+        import uvloop  # here, so that the other commands start quickly
+
+        from agentcontainer_local import app as program
 
         gc.freeze()
         gc.enable()
-        asyncio.run(program.serve(settings, os.environ, lambda ready, url: _ready(out, ready, url)))
+        uvloop.run(program.serve(settings, os.environ, lambda ready, url: _ready(out, ready, url)))
 
 
 def _ready(out: "Output", program: "Program", url: str) -> None:

@@ -3,11 +3,12 @@
 Nothing on a test machine has a public address, and no setting of the product opens a way to others.
 """
 
-import asyncio
 import os
 import sys
 from ipaddress import ip_address
 from pathlib import Path
+
+import uvloop
 
 from agentcontainer_local import app, egress
 from agentcontainer_local.egress import outside
@@ -36,4 +37,4 @@ def announce(program: app.Program, url: str) -> None:
 
 if __name__ == "__main__":
     settings = from_environment(os.environ, data=Path(sys.argv[sys.argv.index("--data") + 1]), port=0)
-    asyncio.run(app.serve(settings, os.environ, announce, egress.Outside(resolve, reachable)))
+    uvloop.run(app.serve(settings, os.environ, announce, egress.Outside(resolve, reachable)))

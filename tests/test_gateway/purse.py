@@ -3,12 +3,12 @@
 Which task a request is of is in its `x-task` header; in the product each task has a socket of its own.
 """
 
-import asyncio
 import json
 import sys
 from pathlib import Path
 
 import uvicorn
+import uvloop
 
 from agentcontainer_local import accounts, agents, app, containers, db, gateway, guest, tasks
 from agentcontainer_local.clock import Clock
@@ -48,4 +48,4 @@ async def serve(folder: Path, port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2])))
+    uvloop.run(serve(Path(sys.argv[1]), int(sys.argv[2])))
