@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { DOOR, RUN_DIR } from "./paths.mjs";
 
 const ANSWER_LIMIT = 1 << 20;
+const connections = new http.Agent({ keepAlive: true }); // one that has died meanwhile counts as a host that is away
 
 /** The host could not be reached, or went away before it had answered in full: ask again later. */
 export class Unreachable extends Error {}
@@ -17,7 +18,7 @@ export class Unreachable extends Error {}
  */
 export function open(method, path, { headers = {}, body, signal } = {}) {
   return new Promise((resolve, reject) => {
-    const options = { socketPath: DOOR, method, path, headers: { host: "host", ...headers }, agent: false, signal };
+    const options = { socketPath: DOOR, method, path, headers: { host: "host", ...headers }, agent: connections, signal };
     const request = http.request(options);
     request.on("response", resolve);
     request.on("error", (error) => reject(signal?.aborted ? error : new Unreachable(error.message)));

@@ -115,9 +115,10 @@ class Lab:
         return process.returncode, out.decode(), err.decode()
 
     async def begin(self, *argv: str, user: int | None = None, cwd: Path | None = None) -> Process:
+        another = () if user is None else ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups")
         return await asyncio.create_subprocess_exec(
-            f"{self.root}/agent/bin/{argv[0]}", *argv[1:],
-            env=self.env, cwd=cwd or self.workspace, stdout=PIPE, stderr=PIPE, user=user, group=user,
+            *another, f"{self.root}/agent/bin/{argv[0]}", *argv[1:],
+            env=self.env, cwd=cwd or self.workspace, stdout=PIPE, stderr=PIPE,
         )
 
     async def kill(self) -> None:
