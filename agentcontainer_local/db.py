@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -32,6 +32,7 @@ class Store(Database):
     def __init__(self, connection: sqlite3.Connection):
         super().__init__(connection)
         self.names: dict[str, list[str]] = {}       # of the columns that a statement reads
+        self._when_kept: list[Callable[[], None]] = []
 
     @contextmanager
     def atomic(self) -> Iterator[Database]:
@@ -41,18 +42,27 @@ class Store(Database):
         (the command, on the same store) wrote in between. All parts have one name, so that these statements too are
         prepared once.
         """
-        part = self.conn.in_transaction
+        part, before = self.conn.in_transaction, len(self._when_kept)
         self.conn.execute("SAVEPOINT part" if part else "BEGIN IMMEDIATE")
         try:
             yield self
             self.conn.execute("RELEASE part" if part else "COMMIT")
         except BaseException:
+            del self._when_kept[before:]
             if not part:
                 self.conn.rollback()
             elif self.conn.in_transaction:          # a full disk may have ended all of it
                 self.conn.execute("ROLLBACK TO part")
                 self.conn.execute("RELEASE part")
             raise
+        if not part:
+            kept, self._when_kept = self._when_kept, []
+            for act in kept:
+                act()
+
+    def when_kept(self, act: Callable[[], None]) -> None:
+        """Does this when the transaction at hand is committed, all of it; else never."""
+        self._when_kept.append(act)
 
 
 def open(path: Path) -> Database:

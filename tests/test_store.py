@@ -100,3 +100,26 @@ def test_a_part_of_a_transaction_fails_by_itself_at_any_depth(host):
             raise ValueError
     assert accounts.only(host.db)["name"] == "first"
     assert not host.db.conn.in_transaction
+
+
+def test_what_waits_for_a_commit_is_done_after_it_in_order_and_never_for_what_was_undone(host):
+    done = []
+
+    def note(word: str) -> None:
+        host.db.when_kept(lambda: done.append((word, host.db.conn.in_transaction)))
+
+    with host.db.atomic():
+        note("first")
+        with pytest.raises(ValueError), host.db.atomic():
+            note("undone")
+            raise ValueError
+        with host.db.atomic():
+            note("second")
+        assert done == []
+    assert done == [("first", False), ("second", False)]
+    with pytest.raises(ValueError), host.db.atomic():
+        note("lost")
+        raise ValueError
+    with host.db.atomic():
+        pass
+    assert len(done) == 2

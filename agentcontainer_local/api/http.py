@@ -3,6 +3,7 @@
 Authentication, bodies, errors, idempotency, pages and the OpenAPI document all come from the same `Route`.
 """
 
+import functools
 import inspect
 import logging
 import sqlite3
@@ -17,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from agentcontainer_local import crash
 from agentcontainer_local.api import bodies, idempotency
 from agentcontainer_local.api.authentication import Authentication
 from agentcontainer_local.api.pages import Cut, cut_of
@@ -32,8 +34,8 @@ log = logging.getLogger(__name__)
 class Route:
     """`answers` None means 204; a route that is `raw` answers with a Response of its own and reads its own body.
 
-    A route that is `replayable` takes an Idempotency-Key: its function must not await, for its effect and the kept
-    answer are one transaction.
+    A route that is `replayable` takes an Idempotency-Key: its function must not await, for its effect and the answer
+    are one transaction, whether the key is given or not.
     """
 
     verb: str
@@ -142,13 +144,26 @@ class Resource:
         if route.takes is not None:
             text = await bodies.read(request, self.host.settings.max_body_bytes)
             call.body = bodies.parse(route.takes, text, request.headers.get("content-type"), route.body_required)
-        if route.replayable and (key := request.headers.get("idempotency-key")) is not None:
-            return idempotency.once(self.host.db, account["id"], request.url.path, key, text, call.now,
-                                    lambda: _written(route, route.function(call)), route.secret)
+        if route.replayable:
+            return self._kept(route, call, text)
         answered = route.function(call)
         if not isinstance(answered, BaseModel) and inspect.isawaitable(answered):
             answered = await answered
         return answered if route.raw else _written(route, answered)
+
+    def _kept(self, route: Route, call: Call, text: bytes) -> Response:
+        """The answer is made while all is at hand, not after the disk was waited for."""
+        key, store = call.request.headers.get("idempotency-key"), self.host.db
+        with store.atomic():
+            act = functools.partial(_answer, route, call)
+            response = act() if key is None else idempotency.once(
+                store, call.account["id"], call.request.url.path, key, text, call.now, act, route.secret)
+        crash.point("request.kept")
+        return response
+
+
+def _answer(route: Route, call: Call) -> Response:
+    return _written(route, route.function(call))
 
 
 def _written(route: Route, answered: BaseModel | None) -> Response:

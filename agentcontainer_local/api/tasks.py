@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from agentcontainer_local import agents, crash, files, schemas, tasks
+from agentcontainer_local import agents, files, schemas, tasks
 from agentcontainer_local.api.downloads import download
 from agentcontainer_local.api.files import BYTES
 from agentcontainer_local.api.http import Call, Route
@@ -39,14 +39,11 @@ def create_task(call: Call) -> schemas.Task:
     """Dispatches a task to an agent. If `versionId` is omitted, the current agent version is used."""
     host = call.host
     host.check_room()
-    with host.db.atomic():      # the answer is made while all is at hand, not after the disk was waited for
-        task = tasks.dispatch(
-            host.db, host.vault, call.account, call.param("agentId"), call.body, host.settings, call.now, host.environ
-        )
-        answer = _shape(call, task)
-    crash.point("task.created")
+    task = tasks.dispatch(
+        host.db, host.vault, call.account, call.param("agentId"), call.body, host.settings, call.now, host.environ
+    )
     host.changed.set()
-    return answer
+    return _shape(call, task)
 
 
 def get_task(call: Call) -> schemas.Task:

@@ -18,6 +18,7 @@ from agentcontainer_local.vault import Vault
 
 log = logging.getLogger(__name__)
 
+CREATED = "task=%(task)s event=created to=%(to)s"
 TITLE_LENGTH = 80
 DEFAULT_SESSION_TTL_SECONDS = 3600
 NO_SKILLS = "the agent has skills, which are fetched when it starts: that needs internetAccess true"
@@ -53,7 +54,7 @@ def dispatch(
         first = body.message if isinstance(body, CreateConversationRequest) else body.instructions
         messages.add(db, task, "user", first, "queued", now)
         crash.point("task.creating")
-    log.info("task=%(task)s event=created to=%(to)s", {"task": task_id, "to": task["status"]})
+        db.when_kept(lambda: log.info(CREATED, {"task": task_id, "to": task["status"]}))
     return task
 
 

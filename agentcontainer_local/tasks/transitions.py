@@ -57,9 +57,9 @@ def apply(
         if ended:
             billing.settle(db, task, used_ms, now)
             crash.point("task.settled")
-        moved = get(db, task_id)
-    log.info(MOVED, {"task": task_id, "event": event, "from": task["status"], "to": status})
-    return moved
+        moved = {"task": task_id, "event": event, "from": task["status"], "to": status}
+        db.when_kept(lambda: log.info(MOVED, moved))
+        return get(db, task_id)
 
 
 def shift_running(db: Database, by: timedelta) -> None:

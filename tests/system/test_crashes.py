@@ -185,14 +185,14 @@ def tidy(server: Mortal) -> None:
 
 
 SCENARIOS = {
-    work: """bytes.placed task.creating task.created run.begun door.opened image.there launch.written volumes.made
+    work: """bytes.placed task.creating run.begun door.opened image.there launch.written volumes.made
         container.made container.starting container.started apply.started command.giving input.asked prompt.delivered
         usage.recording events.received events.recording events.recorded outputs.claimed outputs.received
         outputs.written apply.finished task.settled outputs.committed run.ended container.removed volumes.removing
         volumes.removed""",
     sleep: "hibernate.asked apply.slept hibernate.accepted container.stopped task.waking apply.woken "
            "container.restarting",
-    converse: "message.written run.settled turn.ending apply.turn_ended apply.messaged apply.messaged_cold "
+    converse: "request.kept message.written run.settled turn.ending apply.turn_ended apply.messaged apply.messaged_cold "
               "task.switching apply.switched",
     expire: "apply.expired",
     cancel: "apply.cancelled",
