@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from pydantic.alias_generators import to_camel
 from sqlite_utils import Database
 
 from agentcontainer_local import containers, files, schemas
@@ -257,7 +258,9 @@ def _merged(old: Content, given: schemas.UpdateAgentDefaults | None) -> tuple[di
     """The old defaults with those given in their place, and the key: it goes with the provider that it was for."""
     if given is None:
         return old.defaults, old.key
-    defaults = {**old.defaults, **given.stored()}
+    gone = {to_camel(name) for name in given.model_fields_set & schemas.REMOVABLE if getattr(given, name) is None}
+    kept = {name: value for name, value in old.defaults.items() if name not in gone}
+    defaults = {**kept, **given.stored()}
     if given.limits is not None:
         defaults["limits"] = {**old.defaults.get("limits", {}), **defaults["limits"]}
     soft = defaults.get("softFinishAfterSeconds")
@@ -267,8 +270,8 @@ def _merged(old: Content, given: schemas.UpdateAgentDefaults | None) -> tuple[di
         raise Invalid.field("defaults.allowedHosts", schemas.ALLOWED_AND_OPEN)
     if "provider_api_key" in given.model_fields_set:
         return defaults, given.provider_api_key
-    kept = defaults.get("provider") == old.defaults.get("provider")
-    return defaults, old.key if kept else None
+    same = defaults.get("provider") == old.defaults.get("provider")
+    return defaults, old.key if same else None
 
 
 def _skills(given: list[schemas.SkillRequest] | None) -> list[dict]:

@@ -1,8 +1,8 @@
 """Every shape on the wire: what requests may carry and what answers look like.
 
 Names follow the published reference; attributes are snake_case, the wire is camelCase. Requests are strict: an unknown
-field or a wrong type is refused. In requests absent and null mean the same; the one exception is `provider_api_key` in
-a patch of an agent, where null removes the key (`"provider_api_key" in patch.model_fields_set`).
+field or a wrong type is refused. In requests absent and null mean the same; the one exception are the defaults in a
+patch of an agent, where null takes away a key and what else is in REMOVABLE (see `patch.model_fields_set`).
 """
 
 import json
@@ -450,8 +450,12 @@ class Network(Request):
         return self
 
 
+REMOVABLE = {"weak_model", "soft_finish_after_seconds", "max_cost_usd", "max_tokens"}
+
+
 class UpdateAgentDefaults(Thinking, Limits, Budgeted, Walled, Network):
-    """Merged into what the agent has; a `providerApiKey` of null removes the key."""
+    """Merged into what the agent has. null takes away a `providerApiKey`, `weakModel`, `softFinishAfterSeconds`,
+    `maxCostUsd` or `maxTokens`."""
 
     output_policy: OutputPolicy | None = None
     runtime_region: RuntimeRegion | None = None
@@ -808,7 +812,7 @@ class WakeRequest(Request):
     @model_validator(mode="after")
     def _message_with_its_kind(self):
         if (self.kind == "message") != (self.message is not None):
-            raise fault("message", "belongs to kind message, and only to it")
+            raise fault("message", "must be given where kind is message, and only there")
         return self
 
 

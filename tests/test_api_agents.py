@@ -204,6 +204,15 @@ async def test_a_key_stays_until_it_is_removed_or_its_provider_changes(client, h
     assert key_of(host, made) is None
 
 
+async def test_null_takes_away_what_an_agent_need_not_have_and_leaves_the_rest(client):
+    more = {"weakModel": "w", "softFinishAfterSeconds": 60, "maxCostUsd": 2, "maxTokens": 9000}
+    made = await create(client, defaults={**DEFAULTS, "provider": "openai", **more})
+    nothing = dict.fromkeys([*more, "provider", "model", "maxRuntimeSeconds", "internetAccess", "outputPolicy"])
+    first, now = made["currentVersion"]["defaults"], (await patch(client, made, defaults=nothing))["currentVersion"]
+    assert now["number"] == 2 and now["defaults"] == {**first, **dict.fromkeys(more)}
+    assert (await patch(client, made, defaults=nothing))["currentVersion"]["number"] == 2
+
+
 # Where it runs
 
 async def test_a_container_version_can_be_pinned(client):

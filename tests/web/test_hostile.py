@@ -72,9 +72,9 @@ def test_a_name_cannot_turn_its_own_ending_around(page: Page, server: Server):
 
 def test_a_picture_with_a_script_in_it_does_not_run_even_as_a_document(page: Page, server: Server):
     given = server.upload("p.svg", SVG.encode())
-    task = server.run(bash("cp task_files/p.svg p.svg", finish="--complete-task --message Done p.svg"), files=[given])
-    page.visit(f"#/tasks/{task['id']}", "p.svg")
-    page.click("button", "p.svg")
+    task = server.run(bash("cp task_files/p.svg q.svg", finish="--complete-task --message Done q.svg"), files=[given])
+    page.visit(f"#/tasks/{task['id']}", "q.svg")
+    page.click("button", "q.svg")
     page.wait("document.querySelector('dialog img')?.complete")
     page.run("void (location.href = document.querySelector('dialog img').src)")
     page.wait("location.protocol === 'blob:' && document.documentElement.localName === 'svg'")

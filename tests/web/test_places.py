@@ -1,6 +1,7 @@
 """Agents, containers and the account in the browser; and what empty places say."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.system.conftest import Server
 from tests.web.browser import Page
@@ -91,6 +92,52 @@ def test_an_agent_is_made(page: Page, server: Server):
     page.heading("Fresh")
     made = server.get(f"/agents/{page.run('location.hash.slice(9)')}")
     assert (made["name"], made["currentVersion"]["basePrompt"]) == ("Fresh", "Be quick.")
+
+
+def test_an_agent_is_made_with_hosts_and_budgets_which_are_taken_away_again(page: Page, server: Server):
+    page.visit("#/agents", "Agents")
+    page.click("button", "New agent")
+    page.fill("Name", "Thrifty")
+    page.fill("Model", "scripted")
+    page.fill("Weak model", "lighter")
+    page.fill("Hosts that it may reach", "example.org, *.example.org:8443")
+    page.fill("Model calls cost at most (USD)", "2.5", role="spinbutton")
+    page.fill("Tokens at most", "50000", role="spinbutton")
+    page.choose("Files that it must hand over", "Named files")
+    page.fill("Names of the files", "report, data")
+    page.click("button", "Make it")
+    page.heading("Thrifty")
+    path = f"/agents/{page.run('location.hash.slice(9)')}"
+    made = server.get(path)["currentVersion"]["defaults"]
+    assert (made["allowedHosts"], made["internetAccess"]) == (["example.org", "*.example.org:8443"], False)
+    assert (made["maxCostUsd"], made["maxTokens"], made["weakModel"]) == (2.5, 50_000, "lighter")
+    assert made["outputPolicy"] == {"mode": "named", "files": [{"name": "report"}, {"name": "data"}]}
+    page.click("button", "Edit")
+    page.fill("Model calls cost at most (USD)", "", role="spinbutton")
+    page.fill("Weak model", "")
+    page.choose("Internet access", "Yes")
+    page.wait("!document.querySelector('dialog').innerText.includes('Hosts that it may reach')")
+    page.click("button", "Save")
+    page.reads("Version 2")
+    changed = {"maxCostUsd": None, "weakModel": None, "internetAccess": True, "allowedHosts": []}
+    assert server.get(path)["currentVersion"]["defaults"] == {**made, **changed}
+
+
+def test_reference_files_are_dropped_on_an_agent_seen_and_taken_away(page: Page, server: Server, tmp_path: Path):
+    agent = server.post("/agents/agt_standard_coding/fork", {"name": "With files"})
+    guide = tmp_path / "guide.md"
+    guide.write_text("# Say *little*\n")
+    page.visit(f"#/agents/{agent['id']}", "Reference files")
+    page.drop(".drop", guide)
+    page.click("button", "Attach")
+    page.click("button", "guide.md")
+    page.wait("document.querySelector('dialog .level-1 em')?.innerText === 'little'")
+    page.press("Escape")
+    files = f"/agents/{agent['id']}/reference-files"
+    assert [file["filename"] for file in server.get(files)["data"]] == ["guide.md"]
+    page.click("button", "Detach guide.md")
+    page.wait("!document.body.innerText.includes('guide.md')")
+    assert server.get(files)["data"] == []
 
 
 def test_keys_are_made_shown_once_and_revoked(page: Page, server: Server):

@@ -67,6 +67,7 @@ def test_a_task_is_dispatched_with_a_dropped_file_watched_live_and_its_files_are
     assert page.run(cells)[2:] == ["scripted", *figures, "$0", "completed"]
     page.press("Escape")
 
+    assert page.run("document.querySelector('.chip').innerText") == "numbers.csv"
     page.click("button", "copy.csv")
     page.wait("document.querySelectorAll('dialog table.data tbody tr').length === 2")
     assert page.run("document.querySelector('dialog tbody tr:last-child td').innerText") == "second, quoted"

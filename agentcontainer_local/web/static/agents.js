@@ -2,6 +2,8 @@
 
 import * as api from "./api.js";
 import { ask, button, choice, field, fill, h } from "./dom.js";
+import { Execution } from "./execution.js";
+import { references } from "./references.js";
 import { duration, money } from "./words.js";
 import { versions } from "./versions.js";
 
@@ -21,7 +23,7 @@ export async function agents(main, { signal }) {
 
 const policy = (value) => value.mode === "named" ? `named: ${value.files.map((file) => file.name).join(", ")}` : value.mode.replaceAll("_", " ");
 
-const fields = (version) => {
+const fields = (containers) => (version) => {
   const defaults = version.defaults;
   return [
     ["Model", defaults.model], ["Weak model", defaults.weakModel], ["Provider", defaults.provider ?? "account default"],
@@ -33,14 +35,14 @@ const fields = (version) => {
     ["Ends after", duration(defaults.maxRuntimeSeconds * 1000)],
     ["Asked to wrap up after", defaults.softFinishAfterSeconds ? duration(defaults.softFinishAfterSeconds * 1000) : null],
     ["Files to hand over", policy(defaults.outputPolicy)], ["Region", defaults.runtimeRegion],
-    ["Container version", version.containerVersionId], ["Image", version.runtime.containerImage],
+    ["Container", containers.find((one) => one.currentVersion.id === version.containerVersionId)?.name ?? version.containerVersionId], ["Image", version.runtime.containerImage],
     ["Skills", version.skills.map((one) => one.skill).join(", ")],
   ];
 };
 
 export async function agent(main, { id, signal, entitle }) {
-  const [one, past, containers] = await Promise.all([
-    api.get(`/agents/${id}`, {}, signal), api.all(`/agents/${id}/versions`), api.all("/containers"),
+  const [one, past, containers, files] = await Promise.all([
+    api.get(`/agents/${id}`, {}, signal), api.all(`/agents/${id}/versions`), api.all("/containers"), api.all(`/agents/${id}/reference-files`),
   ]);
   entitle(one.name);
   const current = one.currentVersion;
@@ -53,10 +55,10 @@ export async function agent(main, { id, signal, entitle }) {
       one.isStandard ? button("Fork", () => fork(one)) : null,
       one.isStandard || one.archivedAt ? null : [button("Edit", () => edit(one, containers, reload)), button("Archive", () => archive(one, reload), { class: "danger" })])),
     h("div", { class: "columns" },
-      h("div", { class: "column" }, h("section", {}, versions(past, fields, "Prompt", (version) => version.basePrompt)),
+      h("div", { class: "column" }, references(one, files, reload), h("section", {}, versions(past, fields(containers), "Prompt", (version) => version.basePrompt)),
         h("section", {}, h("h2", {}, "Prompt"), h("pre", { class: "wrap", tabindex: "0", "aria-label": "Prompt" }, current.basePrompt))),
       h("aside", { "aria-label": "Current version" }, h("section", {}, h("h2", {}, `Version ${current.number}`), h("table", { class: "facts" }, h("tbody", {},
-        fields(current).filter(([, value]) => value).map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value)))))))));
+        fields(containers)(current).filter(([, value]) => value).map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value)))))))));
 }
 
 async function fork(one) {
@@ -75,24 +77,27 @@ async function archive(one, reload) {
 // Makes an agent (`one` is null), or changes it.
 async function edit(one, containers, done) {
   const version = one?.currentVersion;
-  const defaults = version?.defaults ?? { model: "", internetAccess: false, maxRuntimeSeconds: 3600 };
+  const defaults = version?.defaults ?? { internetAccess: false, maxRuntimeSeconds: 3600, outputPolicy: { mode: "any" } };
   const open = containers.filter((container) => !container.archivedAt);
   const here = open.find((container) => container.currentVersion.id === version?.containerVersionId);
   const name = h("input", { required: true, maxlength: 200, value: one?.name ?? "" });
   const about = h("input", { value: one?.description ?? "" });
   const prompt = h("textarea", { rows: 8, required: true }, version?.basePrompt ?? "Follow HARNESS.md and complete the task.");
-  const model = h("input", { required: true, maxlength: 200, value: defaults.model, placeholder: "claude-sonnet-4-5" });
-  const place = choice([...(one && !here ? [["", "As it is"]] : []), ...open.map((container) => [container.id, container.name])], here?.id ?? (one ? "" : open[0]?.id));
-  const internet = h("input", { type: "checkbox", id: "internet", checked: defaults.internetAccess });
-  const seconds = h("input", { type: "number", min: 1, max: 604800, required: true, value: defaults.maxRuntimeSeconds });
+  // A provider that is set can be changed, not taken away.
+  const execution = new Execution(defaults, { provider: defaults.provider ? null : "The account's default", key: "Left empty, the one that is set stays." });
+  const { fields } = execution;
+  execution.model.required = execution.hard.required = true;
+  const place = choice([...(one && !here ? [["", "As it is"]] : []), ...open.map((container) => [container.id, container.name])], here?.id ?? (one ? "" : "ctr_standard_coding"));
   const once = api.intent();
   const made = await ask(one ? `Edit ${one.name}` : "New agent", [
-    field("Name", name), field("Description", about), field("Prompt", prompt), field("Model", model), field("Container", place),
-    h("div", { class: "check" }, internet, h("label", { for: "internet" }, "Internet access")), field("Ends after (seconds)", seconds),
+    field("Name", name), field("Description", about), field("Prompt", prompt),
+    h("div", { class: "pairs" }, fields.model, field("Container", place), fields.internet, fields.hosts, fields.cost, fields.tokens,
+      fields.hard, fields.soft, fields.policy, fields.names, fields.provider, fields.key, fields.weakModel),
   ], one ? "Save" : "Make it", () => {
+    const values = execution.values();
     const body = {
       name: name.value, description: about.value, basePrompt: prompt.value,
-      defaults: { model: model.value.trim(), internetAccess: internet.checked, maxRuntimeSeconds: Number(seconds.value) },
+      defaults: { ...values, allowedHosts: values.allowedHosts ?? [], providerApiKey: values.providerApiKey ?? undefined },
       ...(place.value && place.value !== here?.id ? { containerId: place.value } : {}),
     };
     return one ? api.patch(`/agents/${one.id}`, body) : api.post("/agents", body, once);

@@ -5,7 +5,7 @@ import { latest } from "./calls.js";
 import { announce, ask, button, field, fill, h, keyed, unique, work } from "./dom.js";
 import { Drop } from "./drop.js";
 import { download, preview } from "./preview.js";
-import { badge, isOver } from "./tasks.js";
+import { badge, incomplete, isOver } from "./tasks.js";
 import { Timeline } from "./timeline.js";
 import { Transcript } from "./transcript.js";
 import { usage } from "./usage.js";
@@ -48,11 +48,18 @@ class View {
     const task = await api.get(this.path, {}, this.signal);
     const [files, messages, calls] = await Promise.all([
       api.all(`${this.path}/files`, { order: "asc" }),
-      task.mode === "conversation" ? api.get(`${this.path}/messages`, { limit: 1000 }, this.signal) : { data: [] },
+      this.said(task),
       latest(`${this.path}/model-calls`, this.calls, task.tokenUsage.calls, this.signal), this.more(),
     ]);
-    Object.assign(this, { task, files, calls, messages: messages.data.reverse() });
+    Object.assign(this, { task, files, calls, messages });
     this.draw();
+  }
+
+  // The messages; of a task only the first, with the files that it was given.
+  async said(task) {
+    const query = task.mode === "conversation" ? { limit: 1000 } : { limit: 1, order: "asc" };
+    if (task.mode !== "conversation" && this.messages.length) return this.messages;
+    return (await api.get(`${this.path}/messages`, query, this.signal)).data.reverse();
   }
 
   async more() {
@@ -157,10 +164,9 @@ class View {
     const sign = JSON.stringify([task.status, task.result, task.error, task.hibernateUntilAt]);
     if (this.outcomeSign === sign) return;
     this.outcomeSign = sign;
-    const incomplete = task.metadata.completion === "incomplete";
     fill(this.outcome,
-      task.result ? h("section", { class: `outcome ${incomplete ? "partial" : "good"}`, "aria-label": "Result" },
-        h("h2", {}, incomplete ? "Result, incomplete" : "Result"), h("p", { class: "plain" }, task.result)) : null,
+      task.result ? h("section", { class: `outcome ${incomplete(task) ? "partial" : "good"}`, "aria-label": "Result" },
+        h("h2", {}, incomplete(task) ? "Result, incomplete" : "Result"), h("p", { class: "plain" }, task.result)) : null,
       task.error ? h("section", { class: "outcome bad", "aria-label": "Error" }, h("h2", {}, "What went wrong"), h("p", { class: "plain" }, task.error)) : null,
       task.status === "hibernating" ? h("section", { class: "outcome", "aria-label": "Asleep" }, h("h2", {}, "Asleep"),
         h("p", {}, task.hibernateUntilAt ? `Until ${moment(task.hibernateUntilAt)}, or until it is woken. ` : "Until it is woken. ", "Nothing is running, and nothing is charged.")) : null);

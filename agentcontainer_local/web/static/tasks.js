@@ -81,7 +81,9 @@ function tick(element, task) {
   }
 }
 
-export const badge = (task) => h("span", { class: `badge ${task.status}` }, STATUS[task.status],
+export const incomplete = (task) => task.status === "finished" && task.metadata.completion === "incomplete";
+
+export const badge = (task) => h("span", { class: `badge ${incomplete(task) ? "incomplete" : task.status}` }, incomplete(task) ? "Incomplete" : STATUS[task.status],
   task.queuePosition ? ` (${task.queuePosition})` : null);
 
 const nothing = (status) => status

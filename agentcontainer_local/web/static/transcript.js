@@ -2,7 +2,7 @@
 
 import { fill, h, keyed } from "./dom.js";
 import { markdown } from "./markdown.js";
-import { duration, moment } from "./words.js";
+import { duration, moment, plain } from "./words.js";
 
 const SAID = {
   started: "The container runs", slept: "The agent went to sleep", woken: "The agent was woken",
@@ -86,7 +86,7 @@ export class Transcript {
       user ? h("div", { class: "plain", tabindex: "0", role: "group", "aria-label": item.label ?? "Your message" }, item.content) : markdown(item.content),
       item.error ? h("p", { class: "fault" }, item.error) : null,
       files.length ? h("ul", { class: "chips" }, files.map((file) => h("li", {},
-        h("button", { type: "button", class: "chip", on: { click: () => this.openFile(file) } }, file.filename)))) : null);
+        h("button", { type: "button", class: "chip", on: { click: () => this.openFile(file) } }, plain(file.filename))))) : null);
   }
 
   // Words of an answer as they come; the message itself takes their place.
