@@ -8,10 +8,10 @@ import typer
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.session import AT_REST, Session, command
 
-budget = typer.Typer(no_args_is_help=True, help="What all tasks may spend on model calls in a calendar month.")
+budget = typer.Typer(no_args_is_help=True, help="What model calls may cost in a month.")
 credit = typer.Typer(no_args_is_help=True, help="Prepaid credit for container time.")
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
-providers = typer.Typer(no_args_is_help=True, help="Model providers: keys and base URLs that tasks use by default.")
+providers = typer.Typer(no_args_is_help=True, help="Keys and addresses of model providers.")
 Provider = Annotated[str, typer.Argument(metavar="PROVIDER", help="anthropic, openai or openrouter.")]
 
 
@@ -49,7 +49,7 @@ def set_budget(
     max_cost_usd: Annotated[float | None, typer.Option("--max-cost", metavar="USD", help="In US dollars.")] = None,
     max_tokens: Annotated[int | None, typer.Option(metavar="COUNT", help="Of input and output together.")] = None,
 ) -> None:
-    """Set it in the place of the one before: what is not given has no limit. It holds from the next model call on."""
+    """Set it in the place of the one before. What is not given has no limit. It holds from the next model call on."""
     if max_cost_usd is None and max_tokens is None:
         raise Stop(Exit.WRONG_USE, "Give --max-cost, --max-tokens or both; `budget clear` takes the limits away.")
     _budget(session, session.client.set_budget(max_cost_usd=max_cost_usd, max_tokens=max_tokens))
@@ -72,7 +72,10 @@ def _budget(session: Session, found) -> None:
 
 
 @command(credit, "show", starts=AT_REST)
-def show_credit(session: Session, limit: Annotated[int, typer.Option("--limit", "-n", min=0)] = 20) -> None:
+def show_credit(
+    session: Session,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, metavar="COUNT", help="The latest so many.")] = 20,
+) -> None:
     """The balance, and the latest of what it is the sum of."""
     from agentcontainer_local.cli.output import age, usd
 
@@ -92,7 +95,7 @@ def show_credit(session: Session, limit: Annotated[int, typer.Option("--limit", 
 def add_credit(
     session: Session, usd: Annotated[float, typer.Argument(min=0.01, metavar="USD", help="How much.")]
 ) -> None:
-    """Grant credit; it counts where the server runs with --billing prepaid."""
+    """Grant credit. It counts where the server runs with --billing prepaid."""
     from agentcontainer_local.cli import output
 
     found = session.client.add_credit(usd)
@@ -100,7 +103,9 @@ def add_credit(
 
 
 @command(keys, "create", starts=AT_REST)
-def create_key(session: Session, name: Annotated[str, typer.Argument(help="What it is for.")] = "default") -> None:
+def create_key(
+    session: Session, name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")] = "default"
+) -> None:
     """Make an API key; it is printed this once, alone on stdout."""
     made = session.client.create_key(name)
     session.out.done(made.key, made)
@@ -136,13 +141,16 @@ def list_providers(session: Session) -> None:
 @command(providers, "set", starts=AT_REST)
 def set_provider(
     session: Session, provider: Provider,
-    base_url: Annotated[str | None, typer.Option(help="Where it is, as the vendor's SDK takes it.")] = None,
+    base_url: Annotated[str | None, typer.Option(
+        metavar="URL", help="Where it is, as the vendor's SDK takes it.")] = None,
     default: Annotated[bool, typer.Option("--default", help="What tasks use that name no provider.")] = False,
 ) -> None:
-    """Store a provider's API key, read from stdin so that it is in no history; empty leaves the key as it is."""
+    """Store a provider's API key. It is read from stdin, so that it is in no history; empty leaves it as it is."""
     key = (typer.prompt("API key", default="", show_default=False, hide_input=True) if sys.stdin.isatty()
            else sys.stdin.readline()).strip()
     given = {"api_key": key or None, "base_url": base_url, "is_default": default or None}
+    if not any(given.values()):
+        raise Stop(Exit.WRONG_USE, f"There is no key on stdin: agentcontainer providers set {provider} < FILE")
     found = session.client.set_provider(provider, **{name: value for name, value in given.items() if value is not None})
     session.out.done(f"{found.provider}  {'has a key' if found.has_api_key else 'has no key'}, {found.base_url}", found)
 

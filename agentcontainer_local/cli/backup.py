@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agentcontainer_local.backup import Held
     from agentcontainer_local.cli.output import Output
 
-Data = Annotated[str | None, typer.Option(help="Data directory [AGENTCONTAINER_DATA].")]
+Data = Annotated[str | None, typer.Option(metavar="DIR", help="Data directory [AGENTCONTAINER_DATA].")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,10 +25,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(help="What to write (.tar.gz); it holds the secrets too.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What to write (.tar.gz); it holds the secrets too.")],
     data: Data = None, json: JsonFlag = False,
 ) -> None:
-    """Write the data directory into one file, while its server works or without one."""
+    """Write the data directory into one file. Its server may work meanwhile."""
     from agentcontainer_local import backup as program
 
     with ending(json) as out:
@@ -40,10 +40,10 @@ def backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="What `agentcontainer backup` wrote.", exists=True)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `agentcontainer backup` wrote.", exists=True)],
     data: Data = None, json: JsonFlag = False,
 ) -> None:
-    """Make a data directory from a backup; tasks that had not ended go on with the next `serve`."""
+    """Make a data directory from a backup. Tasks that had not ended go on with the next `serve`."""
     from agentcontainer_local import backup as program
 
     with ending(json) as out:

@@ -24,8 +24,9 @@ def add_to(app: typer.Typer) -> None:
 def chat(
     session: Session,
     agent: AgentFlag = CODING,
-    task: Annotated[str | None, typer.Option("--task", "-t", help="Go on with this conversation.")] = None,
-    instructions: Annotated[str, typer.Option(help="What holds for all of it.")] = INSTRUCTIONS,
+    task: Annotated[str | None, typer.Option(
+        "--task", "-t", metavar="ID", help="Go on with this conversation.")] = None,
+    instructions: Annotated[str, typer.Option(metavar="TEXT", help="What holds for all of it.")] = INSTRUCTIONS,
     model: ModelFlag = None,
     provider: ProviderFlag = None,
     verbose: VerboseFlag = False,

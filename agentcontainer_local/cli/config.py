@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def config(json: JsonFlag = False) -> None:
-    """What is set, and by what: every setting of `serve`, and the variables beside them. Secrets are never shown."""
+    """What is set, and by what. Every setting of `serve`, and the variables beside them. Secrets are never shown."""
     from agentcontainer_local import service_account
     from agentcontainer_local.cli.serve import settings_of
     from agentcontainer_local.settings import Settings, variable

@@ -8,10 +8,11 @@ from agentcontainer_local.cli.session import Session, command
 
 app = typer.Typer(no_args_is_help=True, help="Containers: the environments that agents run in.")
 Id = Annotated[str, typer.Argument(metavar="CONTAINER", help="The container's id.")]
-Name = Annotated[str | None, typer.Option(help="What it is called.")]
-About = Annotated[str | None, typer.Option("--description", help="What it is for.")]
-Image = Annotated[str | None, typer.Option(help="Any Linux image, as docker.io/library/python:3.13-slim.")]
-Preset = Annotated[str | None, typer.Option(help="coding, data-processing or document-analysis.")]
+Name = Annotated[str | None, typer.Option(metavar="TEXT", help="What it is called.")]
+About = Annotated[str | None, typer.Option("--description", metavar="TEXT", help="What it is for.")]
+Image = Annotated[str | None, typer.Option(
+    metavar="IMAGE", help="Any Linux image, as docker.io/library/python:3.13-slim.")]
+Preset = Annotated[str | None, typer.Option(metavar="NAME", help="coding, data-processing or document-analysis.")]
 
 
 def given(**fields) -> dict:
@@ -47,8 +48,8 @@ def show(session: Session, container: Id) -> None:
 
 @command(app, "create")
 def create(
-    session: Session, name: Annotated[str, typer.Argument(help="What it is called.")], image: Image = None,
-    preset: Preset = None, description: About = None,
+    session: Session, name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called.")],
+    image: Image = None, preset: Preset = None, description: About = None,
 ) -> None:
     """Define a container, from an image or from one of ours."""
     fields = given(container_image=image, container_preset=preset, description=description)

@@ -26,7 +26,7 @@ def command(
     prove: Annotated[bool, typer.Option("--prove", help="Start containers, and try each promise from inside.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Examine this machine: what is there, what is missing, the command that mends it. Ends with 1 if tasks can't run,
+    """Examine this machine. What is there, what is missing, the command that mends it; ends with 1 if tasks can't run,
     or a promise did not hold."""
     with ending(json) as out:
         settings = _as_account()

@@ -52,7 +52,7 @@ async def _found(podman) -> list[dict]:
 
 @app.command("list")
 def list_images(json: JsonFlag = False) -> None:
-    """The images that are here; those that are not current belong to earlier versions."""
+    """The images that are here. Those that are not current belong to earlier versions."""
     from agentcontainer_local.cli.output import size
 
     with ending(json) as out:
@@ -64,7 +64,7 @@ def list_images(json: JsonFlag = False) -> None:
 @app.command("build")
 def build(
     names: Annotated[list[str] | None, typer.Argument(
-        metavar="NAME...", help="coding, data, documents; by default all.")] = None,
+        metavar="NAME", help="coding, data, documents; by default all.")] = None,
     json: JsonFlag = False,
 ) -> None:
     """Build them now, and not when the first task asks."""

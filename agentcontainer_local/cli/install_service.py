@@ -70,14 +70,16 @@ def add_to(app: typer.Typer) -> None:
 def install_service(
     system: Annotated[bool, typer.Option("--system", help="A unit of the system's, as root, for the account"
                                          " agentcontainer; else one of your own.")] = False,
-    flags: Annotated[str, typer.Option(help="Flags of `serve`, as one word: '--port 3000 --max-running 8'.")] = "",
+    flags: Annotated[str, typer.Option(
+        metavar="FLAGS", help="Flags of `serve`, as one word: '--port 3000 --max-running 8'.")] = "",
     environment_file: Annotated[Path | None, typer.Option(
+        metavar="FILE",
         help="A file with variables, such as provider keys; only root and the account should read it.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write it without asking.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Show it, and write nothing.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Run the server as a systemd service: the unit is shown, then written and started, and outlives a logout."""
+    """Run the server as a systemd service. The unit is shown, then written and started, and outlives a logout."""
     with ending(json) as out:
         system = system or os.getuid() == 0
         account = service_account.find() if system else pwd.getpwuid(os.getuid())

@@ -21,6 +21,12 @@ ProviderFlag = Annotated[str | None, typer.Option(
     "--provider", metavar="NAME", help="anthropic, openai or openrouter.")]
 InternetFlag = Annotated[bool | None, typer.Option(
     "--internet/--no-internet", help="Whether the agent has the internet; else as its definition says.")]
+HostsFlag = Annotated[list[str] | None, typer.Option(
+    "--allow-host", metavar="HOST", help="A host that it may reach without internet; may be repeated.")]
+CostFlag = Annotated[float | None, typer.Option(
+    "--max-cost", metavar="USD", help="What its model calls may cost.")]
+TokensFlag = Annotated[int | None, typer.Option(
+    "--max-tokens", metavar="COUNT", help="What its model calls may use, in and out.")]
 VerboseFlag = Annotated[bool, typer.Option("--verbose", "-v", help="Show commands and outputs whole.")]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Show only what came of it.")]
 
@@ -43,13 +49,16 @@ def run(
     expect: Annotated[str | None, typer.Option(
         metavar="NAMES", help="Outputs that it must hand over, by name: report,dataset")] = None,
     internet: InternetFlag = None,
+    allow_host: HostsFlag = None,
     max_runtime: Annotated[int | None, typer.Option(metavar="SECONDS", help="That it may take.")] = None,
+    max_cost: CostFlag = None,
+    max_tokens: TokensFlag = None,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="By default the instructions' first line.")] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Dispatch, print the task's id, and leave.")] = False,
     verbose: VerboseFlag = False,
     quiet: QuietFlag = False,
 ) -> int:
-    """Have an agent do something: watch it work, and get its files. Ctrl-C asks whether to cancel or to leave it."""
+    """Have an agent do something, and get its files. It is watched; Ctrl-C asks whether to cancel or to leave it."""
     from agentcontainer_local.cli import downloads
 
     if detach and session.own:
@@ -58,7 +67,8 @@ def run(
     files = downloads.uploaded(session, paths)
     task = session.client.create_task(agent, {
         "instructions": words, "inputFileIds": [file.id for file in files],
-        "overrides": overrides(model, provider, internet, max_runtime, expect), **({"title": title} if title else {}),
+        "overrides": overrides(model, provider, internet, allow_host, max_runtime, max_cost, max_tokens, expect),
+        **({"title": title} if title else {}),
     })
     if detach:
         session.out.json(task) if session.out.as_json else session.out.say(task.id)
@@ -69,13 +79,14 @@ def run(
 
 
 def overrides(
-    model: str | None, provider: str | None, internet: bool | None = None, max_runtime: int | None = None,
+    model: str | None, provider: str | None, internet: bool | None = None, hosts: list[str] | None = None,
+    max_runtime: int | None = None, max_cost: float | None = None, max_tokens: int | None = None,
     expect: str | None = None,
 ) -> dict[str, Any]:
     names = [name.strip() for name in (expect or "").split(",") if name.strip()]
     policy = {"mode": "named", "files": [{"name": name} for name in names]} if names else None
-    given = {"model": model, "provider": provider, "internetAccess": internet, "maxRuntimeSeconds": max_runtime,
-             "outputPolicy": policy}
+    given = {"model": model, "provider": provider, "internetAccess": internet, "allowedHosts": hosts or None,
+             "maxRuntimeSeconds": max_runtime, "maxCostUsd": max_cost, "maxTokens": max_tokens, "outputPolicy": policy}
     return {name: value for name, value in given.items() if value is not None}
 
 

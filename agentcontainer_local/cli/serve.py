@@ -5,10 +5,12 @@ import inspect
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin
 
 import typer
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from agentcontainer_local import __version__, logs, service_account
 from agentcontainer_local.cli.exits import Exit, Stop
@@ -76,9 +78,23 @@ def _announce(out: "Output", program: "Program", url: str) -> None:
     print(f'Try: curl -H "Authorization: Bearer {key}" {url}/api/v1/agents', flush=True)
 
 
+def _kind(annotation: object) -> str:
+    """What a flag takes: `NUMBER`, `PATH`, `TEXT`, or its words."""
+    if get_origin(annotation) is Literal:
+        return "|".join(get_args(annotation))
+    kinds = {annotation, *get_args(annotation)}
+    return "NUMBER" if kinds & {int, float} else "PATH" if Path in kinds else "TEXT"
+
+
+def _about(name: str, field: FieldInfo) -> str:
+    """What a setting is for, its variable, and what holds where nothing is said."""
+    default = f", by default {field.default}" if field.default_factory is None and field.default else ""
+    return f"{field.description} [{variable(name)}{default}]"
+
+
 def _with_settings() -> inspect.Signature:
     """Every setting as a flag."""
-    flags = {name: Annotated[str | None, typer.Option(help=f"{field.description} [{variable(name)}]")]
+    flags = {name: Annotated[str | None, typer.Option(metavar=_kind(field.annotation), help=_about(name, field))]
              for name, field in Settings.model_fields.items()}
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Signature([

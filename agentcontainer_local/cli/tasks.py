@@ -23,9 +23,11 @@ def _id(session: Session, given: str) -> str:
 @command(app, "list")
 def list_tasks(
     session: Session,
-    status: Annotated[str | None, typer.Option(help="Only those that are pending, running, finished, ...")] = None,
-    agent: Annotated[str | None, typer.Option(help="Only those of this agent.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The latest so many.")] = 20,
+    status: Annotated[
+        str | None, typer.Option(metavar="STATUS", help="Only those that are pending, running, finished, ...")
+    ] = None,
+    agent: Annotated[str | None, typer.Option(metavar="ID", help="Only those of this agent.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="COUNT", help="The latest so many.")] = 20,
 ) -> None:
     """The latest tasks."""
     from agentcontainer_local.cli import output
@@ -87,7 +89,7 @@ def _plainly():
 
 @command(app, "calls")
 def calls(session: Session, task: Id) -> None:
-    """The task's calls to models: tokens in, from the cache, to it, and out; and the cost, with ~ where estimated."""
+    """The task's calls to models. Tokens in, from the cache, to it, and out; and the cost, with ~ where estimated."""
     from agentcontainer_local.cli import output
 
     found = list(session.client.list_model_calls(_id(session, task)))
@@ -100,20 +102,21 @@ def calls(session: Session, task: Id) -> None:
 
 
 @command(app, "cancel")
-def cancel(session: Session, tasks: Annotated[list[str], typer.Argument(metavar="TASK...")]) -> None:
+def cancel(session: Session, tasks: Annotated[list[str], typer.Argument(metavar="TASK", help="Their ids.")]) -> None:
     """Stop tasks; their containers go away."""
-    cancelled = [session.client.cancel_task(_id(session, task)) for task in tasks]
+    cancelled = []
+    for task in tasks:
+        cancelled.append(session.client.cancel_task(_id(session, task)))
+        if not session.out.as_json:     # at once: the next one may be refused
+            session.out.say(f"{cancelled[-1].id}  {cancelled[-1].status}")
     if session.out.as_json:
         session.out.json(cancelled)
-    else:
-        for task in cancelled:
-            session.out.say(f"{task.id}  {task.status}")
 
 
 @command(app, "wake")
 def wake(
     session: Session, task: Id,
-    message: Annotated[str | None, typer.Option("--message", "-m", help="What to tell it.")] = None,
+    message: Annotated[str | None, typer.Option("--message", "-m", metavar="TEXT", help="What to tell it.")] = None,
 ) -> None:
     """Wake a task that hibernates."""
     fields = {"kind": "message", "message": message} if message else {"kind": "external_wake"}
@@ -124,7 +127,8 @@ def wake(
 @command(app, "files")
 def files(
     session: Session, task: Id,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Fetch them into this folder.")] = None,
+    output: Annotated[Path | None, typer.Option(
+        "--output", "-o", metavar="DIR", help="Fetch them into this folder.")] = None,
 ) -> None:
     """The files that the agent handed over: listed, or fetched."""
     from agentcontainer_local.cli import downloads
@@ -143,7 +147,7 @@ def files(
 
 @command(app, "open")
 def open_page(session: Session, task: Id) -> None:
-    """Show the task on the server's page, in the browser; where there is none, print the page's address."""
+    """Show the task in the browser, on the server's page. Where there is no browser, print the page's address."""
     import os
     import webbrowser
 

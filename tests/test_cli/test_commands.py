@@ -37,11 +37,15 @@ def test_a_detached_run_prints_the_tasks_id_and_nothing_else(cli, live):
 def test_run_uploads_its_inputs_and_passes_what_it_was_told(cli, live, tmp_path):
     (tmp_path / "a.csv").write_text("1")
     answer = cli("run", "-", "-i", "a.csv", "-m", "scripted", "--expect", "report, data", "--max-runtime", "60",
-                 "--title", "T", "--no-internet", "--detach", "--json", stdin="Read this.\n")
+                 "--title", "T", "--no-internet", "--allow-host", "a.example", "--allow-host", "*.b.example",
+                 "--max-cost", "1.5", "--max-tokens", "9000", "--detach", "--json", stdin="Read this.\n")
     task = json.loads(answer.stdout)
     assert task["instructions"] == "Read this.\n" and task["title"] == "T"
-    assert task["overrides"] == {"model": "scripted", "maxRuntimeSeconds": 60, "internetAccess": False, "outputPolicy":
-                                 {"mode": "named", "files": [{"name": "report"}, {"name": "data"}]}}
+    assert task["overrides"] == {
+        "model": "scripted", "maxRuntimeSeconds": 60, "internetAccess": False, "maxCostUsd": 1.5, "maxTokens": 9000,
+        "allowedHosts": ["a.example", "*.b.example"],
+        "outputPolicy": {"mode": "named", "files": [{"name": "report"}, {"name": "data"}]},
+    }
     rows = live.do(lambda host: db.rows(host.db, "SELECT * FROM task_inputs"))
     assert len(rows) == 1
 
@@ -133,6 +137,8 @@ def test_tasks_are_cancelled_and_woken(cli, live):
     live.do(lambda host: tasks.apply(host.db, other, "slept", host.now(), hibernate_until=until))
     assert cli("tasks", "wake", other, "-m", "Go on").stdout == f"{other}  pending\n"
     cli("tasks", "wake", other, code=Exit.FAILED)
+    refused = cli("tasks", "cancel", other, "tsk_no", code=Exit.NOT_FOUND)
+    assert refused.stdout == f"{other}  cancelled\n"
 
 
 def test_agents_and_containers_are_made_changed_and_archived(cli, tmp_path):
@@ -141,8 +147,11 @@ def test_agents_and_containers_are_made_changed_and_archived(cli, tmp_path):
     agent = json.loads(cli("agents", "create", "brief", "--prompt", "@prompt.txt", "-m", "scripted", "--container",
                            container["id"], "--json").stdout)
     assert agent["currentVersion"]["basePrompt"] == "Be brief."
-    changed = json.loads(cli("agents", "update", agent["id"], "--max-runtime", "60", "--internet", "--json").stdout)
+    changed = json.loads(cli("agents", "update", agent["id"], "--max-runtime", "60", "--allow-host", "a.example",
+                             "--max-cost", "2", "--max-tokens", "9000", "--json").stdout)
     assert changed["currentVersion"]["defaults"]["maxRuntimeSeconds"] == 60
+    for line in (r"hosts +a\.example", r"max cost +\$2\.00", r"max tokens +9000", r"isolation +container"):
+        assert re.search(line, cli("agents", "show", agent["id"]).stdout), line
     assert changed["currentVersion"]["basePrompt"] == "Be brief."
     assert cli("agents", "versions", agent["id"]).stdout.count("agtv_") == 2
     (tmp_path / "ref.txt").write_text("r")
@@ -165,7 +174,8 @@ def test_an_agent_may_be_given_as_the_api_has_it(cli):
     body = {"name": "a", "basePrompt": "p", "defaults": defaults}
     made = json.loads(cli("agents", "create", "-f", "-", "-m", "m-2", "--json", stdin=json.dumps(body)).stdout)
     assert made["currentVersion"]["defaults"]["model"] == "m-2"
-    for wrong in ("{", "[]", json.dumps({**body, "colour": "red"}), json.dumps({**body, "defaults": {}})):
+    for wrong in ("{", "[]", json.dumps({**body, "colour": "red"}), json.dumps({**body, "defaults": {}}),
+                  json.dumps({**body, "defaults": None}), json.dumps({**body, "defaults": "m"})):
         cli("agents", "create", "-f", "-", code=Exit.WRONG_USE, stdin=wrong)
 
 
@@ -195,6 +205,7 @@ def test_account_credit_keys_and_providers(cli):
     cli("providers", "remove", "openai")
     cli("providers", "set", "openai", "--base-url", "nonsense", code=Exit.WRONG_USE, stdin="\n")
     cli("providers", "set", "nobody", code=Exit.NOT_FOUND, stdin="sk-1\n")
+    assert "no key on stdin" in cli("providers", "set", "openai", code=Exit.WRONG_USE, stdin="\n").stderr
 
 
 # The owner of a data directory
@@ -310,6 +321,21 @@ def test_every_command_takes_json():
     found = dict(commands(typer.main.get_command(app)))
     assert len(found) > 40
     assert [path for path in found if "json" not in {parameter.name for parameter in found[path].params}] == []
+
+
+def test_no_summary_of_a_command_is_cut_off_in_a_terminal_of_80_columns(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for group in ([], *([name] for name in ("tasks", "agents", "containers", "images", "budget", "credit", "keys",
+                                            "providers"))):
+        summaries = cli(*group, "--help").stdout.partition("Commands:")[2].splitlines()
+        assert len(summaries) > 2 and [line for line in summaries if line.endswith("...")] == []
+
+
+def test_the_help_of_serve_says_what_each_flag_takes_and_what_holds_without_it(cli):
+    said = " ".join(cli("serve", "--help").stdout.split())
+    assert "--port NUMBER Port to listen on; 0 takes a free one. [AGENTCONTAINER_PORT, by default 3000]" in said
+    assert "--data PATH Data directory: " in said and "[AGENTCONTAINER_DATA]" in said
+    assert "--isolation container|gvisor" in said
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
