@@ -12,14 +12,13 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from agentcontainer_local import connection
 from agentcontainer_local.api.authentication import authorization
 from agentcontainer_local.api.http import refusal
 from agentcontainer_local.errors import Misdirected, TooManyRequests
 from agentcontainer_local.settings import Settings
 
-MOST_HEAD_BYTES = 64 * 1024         # of a request's first line and headers
 FAILED_A_SECOND, FAILED_AT_ONCE = 5, 50         # wrong keys from one address, that are told so
 MOST_CALLERS = 10_000               # whose rates are remembered
 
@@ -127,27 +126,10 @@ def _counting_failures(scope: Scope, receive: Receive, send: Send, failed: Rate)
     return sent
 
 
-class Connection(HttpToolsProtocol):
-    """uvicorn's, with a bound for a request's first line and headers."""
+class Connection(connection.Connection):
+    """One that is told why its head is not read to the end."""
 
-    head_bytes = 0
-
-    def data_received(self, data: bytes) -> None:
-        self.head_bytes += len(data)
-        super().data_received(data)
-        if self.head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n"
-                                 b"connection: close\r\n\r\n")
-            self.transport.close()
-
-    def on_headers_complete(self) -> None:
-        self.head_bytes = 0
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self.head_bytes = 0
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        self.head_bytes = 0
-        super().on_message_complete()
+    def refuse_head(self) -> None:
+        self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n"
+                             b"connection: close\r\n\r\n")
+        self.transport.close()

@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from agentcontainer_local.connection import Connection
 from agentcontainer_local.host import Host
 
 log = logging.getLogger(__name__)
 
 SOCKET = "host.sock"
 MOST_CONNECTIONS = 128              # of one run at a time: files that the server has open are for all tasks
-MOST_HEAD_BYTES = 64 * 1024         # of a request's first line and headers
 MOST_HELD_BYTES = 96 * 1024**2
 MOST_RECEIVED_AT_ONCE = 2           # files that are on their way in
 
@@ -41,11 +40,7 @@ class Door:
     receiving: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_RECEIVED_AT_ONCE))
 
 
-class _Connection(HttpToolsProtocol):
-    """uvicorn's, with bounds: for how many there are, and for what the parser keeps of a head or a trailer."""
-
-    unparsed_bytes = 0              # that came since the parser last had something for us
-
+class _Connection(Connection):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.logger = log           # an agent that sends junk does not fill the server's log
@@ -54,24 +49,6 @@ class _Connection(HttpToolsProtocol):
         super().connection_made(transport)
         if len(self.connections) > MOST_CONNECTIONS:
             transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        self.unparsed_bytes += len(data)
-        super().data_received(data)
-        if self.unparsed_bytes > MOST_HEAD_BYTES:
-            self.transport.abort()
-
-    def on_headers_complete(self) -> None:
-        self.unparsed_bytes = 0
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self.unparsed_bytes = 0
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        self.unparsed_bytes = 0
-        super().on_message_complete()
 
 
 def _bounded(door: Door, scope, receive):

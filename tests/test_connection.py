@@ -1,0 +1,97 @@
+"""A connection of a client that does not keep to one request at a time, at the HTTP face; the door has the same."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route, Router
+
+from agentcontainer_local import connection
+from tests.test_door import connected
+
+FIRST, NEXT = b"GET /first HTTP/1.1\r\nhost: h\r\n\r\n", b"GET /next HTTP/1.1\r\nhost: h\r\n\r\n"
+
+
+class Face:
+    """`/first` streams until it hears that its client has gone, or that it may end; `/next` counts."""
+
+    def __init__(self):
+        self.may_end, self.gone, self.counted = asyncio.Event(), asyncio.Event(), 0
+        self.app = Router([Route("/first", self.first), Route("/next", self.next)])
+
+    async def first(self, request: Request) -> StreamingResponse:
+        async def words() -> AsyncIterator[bytes]:
+            try:
+                yield b"begin "
+                while not self.may_end.is_set():
+                    await asyncio.sleep(0.01)
+                    yield b"."
+                yield b" end"
+            except asyncio.CancelledError:
+                self.gone.set()
+                raise
+
+        return StreamingResponse(words())
+
+    async def next(self, request: Request) -> PlainTextResponse:
+        self.counted += 1
+        return PlainTextResponse(f"number {self.counted}")
+
+
+@pytest.fixture
+async def face(tmp_path):
+    face = Face()
+    config = uvicorn.Config(face.app, uds=str(tmp_path / "s"), lifespan="off", log_config=None, ws="none",
+                            http=connection.Connection)
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server._serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield face, tmp_path / "s"
+    face.may_end.set()
+    server.should_exit = True
+    await serving
+
+
+async def test_a_few_requests_that_do_not_wait_are_answered_in_order(face):
+    face, path = face
+    async with connected(path) as (reader, writer):
+        writer.write(FIRST + NEXT * connection.MOST_WAITING)
+        await reader.readuntil(b"begin ")
+        face.may_end.set()
+        said = await asyncio.wait_for(reader.readuntil(b"number %d" % connection.MOST_WAITING), 10)
+    assert said.index(b" end") < said.index(b"number 1") < said.index(b"number 2")
+
+
+async def test_of_many_requests_at_once_only_a_few_are_kept(face):
+    face, path = face
+    async with connected(path) as (reader, writer):
+        writer.write(FIRST + NEXT * 2000)
+        await reader.readuntil(b"begin ")
+        face.may_end.set()
+        said = await asyncio.wait_for(reader.read(), 10)
+    assert face.counted == connection.MOST_WAITING and b" end" in said and b" 400 " not in said
+
+
+async def test_a_client_that_goes_is_missed_whatever_it_sent_behind(face, caplog):
+    face, path = face
+    async with connected(path) as (reader, writer):
+        writer.write(FIRST + NEXT)
+        await reader.readuntil(b"begin ")
+    await asyncio.wait_for(face.gone.wait(), 10)
+    assert face.counted == 0 and not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_junk_behind_a_request_is_not_answered_in_the_middle_of_its_answer(face):
+    face, path = face
+    async with connected(path) as (reader, writer):
+        writer.write(FIRST + b"\0junk\r\n\r\n")
+        await reader.readuntil(b"begin ")
+        writer.write(b"more junk")
+        await reader.readuntil(b".")
+        face.may_end.set()
+        said = await asyncio.wait_for(reader.read(), 10)
+    assert said.endswith(b" end\r\n0\r\n\r\n") and b" 400 " not in said
