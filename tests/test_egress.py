@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import random
 import tempfile
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
@@ -74,7 +75,7 @@ class Way:
 @pytest.fixture
 async def way(host: Host, client) -> AsyncIterator[Way]:
     far = Far()
-    server = await asyncio.start_server(far.serve, FAR, 0)
+    server = await asyncio.start_server(lambda *ends: far.serve(*ends), FAR, 0)
     port = server.sockets[0].getsockname()[1]
     body = {"instructions": "Go", "overrides": {"model": "scripted", "allowedHosts": [f"*.example.org:{port}"]}}
     answer = await client.post("/agents/agt_standard_coding/tasks", json=body)
@@ -292,3 +293,37 @@ async def test_an_agents_hosts_are_its_tasks_unless_they_say_otherwise(client, h
     assert (await dispatched(internetAccess=True))[0] == 422
     patched = await client.patch(f"/agents/{agent['id']}", json={"defaults": {"internetAccess": True}})
     assert patched.status_code == 422
+
+
+async def test_ends_that_go_at_any_moment_are_nothing_to_log(way: Way, caplog):
+    """Where one writes to a connection that is gone, uvloop raises what is no OSError."""
+    chance = random.Random(5)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, RuntimeError):
+            for _ in range(chance.randrange(50)):
+                writer.write(b"x" * chance.choice((10, 20_000)))
+                await (writer.drain() if chance.random() < 0.6 else asyncio.sleep(0))
+            chance.choice((writer.transport.abort, writer.close, writer.write_eof))()
+        await asyncio.sleep(0.01)
+        writer.transport.abort()
+
+    async def visit() -> None:
+        reader, writer = await way.connect()
+        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+            writer.write(connect(way, "good.example.org").encode() + b"early" * chance.choice((0, 1000)))
+            await reader.readuntil(b"\r\n\r\n")
+            for _ in range(chance.randrange(20)):
+                if chance.random() < 0.5 and not writer.is_closing():
+                    writer.write(b"more" * chance.choice((2, 12_000)))
+                    await asyncio.sleep(0)
+                else:
+                    await asyncio.wait_for(reader.read(chance.choice((10, 65536))), 0.01)
+        chance.choice((writer.transport.abort, writer.close))()
+        await asyncio.sleep(0.01)
+        writer.transport.abort()
+
+    way.far.serve = serve
+    for _ in range(60):
+        await asyncio.gather(*(visit() for _ in range(20)))
+    assert way.far.connections == 0 and [record.getMessage() for record in caplog.records] == []

@@ -16,18 +16,17 @@ async def tunnel(client: Peer, far: Peer) -> None:
     """Raises TimeoutError when nothing passes any more; a cut on one side is one on the other."""
     await client.send(h11.Response(status_code=200, reason=b"Connection established", headers=[]))
     early, _ = client.http.trailing_data
-    far.writer.write(early)
+    await far.write(early)
     async with asyncio.timeout(IDLE_SECONDS) as idle, asyncio.TaskGroup() as both:
-        both.create_task(_copied(client.reader, far.writer, idle))
-        both.create_task(_copied(far.reader, client.writer, idle))
+        both.create_task(_copied(client, far, idle))
+        both.create_task(_copied(far, client, idle))
 
 
-async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, idle: asyncio.Timeout) -> None:
-    while data := await reader.read(READ_BYTES):
+async def _copied(source: Peer, sink: Peer, idle: asyncio.Timeout) -> None:
+    while data := await source.reader.read(READ_BYTES):
         _alive(idle)
-        writer.write(data)
-        await writer.drain()
-    writer.write_eof()
+        await sink.write(data)
+    sink.write_eof()
 
 
 def _alive(idle: asyncio.Timeout) -> None:

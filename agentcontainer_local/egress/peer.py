@@ -32,8 +32,21 @@ class Peer:
         return event
 
     async def send(self, event) -> None:
-        self.writer.write(self.http.send(event) or b"")
+        await self.write(self.http.send(event) or b"")
+
+    async def write(self, data: bytes) -> None:
+        self._check_alive()
+        self.writer.write(data)
         await self.writer.drain()
+
+    def write_eof(self) -> None:
+        self._check_alive()
+        self.writer.write_eof()
+
+    def _check_alive(self) -> None:
+        """What is written to a connection that is gone: asyncio's own loop drops it, uvloop raises RuntimeError."""
+        if self.writer.is_closing():
+            raise ConnectionResetError("gone")
 
     async def close(self) -> None:
         """What was written still goes out, if it is taken soon."""
