@@ -11,6 +11,10 @@ from agentcontainer_local.db import Row, dumps, iso, new_id, row, rows
 # The API's word for a tool of Pi's, where it has one of its own (spec: Activity.toolKey).
 TOOL_KEYS = {"bash": "shell"}
 
+# All that an agent says in a turn is one answer, written anew each time that it grows: past this it grows no more.
+MOST_ANSWER_CHARACTERS = 512 * 1024
+CUT = "\n\n[The answer is cut here; the task's events have the rest.]"
+
 
 def add(
     db: Database, task: Row, role: str, content: str, status: str, now: datetime, *,
@@ -97,10 +101,18 @@ def said(db: Database, task: Row, text: str, now: datetime) -> None:
     elif (answer := answer_of(db, task)) is None:
         add(db, task, "assistant", text, "running", now)
     else:
-        content = f"{answer['content']}\n\n{text}" if answer["content"] else text
-        db.conn.execute("UPDATE messages SET content = ? WHERE id = ?", (content, answer["id"]))
+        _grow(db, answer, text)
         data = {"id": answer["id"], "role": "assistant", "status": answer["status"], "added": text}
         history.append(db, task["id"], history.MESSAGE_UPDATED, data, now)
+
+
+def _grow(db: Database, answer: Row, text: str) -> None:
+    content = f"{answer['content']}\n\n{text}" if answer["content"] else text
+    if len(content) > MOST_ANSWER_CHARACTERS:
+        if answer["content"].endswith(CUT):
+            return
+        content = content[:MOST_ANSWER_CHARACTERS] + CUT
+    db.conn.execute("UPDATE messages SET content = ? WHERE id = ?", (content, answer["id"]))
 
 
 def answer_of(db: Database, task: Row) -> Row | None:

@@ -61,6 +61,7 @@ class Settings(BaseModel):
     podman_socket: str | None = Field(None, description="A running Podman API service; by default one is started.")
     oci_runtime: str | None = Field(None, description="OCI runtime for Podman; by default the one that fits.")
     max_events: int = Field(200_000, ge=1000, description="Most things that one run may report; more ends its task.")
+    max_event_bytes: int = Field(GIB, ge=1024**2, description="Most bytes of them; more ends its task.")
     prices_file: Path | None = Field(None, description="A table of model prices, in the place of the package's own.")
     provider_idle_seconds: int = Field(300, ge=1, description="How long a provider may be silent within a call.")
 

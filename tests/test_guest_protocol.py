@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.routing import Router
 
-from agentcontainer_local import guest, tasks
+from agentcontainer_local import guest, messages, tasks
 from agentcontainer_local.host import Host
 
 REFUSED = {400, 404, 405, 409, 413, 422, 429}
@@ -105,3 +105,76 @@ test_claims_of_any_shape_are_taken_or_refused = fuzzed(CLAIM | JSON, "POST", "/g
 test_wishes_to_sleep_of_any_shape_are_taken_or_refused = fuzzed(WISH | JSON, "POST", "/guest/hibernate")
 test_commits_of_anything_are_refused = fuzzed(JSON, "POST", "/guest/outputs/out_nothing")
 test_bytes_for_nothing_are_refused = fuzzed(st.binary(max_size=50), "PUT", "/guest/outputs/out_nothing/0", bytes)
+
+
+def words(seq: int, text: str) -> dict:
+    return {"seq": seq, "event": {"type": "message", "text": text, "stopReason": "toolUse"}}
+
+
+async def test_a_batch_of_many_small_events_is_not_read_while_others_wait(door):
+    assert await said(door, "POST", "/guest/events", lines([{"event": {"type": "ready"}}] * 1000)) == 200
+    assert await said(door, "POST", "/guest/events", lines([{"event": {"type": "ready"}}] * 1002)) == 413
+
+
+async def test_an_agent_that_reports_without_end_ends_its_task_alone(door):
+    most = 1024**2
+    door.host.settings = door.host.settings.model_copy(update={"max_event_bytes": most})
+    live = [{"event": {"type": "delta", "text": "x" * 100_000}}]
+    for _ in range(12):
+        assert await said(door, "POST", "/guest/events", lines(live)) == 200
+    for seq in range(1, 11):
+        assert await said(door, "POST", "/guest/events", lines([words(seq, "x" * 100_000)])) == 200
+    assert tasks.get(door.host.db, door.task_id)["status"] == "running"
+    assert await said(door, "POST", "/guest/events", lines([words(11, "x" * 100_000)])) == 200
+    task = tasks.get(door.host.db, door.task_id)
+    assert task["status"] == "failed" and f"more than {most} bytes" in task["error"]
+
+
+@pytest.fixture
+async def talk(client, host: Host) -> guest.Door:
+    body = {"instructions": "x", "message": "Hi", "overrides": {"model": "scripted"}}
+    task = (await client.post("/agents/agt_standard_data/conversations", json=body)).json()["task"]
+    host.files.mkdir(parents=True, exist_ok=True)
+    run = tasks.begin_run(host.db, task["id"], host.now())
+    tasks.apply(host.db, task["id"], "started", host.now())
+    return guest.Door(host, task["id"], run["id"])
+
+
+async def test_an_answer_grows_only_so_long_and_the_events_have_the_rest(talk, client):
+    for seq in range(1, 6):
+        assert await said(talk, "POST", "/guest/events", lines([words(seq, str(seq) * 250_000)])) == 200
+    answer = (await client.get(f"/tasks/{talk.task_id}/messages")).json()["data"][0]
+    assert len(answer["content"]) == messages.MOST_ANSWER_CHARACTERS + len(messages.CUT)
+    assert answer["content"].endswith(messages.CUT) and answer["content"].count("2") == 250_000
+    events = (await client.get(f"/tasks/{talk.task_id}/events")).json()["data"]
+    assert sum("5" * 250_000 in str(event["data"]) for event in events) == 1
+
+
+async def handed_over(door: guest.Door, size: int) -> int:
+    """The status of an attachment of so many bytes: of its begin, or of its commit."""
+    app, headers = Router(guest.ROUTES), {"content-type": "application/json"}
+
+    async def at_the_door(scope, receive, send):
+        await app({**scope, "door": door}, receive, send)
+
+    claim = {"kind": "attach", "files": [{"path": "a", "filename": "a", "sizeBytes": size}]}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(at_the_door), base_url="http://door") as caller:
+        begun = await caller.post("/guest/outputs", json=claim, headers=headers)
+        if begun.status_code != 200:
+            return begun.status_code
+        path = f"/guest/outputs/{begun.json()['id']}"
+        assert (await caller.put(f"{path}/0", content=b"x" * size)).status_code == 200
+        return (await caller.post(path, json={})).status_code
+
+
+async def test_one_answer_brings_no_more_files_than_a_finish_may(talk):
+    """Else an agent that attaches the same file again and again fills the disk."""
+    talk.host.settings = talk.host.settings.model_copy(update={"max_output_bytes": 1000, "max_output_files": 3})
+    assert [await handed_over(talk, size) for size in (600, 300, 300, 100)] == [200, 200, 422, 200]
+    assert await handed_over(talk, 0) == 422
+    assert len(talk.staged) == 0
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+async def test_a_wish_to_sleep_beyond_the_calendar_is_refused(door, moment):
+    assert await said(door, "POST", "/guest/hibernate", dumped({"untilAt": moment})) == 422

@@ -37,6 +37,7 @@ class Door:
     known: Any = None
     staged: dict = field(default_factory=dict)
     held_bytes: int = 0             # of requests that are being read or answered
+    reported_bytes: int = 0         # of events that are kept
     receiving: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_RECEIVED_AT_ONCE))
 
 

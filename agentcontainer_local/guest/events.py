@@ -10,11 +10,12 @@ from starlette.requests import Request
 
 from agentcontainer_local import crash, history, lifecycle, messages, tasks
 from agentcontainer_local.db import Row, iso, quick
-from agentcontainer_local.errors import Conflict, Invalid
+from agentcontainer_local.errors import Conflict, Invalid, TooLarge
 from agentcontainer_local.guest.answers import answering, body_of
 from agentcontainer_local.guest.door import Door
 
 MAX_BATCH_BYTES = 8 * 1024**2
+MOST_AT_ONCE = 1000                 # lines of a batch; the guest makes halves of one that has more
 
 Line = Annotated[str, Field(max_length=2000)]
 Text = Annotated[str, Field(max_length=300_000)]
@@ -104,10 +105,13 @@ NUMBERED = TypeAdapter(Numbered)
 @answering
 async def events(request: Request, door: Door) -> dict:
     """POST /guest/events: NDJSON in; answers the number up to which everything is stored."""
-    batch = parse(await body_of(request, MAX_BATCH_BYTES))
+    lines = lines_of(await body_of(request, MAX_BATCH_BYTES))
+    batch = parse(lines)
     crash.point("events.received")
+    door.reported_bytes += sum(len(line) for line, one in zip(lines, batch, strict=True) if one.seq is not None)
     ack = record(door.host.db, door.task_id, door.run_id, batch, door.host.settings.max_events, door.host.now())
     crash.point("events.recorded")
+    _check_size(door)
     for numbered in batch:
         if isinstance(numbered.event, Delta):
             door.host.live.say(door.task_id, numbered.event.text)
@@ -115,12 +119,27 @@ async def events(request: Request, door: Door) -> dict:
     return {"ack": ack}
 
 
-def parse(body: bytes) -> list[Numbered]:
+def lines_of(body: bytes) -> list[bytes]:
+    """Raises TooLarge before others would have to wait for many small ones to be read."""
+    if body.count(b"\n") > MOST_AT_ONCE:
+        raise TooLarge(f"More than {MOST_AT_ONCE} events at once are not taken.")
+    return [line for line in body.split(b"\n") if line.strip()]
+
+
+def parse(lines: list[bytes]) -> list[Numbered]:
     """Raises Invalid at the first line that is not an event."""
     try:
-        return [NUMBERED.validate_json(line) for line in body.split(b"\n") if line.strip()]
+        return [NUMBERED.validate_json(line) for line in lines]
     except ValidationError as error:
         raise Invalid("Not an event: " + error.errors(include_url=False)[0]["msg"]) from None
+
+
+def _check_size(door: Door) -> None:
+    """What an agent says is kept, so it is bounded as its disk is; since this server has had its run."""
+    most = door.host.settings.max_event_bytes
+    if door.reported_bytes > most and tasks.get(door.host.db, door.task_id)["status"] not in lifecycle.TERMINAL:
+        error = f"The agent reported more than {most} bytes of what it did; that is the limit."
+        tasks.apply(door.host.db, door.task_id, "failed", door.host.now(), error=error)
 
 
 def record(

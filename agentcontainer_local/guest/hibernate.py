@@ -1,6 +1,6 @@
 """An agent lies down to wait, for a time or until something outside wakes it."""
 
-from datetime import UTC, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_validator
@@ -34,7 +34,7 @@ async def hibernate(request: Request, door: Door) -> dict:
     except ValidationError as error:
         raise Invalid(error.errors(include_url=False)[0]["msg"]) from None
     now = door.host.now()
-    until = now + timedelta(seconds=wish.forSeconds) if wish.forSeconds else wish.untilAt.astimezone(UTC)
+    until = now + timedelta(seconds=wish.forSeconds) if wish.forSeconds else wish.untilAt
     if not SHORTEST <= until - now <= LONGEST:
         raise Invalid("Hibernation lasts from one second to thirty days.")
     _check_quota(door)

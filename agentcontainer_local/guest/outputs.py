@@ -73,14 +73,32 @@ async def begin(request: Request, door: Door) -> dict:
     if _was_delivered(door, key := _key(request)):
         return {"id": "out_done", "done": True}
     _check_moment(task, claim)
-    if reason := refusal(task, claim, door.host.settings):
-        raise Invalid(reason)
+    _check_claim(door, task, claim)
     _check_quota(door, task, _size(claim))
     _make_room(door, claim)
     crash.point("outputs.claimed")
     id = db.new_id("out")
     door.staged[id] = Staged(claim, door.host.files, key)
     return {"id": id}
+
+
+def _check_claim(door: Door, task: Row, claim: Finish | Attach) -> None:
+    """Attachments of one answer count together, or an agent could fill the disk with one file, given again and again.
+
+    A finish is one.
+    """
+    attached = _attached(door, task) if isinstance(claim, Attach) else (0, 0)
+    if reason := refusal(task, claim, door.host.settings, *attached):
+        raise Invalid(reason)
+
+
+def _attached(door: Door, task: Row) -> tuple[int, int]:
+    """Files, and their bytes, that the answer at work has already."""
+    sql = ("SELECT count(*) AS files, coalesce(sum(size_bytes), 0) AS bytes FROM task_outputs"
+           " JOIN files ON files.id = file_id WHERE message_id = ?")
+    answer = messages.answer_of(door.host.db, task)
+    found = db.row(door.host.db, sql, (answer and answer["id"],))
+    return found["files"], found["bytes"]
 
 
 def _make_room(door: Door, claim: Finish | Attach) -> None:
@@ -130,14 +148,16 @@ def _check_moment(task: Row, claim: Finish | Attach) -> None:
         raise Conflict("This is not a conversation: files are handed over with `finish`.")
 
 
-def refusal(task: Row, claim: Finish | Attach, settings: Settings) -> str | None:
+def refusal(
+    task: Row, claim: Finish | Attach, settings: Settings, files_before: int = 0, bytes_before: int = 0
+) -> str | None:
     """Why the claim is not accepted, for the agent; None if it may be (DESIGN, finish rules)."""
-    if len(claim.files) > settings.max_output_files:
-        return f"{len(claim.files)} files are too many: {settings.max_output_files} at most."
+    if (count := files_before + len(claim.files)) > settings.max_output_files:
+        return f"{count} files are too many: {settings.max_output_files} at most."
     for file in claim.files:
         if file.sizeBytes > settings.max_file_bytes:
             return f"{file.path} has {file.sizeBytes} bytes: a file may have {settings.max_file_bytes} at most."
-    if (total := _size(claim)) > settings.max_output_bytes:
+    if (total := bytes_before + _size(claim)) > settings.max_output_bytes:
         return f"The files have {total} bytes together: {settings.max_output_bytes} at most."
     return _against_policy(json.loads(task["output_policy"]), claim) if isinstance(claim, Finish) else None
 
@@ -215,6 +235,7 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
     store, claim = door.host.db, staged.claim
     with store.atomic():
         task = tasks.get(store, door.task_id)
+        _check_claim(door, task, claim)     # again: others may have been accepted while its bytes came
         _check_quota(door, task, _size(claim))
         message_id = _answer_of(door, task, now) if isinstance(claim, Attach) else None
         if staged.key is not None:
