@@ -17,7 +17,9 @@ from agentcontainer_local import images
 from agentcontainer_local.cli import app
 from agentcontainer_local.settings import Settings, variable
 from tests import fake_provider
-from tests.system.conftest import Server, podman, serving
+from tests.guest_runtime.conftest import free_port
+from tests.system.conftest import Server, podman, podman_things, serving
+from tests.system.test_main_job import bash
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -40,11 +42,13 @@ TESTED = {
     ("A walk with curl", 1): "test_the_walk_with_curl_works_as_written",
     ("The command line", 0): "test_the_commands_work_as_written",
     ("From Python", 0): "test_the_python_program_works_as_written",
+    ("In place of the hosted service, in tests", 0): "test_a_server_for_tests_works_as_written",
     ("Your own image", 0): "test_an_image_of_ones_own_works_as_written",
     ("A real provider, or a model of your own", 0): "test_a_provider_works_as_written",
     ("A real provider, or a model of your own", 1): "test_a_local_model_works_as_written",
     ("As a service", 0): "test_the_service_is_shown_as_written",
-    ("As a service", 1): "test_backup_and_restore_work_as_written",
+    ("Where things are; backup, upgrade, removal", 0): "test_backup_and_restore_work_as_written",
+    ("Where things are; backup, upgrade, removal", 1): "test_nothing_is_left_when_it_is_removed_as_written",
     ("One file, or a wheel", 0): "test_the_executable_works_as_written",
 }
 
@@ -119,6 +123,14 @@ def test_the_python_program_works_as_written(server: Server, tmp_path: Path):
     assert (language, done.stdout) == ("python", "finished Done\n"), done.stderr
 
 
+def test_a_server_for_tests_works_as_written(tmp_path: Path):
+    port = str(free_port())
+    env = environ(AGENTCONTAINER_PORT=port, TMPDIR=str(tmp_path))
+    said = typed(("In place of the hosted service, in tests", 0), env, tmp_path, {":3000": f":{port}"})
+    assert (tmp_path / "out" / "sum.txt").read_text() == "6\n"
+    assert said.count("is ready at") == 1 and "Six\n" in said and "Half of it\n" in said
+
+
 def test_an_image_of_ones_own_works_as_written(server: Server, tmp_path: Path):
     """On the base that this machine has: a registry may be out of reach."""
     server.run("Nothing.")                      # from here on there is one
@@ -167,9 +179,28 @@ def test_the_service_is_shown_as_written(tmp_path: Path):
 
 def test_backup_and_restore_work_as_written(own_server: Server, tmp_path: Path):
     own_server.upload("kept.txt", b"kept")
-    typed(("As a service", 1), environ(own_server), tmp_path)
+    typed(("Where things are; backup, upgrade, removal", 0), environ(own_server), tmp_path)
     files = list((tmp_path / "elsewhere" / "files").iterdir())
     assert [file.read_bytes() for file in files] == [b"kept"]
+
+
+def test_nothing_is_left_when_it_is_removed_as_written(tmp_path: Path):
+    """Of one store and a home of its own: this account's other ones, and its images, are in use."""
+    server = Server(tmp_path / "home" / ".local" / "share" / "agentcontainer")
+    server.data.parent.mkdir(parents=True)
+    server.start()
+    try:
+        asleep = server.dispatch(bash("hibernate --for 1h"))
+        server.wait(asleep["id"], "hibernating")
+        label = f"agentcontainer.store={server.row('SELECT id FROM store')['id']}"
+    finally:
+        server.stop()
+    assert podman_things(label)
+    typed(("Where things are; backup, upgrade, removal", 1), environ(), tmp_path, {
+        "label=agentcontainer.store": f"label={label}", "localhost/agentcontainer-*": "localhost/not-ours-*",
+        "~/": f"{tmp_path}/home/",
+    })
+    assert not podman_things(label) and not server.data.exists()
 
 
 # What it names in a sentence
