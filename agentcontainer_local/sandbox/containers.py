@@ -15,6 +15,7 @@ from agentcontainer_local.sandbox.spec import By, ContainerSpec, Created, Found,
 STORE = "agentcontainer.store"
 CPUS = "agentcontainer.cpus"
 ENDED = ("exited", "stopped")
+REMOVALS = 5
 NEVER = -62135596800  # year 1, which Podman writes for "not yet"
 
 
@@ -95,7 +96,13 @@ class Containers:
     async def remove(self, container_id: str) -> None:
         """Kill and remove it, by id or name. Gone already: nothing."""
         params = {"force": "true", "timeout": "0", "v": "true"}
-        await self._api.call("DELETE", f"/containers/{container_id}", params=params, expect=(404,))
+        for left in reversed(range(REMOVALS)):
+            try:
+                await self._api.call("DELETE", f"/containers/{container_id}", params=params, expect=(404,))
+                break
+            except Refusal as said:     # it ended by itself while Podman went to kill it: one in 16 at that moment
+                if "container state improper" not in str(said) or not left:
+                    raise
         await asyncio.to_thread(process.end_strays, container_id)
 
     async def exited(self, pid: int) -> None:

@@ -170,6 +170,18 @@ async def test_starting_what_runs_gives_the_same_process(sandbox, spec):
     assert await sandbox.start(created.id) == await sandbox.start(created.id)
 
 
+async def test_a_container_that_ends_while_it_is_removed_is_removed(sandbox, spec):
+    async def ended_and_removed(seconds: float) -> None:
+        created = await sandbox.create(spec("sleep 0.1"))
+        await sandbox.start(created.id)
+        await asyncio.sleep(seconds)
+        await sandbox.remove(created.id)
+        assert await sandbox.inspect(created.id) is None
+
+    for step in range(20):      # Podman 4.3 refuses some of them
+        await asyncio.gather(*(ended_and_removed(0.05 + 0.005 * (step + beside)) for beside in range(3)))
+
+
 async def test_what_is_gone_can_be_stopped_removed_and_asked_about(sandbox):
     await sandbox.stop("nothing-of-this-name")
     await sandbox.remove("nothing-of-this-name")
