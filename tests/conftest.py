@@ -14,6 +14,7 @@ from agentcontainer_local.api import http, routes
 from agentcontainer_local.host import Host
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.vault import Vault
+from tests.time_limit import *  # noqa: F403 - its hooks
 
 # Who starts the tests in the background may have it ignored, and what they start would then know no Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -30,9 +30,13 @@ MODULES = {
     "documents": "docx, pypdf, openpyxl, lxml, bs4",
 }
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() == 0 or not shutil.which("podman"), reason="rootless Podman is needed: this is root, or there is none"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        os.geteuid() == 0 or not shutil.which("podman"),
+        reason="rootless Podman is needed: this is root, or there is none",
+    ),
+    pytest.mark.timeout(1800),      # the first time, all images are built
+]
 
 
 def podman(*words: str, **options) -> str:

@@ -20,6 +20,9 @@ from tests.system.conftest import CLONE, Server, serving, wait_until
 from tests.system.test_limits import FILLER
 from tests.system.test_main_job import bash
 
+# Environments and the executable are made, each within the time that its own call has.
+pytestmark = pytest.mark.timeout(1800)
+
 PIP = ("-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet")
 # What is mounted into a root folder in which nothing is but the executable and busybox.
 ROOTED = 'mount --rbind /proc "$1/proc" && mount --bind /dev/null "$1/dev/null" && exec chroot --userspec=1:1 "$@"'

@@ -97,6 +97,7 @@ def test_agents_are_attached_again_within_two_seconds_of_the_start(own_server: S
     assert time.monotonic() - ready < 2
 
 
+@pytest.mark.timeout(OUTAGE_SECONDS + 300)
 def test_an_outage_in_which_agents_want_their_model_or_to_finish_costs_only_time(own_server: Server):
     seconds = OUTAGE_SECONDS + 120
     finishing = own_server.dispatch(
