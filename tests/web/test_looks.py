@@ -50,6 +50,11 @@ def test_axe_finds_nothing_on_any_view(page: Page, there: dict[str, str], axe: s
     page.click("button", "Model calls")
     assert page.run(RUN_AXE) == []
     page.press("Escape")
+    for view, name in (("#/agents", "New agent"), ("#/containers", "New container")):
+        page.visit(view, name)
+        page.click("button", name)
+        assert page.run(RUN_AXE) == [], name
+        page.press("Escape")
     page.visit("#/account", "in order")
     page.run("document.querySelector('details.fold summary').click()")
     assert page.run(RUN_AXE) == []

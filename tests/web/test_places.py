@@ -71,6 +71,11 @@ def test_a_container_is_made_and_its_versions_are_compared(page: Page, server: S
     page.visit("#/containers", "Containers")
     page.click("button", "New container")
     page.fill("Name", "Debian")
+    page.click("button", "Make it")         # an image is needed, or a preset
+    assert page.run("document.querySelector('dialog input:invalid').labels[0].innerText") == "Image"
+    page.choose("Preset", "coding")
+    page.wait("!document.querySelector('dialog').innerText.includes('Image')")
+    page.choose("Preset", "An image of my own")
     page.fill("Image", "docker.io/library/debian:12")
     page.click("button", "Make it")
     page.heading("Debian")

@@ -142,6 +142,25 @@ def test_a_conversation_is_held(page: Page, server: Server, tmp_path: Path):
     assert page.run("document.querySelector('.composer').hidden")
 
 
+def test_a_conversation_is_left_to_finish_by_itself(page: Page, server: Server):
+    task = server.post("/agents/agt_standard_coding/conversations", {
+        "instructions": "Be brief.", "message": "```say\nReady\n```", "overrides": {"model": "scripted"},
+    })["task"]
+    page.visit(f"#/tasks/{task['id']}", "Transcript")
+    status(page, "Your turn")
+    page.click("button", "Let it finish")
+    page.reads("it takes no more messages")
+    page.run("document.querySelector('dialog form').requestSubmit()")
+    status(page, "Finished")
+    assert server.get(f"/tasks/{task['id']}")["mode"] == "autonomous"
+    labels = "[...document.querySelectorAll('.who')].map((one) => one.firstChild.textContent)"
+    for _ in range(2):      # as it was followed, and as it is found later
+        assert page.run(labels)[:2] == ["Instructions", "You"]
+        page.go("/")
+        page.visit(f"#/tasks/{task['id']}", "Transcript")
+        status(page, "Finished")
+
+
 def test_a_sleeping_agent_is_woken_with_a_message(page: Page, server: Server):
     id = dispatch(page, "Sleep first.\n" + bash("hibernate --for 1h --message 'Until told'", "echo awake again"))
     status(page, "Asleep")

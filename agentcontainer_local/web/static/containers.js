@@ -58,13 +58,20 @@ async function edit(one, done) {
   const about = h("input", { value: one?.description ?? "" });
   const preset = choice([["", "An image of my own"], ...PRESETS], version?.containerPreset ?? "");
   const image = h("input", { value: version?.containerImage ?? "", maxlength: 500, spellcheck: "false", placeholder: "docker.io/library/python:3.13-slim" });
+  const imageField = field("Image", image, "Any Linux image with a shell.");
+  const own = () => {
+    imageField.hidden = preset.value !== "";
+    image.required = preset.value === "";
+  };
+  preset.addEventListener("change", own);
+  own();
   const once = api.intent();
   const made = await ask(one ? `Edit ${one.name}` : "New container", [
-    field("Name", name), field("Description", about), field("Preset", preset), field("Image", image, "Where the preset is “An image of my own”."),
+    field("Name", name), field("Description", about), field("Preset", preset), imageField,
   ], one ? "Save" : "Make it", () => {
     const body = {
       name: name.value, description: about.value,
-      ...(preset.value ? { containerPreset: preset.value } : image.value.trim() ? { containerImage: image.value.trim() } : {}),
+      ...(preset.value ? { containerPreset: preset.value } : { containerImage: image.value.trim() }),
     };
     return one ? api.patch(`/containers/${one.id}`, body) : api.post("/containers", body, once);
   });

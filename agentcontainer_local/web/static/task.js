@@ -55,11 +55,11 @@ class View {
     this.draw();
   }
 
-  // The messages; of a task only the first, with the files that it was given.
+  // The messages, with the files that came with each; of what takes no more messages they are asked for once.
   async said(task) {
-    const query = task.mode === "conversation" ? { limit: 1000 } : { limit: 1, order: "asc" };
-    if (task.mode !== "conversation" && this.messages.length) return this.messages;
-    return (await api.get(`${this.path}/messages`, query, this.signal)).data.reverse();
+    if (task.mode === "conversation") return (await api.get(`${this.path}/messages`, { limit: 1000 }, this.signal)).data.reverse();
+    if (this.messages.length) return this.messages;
+    return (await api.get(`${this.path}/messages`, { limit: 1000, order: "asc" }, this.signal)).data;
   }
 
   async more() {
@@ -124,7 +124,8 @@ class View {
     this.drawOutcome();
     this.timeline.show(this.events, task.createdAt, Date.now());
     // A task's instructions are its first message; in a conversation they stand before it.
-    const given = task.mode === "conversation"
+    const talked = task.mode === "conversation" || (this.messages[0] && this.messages[0].content !== task.instructions);
+    const given = talked
       ? [{ kind: "message", id: "instructions", role: "user", label: "Instructions", content: task.instructions, at: task.createdAt }] : [];
     const attached = new Map(this.messages.filter((message) => message.files.length).map((message) => [message.id, message.files]));
     this.transcript.show(this.events, given, attached);
@@ -136,7 +137,7 @@ class View {
 
   drawHead() {
     const { task } = this;
-    const facts = JSON.stringify([task.status, task.title, task.queuePosition, task.turnStatus]);
+    const facts = JSON.stringify([task.status, task.title, task.queuePosition, task.turnStatus, task.mode]);
     if (this.facts === facts) return;
     const told = this.facts !== undefined && this.status !== task.status;
     Object.assign(this, { facts, status: task.status });
@@ -154,6 +155,7 @@ class View {
     const { task } = this;
     return [
       task.status === "hibernating" ? button("Wake", () => this.wake(), { class: "primary" }) : null,
+      task.mode === "conversation" && !isOver(task) ? button("Let it finish", () => this.release()) : null,
       h("a", { class: "button", href: `#/new?from=${task.id}` }, "Run again"),
       isOver(task) ? null : button("Cancel", () => this.cancel(), { class: "danger" }),
     ];
@@ -208,6 +210,12 @@ class View {
   async cancel() {
     const done = await ask("Cancel this task?", h("p", {}, "Its container is stopped, and what it did not hand over is lost."), "Cancel the task",
       () => api.post(`${this.path}/cancel`), "danger");
+    if (done) await this.refresh();
+  }
+
+  async release() {
+    const done = await ask("Let it finish by itself?", h("p", {}, "From here on it is a task: it takes no more messages, works until it is done, and hands over its files."), "Let it finish",
+      () => api.patch(this.path, { mode: "autonomous" }));
     if (done) await this.refresh();
   }
 
