@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import functools
 import hashlib
 import os
@@ -14,11 +13,10 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import platformdirs
-
+from agentcontainer_local.alone import alone
 from agentcontainer_local.sandbox import Sandbox, SandboxError
 
 BY_PRESET = {"coding": "coding", "data-processing": "data", "document-analysis": "documents"}
@@ -87,7 +85,8 @@ async def _existing(sandbox: Sandbox, name: str) -> str | None:
 async def _built(sandbox: Sandbox, name: str, say: Say) -> str:
     parent = parent_of(name)
     below = await ensure(sandbox, parent, say) if parent else None
-    async with _one_at_a_time():
+    # They share layers, and a machine has better things to do.
+    async with alone("images"):
         if image := await _existing(sandbox, name):
             return image
         base = made_base() if parent and below == tag_of(parent, made_base()) else REGISTRY_BASE
@@ -119,21 +118,6 @@ def _steps(name: str, say: Say) -> Callable[[str], None]:
                 say(f"{name}: {unpacked} packages unpacked")
 
     return progress
-
-
-@contextlib.asynccontextmanager
-async def _one_at_a_time() -> AsyncIterator[None]:
-    """One build at a time for this account, whoever asks: they share layers, and a machine has better things to do."""
-    cache = platformdirs.user_cache_path("agentcontainer")
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "images.lock").open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await asyncio.sleep(0.2)
-        yield
 
 
 # The base

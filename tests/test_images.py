@@ -12,6 +12,7 @@ import pytest
 
 from agentcontainer_local import images, runtime
 from agentcontainer_local import sandbox as sandboxes
+from agentcontainer_local.alone import alone
 from agentcontainer_local.settings import Settings
 
 NODE = "/opt/agentcontainer/libexec/node"
@@ -255,5 +256,5 @@ async def test_a_cancelled_build_frees_the_way(sandbox, tiny, no_remains):
     building.cancel()
     with pytest.raises(asyncio.CancelledError):
         await building
-    async with asyncio.timeout(5), images._one_at_a_time():
+    async with asyncio.timeout(5), alone("images"):
         pass

@@ -2,10 +2,17 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
+from pathlib import Path
 
-from tests.system.conftest import Server, podman_things
+from agentcontainer_local import images
+from agentcontainer_local.alone import alone
+from agentcontainer_local.doctor.prove import NAME
+from tests.system.conftest import Server, podman, podman_things
+
+STORE = "agentcontainer.store=doctor"
 
 # What must hold on any machine on which the tests run; limits hold by whatever there is.
 PROMISES = {
@@ -17,16 +24,30 @@ PROMISES = {
 }  # fmt: skip
 
 
-def test_every_promise_holds_on_this_machine(tmp_path):
-    environ = {**os.environ, "AGENTCONTAINER_DATA": str(tmp_path)}
+def doctor(data: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "agentcontainer_local", "doctor", "--prove", "--json"]
-    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
-    report = json.loads(ended.stdout)
-    held = {promise["name"]: promise for promise in report["proof"]["promises"]}
-    assert {name: one["detail"] for name, one in held.items() if one["status"] == "not_enforced"} == {}
-    assert {name for name, one in held.items() if one["status"] == "enforced"} >= PROMISES
-    assert (ended.returncode, report["ready"]) == (0, True), ended.stderr
-    assert not [name for name in podman_things() if "proof" in name]
+    environ = {**os.environ, "AGENTCONTAINER_DATA": str(data)}
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+async def test_every_promise_holds_on_this_machine_whoever_tries_at_the_same_time(server: Server, tmp_path: Path):
+    server.run("Nothing.")                      # from here on there is an image
+    image = podman("images", "--filter", f"label={images.LABEL}", "--quiet").split()[0]
+    # As one that was killed leaves it.
+    podman("create", "--label", STORE, "--name", f"{NAME}{secrets.token_hex(4)}", image, "true")
+    doctors = [doctor(tmp_path / name) for name in ("one", "other")]
+    reports = []
+    for one in doctors:
+        said, steps = one.communicate(timeout=240)
+        report = json.loads(said)
+        held = {promise["name"]: promise for promise in report["proof"]["promises"]}
+        assert {name: one["detail"] for name, one in held.items() if one["status"] == "not_enforced"} == {}
+        assert {name for name, one in held.items() if one["status"] == "enforced"} >= PROMISES
+        assert (one.returncode, report["ready"]) == (0, True), steps
+        reports.append(steps)
+    assert any("Waiting for another proof to end" in steps for steps in reports)
+    async with alone("proof"):
+        assert podman_things(STORE) == set()
 
 
 def test_the_api_proves_the_walls_beside_running_tasks(server: Server):
