@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import pwd
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,10 +26,9 @@ def held(data: Path) -> Iterator[Callable[[Served], None]]:
     """Makes the directory if need be, and keeps others out; hands over how to say where it is served.
 
     Only the owner can read what is said there, who may read the store and its secrets as well. Raises RuntimeError
-    where another server has the directory.
+    where another server has the directory, or this account may not write there.
     """
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with os.fdopen(os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+") as file:
+    with _opened(data) as file:
         _take(file, data)
         os.fchmod(file.fileno(), 0o600)
         file.truncate(0)
@@ -41,6 +41,16 @@ def held(data: Path) -> Iterator[Callable[[Served], None]]:
             yield announce
         finally:
             file.truncate(0)
+
+
+def _opened(data: Path) -> TextIO:
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.fdopen(os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+")
+    except PermissionError:
+        who = pwd.getpwuid(os.geteuid()).pw_name
+        raise RuntimeError(f"{data} can't be a data directory of the account {who}, which may not write there:"
+                           f" name another one with --data, or make it the account's (chown).") from None
 
 
 def _take(file: TextIO, data: Path) -> None:

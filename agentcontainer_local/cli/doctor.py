@@ -74,12 +74,15 @@ def _show(out, found) -> None:
 
     rows = [(Text(*SIGNS[check.status]), check.name, check.detail) for check in found.checks]
     out.table(("state", "what", "detail~"), rows, found.checks)
-    for check in found.checks:
-        if check.fix and check.status != "ok":
-            out.say(f"\n{check.name}: {check.detail}\n  {check.fix}")
+    for check in found.checks:          # what is not as it should be is said whole: a terminal cuts the table
+        if check.status != "ok":
+            out.say(f"\n{check.name}: {check.detail}" + (f"\n  {check.fix}" if check.fix else ""))
     if found.proof is None:
         out.say("\nThe walls were not tried yet: agentcontainer doctor --prove")
         return
     out.say(f"\nThe walls, as tried at {found.proof.at}:")
     rows = [(Text(*SIGNS[promise.status]), promise.name, promise.detail) for promise in found.proof.promises]
     out.table(("state", "promise", "seen~"), rows, found.proof.promises)
+    for promise in found.proof.promises:
+        if promise.status != "enforced":
+            out.say(f"\n{promise.name}: {promise.detail}")

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agentcontainer_local import accounts, db, lock, tasks
-from agentcontainer_local.cli import app, downloads, output
+from agentcontainer_local import accounts, db, lock, schemas, tasks
+from agentcontainer_local.cli import app, doctor, downloads, output
 from agentcontainer_local.cli.exits import Exit
 from agentcontainer_local.cli.install_service import _word
 from tests.conftest import KEY
@@ -336,6 +336,23 @@ def test_the_help_of_serve_says_what_each_flag_takes_and_what_holds_without_it(c
     assert "--port NUMBER Port to listen on; 0 takes a free one. [AGENTCONTAINER_PORT, by default 3000]" in said
     assert "--data PATH Data directory: " in said and "[AGENTCONTAINER_DATA]" in said
     assert "--isolation container|gvisor" in said
+
+
+def test_the_doctor_says_whole_what_is_not_as_it_should_be(capsys):
+    """The table's last column is cut in a terminal."""
+    found = schemas.Doctor(ready=True, checks=[
+        schemas.Check(name="podman", status="ok", detail="is there"),
+        schemas.Check(name="cgroups", status="warning", detail="v1, and so on"),
+        schemas.Check(name="tun", status="missing", detail="not there", fix="mknod it"),
+    ], proof=schemas.Proof(at="2026-01-01T00:00:00.000Z", promises=[
+        schemas.Promise(name="no secrets", status="enforced", detail="none found"),
+        schemas.Promise(name="internet", status="unavailable", detail="it is refused"),
+    ]))
+    doctor._show(output.Output(), found)
+    said = capsys.readouterr().out
+    for whole in ("\ncgroups: v1, and so on\n", "\ntun: not there\n  mknod it\n", "\ninternet: it is refused\n"):
+        assert whole in said
+    assert "podman: is there" not in said and "no secrets: none found" not in said
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -133,6 +133,15 @@ def test_a_data_directory_that_is_in_use_is_said_to_be(cli, tmp_path):
     assert said == "" and "Another agentcontainer serves" in json.loads(printed)["error"]["message"]
 
 
+def test_a_data_directory_that_is_not_the_accounts_is_said_to_be_so(cli, tmp_path):
+    (tmp_path / "theirs").mkdir(mode=0o500)
+    for data in (tmp_path / "theirs", tmp_path / "theirs" / "below"):
+        code, printed, said = ran("serve", "--port", "0", "--data", str(data))
+        assert (code, printed) == (Exit.FAILED, "")
+        assert said.startswith(f"agentcontainer: {data} can't be a data directory of the account ")
+        assert "--data" in said and said.count("\n") == 1
+
+
 def test_a_setting_that_makes_no_sense_is_named(cli):
     said = cli("serve", "--port", "many", code=Exit.WRONG_USE).stderr
     assert said.startswith("agentcontainer: --port (AGENTCONTAINER_PORT): ") and said.count("\n") == 1
