@@ -1,5 +1,6 @@
 """Who asks: the account of the API key that a request carries."""
 
+import hashlib
 import hmac
 
 from starlette.requests import Request
@@ -25,12 +26,13 @@ class Authentication:
 
     def account(self, request: Request, key_in_query: bool) -> Row:
         """Raises Unauthorized."""
-        digest = accounts.key_hash(_key(request, key_in_query))
+        key = _key(request, key_in_query)
+        mark = hashlib.blake2b(key.encode("utf-8", "surrogatepass")).digest()      # at half the price of `key_hash`
         self._forget_if_changed()
-        account = self._known.get(digest) or self._found(digest)
+        account = self._known.get(mark) or self._found(accounts.key_hash(key))
         if account is None:
             raise Unauthorized()
-        self._known[digest] = account
+        self._known[mark] = account
         return account
 
     def _found(self, digest: bytes) -> Row | None:

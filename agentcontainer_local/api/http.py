@@ -172,8 +172,15 @@ def _written(route: Route, answered: BaseModel | None) -> Response:
     if not isinstance(answered, route.answers):
         raise TypeError(f"{route.verb} {route.path} answered a {type(answered).__name__}")
     # Straight to the serializer: model_dump_json makes a str of it first.
-    body = answered.__pydantic_serializer__.to_json(answered, by_alias=True)
-    return Response(body, route.status, media_type="application/json")
+    return Json(answered.__pydantic_serializer__.to_json(answered, by_alias=True), route.status)
+
+
+class Json(Response):
+    """A body that is JSON already; a third of Starlette's own work for it was to look for headers that it never has."""
+
+    def __init__(self, body: bytes, status: int):
+        self.body, self.status_code, self.background = body, status, None
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
 
 
 def refusal(problem: Problem, headers: dict[str, str] | None = None) -> Response:

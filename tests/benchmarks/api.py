@@ -77,7 +77,7 @@ def _creates(server: "Served", rounds: int) -> list[Figure]:
         for _ in range(rounds):
             began = time.perf_counter()
             connection.sendall(asked)
-            _length(connection)
+            answer_length(connection)
             ours.append(time.perf_counter() - began)
             began = time.perf_counter()
             store.execute("INSERT INTO t VALUES (?)", (secrets.token_hex(500),))
@@ -135,7 +135,7 @@ class Served:
         with selectors.DefaultSelector() as selector:
             waiting = [socket.create_connection(("127.0.0.1", self.port)) for _ in range(CONNECTIONS)]
             waiting[0].sendall(asked)
-            length = _length(waiting[0])
+            length = answer_length(waiting[0])
             missing = dict.fromkeys(waiting, length)
             for connection in waiting:
                 selector.register(connection, selectors.EVENT_READ)
@@ -201,7 +201,7 @@ class Served:
         return time.perf_counter() - began
 
 
-def _length(connection: socket.socket) -> int:
+def answer_length(connection: socket.socket) -> int:
     """Of one whole answer, which is then the length of all of them."""
     answer = b""
     while b"\r\n\r\n" not in answer:

@@ -93,10 +93,18 @@ def _first_request_of_pi(provider: Watched, folder: Path) -> float:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environ, cwd=folder) as pi:
         pi.stdin.write(b'{"type":"prompt","message":"Nothing to do"}\n')
         pi.stdin.flush()
-        while not provider.times:
-            time.sleep(0.001)
+        came = first_request(provider)
         pi.stdin.close()
-    return provider.times[0] - began
+    return came - began
+
+
+def first_request(provider: Watched) -> float:
+    deadline = time.monotonic() + 60
+    while not provider.times:
+        if time.monotonic() > deadline:
+            raise TimeoutError("no request came to the provider")
+        time.sleep(0.0005)
+    return provider.times[0]
 
 
 def _pi(provider: Watched, folder: Path) -> tuple[list, dict[str, str]]:

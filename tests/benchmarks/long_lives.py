@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import cold_start
+from tests.benchmarks import api, cold_start
 from tests.benchmarks.cold_start import MODEL, Watched
 from tests.benchmarks.figures import Figure, ratios
 from tests.fake_provider import Answers, bash
@@ -34,12 +35,17 @@ def _messages(server: Server, provider: Watched, folder: Path, rounds: int) -> l
     task = server.converse("Hello", overrides={"model": MODEL, "provider": "anthropic"})
     server.answered(task["id"], 1)
     ours, pi = [], []
-    with _living_pi(provider, folder) as ask:
+    url, body = server.client.base_url, json.dumps({"content": "And now?"})
+    said = (f"POST /api/v1/conversations/{task['id']}/messages HTTP/1.1\r\nHost: {url.host}\r\n"
+            f"Authorization: Bearer {server.key}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}").encode()
+    with _living_pi(provider, folder) as ask, socket.create_connection((url.host, url.port)) as connection:
         ask()
         for turn in range(2, rounds + 2):
             began = _fresh(provider)
-            server.say(task["id"], "And now?")
-            ours.append(_first_request(provider) - began)
+            connection.sendall(said)                # what a comfortable client does beside it is not ours
+            ours.append(cold_start.first_request(provider) - began)
+            api.answer_length(connection)
             server.answered(task["id"], turn)
             pi.append(ask())
     server.post(f"/tasks/{task['id']}/cancel", expect=200)
@@ -80,12 +86,6 @@ def _fresh(provider: Watched) -> float:
     return time.monotonic()
 
 
-def _first_request(provider: Watched) -> float:
-    while not provider.times:
-        time.sleep(0.0005)
-    return provider.times[0]
-
-
 def _wakes(server: Server, provider: Watched, rounds: int) -> list[Figure]:
     wakes, cold = [], []
     for _ in range(rounds):
@@ -97,7 +97,7 @@ def _wakes(server: Server, provider: Watched, rounds: int) -> list[Figure]:
         time.sleep(1)
         began = _fresh(provider)
         server.post(f"/tasks/{task['id']}/wake", {"kind": "external_wake"}, 200)
-        wakes.append(_first_request(provider) - began)
+        wakes.append(cold_start.first_request(provider) - began)
         server.wait(task["id"])
         time.sleep(0.5)
     return [

@@ -192,8 +192,8 @@ SCENARIOS = {
         volumes.removed""",
     sleep: "hibernate.asked apply.slept hibernate.accepted container.stopped task.waking apply.woken "
            "container.restarting",
-    converse: "request.kept message.written run.settled turn.ending apply.turn_ended apply.messaged apply.messaged_cold "
-              "task.switching apply.switched",
+    converse: "request.kept message.written run.settled turn.ending apply.turn_ended apply.messaged "
+              "apply.messaged_cold task.switching apply.switched",
     expire: "apply.expired",
     cancel: "apply.cancelled",
     die: "container.lost apply.interrupted",
