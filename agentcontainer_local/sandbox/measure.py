@@ -1,6 +1,7 @@
 """Measures what containers hold on disk and in memory files; run by `podman unshare`, which may look into both.
 
-stdin: JSON, a list of {"paths": […], "pids": […]}; stdout: JSON, for each of them {"disk": bytes, "memory": bytes}.
+stdin: JSON, a list of {"paths": […], "pids": […]}; stdout: JSON, for each of them {"disk": bytes, "memory": bytes,
+"seconds": how long it took}.
 It must need nothing but the standard library.
 """
 
@@ -10,6 +11,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 
 
 def disk(paths: list[str]) -> int:
@@ -42,8 +44,10 @@ def _look(path: str, on_disk: dict, in_memory: dict) -> None:
 def main() -> None:
     answers = []
     for asked in json.load(sys.stdin):
+        began = time.monotonic()
         deleted, memory = unseen(asked["pids"])
-        answers.append({"disk": disk(asked["paths"]) + deleted, "memory": memory})
+        found = {"disk": disk(asked["paths"]) + deleted, "memory": memory}
+        answers.append(found | {"seconds": time.monotonic() - began})
     json.dump(answers, sys.stdout)
 
 

@@ -5,9 +5,10 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,15 +21,34 @@ log = logging.getLogger(__name__)
 
 MB = 1024**2
 SCAN_SECONDS = 1
-# Folders are measured when the disk has lost what might break a limit, or memory files have grown; but at least so
-# often, as others may have given back what this one took; and never for more than a tenth of the time.
+# A container's folders are measured when the disk has lost half of what it may still take, or memory files have grown;
+# but at least so often, as others may have given back what it took. Where that takes long, as with a million files, it
+# is then left alone for longer, unless the disk has lost as much as would break its limit, and a part of that limit.
 MEASURE_SECONDS = 60
-RESTING = 10
+RESTING = 30
+MOST_RESTING_SECONDS = 600
+LEAST_PART = 10
 LEAST_CHANGE = 32 * MB
+# All that are measured quickly are measured together, and nobody waits for those that are not.
+QUICK_SECONDS = 1
+AT_ONCE = 4
 # With less than this free, whoever has taken most is ended before the server itself finds no room.
 LEAST_FREE = 512 * MB
 LEAST_BLAMED = 64 * MB
 MEASURE = Path(__file__).with_name("measure.py")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What costs nothing to look at: bytes that are free where containers write, and bytes in memory files."""
+
+    at: float
+    free: int
+    shared: int
+
+    @classmethod
+    def now(cls, paths: Iterable[str]) -> "Machine":
+        return cls(time.monotonic(), _free(paths), usage.memory_files())
 
 
 @dataclass(eq=False)
@@ -38,13 +58,28 @@ class Watched:
     paths: list[str]
     broken: asyncio.Future[Broken]
     cpus: float | None      # to which it is kept by affinity
+    before: Machine         # when it was measured last
     pids: list[int] = field(default_factory=list)
     disk_bytes: int = 0
     memory_file_bytes: int = 0
+    took: float = 0
+    measured: bool = True       # and not being measured
 
     def tell(self, limit: str, used: int | None, allowed: int) -> None:
         if not self.broken.done():
             self.broken.set_result(Broken(limit, used, allowed))
+
+    def must_be_measured(self, now: Machine) -> bool:
+        """Whether anything has happened on this machine that could mean a broken limit."""
+        passed, lost, grown = now.at - self.before.at, self.before.free - now.free, now.shared - self.before.shared
+        rests = passed < min(RESTING * self.took, MOST_RESTING_SECONDS)
+        room, memory = self.ceiling.disk_bytes - self.disk_bytes, self.ceiling.memory_bytes
+        enough = max(room, self.ceiling.disk_bytes // LEAST_PART) if rests else room // 2
+        return (
+            passed >= MEASURE_SECONDS and not rests
+            or lost > max(LEAST_CHANGE, min(enough, self.before.free - LEAST_FREE))
+            or grown > max(LEAST_CHANGE, memory if rests else memory // 4)
+        )
 
 
 class Watchdog:
@@ -54,25 +89,24 @@ class Watchdog:
         self._service = service
         self._watched: set[Watched] = set()
         self._some = asyncio.Event()
-        self._free = self._shared = 0       # of the machine, when folders were measured last
-        self._measured_at = self._rests_until = 0.0
+        self._measuring: set[asyncio.Task] = set()
+        self._places = asyncio.Semaphore(AT_ONCE)
 
     @contextlib.contextmanager
     def watching(
         self, pid: int, ceiling: Ceiling, paths: list[str], cpus: float | None
     ) -> Iterator[asyncio.Future[Broken]]:
         """A future of what was Broken first; what then happens is its holder's to say."""
-        watched = Watched(pid, ceiling, paths, asyncio.get_running_loop().create_future(), cpus)
-        if not self._watched:
-            self._remember([watched])
+        broken = asyncio.get_running_loop().create_future()
+        watched = Watched(pid, ceiling, paths, broken, cpus, Machine.now(paths))
         self._watched.add(watched)
         self._some.set()
         try:
             with kills.heard(pid, lambda: watched.tell("memory", None, ceiling.memory_bytes)):
-                yield watched.broken
+                yield broken
         finally:
             self._watched.discard(watched)
-            watched.broken.cancel()
+            broken.cancel()
             if not self._watched:
                 self._some.clear()
 
@@ -82,62 +116,81 @@ class Watchdog:
         return answer["disk"]
 
     async def run(self) -> None:
-        while True:
-            await self._some.wait()
-            try:
-                await self._scan(list(self._watched))
-            except Exception:               # a look that failed is made again
-                log.exception("the watchdog could not look")
-            await asyncio.sleep(SCAN_SECONDS)
+        try:
+            while True:
+                await self._some.wait()
+                try:
+                    await self._scan(list(self._watched))
+                except Exception:           # a look that failed is made again
+                    log.exception("the watchdog could not look")
+                await asyncio.sleep(SCAN_SECONDS)
+        finally:
+            for measuring in self._measuring:
+                measuring.cancel()
+            await asyncio.gather(*self._measuring, return_exceptions=True)
 
     async def _scan(self, watched: list[Watched]) -> None:
         found = await asyncio.to_thread(_look, watched)
         for one in watched:
             if one.pid in found:
                 found[one.pid].judge(one)
-        if self._must_measure(watched):
-            await self._measure(watched)
+        for batch in self._batches():
+            for one in batch:
+                one.measured = False
+            measuring = asyncio.create_task(self._measure(batch), name="measuring")
+            self._measuring.add(measuring)
+            measuring.add_done_callback(self._measuring.discard)
 
-    def _must_measure(self, watched: list[Watched]) -> bool:
-        """Whether anything has happened on this machine that could mean a broken limit."""
-        now = time.monotonic()
-        if not watched or now < self._rests_until:
-            return False
-        if now - self._measured_at >= MEASURE_SECONDS:
-            return True
-        lost, grown = self._free - _free(watched), usage.memory_files() - self._shared
-        room = min(one.ceiling.disk_bytes - one.disk_bytes for one in watched)
-        memory_room = min(one.ceiling.memory_bytes for one in watched) // 4
-        return lost > max(LEAST_CHANGE, room // 2) or grown > max(LEAST_CHANGE, memory_room)
+    def _batches(self) -> list[list[Watched]]:
+        idle = [one for one in self._watched if one.measured]
+        now = Machine.now(path for one in idle for path in one.paths)
+        due = [one for one in idle if one.must_be_measured(now)]
+        slow = [[one] for one in due if one.took >= QUICK_SECONDS]
+        return [[one for one in idle if one.took < QUICK_SECONDS], *slow] if len(slow) < len(due) else slow
 
-    async def _measure(self, watched: list[Watched]) -> None:
-        began = time.monotonic()
-        self._remember(watched)
-        answers = await self._ask([{"paths": one.paths, "pids": one.pids} for one in watched])
-        self._rests_until = time.monotonic() + RESTING * (time.monotonic() - began)
-        for one, answer in zip(watched, answers, strict=True):
+    async def _measure(self, batch: list[Watched]) -> None:
+        """Beside the looks, which go on."""
+        try:
+            async with self._places:
+                before = Machine.now(path for one in batch for path in one.paths)
+                for one in batch:
+                    one.before = before
+                answers = await self._ask([{"paths": one.paths, "pids": one.pids} for one in batch])
+            beside = time.monotonic() - before.at - sum(answer["seconds"] for answer in answers)
+        except Exception:                   # a look that failed is made again
+            log.exception("the watchdog could not measure")
+            return
+        finally:
+            for one in batch:
+                one.measured = True
+        for one, answer in zip(batch, answers, strict=True):
+            one.took = answer["seconds"] + beside / len(batch)
             one.disk_bytes, one.memory_file_bytes = answer["disk"], answer["memory"]
             if one.disk_bytes > one.ceiling.disk_bytes:
                 one.tell("disk", one.disk_bytes, one.ceiling.disk_bytes)
-        most = max(watched, key=lambda one: one.disk_bytes)
-        if self._free < LEAST_FREE and most.disk_bytes > LEAST_BLAMED:
-            most.tell("disk_full", most.disk_bytes, most.ceiling.disk_bytes)
+        if all(one.measured for one in self._watched):
+            self._keep_some_free()
 
-    def _remember(self, watched: list[Watched]) -> None:
-        self._measured_at, self._free, self._shared = time.monotonic(), _free(watched), usage.memory_files()
+    def _keep_some_free(self) -> None:
+        """Once all that had to be measured was."""
+        most = max(self._watched, key=lambda one: one.disk_bytes, default=None)
+        if most and _free(most.paths) < LEAST_FREE and most.disk_bytes > LEAST_BLAMED:
+            most.tell("disk_full", most.disk_bytes, most.ceiling.disk_bytes)
 
     async def _ask(self, wanted: list[dict]) -> list[dict]:
         """Volumes belong to sub-uids, and agents close their folders: only our user namespace's root sees all."""
         running = await asyncio.create_subprocess_exec(
             "podman", "unshare", "nice", *itself.script(MEASURE), env=self._service.environment, cwd="/",
+            start_new_session=True,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )
         try:
             said, errors = await running.communicate(json.dumps(wanted).encode())
         finally:
             if running.returncode is None:
-                running.kill()
-                await running.wait()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(running.pid, signal.SIGKILL)      # what Podman has started as well
+                await running.communicate()
         if running.returncode:
             raise OSError(errors.decode(errors="replace")[-500:])
         return json.loads(said)
@@ -179,9 +232,9 @@ def _memory(one: Watched, used: usage.Usage) -> int:
     return private + max(shared, one.memory_file_bytes)
 
 
-def _free(watched: list[Watched]) -> int:
+def _free(paths: Iterable[str]) -> int:
     """Bytes that are left where containers write; they are all in Podman's storage."""
-    for path in (path for one in watched for path in one.paths):
+    for path in paths:
         with contextlib.suppress(OSError):
             found = os.statvfs(path)
             return found.f_bavail * found.f_frsize

@@ -6,10 +6,11 @@ import os
 
 import pytest
 
-from agentcontainer_local.sandbox import Ceiling, Mounted, Ulimits, conf, usage
-from agentcontainer_local.sandbox.watchdog import SCAN_SECONDS
+from agentcontainer_local.sandbox import Ceiling, Mounted, Ulimits, conf, usage, watchdog
+from agentcontainer_local.sandbox.watchdog import SCAN_SECONDS, Machine, Watched
 
 MB = 1024**2
+GB = 1024 * MB
 AMPLE = Ceiling(memory_bytes=1024 * MB, processes=500, disk_bytes=1024 * MB)
 SECONDS = 15
 
@@ -77,6 +78,60 @@ async def test_a_disk_filler_is_told_of_wherever_it_writes(watched, sandbox, spe
     assert broken.used > 150 * MB
     for container in await sandbox.found():
         await sandbox.remove(container.id)
+
+
+async def test_a_disk_filler_is_told_of_while_it_rests(watched, monkeypatch):
+    """From one measurement to the next that is due by time it would have for ever."""
+    monkeypatch.setattr(watchdog, "RESTING", 1e9)
+    monkeypatch.setattr(watchdog, "MOST_RESTING_SECONDS", 1e9)
+    script = "while :; do i=$((i+1)); dd if=/dev/zero of=/tmp/$i bs=1M count=20 2>/dev/null; sleep 0.1; done"
+    broken = await asyncio.wait_for(await watched(script, Ceiling(GB, 500, 300 * MB), uid=20005), SECONDS)
+    assert (broken.limit, broken.allowed) == ("disk", 300 * MB)
+
+
+async def test_a_measurement_that_takes_long_keeps_nobody_from_looking(watched, monkeypatch, tmp_path):
+    (tmp_path / "measure.py").write_text("import time\ntime.sleep(30)")     # as on a disk that is very slow
+    monkeypatch.setattr(watchdog, "MEASURE", tmp_path / "measure.py")
+    script = "dd if=/dev/zero of=/tmp/some bs=1M count=100; sleep 60"
+    filler = await watched(script, Ceiling(GB, 500, 50 * MB), uid=20008)
+    await asyncio.sleep(2 * SCAN_SECONDS)
+    hog = await watched("dd if=/dev/zero of=/dev/null bs=200M count=100000", Ceiling(100 * MB, 500, GB), uid=20009)
+    assert (await asyncio.wait_for(hog, SECONDS)).limit == "memory"
+    assert not filler.done()
+
+
+@pytest.mark.parametrize(("passed", "free", "shared", "taken", "took", "must"), [
+    (1, 40 * GB, 0, 0, 0, False),
+    (59, 40 * GB, 0, 0, 0, False),
+    (60, 40 * GB, 0, 0, 0, True),                   # others may have given back what it took
+    (1, 35 * GB - 1, 0, 0, 0, True),                # half of what it may take is gone
+    (1, 39 * GB, 0, 8 * GB, 0, False),
+    (1, 39 * GB - 1, 0, 8 * GB, 0, True),
+    (1, 40 * GB - 32 * MB, 0, 10 * GB, 0, False),
+    (1, 40 * GB - 33 * MB, 0, 10 * GB, 0, True),
+    (1, 40 * GB, GB // 4 + 1, 0, 0, True),
+    (149, 35 * GB - 1, GB // 4 + 1, 0, 5, False),   # five seconds are dear
+    (150, 40 * GB, 0, 0, 5, True),
+    (599, 40 * GB, 0, 0, 60, False),
+    (600, 40 * GB, 0, 0, 60, True),
+    (1, 30 * GB, 0, 0, 5, False),
+    (1, 30 * GB - 1, 0, 0, 5, True),                # its limit may be broken
+    (1, 39 * GB, 0, 10 * GB, 5, False),             # by less than a tenth
+    (1, 39 * GB - 1, 0, 10 * GB, 5, True),
+    (1, 40 * GB, GB + 1, 0, 5, True),
+])  # fmt: skip
+async def test_a_container_is_measured_when_it_may_have_broken_a_limit(passed, free, shared, taken, took, must):
+    broken = asyncio.get_running_loop().create_future()
+    before = Machine(1000, 40 * GB, 0)
+    one = Watched(1, Ceiling(GB, 500, 10 * GB), [], broken, None, before, disk_bytes=taken, took=took)
+    assert one.must_be_measured(Machine(1000 + passed, free, shared)) is must
+
+
+async def test_a_disk_that_is_nearly_full_is_reason_enough():
+    broken = asyncio.get_running_loop().create_future()
+    one = Watched(1, Ceiling(GB, 500, 10 * GB), [], broken, None, Machine(1000, GB, 0), took=5)
+    assert not one.must_be_measured(Machine(1001, 512 * MB, 0))
+    assert one.must_be_measured(Machine(1001, 511 * MB, 0))
 
 
 async def test_whoever_keeps_below_its_limits_is_left_alone(watched):
