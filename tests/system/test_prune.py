@@ -1,0 +1,92 @@
+"""`agentcontainer images prune`, in a container storage of the test's own: the account's has what others need."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agentcontainer_local import images
+from tests.system.test_cli_system import call, environ
+
+Podman = Callable[..., str]
+
+
+@pytest.fixture
+def elsewhere(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """An environment in which Podman has a home of its own, and so another storage.
+
+    Not by CONTAINERS_STORAGE_CONF: rootless Podman shows that file, and works in the usual storage
+    (https://github.com/containers/podman/issues/10762).
+    """
+    home = tmp_path_factory.mktemp("home")
+    runtime = Path(os.environ["XDG_RUNTIME_DIR"], f"ac-{home.parent.name}-{home.name}")
+    runtime.mkdir(mode=0o700)
+    _configuration(home)
+    kept = {name: value for name, value in environ().items() if not name.startswith(("XDG_", "CONTAINER"))}
+    env = {**kept, "HOME": str(home), "XDG_RUNTIME_DIR": str(runtime)}
+    try:
+        store = json.loads(_podman(env, "info", "--format", "{{json .Store}}"))
+        places = {store["graphRoot"]: home, store["volumePath"]: home, store["runRoot"]: runtime}
+        assert all(Path(place).is_relative_to(folder) for place, folder in places.items()), "this is another's storage"
+        assert store["imageStore"]["number"] == 0
+        yield env
+    finally:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):    # it keeps the storage mounted
+            os.kill(int((runtime / "libpod/tmp/pause.pid").read_text()), signal.SIGKILL)
+        subprocess.run(["rm", "-rf", runtime, home / ".local"], check=True)
+
+
+def _configuration(home: Path) -> None:
+    """As the account's, but for where the storage is."""
+    folder = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config"), "containers")
+    if folder.is_dir():
+        subprocess.run(["cp", "-r", "--", folder, home / "containers"], check=True)
+        (home / ".config").mkdir()
+        (home / "containers").rename(home / ".config/containers")
+
+
+def _podman(env: dict[str, str], *words: str, stdin: bytes | None = None) -> str:
+    done = subprocess.run(["podman", *words], env=env, cwd="/", input=stdin, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().strip()
+
+
+def test_images_of_earlier_versions_are_removed_unless_a_container_uses_them(elsewhere, tmp_path: Path):
+    empty = subprocess.run(["tar", "-c", "--files-from=/dev/null"], capture_output=True, check=True).stdout
+
+    def made(tag: str, *labels: str) -> str:
+        """An image of nothing but its labels, which make it another one."""
+        changes = [f"--change=LABEL={label}" for label in labels]
+        _podman(elsewhere, "import", *changes, "-", tag, stdin=empty)
+        return tag
+
+    def ours(name: str, tag: str) -> str:
+        return made(f"localhost/agentcontainer-{name}:{tag}", f"{images.LABEL}={name}", f"made={tag}")
+
+    current = {images.tag_of("coding"), images.tag_of("data", images.made_base()), images.made_base()}
+    for tag in current:
+        ours(*tag.removeprefix("localhost/agentcontainer-").split(":"))
+    kept = {made("localhost/agentcontainer-coding:of-somebody-else"), ours("documents", "at-work")}
+    _podman(elsewhere, "create", "--name", "at-work", "localhost/agentcontainer-documents:at-work", "true")
+    old = {ours("coding", "old"), ours("coding", "older")}
+    (tmp_path / "Containerfile").write_text(f"FROM localhost/agentcontainer-coding:old\nLABEL {images.LABEL}=data\n")
+    old.add("localhost/agentcontainer-data:old")
+    _podman(elsewhere, "build", "--pull=never", "--tag", "localhost/agentcontainer-data:old", str(tmp_path))
+    _podman(elsewhere, "tag", images.tag_of("coding"), "localhost/agentcontainer-coding:by-another-name")
+    old.add("localhost/agentcontainer-coding:by-another-name")
+
+    said = json.loads(call("images", "prune", "--json", env=elsewhere, cwd=tmp_path))
+    assert {one["tag"] for one in said if one["removed"]} == old
+    (left,) = [one for one in said if not one["removed"]]
+    assert left["tag"] == "localhost/agentcontainer-documents:at-work" and "container" in left["reason"]
+    here = set(_podman(elsewhere, "images", "--all", "--format", "{{.Repository}}:{{.Tag}}").splitlines())
+    assert here == current | kept
+
+    _podman(elsewhere, "rm", "at-work")
+    assert "at-work" in call("images", "prune", env=elsewhere, cwd=tmp_path)
+    assert json.loads(call("images", "prune", "--json", env=elsewhere, cwd=tmp_path)) == []
