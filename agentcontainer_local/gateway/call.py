@@ -14,6 +14,9 @@ from agentcontainer_local.prices import Prices
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
 LARGE_BODY_BYTES = 1024 * 1024      # from here on reading the JSON would hold up other streams
+# By their signs, which may be in texts too. A value takes some sixty bytes of memory, and a thread that reads JSON does
+# not let others go on.
+MOST_LISTS, MOST_VALUES = 500_000, 4_000_000
 
 QUERY = re.compile(rb"[A-Za-z0-9._~=&-]{0,1024}")     # Pi sends `beta=true`
 
@@ -56,9 +59,8 @@ async def admitted(grant: Grant | None, prices: Prices, scope, receive) -> Call:
     if grant.refuse is not None:
         raise forbidden(grant.refuse)
     raw = await _read(receive)
-    body = await asyncio.to_thread(parsed, raw) if len(raw) > LARGE_BODY_BYTES else parsed(raw)
+    body, inside = await asyncio.to_thread(_understood, raw) if len(raw) > LARGE_BODY_BYTES else _understood(raw)
     check(body, grant, prices)
-    inside = content.of_body(body)
     check_reach(body, inside, grant)
     return Call(route, body["model"], body, raw, inside, scope["query_string"], scope["headers"])
 
@@ -75,6 +77,13 @@ async def _read(receive) -> bytes:
             raise Refusal(413, "request_too_large", f"The request is larger than {MOST_BODY_BYTES} bytes.")
         if not message.get("more_body"):
             return b"".join(chunks)
+
+
+def _understood(raw: bytes) -> tuple[dict[str, Any], content.Content]:
+    if raw.count(b"[") + raw.count(b"{") > MOST_LISTS or raw.count(b",") > MOST_VALUES:
+        raise Refusal(413, "request_too_large", "The request has millions of values.")
+    body = parsed(raw)
+    return body, content.of_body(body)
 
 
 def parsed(raw: bytes) -> dict[str, Any]:

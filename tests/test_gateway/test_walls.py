@@ -267,3 +267,31 @@ def test_no_bytes_make_the_reader_of_bodies_raise_anything_but_a_refusal(raw):
         assert isinstance(call.parsed(raw), dict)
     except Refusal as refusal:
         assert refusal.status == 400
+
+
+def heavy(piece: bytes, times: int) -> bytes:
+    return b'{"model":"claude-opus-4-5","messages":[' + piece * times + b"0]}"
+
+
+@pytest.mark.parametrize(("piece", "times"), [(b"[],", 2_000_000), (b"{},", 2_000_000), (b"1,", 8_000_000)])
+def test_a_body_of_millions_of_values_is_not_read(door, fake, piece, times):
+    """Reading it would take the memory and the time of all other tasks: some fifty bytes, and a moment, for each."""
+    answer = door.post(PATHS["anthropic"], heavy(piece, times), timeout=60)
+    assert (answer.status_code, fake.seen) == (413, [])
+
+
+def test_a_long_text_full_of_commas_and_braces_is_no_such_body(door, fake):
+    text = "{a: [1, 2]}, " * 100_000
+    body = {"model": "claude-opus-4-5", "messages": [{"role": "user", "content": text}]}
+    assert door.post(PATHS["anthropic"], body, timeout=60).status_code == 200
+
+
+@pytest.mark.parametrize("scripted", [False, True])
+@pytest.mark.parametrize("depth", [200, 350, 600, 900, 930, 960, 5000])
+def test_a_body_of_any_depth_is_passed_on_or_malformed(door, fake, depth, scripted, caplog):
+    door.allow(scripted=scripted, capped=True)
+    for inmost in b"123":       # each goes on from the one before, but for what lies deepest
+        deep = b'{"type":"thinking","a":' * depth + b"%d" % inmost + b"}" * depth
+        body = b'{"model":"claude-opus-4-5","max_tokens":9,"messages":[' + deep + b"]}"
+        assert door.post(PATHS["anthropic"], body).status_code in (200, 400)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
