@@ -5,8 +5,8 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -82,13 +82,17 @@ async def receiving(root: Path, max_bytes: int) -> AsyncIterator[Incoming]:
     They are nobody's until `add` (or an upload's row) names them; what a crash leaves unnamed, `sweep` removes.
     """
     temporary = root / INCOMING / secrets.token_hex(16)
-    file = await _with_disk(_open_new, temporary)
+    with _full_disk_told():
+        file = _open_new(temporary)
     incoming = Incoming(file, max_bytes)
     try:
         yield incoming
         await incoming.flush()
         await _with_disk(_settle, file, temporary, path(root, incoming.name))
         crash.point("bytes.placed")
+    except BaseException:
+        path(root, incoming.name).unlink(missing_ok=True)
+        raise
     finally:
         with suppress(Exception):               # whatever it is, it comes after what ends this
             await asyncio.shield(incoming.rest())
@@ -96,12 +100,28 @@ async def receiving(root: Path, max_bytes: int) -> AsyncIterator[Incoming]:
         temporary.unlink(missing_ok=True)
 
 
-async def _with_disk(work, *arguments):
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
     try:
-        return await asyncio.to_thread(work, *arguments)
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise Unavailable("The disk is full; nothing of the file was kept.") from error
+        raise
+
+
+async def _with_disk(work, *arguments):
+    with _full_disk_told():
+        return await _to_the_end(asyncio.ensure_future(asyncio.to_thread(work, *arguments)))
+
+
+async def _to_the_end(working: asyncio.Future):
+    """A thread can't be stopped: who is cancelled waits for it, to clear away what it leaves."""
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait({working})
+        working.exception()             # heard: what ends this counts
         raise
 
 
