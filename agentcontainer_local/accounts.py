@@ -106,7 +106,12 @@ def _storage(used_bytes: int, quota_bytes: int | None) -> schemas.Storage:
 # What it has stored
 
 def file_bytes(db: Database, account_id: str) -> int:
-    return row(db, "SELECT coalesce(sum(size_bytes), 0) AS n FROM files WHERE account_id = ?", (account_id,))["n"]
+    """Those of uploads too that have their bytes, and are not completed yet."""
+    sql = (
+        "SELECT (SELECT coalesce(sum(size_bytes), 0) FROM files WHERE account_id = :account)"
+        " + (SELECT coalesce(sum(received_bytes), 0) FROM uploads WHERE account_id = :account AND file_id IS NULL) AS n"
+    )
+    return row(db, sql, {"account": account_id})["n"]
 
 
 def checkpoint_bytes(db: Database, account_id: str) -> int:

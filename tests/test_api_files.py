@@ -366,17 +366,18 @@ async def test_files_over_the_quota_are_refused_before_and_after_they_come(clien
     assert (await client.put(prepared["uploadUrl"], content=b"12345")).status_code == 200
 
 
-async def test_of_two_uploads_that_fit_one_by_one_the_second_is_not_completed(client, host):
+async def test_uploads_that_nobody_completes_count_too(client, host):
+    """Else a client that never completes any fills the disk, whatever its quota."""
     host.settings = host.settings.model_copy(update={"file_quota_bytes": 10})
-    ids = []
-    for _ in range(2):
-        prepared = (await client.post("/uploads/prepare", json={"filename": "x"})).json()
-        assert (await client.put(prepared["uploadUrl"], content=b"1234567")).status_code == 200
-        ids.append(prepared["uploadId"])
-    answers = [await client.post("/uploads/complete", json={"uploadId": id}) for id in ids]
-    assert [answer.status_code for answer in answers] == [201, 413]
-    await client.delete(f"/files/{answers[0].json()['id']}")
-    assert (await client.post("/uploads/complete", json={"uploadId": ids[1]})).status_code == 201
+    first, second = [(await client.post("/uploads/prepare", json={"filename": "x"})).json() for _ in range(2)]
+    assert (await client.put(first["uploadUrl"], content=b"1234567")).status_code == 200
+    assert (await client.put(second["uploadUrl"], content=b"1234567")).status_code == 413
+    assert (await client.get("/account")).json()["fileStorage"]["usedBytes"] == 7
+    completed = await client.post("/uploads/complete", json={"uploadId": first["uploadId"]})
+    assert completed.status_code == 201
+    assert (await client.get("/account")).json()["fileStorage"]["usedBytes"] == 7
+    await client.delete(f"/files/{completed.json()['id']}")
+    assert (await client.put(second["uploadUrl"], content=b"1234567")).status_code == 200
 
 
 async def test_kept_workspaces_are_counted_and_over_their_quota_no_conversation_starts(client, host):

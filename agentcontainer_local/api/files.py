@@ -50,7 +50,7 @@ async def _receive(call: Call) -> Response:
         raise Forbidden("The upload URL's signature is wrong: use the uploadUrl as it was given.")
     upload = files.uploads.waiting(call.host.db, upload_id, call.now)
     incoming = await _received(call, upload)
-    files.uploads.fill(call.host.db, call.host.files, upload_id, incoming, call.host.now())
+    files.uploads.fill(call.host.db, call.host.files, upload_id, incoming, call.host.settings, call.host.now())
     stored = schemas.StoredUpload(storage_id=incoming.name)
     return Response(stored.model_dump_json(), media_type="application/json")
 
@@ -64,8 +64,7 @@ async def _received(call: Call, upload: Row) -> files.Incoming:
         async for chunk in multipart.field(request, "file") if parted else request.stream():
             await incoming.write(chunk)
         await incoming.flush()
-        files.uploads.check_size(upload, incoming.size)
-        accounts.check_file_quota(call.host.db, upload["account_id"], incoming.size, call.host.settings)
+        files.uploads.check_size(upload, incoming.size)     # before they are synced
     return incoming
 
 
@@ -80,7 +79,7 @@ def _check_announced(request: Request, upload: Row, most: int) -> None:
 
 def complete_upload(call: Call) -> schemas.UploadedFile:
     """Finalizes a previously prepared upload after its bytes have been sent. Completing it again answers the same."""
-    file = files.uploads.complete(call.host.db, call.account["id"], call.body, call.host.settings, call.now)
+    file = files.uploads.complete(call.host.db, call.account["id"], call.body, call.now)
     return schemas.UploadedFile(**files.shape(file).model_dump(by_alias=False), file_id=file["id"])
 
 

@@ -37,11 +37,15 @@ def waiting(db: Database, upload_id: str, now: datetime) -> Row:
     return upload
 
 
-def fill(db: Database, root: Path, upload_id: str, incoming: disk.Incoming, now: datetime) -> None:
+def fill(
+    db: Database, root: Path, upload_id: str, incoming: disk.Incoming, settings: Settings, now: datetime
+) -> None:
     """Gives it the bytes that are in place. When others were faster, or fewer came than declared, they are removed."""
     try:
         with db.atomic():
-            check_size(waiting(db, upload_id, now), incoming.size)
+            upload = waiting(db, upload_id, now)
+            check_size(upload, incoming.size)
+            accounts.check_file_quota(db, upload["account_id"], incoming.size, settings)
             db.conn.execute(
                 "UPDATE uploads SET storage_id = ?, received_bytes = ?, sha256 = ? WHERE id = ?",
                 (incoming.name, incoming.size, incoming.sha256, upload_id),
@@ -56,9 +60,7 @@ def check_size(upload: Row, size: int) -> None:
         raise Invalid.field("sizeBytes", f"{upload['size_bytes']} bytes were announced, and {size} came")
 
 
-def complete(
-    db: Database, account_id: str, body: schemas.CompleteUploadRequest, settings: Settings, now: datetime
-) -> Row:
+def complete(db: Database, account_id: str, body: schemas.CompleteUploadRequest, now: datetime) -> Row:
     """The row of the file that it has become; the same one when completed again."""
     with db.atomic():
         upload = _get(db, body.upload_id)
@@ -69,7 +71,6 @@ def complete(
         if body.storage_id not in (None, upload["storage_id"]):
             raise Invalid.field("storageId", "is not what the upload answered")
         if upload["file_id"] is None:
-            accounts.check_file_quota(db, account_id, upload["received_bytes"], settings)
             add(db, account_id, upload["filename"], upload["content_type"], upload["storage_id"],
                 upload["received_bytes"], upload["sha256"], now)
             db.conn.execute("UPDATE uploads SET file_id = storage_id WHERE id = ?", (upload["id"],))
