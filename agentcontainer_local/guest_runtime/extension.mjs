@@ -1,10 +1,18 @@
 // What we add to Pi: finish, hibernate and attach as tools, a limit on commands, the weak model, a clean environment.
+import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 
 const PRIVATE = ["AC_MODE", "AC_MODEL", "AC_WEAK_MODEL", "JITI_TRY_NATIVE", "NODE_COMPILE_CACHE"];
 const BASH_TIMEOUT_SECONDS = 600;
 const LONGEST_TASK_SECONDS = 604_800;
-const OURS = /\b(finish|hibernate|attach)\b/;
+// One of ours where a shell looks for a command, with what may stand before it; of a text cut into single commands.
+const OURS = new RegExp(
+  String.raw`^\s*(?:(?:\w+=\S*|if|while|until|then|elif|else|do|exec|env|time|nohup|command|timeout|\d+[smhd]?)\s+)*` +
+  String.raw`(?:\S*/)?(?:finish|hibernate|attach)\s`,
+);
+const SEPARATORS = /[;&|(){}!\n`]/;
+const QUOTED = /"[^"\n]*"|'[^'\n]*'/g;
+const SCRIPT_BYTES = 64 * 1024;
 const LEVELS = ["off", "minimal", "low", "medium", "high", "xhigh", "max"];
 const PATHS = { type: "array", items: { type: "string" } };
 
@@ -20,7 +28,25 @@ export default function extend(pi) {
 
 /** A command without a limit of its own would hang the run for ever; but ours wait for as long as the host is away. */
 function limitBash({ toolName, input }) {
-  if (toolName === "bash") input.timeout ||= OURS.test(input.command) ? LONGEST_TASK_SECONDS : BASH_TIMEOUT_SECONDS;
+  if (toolName === "bash") input.timeout ||= callsOurs(input.command) ? LONGEST_TASK_SECONDS : BASH_TIMEOUT_SECONDS;
+}
+
+/** As it stands, or in a script that it names. What is quoted is no command, unless a shell gets it by -c. */
+function callsOurs(command = "") {
+  const scripts = command.split(/[\s;&|()"'`]+/, 100).map(scriptAt);
+  const plain = [command, ...scripts].map((text) =>
+    text.replace(/\\\n/g, " ").replace(/-c\s+["']/g, ";").replace(QUOTED, "''"),
+  );
+  return plain.some((text) => text.split(SEPARATORS).some((single) => OURS.test(single)));
+}
+
+function scriptAt(path) {
+  try {
+    const stats = statSync(path);
+    return stats.isFile() && stats.size <= SCRIPT_BYTES ? readFileSync(path, "utf8") : "";
+  } catch {
+    return ""; // none of that name, or not for us to read
+  }
 }
 
 /** Selected in the main model's place: summaries and such (`direct`) go to the weak one, all else to the main one. */

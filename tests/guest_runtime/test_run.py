@@ -143,21 +143,45 @@ async def test_the_agents_tools_inherit_a_clean_environment(lab: Lab, door: Door
     assert not [name for name in env if "KEY" in name or "TOKEN" in name]
 
 
-async def test_a_command_without_a_limit_gets_one_and_what_waits_for_the_host_the_task_s_own(lab: Lab):
+OURS = [
+    "finish --complete-task -m Done", "make && finish --complete-task -m Done", "sh wrap-up.sh", "true; ./wrap-up.sh",
+    "A=1 finish --complete-task -m x", "M=\"all done\" B='x y' finish --complete-task -m \"$M\"", "finish \"$@\"",
+    "if true; then finish --complete-task -m x; fi", "for f in *; do attach $f; done", "(hibernate --for 2h)",
+    "bash -c 'finish --complete-task -m x'", "set -e\nmake\n  finish --incomplete-task -m x", "! attach ~/a.md",
+    "r=$(finish --complete-task -m x)", "make | tee log; finish \\\n --complete-task -m x", "timeout 9m attach a.md",
+    "test -f x || hibernate --until 2030-01-01T00:00:00Z", "/opt/agentcontainer/bin/finish --complete-task -m x",
+    "cat > a <<EOF\nWe don't stop.\nEOF\nfinish --complete-task -m 'That is it'",
+]
+NOT_OURS = [
+    "make", "", "echo finish", "echo 'so; finish it'", "python train.py --attach", "grep -rn 'finish' src",
+    "make finish", "sleep 9999 # until we finish", "git commit -m 'finish the parser'", "cat attach.py",
+    "npm run finish", "tail -f finish.log", "sh plain.sh", "finish.sh", "./finish-build.sh", "docker attach x", "cat /dev/zero",
+    "cat .",
+]
+
+
+async def test_a_command_without_a_limit_gets_one_and_what_waits_for_the_host_the_task_s_own(lab: Lab, tmp_path):
     """Asked of the extension itself: in a real run this would take ten minutes to see."""
+    (tmp_path / "wrap-up.sh").write_text("set -e\nmake\nfinish --complete-task -m Done\n")
+    (tmp_path / "plain.sh").write_text("echo to finish later\n")
+    given = [{}, {"timeout": 5}, *({"command": command} for command in OURS + NOT_OURS)]
+    endless = ["A=", "A=1 ", 'A="" ', "((", " ", "\n", 'x="', "; ", "a/", "=a=", "-c '", "then "]
     script = f"""
         const {{ default: extend }} = await import("{lab.root}/agent/guest/extension.mjs");
         const heard = {{}};
         extend({{ registerTool() {{}}, on: (name, handler) => (heard[name] = handler) }});
-        const ours = "make && finish --complete-task --message Done";
-        for (const input of [{{}}, {{ command: "make" }}, {{ timeout: 5 }}, {{ command: ours }}]) {{
+        for (const input of {json.dumps([*given, *({"command": piece * 50_000} for piece in endless)])}) {{
           heard.tool_call({{ toolName: "bash", input }});
           console.log(input.timeout);
         }}
     """
-    argv = [str(lab.node), "--input-type=module", "-e", script]
-    answered = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    assert answered.split() == ["600", "600", "5", "604800"]
+    (tmp_path / "ask.mjs").write_text(script)
+    argv = [str(lab.node), "ask.mjs"]
+    answered = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60).stdout
+    limits = [600, 5, *(604_800 for _ in OURS), *(600 for _ in [*NOT_OURS, *endless])]
+    found = list(map(int, answered.split()))
+    asked = [*given, *endless]
+    assert [asked[n] for n, limit in enumerate(limits) if found[n] != limit] == [] and len(found) == len(limits)
 
 
 async def test_a_command_over_its_limit_is_ended(lab: Lab, door: Door):
