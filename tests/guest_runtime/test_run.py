@@ -155,8 +155,8 @@ OURS = [
 NOT_OURS = [
     "make", "", "echo finish", "echo 'so; finish it'", "python train.py --attach", "grep -rn 'finish' src",
     "make finish", "sleep 9999 # until we finish", "git commit -m 'finish the parser'", "cat attach.py",
-    "npm run finish", "tail -f finish.log", "sh plain.sh", "finish.sh", "./finish-build.sh", "docker attach x", "cat /dev/zero",
-    "cat .",
+    "npm run finish", "tail -f finish.log", "sh plain.sh", "finish.sh", "./finish-build.sh", "docker attach x",
+    "cat /dev/zero", "cat .",
 ]
 
 
