@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import stat
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -120,13 +121,21 @@ def _first_start(store, settings: Settings, environ: Mapping[str, str], now: dat
 
 
 def _runtime_dir(data: Path) -> Path:
-    """A short path of this store's own, for sockets: they have at most 107 bytes."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or Path(tempfile.gettempdir(), f"agentcontainer-{os.getuid()}")
-    name = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:8]
-    directory = Path(base, "agentcontainer", name)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if directory.stat().st_uid != os.getuid():
-        raise RuntimeError(f"{directory} belongs to somebody else.")
+    """A short path of this store's own, for sockets: they have at most 107 bytes.
+
+    Without a folder of the session's it is where everybody may make one, and who owns a folder above it could put
+    another in its place.
+    """
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    base = Path(given) if given else Path(tempfile.gettempdir(), f"agentcontainer-{os.getuid()}")
+    directory = base / "agentcontainer" / hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:8]
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for part in ([] if given else [base]) + [directory.parent, directory]:
+        part.mkdir(mode=0o700, exist_ok=True)
+        found = part.lstat()
+        if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
+            raise RuntimeError(f"{part} belongs to somebody else: set XDG_RUNTIME_DIR to a folder of your own.")
+        part.chmod(0o700)
     return directory
 
 
