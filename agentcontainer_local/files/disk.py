@@ -91,11 +91,11 @@ async def receiving(root: Path, max_bytes: int) -> AsyncIterator[Incoming]:
         await _with_disk(_settle, file, temporary, path(root, incoming.name))
         crash.point("bytes.placed")
     except BaseException:
+        with suppress(Exception, asyncio.CancelledError):       # whatever it is, it comes after what ends this
+            await asyncio.shield(incoming.rest())
         path(root, incoming.name).unlink(missing_ok=True)
         raise
     finally:
-        with suppress(Exception):               # whatever it is, it comes after what ends this
-            await asyncio.shield(incoming.rest())
         file.close()
         temporary.unlink(missing_ok=True)
 
