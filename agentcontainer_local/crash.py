@@ -3,10 +3,11 @@
 import os
 
 VARIABLE = "AGENTCONTAINER_CRASH_AT"
+AT = os.environ.get(VARIABLE)
 EXIT_CODE = 86
 
 
 def point(name: str) -> None:
     """Ends the process here and now, without any clean-up, if the environment names this point."""
-    if os.environ.get(VARIABLE) == name:
+    if name == AT:
         os._exit(EXIT_CODE)

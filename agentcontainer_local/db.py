@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -33,6 +33,7 @@ class Store(Database):
         super().__init__(connection)
         self.names: dict[str, list[str]] = {}       # of the columns that a statement reads
         self._when_kept: list[Callable[[], None]] = []
+        self._watchers = 0
 
     @contextmanager
     def atomic(self) -> Iterator[Database]:
@@ -63,6 +64,16 @@ class Store(Database):
     def when_kept(self, act: Callable[[], None]) -> None:
         """Does this when the transaction at hand is committed, all of it; else never."""
         self._when_kept.append(act)
+
+    def at_each_write(self, tables: Iterable[str], act: Callable[[], None]) -> None:
+        """Does this whenever this connection changes a row of one of these tables, whatever becomes of the change."""
+        self._watchers += 1
+        name = f"watcher_{self._watchers:d}"
+        self.conn.create_function(name, 0, act)
+        for table in tables:
+            for verb in ("INSERT", "UPDATE", "DELETE"):
+                trigger = f"CREATE TEMP TRIGGER {name}_{verb}_{table} AFTER {verb} ON {table}"
+                self.conn.execute(f"{trigger} BEGIN SELECT {name}(); END")
 
 
 def open(path: Path) -> Database:

@@ -123,3 +123,15 @@ def test_what_waits_for_a_commit_is_done_after_it_in_order_and_never_for_what_wa
     with host.db.atomic():
         pass
     assert len(done) == 2
+
+
+def test_each_who_watches_a_table_hears_of_each_write_to_it_and_of_no_other(host):
+    heard = []
+    host.db.at_each_write(("accounts", "api_keys"), lambda: heard.append("first"))
+    host.db.at_each_write(("accounts",), lambda: heard.append("second"))
+    host.db.conn.execute("UPDATE accounts SET name = 'new'")
+    assert sorted(heard) == ["first", "second"]
+    host.db.conn.execute("DELETE FROM api_keys")
+    host.db.conn.execute("DELETE FROM idempotency_keys")
+    accounts.only(host.db)
+    assert sorted(heard) == ["first", "first", "second"]

@@ -97,9 +97,8 @@ def _insert(
         "max_tokens": chosen.get("maxTokens"), "output_policy": dumps(chosen.get("outputPolicy") or {"mode": "any"}),
         "runtime_region": chosen.get("runtimeRegion") or "any", "created_at": iso(now),
     }
-    names = ", ".join(values)
-    marks = ", ".join(f":{name}" for name in values)
-    return row(db, f"INSERT INTO tasks ({names}) VALUES ({marks}) RETURNING *", values)
+    names, marks = ", ".join(values), ", ".join("?" * len(values))
+    return row(db, f"INSERT INTO tasks ({names}) VALUES ({marks}) RETURNING *", tuple(values.values()))
 
 
 def _microusd(usd: float | None) -> int | None:
