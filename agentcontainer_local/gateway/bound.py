@@ -106,7 +106,7 @@ def kept_to(call: Call, grant: Grant, prices: Prices, output_tokens: int) -> byt
     if not changes:
         return call.raw
     if changes.keys().isdisjoint(call.body):            # no need to write all of it anew
-        return call.raw.rstrip()[:-1] + b"," + json.dumps(changes).encode()[1:]
+        return b"".join([memoryview(call.raw)[:len(call.raw.rstrip()) - 1], b",", json.dumps(changes).encode()[1:]])
     return json.dumps(call.body | changes).encode()
 
 

@@ -59,7 +59,7 @@ async def admitted(grant: Grant | None, prices: Prices, scope, receive) -> Call:
     if grant.refuse is not None:
         raise forbidden(grant.refuse)
     raw = await _read(receive)
-    body, inside = await asyncio.to_thread(_understood, raw) if len(raw) > LARGE_BODY_BYTES else _understood(raw)
+    body, inside = await asyncio.to_thread(_of_large, raw) if len(raw) > LARGE_BODY_BYTES else _understood(raw)
     check(body, grant, prices)
     check_reach(body, inside, grant)
     return Call(route, body["model"], body, raw, inside, scope["query_string"], scope["headers"])
@@ -79,9 +79,13 @@ async def _read(receive) -> bytes:
             return b"".join(chunks)
 
 
-def _understood(raw: bytes) -> tuple[dict[str, Any], content.Content]:
+def _of_large(raw: bytes) -> tuple[dict[str, Any], content.Content]:
     if raw.count(b"[") + raw.count(b"{") > MOST_LISTS or raw.count(b",") > MOST_VALUES:
         raise Refusal(413, "request_too_large", "The request has millions of values.")
+    return _understood(raw)
+
+
+def _understood(raw: bytes) -> tuple[dict[str, Any], content.Content]:
     body = parsed(raw)
     return body, content.of_body(body)
 
