@@ -63,7 +63,8 @@ class Settings(BaseModel):
     max_events: int = Field(200_000, ge=1000, description="Most things that one run may report; more ends its task.")
     max_event_bytes: int = Field(GIB, ge=1024**2, description="Most bytes of them; more ends its task.")
     prices_file: Path | None = Field(None, description="A table of model prices, in the place of the package's own.")
-    provider_idle_seconds: int = Field(300, ge=1, description="How long a provider may be silent within a call.")
+    provider_idle_seconds: int = Field(
+        300, ge=1, description="How long a provider may be silent within a call, or an agent not read its answer.")
 
 
 def variable(field: str) -> str:

@@ -20,6 +20,7 @@ READ_BYTES = 256 * 1024            # of an answer that is faster than its reader
 class Client:
     session: aiohttp.ClientSession
     prices: Prices
+    idle_seconds: float
     proxies: dict[tuple[str, str], str | None] = field(default_factory=dict)    # that were found, by scheme and host
 
     def proxy(self, url: URL) -> str | None:
@@ -32,7 +33,10 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def client(idle_seconds: float = 300, prices_file: Path | None = None) -> AsyncIterator[Client]:
-    """`idle_seconds`: how long a provider may be silent within a call. `prices_file` replaces the package's table."""
+    """`idle_seconds`: how long a provider may be silent within a call, and a guest not read what it says.
+
+    `prices_file` replaces the package's table.
+    """
     prices = Prices.read(prices_file)
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
@@ -42,4 +46,4 @@ async def client(idle_seconds: float = 300, prices_file: Path | None = None) -> 
         skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
         trust_env=False,
     ) as session:
-        yield Client(session, prices)
+        yield Client(session, prices, idle_seconds)

@@ -1,6 +1,7 @@
 """From a request on the door to its answer."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
 
 from agentcontainer_local.gateway import bound, refusal, scripted
@@ -16,7 +17,8 @@ async def handle(grant: Grant | None, client: Client, scope, receive, send) -> N
     """ASGI, with what this task may call (None: nothing). Answers every request; a plain 403 where it must not go."""
     try:
         call = await admitted(grant, client.prices, scope, receive)
-        await _while_listening(_answered(grant, client, call, send), receive)
+        sending = _Sending(send)
+        await _while_listening(_answered(grant, client, call, sending), receive, sending, client.idle_seconds)
     except Refusal as reason:
         await refusal.answer(reason, send)
     except RecursionError:      # of a body, and before anything of an answer
@@ -69,12 +71,29 @@ async def _ended(state: Forwarded, send) -> None:
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _while_listening(work: Coroutine[None, None, None], receive) -> None:
-    """Does the work, but drops it, and with it the call upstream, as soon as the client has gone."""
+class _Sending:
+    """Knows for how long the client has not taken what is sent."""
+
+    def __init__(self, send):
+        self._send, self._since = send, None
+
+    async def __call__(self, message) -> None:
+        self._since = time.monotonic()
+        await self._send(message)
+        self._since = None
+
+    def waits_seconds(self) -> float:
+        return 0 if self._since is None else time.monotonic() - self._since
+
+
+async def _while_listening(work: Coroutine[None, None, None], receive, sending: _Sending, patience: float) -> None:
+    """Does the work, but drops it, and with it the call upstream, as soon as the client has gone, or has not read for
+    so many seconds (up to twice that): what the call has reserved of an account's budget is kept from others."""
     working = asyncio.ensure_future(work)
     listening = asyncio.ensure_future(_gone(receive))
     try:
-        await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
+        while not (working.done() or listening.done()) and sending.waits_seconds() < patience:
+            await asyncio.wait({working, listening}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
     finally:
         if not working.done():
             working.cancel()

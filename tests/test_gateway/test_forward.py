@@ -203,6 +203,18 @@ def test_a_slow_provider_that_goes_on_speaking_is_not_cut(fake):
         assert door.usages[0].complete
 
 
+def test_a_guest_that_does_not_read_its_answer_does_not_keep_what_the_call_has_reserved(fake):
+    with served(0.3, base_url=fake.base_url("anthropic")) as door:
+        fake.plan(Raw((b": nothing\n\n" * 100_000,) * 50))
+        body = json.dumps(request("claude-opus-4-5")).encode()
+        head = f"POST {PATHS['anthropic']} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", door.port)) as guest:
+            guest.sendall(head.encode() + body)
+            assert _within(10, lambda: door.usages)
+            assert (door.usages[0].counts, door.usages[0].complete) == ("worst", False)
+        assert _within(10, lambda: fake.gone == 1)
+
+
 @pytest.mark.parametrize("move", [Silent(), Silent(answer=ANSWER)])
 def test_a_guest_that_goes_away_ends_the_call_upstream_at_once(door, fake, move):
     fake.plan(move)
