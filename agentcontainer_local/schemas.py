@@ -8,7 +8,7 @@ patch of an agent, where null takes away a key and what else is in REMOVABLE (se
 import json
 import operator
 from functools import partial
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -24,6 +24,11 @@ class Shape(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True,
                               serialize_by_alias=True, protected_namespaces=(),
                               json_schema_serialization_defaults_required=True, defer_build=True)
+
+    @classmethod
+    def made(cls, **values: Any) -> Self:
+        """From values under their names here alone: at half the price of looking for the wire's names as well."""
+        return cls.model_validate(values, by_alias=False, by_name=True)
 
 
 class Request(Shape):

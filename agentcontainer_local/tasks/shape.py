@@ -1,8 +1,8 @@
 """How a task looks on the wire."""
 
-import json
 from datetime import datetime
 
+from pydantic_core import from_json
 from sqlite_utils import Database
 
 from agentcontainer_local import billing, files, schemas
@@ -23,7 +23,7 @@ def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
     """`now`: for what a running task has cost so far."""
     task = whole(db, task)
     used_ms = container_ms(task, now)
-    return schemas.Task(
+    return schemas.Task.made(
         id=task["id"], agent_id=task["agent_id"], agent_name=task["agent_name"],
         agent_version_id=task["agent_version_id"], container_version_id=task["container_version_id"],
         mode=task["mode"], status=task["status"], title=task["title"], instructions=task["instructions"],
@@ -35,7 +35,7 @@ def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
         budget=budget.shape(task),
         execution={"provider": task["provider"], "model": task["model"], "weak_model": task["weak_model"]},
         runtime={"container_image": task["image"]},
-        walls=None if task["walls"] is None else json.loads(task["walls"]),
+        walls=None if task["walls"] is None else schemas.TaskWalls.model_validate_json(task["walls"]),
         turn_status=task["turn_status"], turn_number=task["turn_number"],
         session_ttl_seconds=task["session_ttl_seconds"], hibernate_until_at=task["hibernate_until"],
         wake_due_id=task["wake_due_id"],
@@ -43,14 +43,14 @@ def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
     )
 
 
-def _overrides(task: Row) -> dict:
+def _overrides(task: Row) -> schemas.TaskResponseOverrides:
     key = {"hasProviderApiKey": True} if task["has_provider_api_key"] else {}
-    return {**({} if task["overrides"] == "{}" else json.loads(task["overrides"])), **key}
+    return schemas.TaskResponseOverrides.model_validate({**from_json(task["overrides"]), **key})
 
 
 def _metadata(task: Row) -> dict:
     """The caller's; once finished with `completion`, where a `completion` of the caller's makes room."""
-    metadata = {} if task["metadata"] == "{}" else json.loads(task["metadata"])
+    metadata = from_json(task["metadata"])
     if task["completion"] is None:
         return metadata
     if "completion" in metadata:
