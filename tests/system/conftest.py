@@ -164,11 +164,13 @@ def serving(data: Path, kind: type[Server] = Server, **settings: str) -> Iterato
         yield server
     finally:
         if server.process.poll() is None:
-            for task in server.get("/tasks", limit=1000)["data"]:
-                if task["status"] not in ENDED:
-                    server.post(f"/tasks/{task['id']}/cancel", expect=200)
-            wait_until(lambda: not server.things(), 30)
-            server.stop()
+            try:
+                for task in server.get("/tasks", limit=1000)["data"]:
+                    if task["status"] not in ENDED:
+                        server.post(f"/tasks/{task['id']}/cancel", expect=200)
+                wait_until(lambda: not server.things(), 30)
+            finally:
+                server.stop()
     assert not server.things(), "containers or volumes were left behind"
 
 
