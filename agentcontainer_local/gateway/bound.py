@@ -1,8 +1,9 @@
 """The most that a call can use, and how its body is changed so that it keeps to that, and says what it used."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+import orjson
 
 from agentcontainer_local.gateway import known
 from agentcontainer_local.gateway.call import Call
@@ -41,7 +42,7 @@ def worst(call: Call, grant: Grant, prices: Prices) -> Worst:
     input_tokens = _input_tokens(call, grant)
     if not all(rates):
         return Worst(grant.provider, call.model, input_tokens, output, None, None)
-    hour = b"ttl" in call.raw or b"\\u" in call.raw
+    hour = b'"ttl":"1h"' in call.raw
     dear = [dearest(one, input_tokens, _tier(call) not in (None, "auto", *PLAIN_TIERS), hour) for one in rates]
     # A stand-in is asked when the first one would not answer; both may want to be paid.
     times = 1 + len(_stand_ins(call))
@@ -106,8 +107,8 @@ def kept_to(call: Call, grant: Grant, prices: Prices, output_tokens: int) -> byt
     if not changes:
         return call.raw
     if changes.keys().isdisjoint(call.body):            # no need to write all of it anew
-        return b"".join([memoryview(call.raw)[:len(call.raw.rstrip()) - 1], b",", json.dumps(changes).encode()[1:]])
-    return json.dumps(call.body | changes).encode()
+        return b"".join([memoryview(call.raw)[:-1], b",", orjson.dumps(changes)[1:]])
+    return orjson.dumps(call.body | changes)
 
 
 def _told_usage(call: Call) -> dict[str, Any]:

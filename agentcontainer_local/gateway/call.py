@@ -1,11 +1,12 @@
 """One model call as the guest asked for it."""
 
 import asyncio
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from agentcontainer_local.gateway import content, routes
 from agentcontainer_local.gateway.grant import Grant
@@ -40,6 +41,8 @@ class Gone(Exception):
 
 @dataclass(frozen=True)
 class Call:
+    """`raw`: its body as we understood it, written anew; `inside`: of that."""
+
     route: routes.Route
     model: str
     body: dict[str, Any] = field(repr=False)
@@ -58,8 +61,9 @@ async def admitted(grant: Grant | None, prices: Prices, scope, receive) -> Call:
         raise forbidden("This query is not open to this task.")
     if grant.refuse is not None:
         raise forbidden(grant.refuse)
-    raw = await _read(receive)
-    body, inside = await asyncio.to_thread(_of_large, raw) if len(raw) > LARGE_BODY_BYTES else _understood(raw)
+    given = await _read(receive)
+    large = len(given) > LARGE_BODY_BYTES
+    body, raw, inside = await asyncio.to_thread(_of_large, given) if large else understood(given)
     check(body, grant, prices)
     check_reach(body, inside, grant)
     return Call(route, body["model"], body, raw, inside, scope["query_string"], scope["headers"])
@@ -79,33 +83,25 @@ async def _read(receive) -> bytes:
             return b"".join(chunks)
 
 
-def _of_large(raw: bytes) -> tuple[dict[str, Any], content.Content]:
-    if raw.count(b"[") + raw.count(b"{") > MOST_LISTS or raw.count(b",") > MOST_VALUES:
+def _of_large(given: bytes) -> tuple[dict[str, Any], bytes, content.Content]:
+    if given.count(b"[") + given.count(b"{") > MOST_LISTS or given.count(b",") > MOST_VALUES:
         raise Refusal(413, "request_too_large", "The request has millions of values.")
-    return _understood(raw)
+    return understood(given)
 
 
-def _understood(raw: bytes) -> tuple[dict[str, Any], content.Content]:
-    body = parsed(raw)
-    return body, content.of_body(body)
-
-
-def parsed(raw: bytes) -> dict[str, Any]:
-    """The body as a provider must read it too: UTF-8, and no name twice (we would check one, they use the other)."""
+def understood(given: bytes) -> tuple[dict[str, Any], bytes, content.Content]:
+    """The body, and its bytes written anew: so the provider reads what we have checked, whatever it makes of a name
+    that is there twice, of an escape or of a number."""
     try:
-        body = json.loads(raw.decode(), object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
+        body = orjson.loads(given)
+        raw = orjson.dumps(body)
+    except orjson.JSONDecodeError:
         raise malformed("The request body is not plain JSON.") from None
+    except orjson.JSONEncodeError:
+        raise malformed("The request is nested too deep.") from None
     if not isinstance(body, dict):
         raise malformed("The request body is not a JSON object.")
-    return body
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name is there twice")
-    return found
+    return body, raw, content.of_body(body)
 
 
 def check(body: dict[str, Any], grant: Grant, prices: Prices) -> None:

@@ -1,10 +1,11 @@
 """What a call's messages bring that is not plain text: images, documents, and things that the provider would fetch."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 PLACES = ("messages", "input", "system", "instructions")
 ADDRESSES = frozenset({"url", "image_url", "file_url", "video_url", "audio_url", "file_data"})
@@ -61,14 +62,14 @@ def _note(content: Content, part: dict[str, Any]) -> None:
         elif key == "file_id" and value is not None:
             content.stored = True
         elif key in REASONING:
-            content.thinking_bytes += len(json.dumps(value))
+            content.thinking_bytes += len(orjson.dumps(value))
     kind = part.get("type")
     if type(kind) is not str or kind in PLAIN:
         return
     if kind in STORED:
         content.stored = True
     elif kind in THINKING:
-        content.thinking_bytes += len(json.dumps(part))
+        content.thinking_bytes += len(orjson.dumps(part))
     elif kind in IMAGES:
         content.images.append(_data(part))
     elif kind in DOCUMENTS and not _is_text(part):

@@ -21,8 +21,6 @@ async def handle(grant: Grant | None, client: Client, scope, receive, send) -> N
         await _while_listening(_answered(grant, client, call, sending), receive, sending, client.idle_seconds)
     except Refusal as reason:
         await refusal.answer(reason, send)
-    except RecursionError:      # of a body, and before anything of an answer
-        await refusal.answer(refusal.malformed("The request is nested too deep."), send)
     except Gone:
         return
 

@@ -6,10 +6,11 @@ so that many, and the bytes of what was added. It holds only where all else in t
 field like `truncation` or `tool_choice` decides whether something counts.
 """
 
-import json
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
+
+import orjson
 
 from agentcontainer_local.gateway.content import Content, found
 
@@ -74,7 +75,7 @@ def by_what_is_known(known: Known, body: dict[str, Any], dialect: str, beta: byt
         return None
     items = body[ITEMS[dialect]]
     added = items[_in_common(prompt.items, items):]
-    size = len(json.dumps(added, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    size = len(orjson.dumps(added))
     # Thinking that was left out of one prompt may be in the next; all that there is has been written for this task.
     hidden = min(known.written, content.thinking_bytes)
     return prompt.tokens + by_bytes(size, found(added), body["model"]) + hidden

@@ -4,6 +4,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ PRICES = Prices("2026-01-01", {name: {model: RATES} for name, model in MODELS.it
 
 
 def called(kind: str, body: dict[str, Any] | bytes, *headers: tuple[bytes, bytes]) -> Call:
-    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
     body = json.loads(raw)
     return Call(routes.find(PATHS[kind].encode()), body["model"], body, raw, content.of_body(body), b"", headers)
 

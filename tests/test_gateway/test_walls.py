@@ -74,17 +74,41 @@ def test_no_made_up_path_reaches_the_provider_elsewhere(door, fake, pieces):
 
 @pytest.mark.parametrize("body", [
     b"", b"null", b"[]", b'"x"', b"{", b"\xff\xfe{\x00}\x00", b"{}" * 2, b"[" * 100_000, b'{"a":' * 100_000,
-    b'{"model": "claude-opus-4-5", "model": "claude-fable-5"}',
-    b'{"model": "claude-fable-5", "model": "claude-opus-4-5"}',
-    b'{"model": "claude-opus-4-5", "\\u006dodel": "claude-fable-5"}',
-    b'{"model": "claude-opus-4-5", "x": {"a": 1, "a": 2}}', b'{"model": 1' + b"0" * 5000 + b"}",
+    b'{"model": "claude-opus-4-5", "x": NaN}', b'{"model": "claude-opus-4-5", "x": 1' + b"0" * 5000 + b"}",
+    b'{"model": "claude-opus-4-5", "x": "\\ud800"}',
     '{"model": "claude-opus-4-5"}'.encode("utf-16"), '{"model": "claude-opus-4-5"}'.encode("utf-8-sig"),
 ])
-def test_a_body_that_two_readers_could_read_differently_is_malformed(door, fake, body):
+def test_a_body_that_is_no_plain_json_object_is_malformed(door, fake, body):
     answer = door.post("/anthropic/v1/messages", body)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
     assert fake.seen == []
+
+
+@pytest.mark.parametrize("body", [
+    b'{"model": "claude-fable-5", "model": "claude-opus-4-5"}',
+    b'{"\\u006dodel": "claude-fable-5", "model": "claude-opus-4-5"}',
+    b'{"model": "claude-opus-4-5", "x": {"a": 1, "a": 2}}',
+    b'{"model": "claude-opus-4-5", "x": 1' + b"0" * 50 + b"}",
+    b'{"model": "claude-opus-4-5" , "x": "\\u006d\\/" }\n',
+])
+def test_what_two_readers_could_read_differently_reaches_the_provider_as_it_was_checked(door, fake, body):
+    def once(pairs):
+        assert len(dict(pairs)) == len(pairs)
+        return dict(pairs)
+
+    assert door.post("/anthropic/v1/messages", body).status_code == 200
+    sent = fake.seen[-1].body
+    assert json.loads(sent, object_pairs_hook=once)["model"] == "claude-opus-4-5"
+    assert b"\\u" not in sent and b"fable" not in sent
+
+
+@pytest.mark.parametrize("body", [
+    b'{"model": "claude-opus-4-5", "model": "claude-fable-5"}',
+    b'{"model": "claude-opus-4-5", "\\u006dodel": "claude-fable-5"}',
+])
+def test_of_a_name_that_is_there_twice_the_last_one_counts(door, fake, body):
+    assert (door.post("/anthropic/v1/messages", body).status_code, fake.seen) == (403, [])
 
 
 @pytest.mark.parametrize("body", [
@@ -264,7 +288,8 @@ def test_whatever_is_in_a_body_it_is_refused_or_names_only_the_tasks_models(body
 @given(st.binary(max_size=200))
 def test_no_bytes_make_the_reader_of_bodies_raise_anything_but_a_refusal(raw):
     try:
-        assert isinstance(call.parsed(raw), dict)
+        body, written, _ = call.understood(raw)
+        assert isinstance(body, dict) and json.loads(written) == body
     except Refusal as refusal:
         assert refusal.status == 400
 
