@@ -13,6 +13,7 @@ from typing import BinaryIO
 from sqlite_utils import Database
 
 from agentcontainer_local import crash, space
+from agentcontainer_local.cancellation import to_the_end
 from agentcontainer_local.db import new_id, rows
 from agentcontainer_local.errors import TooLarge, Unavailable
 
@@ -112,17 +113,7 @@ def _full_disk_told() -> Iterator[None]:
 
 async def _with_disk(work, *arguments):
     with _full_disk_told():
-        return await _to_the_end(asyncio.ensure_future(asyncio.to_thread(work, *arguments)))
-
-
-async def _to_the_end(working: asyncio.Future):
-    """A thread can't be stopped: who is cancelled waits for it, to clear away what it leaves."""
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        await asyncio.wait({working})
-        working.exception()             # heard: what ends this counts
-        raise
+        return await to_the_end(asyncio.to_thread(work, *arguments))
 
 
 def _open_new(path: Path) -> BinaryIO:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from agentcontainer_local.sandbox.process import to_the_end
+from agentcontainer_local.cancellation import to_the_end
 from agentcontainer_local.sandbox.service import Service
 
 BENCHES = Path("/var/tmp")      # where Podman's own temporary files are by default: there may be gigabytes of them

@@ -7,6 +7,7 @@ import resource
 from datetime import datetime
 from pathlib import Path
 
+from agentcontainer_local.cancellation import to_the_end
 from agentcontainer_local.sandbox import conf, cpus, gvisor, network, process
 from agentcontainer_local.sandbox.errors import ImageMissing, Refusal, SandboxError
 from agentcontainer_local.sandbox.libpod import Libpod
@@ -85,7 +86,7 @@ class Containers:
 
     async def _halt(self, container: str) -> None:
         with contextlib.suppress(SandboxError):
-            await process.to_the_end(self.stop(container, 0))
+            await to_the_end(self.stop(container, 0))
 
     async def stop(self, container_id: str, timeout: int = 10) -> None:
         """SIGTERM, then after `timeout` seconds SIGKILL; the container is kept. Gone or stopped already: nothing."""
@@ -146,7 +147,7 @@ class Containers:
 
     async def _undo(self, container: str) -> None:
         with contextlib.suppress(SandboxError):
-            await process.to_the_end(self.remove(container))
+            await to_the_end(self.remove(container))
 
     async def _network_driver(self, spec: ContainerSpec) -> str | None:
         if spec.network == "internet" and self._driver is None:

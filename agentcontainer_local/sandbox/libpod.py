@@ -14,8 +14,8 @@ from podman.api.client import APIClient
 from podman.api.uds import UDSConnection, UDSConnectionPool
 from podman.errors import APIError
 
+from agentcontainer_local.cancellation import to_the_end
 from agentcontainer_local.sandbox.errors import Refusal, Unavailable
-from agentcontainer_local.sandbox.process import to_the_end
 from agentcontainer_local.sandbox.service import Service
 
 SECONDS = 120

@@ -4,11 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable
 from pathlib import Path
-from typing import TypeVar
-
-T = TypeVar("T")
 
 
 async def exited(pid: int) -> None:
@@ -94,19 +90,3 @@ def _parent(pid: int) -> int | None:
         return None
     state, parent = stat.rpartition(")")[2].split()[:2]
     return None if state in "ZX" else int(parent)
-
-
-async def to_the_end(work: Awaitable[T]) -> T:
-    """Await work that must not be left half-done: a cancellation is raised only after it has ended."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError:
-                continue
-        if not task.cancelled():
-            task.exception()  # retrieved, so that it is not reported as forgotten
-        raise
