@@ -30,7 +30,7 @@ from rich.text import Text
 HOSTILE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 STYLES = {
     "pending": "yellow", "running": "cyan", "awaiting_input": "magenta", "hibernating": "blue", "finished": "green",
-    "failed": "red", "cancelled": "dim", "expired": "dim",
+    "incomplete": "yellow", "failed": "red", "cancelled": "dim", "expired": "dim",
 }
 UNITS = ("B", "kB", "MB", "GB", "TB")
 ANY_WIDTH = 10_000

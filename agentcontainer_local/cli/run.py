@@ -152,6 +152,7 @@ def _told(session: Session, task, output: Path | None) -> int:
     from agentcontainer_local.cli import downloads
     from agentcontainer_local.cli.transcript import summary
 
+    code = exits.of_task(task.status, task.metadata)
     files = downloads.fetch(session, task.id, output or Path(f"agentcontainer-{task.id[-8:]}"))
     if session.out.as_json:
         session.out.json({**task.model_dump(mode="json", by_alias=True), "outputs": files})
@@ -159,6 +160,8 @@ def _told(session: Session, task, output: Path | None) -> int:
         session.out.note(summary(task), "dim")
         if task.status == "finished":
             session.out.say(task.result or "", "bold")
+            if code is Exit.TASK_INCOMPLETE:
+                session.out.note("The task is incomplete, by the agent's own word.", "yellow")
         else:
             session.out.note(f"The task is {task.status}" + (f": {task.error}" if task.error else "."), "red")
-    return exits.of_task(task.status, task.metadata)
+    return code

@@ -31,9 +31,10 @@ def list_tasks(
 ) -> None:
     """The latest tasks."""
     from agentcontainer_local.cli import output
+    from agentcontainer_local.cli.transcript import standing
 
     tasks = list(session.client.list_tasks(agent_id=agent, status=status, limit=limit))
-    rows = [(task.id, output.status(task.status), output.age(task.created_at), output.usd(task.cost_usd), task.title)
+    rows = [(task.id, standing(task), output.age(task.created_at), output.usd(task.cost_usd), task.title)
             for task in tasks]
     session.out.table(("id", "status", "age", "cost", "title~"), rows, tasks,
                       'No tasks yet: agentcontainer run "..." dispatches one.')
@@ -43,20 +44,20 @@ def list_tasks(
 def show(session: Session, task: Id) -> None:
     """One task, with its outputs."""
     from agentcontainer_local.cli import output
-    from agentcontainer_local.cli.transcript import summary
+    from agentcontainer_local.cli.transcript import standing, summary
 
     found = session.client.get_task(_id(session, task))
     files = list(session.client.list_task_files(found.id))
     shape = {**found.model_dump(mode="json", by_alias=True), "outputs": output.plain(files)}
     session.out.facts({
-        "id": found.id, "title": found.title, "status": output.status(found.status),
+        "id": found.id, "title": found.title, "status": standing(found),
         "place in queue": str(found.queue_position) if found.queue_position else None,
         "wakes at": found.hibernate_until_at, "mode": found.mode if found.turn_number is None
         else f"{found.mode}, turn {found.turn_number} {found.turn_status}",
         "agent": f"{found.agent_name} ({found.agent_id})",
         "model": f"{found.execution.model} ({found.execution.provider})",
         "made": f"{found.created_at} ({output.age(found.created_at)} ago)", "ended": found.completed_at,
-        "used": summary(found), "completion": found.metadata.get("completion"), "result": found.result,
+        "used": summary(found), "result": found.result,
         "error": output.Text(output.clean(found.error), "red") if found.error else None,
         "outputs": "\n".join(f"{file.filename}  {output.size(file.size_bytes)}" for file in files) or None,
         "instructions": found.instructions,

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from agentcontainer_local import schemas
 from agentcontainer_local.cli import output
+from agentcontainer_local.cli.exits import Exit, of_task
 from agentcontainer_local.cli.output import Output, clean
 
 FOLDED_LINES = 8        # of what a tool printed, the last ones
@@ -146,6 +147,11 @@ def _brief(given: Any) -> str:
             if isinstance(given.get(name), str):
                 return given[name]
     return "" if given is None else json.dumps(given, ensure_ascii=False)[:300]
+
+
+def standing(task: schemas.Task) -> Text:
+    """Its status as on the page: `incomplete` where it finished, but is incomplete by the agent's own word."""
+    return output.status("incomplete" if of_task(task.status, task.metadata) is Exit.TASK_INCOMPLETE else task.status)
 
 
 def usage(task: schemas.Task) -> str:

@@ -78,6 +78,7 @@ def test_the_exit_code_of_run_says_how_the_task_ended(cli, live, event, facts, c
     ending.join()
     assert (tmp_path / "out" / "report.md").read_text() == "report.md"
     assert facts.get("result", "") in result.stdout and facts.get("error", "") in result.stderr
+    assert ("incomplete" in result.stderr) == (code is Exit.TASK_INCOMPLETE)
 
 
 def test_json_is_one_document_on_stdout(cli, live):
@@ -91,6 +92,18 @@ def test_json_is_one_document_on_stdout(cli, live):
     assert Path(fetched[0]["path"]).read_text() == "a.txt"
     lines = [json.loads(line) for line in cli("tasks", "logs", id, "--json").stdout.splitlines()]
     assert lines[0] == {"id": lines[0]["id"], "event": "task.updated", "data": lines[0]["data"]}
+
+
+def test_a_task_that_is_incomplete_by_the_agents_own_word_is_shown_so(cli, live):
+    whole, half = dispatched(cli), dispatched(cli)
+    end(live, whole, result="All of it", completion="complete")
+    end(live, half, result="Half of it", completion="incomplete")
+    lines = cli("tasks", "list", "--status", "finished").stdout.splitlines()
+    listed = {id: status for id, status, *_ in map(str.split, lines)}
+    assert (listed[whole], listed[half]) == ("finished", "incomplete")
+    assert re.search("^status +finished$", cli("tasks", "show", whole).stdout, re.M)
+    assert re.search("^status +incomplete$", cli("tasks", "show", half).stdout, re.M)
+    assert [task["status"] for task in json.loads(cli("tasks", "list", "--json").stdout)] == ["finished", "finished"]
 
 
 def test_the_model_calls_of_a_task_are_a_table_or_json(cli, live):
