@@ -3,17 +3,27 @@
 import contextlib
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from agentcontainer_local.cli import exits, session
 from agentcontainer_local.cli.exits import Exit, Stop
-from agentcontainer_local.cli.run import CODING, AgentFlag, ModelFlag, ProviderFlag, VerboseFlag, overrides
+from agentcontainer_local.cli.run import (
+    CODING,
+    AgentFlag,
+    ModelFlag,
+    ProviderFlag,
+    VerboseFlag,
+    follow,
+    overrides,
+    told,
+)
 from agentcontainer_local.cli.session import Session
 
 INSTRUCTIONS = "You talk with a person at a terminal. Answer each message; use your tools where that helps."
-HELP = "/attach FILE sends a file with your next message, /files DIR fetches the agent's, /quit or Ctrl-D leaves."
+HELP = ("/attach FILE sends a file with your next message, /files DIR fetches the agent's, /finish lets it finish by"
+        " itself, /quit or Ctrl-D leaves.")
 QUIET = ("running", "pending", "awaiting_input")        # how it stands between turns goes without saying
 
 
@@ -86,9 +96,17 @@ class Talk:
                 self.session.out.note(f"There is no file {given.strip()}.", "red")
             case "/files" if self.task_id:
                 downloads.fetch(self.session, self.task_id, Path(given.strip() or "."))
+            case "/finish" if self.task_id:
+                self._finish()
             case _:
                 self.session.out.note(HELP, "dim")
         return True
+
+    def _finish(self) -> NoReturn:
+        """From here on it is a task, shown as `run` shows one."""
+        self.session.client.update_task(self.task_id, mode="autonomous")
+        quiet = self.session.out.as_json
+        raise Stop(told(self.session, follow(self.session, self.task_id, self._verbose, quiet, self._after)))
 
     def turn(self, words: str) -> None:
         said = self._send(words)

@@ -75,7 +75,7 @@ def run(
         return Exit.DONE
     session.out.note(f"{task.id}  {task.agent_name}, {task.execution.model}", "dim")
     ended = follow(session, task.id, verbose, quiet or session.out.as_json)
-    return _told(session, ended, output)
+    return told(session, ended, output)
 
 
 def overrides(
@@ -106,11 +106,11 @@ def _readable(paths: list[Path]) -> list[Path]:
     return paths
 
 
-def follow(session: Session, task_id: str, verbose: bool = False, quiet: bool = False):
-    """Shows what happens until the task has ended; answers it. Raises Stop where the user left it before."""
+def follow(session: Session, task_id: str, verbose: bool = False, quiet: bool = False, after: int | None = None):
+    """Shows what happens after that event until the task has ended; answers it. Raises Stop where the user left it."""
     from agentcontainer_local.cli.transcript import Transcript
 
-    shown, after = Transcript(session.out, verbose), None
+    shown = Transcript(session.out, verbose)
     shown.hint = session.hint
     while True:
         try:
@@ -147,7 +147,7 @@ def _leave_or_stay(session: Session, task_id: str) -> None:
         raise Stop(Exit.INTERRUPTED, f"The task is {status}.")
 
 
-def _told(session: Session, task, output: Path | None) -> int:
+def told(session: Session, task, output: Path | None = None) -> int:
     """What came of it, with its files."""
     from agentcontainer_local.cli import downloads
     from agentcontainer_local.cli.transcript import summary

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from agentcontainer_local.cli.containers import given
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.session import Session, command
 
@@ -123,6 +124,21 @@ def wake(
     fields = {"kind": "message", "message": message} if message else {"kind": "external_wake"}
     woken = session.client.wake_task(_id(session, task), **fields)
     session.out.json(woken) if session.out.as_json else session.out.say(f"{woken.id}  {woken.status}")
+
+
+@command(app, "update")
+def update(
+    session: Session, task: Id,
+    title: Annotated[str | None, typer.Option(metavar="TEXT", help="What it is called from now on.")] = None,
+    autonomous: Annotated[bool, typer.Option(
+        "--autonomous", help="It takes no more messages, and works until it is done; there is no way back.")] = False,
+) -> None:
+    """Rename a task, or let a conversation finish by itself."""
+    if title is None and not autonomous:
+        raise Stop(Exit.WRONG_USE, "Say what to change: --title, or --autonomous.")
+    fields = given(title=title, mode="autonomous" if autonomous else None)
+    updated = session.client.update_task(_id(session, task), fields)
+    session.out.done(f"{updated.id}  {updated.status}", updated)
 
 
 @command(app, "files")

@@ -115,6 +115,35 @@ def test_a_conversation_in_the_terminal(server: Server, tmp_path):
     server.post(f"/tasks/{task_id}/cancel", expect=200)
 
 
+def test_a_conversation_in_the_terminal_is_left_to_finish_by_itself(server: Server, tmp_path):
+    with terminal("chat", "-m", "scripted", env=environ(server), cwd=tmp_path) as shown:
+        shown.until("> ")
+        shown.type("first words\n")
+        shown.until("first words\n")
+        shown.until("first words")
+        shown.until("> ")
+        shown.type("/finish\n")
+        shown.until("finished")
+        assert shown.ends() == 0
+        assert "Left; it may go on" not in shown.text
+    latest = json.loads(call("tasks", "show", "last", "--json", env=environ(server), cwd=tmp_path))
+    assert latest["mode"] == "autonomous"
+
+
+def test_a_conversation_is_renamed_and_made_autonomous(server: Server, tmp_path):
+    task = server.converse("Hello")
+    server.answered(task["id"], 1)
+    call("tasks", "update", task["id"], env=environ(server), cwd=tmp_path, code=2)
+    renamed = json.loads(
+        call("tasks", "update", task["id"], "--title", "Mine", "--json", env=environ(server), cwd=tmp_path))
+    assert (renamed["title"], renamed["mode"]) == ("Mine", "conversation")
+    said = call("tasks", "update", task["id"], "--autonomous", env=environ(server), cwd=tmp_path)
+    assert said.split()[0] == task["id"]
+    ended = server.wait(task["id"], "finished")
+    assert (ended["title"], ended["mode"]) == ("Mine", "autonomous")
+    call("tasks", "update", "tsk_nobody", "--autonomous", env=environ(server), cwd=tmp_path, code=5)
+
+
 @pytest.fixture
 def nobody(tmp_path) -> Iterator[dict[str, str]]:
     """An environment with a data directory that no server serves; nothing of it is left."""
