@@ -1,6 +1,7 @@
 """The SQLite file: opening it, bringing it up to date, and reading rows from it."""
 
 import builtins
+import functools
 import json
 import os
 import re
@@ -26,6 +27,8 @@ LETTERS = bytes(ord(ALPHABET[byte % len(ALPHABET)]) for byte in range(256))
 # The log is copied back when it has so many pages, not 1000: each time a few commits wait.
 LOG_PAGES = 4000
 LOG_BYTES = LOG_PAGES * (4096 + 24)
+
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))     # json.dumps would make it anew each time
 
 
 class Store(Database):
@@ -182,6 +185,7 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{letters[:ID_LENGTH].decode()}"
 
 
+@functools.lru_cache(64)             # one moment is written into several rows
 def iso(at: datetime) -> str:
     """UTC with milliseconds and Z, as on the wire; sorts as text in the order of time."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -192,4 +196,4 @@ def parse_iso(text: str) -> datetime:
 
 
 def dumps(value) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _JSON.encode(value)

@@ -114,7 +114,8 @@ def _limits(db: Database, task: Row, month: str) -> Iterator[_Limit]:
 
 def check_price(db: Database, task: Row, prices_file: Path | None) -> None:
     """At dispatch: a cost that nobody can tell can't be kept below anything."""
-    if task["model"] == SCRIPTED or not any(limit.kind == "maxCostUsd" for limit in _limits(db, task, "")):
+    holders = task, accounts.budget(db, task["account_id"], "")
+    if task["model"] == SCRIPTED or all(holder["max_cost_microusd"] is None for holder in holders):
         return
     prices = Prices.read(prices_file)
     for model in (task["model"], task["weak_model"]):

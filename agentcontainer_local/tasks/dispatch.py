@@ -14,6 +14,7 @@ from agentcontainer_local.schemas import ALLOWED_AND_OPEN, CreateConversationReq
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.tasks import budget
 from agentcontainer_local.tasks.execution import choose_provider, require_key
+from agentcontainer_local.tasks.rows import owned_whole
 from agentcontainer_local.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -41,15 +42,15 @@ def dispatch(
         version = agents.version(db, agent["id"], body.version_id)
         given = body.input_ids()
         files.owned(db, account["id"], given)
-        task = _insert(db, vault, account, agent, version, body, now, environ)
+        plan = _planned(db, vault, account, agent, version, body, settings, now, environ)
+        require_key(db, vault, plan, environ)
+        budget.check_price(db, plan, settings.prices_file)
+        task = _insert(db, plan)
         task_id = task["id"]
-        _check_isolation(version, task, settings)
         for position, file_id in enumerate(given):
             sql = "INSERT INTO task_inputs (task_id, position, file_id) VALUES (?, ?, ?)"
             db.conn.execute(sql, (task_id, position, file_id))
         billing.reserve(db, account, task_id, now)
-        require_key(db, vault, task, environ)
-        budget.check_price(db, task, settings.prices_file)
         history.append(db, task_id, history.TASK_UPDATED, {"event": "created", "status": lifecycle.PENDING}, now)
         first = body.message if isinstance(body, CreateConversationRequest) else body.instructions
         messages.add(db, task, "user", first, "queued", now)
@@ -64,17 +65,13 @@ def _check_room(db: Database, settings: Settings) -> None:
         raise TooManyPending(f"{pending} tasks are waiting already; try again later.", retry_after=10)
 
 
-def _check_isolation(version: Row, task: Row, settings: Settings) -> None:
-    asked = json.loads(version["defaults"]), json.loads(task["overrides"])
-    limits.require(limits.isolation(settings, *asked), bool(task["internet_access"]))
-
-
-def _insert(
-    db: Database, vault: Vault, account: Row, agent: Row, version: Row, body: Body, now: datetime,
+def _planned(
+    db: Database, vault: Vault, account: Row, agent: Row, version: Row, body: Body, settings: Settings, now: datetime,
     environ: Mapping[str, str],
 ) -> Row:
-    asked = body.overrides.stored() if body.overrides else {}
-    chosen = {**{k: v for k, v in json.loads(version["defaults"]).items() if v is not None}, **asked}
+    """The new task's columns."""
+    defaults, asked = json.loads(version["defaults"]), body.overrides.stored() if body.overrides else {}
+    chosen = {**{k: v for k, v in defaults.items() if v is not None}, **asked}
     soft = chosen.get("softFinishAfterSeconds")
     if soft is not None and soft >= chosen["maxRuntimeSeconds"]:
         raise Invalid.field("overrides.softFinishAfterSeconds", "must be less than maxRuntimeSeconds")
@@ -82,8 +79,9 @@ def _insert(
         raise Invalid.field("overrides.allowedHosts", ALLOWED_AND_OPEN)
     if version["skills"] != "[]" and not chosen["internetAccess"]:
         raise Invalid.field("overrides.internetAccess", NO_SKILLS)
+    limits.require(limits.isolation(settings, defaults, asked), chosen["internetAccess"])
     key = body.overrides.provider_api_key if body.overrides else None
-    values = {
+    return {
         "id": new_id("tsk"), "account_id": account["id"], "agent_id": agent["id"], "agent_version_id": version["id"],
         "container_version_id": version["container_version_id"], "status": lifecycle.PENDING, **_mode(body),
         "title": body.title or title_of(body.instructions), "instructions": body.instructions,
@@ -97,8 +95,12 @@ def _insert(
         "max_tokens": chosen.get("maxTokens"), "output_policy": dumps(chosen.get("outputPolicy") or {"mode": "any"}),
         "runtime_region": chosen.get("runtimeRegion") or "any", "created_at": iso(now),
     }
-    names, marks = ", ".join(values), ", ".join("?" * len(values))
-    return row(db, f"INSERT INTO tasks ({names}) VALUES ({marks}) RETURNING *", tuple(values.values()))
+
+
+def _insert(db: Database, plan: Row) -> Row:
+    names, marks = ", ".join(plan), ", ".join("?" * len(plan))
+    db.conn.execute(f"INSERT INTO tasks ({names}) VALUES ({marks})", tuple(plan.values()))
+    return owned_whole(db, plan["account_id"], plan["id"])
 
 
 def _microusd(usd: float | None) -> int | None:

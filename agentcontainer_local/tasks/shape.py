@@ -44,8 +44,9 @@ def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
 
 
 def _overrides(task: Row) -> schemas.TaskResponseOverrides:
-    key = {"hasProviderApiKey": True} if task["has_provider_api_key"] else {}
-    return schemas.TaskResponseOverrides.model_validate({**from_json(task["overrides"]), **key})
+    overrides = schemas.TaskResponseOverrides.model_validate_json(task["overrides"])
+    overrides.has_provider_api_key = True if task["has_provider_api_key"] else None
+    return overrides
 
 
 def _metadata(task: Row) -> dict:
