@@ -378,3 +378,19 @@ DROP INDEX tasks_unswept;
 CREATE INDEX tasks_with_workspace ON tasks (completed_at)
   WHERE workspace_removed_at IS NULL AND completed_at IS NOT NULL;
 CREATE INDEX tasks_unswept ON tasks (completed_at) WHERE swept_at IS NULL AND completed_at IS NOT NULL;
+
+-- migration 3
+
+-- SQLite uses an index of some rows only where the query says the same of them, and none asks for all that are alive.
+DROP INDEX tasks_alive;
+CREATE INDEX tasks_by_status ON tasks (status);
+CREATE INDEX tasks_ended_with_container ON tasks (number) WHERE completed_at IS NOT NULL AND has_container;
+CREATE INDEX outputs_of_message ON task_outputs (message_id) WHERE message_id IS NOT NULL;
+CREATE INDEX uploads_of_file ON uploads (file_id) WHERE file_id IS NOT NULL;    -- looked for when a file is deleted
+
+ALTER TABLE accounts ADD COLUMN balance_microusd INTEGER NOT NULL DEFAULT 0;    -- the sum of its ledger, kept by a trigger
+UPDATE accounts SET balance_microusd =
+  (SELECT coalesce(sum(amount_microusd), 0) FROM ledger WHERE account_id = accounts.id);
+CREATE TRIGGER entry_is_counted AFTER INSERT ON ledger BEGIN
+  UPDATE accounts SET balance_microusd = balance_microusd + NEW.amount_microusd WHERE id = NEW.account_id;
+END;

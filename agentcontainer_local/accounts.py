@@ -89,9 +89,9 @@ def authenticated(db: Database, hash: bytes) -> Row | None:
 
 
 def shape(db: Database, account: Row, settings: Settings) -> schemas.Account:
-    balance = row(db, "SELECT total(amount_microusd) AS sum FROM ledger WHERE account_id = ?", (account["id"],))
+    balance = row(db, "SELECT balance_microusd AS microusd FROM accounts WHERE id = ?", (account["id"],))
     return schemas.Account(
-        id=account["id"], name=account["name"], email=account["email"], credit_balance=balance["sum"] / 1_000_000,
+        id=account["id"], name=account["name"], email=account["email"], credit_balance=balance["microusd"] / 1_000_000,
         billing_mode=account["billing_mode"],
         file_storage=_storage(file_bytes(db, account["id"]), settings.file_quota_bytes),
         checkpoint_storage=_storage(checkpoint_bytes(db, account["id"]), settings.checkpoint_quota_bytes),

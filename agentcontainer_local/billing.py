@@ -16,8 +16,7 @@ def cost_microusd(used_ms: int) -> int:
 
 
 def balance_microusd(db: Database, account_id: str) -> int:
-    total = row(db, "SELECT sum(amount_microusd) AS total FROM ledger WHERE account_id = ?", (account_id,))
-    return total["total"] or 0
+    return row(db, "SELECT balance_microusd FROM accounts WHERE id = ?", (account_id,))["balance_microusd"]
 
 
 def grant(db: Database, account_id: str, amount_microusd: int, now: datetime) -> None:

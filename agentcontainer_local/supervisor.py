@@ -64,9 +64,9 @@ def _alive(host: Host, task_id: str, found: Containers) -> sandbox.Found | None:
 
 def _take_up(host: Host, open_door: OpenDoor, runs: Runs, found: Containers) -> None:
     """Tasks that run, and that nobody here has: an earlier server had them, or a run here came to a bad end."""
-    for task in tasks.with_status(host.db, lifecycle.RUNNING):
-        if task["id"] not in runs:
-            runs[task["id"]] = asyncio.create_task(_attend(host, task["id"], open_door, found))
+    for task_id in tasks.with_status(host.db, lifecycle.RUNNING):
+        if task_id not in runs:
+            runs[task_id] = asyncio.create_task(_attend(host, task_id, open_door, found))
 
 
 async def _attend(host: Host, task_id: str, open_door: OpenDoor, found: Containers) -> None:
@@ -84,7 +84,7 @@ async def _attend(host: Host, task_id: str, open_door: OpenDoor, found: Containe
 
 def _start_pending(host: Host, open_door: OpenDoor, runs: Runs, found: Containers) -> None:
     """Oldest first, up to the free room; idle conversations are asked to make some."""
-    waiting = [task["id"] for task in tasks.with_status(host.db, lifecycle.PENDING) if task["id"] not in runs]
+    waiting = [task_id for task_id in tasks.with_status(host.db, lifecycle.PENDING) if task_id not in runs]
     room = max(0, host.settings.max_running - len(runs))
     leaving = sum(tasks.open_run(host.db, task_id) is None for task_id in runs) if waiting[room:] else 0
     for task_id in waiting[:room]:
@@ -97,7 +97,7 @@ def _start_pending(host: Host, open_door: OpenDoor, runs: Runs, found: Container
 
 
 def _call_idle(host: Host) -> None:
-    host.changed.set(*(task["id"] for task in tasks.with_status(host.db, lifecycle.AWAITING_INPUT)))
+    host.changed.set(*tasks.with_status(host.db, lifecycle.AWAITING_INPUT))
 
 
 def _clear_ended(host: Host, runs: Runs) -> None:
@@ -128,7 +128,7 @@ def _do(runs: Runs, found: list[Row], work: Callable[[str], Coroutine]) -> None:
 
 def _clear_orphans(host: Host, runs: Runs, found: Containers) -> None:
     """Containers whose task is at rest or over, or is none of this store's."""
-    at_work = {task["id"] for task in tasks.with_status(host.db, lifecycle.PENDING, lifecycle.RUNNING)}
+    at_work = set(tasks.with_status(host.db, lifecycle.PENDING, lifecycle.RUNNING))
     for task_id, container in found.items():
         if task_id not in at_work:
             runs[container.name] = asyncio.create_task(_end_orphan(host, task_id, container))
@@ -148,7 +148,7 @@ async def _end_orphan(host: Host, task_id: str | None, container: sandbox.Found)
 async def suspend(host: Host) -> None:
     """Stops every container of this store and keeps it; the next server goes on with them. Nobody died."""
     running = [task_id for task_id, container in (await _found(host)).items() if container.state == "running"]
-    at_work = [task["id"] for task in tasks.with_status(host.db, lifecycle.RUNNING)]
+    at_work = tasks.with_status(host.db, lifecycle.RUNNING)
     crash.point("supervisor.suspending")
     runs = [tasks.open_run(host.db, task_id) for task_id in {*running, *at_work}]
     await asyncio.gather(*(clear_away(host, task_id) for task_id in {*running, *at_work}))

@@ -158,7 +158,7 @@ async def test_kept_workspaces_make_room_oldest_first_well_before_work_is_refuse
 
     def going() -> list[int]:
         found = tasks.retention.workspaces(host.db, clock(), timedelta(hours=1), keeping.crowded)
-        return [task["number"] for task in found]
+        return [tasks.get(host.db, task["id"])["number"] for task in found]
 
     changed = host.changed.mark()
     await timers.scan(keeping)

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -243,3 +244,19 @@ def assert_settled(store) -> None:
 
 if __name__ == "__main__":
     spend(Path(sys.argv[1]))
+
+
+def test_a_store_from_before_the_balance_was_kept_has_it_after_its_next_start(tmp_path: Path):
+    path = tmp_path / "agentcontainer.db"
+    old = sqlite3.connect(path, isolation_level=None)
+    for statement in (statement for section in db._sections(db._migrations())[:2] for statement in section):
+        old.execute(statement)
+    old.execute("PRAGMA user_version = 2")
+    old.execute("INSERT INTO accounts (id, billing_mode, created_at) VALUES ('acc_a', 'standard', ''),"
+                " ('acc_b', 'standard', '')")
+    old.execute("INSERT INTO ledger (account_id, kind, amount_microusd, created_at) VALUES ('acc_a', 'grant', 7, ''),"
+                " ('acc_a', 'charge', -3, '')")
+    old.close()
+    store = db.open(path)
+    assert [billing.balance_microusd(store, id) for id in ("acc_a", "acc_b")] == [4, 0]
+    store.close()

@@ -24,7 +24,7 @@ NEEDED = (
 
 def workspaces(db: Database, now: datetime, kept: timedelta, crowded: bool) -> list[Row]:
     """Tasks whose workspace goes now: it has been kept for its time, or it is the oldest and its place is needed."""
-    return ended_with_workspace(db, now - kept) or (ended_with_workspace(db, now)[:1] if crowded else [])
+    return ended_with_workspace(db, now - kept) or (ended_with_workspace(db, now, 1) if crowded else [])
 
 
 def too_old(db: Database, before: datetime) -> list[Row]:

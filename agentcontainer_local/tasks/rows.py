@@ -7,6 +7,8 @@ from sqlite_utils import Database
 from agentcontainer_local.db import Row, iso, row, rows
 from agentcontainer_local.errors import NotFound
 
+ALL = -1        # as a LIMIT of SQLite's
+
 
 def get(db: Database, task_id: str) -> Row:
     """For the engine, which has the id from a row; raises LookupError."""
@@ -77,10 +79,11 @@ def _page_sql(agent_id: str | None, status: str | None, ascending: bool) -> str:
     return f"{WHOLE} WHERE {' AND '.join(where)} ORDER BY tasks.number {order} LIMIT :limit"
 
 
-def with_status(db: Database, *statuses: str) -> list[Row]:
-    """All tasks in one of these statuses, oldest first."""
+def with_status(db: Database, *statuses: str) -> list[str]:
+    """The ids of all tasks in one of these statuses, oldest first."""
     marks = ", ".join("?" * len(statuses))
-    return rows(db, f"SELECT * FROM tasks WHERE status IN ({marks}) ORDER BY number", statuses)
+    found = rows(db, f"SELECT id FROM tasks WHERE status IN ({marks}) ORDER BY number", statuses)
+    return [task["id"] for task in found]
 
 
 def inputs(db: Database, task_id: str) -> list[Row]:
@@ -115,15 +118,15 @@ def output(db: Database, task_id: str, file_id: str) -> Row:
     return found
 
 
-def ended_with_workspace(db: Database, before: datetime) -> list[Row]:
-    """Tasks that ended before then, and whose workspace is still there."""
+def ended_with_workspace(db: Database, before: datetime, most: int = ALL) -> list[Row]:
+    """Tasks that ended before then, those that did first, and whose workspace is still there."""
     return rows(
         db,
-        "SELECT * FROM tasks WHERE completed_at <= ? AND workspace_removed_at IS NULL ORDER BY number",
-        (iso(before),),
+        "SELECT id FROM tasks WHERE completed_at <= ? AND workspace_removed_at IS NULL ORDER BY completed_at LIMIT ?",
+        (iso(before), most),
     )
 
 
 def ended_with_container(db: Database) -> list[Row]:
     """Tasks that ended while no run had them, and whose container is still kept."""
-    return rows(db, "SELECT * FROM tasks WHERE completed_at IS NOT NULL AND has_container ORDER BY number")
+    return rows(db, "SELECT id FROM tasks WHERE completed_at IS NOT NULL AND has_container ORDER BY number")

@@ -1,0 +1,104 @@
+"""What is asked again and again costs the same however many tasks have ended: counted in steps of SQLite's machine."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from agentcontainer_local import billing, db, files, lifecycle, messages, tasks
+from agentcontainer_local.db import row, rows
+from agentcontainer_local.host import Host
+from tests.test_lifecycle import ACCOUNT, dispatched
+
+MANY = 3000
+STEPS = 10                          # are counted at once
+
+
+def filled(host: Host) -> None:
+    """With many tasks that have ended, each with an upload, an output and what it cost."""
+    ended = dispatched(host)
+    tasks.cancel(host.db, ended["account_id"], ended["id"], host.now())
+    file = files.add(host.db, ended["account_id"], "out", None, "file_0", 1, "0", host.now())
+    host.db.conn.execute("INSERT INTO task_outputs (task_id, file_id) VALUES (?, ?)", (ended["id"], file["id"]))
+    billing.grant(host.db, ended["account_id"], 1, host.now())
+    with host.db.atomic():
+        copied(host, "tasks", id="'tsk_' || i")
+        copied(host, "files", id="'file_' || i")
+        copied(host, "task_outputs", task_id="'tsk_' || i", file_id="'file_' || i")
+        copied(host, "ledger", task_id="'tsk_' || i")
+        host.db.conn.execute(
+            "INSERT INTO uploads (id, account_id, filename, content_type, file_id, expires_at, created_at)"
+            " SELECT 'upl_' || id, account_id, filename, content_type, id, created_at, created_at FROM files"
+        )
+
+
+def copied(host: Host, table: str, **instead: str) -> None:
+    """Copies of the last row; `instead`: expressions of `i`, the copy's number."""
+    columns = [one["name"] for one in rows(host.db, f"PRAGMA table_info({table})") if one["name"] != "number"]
+    values = ", ".join(instead.get(name, f"last.{name}") for name in columns)
+    host.db.conn.execute(
+        f"WITH RECURSIVE many(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM many WHERE i < {MANY})"
+        f" INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM many,"
+        f" (SELECT * FROM {table} ORDER BY number DESC LIMIT 1) AS last"
+    )
+
+
+def waiting_looked_at(host: Host) -> None:
+    task = dispatched(host)
+    tasks.shape(host.db, tasks.get(host.db, task["id"]), host.now())
+
+
+def answer_looked_at(host: Host) -> None:
+    talk = dispatched(host, conversation=True)
+    id = messages.add(host.db, talk, "assistant", "Here it is.", "completed", host.now())
+    tasks.message_shape(host.db, messages.one(host.db, id))
+
+
+def file_deleted(host: Host) -> None:
+    account = row(host.db, ACCOUNT)["id"]
+    file = files.add(host.db, account, "unused", None, db.new_id("file"), 1, "0", host.now())
+    files.delete(host.db, account, file["id"])
+
+
+def crowded(host: Host) -> None:
+    kept = timedelta(days=9)
+    assert len(tasks.retention.workspaces(host.db, host.now(), kept, crowded=True)) <= 1
+
+
+ASKED: dict[str, Callable[[Host], object]] = {
+    "who runs": lambda host: tasks.with_status(host.db, lifecycle.RUNNING),
+    "who waits": lambda host: tasks.with_status(host.db, lifecycle.PENDING),
+    "whose container is left": lambda host: tasks.ended_with_container(host.db),
+    "whose workspace is over": lambda host: tasks.ended_with_workspace(host.db, host.now() - timedelta(days=9)),
+    "whose workspace makes room": crowded,
+    "who is to be woken": lambda host: tasks.wake_due(host.db, host.now()),
+    "which conversation is over": lambda host: tasks.expire(host.db, host.now()),
+    "which upload has expired": lambda host: files.uploads.forget_expired(host.db, host.files, host.now()),
+    "a dispatch, and how the task looks that waits": waiting_looked_at,
+    "the balance": lambda host: billing.balance_microusd(host.db, row(host.db, ACCOUNT)["id"]),
+    "how an answer looks": answer_looked_at,
+    "a file's removal": file_deleted,
+}
+
+
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+def test_what_is_asked_again_and_again_costs_the_same_however_many_tasks_have_ended(host: Host, asked):
+    before = steps(host, asked)
+    filled(host)
+    assert steps(host, asked) <= before + 500
+
+
+def steps(host: Host, act: Callable[[Host], object]) -> int:
+    counted = 0
+
+    def count() -> None:
+        nonlocal counted
+        counted += STEPS
+
+    act(host)                       # what SQLite looks up only once
+    host.db.conn.set_progress_handler(count, STEPS)
+    try:
+        act(host)
+    finally:
+        host.db.conn.set_progress_handler(None, STEPS)
+    return counted
