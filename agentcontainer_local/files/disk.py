@@ -29,7 +29,7 @@ class Incoming:
         self.size = 0
         self._file = file
         self._max_bytes = max_bytes
-        self._batch: list[bytes] = []
+        self._batch: list[bytes | memoryview] = []
         self._batched = 0
         self._storing: asyncio.Future | None = None
         self._digest = hashlib.sha256()
@@ -38,7 +38,7 @@ class Incoming:
     def sha256(self) -> str:
         return self._digest.hexdigest()
 
-    async def write(self, chunk: bytes) -> None:
+    async def write(self, chunk: bytes | memoryview) -> None:
         """Raises TooLarge, or Unavailable when the disk is full."""
         self.size += len(chunk)
         if self.size > self._max_bytes:
@@ -65,7 +65,7 @@ class Incoming:
         if storing is not None:
             await storing
 
-    def _store(self, batch: list[bytes]) -> None:
+    def _store(self, batch: list[bytes | memoryview]) -> None:
         if space.room(Path(self._file.name).parent) < sum(map(len, batch)):
             raise OSError(errno.ENOSPC, "what is left is the database's")
         begin = self._file.tell()
