@@ -384,6 +384,12 @@ CREATE INDEX tasks_unswept ON tasks (completed_at) WHERE swept_at IS NULL AND co
 -- SQLite uses an index of some rows only where the query says the same of them, and none asks for all that are alive.
 DROP INDEX tasks_alive;
 CREATE INDEX tasks_by_status ON tasks (status);
+-- Those of an account or an agent that are alive are found by their status alone, as they are few: two entries less to
+-- write for a new task.
+DROP INDEX tasks_of_account_by_status;
+DROP INDEX tasks_of_agent_by_status;
+CREATE INDEX tasks_of_account_by_status ON tasks (account_id, status, number) WHERE completed_at IS NOT NULL;
+CREATE INDEX tasks_of_agent_by_status ON tasks (agent_id, account_id, status, number) WHERE completed_at IS NOT NULL;
 CREATE INDEX tasks_ended_with_container ON tasks (number) WHERE completed_at IS NOT NULL AND has_container;
 CREATE INDEX outputs_of_message ON task_outputs (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX uploads_of_file ON uploads (file_id) WHERE file_id IS NOT NULL;    -- looked for when a file is deleted

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -65,6 +66,11 @@ def crowded(host: Host) -> None:
     assert len(tasks.retention.workspaces(host.db, host.now(), kept, crowded=True)) <= 1
 
 
+def page(host: Host, status: str | None, agent: str | None) -> None:
+    account = row(host.db, ACCOUNT)["id"]
+    tasks.page(host.db, account, agent_id=agent, status=status, limit=10, after=10**9, ascending=False)
+
+
 ASKED: dict[str, Callable[[Host], object]] = {
     "who runs": lambda host: tasks.with_status(host.db, lifecycle.RUNNING),
     "who waits": lambda host: tasks.with_status(host.db, lifecycle.PENDING),
@@ -78,6 +84,9 @@ ASKED: dict[str, Callable[[Host], object]] = {
     "the balance": lambda host: billing.balance_microusd(host.db, row(host.db, ACCOUNT)["id"]),
     "how an answer looks": answer_looked_at,
     "a file's removal": file_deleted,
+    **{f"a page of {status}, of {agent}": partial(page, status=status, agent=agent)
+       for agent in ("agt_standard_coding", "agt_standard_data")
+       for status in set(lifecycle.STATUSES) - {lifecycle.CANCELLED}},
 }
 
 
