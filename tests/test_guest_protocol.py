@@ -116,6 +116,18 @@ async def test_a_batch_of_many_small_events_is_not_read_while_others_wait(door):
     assert await said(door, "POST", "/guest/events", lines([{"event": {"type": "ready"}}] * 1002)) == 413
 
 
+def called(input: object) -> list:
+    return [{"seq": 1, "event": {"type": "tool_started", "callId": "c", "tool": "bash", "input": input}}]
+
+
+@pytest.mark.parametrize("input", [{"a": float("nan")}, [float("-inf")], {"command": "x" * 150_000}])
+async def test_what_no_tool_is_given_is_no_event(door, client, input):
+    """It would be no JSON for who reads the task's stream, or more than all that the agent's own programs send."""
+    assert await said(door, "POST", "/guest/events", lines(called(input))) == 422
+    assert await said(door, "POST", "/guest/events", lines(called({"command": "x" * 60_000}))) == 200
+    assert len((await client.get(f"/tasks/{door.task_id}/activities")).json()["data"]) == 1
+
+
 async def test_an_agent_that_reports_without_end_ends_its_task_alone(door):
     most = 1024**2
     door.host.settings = door.host.settings.model_copy(update={"max_event_bytes": most})

@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 from sqlite_utils import Database
 from starlette.requests import Request
 
@@ -16,6 +16,7 @@ from agentcontainer_local.guest.door import Door
 
 MAX_BATCH_BYTES = 8 * 1024**2
 MOST_AT_ONCE = 1000                 # lines of a batch; the guest makes halves of one that has more
+MOST_INPUT_BYTES = 128 * 1024       # of a tool's input; the guest leaves out what has more than half of that
 
 Line = Annotated[str, Field(max_length=2000)]
 Text = Annotated[str, Field(max_length=300_000)]
@@ -48,11 +49,18 @@ class Said(BaseModel):
     errorMessage: Text | None = None
 
 
+def _plain_and_small(input: Any) -> Any:
+    """It is passed on as JSON, where there is no NaN."""
+    if len(json.dumps(input, ensure_ascii=False, allow_nan=False).encode()) > MOST_INPUT_BYTES:
+        raise ValueError(f"an input has {MOST_INPUT_BYTES} bytes at most")
+    return input
+
+
 class ToolStarted(BaseModel):
     type: Literal["tool_started"]
     callId: Line
     tool: Line
-    input: Any = None
+    input: Annotated[Any, AfterValidator(_plain_and_small)] = None
     inputOmittedReason: Line | None = None
 
 
