@@ -1,12 +1,13 @@
 """What happened to a task, in order: one row an event, never changed, read as pages and as a stream."""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 
 from sqlite_utils import Database
 
 from agentcontainer_local import schemas
-from agentcontainer_local.db import Row, dumps, each, iso, rows
+from agentcontainer_local.db import Row, dumps, each, iso
 
 TASK_UPDATED = "task.updated"
 MESSAGE_CREATED = "message.created"
@@ -28,8 +29,8 @@ PAGE_UP = "SELECT * FROM task_events WHERE task_id = ? AND number > ? ORDER BY n
 PAGE_DOWN = "SELECT * FROM task_events WHERE task_id = ? AND number < ? ORDER BY number DESC LIMIT ?"
 
 
-def page(db: Database, task_id: str, limit: int, after: int, ascending: bool) -> list[Row]:
-    return rows(db, PAGE_UP if ascending else PAGE_DOWN, (task_id, after, limit))
+def page(db: Database, task_id: str, limit: int, after: int, ascending: bool) -> Iterator[Row]:
+    return each(db, PAGE_UP if ascending else PAGE_DOWN, (task_id, after, limit))
 
 
 def some(db: Database, task_id: str, after: int, most_characters: int) -> list[Row]:

@@ -1,12 +1,13 @@
 """The transcript of a task: what was said, and which tools were used."""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 
 from sqlite_utils import Database
 
 from agentcontainer_local import history, schemas
-from agentcontainer_local.db import Row, dumps, iso, new_id, row, rows
+from agentcontainer_local.db import Row, dumps, each, iso, new_id, row, rows
 
 # The API's word for a tool of Pi's, where it has one of its own (spec: Activity.toolKey).
 TOOL_KEYS = {"bash": "shell"}
@@ -189,15 +190,15 @@ ACTIVITIES_DOWN = (
 )
 
 
-def page(db: Database, task_id: str, limit: int, after: int, ascending: bool) -> list[Row]:
-    return rows(db, MESSAGES_UP if ascending else MESSAGES_DOWN, (task_id, after, limit))
+def page(db: Database, task_id: str, limit: int, after: int, ascending: bool) -> Iterator[Row]:
+    return each(db, MESSAGES_UP if ascending else MESSAGES_DOWN, (task_id, after, limit))
 
 
 def activities(
     db: Database, task_id: str, from_turn: int, to_turn: int, limit: int, after: int, ascending: bool
-) -> list[Row]:
+) -> Iterator[Row]:
     sql = ACTIVITIES_UP if ascending else ACTIVITIES_DOWN
-    return rows(db, sql, (task_id, from_turn, to_turn, after, limit))
+    return each(db, sql, (task_id, from_turn, to_turn, after, limit))
 
 
 def activity_shape(activity: Row) -> schemas.Activity:

@@ -139,7 +139,7 @@ class PageInfo(Shape):
 
 
 class PageQuery(Shape):
-    limit: int = Field(100, ge=1, le=1000, description="How many at most.")
+    limit: int = Field(100, ge=1, le=1000, description="How many at most; fewer come where they are large.")
     cursor: str | None = Field(None, max_length=100, description="`pageInfo.nextCursor` of the page before.")
     order: Literal["asc", "desc"] = Field("desc", description="Newest first (desc) or oldest first.")
 

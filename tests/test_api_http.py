@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from agentcontainer_local import db, schemas, tasks
+from agentcontainer_local import db, messages, schemas, tasks
 from agentcontainer_local.api import http, routes
 from tests.conftest import KEY, calling
 from tests.test_races import running
@@ -189,6 +189,21 @@ async def test_walking_pages_while_rows_are_added_repeats_and_loses_none(client,
     assert len(seen) == len(set(seen))
     expected = [entry["id"] for entry in there]
     assert [id for id in seen if id in expected] == (expected if order == "desc" else expected[::-1])
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_a_page_of_large_things_ends_before_its_limit_and_the_next_one_goes_on(client, host, order):
+    """Else an agent that says much makes the server hold all of it at once, when somebody looks at its task."""
+    large = {"instructions": "x" * 1_500_000, "overrides": {"model": "scripted"}}
+    for _ in range(20):
+        id = (await client.post("/agents/agt_standard_data/tasks", json=large)).json()["id"]
+    with host.db.atomic():
+        for _ in range(19):
+            messages.add(host.db, tasks.get(host.db, id), "assistant", large["instructions"], "completed", host.now())
+    for path, count in (("/tasks", 20), (f"/tasks/{id}/messages", 20), (f"/tasks/{id}/events", 21)):
+        answer = await client.get(path, params={"limit": 1000, "order": order})
+        assert len(answer.content) < 25_000_000
+        assert len(set(await walk(client, path, limit=1000, order=order))) == count
 
 
 @pytest.mark.parametrize("query", [

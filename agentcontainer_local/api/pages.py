@@ -1,7 +1,7 @@
 """Lists in pages: a cursor is the number of the last row seen, so that rows added meanwhile move nothing."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,6 +13,8 @@ from agentcontainer_local.schemas import MAX_BYTES as LAST
 from agentcontainer_local.schemas import Page, PageInfo, PageQuery
 
 Answer = TypeVar("Answer", bound=Page)
+
+MOST_CHARACTERS = 8 * 1024**2       # of a page's rows, and one row more
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,22 @@ def cut_of(query: PageQuery) -> Cut:
     return Cut(query.limit, after, ascending)
 
 
-def page(answer: type[Answer], cut: Cut, found: list[Row], shape: Callable[[Row], BaseModel]) -> Answer:
-    """`found`: what was there for `cut.asked`, each with its `number`."""
-    rows = found[: cut.limit]
-    more = len(found) > cut.limit
+def page(answer: type[Answer], cut: Cut, found: Iterable[Row], shape: Callable[[Row], BaseModel]) -> Answer:
+    """`found`: what is there for `cut.asked`, each with its `number`."""
+    rows, more = _taken(found, cut.limit)
     info = PageInfo(has_more=more, next_cursor=_cursor(rows[-1]["number"]) if more else None)
     return answer(data=[shape(row) for row in rows], page_info=info)
+
+
+def _taken(found: Iterable[Row], limit: int) -> tuple[list[Row], bool]:
+    """At most `limit` rows, and fewer where they are large; and whether there are more."""
+    rows, size = [], 0
+    for row in found:
+        if len(rows) == limit or size >= MOST_CHARACTERS:
+            return rows, True
+        rows.append(row)
+        size += sum(len(value) for value in row.values() if type(value) is str)
+    return rows, False
 
 
 def _cursor(number: int) -> str:

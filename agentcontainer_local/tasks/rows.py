@@ -1,11 +1,12 @@
 """Finding tasks, and the files that go in and come out of them."""
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from sqlite_utils import Database
 
 from agentcontainer_local import lifecycle
-from agentcontainer_local.db import Row, iso, row, rows
+from agentcontainer_local.db import Row, each, iso, row, rows
 from agentcontainer_local.errors import NotFound
 
 ALL = -1        # as a LIMIT of SQLite's
@@ -60,13 +61,13 @@ def rename(db: Database, task_id: str, title: str) -> None:
 
 def page(
     db: Database, account_id: str, *, agent_id: str | None, status: str | None, limit: int, after: int, ascending: bool
-) -> list[Row]:
+) -> Iterator[Row]:
     """At most `limit` of the account's tasks beyond the one with number `after`, newest first unless ascending.
 
     They are whole.
     """
     wanted = {"account": account_id, "agent": agent_id, "status": status, "after": after, "limit": limit}
-    return rows(db, _page_sql(agent_id, status, ascending), wanted)
+    return each(db, _page_sql(agent_id, status, ascending), wanted)
 
 
 def _page_sql(agent_id: str | None, status: str | None, ascending: bool) -> str:
