@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlite_utils import Database
 
 from agentcontainer_local import history, schemas
-from agentcontainer_local.db import Row, dumps, each, iso, new_id, row, rows
+from agentcontainer_local.db import Row, dumps, each, iso, new_id, parse_iso, row, rows
 
 # The API's word for a tool of Pi's, where it has one of its own (spec: Activity.toolKey).
 TOOL_KEYS = {"bash": "shell"}
+MILLISECOND = timedelta(milliseconds=1)
 
 # All that an agent says in a turn is one answer, written anew each time that it grows: past this it grows no more.
 MOST_ANSWER_CHARACTERS = 512 * 1024
@@ -122,8 +123,8 @@ def answer_of(db: Database, task: Row) -> Row | None:
     return next((message for message in of_this if message["role"] == "assistant"), None)
 
 
-def tool_started(db: Database, task: Row, event: dict, now: datetime) -> None:
-    """`event`: {callId, tool, input | null, inputOmittedReason | null}."""
+def tool_started(db: Database, task: Row, event: dict, at: datetime, now: datetime) -> None:
+    """`event`: {callId, tool, input | null, inputOmittedReason | null}; it happened at `at`, and is heard of now."""
     id = new_id("act")
     tool = TOOL_KEYS.get(event["tool"], event["tool"])
     data = {"id": id, "callId": event["callId"], "toolKey": tool, "input": event["input"]}
@@ -132,12 +133,12 @@ def tool_started(db: Database, task: Row, event: dict, now: datetime) -> None:
         "INSERT INTO activities (id, task_id, turn_number, attempt_number, started_sequence, call_id, tool_key, input,"
         " input_omitted_reason, started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (id, task["id"], task["turn_number"], task["attempt_number"], sequence, event["callId"], tool,
-         None if event["input"] is None else dumps(event["input"]), event["inputOmittedReason"], iso(now)),
+         None if event["input"] is None else dumps(event["input"]), event["inputOmittedReason"], iso(at)),
     )
 
 
-def tool_ended(db: Database, task: Row, event: dict, now: datetime) -> None:
-    """`event`: {callId, failed, durationMs, output}; the output goes into the history only, not into the activity."""
+def tool_ended(db: Database, task: Row, event: dict, at: datetime, now: datetime) -> None:
+    """`event`: {callId, failed, output}; the output goes into the history only, not into the activity."""
     open = row(
         db,
         "SELECT * FROM activities WHERE task_id = ? AND call_id = ? AND completed_at IS NULL ORDER BY number DESC",
@@ -146,26 +147,27 @@ def tool_ended(db: Database, task: Row, event: dict, now: datetime) -> None:
     if open is not None:
         status = "failed" if event["failed"] else "completed"
         error = "tool_failed" if event["failed"] else None
-        _end_activity(db, open, status, error, event["durationMs"], event["output"], now)
+        _end_activity(db, open, status, error, event["output"], at, now)
 
 
 def end_open_activities(db: Database, task_id: str, status: str, error_code: str | None, now: datetime) -> None:
     """What was still at work when the run ended: its end will never be told."""
     for open in rows(db, "SELECT * FROM activities WHERE task_id = ? AND completed_at IS NULL", (task_id,)):
-        _end_activity(db, open, status, error_code, None, None, now)
+        _end_activity(db, open, status, error_code, None, now, now)
 
 
 def _end_activity(
-    db: Database, activity: Row, status: str, error: str | None, duration_ms: int | None, output: str | None,
-    now: datetime,
+    db: Database, activity: Row, status: str, error: str | None, output: str | None, at: datetime, now: datetime
 ) -> None:
+    ended = max(iso(at), activity["started_at"])
+    duration_ms = (parse_iso(ended) - parse_iso(activity["started_at"])) // MILLISECOND
     data = {"id": activity["id"], "callId": activity["call_id"], "toolKey": activity["tool_key"], "status": status,
             "errorCode": error, "durationMs": duration_ms, "output": output}
     sequence = history.append(db, activity["task_id"], history.ACTIVITY_COMPLETED, data, now)
     db.conn.execute(
         "UPDATE activities SET status = ?, error_code = ?, duration_ms = ?, completed_sequence = ?, completed_at = ?"
         " WHERE id = ?",
-        (status, error, duration_ms, sequence, iso(now), activity["id"]),
+        (status, error, duration_ms, sequence, ended, activity["id"]),
     )
 
 

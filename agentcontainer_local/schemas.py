@@ -860,7 +860,7 @@ class Activity(Shape):
     error_code: str | None
     started_at: Timestamp
     completed_at: Timestamp | None
-    duration_ms: int | None
+    duration_ms: int | None = Field(description="From startedAt to completedAt; null while it runs.")
 
 
 class ListActivitiesResponse(Page[Activity]):

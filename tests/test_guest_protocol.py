@@ -1,6 +1,7 @@
 """Whatever a guest says at its door is taken or refused: nothing of it is an error of ours."""
 
 import json
+from datetime import datetime
 
 import httpx
 import pytest
@@ -23,8 +24,9 @@ FIELDS = st.sampled_from([
     "code", "signal", "stderr", "attempt", "delayMs", "toolCalls", "model", "at", "seq"])
 EVENT = st.builds(lambda kind, fields: {"type": kind, **fields}, TYPES, st.dictionaries(FIELDS, JSON, max_size=6))
 LINE = st.builds(
-    lambda seq, event, extra: {"seq": seq, "at": 0, "event": event, **extra},
-    st.integers(-2, 40) | JSON, EVENT | JSON, st.dictionaries(st.text(max_size=4), JSON, max_size=1))
+    lambda seq, at, event, extra: {"seq": seq, "at": at, "event": event, **extra},
+    st.integers(-2, 40) | JSON, st.integers(-1, 2**54) | JSON, EVENT | JSON,
+    st.dictionaries(st.text(max_size=4), JSON, max_size=1))
 FILE = st.dictionaries(st.sampled_from(["path", "filename", "sizeBytes", "outputName", "x"]),
                        JSON | st.just(0) | st.sampled_from(["a", "../a", "/etc/passwd", "a\0b", "ä" * 900]), max_size=5)
 CLAIM = st.fixed_dictionaries({}, optional={
@@ -140,6 +142,28 @@ async def test_an_agent_that_reports_without_end_ends_its_task_alone(door):
     assert await said(door, "POST", "/guest/events", lines([words(11, "x" * 100_000)])) == 200
     task = tasks.get(door.host.db, door.task_id)
     assert task["status"] == "failed" and f"more than {most} bytes" in task["error"]
+
+
+@pytest.mark.parametrize(("began", "ended", "took"), [
+    (1500, 3750, 2250),             # before it is heard of
+    (-10**9, 10**12, 60_000),       # as no clock of this machine had it
+    (3000, 2000, 0), (None, None, 0),
+])
+async def test_a_tool_took_the_time_between_its_beginning_and_its_end(door, client, clock, began, ended, took):
+    """The guest's word counts, as the server may have been away; but nothing happens outside of its run."""
+    begin = round(clock().timestamp() * 1000)
+    clock.advance(60)
+    begun = {"type": "tool_started", "callId": "c", "tool": "bash", "input": {"command": "sleep 2"}}
+    over = {"type": "tool_ended", "callId": "c", "failed": False, "output": ""}
+    said_at = [at if at is None else max(0, begin + at) for at in (began, ended)]
+    batch = [{"seq": 1, "at": said_at[0], "event": begun}, {"seq": 2, "at": said_at[1], "event": over}]
+    assert await said(door, "POST", "/guest/events", lines(batch)) == 200
+    [tool] = (await client.get(f"/tasks/{door.task_id}/activities")).json()["data"]
+    times = [datetime.fromisoformat(tool[name]).timestamp() * 1000 for name in ("startedAt", "completedAt")]
+    assert tool["durationMs"] == round(times[1] - times[0]) == took
+    assert begin <= times[0] <= times[1] <= begin + 60_000
+    told = (await client.get(f"/tasks/{door.task_id}/events")).json()["data"]
+    assert [e["data"]["durationMs"] for e in told if e["event"] == "activity.completed"] == [took]
 
 
 @pytest.fixture

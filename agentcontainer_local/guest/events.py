@@ -1,7 +1,7 @@
 """What the guest reports: checked, and written to the rows once each, whatever is sent again."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
@@ -9,7 +9,7 @@ from sqlite_utils import Database
 from starlette.requests import Request
 
 from agentcontainer_local import crash, history, lifecycle, messages, tasks
-from agentcontainer_local.db import Row, iso, quick
+from agentcontainer_local.db import Row, iso, parse_iso, quick
 from agentcontainer_local.errors import Conflict, Invalid, TooLarge
 from agentcontainer_local.guest.answers import answering, body_of
 from agentcontainer_local.guest.door import Door
@@ -68,7 +68,6 @@ class ToolEnded(BaseModel):
     type: Literal["tool_ended"]
     callId: Line
     failed: bool
-    durationMs: Annotated[int, Field(ge=0, le=2**53)] | None = None
     output: Text = ""
 
 
@@ -104,6 +103,7 @@ Event = Annotated[
 
 class Numbered(BaseModel):
     seq: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    at: Annotated[int, Field(ge=0, le=2**53)] | None = None         # Unix ms
     event: Event
 
 
@@ -167,7 +167,7 @@ def record(
             if numbered.seq is not None and numbered.seq > ack:
                 ack = numbered.seq
                 if task["status"] not in lifecycle.TERMINAL:
-                    _write(db, task, run, numbered.event, now)
+                    _write(db, task, run, numbered, now)
         crash.point("events.recording")
         db.conn.execute("UPDATE runs SET guest_seq = ? WHERE id = ?", (ack, run_id))
     if ack > max_events and task["status"] not in lifecycle.TERMINAL:
@@ -176,8 +176,8 @@ def record(
     return ack
 
 
-def _write(db: Database, task: Row, run: Row, event, now: datetime) -> None:
-    match event:
+def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime) -> None:
+    match event := numbered.event:
         case Prompted():
             _settle(db, run, None, None)
             db.conn.execute("UPDATE runs SET opened_at = coalesce(opened_at, ?) WHERE id = ?", (iso(now), run["id"]))
@@ -193,9 +193,9 @@ def _write(db: Database, task: Row, run: Row, event, now: datetime) -> None:
             if event.stopReason == "stop":
                 _alive(db, task)
         case ToolStarted():
-            messages.tool_started(db, task, event.model_dump(), now)
+            messages.tool_started(db, task, event.model_dump(), _happened(numbered.at, run, now), now)
         case ToolEnded():
-            messages.tool_ended(db, task, event.model_dump(), now)
+            messages.tool_ended(db, task, event.model_dump(), _happened(numbered.at, run, now), now)
             _alive(db, task)
         case Settled():
             db.conn.execute("UPDATE runs SET settled_at = ? WHERE id = ?", (iso(now), run["id"]))
@@ -207,6 +207,14 @@ def _write(db: Database, task: Row, run: Row, event, now: datetime) -> None:
             db.conn.execute("UPDATE runs SET last_words = ? WHERE id = ?", (words, run["id"]))
         case Noticed():
             history.append(db, task["id"], history.NOTICE, json.loads(event.model_dump_json(exclude_none=True)), now)
+
+
+def _happened(at: int | None, run: Row, now: datetime) -> datetime:
+    """By the guest's word, as a server that was away hears of it later; but within its run."""
+    if at is None:
+        return now
+    earliest, latest = parse_iso(run["created_at"]).timestamp(), now.timestamp()
+    return datetime.fromtimestamp(min(max(earliest, at / 1000), latest), UTC)
 
 
 def _settle(db: Database, run: Row, at: datetime | None, error: str | None) -> None:

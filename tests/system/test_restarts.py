@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,20 @@ def test_an_outage_in_which_agents_want_their_model_or_to_finish_costs_only_time
     assert own_server.wait(finishing["id"])["result"] == "While you were away"
     assert own_server.outputs(finishing["id"]) == {"log": b"once\n"}
     assert moves(own_server, finishing["id"]) == ["pending", "running", "finished"]
+
+
+def test_a_tool_that_ended_while_the_server_was_away_ended_then(own_server: Server):
+    task = own_server.dispatch(bash("sleep 2", finish="--complete-task --message Done"))
+    wait_until(lambda: own_server.history(task["id"])[-1]["event"] == "activity.started", 60)
+    own_server.stop(signal.SIGKILL)
+    time.sleep(OUTAGE_SECONDS)
+    back = datetime.now(UTC)
+    own_server.start()
+    assert own_server.wait(task["id"])["status"] == "finished"
+    tools = own_server.get(f"/tasks/{task['id']}/activities", order="asc")["data"]
+    times = [(datetime.fromisoformat(one["startedAt"]), datetime.fromisoformat(one["completedAt"])) for one in tools]
+    assert times[0][1] < back < times[1][1]
+    assert [one["durationMs"] for one in tools] == [round((end - begin).total_seconds() * 1000) for begin, end in times]
 
 
 def test_time_goes_on_while_the_server_is_away(own_server: Server):
