@@ -4,6 +4,7 @@ import contextlib
 from datetime import datetime
 from pathlib import Path
 
+from agentcontainer_local import whole
 from agentcontainer_local.db import iso
 from agentcontainer_local.doctor.checks import examine
 from agentcontainer_local.schemas import Doctor, Promise, Proof, WallFigures
@@ -20,9 +21,7 @@ def write_proof(settings: Settings, promises: list[Promise], now: datetime) -> P
     proof = Proof(at=iso(now), promises=promises)
     path = _path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(proof.model_dump_json(by_alias=True))
-    part.rename(path)
+    whole.write(path, proof.model_dump_json(by_alias=True))
     return proof
 
 

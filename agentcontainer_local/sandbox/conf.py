@@ -11,6 +11,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from agentcontainer_local import whole
+
 SYSTEM = (Path("/usr/share/containers/containers.conf"), Path("/etc/containers/containers.conf"))
 # Not taken over: where a podman command would go instead of here, and defaults that open a network.
 DROPPED = ("remote", "active_service", "service_destinations", "network_cmd_options")
@@ -39,8 +41,7 @@ def gvisor_runtime(directory: Path) -> dict[str, str]:
     if not (runsc := shutil.which("runsc")):
         return {}
     program = directory / "runsc"
-    program.write_text(f'#!/bin/sh\nexec {runsc} {GVISOR_FLAGS} "$@"\n')
-    program.chmod(0o700)
+    whole.write(program, f'#!/bin/sh\nexec {runsc} {GVISOR_FLAGS} "$@"\n', 0o700)
     return {GVISOR: str(program)}
 
 

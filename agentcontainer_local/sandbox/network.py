@@ -6,6 +6,7 @@ import sys
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from agentcontainer_local import whole
 from agentcontainer_local.sandbox.errors import SandboxError, Unwalled
 
 ANNOTATION = "agentcontainer.network"
@@ -64,7 +65,7 @@ def write_hook(directory: Path, driver: str | None) -> None:
         "when": {"annotations": {f"^{ANNOTATION.replace('.', '[.]')}$": "^internet$"}},
         "stages": ["createRuntime"],
     }
-    (directory / "agentcontainer-walls.json").write_text(json.dumps(hook))
+    whole.write(directory / "agentcontainer-walls.json", json.dumps(hook))
 
 
 def prove(pid: int, network: str) -> None:

@@ -10,6 +10,7 @@ import struct
 import subprocess
 from pathlib import Path
 
+from agentcontainer_local import whole
 from agentcontainer_local.sandbox import conf, network, process, syscalls
 from agentcontainer_local.sandbox.errors import SandboxError, Unavailable
 
@@ -94,9 +95,9 @@ class Service:
         hooks = self.runtime_dir / "hooks.d"
         version = await asyncio.to_thread(subprocess.check_output, ["podman", "--version"], text=True, cwd="/")
         network.write_hook(hooks, network.driver(version.split()[2]))
-        # It must outlive us: conmon hands its path to the clean-up after a container's end.
+        # It must outlive us, and be whole at any moment: conmon hands its path to the clean-up after a container's end.
         configuration = self.runtime_dir / "containers.conf"
-        configuration.write_text(conf.text(hooks, self._oci_runtime, conf.gvisor_runtime(self.runtime_dir)))
+        whole.write(configuration, conf.text(hooks, self._oci_runtime, conf.gvisor_runtime(self.runtime_dir)))
         self.environment["CONTAINERS_CONF"] = str(configuration)
 
     async def _start(self) -> None:

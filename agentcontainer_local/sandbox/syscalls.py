@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from agentcontainer_local import whole
+
 PROFILES = (Path("/etc/containers/seccomp.json"), Path("/usr/share/containers/seccomp.json"))
 # That list lets containers make containers. In a user namespace of its own a program has every capability, and reaches
 # parts of the kernel that most ways out begin in. Keyrings are not namespaced. The kernel's log is open to everybody
@@ -25,7 +27,7 @@ def write_profile(directory: Path) -> Path | None:
     if given is None:
         return None
     profile = directory / "seccomp.json"
-    profile.write_text(json.dumps(stricter(json.loads(given.read_text()))))
+    whole.write(profile, json.dumps(stricter(json.loads(given.read_text()))))
     return profile
 
 

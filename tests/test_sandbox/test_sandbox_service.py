@@ -1,6 +1,7 @@
 """Podman's API service: started, brought back, taken over, ended; and what happens to calls meanwhile."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -164,6 +165,19 @@ async def test_a_given_service_without_our_hook_runs_containers_but_none_with_in
             assert await opened.found() == []
         assert given.poll() is None
         given.terminate()
+
+
+async def test_what_podman_is_told_is_written_beside_what_others_may_be_reading(runtime_dir):
+    """A conmon that outlives a server has Podman read it at a container's end, be it while the next server starts."""
+    with contextlib.ExitStack() as reading:
+        old = {}
+        for _ in range(2):
+            async with sandboxes.open(runtime_dir, "test-written"):
+                told = [runtime_dir / "containers.conf", *runtime_dir.glob("*.json"), *runtime_dir.glob("hooks.d/*")]
+                new = {path: reading.enter_context(path.open()) for path in told}
+            assert [path for path in old if os.path.samestat(os.fstat(old[path].fileno()), path.stat())] == []
+            assert len(new) >= 2 and [path for path in new if path.suffix not in (".conf", ".json")] == []
+            old = new
 
 
 async def test_a_runtime_that_does_not_exist_is_an_error_that_names_it(runtime_dir, spec):

@@ -1,0 +1,32 @@
+"""Files that are whole at any moment."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from agentcontainer_local import whole
+
+TEXTS = [json.dumps([number] * 20_000) for number in range(2)]
+WRITER = (
+    "import sys; from pathlib import Path; from agentcontainer_local import whole\n"
+    "while True:\n"
+    "    for text in sys.argv[2:]: whole.write(Path(sys.argv[1]), text)\n"
+    "    print(flush=True)\n"
+)
+
+
+def test_whoever_reads_while_it_is_written_and_its_writer_killed_finds_it_whole(tmp_path: Path):
+    path = tmp_path / "it.json"
+    seen = set()
+    for _ in range(3):
+        with subprocess.Popen([sys.executable, "-c", WRITER, path, *TEXTS], stdout=subprocess.PIPE) as writing:
+            for _ in range(300):
+                writing.stdout.readline()
+                seen |= {path.read_text() for _ in range(5)}
+            writing.kill()
+        seen.add(path.read_text())
+    assert seen == set(TEXTS)
+    whole.write(path, "short", 0o700)
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("short", 0o700)
+    assert list(tmp_path.iterdir()) == [path]
