@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from agentcontainer_local import agents, tasks
-from agentcontainer_local.db import Row
+from agentcontainer_local.db import Row, row
 
 MOST_FILES = 10_000                 # of reference files, in one version
 NAME_BYTES = 255                    # what a Linux file system takes
@@ -41,20 +41,36 @@ def inputs(db: Database, task: Row) -> list[Input]:
     ]
 
 
+def document(db: Database, task: Row, name: str) -> str | None:
+    """One of ours, by its name at the door."""
+    return next((item.text for item in inputs(db, task) if item.name == name), None)
+
+
+def is_given(db: Database, task: Row, file_id: str) -> bool:
+    """Whether this file is among them; without a look at all of them, for a guest fetches each by itself."""
+    found = row(
+        db,
+        "SELECT EXISTS (SELECT 1 FROM task_inputs WHERE task_id = :task AND file_id = :file)"
+        " OR EXISTS (SELECT 1 FROM agent_version_files WHERE agent_version_id = :version AND file_id = :file)"
+        " OR EXISTS (SELECT 1 FROM message_inputs JOIN messages ON messages.id = message_id"
+        "   WHERE file_id = :file AND task_id = :task) AS given",
+        {"task": task["id"], "version": task["agent_version_id"], "file": file_id},
+    )
+    return bool(found["given"])
+
+
 def paths_of(db: Database, task: Row, message: Row) -> list[str]:
     """Where the files that came with a message lie."""
+    if row(db, "SELECT 1 FROM message_inputs WHERE message_id = ?", (message["id"],)) is None:
+        return []
     given = _placed("task_files", tasks.inputs(db, task["id"]))
     return [item.path for item in given if item.file["message"] == message["number"]]
 
 
 def _placed(folder: str, files: list[Row]) -> list[Input]:
-    taken: set[str] = set()
-    placed = []
-    for file in files:
-        name = free_name(safe_name(file["filename"]), taken)
-        taken.add(name)
-        placed.append(Input(f"{folder}/{name}", file["id"], file=file))
-    return placed
+    taken: dict[str, int] = {}
+    return [Input(f"{folder}/{_free_name(safe_name(file['filename']), taken)}", file["id"], file=file)
+            for file in files]
 
 
 def safe_name(filename: str) -> str:
@@ -71,15 +87,16 @@ def _clipped(text: str, size: int) -> str:
     return text.encode()[:size].decode(errors="ignore")
 
 
-def free_name(name: str, taken: set[str]) -> str:
-    """`report.csv`, or `report-2.csv` and so on where that name is taken."""
+def _free_name(name: str, taken: dict[str, int]) -> str:
+    """`report.csv`, or `report-2.csv` and so on where that name is taken; `taken` remembers how far that has come."""
     stem, dot, extension = name.rpartition(".")
     if not stem:
         stem, dot, extension = name, "", ""
-    count, free = 1, name
+    count, free = taken.get(name, 1), name
     while free in taken:
         count += 1
         free = f"{stem}-{count}{dot}{extension}"
+    taken[name], taken[free] = count, taken.get(free, 1)
     return free
 
 

@@ -10,12 +10,12 @@ from agentcontainer_local.guest.door import Door
 
 async def give_input(request: Request) -> Response:
     door: Door = request.scope["door"]
-    name = request.path_params["name"]
+    name, db = request.path_params["name"], door.host.db
+    task = tasks.get(db, door.task_id)
     crash.point("input.asked")
-    for item in workspace.inputs(door.host.db, tasks.get(door.host.db, door.task_id)):
-        if item.name == name:
-            if item.file is None:
-                return Response(item.text, media_type="text/markdown")
-            return FileResponse(files.path(door.host.files, name), media_type="application/octet-stream")
+    if workspace.is_given(db, task, name):
+        return FileResponse(files.path(door.host.files, name), media_type="application/octet-stream")
+    if (text := workspace.document(db, task, name)) is not None:
+        return Response(text, media_type="text/markdown")
     missing = NotFound(f"This task has no input {name}.")
     return JSONResponse(missing.body(), missing.status)

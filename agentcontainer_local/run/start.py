@@ -147,7 +147,7 @@ def _write_launch(host: Host, task_id: str, record: Row, directory: Path) -> Non
         tasks.launched(host.db, record, task)
     execution = tasks.execution(host.db, host.vault, task, host.environ)
     version = agents.version(host.db, task["agent_id"], task["agent_version_id"])
-    harness = next(item.text for item in workspace.inputs(host.db, task) if item.name == "HARNESS.md")
+    harness = workspace.document(host.db, task, "HARNESS.md")
     skills = [skill["skill"] for skill in json.loads(version["skills"])]
     launch = pi.launch(task, execution, version["base_prompt"], harness, host.catalog, skills)
     path = directory / "launch.json"

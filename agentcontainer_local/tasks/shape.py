@@ -74,13 +74,14 @@ def message_shape(db: Database, message: Row) -> schemas.Message:
 def _files_of(db: Database, message: Row) -> list[Row]:
     """What the agent gave with its answer; what came with the user's message, with the first one the task's inputs."""
     if message["role"] == "assistant":
-        sql = "SELECT files.* FROM task_outputs JOIN files ON files.id = file_id WHERE message_id = ?"
+        sql = ("SELECT files.* FROM task_outputs JOIN files ON files.id = file_id WHERE message_id = ?"
+               " ORDER BY task_outputs.number")
         return rows(db, sql, (message["id"],))
     return rows(
         db,
-        "SELECT files.* FROM message_inputs JOIN files ON files.id = file_id WHERE message_id = :message"
-        " UNION ALL SELECT files.* FROM task_inputs JOIN files ON files.id = file_id WHERE task_id = :task"
-        " AND NOT EXISTS (SELECT 1 FROM messages WHERE task_id = :task AND number < :number)",
+        "SELECT files.*, position FROM message_inputs JOIN files ON files.id = file_id WHERE message_id = :message"
+        " UNION ALL SELECT files.*, position FROM task_inputs JOIN files ON files.id = file_id WHERE task_id = :task"
+        " AND NOT EXISTS (SELECT 1 FROM messages WHERE task_id = :task AND number < :number) ORDER BY position",
         {"message": message["id"], "task": message["task_id"], "number": message["number"]},
     )
 
