@@ -18,7 +18,7 @@ from agentcontainer_local.db import new_id, rows
 from agentcontainer_local.errors import TooLarge, Unavailable
 
 INCOMING = "incoming"           # the folder of what is not whole yet
-BATCH_BYTES = 1024**2           # so much goes to the disk's thread at once
+BATCH_BYTES = 4 * 1024**2       # so much goes to the disk's thread at once: a quarter of it took a tenth longer
 
 
 class Incoming:
