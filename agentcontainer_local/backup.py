@@ -24,7 +24,7 @@ from agentcontainer_local.run import uid_of, volumes_of
 from agentcontainer_local.settings import Settings
 
 Progress = Callable[[int, int], None]       # bytes so far, and in all
-ALIVE = "SELECT id, number FROM tasks WHERE completed_at IS NULL ORDER BY number"
+ALIVE = "SELECT id FROM tasks WHERE completed_at IS NULL ORDER BY number"
 FILES = "SELECT id FROM files UNION SELECT storage_id FROM uploads WHERE storage_id IS NOT NULL"
 NAME = re.compile(r"agentcontainer\.db|secret\.key|files/[a-z0-9_]+|volumes/agentcontainer-tsk_[a-z0-9]+-(work|state)")
 
@@ -70,13 +70,25 @@ def _fill(archive: tarfile.TarFile, data: Path, folder: Path, progress: Progress
     for path in paths:
         with contextlib.suppress(FileNotFoundError):        # deleted since the database's moment
             add(path, f"files/{path.name}")
-    volumes = [name for task_id, _ in _rows(copy, ALIVE) for name in volumes_of(task_id) if _exists(name)]
-    for name in volumes:
-        exported = folder / name
-        _podman("volume", "export", "--output", str(exported), name)
-        add(exported, f"volumes/{name}")
-        exported.unlink()
-    return Held(len(paths), len(volumes) // 2)
+    at_work = set()
+    for task_id, volume in [(row[0], volume) for row in _rows(copy, ALIVE) for volume in volumes_of(row[0])]:
+        exported = folder / volume
+        if _exported(volume, exported):
+            add(exported, f"volumes/{volume}")
+            at_work.add(task_id)
+        exported.unlink(missing_ok=True)
+    return Held(len(paths), len(at_work))
+
+
+def _exported(volume: str, target: Path) -> bool:
+    """False where there is none: its task was not begun yet, or has ended since the database's moment."""
+    try:
+        _podman("volume", "export", "--output", str(target), volume)
+    except RuntimeError:
+        if _exists(volume):
+            raise
+        return False
+    return True
 
 
 def _copy_database(source: Path, target: Path) -> None:
@@ -124,20 +136,19 @@ class _Watched(io.FileIO):
 def _unpack(archive: tarfile.TarFile, data: Path) -> Held:
     """Only what a backup holds, under names of ours: an archive may name anything. The database is in place last."""
     (data / "files").mkdir(mode=0o700)
-    database, volumes = data / "restored.db", 0
+    database, at_work = data / "restored.db", set()
     for member in archive:
         if not member.isfile() or not NAME.fullmatch(member.name):
             raise RuntimeError(f"This is no backup: it holds {member.name!r}.")
         content = archive.extractfile(member)
         if member.name.startswith("volumes/"):
-            _restore_volume(database, member.name.removeprefix("volumes/"), content, data / "volume.tar")
-            volumes += 1
+            at_work.add(_restore_volume(database, member.name.removeprefix("volumes/"), content, data / "volume.tar"))
         else:
             _write(database if member.name == "agentcontainer.db" else data / member.name, content)
     if not database.exists():
         raise RuntimeError("This is no backup: it holds no database.")
     database.rename(data / "agentcontainer.db")
-    return Held(len(list((data / "files").iterdir())), volumes // 2)
+    return Held(len(list((data / "files").iterdir())), len(at_work))
 
 
 def _write(path: Path, content: BinaryIO) -> None:
@@ -147,7 +158,8 @@ def _write(path: Path, content: BinaryIO) -> None:
         os.fsync(file.fileno())
 
 
-def _restore_volume(database: Path, name: str, content: BinaryIO, exported: Path) -> None:
+def _restore_volume(database: Path, name: str, content: BinaryIO, exported: Path) -> str:
+    """Answers the id of its task."""
     task_id = name.removeprefix("agentcontainer-").rpartition("-")[0]
     found = _rows(database, "SELECT number, store.id FROM tasks, store WHERE tasks.id = ?", task_id)
     if not found:
@@ -161,6 +173,7 @@ def _restore_volume(database: Path, name: str, content: BinaryIO, exported: Path
     _write(exported, content)
     _podman("volume", "import", name, str(exported))
     exported.unlink()
+    return task_id
 
 
 def _rows(database: Path, sql: str, *parameters) -> list[tuple]:

@@ -9,6 +9,8 @@ import sys
 import threading
 from pathlib import Path
 
+from agentcontainer_local import backup
+from agentcontainer_local.settings import Settings
 from tests.system.conftest import Server, wait_until
 from tests.system.test_main_job import bash
 
@@ -53,6 +55,29 @@ def test_a_backup_under_load_brings_files_tasks_and_sessions_back(own_server: Se
         assert own_server.wait(task["id"])["status"] == "finished"
     again = command("restore", str(tmp_path / "b.tar.gz"), "--data", str(own_server.data))
     assert again.returncode == 1 and "is not empty" in again.stderr
+
+
+def test_a_task_that_ends_while_its_turn_comes_does_not_end_the_backup(own_server: Server, tmp_path: Path):
+    asleep = [own_server.dispatch(bash("echo before > log", "hibernate --for 1h", "cat log")) for _ in range(2)]
+    for task in asleep:
+        own_server.wait(task["id"], "hibernating")
+    told = []
+
+    def progress(done: int, size: int) -> None:
+        told.append((done, size))
+        if len(told) == 2:          # the database is in it, and the first volume of the first task
+            own_server.post(f"/tasks/{asleep[1]['id']}/cancel", expect=200)
+            wait_until(lambda: not any(asleep[1]["id"] in name for name in own_server.things()), 30)
+
+    held = backup.backup(Settings(data=own_server.data), tmp_path / "b.tar.gz", progress)
+    assert (held.files, held.tasks) == (0, 1)
+    own_server.post(f"/tasks/{asleep[0]['id']}/cancel", expect=200)
+    wait_until(lambda: not own_server.things(), 30)
+    brought = backup.restore(tmp_path / "b.tar.gz", tmp_path / "brought", lambda done, size: None)
+    assert (brought.files, brought.tasks) == (0, 1)
+    volumes = own_server.things()
+    assert len(volumes) == 2 and all(asleep[0]["id"] in name for name in volumes)
+    subprocess.run(["podman", "volume", "rm", *volumes], check=True)
 
 
 def _write_until(server: Server, stop: threading.Event) -> None:
