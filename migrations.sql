@@ -400,3 +400,12 @@ UPDATE accounts SET balance_microusd =
 CREATE TRIGGER entry_is_counted AFTER INSERT ON ledger BEGIN
   UPDATE accounts SET balance_microusd = balance_microusd + NEW.amount_microusd WHERE id = NEW.account_id;
 END;
+
+ALTER TABLE accounts ADD COLUMN stored_bytes INTEGER NOT NULL DEFAULT 0;        -- of its files, kept by triggers
+UPDATE accounts SET stored_bytes = (SELECT coalesce(sum(size_bytes), 0) FROM files WHERE account_id = accounts.id);
+CREATE TRIGGER file_is_counted AFTER INSERT ON files BEGIN
+  UPDATE accounts SET stored_bytes = stored_bytes + NEW.size_bytes WHERE id = NEW.account_id;
+END;
+CREATE TRIGGER file_is_no_longer_counted AFTER DELETE ON files BEGIN
+  UPDATE accounts SET stored_bytes = stored_bytes - OLD.size_bytes WHERE id = OLD.account_id;
+END;

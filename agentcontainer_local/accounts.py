@@ -108,8 +108,8 @@ def _storage(used_bytes: int, quota_bytes: int | None) -> schemas.Storage:
 def file_bytes(db: Database, account_id: str) -> int:
     """Those of uploads too that have their bytes, and are not completed yet."""
     sql = (
-        "SELECT (SELECT coalesce(sum(size_bytes), 0) FROM files WHERE account_id = :account)"
-        " + (SELECT coalesce(sum(received_bytes), 0) FROM uploads WHERE account_id = :account AND file_id IS NULL) AS n"
+        "SELECT stored_bytes + (SELECT coalesce(sum(received_bytes), 0) FROM uploads WHERE account_id = :account"
+        " AND file_id IS NULL) AS n FROM accounts WHERE id = :account"
     )
     return row(db, sql, {"account": account_id})["n"]
 

@@ -100,11 +100,25 @@ def lengthen_log(db: Database) -> None:
 
     No frame can be written meanwhile, and what lies behind the last valid one means nothing: sqlite.org/fileformat2.
     """
-    path = row(db, "PRAGMA database_list")["file"]
-    with db.atomic(), suppress(OSError), builtins.open(f"{path}-wal", "ab") as log:
+    with db.atomic(), suppress(OSError), builtins.open(f"{path(db)}-wal", "ab") as log:
         log.write(bytes(max(0, LOG_BYTES - log.tell())))
         log.flush()
         os.fsync(log.fileno())
+
+
+def path(db: Database) -> str:
+    return row(db, "PRAGMA database_list")["file"]
+
+
+@contextmanager
+def reading(path: str) -> Iterator[Database]:
+    """The store at one moment, for another thread: what takes long holds nobody up."""
+    store = Store(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True, isolation_level=None))
+    try:
+        store.conn.execute("BEGIN")
+        yield store
+    finally:
+        store.close()
 
 
 def _migrate(db: Database) -> None:

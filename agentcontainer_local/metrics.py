@@ -3,13 +3,14 @@
 No label has an unbounded set of values: no ids, no names, nothing that an agent chose.
 """
 
+import asyncio
 import os
 import time
 from collections import Counter
 from pathlib import Path
 
 from agentcontainer_local import __version__, lifecycle
-from agentcontainer_local.db import parse_iso, row, rows
+from agentcontainer_local.db import Row, parse_iso, path, reading, row, rows
 from agentcontainer_local.host import Host
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -35,42 +36,52 @@ class Requests:
                 break
 
 
-def text(host: Host, requests: Requests) -> str:
+async def text(host: Host, requests: Requests) -> str:
     """The exposition format 0.0.4."""
+    counted = await asyncio.to_thread(_counted, path(host.db))
     return "".join(f"# HELP {name} {about}\n# TYPE {name} {kind}\n" + "".join(f"{line}\n" for line in lines)
-                   for name, kind, about, lines in (*_of_rows(host), *_of_requests(requests), *_of_process(requests)))
+                   for name, kind, about, lines in (
+                       *_of_rows(host, counted), *_of_requests(requests), *_of_process(requests)))
 
 
-def _of_rows(host: Host) -> list[tuple[str, str, str, list[str]]]:
-    db = host.db
-    statuses = {found["status"]: found["n"] for found in
-                rows(db, "SELECT status, count(*) AS n FROM tasks GROUP BY status")}
-    used = row(db, "SELECT count(*) AS calls, total(input_tokens) AS input, total(output_tokens) AS output,"
-                   " total(cache_read_tokens) AS cache_read, total(cache_write_tokens) AS cache_write FROM model_calls")
-    runs = row(db, "SELECT count(*) AS all_of_them, count(*) - count(ended_at) AS now FROM runs")
-    seconds = row(db, "SELECT total(used_ms) / 1000 AS seconds FROM tasks")["seconds"]
-    oldest = row(db, "SELECT min(created_at) AS at FROM tasks WHERE status = 'pending'")["at"]
-    stored = row(db, "SELECT count(*) AS n, total(size_bytes) AS bytes FROM files")
-    failed = row(db, "SELECT count(*) AS n FROM model_calls WHERE status >= 400")["n"]
+def _counted(path: str) -> Row:
+    """Counts of all that there is, which takes the longer the more there is."""
+    with reading(path) as db:
+        statuses = rows(db, "SELECT status, count(*) AS n FROM tasks GROUP BY status")
+        return {
+            "statuses": {found["status"]: found["n"] for found in statuses},
+            **row(db, "SELECT count(*) AS calls, total(input_tokens) AS input, total(output_tokens) AS output,"
+                      " total(cache_read_tokens) AS cache_read, total(cache_write_tokens) AS cache_write,"
+                      " count(*) FILTER (WHERE status >= 400) AS failed FROM model_calls"),
+            **row(db, "SELECT count(*) AS runs, count(*) - count(ended_at) AS at_work FROM runs"),
+            **row(db, "SELECT total(used_ms) / 1000 AS seconds FROM tasks"),
+            **row(db, "SELECT min(created_at) AS oldest FROM tasks WHERE status = 'pending'"),
+            **row(db, "SELECT count(*) AS files, total(size_bytes) AS bytes FROM files"),
+        }
+
+
+def _of_rows(host: Host, counted: Row) -> list[tuple[str, str, str, list[str]]]:
+    statuses, oldest = counted["statuses"], counted["oldest"]
     waited = (host.now() - parse_iso(oldest)).total_seconds() if oldest else 0
-    tokens = [f'agentcontainer_model_tokens_total{{kind="{kind}"}} {used[kind]:.0f}'
+    tokens = [f'agentcontainer_model_tokens_total{{kind="{kind}"}} {counted[kind]:.0f}'
               for kind in ("input", "output", "cache_read", "cache_write")]
     return [
         ("agentcontainer_tasks", "gauge", "Tasks by status.",
          [f'agentcontainer_tasks{{status="{status}"}} {statuses.get(status, 0)}' for status in lifecycle.STATUSES]),
         _one("agentcontainer_pending_age_seconds", "gauge", "How long the first in the queue has waited.",
              max(0, waited)),
-        _one("agentcontainer_runs", "gauge", "Containers at work.", runs["now"]),
+        _one("agentcontainer_runs", "gauge", "Containers at work.", counted["at_work"]),
         _one("agentcontainer_guests", "gauge", "Containers whose agent listens to us.", len(host.followed)),
         _one("agentcontainer_runs_max", "gauge", "Containers that may be at work.", host.settings.max_running),
-        _one("agentcontainer_runs_total", "counter", "Containers that were started.", runs["all_of_them"]),
+        _one("agentcontainer_runs_total", "counter", "Containers that were started.", counted["runs"]),
         _one("agentcontainer_container_seconds_total", "counter", "Container time of tasks, up to their last rest.",
-             seconds),
-        _one("agentcontainer_model_calls_total", "counter", "Model calls.", used["calls"]),
-        _one("agentcontainer_model_call_failures_total", "counter", "Model calls that were refused.", failed),
+             counted["seconds"]),
+        _one("agentcontainer_model_calls_total", "counter", "Model calls.", counted["calls"]),
+        _one("agentcontainer_model_call_failures_total", "counter", "Model calls that were refused.",
+             counted["failed"]),
         ("agentcontainer_model_tokens_total", "counter", "Tokens, as the providers reported them.", tokens),
-        _one("agentcontainer_files", "gauge", "Stored files.", stored["n"]),
-        _one("agentcontainer_files_bytes", "gauge", "Bytes of stored files.", stored["bytes"]),
+        _one("agentcontainer_files", "gauge", "Stored files.", counted["files"]),
+        _one("agentcontainer_files_bytes", "gauge", "Bytes of stored files.", counted["bytes"]),
     ]
 
 

@@ -28,7 +28,7 @@ NO_STORE = {"cache-control": "no-store"}
 
 
 def routes(host: Host, requests: metrics.Requests) -> list[BaseRoute]:
-    authentication, podman = Authentication(host), _Podman(host)
+    authentication, podman, counting = Authentication(host), _Podman(host), asyncio.Lock()
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n", headers=NO_STORE)
@@ -42,7 +42,9 @@ def routes(host: Host, requests: metrics.Requests) -> list[BaseRoute]:
             authentication.account(request, key_in_query=False)
         except Problem as problem:
             return http.refusal(problem)
-        return Response(metrics.text(host, requests), headers={**NO_STORE, "content-type": metrics.CONTENT_TYPE})
+        async with counting:
+            text = await metrics.text(host, requests)
+        return Response(text, headers={**NO_STORE, "content-type": metrics.CONTENT_TYPE})
 
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", measured)]
 

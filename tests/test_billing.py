@@ -246,7 +246,7 @@ if __name__ == "__main__":
     spend(Path(sys.argv[1]))
 
 
-def test_a_store_from_before_the_balance_was_kept_has_it_after_its_next_start(tmp_path: Path):
+def test_a_store_from_before_sums_were_kept_has_them_after_its_next_start(tmp_path: Path):
     path = tmp_path / "agentcontainer.db"
     old = sqlite3.connect(path, isolation_level=None)
     for statement in (statement for section in db._sections(db._migrations())[:2] for statement in section):
@@ -256,7 +256,10 @@ def test_a_store_from_before_the_balance_was_kept_has_it_after_its_next_start(tm
                 " ('acc_b', 'standard', '')")
     old.execute("INSERT INTO ledger (account_id, kind, amount_microusd, created_at) VALUES ('acc_a', 'grant', 7, ''),"
                 " ('acc_a', 'charge', -3, '')")
+    old.execute("INSERT INTO files (id, account_id, filename, content_type, size_bytes, sha256, created_at)"
+                " VALUES ('file_1', 'acc_b', '', '', 5, '', ''), ('file_2', 'acc_b', '', '', 6, '', '')")
     old.close()
     store = db.open(path)
     assert [billing.balance_microusd(store, id) for id in ("acc_a", "acc_b")] == [4, 0]
+    assert [accounts.file_bytes(store, id) for id in ("acc_a", "acc_b")] == [0, 11]
     store.close()

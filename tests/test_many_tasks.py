@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from agentcontainer_local import billing, db, files, lifecycle, messages, tasks
+from agentcontainer_local import accounts, billing, db, files, lifecycle, messages, tasks
 from agentcontainer_local.db import row, rows
 from agentcontainer_local.host import Host
 from tests.test_lifecycle import ACCOUNT, dispatched
@@ -82,6 +82,7 @@ ASKED: dict[str, Callable[[Host], object]] = {
     "which upload has expired": lambda host: files.uploads.forget_expired(host.db, host.files, host.now()),
     "a dispatch, and how the task looks that waits": waiting_looked_at,
     "the balance": lambda host: billing.balance_microusd(host.db, row(host.db, ACCOUNT)["id"]),
+    "how much is stored": lambda host: accounts.file_bytes(host.db, row(host.db, ACCOUNT)["id"]),
     "how an answer looks": answer_looked_at,
     "a file's removal": file_deleted,
     **{f"a page of {status}, of {agent}": partial(page, status=status, agent=agent)
