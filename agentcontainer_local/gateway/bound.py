@@ -42,8 +42,8 @@ def worst(call: Call, grant: Grant, prices: Prices) -> Worst:
     input_tokens = _input_tokens(call, grant)
     if not all(rates):
         return Worst(grant.provider, call.model, input_tokens, output, None, None)
-    hour = b'"ttl":"1h"' in call.raw
-    dear = [dearest(one, input_tokens, _tier(call) not in (None, "auto", *PLAIN_TIERS), hour) for one in rates]
+    chosen = _tier(call) not in (None, "auto", *PLAIN_TIERS)
+    dear = [dearest(one, input_tokens, chosen, call.inside.cached_long) for one in rates]
     # A stand-in is asked when the first one would not answer; both may want to be paid.
     times = 1 + len(_stand_ins(call))
     return Worst(grant.provider, call.model, input_tokens, output,

@@ -16,7 +16,8 @@ STORED = frozenset({"container_upload", "item_reference"})
 THINKING = frozenset({"thinking", "redacted_thinking", "reasoning"})
 REASONING = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
 PLAIN = frozenset({"text", "input_text", "output_text", "tool_use", "tool_result", "message"})
-TELLING = ADDRESSES | REASONING | {"file_id"}
+TELLING = ADDRESSES | REASONING | {"file_id", "ttl"}
+SHORT_TTL = "5m"
 NESTED = (list, dict)
 
 
@@ -25,6 +26,7 @@ class Content:
     fetched: bool = False           # the provider would go and get something
     stored: bool = False            # something that lies in the provider account
     unbounded: bool = False         # a document or a sound: nobody can say how many tokens it has
+    cached_long: bool = False       # for longer than five minutes, which costs more to write
     thinking_bytes: int = 0         # of blocks that count in one prompt and not in another
     images: list[str] = field(default_factory=list)     # their data, as it is in the body
 
@@ -38,7 +40,13 @@ def found(value: Any) -> Content:
 
 
 def of_body(body: dict[str, Any]) -> Content:
-    return found([body.get(place) for place in PLACES])
+    content = found([body.get(place) for place in PLACES])
+    tools = body.get("tools")
+    for holder in (body, *(tools if isinstance(tools, list) else ())):
+        cached = holder.get("cache_control") if isinstance(holder, dict) else None
+        if isinstance(cached, dict):
+            _note(content, cached)
+    return content
 
 
 def _parts(value: Any) -> Iterator[dict[str, Any]]:
@@ -61,6 +69,8 @@ def _note(content: Content, part: dict[str, Any]) -> None:
             content.fetched = True
         elif key == "file_id" and value is not None:
             content.stored = True
+        elif key == "ttl":
+            content.cached_long |= value != SHORT_TTL
         elif key in REASONING:
             content.thinking_bytes += len(orjson.dumps(value))
     kind = part.get("type")

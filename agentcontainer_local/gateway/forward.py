@@ -1,5 +1,6 @@
 """One call, to the provider and back."""
 
+import functools
 import io
 from dataclasses import dataclass, field
 
@@ -99,7 +100,12 @@ def _url(state: Forwarded) -> URL:
     """Built from the settings and our own table; of the guest's there is only a query of harmless characters."""
     address = state.grant.base_url.rstrip("/") + state.call.route.path
     query = state.call.query.decode("ascii")
-    return URL(f"{address}?{query}" if query else address, encoded=True)
+    return _parsed(f"{address}?{query}" if query else address)
+
+
+@functools.lru_cache(64)
+def _parsed(address: str) -> URL:
+    return URL(address, encoded=True)
 
 
 def _failed(state: Forwarded, status: int, message: str) -> None:

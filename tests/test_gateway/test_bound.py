@@ -134,6 +134,25 @@ def test_input_is_reckoned_at_the_dearest_that_it_can_become(extra, price):
     assert worst.input_price == price
 
 
+HOUR = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+
+
+@pytest.mark.parametrize("extra", [
+    HOUR, {"tools": [{"name": "x"}, {"name": "y", **HOUR}]}, {"system": [{"type": "text", "text": "x", **HOUR}]},
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", **HOUR}]}]},
+    {"messages": [{"role": "user", "content": [
+        {"type": "tool_result", "tool_use_id": "a", "content": [{"type": "text", "text": "x", **HOUR}]}]}]},
+    {"messages": [{"role": "assistant", "content": [{"type": "tool_use", "id": "a", "input": {}, **HOUR}]}]},
+    {"cache_control": {"type": "ephemeral", "ttl": "2h"}},
+])
+def test_an_hours_cache_is_reckoned_with_wherever_it_is_asked_for(extra):
+    call = called("anthropic", {"model": MODELS["anthropic"], "max_tokens": 10, **extra})
+    assert bound.worst(call, capped(), PRICES).input_price == 6
+    short = json.loads(json.dumps(extra).replace("1h", "5m").replace("2h", "5m"))
+    call = called("anthropic", {"model": MODELS["anthropic"], "max_tokens": 10, **short})
+    assert bound.worst(call, capped(), PRICES).input_price == Decimal("3.75")
+
+
 @pytest.mark.parametrize("body", [
     {"n": 2}, {"prediction": {"type": "content"}}, {"best_of": 3}, {"modalities": ["text", "audio"]},
     {"audio": {"v": 1}},
