@@ -186,14 +186,14 @@ async def test_an_answer_grows_only_so_long_and_the_events_have_the_rest(talk, c
     assert sum("5" * 250_000 in str(event["data"]) for event in events) == 1
 
 
-async def handed_over(door: guest.Door, size: int) -> int:
+async def handed_over(door: guest.Door, size: int, **more: str) -> int:
     """The status of an attachment of so many bytes: of its begin, or of its commit."""
     app, headers = Router(guest.ROUTES), {"content-type": "application/json"}
 
     async def at_the_door(scope, receive, send):
         await app({**scope, "door": door}, receive, send)
 
-    claim = {"kind": "attach", "files": [{"path": "a", "filename": "a", "sizeBytes": size}]}
+    claim = {"kind": "attach", "files": [{"path": "a", "filename": "a", "sizeBytes": size, **more}]}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(at_the_door), base_url="http://door") as caller:
         begun = await caller.post("/guest/outputs", json=claim, headers=headers)
         if begun.status_code != 200:
@@ -209,6 +209,11 @@ async def test_one_answer_brings_no_more_files_than_a_finish_may(talk):
     assert [await handed_over(talk, size) for size in (600, 300, 300, 100)] == [200, 200, 422, 200]
     assert await handed_over(talk, 0) == 422
     assert len(talk.staged) == 0
+
+
+async def test_what_comes_with_an_answer_is_no_named_output(talk):
+    assert [await handed_over(talk, 1, outputName="report") for _ in range(2)] == [422, 422]
+    assert await handed_over(talk, 1) == 200
 
 
 @pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])

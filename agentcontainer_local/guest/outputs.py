@@ -159,11 +159,13 @@ def refusal(
             return f"{file.path} has {file.sizeBytes} bytes: a file may have {settings.max_file_bytes} at most."
     if (total := bytes_before + _size(claim)) > settings.max_output_bytes:
         return f"The files have {total} bytes together: {settings.max_output_bytes} at most."
-    return _against_policy(json.loads(task["output_policy"]), claim) if isinstance(claim, Finish) else None
+    policy = json.loads(task["output_policy"]) if isinstance(claim, Finish) else {"mode": "any"}
+    return _against_policy(policy, claim)
 
 
-def _against_policy(policy: dict, claim: Finish) -> str | None:
-    complete = claim.completion == "complete"
+def _against_policy(policy: dict, claim: Finish | Attach) -> str | None:
+    """What comes with an answer has no names of its own either."""
+    complete = isinstance(claim, Finish) and claim.completion == "complete"
     named = [file.outputName for file in claim.files if file.outputName is not None]
     if policy["mode"] == "named":
         return _against_names([output["name"] for output in policy["files"]], named, claim, complete)
