@@ -40,8 +40,8 @@ class Changed:
         return future
 
     def set(self, *task_ids: str) -> None:
-        """What has changed: these tasks, or, when none is named, it may be any."""
-        marked = [self._of.pop(id, None) for id in (task_ids or tuple(self._of))]
+        """These have changed."""
+        marked = [self._of.pop(id, None) for id in task_ids]
         everybody, self._of_all = self._of_all, None
         for future in (everybody, *marked):
             if future is not None:

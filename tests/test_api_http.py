@@ -383,6 +383,19 @@ async def test_the_document_has_every_route_with_its_errors(document):
         assert (operation.get("security") == []) == route.open
 
 
+@pytest.mark.parametrize(("verb", "path", "status", "code"), [
+    ("post", "/uploads/{uploadId}/content", "400", "bad_request"),
+    ("get", "/files/{fileId}/content", "416", "range_not_satisfiable"),
+    ("get", "/tasks/{taskId}/files/{fileId}", "416", "range_not_satisfiable"),
+    ("post", "/agents", "422", "unsupported"),
+    ("patch", "/agents/{agentId}", "422", "unsupported"),
+    ("post", "/agents/{agentId}/tasks", "422", "unsupported"),
+    ("post", "/agents/{agentId}/conversations", "422", "unsupported"),
+])
+async def test_the_document_has_the_refusals_that_only_some_operations_know(document, verb, path, status, code):
+    assert f"`{code}`" in document["paths"][http.PREFIX + path][verb]["responses"][status]["description"]
+
+
 async def test_the_document_says_of_each_operation_another_id(document):
     ids = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
     assert len(ids) == len(set(ids))

@@ -1,11 +1,12 @@
 """Deadlines are rows: one scan does whatever has become due, however late it comes."""
 
+import asyncio
 from datetime import timedelta
 
 import httpx
 import pytest
 
-from agentcontainer_local import history, lifecycle, tasks, timers
+from agentcontainer_local import history, lifecycle, supervisor, tasks, timers
 from agentcontainer_local.api import events
 from agentcontainer_local.host import Host
 from tests.conftest import KEY, Clock, calling
@@ -66,8 +67,16 @@ async def test_a_task_s_waiters_hear_of_it_and_not_of_others(host: Host):
     one, other, all_of_them = host.changed.mark("one"), host.changed.mark("other"), host.changed.mark()
     host.changed.set("one")
     assert (one.done(), other.done(), all_of_them.done()) == (True, False, True)
-    host.changed.set()
-    assert other.done()
+
+
+async def test_a_dispatch_wakes_who_cares_for_all_tasks_and_nobody_who_follows_another(host: Host, client):
+    """Else each of a thousand dispatches would have every run and every stream look at its rows."""
+    follower, starter = host.changed.mark(running(host)["id"]), host.changed.mark()
+    body = {"instructions": "x", "overrides": {"model": "scripted"}}
+    assert (await client.post("/agents/agt_standard_data/tasks", json=body)).status_code == 201
+    assert (follower.done(), starter.done()) == (False, True)
+    supervisor._call_idle(host)
+    assert not follower.done()
 
 
 async def test_a_silent_stream_has_heartbeats(host: Host, clock: Clock, monkeypatch: pytest.MonkeyPatch):
@@ -112,6 +121,19 @@ async def test_deltas_that_nobody_reads_do_not_pile_up(host: Host):
     assert len(text) <= heard.MOST_CHARACTERS
     assert text.endswith("9999")
     host.live.say("tsk", "nobody listens")
+
+
+async def test_the_head_of_a_stream_is_answered_while_the_task_lives(host: Host, client):
+    """Its stream would end only with the task, and keep whoever asks next on that connection waiting."""
+    answer = await asyncio.wait_for(client.head(f"/tasks/{running(host)['id']}/events?stream=true"), 5)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+
+
+@pytest.mark.parametrize("id", ["x", "-1", "1.0", "٣", "9" * 19, "9" * 5000])
+async def test_what_is_no_event_s_id_is_refused(host: Host, client, id):
+    headers = {"last-event-id": id.encode()}
+    answer = await client.get(f"/tasks/{running(host)['id']}/events?stream=true", headers=headers)
+    assert (answer.status_code, answer.json()["error"]["fields"][0]["field"]) == (422, "Last-Event-ID")
 
 
 async def test_the_stream_of_a_stranger_s_task_does_not_exist(host: Host, stranger: httpx.AsyncClient):

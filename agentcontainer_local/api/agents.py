@@ -4,7 +4,7 @@ from agentcontainer_local import agents, files, schemas
 from agentcontainer_local.api.http import Call, Route
 from agentcontainer_local.api.pages import page
 from agentcontainer_local.db import Row
-from agentcontainer_local.errors import Conflict, NotFound
+from agentcontainer_local.errors import Conflict, NotFound, Unsupported
 
 
 def list_agents(call: Call) -> schemas.ListAgentsResponse:
@@ -91,10 +91,10 @@ EXAMPLE = {
 ROUTES = [
     Route("GET", "/agents", list_agents, "List agents", TAG, schemas.ListAgentsResponse, query=schemas.PageQuery),
     Route("POST", "/agents", create_agent, "Create agent", TAG, schemas.Agent, 201, schemas.CreateAgentRequest,
-          replayable=True, example=EXAMPLE),
+          replayable=True, errors=(Unsupported,), example=EXAMPLE),
     Route("GET", ONE, get_agent, "Get agent", TAG, schemas.Agent, errors=(NotFound,)),
     Route("PATCH", ONE, update_agent, "Update agent", TAG, schemas.Agent, takes=schemas.UpdateAgentRequest,
-          errors=(NotFound, Conflict), example={"defaults": {"maxRuntimeSeconds": 3600}}),
+          errors=(NotFound, Conflict, Unsupported), example={"defaults": {"maxRuntimeSeconds": 3600}}),
     Route("DELETE", ONE, archive_agent, "Archive agent", TAG, status=204, errors=(NotFound, Conflict)),
     Route("POST", ONE + "/fork", fork_agent, "Fork agent", TAG, schemas.Agent, 201, schemas.ForkResourceRequest,
           body_required=False, replayable=True, errors=(NotFound,), example={"name": "My analyst"}),

@@ -3,14 +3,8 @@
 from agentcontainer_local import messages, schemas, tasks
 from agentcontainer_local.api import events
 from agentcontainer_local.api.http import Call, Route
-from agentcontainer_local.errors import (
-    Conflict,
-    InsufficientCredits,
-    NotFound,
-    ProviderKeyMissing,
-    TooManyPending,
-    Unavailable,
-)
+from agentcontainer_local.api.tasks import DISPATCH
+from agentcontainer_local.errors import Conflict, NotFound, ProviderKeyMissing, Unavailable
 
 
 def create_conversation(call: Call) -> schemas.TaskAndMessage:
@@ -66,7 +60,6 @@ def update_task(call: Call) -> schemas.Task:
 
 
 TAG = "Conversations"
-DISPATCH = (InsufficientCredits, NotFound, Conflict, ProviderKeyMissing, TooManyPending, Unavailable)
 EXAMPLE = {"instructions": "You help to clean up a data set.", "message": "What is in the uploaded file?"}
 ROUTES = [
     Route("POST", "/agents/{agentId}/conversations", create_conversation, "Create conversation", TAG,

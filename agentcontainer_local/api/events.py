@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 
 from starlette.responses import Response, StreamingResponse
@@ -16,6 +17,7 @@ from agentcontainer_local.host import Host
 HEARTBEAT_SECONDS = 15
 BATCH_CHARACTERS = 64 * 1024        # of events at once, and one event more
 RECONNECT = b"retry: 1000\n\n"      # milliseconds, for a browser's EventSource
+EVENT_ID = re.compile("[0-9]{1,19}")
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
@@ -33,7 +35,8 @@ def list_events(call: Call) -> Response:
     task, query = task_of(call), call.query
     if query.stream:
         after = _resumed_after(call)
-        return StreamingResponse(_stream(call.host, task["id"], after), media_type="text/event-stream", headers=HEADERS)
+        told = _stream(call.host, task["id"], after) if call.request.method == "GET" else ()      # not to a HEAD
+        return StreamingResponse(told, media_type="text/event-stream", headers=HEADERS)
     cut = call.cut
     if query.after is not None:
         cut = Cut(cut.limit, max(query.after, cut.after) if query.cursor else query.after, True)
@@ -46,7 +49,7 @@ def _resumed_after(call: Call) -> int:
     said = call.request.headers.get("last-event-id")
     if said is None:
         return call.query.after or 0
-    if not said.isascii() or not said.isdigit() or int(said) > schemas.MAX_BYTES:
+    if not EVENT_ID.fullmatch(said) or int(said) > schemas.MAX_BYTES:
         raise Invalid.field("Last-Event-ID", "is not the id of an event")
     return int(said)
 

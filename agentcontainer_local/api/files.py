@@ -12,7 +12,16 @@ from agentcontainer_local.api.downloads import download
 from agentcontainer_local.api.http import PREFIX, Call, Route
 from agentcontainer_local.api.pages import page
 from agentcontainer_local.db import Row
-from agentcontainer_local.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge, Unavailable
+from agentcontainer_local.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    RangeNotSatisfiable,
+    TooLarge,
+    Unavailable,
+)
 
 
 def prepare_upload(call: Call) -> schemas.PreparedUpload:
@@ -121,7 +130,7 @@ ROUTES = [
     Route("PUT", "/uploads/{uploadId}/content", put_upload, "Send file bytes", TAG, schemas.StoredUpload,
           open=True, raw=True, content=STORED, sends=BYTES, errors=UPLOAD_ERRORS, query=schemas.UploadQuery),
     Route("POST", "/uploads/{uploadId}/content", post_upload, "Send file bytes by POST", TAG, schemas.StoredUpload,
-          open=True, raw=True, content=STORED, sends={**BYTES, **multipart.SENDS}, errors=UPLOAD_ERRORS,
+          open=True, raw=True, content=STORED, sends={**BYTES, **multipart.SENDS}, errors=(BadRequest, *UPLOAD_ERRORS),
           query=schemas.UploadQuery),
     Route("POST", "/uploads/complete", complete_upload, "Complete file upload", TAG, schemas.UploadedFile, 201,
           schemas.CompleteUploadRequest, replayable=True, errors=(NotFound, Conflict, TooLarge),
@@ -130,5 +139,5 @@ ROUTES = [
     Route("GET", "/files/{fileId}", get_file, "Get file", TAG, schemas.File, errors=(NotFound,)),
     Route("DELETE", "/files/{fileId}", delete_file, "Delete file", TAG, status=204, errors=(NotFound, Conflict)),
     Route("GET", "/files/{fileId}/content", download_file, "Download file", TAG, raw=True, content=BYTES,
-          errors=(NotFound,)),
+          errors=(NotFound, RangeNotSatisfiable)),
 ]

@@ -13,8 +13,10 @@ from agentcontainer_local.errors import (
     InsufficientCredits,
     NotFound,
     ProviderKeyMissing,
+    RangeNotSatisfiable,
     TooManyPending,
     Unavailable,
+    Unsupported,
 )
 
 
@@ -42,7 +44,7 @@ def create_task(call: Call) -> schemas.Task:
     task = tasks.dispatch(
         host.db, host.vault, call.account, call.param("agentId"), call.body, host.settings, call.now, host.environ
     )
-    host.changed.set()
+    host.changed.set(task["id"])
     return _shape(call, task)
 
 
@@ -89,6 +91,7 @@ def _shape(call: Call, task: Row) -> schemas.Task:
 
 TAG = "Tasks"
 ONE = "/tasks/{taskId}"
+DISPATCH = (InsufficientCredits, NotFound, Conflict, ProviderKeyMissing, Unsupported, TooManyPending, Unavailable)
 EXAMPLE = {
     "instructions": "Analyze the CSV file and produce a summary report in Markdown.",
     "inputFileIds": ["file_ghi789"],
@@ -100,14 +103,13 @@ ROUTES = [
     Route("GET", "/agents/{agentId}/tasks", list_agent_tasks, "List tasks for agent", TAG, schemas.ListTasksResponse,
           query=schemas.TaskPageQuery, errors=(NotFound,)),
     Route("POST", "/agents/{agentId}/tasks", create_task, "Dispatch task", TAG, schemas.Task, 201,
-          schemas.CreateTaskRequest, replayable=True, example=EXAMPLE,
-          errors=(InsufficientCredits, NotFound, Conflict, ProviderKeyMissing, TooManyPending, Unavailable)),
+          schemas.CreateTaskRequest, replayable=True, example=EXAMPLE, errors=DISPATCH),
     Route("GET", "/tasks", list_tasks, "List tasks", TAG, schemas.ListTasksResponse, query=schemas.TaskPageQuery),
     Route("POST", ONE + "/cancel", cancel_task, "Cancel task", TAG, schemas.Task, errors=(NotFound, Conflict)),
     Route("GET", ONE + "/files", list_task_files, "List task files", TAG, schemas.ListTaskFilesResponse,
           query=schemas.PageQuery, errors=(NotFound,)),
     Route("GET", ONE + "/files/{fileId}", download_task_file, "Download task file", TAG, raw=True, content=BYTES,
-          errors=(NotFound,)),
+          errors=(NotFound, RangeNotSatisfiable)),
     Route("GET", ONE + "/model-calls", list_model_calls, "List model calls", TAG, schemas.ListModelCallsResponse,
           query=schemas.PageQuery, errors=(NotFound,)),
 ]
