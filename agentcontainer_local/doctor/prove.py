@@ -120,7 +120,8 @@ class _Attempt:
         spec = self._spec(
             ("/bin/sh", "-c", script), ulimits=most, memory_bytes=ceiling.memory_bytes, pids=ceiling.processes + 64
         )
-        async with self._started(spec) as (container, pid), self.sandbox.watching(container, pid, ceiling) as broken:
+        watching = self.sandbox.watching
+        async with self._started(spec) as (container, pid), watching(container, pid, ceiling, empty=True) as broken:
             exited = asyncio.ensure_future(self.sandbox.exited(pid))
             try:
                 await asyncio.wait({broken, exited}, timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)

@@ -39,7 +39,8 @@ async def run(host: Host, task_id: str, open_door: OpenDoor, alive: sandbox.Foun
             if pid is not None:
                 started(host, task_id, record["id"])
                 ceiling = walls.ceiling(wanted(host, task_id))
-                async with host.sandbox.watching(name_of(task_id), pid, ceiling) as broken:
+                empty = alive is None and tasks.is_first_run(host.db, record)
+                async with host.sandbox.watching(name_of(task_id), pid, ceiling, empty) as broken:
                     await follow(host, task_id, pid, broken)
     except (sandbox.SandboxError, Problem) as error:
         fail(host, task_id, str(error))

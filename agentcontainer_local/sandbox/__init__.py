@@ -45,13 +45,18 @@ class Sandbox(Containers, Volumes, Images):
         await self._gvisor.close()
 
     @asynccontextmanager
-    async def watching(self, container: str, pid: int, ceiling: Ceiling) -> AsyncIterator[asyncio.Future[Broken]]:
-        """While open: the future is done once the container takes more than that. Ending it is the caller's affair."""
+    async def watching(
+        self, container: str, pid: int, ceiling: Ceiling, empty: bool = False
+    ) -> AsyncIterator[asyncio.Future[Broken]]:
+        """While open: the future is done once the container takes more than that. Ending it is the caller's affair.
+
+        `empty`: nothing was written in it or its volumes before, so that it need not be measured soon.
+        """
         started = self._started
         known = started and started["Name"] == container and started["State"]["Pid"] == pid
         found = started if known else await self.inspect(container) or {}
         cpus = annotations(found).get(CPUS)
-        with self._watchdog.watching(pid, ceiling, written_paths(found), cpus and float(cpus)) as broken:
+        with self._watchdog.watching(pid, ceiling, written_paths(found), cpus and float(cpus), empty) as broken:
             yield broken
 
     async def disk_bytes(self, container: str) -> int:

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agentcontainer_local import itself
@@ -25,6 +25,7 @@ SCAN_SECONDS = 1
 # but at least so often, as others may have given back what it took. Where that takes long, as with a million files, it
 # is then left alone for longer, unless the disk has lost as much as would break its limit, and a part of that limit.
 MEASURE_SECONDS = 60
+SETTLING_SECONDS = 5        # what may hold something already is measured when its start is over, which that would slow
 RESTING = 30
 MOST_RESTING_SECONDS = 600
 LEAST_PART = 10
@@ -94,11 +95,14 @@ class Watchdog:
 
     @contextlib.contextmanager
     def watching(
-        self, pid: int, ceiling: Ceiling, paths: list[str], cpus: float | None
+        self, pid: int, ceiling: Ceiling, paths: list[str], cpus: float | None, empty: bool
     ) -> Iterator[asyncio.Future[Broken]]:
         """A future of what was Broken first; what then happens is its holder's to say."""
         broken = asyncio.get_running_loop().create_future()
-        watched = Watched(pid, ceiling, paths, broken, cpus, Machine.now(paths))
+        before = Machine.now(paths)
+        if not empty:
+            before = replace(before, at=before.at - MEASURE_SECONDS + SETTLING_SECONDS)
+        watched = Watched(pid, ceiling, paths, broken, cpus, before)
         self._watched.add(watched)
         self._some.set()
         try:

@@ -23,7 +23,7 @@ async def watched(sandbox, spec):
         async def started(script: str, ceiling: Ceiling = AMPLE, **changes) -> asyncio.Future:
             created = await sandbox.create(spec(script, **changes))
             pid = await sandbox.start(created.id)
-            return await stack.enter_async_context(sandbox.watching(created.id, pid, ceiling))
+            return await stack.enter_async_context(sandbox.watching(created.id, pid, ceiling, empty=True))
 
         yield started
 
@@ -78,6 +78,19 @@ async def test_a_disk_filler_is_told_of_wherever_it_writes(watched, sandbox, spe
     assert broken.used > 150 * MB
     for container in await sandbox.found():
         await sandbox.remove(container.id)
+
+
+async def test_what_a_container_held_before_it_was_watched_counts_too(sandbox, spec):
+    """One that a server finds again, or that is woken, could else take half of its limit once more."""
+    script = "dd if=/dev/zero of=/tmp/a bs=1M count=130; sleep 3; dd if=/dev/zero of=/tmp/b bs=1M count=40; sleep 60"
+    created = await sandbox.create(spec(script, uid=20010))
+    pid = await sandbox.start(created.id)
+    for _ in range(100):
+        if await sandbox.disk_bytes(created.id) >= 130 * MB:
+            break
+    async with sandbox.watching(created.id, pid, Ceiling(GB, 500, 150 * MB)) as filler:
+        broken = await asyncio.wait_for(filler, SECONDS)
+    assert broken.limit == "disk" and 150 * MB < broken.used < 180 * MB
 
 
 async def test_a_disk_filler_is_told_of_while_it_rests(watched, monkeypatch):
