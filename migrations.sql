@@ -391,6 +391,7 @@ DROP INDEX tasks_of_agent_by_status;
 CREATE INDEX tasks_of_account_by_status ON tasks (account_id, status, number) WHERE completed_at IS NOT NULL;
 CREATE INDEX tasks_of_agent_by_status ON tasks (agent_id, account_id, status, number) WHERE completed_at IS NOT NULL;
 CREATE INDEX tasks_ended_with_container ON tasks (number) WHERE completed_at IS NOT NULL AND has_container;
+CREATE INDEX calls_of_turn ON model_calls (task_id, turn_number) WHERE turn_number IS NOT NULL;
 CREATE INDEX outputs_of_message ON task_outputs (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX uploads_of_file ON uploads (file_id) WHERE file_id IS NOT NULL;    -- looked for when a file is deleted
 

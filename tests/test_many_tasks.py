@@ -98,6 +98,23 @@ def test_what_is_asked_again_and_again_costs_the_same_however_many_tasks_have_en
     assert steps(host, asked) <= before + 500
 
 
+def test_how_an_answer_looks_costs_the_same_however_long_the_conversation_has_become(host: Host):
+    talk = dispatched(host, conversation=True)
+    id = messages.add(host.db, talk, "assistant", "Here it is.", "completed", host.now())
+    host.db.conn.execute(
+        "INSERT INTO model_calls (account_id, task_id, turn_number, provider, model, input_tokens, status,"
+        " counted_microusd, counted_tokens, created_at) VALUES (?, ?, 1, 'anthropic', 'm', 7, 200, 0, 0, '')",
+        (talk["account_id"], talk["id"]),
+    )
+
+    def look(host: Host) -> None:
+        assert tasks.message_shape(host.db, messages.one(host.db, id)).token_usage.input_tokens == 7
+
+    before = steps(host, look)
+    copied(host, "model_calls", turn_number="i + 1")
+    assert steps(host, look) <= before + 100
+
+
 def steps(host: Host, act: Callable[[Host], object]) -> int:
     counted = 0
 

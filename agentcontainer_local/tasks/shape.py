@@ -88,7 +88,7 @@ def _files_of(db: Database, message: Row) -> list[Row]:
 
 def token_usage(db: Database, task_id: str, turn: int | None = None) -> schemas.TokenUsage:
     """Of a task, or of one turn of a conversation."""
-    where = "task_id = :task AND (:turn IS NULL OR turn_number = :turn) AND status IS NOT NULL"
+    where = "task_id = :task AND status IS NOT NULL" + ("" if turn is None else " AND turn_number = :turn")
     wanted = {"task": task_id, "turn": turn}
     by_model = rows(db, f"SELECT model, {SUMS} FROM model_calls WHERE {where} GROUP BY model", wanted)
     if not by_model:
