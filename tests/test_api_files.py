@@ -202,6 +202,14 @@ async def test_a_client_that_goes_away_leaves_nothing(client, host):
 
 # Downloading
 
+async def test_a_file_that_goes_while_it_is_asked_for_is_not_there(client, host, upload):
+    """Its row goes first, and its bytes soon after; who saw the row may find no bytes."""
+    file_id = await upload(b"bytes")
+    files.path(host.files, file_id).unlink()
+    answer = await client.get(f"/files/{file_id}/content")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
 async def test_a_download_is_never_shown_and_never_guessed(client, upload):
     file_id = await upload(b"<script>alert(1)</script>", "x.html")
     answer = await client.get(f"/files/{file_id}/content")

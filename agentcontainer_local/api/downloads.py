@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from agentcontainer_local.db import Row
-from agentcontainer_local.errors import RangeNotSatisfiable
+from agentcontainer_local.errors import NotFound, RangeNotSatisfiable
 
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 # Of RFC 8187: what needs no escape in filename*.
@@ -34,7 +34,11 @@ def download(request: Request, file: Row, place: Path) -> Response:
         return Response(status_code=304, headers=headers)
     if not _range_counts(request.headers, etag, file["size_bytes"]):
         request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
-    return Download(place, headers=headers, media_type="application/octet-stream")
+    try:
+        found = place.stat()
+    except FileNotFoundError:           # deleted since its row was read
+        raise NotFound("The file is not there any more.") from None
+    return Download(place, headers=headers, media_type="application/octet-stream", stat_result=found)
 
 
 def _names(if_none_match: str | None, etag: str) -> bool:
