@@ -45,7 +45,7 @@ def mark(folder: Path) -> str:
 def _sweep(service: Service) -> None:
     for folder in BENCHES.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
-            if folder.stat().st_uid == os.getuid():
+            if folder.lstat().st_uid == os.getuid() and not folder.is_symlink():
                 with (folder / "lock").open("w") as lock:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     _clear(service, folder)

@@ -11,6 +11,7 @@ import pytest
 
 from agentcontainer_local import sandbox as sandboxes
 from agentcontainer_local.sandbox import builds, process
+from agentcontainer_local.sandbox.service import Service
 
 TAG = "localhost/agentcontainer-tests/never:1"
 
@@ -74,6 +75,18 @@ async def test_what_a_killed_server_was_building_is_removed_before_the_next_buil
     await sandbox.build(slow, slow / "Containerfile", TAG, progress=print)
     assert left() == ([], [], [])
     await sandbox.remove_image(TAG)
+
+
+async def test_a_link_in_the_place_of_a_builds_folder_is_not_followed(runtime_dir, tmp_path):
+    """Everybody may make one there, and it may lead to any folder of ours."""
+    (tmp_path / "lock").write_text("a server's address")
+    link = builds.BENCHES / f"{builds.PREFIX}{tmp_path.name}"
+    link.symlink_to(tmp_path)
+    try:
+        await asyncio.to_thread(builds._sweep, Service(runtime_dir, None, None))
+        assert link.is_symlink() and (tmp_path / "lock").read_text() == "a server's address"
+    finally:
+        link.unlink(missing_ok=True)
 
 
 async def test_a_build_that_goes_on_is_left_alone_by_another(sandbox, slow, tmp_path_factory, runtime_dir):
