@@ -115,7 +115,7 @@ def restore(source: Path, data: Path, progress: Progress) -> Held:
     except BaseException as error:
         for entry in data.iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        if isinstance(error, tarfile.TarError | EOFError | zlib.error):
+        if isinstance(error, tarfile.TarError | EOFError | zlib.error | sqlite3.Error):
             raise RuntimeError(f"{source} is no backup, or is damaged: {error}") from None
         raise
 

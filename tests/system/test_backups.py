@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tarfile
 import threading
 from pathlib import Path
 
@@ -90,5 +91,9 @@ def test_what_is_no_backup_is_refused_and_leaves_nothing(tmp_path: Path):
     refused = command("restore", str(tmp_path / "no.tar.gz"), "--data", str(tmp_path / "data"))
     assert refused.returncode == 1 and "no backup" in refused.stderr
     assert list((tmp_path / "data").iterdir()) == []
+    with tarfile.open(tmp_path / "odd.tar.gz", "w:gz") as odd:
+        odd.addfile(tarfile.TarInfo("volumes/agentcontainer-tsk_a-work"))
+    refused = command("restore", str(tmp_path / "odd.tar.gz"), "--data", str(tmp_path / "data"))
+    assert refused.returncode == 1 and "is no backup" in refused.stderr and "Traceback" not in refused.stderr
     absent = command("backup", str(tmp_path / "b.tar.gz"), "--data", str(tmp_path / "data"))
     assert absent.returncode == 1 and not (tmp_path / "b.tar.gz").exists()
