@@ -38,8 +38,7 @@ def ensure(
     """
     with db.atomic():
         mode = "standard" if settings.billing == "prepaid" else "unlimited_grant"
-        account = row(db, "SELECT * FROM accounts ORDER BY created_at LIMIT 1")
-        if account is not None:
+        if (account := only(db)) is not None:
             db.conn.execute("UPDATE accounts SET billing_mode = ? WHERE id = ?", (mode, account["id"]))
             return {**account, "billing_mode": mode}, None
         key = _first_key(environ)
@@ -69,8 +68,8 @@ def _grant(db: Database, account_id: str, amount_microusd: int, now: datetime) -
     )
 
 
-def only(db: Database) -> Row:
-    """The store's one account, for who owns the data directory."""
+def only(db: Database) -> Row | None:
+    """The store's one account, for who owns the data directory; None before its first start."""
     return row(db, "SELECT * FROM accounts ORDER BY created_at LIMIT 1")
 
 
@@ -155,7 +154,8 @@ def set_budget(db: Database, account_id: str, max_cost_usd: float | None, max_to
 
 
 def budget_shape(db: Database, account_id: str, now: datetime) -> schemas.AccountBudget:
-    found, month = budget(db, account_id, iso(now)[:7]), iso(now)[:7]
+    month = iso(now)[:7]
+    found = budget(db, account_id, month)
     return schemas.AccountBudget(
         max_cost_usd=None if found["max_cost_microusd"] is None else found["max_cost_microusd"] / 1e6,
         max_tokens=found["max_tokens"], used_cost_usd=found["spent_microusd"] / 1e6, used_tokens=found["spent_tokens"],

@@ -57,13 +57,11 @@ class _Podman:
         self._asked: asyncio.Task | None = None
 
     async def wrong(self) -> str:
-        if self._asked is None:
+        if self._asked is None or self._asked.done():
             self._asked = asyncio.create_task(self._host.sandbox.image_id("localhost/agentcontainer-ready:0"))
-        done, _ = await asyncio.wait({self._asked}, timeout=READY_SECONDS)
-        if not done:
-            return "no answer"
-        asked, self._asked = self._asked, None
-        return str(asked.exception() or "") if asked is not None else ""
+        asked = self._asked
+        answered, _ = await asyncio.wait({asked}, timeout=READY_SECONDS)
+        return str(asked.exception() or "") if answered else "no answer"
 
 
 async def _wrong(host: Host, podman: _Podman) -> str:

@@ -1,4 +1,4 @@
-// Tries, from inside a container, what an agent must not be able to do. argv[2]: JSON {secret, ports, addresses}.
+// Tries, from inside a container, what an agent must not be able to do. argv[2]: JSON {network, secret, host, local, files}.
 // Writes one JSON object to stderr: by the promise's name, whether it held, and what was seen.
 import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'

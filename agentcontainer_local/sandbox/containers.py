@@ -137,14 +137,6 @@ class Containers:
         path = found and found["HostConfig"]["LogConfig"].get("Path")
         return await asyncio.to_thread(_stderr_tail, Path(path), max_bytes) if path else ""
 
-    async def prove_internet_walls(self, image: str) -> None:
-        """Raise Unwalled if a container with internet would not be walled in. `start` itself proves it each time."""
-        name = f"agentcontainer-probe-{self._store_id}"
-        await self.remove(name)
-        created = await self.create(ContainerSpec(name, image, ("/bin/true",), uid=19999, network="internet"))
-        await self.start(created.id)
-        await self.remove(created.id)
-
     async def _undo(self, container: str) -> None:
         with contextlib.suppress(SandboxError):
             await to_the_end(self.remove(container))

@@ -160,8 +160,6 @@ async def test_a_given_service_without_our_hook_runs_containers_but_none_with_in
             walled_out = await opened.create(spec(network="internet"))
             with pytest.raises(Unwalled, match="internet access is refused here"):
                 await opened.start(walled_out.id)
-            with pytest.raises(Unwalled):
-                await opened.prove_internet_walls(spec().image)
             assert await opened.found() == []
         assert given.poll() is None
         given.terminate()
