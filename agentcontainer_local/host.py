@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 from sqlite_utils import Database
 
 from agentcontainer_local import space
+from agentcontainer_local.files import Arriving
 from agentcontainer_local.sandbox import Sandbox
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.tracing import Traces
@@ -108,6 +109,7 @@ class Host:
     changed: Changed = field(default_factory=Changed)
     settled: Changed = field(default_factory=Changed)   # a model call has ended: there may be room in a budget
     live: Live = field(default_factory=Live)
+    arriving: Arriving = field(default_factory=Arriving)    # uploads
     images: dict[str, str] = field(default_factory=dict)    # here when last looked for, by container version
     traces: Traces | None = None    # where an operator wants them
     proving: str | None = None  # what is being tried while the walls are

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agentcontainer_local import files
 from agentcontainer_local.api import http, routes
 from agentcontainer_local.api.downloads import disposition
+from agentcontainer_local.files import disk
 from tests.conftest import calling
 
 HOSTILE = ["../../etc/passwd", "a\0b", "x" * 300 + ".csv", "🐧.csv", 'a"b.csv', "a\r\nSet-Cookie: x=1", "a\\b", ".",
@@ -386,6 +387,44 @@ async def test_uploads_that_nobody_completes_count_too(client, host):
     assert (await client.get("/account")).json()["fileStorage"]["usedBytes"] == 7
     await client.delete(f"/files/{completed.json()['id']}")
     assert (await client.put(second["uploadUrl"], content=b"1234567")).status_code == 200
+
+
+async def test_uploads_on_their_way_count_too(client, host):
+    """Else a hundred at once put a hundred times the quota on the disk, and are all refused only then."""
+    batch = b"x" * disk.BATCH_BYTES
+    host.settings = host.settings.model_copy(update={"file_quota_bytes": 3 * len(batch)})
+    go_on, prepared = asyncio.Event(), [await prepare(client) for _ in range(4)]
+
+    async def stalling():
+        yield 2 * batch
+        await go_on.wait()
+
+    async def flowing():
+        for _ in range(2):
+            yield batch
+
+    def stored() -> int:
+        return sum(path.stat().st_size for path in (host.files / disk.INCOMING).glob("*"))
+
+    async def until_stored(size: int) -> None:
+        async with asyncio.timeout(10):
+            while stored() != size:
+                await asyncio.sleep(0.01)
+
+    cut = asyncio.create_task(client.put(prepared[0]["uploadUrl"], content=stalling()))
+    await until_stored(2 * len(batch))
+    assert (await client.put(prepared[1]["uploadUrl"], content=flowing())).status_code == 413
+    assert stored() == 2 * len(batch)
+    cut.cancel()
+    await asyncio.wait({cut})
+    await until_stored(0)
+    stalled = asyncio.create_task(client.put(prepared[0]["uploadUrl"], content=stalling()))
+    await until_stored(2 * len(batch))
+    assert (await client.put(prepared[2]["uploadUrl"], content=batch)).status_code == 200
+    go_on.set()
+    assert (await stalled).status_code == 200
+    assert (await client.put(prepared[3]["uploadUrl"], content=b"x")).status_code == 413
+    assert (await client.get("/account")).json()["fileStorage"]["usedBytes"] == 3 * len(batch)
 
 
 async def test_kept_workspaces_are_counted_and_over_their_quota_no_conversation_starts(client, host):

@@ -1,9 +1,9 @@
 """Uploads and stored files."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from agentcontainer_local import accounts, files, schemas
@@ -58,18 +58,19 @@ async def _receive(call: Call) -> Response:
     if not call.host.vault.signed(upload_id, call.query.signature):
         raise Forbidden("The upload URL's signature is wrong: use the uploadUrl as it was given.")
     upload = files.uploads.waiting(call.host.db, upload_id, call.now)
-    incoming = await _received(call, upload)
-    files.uploads.fill(call.host.db, call.host.files, upload_id, incoming, call.host.settings, call.host.now())
+    with call.host.arriving.counting(call.host.db, upload["account_id"], call.host.settings) as count:
+        incoming = await _received(call, upload, count)
+        files.uploads.fill(call.host.db, call.host.files, upload_id, incoming, call.host.settings, call.host.now())
     stored = schemas.StoredUpload(storage_id=incoming.name)
     return Response(stored.model_dump_json(), media_type="application/json")
 
 
-async def _received(call: Call, upload: Row) -> files.Incoming:
+async def _received(call: Call, upload: Row, count: Callable[[int], None]) -> files.Incoming:
     request, most = call.request, call.host.settings.max_file_bytes
     parted = request.method == "POST" and multipart.is_multipart(request)
     if not parted:
-        _check_announced(request, upload, most)
-    async with files.receiving(call.host.files, most) as incoming:
+        _check_announced(call, upload)
+    async with files.receiving(call.host.files, most, count) as incoming:
         async for chunk in multipart.field(request, "file") if parted else request.stream():
             await incoming.write(chunk)
         await incoming.flush()
@@ -77,13 +78,14 @@ async def _received(call: Call, upload: Row) -> files.Incoming:
     return incoming
 
 
-def _check_announced(request: Request, upload: Row, most: int) -> None:
+def _check_announced(call: Call, upload: Row) -> None:
     """Before any byte is read: what Content-Length says."""
-    announced = request.headers.get("content-length", "")
+    announced, settings = call.request.headers.get("content-length", ""), call.host.settings
     if announced.isdecimal():
         files.uploads.check_size(upload, int(announced))
-        if int(announced) > most:
-            raise TooLarge(f"A file may have {most} bytes.")
+        if int(announced) > settings.max_file_bytes:
+            raise TooLarge(f"A file may have {settings.max_file_bytes} bytes.")
+        accounts.check_file_quota(call.host.db, upload["account_id"], int(announced), settings)
 
 
 def complete_upload(call: Call) -> schemas.UploadedFile:

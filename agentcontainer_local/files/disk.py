@@ -5,7 +5,7 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -24,11 +24,12 @@ BATCH_BYTES = 4 * 1024**2       # so much goes to the disk's thread at once: a q
 class Incoming:
     """Bytes on their way in: written in a worker thread, hashed on the way, counted against `max_bytes`."""
 
-    def __init__(self, file: BinaryIO, max_bytes: int):
+    def __init__(self, file: BinaryIO, max_bytes: int, count: Callable[[int], None] | None):
         self.name = new_id("file")      # of the bytes on disk, and of the file that they become
         self.size = 0
         self._file = file
         self._max_bytes = max_bytes
+        self._count = count
         self._batch: list[bytes | memoryview] = []
         self._batched = 0
         self._storing: asyncio.Future | None = None
@@ -55,8 +56,10 @@ class Incoming:
     async def _pass_on(self) -> None:
         """While one batch is hashed and stored, the next one comes in."""
         await self.rest()
-        batch, self._batch, self._batched = self._batch, [], 0
+        batch, size, self._batch, self._batched = self._batch, self._batched, [], 0
         if batch:
+            if self._count is not None:
+                self._count(size)
             self._storing = asyncio.ensure_future(_with_disk(self._store, batch))
 
     async def rest(self) -> None:
@@ -77,15 +80,18 @@ class Incoming:
 
 
 @asynccontextmanager
-async def receiving(root: Path, max_bytes: int) -> AsyncIterator[Incoming]:
+async def receiving(
+    root: Path, max_bytes: int, count: Callable[[int], None] | None = None
+) -> AsyncIterator[Incoming]:
     """Gives an Incoming to write to. Left without an error, its bytes are whole, synced and in place; else gone.
 
+    `count` is told of so many more bytes before they are written, and may raise.
     They are nobody's until `add` (or an upload's row) names them; what a crash leaves unnamed, `sweep` removes.
     """
     temporary = root / INCOMING / secrets.token_hex(16)
     with _full_disk_told():
         file = _open_new(temporary)
-    incoming = Incoming(file, max_bytes)
+    incoming = Incoming(file, max_bytes, count)
     try:
         yield incoming
         await incoming.flush()
