@@ -80,7 +80,7 @@ class Talk:
         self._attached: list[str] = []
         self._after: int | None = None
         if task_id:
-            self._after = max((event.id for event in session.client.list_events(task_id)), default=None)
+            self._after = next((event.id for event in session.client.list_events(task_id, order="desc", limit=1)), None)
 
     def command(self, words: str) -> bool:
         """False to leave."""
