@@ -1,6 +1,7 @@
 """What is not kept for ever of tasks that have ended: workspaces, events, files. The tasks themselves stay."""
 
 from datetime import datetime, timedelta
+from itertools import accumulate
 
 from sqlite_utils import Database
 
@@ -14,6 +15,7 @@ GIVEN = (
     "SELECT file_id FROM task_inputs WHERE task_id = :task UNION SELECT file_id FROM task_outputs WHERE task_id = :task"
     " UNION SELECT file_id FROM message_inputs JOIN messages ON messages.id = message_id WHERE task_id = :task"
 )
+HANDED_OVER = "SELECT coalesce(sum(size_bytes), 0) FROM task_outputs JOIN files ON files.id = file_id"
 NEEDED = (
     "EXISTS (SELECT 1 FROM task_inputs WHERE file_id = files.id)"
     " OR EXISTS (SELECT 1 FROM task_outputs WHERE file_id = files.id)"
@@ -36,18 +38,19 @@ def too_old(db: Database, before: datetime) -> list[Row]:
 
 
 def too_much(db: Database, most_bytes: int) -> list[Row]:
-    """The oldest ended tasks, if the files that tasks handed over have more bytes than that together."""
-    kept = row(
-        db,
-        "SELECT coalesce(sum(size_bytes), 0) AS bytes FROM task_outputs JOIN files ON files.id = file_id",
-    )
-    if kept["bytes"] <= most_bytes:
+    """The oldest ended tasks, as many as must go for the files of all tasks to have no more bytes than that."""
+    over = row(db, f"SELECT ({HANDED_OVER}) AS bytes")["bytes"] - most_bytes
+    if over <= 0:
         return []
-    return rows(
+    oldest = rows(
         db,
-        "SELECT id FROM tasks WHERE completed_at IS NOT NULL AND swept_at IS NULL"
-        " AND EXISTS (SELECT 1 FROM task_outputs WHERE task_id = tasks.id) ORDER BY completed_at LIMIT 1",
+        f"SELECT id, ({HANDED_OVER} WHERE task_id = tasks.id) AS bytes FROM tasks WHERE completed_at IS NOT NULL"
+        " AND swept_at IS NULL AND EXISTS (SELECT 1 FROM task_outputs WHERE task_id = tasks.id)"
+        " ORDER BY completed_at LIMIT ?",
+        (AT_ONCE,),
     )
+    before = accumulate((task["bytes"] for task in oldest), initial=0)
+    return [task for task, gone in zip(oldest, before, strict=False) if gone < over]
 
 
 def sweep(db: Database, task_id: str, now: datetime) -> list[str]:
