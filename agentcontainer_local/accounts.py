@@ -11,7 +11,7 @@ from typing import Literal
 from sqlite_utils import Database
 
 from agentcontainer_local import schemas
-from agentcontainer_local.db import Row, iso, new_id, row, rows
+from agentcontainer_local.db import ALL, Row, iso, new_id, row, rows
 from agentcontainer_local.errors import Invalid, NotFound, TooLarge
 from agentcontainer_local.settings import PREFIX, Settings
 from agentcontainer_local.vault import Vault
@@ -197,7 +197,6 @@ def revoke_key(db: Database, account_id: str, key_id: str, now: datetime) -> Non
         db.conn.execute("UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (iso(now), key_id))
 
 
-ALL = -1        # as a LIMIT of SQLite's
 KEYS_UP = "SELECT * FROM api_keys WHERE account_id = ? AND number > ? ORDER BY number LIMIT ?"
 KEYS_DOWN = "SELECT * FROM api_keys WHERE account_id = ? AND number < ? ORDER BY number DESC LIMIT ?"
 

@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from sqlite_utils import Database
 
 from agentcontainer_local import containers, files, schemas
-from agentcontainer_local.db import Row, dumps, iso, new_id, row, rows
+from agentcontainer_local.db import ALL, Row, dumps, iso, new_id, row, rows
 from agentcontainer_local.errors import Conflict, Invalid, NotFound, Unsupported
 from agentcontainer_local.vault import Vault
 
@@ -75,7 +75,6 @@ def ensure_standard(db: Database, now: datetime) -> None:
 
 # Finding
 
-ALL = -1        # as a LIMIT of SQLite's
 OWNED = "SELECT * FROM agents WHERE id = ? AND (account_id = ? OR account_id IS NULL)"
 NEWEST = "SELECT * FROM agent_versions WHERE agent_id = ? ORDER BY number DESC LIMIT 1"
 VERSION = "SELECT * FROM agent_versions WHERE id = ? AND agent_id = ?"

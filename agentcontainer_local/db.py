@@ -16,6 +16,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 Row = dict
+ALL = -1        # as a LIMIT
 
 # A row's public name: 119 bits, lower case, without vowels and look-alikes, so that it spells nothing.
 ALPHABET = "bcdfghjkmnpqrstvwxz23456789"

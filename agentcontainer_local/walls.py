@@ -63,14 +63,6 @@ def note(spec: sandbox.ContainerSpec, wanted: Wanted, created: sandbox.Created) 
     })
 
 
-def noted(db: Database, task_id: str) -> dict | None:
-    """The note of the container that the task has, or had last."""
-    found = row(
-        db, "SELECT walls FROM runs WHERE task_id = ? AND walls IS NOT NULL ORDER BY number DESC LIMIT 1", (task_id,)
-    )
-    return found and json.loads(found["walls"])
-
-
 def error(broken: sandbox.Broken) -> str:
     """Why the task was ended, and what to do about it."""
     if broken.limit == "disk_full":

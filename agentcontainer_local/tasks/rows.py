@@ -6,10 +6,8 @@ from datetime import datetime
 from sqlite_utils import Database
 
 from agentcontainer_local import lifecycle
-from agentcontainer_local.db import Row, each, iso, row, rows
+from agentcontainer_local.db import ALL, Row, each, iso, row, rows
 from agentcontainer_local.errors import NotFound
-
-ALL = -1        # as a LIMIT of SQLite's
 
 
 def get(db: Database, task_id: str) -> Row:
