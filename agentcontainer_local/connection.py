@@ -1,9 +1,20 @@
 """A client's connection, at the door or at the HTTP face: uvicorn's, with bounds for what it keeps of a client."""
 
+import asyncio
+import resource
+import sys
+
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST_HEAD_BYTES = 64 * 1024         # of a request's first line and headers, or of a trailer
+HEAD_SECONDS = 30                   # until a request's head is there
 MOST_WAITING = 8                    # requests that did not wait for the answer to the one before
+
+
+def most_connections() -> int:
+    """Three quarters of the files that we may have open: the rest is for the work."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if most == resource.RLIM_INFINITY else most * 3 // 4
 
 
 class Connection(HttpToolsProtocol):
@@ -11,22 +22,43 @@ class Connection(HttpToolsProtocol):
     last of them alone: the one that is at work would never end. An answer that is under way is not broken into."""
 
     unparsed_bytes = 0              # that came since the parser last had something for us
+    in_head = True                  # what is to come next, or has begun to come
+    late: asyncio.TimerHandle | None = None
     deaf = False
     at_work = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > self.most():
+            transport.abort()
+        else:
+            self.late = self.loop.call_later(HEAD_SECONDS, transport.abort)
+
+    def most(self) -> int:
+        return most_connections()
 
     def data_received(self, data: bytes) -> None:
         if self.deaf:
             return
         self.unparsed_bytes += len(data)
         super().data_received(data)
+        if self.in_head and self.late is None:
+            self.late = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
         if self.unparsed_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
             self.refuse_head()
+
+    def _head_is_there(self) -> None:
+        self.in_head, self.unparsed_bytes = False, 0
+        if self.late is not None:
+            self.late.cancel()
+            self.late = None
 
     def refuse_head(self) -> None:
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._head_is_there()
         if self.at_work is not None and not self.at_work.response_complete:
             self.at_work.disconnected = True
             self.at_work.message_event.set()
@@ -38,6 +70,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= MOST_WAITING:
             raise ValueError("too many requests at once")       # of which the parser makes an error of its own
+        self.in_head = True
         super().on_message_begin()
 
     def send_400_response(self, msg: str) -> None:
@@ -49,7 +82,7 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_headers_complete(self) -> None:
-        self.unparsed_bytes = 0
+        self._head_is_there()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

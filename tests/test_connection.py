@@ -1,6 +1,8 @@
 """A connection of a client that does not keep to one request at a time, at the HTTP face; the door has the same."""
 
 import asyncio
+import contextlib
+import resource
 from collections.abc import AsyncIterator
 
 import pytest
@@ -95,3 +97,47 @@ async def test_junk_behind_a_request_is_not_answered_in_the_middle_of_its_answer
         face.may_end.set()
         said = await asyncio.wait_for(reader.read(), 10)
     assert said.endswith(b" end\r\n0\r\n\r\n") and b" 400 " not in said
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /next HT", NEXT + b"GET /next HTTP/1.1\r\nhost: "])
+async def test_who_does_not_say_what_is_wanted_is_not_waited_for(face, begun, monkeypatch):
+    """Each open connection is a file that the server can't open for its work: a stranger could take all of them."""
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
+    async with connected(face[1]) as (reader, writer):
+        writer.write(begun)
+        with contextlib.suppress(ConnectionError):
+            await asyncio.wait_for(reader.read(), 4)
+
+
+async def test_a_long_answer_is_no_late_request(face, monkeypatch):
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.1)
+    face, path = face
+    async with connected(path) as (reader, writer):
+        writer.write(FIRST[:-2])
+        await asyncio.sleep(0.05)
+        writer.write(FIRST[-2:])
+        await reader.readuntil(b"begin ")
+        await asyncio.sleep(0.3)
+        face.may_end.set()
+        assert b" end" in await asyncio.wait_for(reader.readuntil(b" end"), 10)
+
+
+async def test_strangers_leave_files_for_the_work(face, monkeypatch):
+    monkeypatch.setattr(connection, "most_connections", lambda: 3)
+    async with contextlib.AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(connected(face[1])) for _ in range(5)]
+        said = []
+        for reader, writer in opened:
+            with contextlib.suppress(ConnectionError):
+                writer.write(NEXT)
+                await writer.drain()
+            try:
+                said.append((await asyncio.wait_for(reader.read(15), 10))[:15])
+            except ConnectionError:
+                said.append(b"")
+        assert said == [b"HTTP/1.1 200 OK"] * 3 + [b""] * 2
+
+
+def test_most_files_may_be_connections_and_the_rest_is_for_the_work():
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert soft == resource.RLIM_INFINITY or soft // 2 < connection.most_connections() < soft

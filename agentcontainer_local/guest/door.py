@@ -46,10 +46,8 @@ class _Connection(Connection):
         super().__init__(*arguments)
         self.logger = log           # an agent that sends junk does not fill the server's log
 
-    def connection_made(self, transport) -> None:
-        super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
-            transport.abort()
+    def most(self) -> int:
+        return MOST_CONNECTIONS
 
 
 def _bounded(door: Door, scope, receive):
