@@ -153,6 +153,7 @@ def sweep(db: Database, root: Path) -> None:
     """Removes bytes that no row names: what a crash, or a deletion cut short, left behind. Only at start."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     named = "SELECT id FROM files UNION SELECT storage_id FROM uploads WHERE storage_id IS NOT NULL"
-    kept = {entry["id"] for entry in rows(db, named)} | {INCOMING}
+    kept = {entry["id"] for entry in rows(db, named)}
     for leftover in [*(root / INCOMING).glob("*"), *(entry for entry in root.iterdir() if entry.name not in kept)]:
-        leftover.unlink()
+        if leftover.is_file():
+            leftover.unlink()
