@@ -1,6 +1,7 @@
 """Accounts: who asks, with which API keys, and which provider settings they use where agent and task say nothing."""
 
 import hashlib
+import logging
 import re
 import secrets
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from agentcontainer_local.errors import Invalid, NotFound, TooLarge
 from agentcontainer_local.settings import PREFIX, Settings
 from agentcontainer_local.vault import Vault
 
+log = logging.getLogger(__name__)
 KEY_VARIABLE = PREFIX + "API_KEY"
 KEY_PATTERN = re.compile(r"ac_live_[A-Za-z0-9_-]{24,200}")
 
@@ -40,6 +42,8 @@ def ensure(
         mode = "standard" if settings.billing == "prepaid" else "unlimited_grant"
         if (account := only(db)) is not None:
             db.conn.execute("UPDATE accounts SET billing_mode = ? WHERE id = ?", (mode, account["id"]))
+            if environ.get(KEY_VARIABLE) and authenticated(db, key_hash(environ[KEY_VARIABLE])) is None:
+                log.warning("%s is no key of this store; `agentcontainer keys create` makes one", KEY_VARIABLE)
             return {**account, "billing_mode": mode}, None
         key = _first_key(environ)
         account = {"id": new_id("acc"), "name": "Local account", "email": None, "billing_mode": mode,

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from agentcontainer_local import db, schemas, tasks
+from agentcontainer_local import app, db, schemas, tasks
 from agentcontainer_local.api import routes
 from tests.conftest import KEY
 
@@ -99,3 +99,12 @@ def test_no_answers_shape_has_a_field_for_a_key():
 async def test_our_own_key_is_in_no_answer_either(client):
     await client.post("/agents/agt_standard_data/tasks", json={"instructions": "i", "overrides": {"model": "scripted"}})
     assert not [text for text in await every_get(client) if KEY in text]
+
+
+def test_a_key_that_is_given_to_a_store_that_has_others_is_warned_of(host, caplog):
+    """It is taken at the first start alone; who gives another one later would only hear that it is wrong."""
+    for key, warned in ((KEY, False), ("ac_live_" + "x" * 32, True), ("", False)):
+        caplog.clear()
+        app._first_start(host.db, host.settings, {"AGENTCONTAINER_API_KEY": key}, host.now())
+        assert ("no key of this store" in caplog.text) == warned
+        assert not key or key not in caplog.text
