@@ -2,19 +2,19 @@
 
 import asyncio
 import resource
-import sys
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST_HEAD_BYTES = 64 * 1024         # of a request's first line and headers, or of a trailer
 HEAD_SECONDS = 30                   # until a request's head is there
+MOST_CONNECTIONS = 10_000
 MOST_WAITING = 8                    # requests that did not wait for the answer to the one before
 
 
 def most_connections() -> int:
-    """Three quarters of the files that we may have open: the rest is for the work."""
+    """At most three quarters of the files that we may have open: the rest is for the work."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return sys.maxsize if most == resource.RLIM_INFINITY else most * 3 // 4
+    return MOST_CONNECTIONS if most == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, most * 3 // 4)
 
 
 class Connection(HttpToolsProtocol):

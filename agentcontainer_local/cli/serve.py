@@ -3,6 +3,7 @@
 import gc
 import inspect
 import os
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -53,6 +54,8 @@ def serve(json: bool, **flags: str | None) -> None:
 
         gc.freeze()
         gc.enable()
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))    # the soft one is for programs that use select(2)
         uvloop.run(program.serve(settings, os.environ, lambda ready, url: _ready(out, ready, url)))
 
 

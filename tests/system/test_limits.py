@@ -1,8 +1,11 @@
 """Hostile agents: each that takes too much ends its own task, with an error that says what to raise."""
 
+import resource
+from pathlib import Path
+
 import pytest
 
-from tests.system.conftest import Server
+from tests.system.conftest import Server, serving
 from tests.system.test_main_job import bash
 
 HOG = "python3 -c 'x = []\nwhile True: x.append(bytes([1]) * 20_000_000)'"
@@ -61,3 +64,16 @@ def test_an_agents_limits_hold_for_its_tasks_one_by_one(server: Server):
     task = server.run(bash("true"), agent=agent["id"], limits={"openFiles": 256})
     values = {name: limit["value"] for name, limit in task["walls"]["limits"].items()}
     assert values == {"memoryMb": 600, "cpus": None, "processes": 300, "openFiles": 256, "workspaceMb": 10240}
+
+
+def test_the_server_may_have_as_many_files_open_as_its_account_may(tmp_path: Path):
+    """Each run may take more than a hundred, and a shell's soft limit is 1024 as a rule."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, hard), hard))
+    try:
+        with serving(tmp_path / "data") as server:
+            limits = Path(f"/proc/{server.process.pid}/limits").read_text().splitlines()
+            [files] = [line.split()[3:5] for line in limits if line.startswith("Max open files")]
+            assert files[0] == files[1]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
