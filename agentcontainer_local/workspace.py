@@ -8,7 +8,6 @@ from sqlite_utils import Database
 from agentcontainer_local import agents, tasks
 from agentcontainer_local.db import Row, row
 
-MOST_FILES = 10_000                 # of reference files, in one version
 NAME_BYTES = 255                    # what a Linux file system takes
 
 
@@ -32,7 +31,7 @@ class Input:
 def inputs(db: Database, task: Row) -> list[Input]:
     """Everything that the task finds in its workspace when it starts."""
     given = _placed("task_files", tasks.inputs(db, task["id"]))
-    reference = _placed("reference_files", agents.reference_files(db, task["agent_version_id"], MOST_FILES, 0, True))
+    reference = _placed("reference_files", agents.reference_files(db, task["agent_version_id"]))
     return [
         Input("task/TASK.md", "TASK.md", text=task["instructions"]),
         Input("task/HARNESS.md", "HARNESS.md", text=harness(task, given, reference)),

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.routing import Router
 
-from agentcontainer_local import db, files, guest, tasks, workspace
+from agentcontainer_local import agents, db, files, guest, tasks, workspace
 from agentcontainer_local.guest.commands import in_force
 from agentcontainer_local.host import Host
 
@@ -132,3 +132,15 @@ async def test_files_of_a_message_are_told_in_the_order_in_which_they_were_given
     next_one = (await client.post(f"/conversations/{begun['task']['id']}/messages", json=sent)).json()
     assert [file["id"] for file in begun["message"]["files"]] == ids
     assert [file["id"] for file in next_one["message"]["files"]] == ids[::-1]
+
+
+async def test_an_agent_has_no_more_reference_files_than_a_task_is_given(client, host, monkeypatch):
+    monkeypatch.setattr(agents, "MOST_FILES", 3)
+    agent, ids = (await client.post("/agents/agt_standard_data/fork")).json()["id"], [stored(host) for _ in range(4)]
+    answers = [await client.post(f"/agents/{agent}/reference-files", json={"fileIds": some})
+               for some in (ids[:2], ids[2:], ids[:3])]
+    told = (await client.get(f"/agents/{agent}/reference-files")).json()["data"]
+    task = tasks.get(host.db, await dispatched(client, [], agent))
+    assert len([item for item in workspace.inputs(host.db, task) if item.file]) == len(told) == 3
+    assert [answer.status_code for answer in answers] == [200, 422, 200]
+    assert answers[1].json()["error"]["fields"][0]["field"] == "fileIds"
