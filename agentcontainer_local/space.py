@@ -1,6 +1,5 @@
 """How full the disks are: new work is refused while there still is room for what is at work."""
 
-import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,12 +23,14 @@ def room(place: Path) -> int:
 
 def fullest(places: Iterable[Path]) -> tuple[Path, float]:
     """The one with the least room; places that do not exist yet do not count."""
-    free = {}
+    found = []
     for place in places:
-        with contextlib.suppress(FileNotFoundError):
-            free[place] = free_percent(place)
-    place = min(free, key=free.__getitem__)
-    return place, free[place]
+        try:
+            found.append((free_percent(place), place))
+        except FileNotFoundError:
+            continue
+    free, place = min(found)
+    return place, free
 
 
 def check(places: Iterable[Path], least_percent: float) -> None:
