@@ -91,7 +91,8 @@ async def opened(door: Door, directory: Path, app) -> AsyncIterator[None]:
         finally:
             release()
 
-    config = Config(bound, lifespan="off", log_config=None, access_log=False, timeout_keep_alive=3600, ws="none")
+    config = Config(bound, lifespan="off", log_config=None, access_log=False, timeout_keep_alive=3600, ws="none",
+                    proxy_headers=False)
     config.load()
     log.setLevel(logging.ERROR)
     log.addFilter(_is_of_note)

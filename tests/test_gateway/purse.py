@@ -44,7 +44,8 @@ async def serve(folder: Path, port: int) -> None:
             door = guest.Door(host, task_id, "run", known[task_id])
             await gateway.handle(app._grant(host, door), client, scope, receive, send)
 
-        config = uvicorn.Config(face, port=port, lifespan="off", log_level="critical", access_log=False, ws="none")
+        config = uvicorn.Config(face, port=port, lifespan="off", log_level="critical", access_log=False, ws="none",
+                                proxy_headers=False)
         await uvicorn.Server(config).serve()
 
 
