@@ -43,9 +43,10 @@ class Store(Database):
     def atomic(self) -> Iterator[Database]:
         """A transaction; within another one, a part that can fail by itself.
 
-        It begins as a writer: one that has read already is refused at once, and not made to wait, where another process
-        (the command, on the same store) wrote in between. All parts have one name, so that these statements too are
-        prepared once.
+        It begins as a writer. The directory's lock keeps other servers out, and who is `reading` never writes; but a
+        tool of the owner's, such as the sqlite3 shell, may, and one that has read already is refused at once, and not
+        made to wait, where another wrote in between. All parts have one name, so that these statements too are prepared
+        once.
         """
         part, before = self.conn.in_transaction, len(self._when_kept)
         self.conn.execute("SAVEPOINT part" if part else "BEGIN IMMEDIATE")

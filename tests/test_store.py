@@ -1,4 +1,4 @@
-"""The store is written by one server, and by the command beside it."""
+"""The store is written by one server; a tool of the owner's that writes there too spoils nothing."""
 
 import subprocess
 import sys
