@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 
 from agentcontainer_local.gateway.known import Known
 from agentcontainer_local.gateway.usage import Usage
-from agentcontainer_local.tasks import Reserved, Worst
-
-SCRIPTED = "scripted"               # this model id is the built-in one, whatever the provider
+from agentcontainer_local.tasks import SCRIPTED, Reserved, Worst
 
 
 @dataclass(frozen=True)

@@ -46,10 +46,6 @@ class Usage:
     def estimated(self) -> bool:
         return self.counts == "worst"
 
-    @property
-    def ok(self) -> bool:
-        return self.status < 400
-
 
 @dataclass
 class Figures:

@@ -15,7 +15,7 @@ from agentcontainer_local.tasks.budget import (
 from agentcontainer_local.tasks.calls import call_shape, call_status, calls
 from agentcontainer_local.tasks.conversation import end_turn, expire, say, switch, turn_runs
 from agentcontainer_local.tasks.dispatch import dispatch
-from agentcontainer_local.tasks.execution import Execution, execution
+from agentcontainer_local.tasks.execution import SCRIPTED, Execution, execution
 from agentcontainer_local.tasks.rows import (
     ended_with_container,
     ended_with_workspace,
@@ -35,10 +35,10 @@ from agentcontainer_local.tasks.sleep import sleep, wake, wake_due
 from agentcontainer_local.tasks.transitions import apply, cancel, container_ms, died, shift_running
 
 __all__ = [
-    "Execution", "Refused", "Reserved", "Worst", "apply", "ask_to_finish", "begin_run", "call_shape", "call_status",
-    "calls", "cancel", "capped", "container_ms", "died", "dispatch", "end_run", "end_turn", "ended_with_container",
-    "ended_with_workspace", "execution", "expire", "fits", "get", "inputs", "is_first_run", "launched", "message_shape",
-    "open_run", "output", "outputs", "owned", "owned_whole", "page", "rename", "reserve", "say", "settle",
-    "settle_leftovers", "shape", "shift_running", "sleep", "switch", "turn_runs", "wake", "wake_due", "with_status",
-    "written_tokens",
+    "SCRIPTED", "Execution", "Refused", "Reserved", "Worst", "apply", "ask_to_finish", "begin_run", "call_shape",
+    "call_status", "calls", "cancel", "capped", "container_ms", "died", "dispatch", "end_run", "end_turn",
+    "ended_with_container", "ended_with_workspace", "execution", "expire", "fits", "get", "inputs", "is_first_run",
+    "launched", "message_shape", "open_run", "output", "outputs", "owned", "owned_whole", "page", "rename", "reserve",
+    "say", "settle", "settle_leftovers", "shape", "shift_running", "sleep", "switch", "turn_runs", "wake", "wake_due",
+    "with_status", "written_tokens",
 ]

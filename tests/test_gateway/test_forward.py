@@ -30,7 +30,7 @@ def test_a_call_passes_in_every_format_with_its_figures(door, fake, kind, stream
     [usage] = door.usages
     assert (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens) == (900, 50, 300)
     assert usage.complete
-    assert usage.ok
+    assert usage.status == 200
     assert (usage.provider, usage.model) == (kind.split()[0], model)
     assert (usage.cost_microusd is None) == (kind.split()[0] == "openrouter")     # a model that no table has
 
@@ -113,7 +113,7 @@ def test_a_refusal_by_the_provider_passes_with_its_words_and_when_to_come_back(d
     assert {"set-cookie", "openai-organization"}.isdisjoint(answer.headers)
     assert answer.json()["error"] == {"type": "rate_limit_error", "message": "slow down"}
     [usage] = door.usages
-    assert (usage.status, usage.ok, usage.complete, usage.output_tokens) == (429, False, False, 0)
+    assert (usage.status, usage.complete, usage.output_tokens) == (429, False, 0)
 
 
 def test_an_overloaded_provider_passes_as_such(door, fake):
