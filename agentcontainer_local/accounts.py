@@ -50,8 +50,6 @@ def ensure(
                    "created_at": iso(now)}
         db.conn.execute("INSERT INTO accounts (id, name, email, billing_mode, created_at)"
                         " VALUES (:id, :name, :email, :billing_mode, :created_at)", account)
-        if settings.credit:
-            _grant(db, account["id"], round(settings.credit * 1_000_000), now)
         _add_key(db, account["id"], "first", key, now)
         return account, key
 
@@ -63,13 +61,6 @@ def _first_key(environ: Mapping[str, str]) -> str:
     if not KEY_PATTERN.fullmatch(key):
         raise Invalid(f"{KEY_VARIABLE} must be ac_live_ and 24 or more of A-Z a-z 0-9 _ -.")
     return key
-
-
-def _grant(db: Database, account_id: str, amount_microusd: int, now: datetime) -> None:
-    db.conn.execute(
-        "INSERT INTO ledger (account_id, kind, amount_microusd, created_at) VALUES (?, 'grant', ?, ?)",
-        (account_id, amount_microusd, iso(now)),
-    )
 
 
 def only(db: Database) -> Row | None:

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from agentcontainer_local import (
     accounts,
     agents,
+    billing,
     containers,
     crash,
     db,
@@ -114,7 +115,9 @@ def _first_start(store, settings: Settings, environ: Mapping[str, str], now: dat
     with store.atomic():
         if db.row(store, "SELECT id FROM store") is None:
             store.conn.execute("INSERT INTO store VALUES (?, ?)", (db.new_id("str"), db.iso(now)))
-        _, new_key = accounts.ensure(store, settings, environ, now)
+        account, new_key = accounts.ensure(store, settings, environ, now)
+        if new_key and settings.credit:
+            billing.grant(store, account["id"], round(settings.credit * 1_000_000), now)
         containers.ensure_standard(store, now)
         agents.ensure_standard(store, now)
         return db.row(store, "SELECT id FROM store")["id"], new_key

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentcontainer_local import accounts, db
+from agentcontainer_local import accounts, app, billing, db
 from tests.conftest import KEY, calling
 
 
@@ -160,9 +160,11 @@ def test_a_key_in_the_environment_that_is_not_one_stops_the_first_start(tmp_path
 def test_prepaid_credit_is_granted_once(tmp_path, host):
     prepaid = host.settings.model_copy(update={"billing": "prepaid", "credit": 10})
     store = db.open(tmp_path / "other.db")
-    account, key = accounts.ensure(store, prepaid, {}, host.now())
+    store_id, key = app._first_start(store, prepaid, {}, host.now())
     assert accounts.KEY_PATTERN.fullmatch(key)
-    accounts.ensure(store, prepaid, {}, host.now())
+    assert app._first_start(store, prepaid, {}, host.now()) == (store_id, None)
+    account = accounts.only(store)
     assert accounts.shape(store, account, host.settings).credit_balance == 10
-    assert accounts.only(store)["billing_mode"] == "standard"
+    assert [entry["kind"] for entry in billing.entries(store, account["id"], 10, 0, True)] == ["grant"]
+    assert account["billing_mode"] == "standard"
     store.close()
