@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -88,6 +89,38 @@ async def test_a_budget_in_usd_is_refused_for_a_model_without_a_price(client):
     await dispatched(client, model="claude-sonnet-4.5", maxCostUsd=1)
     await dispatched(client, model="scripted", maxCostUsd=1)
     assert len((await client.get("/tasks")).json()["data"]) == 3
+
+
+@pytest.mark.parametrize(("unpriced", "field"), [
+    ({"model": "claude-of-tomorrow"}, "overrides.model"), ({"weakModel": "claude-of-tomorrow"}, "overrides.weakModel"),
+])
+async def test_a_message_for_a_model_without_a_price_is_refused_at_once(client, host, unpriced, field):
+    talks = []
+    for budget in ({"maxCostUsd": 1}, {"maxTokens": 1000}):
+        body = {"instructions": "x", "message": "Hello", "overrides": {**REAL, **budget}}
+        talks.append((await client.post(f"{AGENT}/conversations", json=body)).json()["task"]["id"])
+    capped, counted = talks
+    said = {"content": "And now?", "overrides": unpriced}
+    refused = await client.post(f"/conversations/{capped}/messages", json=said)
+    assert refused.status_code == 422
+    assert "no price for claude-of-tomorrow" in refused.json()["error"]["message"]
+    assert refused.json()["error"]["fields"][0]["field"] == field
+    assert len((await client.get(f"/tasks/{capped}/messages")).json()["data"]) == 1
+    assert (await client.post(f"/conversations/{counted}/messages", json=said)).status_code == 201
+    accounts.set_budget(host.db, accounts.only(host.db)["id"], 1, None)
+    assert (await client.post(f"/conversations/{counted}/messages", json=said)).status_code == 422
+    other = {"content": "And now?", "overrides": {"model": "claude-opus-4.5", "weakModel": "claude-haiku-4.5"}}
+    assert (await client.post(f"/conversations/{counted}/messages", json=other)).status_code == 201
+
+
+async def test_a_wake_with_a_model_without_a_price_is_refused_and_the_task_sleeps_on(client, host):
+    task = await started(client, host, maxCostUsd=1)
+    tasks.sleep(host.db, task["id"], host.now() + timedelta(hours=1), None, host.now())
+    woken = {"kind": "external_wake", "overrides": {"model": "claude-of-tomorrow"}}
+    assert (await client.post(f"/tasks/{task['id']}/wake", json=woken)).status_code == 422
+    assert (await client.get(f"/tasks/{task['id']}")).json()["status"] == "hibernating"
+    woken["overrides"]["model"] = "scripted"
+    assert (await client.post(f"/tasks/{task['id']}/wake", json=woken)).status_code == 200
 
 
 async def test_an_accounts_budget_is_set_answered_and_taken_away(client, host, stranger):

@@ -106,12 +106,13 @@ def _begin(host: Host, task: dict) -> None:
 
 
 def _message(host: Host, task: dict) -> None:
-    tasks.say(host.db, host.vault, task["account_id"], task["id"], "More", [], None, host.now(), host.environ)
+    tasks.say(host.db, host.vault, task["account_id"], task["id"], "More", [], None, host.settings,
+              host.now(), host.environ)
 
 
 def _wake(host: Host, task: dict) -> None:
-    tasks.wake(host.db, host.vault, task["account_id"], task["id"], "message", "Up", None, None, host.now(),
-               host.environ)
+    tasks.wake(host.db, host.vault, task["account_id"], task["id"], "message", "Up", None, None,
+               host.settings, host.now(), host.environ)
 
 
 def _end_turn(host: Host, task: dict) -> None:

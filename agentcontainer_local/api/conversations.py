@@ -23,7 +23,7 @@ def create_message(call: Call) -> schemas.TaskAndMessage:
     host.check_room()
     task, message = tasks.say(
         host.db, host.vault, call.account["id"], call.param("taskId"), body.content, body.input_ids(),
-        body.overrides, call.now, host.environ,
+        body.overrides, host.settings, call.now, host.environ,
     )
     return _said(call, task, message)
 
@@ -40,7 +40,7 @@ def wake_task(call: Call) -> schemas.Task:
     host, body = call.host, call.body
     task = tasks.wake(
         host.db, host.vault, call.account["id"], call.param("taskId"), body.kind, body.message, body.wake_due_id,
-        body.overrides, call.now, host.environ,
+        body.overrides, host.settings, call.now, host.environ,
     )
     host.changed.set(task["id"])
     return tasks.shape(host.db, task, call.now)

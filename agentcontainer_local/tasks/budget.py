@@ -113,16 +113,16 @@ def _limits(db: Database, task: Row, month: str) -> Iterator[_Limit]:
 
 
 def check_price(db: Database, task: Row, prices_file: Path | None) -> None:
-    """At dispatch: a cost that nobody can tell can't be kept below anything."""
+    """Before it is taken on: a cost that nobody can tell can't be kept below anything."""
     holders = task, accounts.budget(db, task["account_id"], "")
     if task["model"] == SCRIPTED or all(holder["max_cost_microusd"] is None for holder in holders):
         return
     prices = Prices.read(prices_file)
-    for model in (task["model"], task["weak_model"]):
+    for field, model in (("model", task["model"]), ("weakModel", task["weak_model"])):
         if model is not None and prices.find(task["provider"], model) is None:
             raise Invalid.field(
-                "overrides.maxCostUsd", f"there is no price for {model} of {task['provider']}, so a budget in USD can't"
-                " be kept: use maxTokens, or give the server a table that has it (--prices-file)")
+                f"overrides.{field}", f"there is no price for {model} of {task['provider']}, so a budget in USD can't"
+                " be kept: name another model, use maxTokens, or give the server a table that has it (--prices-file)")
 
 
 def reserve(db: Database, task_id: str, worst: Worst, now: datetime) -> Reserved:

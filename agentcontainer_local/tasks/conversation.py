@@ -9,6 +9,7 @@ from agentcontainer_local import crash, files, history, lifecycle, messages
 from agentcontainer_local.db import Row, iso, row, rows
 from agentcontainer_local.errors import Conflict
 from agentcontainer_local.schemas import MessageOverrides
+from agentcontainer_local.settings import Settings
 from agentcontainer_local.tasks import override
 from agentcontainer_local.tasks.rows import get, owned
 from agentcontainer_local.tasks.runs import fits, open_run
@@ -20,7 +21,7 @@ MOST_WAITING = 100
 
 def say(
     db: Database, vault: Vault, account_id: str, task_id: str, content: str, file_ids: list[str],
-    overrides: MessageOverrides | None, now: datetime, environ: Mapping[str, str],
+    overrides: MessageOverrides | None, settings: Settings, now: datetime, environ: Mapping[str, str],
 ) -> tuple[Row, Row]:
     """A follow-up: starts the next turn, or waits for the one at work. Answers the task and the message."""
     with db.atomic():
@@ -29,7 +30,7 @@ def say(
         last = row(db, "SELECT max(turn_number) AS turn FROM messages WHERE task_id = ?", (task_id,))["turn"]
         if last - task["turn_number"] >= MOST_WAITING:
             raise Conflict(f"{MOST_WAITING} messages are waiting for their turn already.")
-        asked = override.checked(db, vault, task, overrides, environ)
+        asked = override.checked(db, vault, task, overrides, settings, environ)
         turn = {**task, "turn_number": last + 1, "attempt_number": 1}
         id = messages.add(db, turn, "user", content, "queued", now, **asked)
         for position, file_id in enumerate(file_ids):

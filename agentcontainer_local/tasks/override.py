@@ -9,6 +9,8 @@ from agentcontainer_local import messages
 from agentcontainer_local.db import Row, dumps
 from agentcontainer_local.errors import Invalid
 from agentcontainer_local.schemas import MessageOverrides
+from agentcontainer_local.settings import Settings
+from agentcontainer_local.tasks.budget import check_price
 from agentcontainer_local.tasks.execution import require_key
 from agentcontainer_local.vault import Vault
 
@@ -19,7 +21,8 @@ COLUMNS = {
 
 
 def checked(
-    db: Database, vault: Vault, task: Row, overrides: MessageOverrides | None, environ: Mapping[str, str]
+    db: Database, vault: Vault, task: Row, overrides: MessageOverrides | None, settings: Settings,
+    environ: Mapping[str, str],
 ) -> dict:
     """As columns of a message. They must make sense with what the messages before it, which wait, will have changed."""
     if overrides is None:
@@ -30,7 +33,9 @@ def checked(
     }
     for message in messages.waiting(db, task["id"]):
         task = _changed(task, message)
-    require_key(db, vault, _changed(task, asked), environ)
+    changed = _changed(task, asked)
+    require_key(db, vault, changed, environ)
+    check_price(db, changed, settings.prices_file)
     return asked
 
 

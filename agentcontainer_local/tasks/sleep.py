@@ -9,6 +9,7 @@ from agentcontainer_local import crash, lifecycle, messages
 from agentcontainer_local.db import Row, iso, new_id, rows
 from agentcontainer_local.errors import Conflict
 from agentcontainer_local.schemas import MessageOverrides
+from agentcontainer_local.settings import Settings
 from agentcontainer_local.tasks import override
 from agentcontainer_local.tasks.rows import get, owned
 from agentcontainer_local.tasks.transitions import apply
@@ -26,7 +27,7 @@ def sleep(db: Database, task_id: str, until: datetime, reason: str | None, now: 
 
 def wake(
     db: Database, vault: Vault, account_id: str, task_id: str, kind: str, message: str | None, due_id: str | None,
-    overrides: MessageOverrides | None, now: datetime, environ: Mapping[str, str],
+    overrides: MessageOverrides | None, settings: Settings, now: datetime, environ: Mapping[str, str],
 ) -> Row:
     """`kind`: message (with one) or external_wake. With `due_id`, only the sleep of that id is ended."""
     with db.atomic():
@@ -35,7 +36,7 @@ def wake(
             raise Conflict(f"The task is {task['status']}, not hibernating.", status=task["status"])
         if due_id is not None and due_id != task["wake_due_id"]:
             raise Conflict("The task has been woken since then, and sleeps again.")
-        if asked := override.checked(db, vault, task, overrides, environ):
+        if asked := override.checked(db, vault, task, overrides, settings, environ):
             override.take(db, task, asked)
         return _wake(db, task, kind, message, now)
 
