@@ -20,7 +20,7 @@ TYPES = st.sampled_from([
     "ready", "pi_failed", "prompted", "refused", "message", "tool_started", "tool_ended", "retrying", "compacted",
     "extension_error", "pi_exited", "delta", "finish", "attach", "", "nothing"])
 FIELDS = st.sampled_from([
-    "id", "message", "text", "stopReason", "errorMessage", "callId", "tool", "input", "failed", "durationMs", "output",
+    "id", "message", "text", "stopReason", "errorMessage", "callId", "tool", "input", "failed", "output",
     "code", "signal", "stderr", "attempt", "delayMs", "toolCalls", "model", "at", "seq"])
 EVENT = st.builds(lambda kind, fields: {"type": kind, **fields}, TYPES, st.dictionaries(FIELDS, JSON, max_size=6))
 LINE = st.builds(

@@ -51,11 +51,23 @@ function room(request) {
   });
 }
 
+/** As JSON that the host takes, which refuses half a character: what counts in UTF-16, as Pi does, may leave one. */
+export function jsonOf(value) {
+  const text = JSON.stringify(value);
+  return text.includes("\\ud") ? JSON.stringify(value, wellFormed) : text; // a half that is alone is escaped
+}
+
+function wellFormed(_, value) {
+  if (typeof value === "string") return value.toWellFormed();
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name.toWellFormed(), one]));
+}
+
 /** One request and its whole JSON answer: `{status, body}`. */
 export async function exchange(method, path, options = {}) {
   const { json, ...rest } = options;
   if (json !== undefined) {
-    rest.body = JSON.stringify(json);
+    rest.body = jsonOf(json);
     rest.headers = { ...rest.headers, "content-type": "application/json" };
   }
   if (typeof rest.body === "string") rest.headers = { ...rest.headers, "content-length": Buffer.byteLength(rest.body) };

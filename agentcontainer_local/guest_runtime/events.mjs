@@ -1,7 +1,7 @@
 // What the host is told: numbered, kept until acknowledged, sent in batches, one at a time.
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { exchange, nextDelay, Unreachable } from "./door.mjs";
+import { exchange, jsonOf, nextDelay, Unreachable } from "./door.mjs";
 
 const BATCH_BYTES = 1 << 20;
 const FULL_BYTES = 16 << 20;
@@ -32,7 +32,7 @@ export class Events {
 
   push(event, at = Date.now()) {
     this.#seq += 1;
-    const line = JSON.stringify({ seq: this.#seq, at, event });
+    const line = jsonOf({ seq: this.#seq, at, event });
     this.#add({ seq: this.#seq, line, bytes: Buffer.byteLength(line) + 1 });
   }
 
@@ -41,7 +41,7 @@ export class Events {
     const last = this.#queue.at(-1);
     const whole = last && last.seq === null && !last.sending ? last.text + text : text;
     if (whole !== text) this.#drop([this.#queue.pop()]);
-    const line = JSON.stringify({ at, event: { type: "delta", text: whole } });
+    const line = jsonOf({ at, event: { type: "delta", text: whole } });
     this.#add({ seq: null, text: whole, line, bytes: Buffer.byteLength(line) + 1 });
   }
 

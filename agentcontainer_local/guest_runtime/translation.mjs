@@ -52,10 +52,9 @@ const MEANINGS = {
     if (tooLarge) return { type: "tool_started", ...call, input: null, inputOmittedReason: "too_large" };
     return { type: "tool_started", ...call, input: args ?? null, inputOmittedReason: null };
   },
-  tool_execution_end({ toolCallId, toolName, result, isError, durationMs }) {
+  tool_execution_end({ toolCallId, toolName, result, isError }) {
     const call = { callId: toolCallId, tool: toolName, failed: Boolean(isError) };
-    const output = tail(textOf(result?.content), OUTPUT_LIMIT);
-    return { type: "tool_ended", ...call, durationMs: Math.round(durationMs ?? 0), output };
+    return { type: "tool_ended", ...call, output: tail(textOf(result?.content), OUTPUT_LIMIT) };
   },
   agent_settled({ aborted }) {
     return { type: "settled", aborted: Boolean(aborted) };

@@ -6,6 +6,9 @@ import os
 import signal
 from pathlib import Path
 
+from agentcontainer_local.errors import Invalid
+from agentcontainer_local.guest.events import parse
+
 from .door import Door
 from .lab import Lab
 from .wire import Say, bash, call
@@ -86,6 +89,44 @@ async def test_an_event_that_the_host_will_never_take_does_not_keep_back_the_oth
     await door.heard("settled")
     assert [event["tool"] for event in door.events("tool_ended")] == ["bash", "bash"]
     assert len(door.events("message")) == 4
+
+
+async def test_half_a_character_costs_nothing_but_itself(lab: Lab, door: Door):
+    """Pi counts in UTF-16, where a text may end within a character; the host takes UTF-8 alone."""
+    door.unacceptable = _no_event
+    door.answers = [
+        call("bash", command="echo 'half \ud83d, whole \U0001f600, spelt \\ud83d'", **{"key \ude00": 1}),
+        call("finish", completion="complete", message="Done \udfff", files=[]),
+    ]
+    lab.launch()
+    await lab.start()
+    door.prompt("Hi")
+    await door.heard("settled")
+    started = door.events("tool_started")[0]
+    assert started["input"]["command"] == "echo 'half \ufffd, whole \U0001f600, spelt \\ud83d'"
+    assert started["input"]["key \ufffd"] == 1
+    assert [event["tool"] for event in door.events("tool_ended")] == ["bash", "finish"]
+    assert [delivery.begun["message"] for delivery in door.accepted] == ["Done \ufffd"]
+
+
+async def test_words_that_end_within_a_character_are_said(lab: Lab, door: Door):
+    door.unacceptable = _no_event
+    door.answers = [Say("cut \ud83d")]
+    lab.launch(mode="conversation")
+    await lab.start()
+    door.prompt("Hi")
+    await door.heard("settled")
+    assert [event["text"] for event in door.events("message")] == ["cut \ufffd"]
+    assert "".join(door.deltas) == "cut \ufffd"
+
+
+def _no_event(event: dict) -> bool:
+    """As the host itself finds."""
+    try:
+        parse([json.dumps({"seq": 1, "at": 1, "event": event}).encode()])
+    except Invalid:
+        return True
+    return False
 
 
 async def test_commands_said_again_are_done_once(lab: Lab, door: Door):
