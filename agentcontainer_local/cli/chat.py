@@ -50,6 +50,8 @@ def chat(
                 break
         elif words.strip():
             talk.turn(words)
+    if talk.attached:
+        talk.note_attached("Not sent")
     if talk.task_id:
         session.out.note(f"Left; it may go on: agentcontainer chat --task {talk.task_id}", "dim")
     return Exit.DONE
@@ -77,7 +79,7 @@ class Talk:
         self.task_id = task_id
         self._begin = {"agent": agent, "instructions": instructions, "overrides": overrides}
         self._verbose = verbose
-        self._attached: list[str] = []
+        self.attached: dict[str, str] = {}      # the names, by their ids, of files that go with the next message
         self._after: int | None = None
         if task_id:
             self._after = next((event.id for event in session.client.list_events(task_id, order="desc", limit=1)), None)
@@ -91,16 +93,22 @@ class Talk:
             case "/quit" | "/exit":
                 return False
             case "/attach" if Path(given.strip()).is_file():
-                self._attached += [file.id for file in downloads.uploaded(self.session, [Path(given.strip())])]
+                [file] = downloads.uploaded(self.session, [Path(given.strip())])
+                self.attached[file.id] = file.filename
             case "/attach":
                 self.session.out.note(f"There is no file {given.strip()}.", "red")
             case "/files" if self.task_id:
                 downloads.fetch(self.session, self.task_id, Path(given.strip() or "."))
+            case "/finish" if self.task_id and self.attached:
+                self.note_attached("To go with your next message, before /finish")
             case "/finish" if self.task_id:
                 self._finish()
             case _:
                 self.session.out.note(HELP, "dim")
         return True
+
+    def note_attached(self, what: str) -> None:
+        self.session.out.note(f"{what}: {', '.join(self.attached.values())}", "red")
 
     def _finish(self) -> NoReturn:
         """From here on it is a task, shown as `run` shows one."""
@@ -117,7 +125,7 @@ class Talk:
             self.session.out.note("\nIt goes on with its answer; what you say next waits for it.", "dim")
 
     def _send(self, words: str):
-        attached, self._attached = self._attached, []
+        attached, self.attached = list(self.attached), {}
         if self.task_id:
             return self.session.client.create_message(self.task_id, content=words, input_file_ids=attached)
         return self.session.client.create_conversation(

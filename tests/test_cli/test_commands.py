@@ -18,6 +18,7 @@ from agentcontainer_local import accounts, db, lock, schemas, tasks
 from agentcontainer_local.cli import app, doctor, downloads, output
 from agentcontainer_local.cli.exits import Exit
 from agentcontainer_local.cli.install_service import _word
+from agentcontainer_local.client import Client
 from tests.conftest import KEY
 from tests.test_budget import Told, worst
 from tests.test_cli.acts import AGENT, dispatched, end, give
@@ -79,6 +80,34 @@ def test_the_exit_code_of_run_says_how_the_task_ended(cli, live, event, facts, c
     assert (tmp_path / "out" / "report.md").read_text() == "report.md"
     assert facts.get("result", "") in result.stdout and facts.get("error", "") in result.stderr
     assert ("incomplete" in result.stderr) == (code is Exit.TASK_INCOMPLETE)
+
+
+def test_a_conversation_does_not_finish_before_what_is_attached_was_sent(cli, live, tmp_path):
+    (tmp_path / "plan.txt").write_text("1. Think")
+    (tmp_path / "data.csv").write_text("1")
+    with Client(live.url, KEY) as client:
+        begun = client.create_conversation(AGENT, instructions="Talk.", message="Hi", overrides={"model": "scripted"})
+    id = begun.task.id
+    live.do(lambda host: tasks.apply(host.db, id, "started", host.now()))
+    live.do(lambda host: tasks.end_turn(host.db, id, None, host.now()))
+
+    def answer() -> None:
+        while live.do(lambda host: tasks.get(host.db, id))["turn_number"] == 1:
+            time.sleep(0.05)
+        live.do(lambda host: tasks.apply(host.db, id, "started", host.now()))
+        live.do(lambda host: tasks.end_turn(host.db, id, None, host.now()))
+
+    answering = threading.Thread(target=answer, daemon=True)
+    answering.start()
+    said = "/attach plan.txt\n/finish\nFollow it.\n/attach data.csv\n/quit\n"
+    told = " ".join(cli("chat", "--task", id, stdin=said).stderr.split())
+    answering.join()
+    assert "To go with your next message, before /finish: plan.txt" in told and "Not sent: data.csv" in told
+    assert live.do(lambda host: tasks.get(host.db, id))["mode"] == "conversation"
+    sent = live.do(lambda host: db.rows(
+        host.db, "SELECT content, filename FROM message_inputs JOIN messages ON messages.id = message_id"
+                 " JOIN files ON files.id = file_id"))
+    assert sent == [{"content": "Follow it.", "filename": "plan.txt"}]
 
 
 def test_json_is_one_document_on_stdout(cli, live):
