@@ -12,6 +12,7 @@ import uvicorn
 import uvloop
 
 from agentcontainer_local.api import http, routes
+from agentcontainer_local.db import rows
 from agentcontainer_local.host import Host
 from tests.conftest import opened_host
 
@@ -52,7 +53,7 @@ class Live:
 
         async def done() -> Any:
             answer = act(self.host)
-            self.host.changed.set()
+            self.host.changed.set(*[task["id"] for task in rows(self.host.db, "SELECT id FROM tasks")])
             return answer
 
         return asyncio.run_coroutine_threadsafe(done(), self._loop).result(30)
