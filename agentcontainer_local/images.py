@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agentcontainer_local.alone import alone
+from agentcontainer_local.cancellation import to_the_end
 from agentcontainer_local.sandbox import Sandbox, SandboxError
 
 BY_PRESET = {"coding": "coding", "data-processing": "data", "document-analysis": "documents"}
@@ -95,7 +96,8 @@ async def _built(sandbox: Sandbox, name: str, say: Say) -> str:
         image = tag_of(name, base)
         say(f"Building the image {name}, once")
         with tempfile.TemporaryDirectory(prefix="agentcontainer-", dir="/var/tmp") as lent:
-            _lend(Path(lent), "bookworm" if base == REGISTRY_BASE else _suite())
+            suite = "bookworm" if base == REGISTRY_BASE else _suite()
+            await to_the_end(asyncio.to_thread(_lend, Path(lent), suite))       # writes there: not while it is removed
             where = folder() / name
             await sandbox.build(
                 where, where / "Containerfile", image, progress=_steps(name, say), labels={LABEL: name},
@@ -163,7 +165,7 @@ async def _make_base(sandbox: Sandbox, say: Say) -> None:
     # Not under the home, which may be closed to the sub-ids that mmdebstrap works with; not in memory either.
     with tempfile.TemporaryDirectory(prefix="agentcontainer-", dir="/var/tmp") as temporary:
         context, containerfile = Path(temporary), folder() / "base" / "Containerfile"
-        await _run(_mmdebstrap(context / "root.tar"))
+        await _run(await asyncio.to_thread(_mmdebstrap, context / "root.tar"))
         await sandbox.build(context, containerfile, made_base(), progress=_unsaid, labels={LABEL: "base"})
 
 

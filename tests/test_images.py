@@ -195,6 +195,34 @@ def tiny(tmp_path, monkeypatch) -> str:
         subprocess.run(["podman", "rmi", "--ignore", images.tag_of("tiny", base)], cwd="/", capture_output=True)
 
 
+SLOW_APT = """#!/bin/sh
+touch {folder}/asked
+for _ in $(seq 50); do [ -e {folder}/heard ] && break; sleep 0.1; done
+[ -e {folder}/heard ] || touch {folder}/unheard
+exec {real} "$@"
+"""
+
+
+@pytest.mark.skipif(not shutil.which("apt-config"), reason="this machine has no apt")
+async def test_others_are_answered_while_a_build_asks_a_slow_apt(sandbox, tiny, tmp_path, monkeypatch):
+    """What runs on the event loop meanwhile hears that apt is at work; apt waits for that, for a while."""
+    (tmp_path / "bin").mkdir()
+    for name in ("apt-config", "apt-get"):
+        (tmp_path / "bin" / name).write_text(SLOW_APT.format(folder=tmp_path, real=shutil.which(name)))
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=":")
+
+    async def answer() -> None:
+        while not (tmp_path / "asked").exists():
+            await asyncio.sleep(0.02)
+        (tmp_path / "heard").touch()
+
+    answering = asyncio.create_task(answer())
+    await images.ensure(sandbox, tiny, print)
+    await answering
+    assert not (tmp_path / "unheard").exists()
+
+
 ELSEWHERE = """
 import asyncio, pathlib, sys
 from agentcontainer_local import images, sandbox
