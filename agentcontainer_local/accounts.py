@@ -82,11 +82,14 @@ def authenticated(db: Database, hash: bytes) -> Row | None:
     )
 
 
+def balance_microusd(db: Database, account_id: str) -> int:
+    return row(db, "SELECT balance_microusd FROM accounts WHERE id = ?", (account_id,))["balance_microusd"]
+
+
 def shape(db: Database, account: Row, settings: Settings) -> schemas.Account:
-    balance = row(db, "SELECT balance_microusd AS microusd FROM accounts WHERE id = ?", (account["id"],))
     return schemas.Account(
-        id=account["id"], name=account["name"], email=account["email"], credit_balance=balance["microusd"] / 1_000_000,
-        billing_mode=account["billing_mode"],
+        id=account["id"], name=account["name"], email=account["email"],
+        credit_balance=balance_microusd(db, account["id"]) / 1_000_000, billing_mode=account["billing_mode"],
         file_storage=_storage(file_bytes(db, account["id"]), settings.file_quota_bytes),
         checkpoint_storage=_storage(checkpoint_bytes(db, account["id"]), settings.checkpoint_quota_bytes),
         created_at=account["created_at"],

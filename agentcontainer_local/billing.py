@@ -4,7 +4,8 @@ from datetime import datetime
 
 from sqlite_utils import Database
 
-from agentcontainer_local.db import Row, iso, row, rows
+from agentcontainer_local.accounts import balance_microusd
+from agentcontainer_local.db import Row, iso, rows
 from agentcontainer_local.errors import InsufficientCredits
 
 MICROUSD_PER_MINUTE = 50_000        # spec: billing, USD 0.05 a minute of container time
@@ -13,10 +14,6 @@ RESERVATION_MICROUSD = 500_000      # spec: billing, USD 0.50 reserved at start
 
 def cost_microusd(used_ms: int) -> int:
     return round(used_ms / 1000) * MICROUSD_PER_MINUTE // 60
-
-
-def balance_microusd(db: Database, account_id: str) -> int:
-    return row(db, "SELECT balance_microusd FROM accounts WHERE id = ?", (account_id,))["balance_microusd"]
 
 
 def grant(db: Database, account_id: str, amount_microusd: int, now: datetime) -> None:

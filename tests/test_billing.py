@@ -242,10 +242,6 @@ def assert_settled(store) -> None:
     assert billing.balance_microusd(store, "acc_prepaid") == expected + grants * (RESERVED + CENT)
 
 
-if __name__ == "__main__":
-    spend(Path(sys.argv[1]))
-
-
 def test_a_store_from_before_sums_were_kept_has_them_after_its_next_start(tmp_path: Path):
     path = tmp_path / "agentcontainer.db"
     old = sqlite3.connect(path, isolation_level=None)
@@ -263,3 +259,7 @@ def test_a_store_from_before_sums_were_kept_has_them_after_its_next_start(tmp_pa
     assert [billing.balance_microusd(store, id) for id in ("acc_a", "acc_b")] == [4, 0]
     assert [accounts.file_bytes(store, id) for id in ("acc_a", "acc_b")] == [0, 11]
     store.close()
+
+
+if __name__ == "__main__":
+    spend(Path(sys.argv[1]))

@@ -22,7 +22,7 @@ class _Parts:
 
     def __init__(self, wanted: str):
         self.wanted = wanted.encode()
-        self.bytes: list[memoryview] = []       # a copy of it all would cost a tenth of the transfer
+        self.bytes: list[memoryview] = []       # not copies: it is all of the transfer
         self.seen = self.inside = self.ended = False
         self.header = self.value = b""
 

@@ -70,14 +70,14 @@ def page(
 
 def _page_sql(agent_id: str | None, status: str | None, ascending: bool) -> str:
     """Only the conditions in use, so that SQLite takes the index that serves them: for `+tasks.x` it takes none."""
-    by_status = status is not None and status not in lifecycle.TERMINAL
-    plus = "+" if by_status else ""
+    ended = status in lifecycle.TERMINAL
+    plus = "" if status is None or ended else "+"
     where = [f"{plus}tasks.account_id = :account", "tasks.number > :after" if ascending else "tasks.number < :after"]
     if agent_id is not None:
         where.append(f"{plus}tasks.agent_id = :agent")
     if status is not None:
         where.append("tasks.status = :status")
-    if status in lifecycle.TERMINAL:
+    if ended:
         where.append("tasks.completed_at IS NOT NULL")
     order = "ASC" if ascending else "DESC"
     return f"{WHOLE} WHERE {' AND '.join(where)} ORDER BY tasks.number {order} LIMIT :limit"
