@@ -5,6 +5,8 @@ import resource
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from agentcontainer_local.parser import Parser
+
 MOST_HEAD_BYTES = 64 * 1024         # of a request's first line and headers, or of a trailer
 HEAD_SECONDS = 30                   # until a request's head is there
 MOST_CONNECTIONS = 10_000
@@ -26,6 +28,10 @@ class Connection(HttpToolsProtocol):
     late: asyncio.TimerHandle | None = None
     deaf = False
     at_work = None
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.parser = Parser(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -82,6 +88,8 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_headers_complete(self) -> None:
+        if self.parser.offered():
+            return
         self._head_is_there()
         super().on_headers_complete()
 
@@ -90,5 +98,7 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.offered():
+            return
         self.unparsed_bytes = 0
         super().on_message_complete()
