@@ -410,3 +410,10 @@ END;
 CREATE TRIGGER file_is_no_longer_counted AFTER DELETE ON files BEGIN
   UPDATE accounts SET stored_bytes = stored_bytes - OLD.size_bytes WHERE id = OLD.account_id;
 END;
+
+-- migration 4
+
+ALTER TABLE tasks ADD COLUMN uid INTEGER;       -- of its agent, from its first start until its workspace is removed
+CREATE UNIQUE INDEX tasks_by_uid ON tasks (uid) WHERE uid IS NOT NULL;
+UPDATE OR IGNORE tasks SET uid = 20000 + number % 40000     -- as it was until now
+  WHERE workspace_removed_at IS NULL AND EXISTS (SELECT 1 FROM runs WHERE task_id = tasks.id);

@@ -47,6 +47,7 @@ from agentcontainer_local.api import http, openapi, routes, wall
 from agentcontainer_local.clock import Clock
 from agentcontainer_local.db import Row
 from agentcontainer_local.host import Host
+from agentcontainer_local.run import hold_uids
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.vault import Vault
 
@@ -81,6 +82,7 @@ async def opened(
             store_id, new_key = _first_start(store, settings, environ, now())
             files.sweep(store, settings.data / "files")
             tasks.settle_leftovers(store)
+            hold_uids(store, store_id)
             crash.point("server.opening")
             runtime_dir = _runtime_dir(settings.data)
             async with (

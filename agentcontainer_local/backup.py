@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from agentcontainer_local.run import uid_of, volumes_of
+from agentcontainer_local import db
+from agentcontainer_local.run import volumes_of
 from agentcontainer_local.settings import Settings
 
 Progress = Callable[[int, int], None]       # bytes so far, and in all
@@ -145,6 +146,8 @@ def _unpack(archive: tarfile.TarFile, data: Path) -> Held:
             at_work.add(_restore_volume(database, member.name.removeprefix("volumes/"), content, data / "volume.tar"))
         else:
             _write(database if member.name == "agentcontainer.db" else data / member.name, content)
+            if member.name == "agentcontainer.db":
+                db.open(database).close()       # of an earlier version, perhaps: the volumes' uids are read from it
     if not database.exists():
         raise RuntimeError("This is no backup: it holds no database.")
     database.rename(data / "agentcontainer.db")
@@ -161,11 +164,10 @@ def _write(path: Path, content: BinaryIO) -> None:
 def _restore_volume(database: Path, name: str, content: BinaryIO, exported: Path) -> str:
     """Answers the id of its task."""
     task_id = name.removeprefix("agentcontainer-").rpartition("-")[0]
-    found = _rows(database, "SELECT number, store.id FROM tasks, store WHERE tasks.id = ?", task_id)
+    found = _rows(database, "SELECT uid, store.id FROM tasks, store WHERE tasks.id = ?", task_id)
     if not found:
         raise RuntimeError(f"The backup's database has no task {task_id}.")
-    (number, store_id), = found
-    uid = uid_of(number)
+    (uid, store_id), = found
     if _exists(name):
         _podman("volume", "rm", name)       # Podman refuses where a container uses it
     _podman("volume", "create", "--label", f"agentcontainer.store={store_id}", "--label",

@@ -11,12 +11,13 @@ from agentcontainer_local.db import Row
 from agentcontainer_local.errors import Problem
 from agentcontainer_local.host import Host
 from agentcontainer_local.run.follow import fail, follow, lost
-from agentcontainer_local.run.names import directory_for, name_of, uid_of, volumes_of
+from agentcontainer_local.run.names import directory_for, name_of, volumes_of
 from agentcontainer_local.run.remains import clear_away, remove_workspace
 from agentcontainer_local.run.start import start, started, wanted
 from agentcontainer_local.run.traced import tell
+from agentcontainer_local.run.uids import hold as hold_uids
 
-__all__ = ["OpenDoor", "clear_away", "lost", "remove_workspace", "run", "tell", "uid_of", "volumes_of"]
+__all__ = ["OpenDoor", "clear_away", "hold_uids", "lost", "remove_workspace", "run", "tell", "volumes_of"]
 
 log = logging.getLogger(__name__)
 

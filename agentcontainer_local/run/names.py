@@ -1,15 +1,10 @@
-"""What the things of a run are called, and who its agent is: made from the task alone, and never renamed."""
+"""What the things of a run are called: made from the task alone, and never renamed."""
 
 from pathlib import Path
 
 from agentcontainer_local.host import Host
 
-FIRST_UID, UIDS = 20_000, 40_000    # one of its own for each task, within the 65,536 that an account has
-
-
-def uid_of(number: int) -> int:
-    """What a task's agent is inside its container."""
-    return FIRST_UID + number % UIDS
+TASK_LABEL = "agentcontainer.task"
 
 
 def name_of(task_id: str) -> str:
@@ -22,7 +17,7 @@ def volumes_of(task_id: str) -> tuple[str, str]:
 
 
 def labels(task_id: str) -> dict[str, str]:
-    return {"agentcontainer.task": task_id}
+    return {TASK_LABEL: task_id}
 
 
 def directory_of(host: Host, task_id: str) -> Path:

@@ -6,6 +6,7 @@ import logging
 from agentcontainer_local import crash, lifecycle, tasks
 from agentcontainer_local.db import iso
 from agentcontainer_local.host import Host
+from agentcontainer_local.run import uids
 from agentcontainer_local.run.names import directory_of, name_of, volumes_of
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ async def remove_workspace(host: Host, task_id: str) -> None:
     for name in volumes_of(task_id):
         await host.sandbox.remove_volume(name)
     crash.point("volumes.removed")
+    await uids.released(host, tasks.get(host.db, task_id))
     host.db.conn.execute(
-        "UPDATE tasks SET workspace_removed_at = ?, kept_bytes = 0 WHERE id = ?", (iso(host.now()), task_id)
+        "UPDATE tasks SET workspace_removed_at = ?, kept_bytes = 0, uid = NULL WHERE id = ?",
+        (iso(host.now()), task_id),
     )

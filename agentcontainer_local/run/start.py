@@ -21,7 +21,8 @@ from agentcontainer_local import (
 )
 from agentcontainer_local.db import Row, iso, row
 from agentcontainer_local.host import Host
-from agentcontainer_local.run.names import labels, name_of, uid_of, volumes_of
+from agentcontainer_local.run import uids
+from agentcontainer_local.run.names import labels, name_of, volumes_of
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ async def start(host: Host, task_id: str, record: Row, directory: Path) -> int |
     if image is None:
         return None
     crash.point("image.there")
-    uid = uid_of(task["number"])
+    uid = await uids.claimed(host, task)
     runtime.allow_uid(host.runtime, uid)
     _write_launch(host, task_id, record, directory)
     if not tasks.is_first_run(host.db, record) and (pid := await _start_kept(host, name_of(task_id))) is not None:

@@ -39,3 +39,8 @@ class Volumes:
             Volume(row["Name"], row.get("Labels") or {}, datetime.fromisoformat(row["CreatedAt"]))
             for row in answer.body or ()
         ]
+
+    async def labels_of_all_volumes(self, label: str) -> list[dict[str, str]]:
+        """Of every volume in this account's storage that has that label, whatever its store."""
+        params = {"filters": json.dumps({"label": [label]})}
+        return [row["Labels"] for row in (await self._api.call("GET", "/volumes/json", params=params)).body or ()]

@@ -185,7 +185,7 @@ def tidy(server: Mortal) -> None:
 
 
 SCENARIOS = {
-    work: """bytes.placed task.creating run.begun door.opened image.there launch.written volumes.made
+    work: """bytes.placed task.creating run.begun door.opened image.there uid.claimed launch.written volumes.made
         container.made container.starting container.started apply.started command.giving input.asked prompt.delivered
         usage.recording events.received events.recording events.recorded outputs.claimed outputs.received
         outputs.written apply.finished task.settled outputs.committed run.ended container.removed volumes.removing

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import uuid
 from pathlib import Path
 
 import pytest
@@ -236,3 +237,15 @@ async def test_a_volume_in_use_is_not_removed(sandbox, spec):
     await sandbox.create(spec(volumes=(Mounted(wanted.name, "/workspace"),)))
     with pytest.raises(Refusal):
         await sandbox.remove_volume(wanted.name)
+
+
+async def test_the_volumes_of_every_store_of_the_account_are_found_by_a_label(sandbox, runtime_dir):
+    label = f"test-{uuid.uuid4().hex}"
+    async with sandboxes.open(runtime_dir / "other", "test-other") as other:
+        await sandbox.create_volume(f"{label}-1", {label: "a"}, 20001)
+        await other.create_volume(f"{label}-2", {label: "b"}, 20001)
+        try:
+            found = await sandbox.labels_of_all_volumes(label)
+            assert sorted(labels[label] for labels in found) == ["a", "b"]
+        finally:
+            await asyncio.gather(sandbox.remove_volume(f"{label}-1"), sandbox.remove_volume(f"{label}-2"))
