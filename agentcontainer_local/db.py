@@ -86,6 +86,7 @@ def open(path: Path) -> Database:
 
     WAL with synchronous=FULL: a commit that returned survives kill -9 and power loss.
     """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))      # the log that SQLite makes beside it gets its mode
     connection = sqlite3.connect(path, isolation_level=None, timeout=10, cached_statements=1000)
     connection.executescript(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=10000;"

@@ -2,14 +2,19 @@
 
 import contextlib
 import fcntl
+import logging
 import os
 import pwd
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+log = logging.getLogger(__name__)
+
+OURS = ("lock", "agentcontainer.db*", "secret.*", "files")
 PATIENCE_SECONDS = 1.0      # who only looks whether the lock is held takes it for a moment
 
 
@@ -30,8 +35,8 @@ def held(data: Path) -> Iterator[Callable[[Served], None]]:
     """
     with _opened(data) as file:
         _take(file, data)
-        os.fchmod(file.fileno(), 0o600)
         file.truncate(0)
+        _close_to_others(data)
 
         def announce(served: Served) -> None:
             file.write(f"{served.url}\n{served.key}\n")
@@ -63,6 +68,19 @@ def _take(file: TextIO, data: Path) -> None:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"Another agentcontainer serves the data directory {data}.") from None
             time.sleep(0.05)
+
+
+def _close_to_others(data: Path) -> None:
+    """Modes 0700 and 0600 for all that is ours, also where it was made by an earlier version, or by `mkdir`."""
+    ours = [path for pattern in OURS for path in data.glob(pattern)]
+    within = (Path(folder, name) for folder, folders, names in os.walk(data / "files") for name in (*folders, *names))
+    for path in (data, *ours, *within):
+        found = path.lstat().st_mode
+        if found & 0o077 and not stat.S_ISLNK(found):
+            try:
+                path.chmod(found & 0o700)
+            except PermissionError:
+                log.warning("open to other accounts, and not ours to change: %s", path)
 
 
 def holder(data: Path) -> Served | None:
