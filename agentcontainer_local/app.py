@@ -54,6 +54,7 @@ from agentcontainer_local.vault import Vault
 log = logging.getLogger(__name__)
 
 HELD_SECONDS = 5
+NOT_RUNNING = "The task is not running."
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,7 @@ def _doors(host: Host, client, outside: egress.Outside) -> Callable:
     """What `run` opens for each run: its socket, answered by guest and gateway, and its way out beside it."""
 
     async def model_calls(scope, receive, send):
-        if tasks.get(host.db, scope["door"].task_id)["status"] == lifecycle.HIBERNATING:
-            await asyncio.sleep(HELD_SECONDS)       # it is about to be stopped: no need to refuse it a last answer
+        await _until_at_work(host, scope["door"])
         await gateway.handle(_grant(host, scope["door"]), client, scope, receive, send)
 
     app = Router([*guest.ROUTES, Mount("/", model_calls)])
@@ -166,6 +166,18 @@ def _doors(host: Host, client, outside: egress.Outside) -> Callable:
     return open_door
 
 
+async def _until_at_work(host: Host, door: guest.Door) -> None:
+    """A run that is about to be stopped gets no answer, and no refusal either, which its agent would remember."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + HELD_SECONDS
+    while True:
+        changed = host.changed.mark(door.task_id)
+        over = tasks.get(host.db, door.task_id)["status"] in lifecycle.TERMINAL
+        if over or tasks.at_work(host.db, door.run_id) or loop.time() >= deadline:
+            return
+        await asyncio.wait({changed}, timeout=deadline - loop.time())
+
+
 def _known(host: Host, task_id: str) -> gateway.Known:
     return gateway.Known(tasks.written_tokens(host.db, task_id))
 
@@ -174,7 +186,6 @@ def _grant(host: Host, door: guest.Door) -> gateway.Grant:
     """What this task may call, looked up for each call: a key that was changed counts from the next one."""
     task = tasks.get(host.db, door.task_id)
     execution = tasks.execution(host.db, host.vault, task, host.environ)
-    working = task["status"] in (lifecycle.PENDING, lifecycle.RUNNING)
     return gateway.Grant(
         provider=execution.provider,
         models=frozenset(
@@ -184,21 +195,23 @@ def _grant(host: Host, door: guest.Door) -> gateway.Grant:
         base_url=execution.base_url,
         scripted=execution.scripted,
         conversation=task["mode"] == "conversation",
-        reserve=lambda worst: _reserved(host, door.task_id, worst),
+        reserve=lambda worst: _reserved(host, door, worst),
         settle=lambda reserved, usage: _settled(host, door.task_id, reserved, usage),
         capped=tasks.capped(host.db, task),
         internet=bool(task["internet_access"]),
         known=door.known,
-        refuse=None if working else "The task is not running.",
+        refuse=None if tasks.at_work(host.db, door.run_id) else NOT_RUNNING,
     )
 
 
-async def _reserved(host: Host, task_id: str, worst: tasks.Worst) -> tasks.Reserved:
+async def _reserved(host: Host, door: guest.Door, worst: tasks.Worst) -> tasks.Reserved:
     """Raises tasks.Refused only when no call that is at work could give room by its end."""
     while True:
         settled = host.settled.mark()
+        if not tasks.at_work(host.db, door.run_id):     # it waited for room, and the task lay down meanwhile
+            raise tasks.Refused(NOT_RUNNING)
         try:
-            return tasks.reserve(host.db, task_id, worst, host.now())
+            return tasks.reserve(host.db, door.task_id, worst, host.now())
         except tasks.Refused as reason:
             if not reason.others_at_work:
                 raise

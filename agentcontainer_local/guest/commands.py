@@ -8,7 +8,7 @@ from sqlite_utils import Database
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from agentcontainer_local import crash, lifecycle, messages, pi, tasks, workspace
+from agentcontainer_local import crash, messages, pi, tasks, workspace
 from agentcontainer_local.db import Row
 from agentcontainer_local.guest.door import Door
 
@@ -44,7 +44,7 @@ def _inputs(db: Database, task_id: str) -> list[workspace.Input]:
 def in_force(db: Database, task_id: str) -> list[dict]:
     """Every command that the task's open run should have had by now, oldest first."""
     task, run = tasks.get(db, task_id), tasks.open_run(db, task_id)
-    if run is None or task["status"] not in (lifecycle.PENDING, lifecycle.RUNNING) or not tasks.fits(task, run):
+    if run is None or not tasks.at_work(db, run["id"]) or not tasks.fits(task, run):
         return []
     prompts = [*_told(task, run), *(_given(db, task, message) for message in messages.for_run(db, task, run))]
     if not prompts and run["opened_at"] is None:

@@ -181,7 +181,8 @@ def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime)
         case Prompted():
             _settle(db, run, None, None)
             db.conn.execute("UPDATE runs SET opened_at = coalesce(opened_at, ?) WHERE id = ?", (iso(now), run["id"]))
-            db.conn.execute("UPDATE tasks SET to_tell = NULL WHERE id = ?", (task["id"],))
+            if tasks.at_work(db, run["id"]):        # else it is for the next run to hear
+                db.conn.execute("UPDATE tasks SET to_tell = NULL WHERE id = ?", (task["id"],))
             crash.point("prompt.delivered")
             messages.delivered(db, task, run, event.id, now)
             tasks.turn_runs(db, task, now)

@@ -67,14 +67,22 @@ def _rest(host: Host, idle_seconds: float) -> float:
 
 
 async def _let_lie_down(host: Host, task: Row, exited: asyncio.Future) -> None:
-    """An agent that asked for its sleep gets a moment to hear that it was granted: its session then says so."""
+    """An agent that asked for its sleep gets a moment to hear that it was granted: its session then says so.
+
+    Even if the task is woken within that moment.
+    """
     deadline = time.monotonic() + LIE_DOWN_SECONDS
-    while task["status"] == lifecycle.HIBERNATING and (left := deadline - time.monotonic()) > 0:
+    while _lies_down(task) and (left := deadline - time.monotonic()) > 0:
         changed = host.changed.mark(task["id"])
         if tasks.open_run(host.db, task["id"])["settled_at"] is not None:
             return
         await asyncio.wait({changed, exited}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         task = tasks.get(host.db, task["id"])
+
+
+def _lies_down(task: Row) -> bool:
+    woken = task["status"] == lifecycle.PENDING and task["to_tell"] is not None
+    return woken or task["status"] == lifecycle.HIBERNATING
 
 
 def _due(host: Host, task: Row) -> float:

@@ -12,6 +12,18 @@ def open_run(db: Database, task_id: str) -> Row | None:
     return row(db, "SELECT * FROM runs WHERE task_id = ? AND ended_at IS NULL", (task_id,))
 
 
+def at_work(db: Database, run_id: str) -> bool:
+    """Whether this run is the task's present one: being started, or running. A run that is to end is not, even if the
+    task has been woken meanwhile."""
+    found = row(
+        db,
+        "SELECT 1 FROM runs JOIN tasks ON tasks.id = task_id WHERE runs.id = ? AND ended_at IS NULL"
+        " AND (status = 'running' OR (status = 'pending' AND runs.started_at IS NULL))",
+        (run_id,),
+    )
+    return found is not None
+
+
 def begin_run(db: Database, task_id: str, now: datetime) -> Row:
     """A new one. What was still open is over: its container does not run, or it would have been taken up again."""
     with db.atomic():

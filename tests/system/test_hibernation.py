@@ -1,6 +1,7 @@
 """Hibernation with real Pi in real containers: how an agent lies down, and everything that wakes it."""
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -63,6 +64,24 @@ def test_an_outside_event_wakes_it_with_its_files_its_session_and_what_it_instal
     assert "kept\nby pip\n" in server.said(task["id"])
     assert "1\n1\n" in server.said(task["id"])
     assert moves(server, task["id"]) == AWAKE
+
+
+@pytest.mark.parametrize("milliseconds", [0, 10, 20, 40, 200])
+def test_a_wake_at_once_makes_no_more_paid_calls_than_a_later_one(
+    server: Server, provider: FakeProvider, milliseconds: int
+):
+    """The run that lay down may still be there; only the next one calls the model, and hears why it was woken."""
+    provider.plan(
+        Answers(calls=(("bash", {"command": "hibernate --for 1h"}),)),
+        Answers(calls=(("finish", {"completion": "complete", "message": "Woken"}),)),
+    )
+    task = server.dispatch("Sleep, then finish.", model="claude-sonnet-4-5", provider="anthropic")
+    wait_until(lambda: server.row("SELECT status FROM tasks WHERE id = ?", task["id"])["status"] == "hibernating", 60)
+    time.sleep(milliseconds / 1000)
+    wake(server, task)
+    ended = server.wait(task["id"])
+    assert (ended["status"], ended["result"], ended["tokenUsage"]["calls"]) == ("finished", "Woken", 2), ended["error"]
+    assert "by an event outside" in str(provider.seen[1].json["messages"])
 
 
 def test_a_message_wakes_it_and_the_agent_reads_it(server: Server):

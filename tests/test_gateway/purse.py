@@ -41,7 +41,8 @@ async def serve(folder: Path, port: int) -> None:
             task_id = next(value.decode() for name, value in scope["headers"] if name == b"x-task")
             if task_id not in known:        # as when the task's socket is opened
                 known[task_id] = gateway.Known(tasks.written_tokens(host.db, task_id))
-            door = guest.Door(host, task_id, "run", known[task_id])
+            run = tasks.open_run(host.db, task_id) or tasks.begin_run(host.db, task_id, host.now())
+            door = guest.Door(host, task_id, run["id"], known[task_id])
             await gateway.handle(app._grant(host, door), client, scope, receive, send)
 
         config = uvicorn.Config(face, port=port, lifespan="off", log_level="critical", access_log=False, ws="none",
