@@ -417,3 +417,11 @@ ALTER TABLE tasks ADD COLUMN uid INTEGER;       -- of its agent, from its first 
 CREATE UNIQUE INDEX tasks_by_uid ON tasks (uid) WHERE uid IS NOT NULL;
 UPDATE OR IGNORE tasks SET uid = 20000 + number % 40000     -- as it was until now
   WHERE workspace_removed_at IS NULL AND EXISTS (SELECT 1 FROM runs WHERE task_id = tasks.id);
+
+-- migration 5
+
+-- With the title, so that a search reads no task that is not found.
+DROP INDEX tasks_of_account;
+CREATE INDEX tasks_of_account ON tasks (account_id, number, title);
+DROP INDEX tasks_of_agent;
+CREATE INDEX tasks_of_agent ON tasks (agent_id, account_id, number, title);

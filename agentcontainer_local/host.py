@@ -14,6 +14,7 @@ from sqlite_utils import Database
 
 from agentcontainer_local import space
 from agentcontainer_local.files import Arriving
+from agentcontainer_local.preparing import Preparing
 from agentcontainer_local.sandbox import Sandbox
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.tracing import Traces
@@ -111,6 +112,7 @@ class Host:
     live: Live = field(default_factory=Live)
     arriving: Arriving = field(default_factory=Arriving)    # uploads
     images: dict[str, str] = field(default_factory=dict)    # here when last looked for, by container version
+    preparing: Preparing = field(default_factory=Preparing)     # images that are built or pulled
     traces: Traces | None = None    # where an operator wants them
     proving: str | None = None  # what is being tried while the walls are
     followed: Counter[str] = field(default_factory=Counter)     # by task: guests that listen to what they are told

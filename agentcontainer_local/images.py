@@ -122,6 +122,15 @@ def _steps(name: str, say: Say) -> Callable[[str], None]:
     return progress
 
 
+def told(line: str) -> tuple[str, str] | None:
+    """What a line that was said means for people: the image, and `Building image coding, step 3 of 4`."""
+    if found := re.match(r"(\S+): STEP (\d+)/(\d+): ", line):
+        return found[1], f"Building image {found[1]}, step {found[2]} of {found[3]}"
+    if found := re.match("Building the image ([^,]+)", line):
+        return found[1], f"Building image {found[1]}"
+    return None
+
+
 # The base
 
 async def _base(sandbox: Sandbox, say: Say) -> str:

@@ -656,7 +656,8 @@ class NewTask(WithInputs):
     version_id: Id | None = Field(None, description="If omitted, the agent's current version is used.")
     metadata: Metadata | None = None
     overrides: TaskOverrides | None = None
-    title: Name | None = Field(None, description="By default the instructions' first line.")
+    title: Name | None = Field(
+        None, description="Default: the first line of the instructions, or of a conversation's first message.")
 
 
 class CreateTaskRequest(NewTask):
@@ -781,10 +782,13 @@ class Task(Shape):
     hibernate_until_at: Timestamp | None
     wake_due_id: str | None = Field(description="Names this sleep: a wake that gives it wakes from no later one.")
     queue_position: int | None = Field(description="1 is next; null when not pending.")
+    preparing: str | None = optional(description="While its image is built or pulled: how far that is.")
 
 
 class TaskPageQuery(PageQuery):
     status: Status | None = Field(None, description="Only tasks with this status.")
+    search: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="Only tasks whose title contains this text.")
 
 
 class ListTasksResponse(Page[Task]):

@@ -68,7 +68,7 @@ def paths_of(db: Database, task: Row, message: Row) -> list[str]:
 
 def _placed(folder: str, files: list[Row]) -> list[Input]:
     taken: dict[str, int] = {}
-    return [Input(f"{folder}/{_free_name(safe_name(file['filename']), taken)}", file["id"], file=file)
+    return [Input(f"{folder}/{free_name(safe_name(file['filename']), taken)}", file["id"], file=file)
             for file in files]
 
 
@@ -86,7 +86,7 @@ def _clipped(text: str, size: int) -> str:
     return text.encode()[:size].decode(errors="ignore")
 
 
-def _free_name(name: str, taken: dict[str, int]) -> str:
+def free_name(name: str, taken: dict[str, int]) -> str:
     """`report.csv`, or `report-2.csv` and so on where that name is taken; `taken` remembers how far that has come."""
     stem, dot, extension = name.rpartition(".")
     if not stem:

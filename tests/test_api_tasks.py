@@ -1,5 +1,8 @@
 """Tasks, from outside: dispatch, looking, cancelling, output files; the engine is not running here."""
 
+import io
+import zipfile
+
 import pytest
 
 from agentcontainer_local import db, files, tasks
@@ -27,7 +30,7 @@ async def listed(client, path: str = "/tasks", **query) -> list[str]:
 
 async def deliver(host, task: dict, content: bytes, filename: str, output_name: str | None) -> str:
     """An output file, as the guest's door takes it in."""
-    async with files.receiving(host.files, 1000) as incoming:
+    async with files.receiving(host.files, 1_000_000) as incoming:
         await incoming.write(content)
     row = tasks.get(host.db, task["id"])
     with host.db.atomic():
@@ -243,3 +246,49 @@ async def test_a_file_that_is_not_an_output_of_this_task_is_not_found_there(clie
     task, other = await dispatch(client), await dispatch(client)
     for file_id in (await upload(b"x"), await deliver(host, other, b"y", "y", None), "file_none"):
         assert (await client.get(f"/tasks/{task['id']}/files/{file_id}")).status_code == 404
+
+
+# All files at once
+
+async def test_all_files_of_a_task_come_as_one_archive(client, host, stranger):
+    task = await dispatch(client)
+    path = f"/tasks/{task['id']}/files.zip"
+    assert (await client.get(path)).status_code == 404
+    large = bytes(range(256)) * 3000
+    for name, content in [("a.md", b"one"), ("a.md", b"two"), ("../../b.md", b"three"), ("large.bin", large),
+                          ("grün.md", b""), ("..", b"up")]:
+        await deliver(host, task, content, name, None)
+    answer = await client.get(path)
+    assert answer.headers["content-type"] == "application/zip"
+    assert answer.headers["content-disposition"].startswith(f'attachment; filename="{task["id"]}.zip"')
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        found = {name: archive.read(name) for name in archive.namelist()}
+    assert found == {"a.md": b"one", "a-2.md": b"two", ".._.._b.md": b"three", "large.bin": large, "grün.md": b"",
+                     "file": b"up"}
+    assert (await client.head(path)).content == b""
+    assert (await stranger.get(path)).status_code == 404
+
+
+# Search
+
+async def test_tasks_are_found_by_a_part_of_their_title(client):
+    first = await dispatch(client, title="Sales report 100%_done")
+    second = await dispatch(client, AGENT.replace("data", "coding"), title="another REPORT ^ of sales")
+    await dispatch(client, title="Something else")
+    both = [second["id"], first["id"]]
+    assert await listed(client, search="report") == await listed(client, search="sales") == both
+    assert await listed(client, search="0%_d") == [first["id"]]
+    assert await listed(client, search="%") == [first["id"]] and await listed(client, search="^") == [second["id"]]
+    assert await listed(client, f"{AGENT}/tasks", search="report") == [first["id"]]
+    assert await listed(client, search="report", status="pending") == both
+    assert await listed(client, search="nowhere") == []
+    assert (await client.get("/tasks", params={"search": ""})).status_code == 422
+
+
+async def test_a_conversation_is_called_by_its_first_message(client):
+    body = {"instructions": "You talk with a person.", "message": "Hello there\nsecond line", "overrides": SCRIPTED}
+    made = (await client.post(f"{AGENT}/conversations", json=body)).json()["task"]
+    assert made["title"] == "Hello there"
+    made = (await client.post(f"{AGENT}/conversations", json={**body, "title": "Mine"})).json()["task"]
+    assert made["title"] == "Mine"

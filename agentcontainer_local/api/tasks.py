@@ -2,12 +2,13 @@
 
 from starlette.responses import Response
 
-from agentcontainer_local import agents, files, schemas, tasks
+from agentcontainer_local import agents, files, lifecycle, schemas, tasks
+from agentcontainer_local.api.archives import archive
 from agentcontainer_local.api.downloads import download
 from agentcontainer_local.api.files import BYTES
 from agentcontainer_local.api.http import Call, Route
 from agentcontainer_local.api.pages import page
-from agentcontainer_local.db import Row
+from agentcontainer_local.db import ALL, Row
 from agentcontainer_local.errors import (
     Conflict,
     InsufficientCredits,
@@ -31,8 +32,9 @@ def list_tasks(call: Call) -> schemas.ListTasksResponse:
 
 
 def _page(call: Call, agent_id: str | None) -> schemas.ListTasksResponse:
+    query = call.query
     found = tasks.page(
-        call.host.db, call.account["id"], agent_id=agent_id, status=call.query.status, **call.cut.asked
+        call.host.db, call.account["id"], agent_id=agent_id, status=query.status, search=query.search, **call.cut.asked
     )
     return page(schemas.ListTasksResponse, call.cut, found, lambda task: _shape(call, task))
 
@@ -75,6 +77,16 @@ def download_task_file(call: Call) -> Response:
     return download(call.request, file, files.path(call.host.files, file["id"]))
 
 
+def download_task_files(call: Call) -> Response:
+    """All files of the task as one ZIP archive."""
+    task = _owned(call)
+    found = tasks.outputs(call.host.db, task["id"], limit=ALL, after=0, ascending=True)
+    if not found:
+        raise NotFound("The task has handed over no files.")
+    placed = [(file, files.path(call.host.files, file["id"])) for file in found]
+    return archive(call.request, f"{task['id']}.zip", placed)
+
+
 def list_model_calls(call: Call) -> schemas.ListModelCallsResponse:
     """What each call to a model used, and what it cost; `tokenUsage` of the task has their sums."""
     found = tasks.calls(call.host.db, _owned(call)["id"], **call.cut.asked)
@@ -86,12 +98,16 @@ def _owned(call: Call) -> Row:
 
 
 def _shape(call: Call, task: Row) -> schemas.Task:
-    return tasks.shape(call.host.db, task, call.now)
+    shape = tasks.shape(call.host.db, task, call.now)
+    if shape.status == lifecycle.PENDING:
+        shape.preparing = call.host.preparing.of(shape.id)
+    return shape
 
 
 TAG = "Tasks"
 ONE = "/tasks/{taskId}"
 DISPATCH = (InsufficientCredits, NotFound, Conflict, ProviderKeyMissing, Unsupported, TooManyPending, Unavailable)
+ARCHIVE = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
 EXAMPLE = {
     "instructions": "Analyze the CSV file and produce a summary report in Markdown.",
     "inputFileIds": ["file_ghi789"],
@@ -110,6 +126,8 @@ ROUTES = [
           query=schemas.PageQuery, errors=(NotFound,)),
     Route("GET", ONE + "/files/{fileId}", download_task_file, "Download task file", TAG, raw=True, content=BYTES,
           errors=(NotFound, RangeNotSatisfiable)),
+    Route("GET", ONE + "/files.zip", download_task_files, "Download all task files", TAG, raw=True, content=ARCHIVE,
+          errors=(NotFound,)),
     Route("GET", ONE + "/model-calls", list_model_calls, "List model calls", TAG, schemas.ListModelCallsResponse,
           query=schemas.PageQuery, errors=(NotFound,)),
 ]

@@ -70,6 +70,8 @@ class Transcript:
                 self._started(data)
             case "activity.completed":
                 self._ended(data)
+            case "notice" if data.get("kind") == "preparing":
+                self._print(Text(clean(f"* {data['message']}"), "dim"))
             case "notice":
                 words = data.get("message") or data.get("reason") or ""
                 self._print(Text(clean(f"{data.get('type', 'notice')}: {words}".rstrip(": ")), "yellow"))

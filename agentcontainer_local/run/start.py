@@ -1,6 +1,7 @@
 """How a task gets its container: its image, what Pi is told, volumes, and a new container or the kept one."""
 
 import asyncio
+import functools
 import json
 import logging
 from dataclasses import replace
@@ -105,20 +106,38 @@ async def _image(host: Host, task: Row) -> str:
     """Looked for once: two questions to Podman are a hundredth of a second of each task's start."""
     version_id = task["container_version_id"]
     if version_id not in host.images:
-        host.images[version_id] = await _found(host, version_id)
+        host.images[version_id] = await _found(host, task)
     return host.images[version_id]
 
 
-async def _found(host: Host, version_id: str) -> str:
-    version = row(host.db, "SELECT preset, image FROM container_versions WHERE id = ?", (version_id,))
-    if version["preset"] is not None:
-        return await images.ensure(host.sandbox, images.BY_PRESET[version["preset"]], log.info)
-    if await host.sandbox.image_id(version["image"]) is None:
-        try:
-            await host.sandbox.pull(version["image"], log.info)
-        except sandbox.SandboxError as error:
-            raise sandbox.SandboxError(f"The image {version['image']} can't be had: {error}") from None
-    return version["image"]
+async def _found(host: Host, task: Row) -> str:
+    version = row(host.db, "SELECT preset, image FROM container_versions WHERE id = ?", (task["container_version_id"],))
+    image = version["image"] or images.BY_PRESET[version["preset"]]
+    with host.preparing.waiting(task["id"], image):
+        if version["preset"] is not None:
+            return await images.ensure(host.sandbox, image, functools.partial(_built, host))
+        if await host.sandbox.image_id(image) is None:
+            _say(host, image, f"Pulling image {image}")
+            try:
+                await host.sandbox.pull(image, log.info)
+            except sandbox.SandboxError as error:
+                raise sandbox.SandboxError(f"The image {image} can't be had: {error}") from None
+        return image
+
+
+def _built(host: Host, line: str) -> None:
+    log.info(line)
+    if told := images.told(line):
+        _say(host, *told)
+
+
+def _say(host: Host, image: str, words: str) -> None:
+    """To all tasks that wait for the image."""
+    told = host.preparing.says(image, words)
+    waiting = [task_id for task_id in told if tasks.get(host.db, task_id)["status"] == lifecycle.PENDING]
+    for task_id in waiting:
+        history.append(host.db, task_id, history.NOTICE, {"kind": "preparing", "message": words}, host.now())
+    host.changed.set(*waiting)
 
 
 def _spec(host: Host, task: Row, image: str, uid: int, directory: Path) -> sandbox.ContainerSpec:

@@ -52,8 +52,7 @@ def dispatch(
             db.conn.execute(sql, (task_id, position, file_id))
         billing.reserve(db, account, task_id, now)
         history.append(db, task_id, history.TASK_UPDATED, {"event": "created", "status": lifecycle.PENDING}, now)
-        first = body.message if isinstance(body, CreateConversationRequest) else body.instructions
-        messages.add(db, task, "user", first, "queued", now)
+        messages.add(db, task, "user", _first(body), "queued", now)
         crash.point("task.creating")
         db.when_kept(lambda: log.info(CREATED, {"task": task_id, "to": task["status"]}))
     return task
@@ -84,7 +83,7 @@ def _planned(
     return {
         "id": new_id("tsk"), "account_id": account["id"], "agent_id": agent["id"], "agent_version_id": version["id"],
         "container_version_id": version["container_version_id"], "status": lifecycle.PENDING, **_mode(body),
-        "title": body.title or title_of(body.instructions), "instructions": body.instructions,
+        "title": body.title or title_of(_first(body)), "instructions": body.instructions,
         "metadata": dumps(body.metadata or {}), "overrides": dumps(asked),
         "provider_api_key": vault.seal(key) if key else None,
         "provider": choose_provider(db, account["id"], chosen["model"], environ, chosen.get("provider")),
@@ -114,5 +113,10 @@ def _mode(body: Body) -> dict:
     return {"mode": "conversation", "turn_number": 1, "turn_status": "queued", "session_ttl_seconds": ttl}
 
 
-def title_of(instructions: str) -> str:
-    return instructions.strip().splitlines()[0].strip()[:TITLE_LENGTH]
+def _first(body: Body) -> str:
+    """What the agent is told first."""
+    return body.message if isinstance(body, CreateConversationRequest) else body.instructions
+
+
+def title_of(words: str) -> str:
+    return words.strip().splitlines()[0].strip()[:TITLE_LENGTH]

@@ -1,5 +1,6 @@
 """Finding tasks, and the files that go in and come out of them."""
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -58,17 +59,21 @@ def rename(db: Database, task_id: str, title: str) -> None:
 
 
 def page(
-    db: Database, account_id: str, *, agent_id: str | None, status: str | None, limit: int, after: int, ascending: bool
+    db: Database, account_id: str, *, agent_id: str | None, status: str | None, search: str | None = None, limit: int,
+    after: int, ascending: bool,
 ) -> Iterator[Row]:
     """At most `limit` of the account's tasks beyond the one with number `after`, newest first unless ascending.
 
-    They are whole.
+    They are whole. `search`: only tasks whose title contains this text.
     """
     wanted = {"account": account_id, "agent": agent_id, "status": status, "after": after, "limit": limit}
-    return each(db, _page_sql(agent_id, status, ascending), wanted)
+    if search is not None:
+        escaped = re.sub("([%_^])", r"^\1", search)
+        wanted["search"] = f"%{escaped}%"
+    return each(db, _page_sql(agent_id, status, search, ascending), wanted)
 
 
-def _page_sql(agent_id: str | None, status: str | None, ascending: bool) -> str:
+def _page_sql(agent_id: str | None, status: str | None, search: str | None, ascending: bool) -> str:
     """Only the conditions in use, so that SQLite takes the index that serves them: for `+tasks.x` it takes none."""
     ended = status in lifecycle.TERMINAL
     plus = "" if status is None or ended else "+"
@@ -79,6 +84,8 @@ def _page_sql(agent_id: str | None, status: str | None, ascending: bool) -> str:
         where.append("tasks.status = :status")
     if ended:
         where.append("tasks.completed_at IS NOT NULL")
+    if search is not None:
+        where.append("tasks.title LIKE :search ESCAPE '^'")
     order = "ASC" if ascending else "DESC"
     return f"{WHOLE} WHERE {' AND '.join(where)} ORDER BY tasks.number {order} LIMIT :limit"
 

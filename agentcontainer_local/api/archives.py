@@ -1,0 +1,63 @@
+"""Files as one ZIP archive, made while it is sent: nothing of it is kept in memory or on disk."""
+
+import io
+import zipfile
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from agentcontainer_local.api.downloads import disposition
+from agentcontainer_local.db import Row
+from agentcontainer_local.workspace import free_name, safe_name
+
+CHUNK_BYTES = 256 * 1024
+MODE = 0o100644 << 16           # a plain file, as a ZIP archive keeps it
+
+
+class _Sent(io.RawIOBase):
+    """Where the archive is written: a stream that can't go back."""
+
+    def __init__(self):
+        self._written: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data) -> int:
+        self._written.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        taken = b"".join(self._written)
+        self._written.clear()
+        return taken
+
+
+def archive(request: Request, name: str, files: Iterable[tuple[Row, Path]]) -> Response:
+    """The files under their own names, each made safe and unique; a worker thread reads them."""
+    headers = {
+        "content-disposition": disposition(name), "x-content-type-options": "nosniff", "cache-control": "no-store",
+    }
+    content = _written(files) if request.method == "GET" else ()
+    return StreamingResponse(content, media_type="application/zip", headers=headers)
+
+
+def _written(files: Iterable[tuple[Row, Path]]) -> Iterator[bytes]:
+    sent, taken = _Sent(), {}
+    with zipfile.ZipFile(sent, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zipped:
+        for file, place in files:
+            member = _member(free_name(safe_name(file["filename"]), taken), file["created_at"])
+            with place.open("rb") as source, zipped.open(member, "w", force_zip64=True) as target:
+                while chunk := source.read(CHUNK_BYTES):
+                    target.write(chunk)
+                    yield sent.take()
+    yield sent.take()
+
+
+def _member(name: str, created_at: str) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo(name, datetime.fromisoformat(created_at).timetuple()[:6])
+    member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, MODE
+    return member
