@@ -17,6 +17,9 @@ SYSTEM = (Path("/usr/share/containers/containers.conf"), Path("/etc/containers/c
 # Not taken over: where a podman command would go instead of here, and defaults that open a network.
 DROPPED = ("remote", "active_service", "service_destinations", "network_cmd_options")
 
+# The host's /etc/hosts names internal machines, and host.containers.internal is an address of the host.
+CONTAINERS = {"base_hosts_file": "none", "host_containers_internal_ip": "none"}
+
 GVISOR = "agentcontainer-gvisor"
 # Rootless: no cgroups of its own, and no raw network. The door is a unix socket of the host's. KVM is not asked for:
 # a /dev/kvm that is there need not work, and ptrace works everywhere.
@@ -33,7 +36,7 @@ def text(hooks_dir: Path, oci_runtime: str | None, more_runtimes: dict[str, str]
     if more_runtimes:
         ours = {name: [program] for name, program in more_runtimes.items()}
         engine["runtimes"] = {**engine.get("runtimes", {}), **ours}
-    return _toml("engine", engine)
+    return _toml("containers", CONTAINERS) + _toml("engine", engine)
 
 
 def gvisor_runtime(directory: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agentcontainer_local.cancellation import to_the_end
 from agentcontainer_local.sandbox import conf, cpus, gvisor, network, process
-from agentcontainer_local.sandbox.errors import ImageMissing, Refusal, SandboxError
+from agentcontainer_local.sandbox.errors import ImageMissing, Refusal, SandboxError, Unwalled
 from agentcontainer_local.sandbox.libpod import Libpod
 from agentcontainer_local.sandbox.spec import By, ContainerSpec, Created, Found, State
 
@@ -62,7 +62,7 @@ class Containers:
             if before and before["State"]["Status"] in ENDED:
                 undo = self._halt
                 await self._former_life_left(before["Id"])
-            await self._api.call("POST", f"/containers/{container_id}/init")
+            await self._initialized(container_id)
             found = (await self._api.call("GET", f"/containers/{container_id}/json")).body
             pid = found["State"]["Pid"]
             noted = annotations(found)
@@ -76,6 +76,18 @@ class Containers:
             raise
         self._started = found
         return pid
+
+    async def _initialized(self, container_id: str) -> None:
+        try:
+            await self._api.call("POST", f"/containers/{container_id}/init")
+        except Refusal as said:
+            if (found := await self.inspect(container_id)) is None:
+                raise
+            error = await asyncio.to_thread(network.hook_error, self._api.service.hooks, found["Id"])
+            if not error:
+                raise
+            raise Unwalled(f"internet access is refused here: the container's network could not be closed ({error}). "
+                           "`agentcontainer doctor` checks what that needs.") from said
 
     async def _former_life_left(self, container_id: str, seconds: float = 5) -> None:
         """Wait until its last end has been cleaned up."""

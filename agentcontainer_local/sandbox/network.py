@@ -34,7 +34,11 @@ def namespace(network: str, driver: str | None) -> dict:
         return {"netns": {"nsmode": "none"}}
     if driver is None:
         raise SandboxError("internet access needs slirp4netns (Podman 4) or passt (Podman 5): install it")
-    return {"netns": {"nsmode": driver}, "network_options": {driver: _OPTIONS[driver]}}
+    return {
+        "netns": {"nsmode": driver}, "network_options": {driver: _OPTIONS[driver]},
+        # The host's own nameservers and search domains are internal addresses and names: they stay on the host.
+        "dns_server": [_RESOLVER[driver]], "dns_search": ["."],
+    }
 
 
 # With an address of its own pasta has no route into the host's network; its name for the host, 169.254.1.2, is taken.
@@ -59,13 +63,26 @@ def write_hook(directory: Path, driver: str | None) -> None:
         "version": "1.0.0",
         "hook": {
             "path": "/bin/sh",
-            "args": ["sh", str(HOOK), "10.99.99.2", _RESOLVER.get(driver or "slirp4netns"), SUBNET, *RANGES],
+            "args": ["sh", str(HOOK), str(directory), "10.99.99.2", _RESOLVER.get(driver or "slirp4netns"), SUBNET,
+                     *RANGES],
             "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
         },
         "when": {"annotations": {f"^{ANNOTATION.replace('.', '[.]')}$": "^internet$"}},
         "stages": ["createRuntime"],
     }
     whole.write(directory / "agentcontainer-walls.json", json.dumps(hook))
+
+
+def hook_error(directory: Path, container_id: str) -> str:
+    """What the hook wrote to stderr before it failed, once; empty where it did not fail. An OCI runtime tells only
+    its exit code."""
+    file = directory / f"{container_id}.error"
+    try:
+        said = file.read_text(errors="replace").strip()
+        file.unlink()
+    except OSError:
+        return ""
+    return said[-500:]
 
 
 def prove(pid: int, network: str) -> None:

@@ -32,6 +32,7 @@ class Service:
         self.ours = not given_socket
         self.environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         self.runtime_dir = runtime_dir
+        self.hooks = runtime_dir / "hooks.d"
         self.seccomp: Path | None = None
         self._oci_runtime = oci_runtime
         self._process: subprocess.Popen | None = None
@@ -92,12 +93,11 @@ class Service:
         await self.up()
 
     async def _write_configuration(self) -> None:
-        hooks = self.runtime_dir / "hooks.d"
         version = await asyncio.to_thread(subprocess.check_output, ["podman", "--version"], text=True, cwd="/")
-        network.write_hook(hooks, network.driver(version.split()[2]))
+        network.write_hook(self.hooks, network.driver(version.split()[2]))
         # It must outlive us, and be whole at any moment: conmon hands its path to the clean-up after a container's end.
         configuration = self.runtime_dir / "containers.conf"
-        whole.write(configuration, conf.text(hooks, self._oci_runtime, conf.gvisor_runtime(self.runtime_dir)))
+        whole.write(configuration, conf.text(self.hooks, self._oci_runtime, conf.gvisor_runtime(self.runtime_dir)))
         self.environment["CONTAINERS_CONF"] = str(configuration)
 
     async def _start(self) -> None:

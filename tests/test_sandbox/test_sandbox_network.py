@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,38 @@ def test_the_hook_closes_the_host_the_local_networks_and_the_metadata_address_an
     open_after = {name for name, answer in seen["after"].items() if answer == "open"}
     assert open_after == {"the public internet", "the resolver"}, seen
     assert {"the host's public address", "a neighbour in the local network", "the metadata address"} < open_before, seen
+
+
+def test_the_hook_needs_no_names_of_protocols(hook):
+    """/etc/protocols is missing on minimal machines, as on a Debian 12 without `netbase`."""
+    script = Path(hook[1]).read_text()
+    assert script.count("ipproto") == len(re.findall(r"ipproto \d+ ", script)) == 2
+
+
+async def test_a_container_whose_hook_fails_is_refused_with_the_hooks_own_words(sandbox, spec, runtime_dir):
+    [file] = (runtime_dir / "hooks.d").glob("*.json")
+    hook = json.loads(file.read_text())
+    hook["hook"]["args"][3] = "no-address"      # the gateway
+    file.write_text(json.dumps(hook))
+    created = await sandbox.create(spec(network="internet"))
+    with pytest.raises(network.Unwalled, match="no-address"):
+        await sandbox.start(created.id)
+    assert list((runtime_dir / "hooks.d").glob("*.error")) == []
+    assert await sandbox.found() == []
+
+
+@pytest.mark.parametrize("kind", ["none", "internet"])
+async def test_a_container_knows_no_name_and_no_nameserver_of_the_hosts(run, kind):
+    _, said = await run("cat /etc/hosts >&2; echo --- >&2; cat /etc/resolv.conf >&2; exit 0", network=kind)
+    hosts, _, resolver = said.partition("---")
+    names = {name for line in hosts.splitlines() if not line.startswith("#") for name in line.split()[1:]}
+    assert {"localhost", "agent"} <= names
+    assert "host.containers.internal" not in said
+    own = {name for line in Path("/etc/hosts").read_text().splitlines() for name in line.partition("#")[0].split()[1:]}
+    assert not names & (own - {"localhost"})
+    nameservers = [line.split()[1] for line in resolver.splitlines() if line.startswith("nameserver")]
+    assert nameservers in (["10.99.99.3"], ["169.254.1.1"]) if kind == "internet" else nameservers == []
+    assert "search" not in resolver
 
 
 @pytest.mark.parametrize("state", ["", "{}", '{"annotations":{"pid":"12"}}', '{"pid": 4194303}'])
