@@ -72,7 +72,10 @@ def _take_up(host: Host, open_door: OpenDoor, runs: Runs, found: Containers) -> 
 async def _attend(host: Host, task_id: str, open_door: OpenDoor, found: Containers) -> None:
     alive = _alive(host, task_id, found or await _found(host))
     crash.point("supervisor.attending")
-    if alive:
+    if alive and not await host.sandbox.network_serves(alive):
+        log.warning("the container's network process is gone: it is started anew task=%s", task_id)
+        await clear_away(host, task_id)
+    elif alive:
         await run(host, task_id, open_door, alive)
     else:
         record = tasks.open_run(host.db, task_id)

@@ -4,9 +4,12 @@ What the machine's own files say of the engine is kept (paths, runtimes, locks, 
 into every container ([containers]: environment, devices, volumes, capabilities) is not: that is for us alone to say.
 """
 
+import contextlib
 import json
 import os
+import secrets
 import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -50,6 +53,37 @@ def gvisor_runtime(directory: Path) -> dict[str, str]:
 
 def cgroups_are_v2() -> bool:
     return Path("/sys/fs/cgroup/cgroup.controllers").exists()
+
+
+def session_controllers() -> frozenset[str] | None:
+    """The cgroup controllers that this account's systemd may give to a container; None where it is not asked for any.
+
+    `podman info` tells those of its own cgroup: in a unit of the account's, in app.slice, `cpu` is not among them,
+    though systemd turns it on for a container's scope that asks for it.
+    """
+    if not _systemd_session():
+        return None
+    uid = os.getuid()
+    held = Path(f"/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers")
+    try:
+        return frozenset(held.read_text().split())
+    except OSError:
+        return None
+
+
+def scope(unit: str) -> list[str]:
+    """The words before a command that run it in a scope of the account's systemd, in user.slice like the containers."""
+    return ["systemd-run", "--user", "--scope", "--quiet", "--collect", "--slice=user.slice", f"--unit={unit}", "--"]
+
+
+def gives_scopes() -> bool:
+    """Whether the account has a systemd of its own that starts scopes; blocks for a moment where it has."""
+    if not _systemd_session() or not shutil.which("systemd-run"):
+        return False
+    trial = [*scope(f"agentcontainer-trial-{secrets.token_hex(4)}"), "true"]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        return subprocess.run(trial, cwd="/", capture_output=True, timeout=10, check=False).returncode == 0
+    return False
 
 
 def _runtime_that_starts(engine: dict[str, Any]) -> str | None:

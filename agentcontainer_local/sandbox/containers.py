@@ -143,6 +143,18 @@ class Containers:
         answer = await self._api.call("GET", "/containers/json", params={"all": "true", "filters": filters})
         return [_found(row) for row in answer.body or ()]
 
+    async def network_serves(self, container: Found) -> bool:
+        """Whether the process behind a running container's network still lives; True for one without a network.
+
+        It can be killed alone, with the cgroup that it is in; the container then has a network on which nobody answers,
+        or none.
+        """
+        found = await self.inspect(container.id) or {}
+        if annotations(found).get(network.ANNOTATION, "none") == "none":
+            return True
+        namespace = found["NetworkSettings"].get("SandboxKey")
+        return not namespace or bool(await asyncio.to_thread(process.network_servers, namespace))
+
     async def logs_tail(self, container_id: str, max_bytes: int = 4096) -> str:
         """The end of what the first process wrote to stderr; empty when there is nothing, or no container."""
         found = await self.inspect(container_id)
@@ -182,6 +194,8 @@ class Containers:
         """A limit without its controller stops the start on cgroup v2; on v1 rootless Podman has none."""
         if not conf.cgroups_are_v2():
             return frozenset()
+        if self._controllers is None:
+            self._controllers = conf.session_controllers()
         if self._controllers is None:
             info = (await self._api.call("GET", "/info")).body
             self._controllers = frozenset(info["host"].get("cgroupControllers") or ())

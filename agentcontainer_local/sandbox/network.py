@@ -94,9 +94,9 @@ def prove(pid: int, network: str) -> None:
     if not Path(f"/proc/{pid}/net").exists():
         raise SandboxError("not started: its first process is gone, or Podman is wrong about which it is")
     if network == "none":
-        devices = _devices(pid)
-        if devices != {"lo"}:
-            raise Unwalled(f"not started: the container must have no network device, but has {sorted(devices)}")
+        found = _devices(pid)
+        if found != {"lo"}:
+            raise Unwalled(f"not started: the container must have no network device, but has {sorted(found)}")
         return
     open_ranges = set(map(IPv4Network, RANGES)) - _unreachable(pid)
     if open_ranges:

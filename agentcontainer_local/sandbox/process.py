@@ -57,6 +57,12 @@ def end_strays(container: str) -> None:
                         os.kill(child, signal.SIGKILL)
 
 
+def network_servers(namespace: str) -> list[int]:
+    """The pasta or slirp4netns that serves this network namespace, which it was given as a path."""
+    programs = ("pasta", "pasta.avx2", "slirp4netns")
+    return [pid for name in programs for pid in _named(name) if namespace in command_line(pid)]
+
+
 def _named(name: str) -> list[int]:
     pids = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()]
     return [pid for pid in pids if _name(pid) == name]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -35,6 +36,7 @@ class Service:
         self.hooks = runtime_dir / "hooks.d"
         self.seccomp: Path | None = None
         self._oci_runtime = oci_runtime
+        self._scoped = False
         self._process: subprocess.Popen | None = None
         self._starting = asyncio.Lock()
 
@@ -90,6 +92,7 @@ class Service:
         if not shutil.which("podman"):
             raise SandboxError("podman is missing: apt-get install podman uidmap slirp4netns catatonit")
         await self._write_configuration()
+        self._scoped = await asyncio.to_thread(conf.gives_scopes)
         await self.up()
 
     async def _write_configuration(self) -> None:
@@ -107,8 +110,10 @@ class Service:
         # Started on the event loop's own thread: the death signal comes when the *thread* that forked ends. It does not
         # reach the second process of Podman's first start after a boot: _end_leftover finds that one at our next start.
         with log.open("wb") as output:
+            command = ["setpriv", "--pdeathsig", "TERM", "podman", "system", "service", "--time=0",
+                       f"unix://{self.socket}"]
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", "podman", "system", "service", "--time=0", f"unix://{self.socket}"],
+                [*self._scope(), *command],
                 env=self.environment, cwd="/", start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )
@@ -121,6 +126,10 @@ class Service:
         await self.close()
         said = log.read_text(errors="replace").strip()[-2000:]
         raise Unavailable(f"Podman's API service did not start; try `podman info`. It said: {said or 'nothing'}")
+
+    def _scope(self) -> list[str]:
+        """Beside the containers: what serves their network is then not reached by `systemctl kill` of our own unit."""
+        return conf.scope(f"agentcontainer-podman-{secrets.token_hex(4)}") if self._scoped else []
 
     async def _end_leftover(self) -> None:
         """A service that outlived a killed server has our socket's path in its command line and still listens there."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from agentcontainer_local.app import _runtime_dir
+from agentcontainer_local.sandbox import process
 from tests.system.conftest import Server, podman, podman_things, wait_until
 from tests.system.test_conversations import moves, running_containers
 from tests.system.test_main_job import bash
@@ -36,9 +37,13 @@ def steps(server: Server, task: dict) -> int:
     return sum(event["event"] == "activity.completed" for event in server.history(task["id"]))
 
 
+def name_of(task: dict) -> str:
+    return f"agentcontainer-{task['id']}"
+
+
 def first_process(task: dict) -> int:
     """Of the container, as the host sees it."""
-    return int(podman("inspect", f"agentcontainer-{task['id']}", "--format", "{{.State.Pid}}"))
+    return int(podman("inspect", name_of(task), "--format", "{{.State.Pid}}"))
 
 
 def parent(pid: int) -> int:
@@ -81,6 +86,18 @@ def test_a_server_that_is_killed_again_and_again_loses_nothing(own_server: Serve
         own_server.stop(signal.SIGKILL)
         own_server.start()
     went_on_and_finished(own_server, task)
+
+
+def test_an_agent_that_lost_its_network_with_the_server_is_started_anew(own_server: Server):
+    """`systemctl kill -s KILL` may end what serves the containers' networks with the server."""
+    task = begun(own_server, internetAccess=True)
+    own_server.stop(signal.SIGKILL)
+    namespace = podman("inspect", name_of(task), "--format", "{{.NetworkSettings.SandboxKey}}").strip()
+    for pid in process.network_servers(namespace):
+        os.kill(pid, signal.SIGKILL)
+    own_server.start()
+    resumed_and_finished(own_server, task)
+    assert moves(own_server, task["id"]) == ["pending", "running", "pending", "running", "finished"]
 
 
 def test_agents_are_attached_again_within_two_seconds_of_the_start(own_server: Server):

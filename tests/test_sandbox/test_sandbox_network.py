@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from agentcontainer_local.sandbox import network
+from agentcontainer_local.sandbox import network, process
 
 ADDRESSES = [
     line.split()[3].split("/")[0]
@@ -74,6 +76,20 @@ async def test_the_walls_are_proven_at_each_start(sandbox, spec):
     network.prove(opened, "internet")
     with pytest.raises(network.Unwalled, match="tap0"):
         network.prove(opened, "none")
+
+
+async def test_a_container_whose_network_process_was_killed_is_noticed(sandbox, spec):
+    made = {kind: (await sandbox.create(spec(network=kind))).id for kind in ("none", "internet")}
+    for id in made.values():
+        await sandbox.start(id)
+    found = {container.id: container for container in await sandbox.found()}
+    closed, opened = found[made["none"]], found[made["internet"]]
+    assert await sandbox.network_serves(closed) and await sandbox.network_serves(opened)
+    namespace = (await sandbox.inspect(opened.id))["NetworkSettings"]["SandboxKey"]
+    [server] = process.network_servers(namespace)
+    os.kill(server, signal.SIGKILL)
+    await process.exited(server)
+    assert not await sandbox.network_serves(opened)
 
 
 @pytest.fixture
