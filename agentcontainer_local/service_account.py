@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shlex
 from pathlib import Path
 
 import platformdirs
@@ -9,15 +10,30 @@ import platformdirs
 NAME = "agentcontainer"
 
 
+def name() -> str:
+    return os.environ.get("AGENTCONTAINER_USER") or NAME
+
+
+def making() -> list[str]:
+    """The command that makes the account. An account that is not a system one gets its sub-ids by it too."""
+    return ["useradd", "--create-home", "--shell", "/bin/bash", "--comment", "AgentContainer", name()]
+
+
+def there() -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name())
+    except KeyError:
+        return None
+
+
 def find() -> pwd.struct_passwd:
     """Raises RuntimeError where there is none."""
-    try:
-        return pwd.getpwnam(os.environ.get("AGENTCONTAINER_USER") or NAME)
-    except KeyError:
-        raise RuntimeError(
-            f"agentcontainer does not run as root: rootless Podman needs an account of its own. Make one with"
-            f" `useradd --create-home {NAME}`, or start this as an ordinary user."
-        ) from None
+    if (account := there()) is not None:
+        return account
+    raise RuntimeError(
+        f"The account {name()} is missing. Rootless Podman does not run as root: make the account with"
+        f" `{shlex.join(making())}`, or start this as an ordinary user."
+    )
 
 
 def data_directory() -> Path:
@@ -32,18 +48,28 @@ def become(data: Path | None) -> None:
     account = find()
     if data is not None:
         _hand_over(data, account)
-    runtime_dir = _runtime_dir(account)
+    _make_runtime_dir(account)
+    _drop_to(account)
+    if data is not None and not os.access(data, os.R_OK | os.W_OK | os.X_OK):
+        raise RuntimeError(f"The account {account.pw_name} can't reach {data}: a folder above it is closed to it.")
+
+
+def look_as(account: pwd.struct_passwd) -> None:
+    """Drops root for good, and changes nothing on this machine."""
+    _drop_to(account)
+
+
+def _drop_to(account: pwd.struct_passwd) -> None:
     os.initgroups(account.pw_name, account.pw_gid)
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
     os.environ.clear()
     os.environ.update(kept | {
-        "HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name, "XDG_RUNTIME_DIR": runtime_dir,
+        "HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name,
+        "XDG_RUNTIME_DIR": str(runtime_dir(account)),
     })
     os.chdir(account.pw_dir)
-    if data is not None and not os.access(data, os.R_OK | os.W_OK | os.X_OK):
-        raise RuntimeError(f"The account {account.pw_name} can't reach {data}: a folder above it is closed to it.")
 
 
 def _hand_over(data: Path, account: pwd.struct_passwd) -> None:
@@ -55,8 +81,12 @@ def _hand_over(data: Path, account: pwd.struct_passwd) -> None:
         os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
-def _runtime_dir(account: pwd.struct_passwd) -> str:
-    directory = Path(f"/run/user/{account.pw_uid}")
+def runtime_dir(account: pwd.struct_passwd) -> Path:
+    return Path(f"/run/user/{account.pw_uid}")
+
+
+def _make_runtime_dir(account: pwd.struct_passwd) -> None:
+    """Where no systemd does: where it runs, it makes this directory a mount of its own when the account is at work."""
+    directory = runtime_dir(account)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.chown(directory, account.pw_uid, account.pw_gid)
-    return str(directory)

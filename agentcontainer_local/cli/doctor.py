@@ -5,6 +5,7 @@ It looks for itself, and asks no server: most of what it finds is why none start
 
 import asyncio
 import os
+import shlex
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,13 +30,10 @@ def command(
     """Examine this machine. What is there, what is missing, the command that mends it; ends with 1 if tasks can't run,
     or a promise did not hold."""
     with ending(json) as out:
-        settings = _as_account()
-        from agentcontainer_local import doctor
-
-        found = doctor.report(settings)
+        found = _report()
         if prove and found.ready:
             with out.steps("Trying the walls") as step:
-                found.proof = _prove(settings, step)
+                found.proof = _prove(settings_of(), step)
         if json:
             out.json(found)
         else:
@@ -45,15 +43,17 @@ def command(
             raise Stop(Exit.FAILED)
 
 
-def _as_account() -> Settings:
-    """As `serve`: root looks at the account that it would hand over to."""
-    from agentcontainer_local import service_account
+def _report() -> Any:
+    """Root looks as the account that `serve` would hand over to, and changes nothing on its way there."""
+    from agentcontainer_local import doctor, service_account
 
-    settings = settings_of()
-    if os.getuid() != 0:
-        return settings
-    service_account.become(None)
-    return settings_of()
+    root = os.getuid() == 0
+    if root and (account := service_account.there()) is None:
+        making = shlex.join(service_account.making())
+        return doctor.of(settings_of(), doctor.no_account(service_account.name(), making))
+    if root:
+        service_account.look_as(account)
+    return doctor.report(settings_of(), root)
 
 
 def _prove(settings: Settings, say) -> Any:

@@ -22,9 +22,9 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # gives the service a mount namespace of its own, in which the pause process of rootless Podman would live; other
 # commands of the account then see other mounts. NoNewPrivileges, RestrictSUIDSGID: newuidmap is setuid.
 # RestrictNamespaces, SystemCallFilter, MemoryDenyWriteExecute: containers and Node need what these take away; each
-# task has its own filter. LockPersonality, RestrictRealtime: a manager that is not root makes NoNewPrivileges of them,
-# so only the system's unit has them. OOMScoreAdjust: agents would inherit it. Delegate: Podman asks the account's own
-# systemd for a cgroup for each container, in user.slice.
+# task has its own filter. LockPersonality, RestrictRealtime: systemd sets no-new-privileges for them where the service
+# is not root's (252 with User= too; `systemctl show` then still says no). OOMScoreAdjust: agents would inherit it.
+# Delegate: Podman asks the account's own systemd for a cgroup for each container, in user.slice.
 UNIT = """\
 [Unit]
 Description=AgentContainer API on this machine
@@ -57,8 +57,6 @@ WantedBy={wanted}
 # The capabilities are what newuidmap, which is setuid, takes to write a map (tried: less fails). A user namespace has
 # its own set.
 SYSTEM_WALLS = """\
-LockPersonality=yes
-RestrictRealtime=yes
 CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_DAC_OVERRIDE CAP_SYS_ADMIN
 """
 
@@ -82,15 +80,20 @@ def install_service(
     """Run the server as a systemd service. The unit is shown, then written and started, and outlives a logout."""
     with ending(json) as out:
         system = system or os.getuid() == 0
-        account = service_account.find() if system else pwd.getpwuid(os.getuid())
+        account = service_account.there() if system else pwd.getpwuid(os.getuid())
         unit, path = _unit(system, account, flags, environment_file), _path(system)
-        steps = _steps(system, account.pw_name)
+        steps = _steps(system, account)
         if not json:
             out.say(f"# {path}\n{unit}")
             for step in steps:
                 out.note(f"then: {shlex.join(step)}", "dim")
         if not show:
-            _write(unit, path, steps, yes)
+            _may_write(system, yes)
+            if account is None:
+                _run(steps[0], "No unit was written")
+                account = service_account.find()
+                unit = _unit(system, account, flags, environment_file)
+            _write(unit, path, _steps(system, account))
         if json:
             out.json({"path": str(path), "unit": unit, "commands": steps, "written": not show})
         elif not show:
@@ -98,11 +101,16 @@ def install_service(
                      " more.")
 
 
-def _write(unit: str, path: Path, steps: list[list[str]], yes: bool) -> None:
+def _may_write(system: bool, yes: bool) -> None:
     if not Path("/run/systemd/system").is_dir():
         raise Stop(Exit.FAILED, "systemd does not run here: keep the unit above for where it does (--show).")
+    if system and os.getuid() != 0:
+        raise Stop(Exit.FAILED, "A unit of the system's is written by root: run this with sudo.")
     if not yes and not (sys.stdin.isatty() and typer.confirm("Write and start it?", err=True)):
         raise Stop(Exit.FAILED, "Nothing was written; --yes writes it without asking.")
+
+
+def _write(unit: str, path: Path, steps: list[list[str]]) -> None:
     linger, *steps = steps
     if not Path("/var/lib/systemd/linger", linger[-1]).exists() and subprocess.run(linger).returncode:
         raise Stop(Exit.FAILED, f"Nothing was written. Run sudo {shlex.join(linger)}, then this again: without it the"
@@ -110,9 +118,20 @@ def _write(unit: str, path: Path, steps: list[list[str]], yes: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(unit)
     for step in steps:
-        if subprocess.run(step, stdout=sys.stderr).returncode:
-            log = f"journalctl {'--user ' if '--user' in step else ''}-u {NAME}"
-            raise Stop(Exit.FAILED, f"{path} is written, but this failed: {shlex.join(step)}; see {log}")
+        _run(step, f"{path} is written, but the service does not run")
+
+
+def _run(step: list[str], otherwise: str) -> None:
+    """Raises Stop with what the service has said last, where it was started and failed."""
+    if subprocess.run(step, stdout=sys.stderr).returncode == 0:
+        return
+    scope = ["--user"] if "--user" in step else []
+    said = ""
+    if "restart" in step:
+        log = ["journalctl", *scope, "-u", NAME, "-n", "15", "--no-pager", "-o", "cat"]
+        said = subprocess.run(log, capture_output=True, text=True).stdout.strip()
+    raise Stop(Exit.FAILED, f"{otherwise}: `{shlex.join(step)}` failed." + (f" Its log ends with:\n{said}" if said
+               else ""))
 
 
 def _path(system: bool) -> Path:
@@ -121,14 +140,16 @@ def _path(system: bool) -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user" / NAME
 
 
-def _unit(system: bool, account: pwd.struct_passwd, flags: str, environment_file: Path | None) -> str:
+def _unit(system: bool, account: pwd.struct_passwd | None, flags: str, environment_file: Path | None) -> str:
+    """Without the account yet, its uid is left to be filled in."""
+    name, uid = (account.pw_name, account.pw_uid) if account else (service_account.name(), "UID")
     command = " ".join(_word(word) for word in [*_program(), "serve", *shlex.split(flags)])
-    runtime = f"Environment=XDG_RUNTIME_DIR=/run/user/{account.pw_uid}\n" if system else ""
+    runtime = f"Environment=XDG_RUNTIME_DIR=/run/user/{uid}\n" if system else ""
     paths = f"Environment={_word('PATH=' + (SYSTEM_PATH if system else os.environ.get('PATH') or SYSTEM_PATH))}\n"
     return UNIT.format(
-        after=f"Wants=network-online.target user@{account.pw_uid}.service\n"
-              f"After=network-online.target user@{account.pw_uid}.service" if system else "After=default.target",
-        account=f"User={account.pw_name}\n" if system else "",
+        after=f"Wants=network-online.target user@{uid}.service\n"
+              f"After=network-online.target user@{uid}.service" if system else "After=default.target",
+        account=f"User={name}\n" if system else "",
         command=command,
         environment=paths + runtime + (f"EnvironmentFile={environment_file.absolute()}\n" if environment_file else ""),
         walls=SYSTEM_WALLS if system else "",
@@ -150,10 +171,11 @@ def _word(word: str) -> str:
     return f'"{escaped}"' if not word or any(c.isspace() or c in "'\";" for c in word) else escaped
 
 
-def _steps(system: bool, account: str) -> list[list[str]]:
+def _steps(system: bool, account: pwd.struct_passwd | None) -> list[list[str]]:
     scope = [] if system else ["--user"]
     return [
-        ["loginctl", "enable-linger", account],
+        *([] if account else [service_account.making()]),
+        ["loginctl", "enable-linger", account.pw_name if account else service_account.name()],
         ["systemctl", *scope, "daemon-reload"],
         ["systemctl", *scope, "enable", NAME],
         ["systemctl", *scope, "restart", NAME],

@@ -5,14 +5,17 @@ import json
 import os
 import platform
 import pwd
+import shlex
 import shutil
+import signal
 import stat
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agentcontainer_local import images, limits
-from agentcontainer_local.sandbox import conf
+from agentcontainer_local.sandbox import conf, network
 from agentcontainer_local.schemas import Check
 from agentcontainer_local.settings import Settings
 
@@ -21,17 +24,53 @@ LEAST_PODMAN = (4, 3)
 LEAST_FREE_GB = 5
 GB = 1000**3
 ELSEWHERE = ":/usr/sbin:/usr/libexec/podman:/usr/lib/podman"      # and on PATH
-APT = "sudo apt-get install --no-install-recommends"
+STORAGE_CONF = "~/.config/containers/storage.conf"
 
 
-def examine(settings: Settings) -> list[Check]:
-    """Takes about a quarter of a second: Podman is asked what it makes of this machine."""
-    found = [check for look in (_account, _programs, _namespaces, _network, _cgroups) for check in look()]
-    said, info = _podman_info()
-    found.append(said)
+class Hands:
+    """Who will paste the commands that mend things: the account itself, or root for the account."""
+
+    def __init__(self, root: bool):
+        self.root = root
+
+    def as_root(self, command: str) -> str:
+        return command if self.root else " && ".join(f"sudo {part}" for part in command.split(" && "))
+
+    def as_account(self, command: str) -> str:
+        """In the account's home, with its runtime directory: `runuser` alone would keep root's."""
+        if not self.root:
+            return command
+        home, directory = os.environ.get("HOME", "/"), os.environ.get("XDG_RUNTIME_DIR", "")
+        return (f"runuser -u {_me()} -- env -C {home} HOME={home} XDG_RUNTIME_DIR={directory}"
+                f" sh -c {shlex.quote(command)}")
+
+    def install(self, *packages: str) -> str:
+        return self.as_root(f"apt-get install --no-install-recommends {' '.join(packages)}")
+
+
+def examine(settings: Settings, root: bool = False) -> list[Check]:
+    """Looks, and changes nothing; takes about a quarter of a second, as Podman is asked what it makes of this machine.
+
+    `root`: root asked, and has become the account meanwhile. Podman is asked last, and not where something that it
+    needs is missing: it would only say so in its own words, and leave half-made things behind.
+    """
+    hands = Hands(root)
+    found = [check for look in (_account, _programs, _namespaces, _network, _cgroups) for check in look(hands)]
+    info = None
+    if any(check.status == "missing" for check in found):
+        found.append(_missing("podman info", "was not asked: mend what is missing above, the first row first", None))
+    else:
+        said, info = _podman_info(hands)
+        found.append(said)
     if info is not None:
-        found += [*_podman(info), *_images(info)]
-    return [*found, *_room(settings, info), _gvisor()]
+        found += [*_podman(info, hands), *_images(info)]
+    return [*found, *_room(settings, info), _gvisor(hands)]
+
+
+def no_account(name: str, making: str) -> list[Check]:
+    """What root is told where the account that serves does not exist yet."""
+    return [_missing("account", f"{name} is missing: rootless Podman does not run as root",
+                     f"{making}, or `agentcontainer install-service --system`, which makes it")]
 
 
 def _ok(name: str, detail: str) -> Check:
@@ -55,14 +94,14 @@ def _me() -> str:
         return str(os.getuid())
 
 
-def _account() -> Iterator[Check]:
+def _account(hands: Hands) -> Iterator[Check]:
     if os.getuid() == 0:
         yield _warning("account", "root; the server hands over to an account without rights", None)
     else:
         yield _ok("account", f"{_me()}, uid {os.getuid()}")
     for kind, option in (("subuid", "--add-subuids"), ("subgid", "--add-subgids")):
         many = _sub_ids(Path("/etc", kind))
-        fix = f"sudo usermod {option} 100000-165535 {_me()} && podman system migrate"
+        fix = hands.as_root(f"usermod {option} 100000-165535 {_me()}")
         good = many >= LEAST_IDS
         yield _ok(kind, f"{many} ids") if good else _missing(kind, f"{many} ids of {LEAST_IDS} for {_me()}", fix)
     directory = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
@@ -70,7 +109,8 @@ def _account() -> Iterator[Check]:
         if directory.stat().st_uid == os.getuid():
             yield _ok("runtime directory", str(directory))
             return
-    fix = f"sudo loginctl enable-linger {_me()}"
+    fix = hands.as_root(f"loginctl enable-linger {_me()}" if _systemd_runs() else
+                        f"install -d -m 0700 -o {_me()} {directory}")
     yield _missing("runtime directory", f"{directory} is not there, or not ours", fix)
 
 
@@ -86,14 +126,15 @@ def _sub_ids(file: Path) -> int:
     return 0
 
 
-def _programs() -> Iterator[Check]:
+def _programs(hands: Hands) -> Iterator[Check]:
     for program, package in (("podman", "podman"), ("conmon", "conmon"), ("catatonit", "catatonit"),
                              ("newuidmap", "uidmap"), ("newgidmap", "uidmap")):
         found = _anywhere(program)
         if not found:
-            yield _missing(program, "is not installed", f"{APT} {package}")
+            yield _missing(program, "is not installed", hands.install(package))
         elif program.startswith("new") and not _may_map(found):
-            yield _missing(program, f"{found} is neither setuid nor has file capabilities", f"sudo chmod u+s {found}")
+            fix = hands.as_root(f"chmod u+s {found}")
+            yield _missing(program, f"{found} is neither setuid nor has file capabilities", fix)
         else:
             yield _ok(program, found)
     here = conf.cgroups_are_v2()
@@ -102,7 +143,7 @@ def _programs() -> Iterator[Check]:
         yield _ok("OCI runtime", runtime)
     else:
         why = "" if here else ": crun does not start where cgroups are v1 or hybrid"
-        yield _missing("OCI runtime", f"neither crun nor runc fits{why}", f"{APT} {'crun' if here else 'runc'}")
+        yield _missing("OCI runtime", f"neither crun nor runc fits{why}", hands.install("crun" if here else "runc"))
 
 
 def _may_map(program: str) -> bool:
@@ -117,87 +158,147 @@ def _anywhere(program: str) -> str | None:
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}{ELSEWHERE}")
 
 
-def _namespaces() -> Iterator[Check]:
+def _namespaces(hands: Hands) -> Iterator[Check]:
     wanted = {
         "/proc/sys/user/max_user_namespaces": (
-            lambda value: int(value) > 0, "sudo sysctl user.max_user_namespaces=15000"),
+            lambda value: int(value) > 0, "sysctl user.max_user_namespaces=15000"),
         "/proc/sys/kernel/unprivileged_userns_clone": (
-            lambda value: value == "1", "sudo sysctl kernel.unprivileged_userns_clone=1"),
+            lambda value: value == "1", "sysctl kernel.unprivileged_userns_clone=1"),
     }  # fmt: skip
     broken = [fix for path, (good, fix) in wanted.items() if (value := _text(path)) is not None and not good(value)]
     if broken:
-        yield _missing("user namespaces", "are closed to accounts that are not root", broken[0])
+        yield _missing("user namespaces", "are closed to accounts that are not root", hands.as_root(broken[0]))
     else:
         yield _ok("user namespaces", "open")
 
 
-def _network() -> Iterator[Check]:
+def _network(hands: Hands) -> Iterator[Check]:
     """Needed for `internetAccess: true` alone."""
+    refused = "internetAccess: true is refused without it"
     programs = [name for name in ("pasta", "slirp4netns") if shutil.which(name)]
-    what = "internetAccess: true is refused without it"
-    yield _ok("user network", ", ".join(programs)) if programs else _warning("user network", what, f"{APT} slirp4netns")
+    if programs:
+        yield _ok("user network", ", ".join(programs))
+    else:
+        yield _warning("user network", refused, hands.install("slirp4netns"))
+    # The hook that closes the host's addresses and local networks runs these.
+    for program, package in (("ip", "iproute2"), ("nsenter", "util-linux")):
+        found = shutil.which(program, path=network.HOOK_PATH)
+        yield _ok(program, found) if found else _warning(program, refused, hands.install(package))
     tun = os.access("/dev/net/tun", os.R_OK | os.W_OK)
-    fix = "sudo modprobe tun && sudo chmod 666 /dev/net/tun"
+    fix = hands.as_root("modprobe tun && chmod 666 /dev/net/tun")
     yield _ok("/dev/net/tun", "open") if tun else _warning("/dev/net/tun", "internetAccess: true needs it open", fix)
 
 
-def _cgroups() -> Iterator[Check]:
+def _cgroups(hands: Hands) -> Iterator[Check]:
     instead = "limits of memory, processes and processors are kept by a watchdog, ulimits and affinity"
     if not conf.cgroups_are_v2():
         boot = "systemd.unified_cgroup_hierarchy=1"
-        fix = (f"echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX {boot}\"' | sudo tee /etc/default/grub.d/cgroups.cfg"
-               " && sudo update-grub && sudo reboot") if _anywhere("update-grub") else None
+        line = f"echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX {boot}\"' > /etc/default/grub.d/cgroups.cfg"
+        fix = hands.as_root(f"sh -c {shlex.quote(line)} && update-grub && reboot") if _anywhere("update-grub") else None
         yield _warning("cgroups", f"v1 or hybrid: {instead}; v2 comes with {boot} on the kernel's command line", fix)
         return
     yield _ok("cgroups", "v2")
-    uid = os.getuid()
-    held = _text(f"/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers") or ""
-    lacking = {"cpu", "memory", "pids"} - set(held.split())
-    if lacking:
+    if _systemd_runs():
+        linger = Path("/var/lib/systemd/linger", _me()).exists()
+        what = "is off: the account's systemd, and all containers with it, ends soon after the account logs out"
+        fix = hands.as_root(f"loginctl enable-linger {_me()}")
+        yield _ok("linger", "on") if linger else _warning("linger", what, fix)
+    held = conf.session_controllers()
+    if held is None:
+        yield _warning("delegated controllers", f"none, as the account has no systemd of its own: {instead}",
+                       hands.as_root(f"loginctl enable-linger {_me()}") if _systemd_runs() else None)
+    elif lacking := {"cpu", "memory", "pids"} - held:
         lines = "[Service]\\nDelegate=cpu cpuset io memory pids\\n"
-        fix = (f"sudo mkdir -p /etc/systemd/system/user@.service.d && printf '{lines}' | sudo tee"
-               " /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload")
+        write = f"printf '{lines}' > /etc/systemd/system/user@.service.d/delegate.conf"
+        fix = hands.as_root("mkdir -p /etc/systemd/system/user@.service.d"
+                            f" && sh -c {shlex.quote(write)} && systemctl daemon-reload")
         what = f"without {', '.join(sorted(lacking))}: {instead}; what mends it takes a new login"
         yield _warning("delegated controllers", what, fix)
     else:
-        yield _ok("delegated controllers", " ".join(held.split()))
-    if Path("/run/systemd/system").is_dir():
-        linger = Path("/var/lib/systemd/linger", _me()).exists()
-        what = "containers are killed soon after the account logs out"
-        fix = f"sudo loginctl enable-linger {_me()}"
-        yield _ok("linger", "on") if linger else _warning("linger", what, fix)
+        yield _ok("delegated controllers", " ".join(sorted(held)))
 
 
-def _podman_info() -> tuple[Check, dict | None]:
-    try:
-        done = subprocess.run(
-            ["podman", "info", "--format", "json"], cwd="/", capture_output=True, text=True, timeout=60, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return _missing("podman info", str(error), f"{APT} podman uidmap"), None
+def _systemd_runs() -> bool:
+    return Path("/run/systemd/system").is_dir()
+
+
+def _podman_info(hands: Hands) -> tuple[Check, dict | None]:
+    """Podman leaves a process behind that holds its user namespace. Where there was none before, it is ended."""
+    with _aside() as (options, environ, ended):
+        command = ["podman", *options, "info", "--format", "json"]
+        try:
+            done = subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, timeout=60)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return _missing("podman info", str(error), hands.install("podman", "uidmap")), None
+        finally:
+            ended()
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["it failed"]
-        return _missing("podman info", last[0][:300], "podman system migrate"), None
+        return _missing("podman info", last[0][:300], hands.as_account("podman system migrate")), None
     return _ok("podman info", "answers"), json.loads(done.stdout)
 
 
-def _podman(info: dict) -> Iterator[Check]:
+@contextlib.contextmanager
+def _aside() -> Iterator[tuple[list[str], dict[str, str], Callable[[], None]]]:
+    """Podman's options and environment for a look, and what ends the process that it leaves.
+
+    An account that has no storage yet gets none by it: Debian 12's Podman would choose vfs, which is for good.
+    """
+    environ = dict(os.environ)
+    if not conf.storage_is_unmade():
+        directory = Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
+        was_there = _pause(directory) is not None or _podman_works()
+        yield [], environ, lambda: None if was_there else _end_pause(directory)
+        return
+    with tempfile.TemporaryDirectory(prefix="agentcontainer-doctor-") as folder:
+        options = [f"--root={folder}/root", f"--runroot={folder}/run", f"--network-config-dir={folder}"]
+        if conf.overlay_works():
+            options.append("--storage-driver=overlay")
+        yield options, {**environ, "XDG_RUNTIME_DIR": folder}, lambda: _end_pause(Path(folder))
+
+
+def _pause(runtime_dir: Path) -> int | None:
+    said = _text(f"{runtime_dir}/libpod/tmp/pause.pid") or ""
+    return int(said) if said.isdigit() and Path("/proc", said).exists() else None
+
+
+def _podman_works() -> bool:
+    """Whether another Podman of this account is at work, which would lose its namespace with that process."""
+    return any((_text(f"/proc/{pid}/comm") or "") == "podman" and Path("/proc", pid).stat().st_uid == os.getuid()
+               for pid in os.listdir("/proc") if pid.isdigit())
+
+
+def _end_pause(runtime_dir: Path) -> None:
+    if (pid := _pause(runtime_dir)) is not None:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+        Path(runtime_dir, "libpod/tmp/pause.pid").unlink(missing_ok=True)
+
+
+def _podman(info: dict, hands: Hands) -> Iterator[Check]:
     version = info["version"]["Version"]
     new = tuple(int(part) for part in version.split(".")[:2]) >= LEAST_PODMAN
     yield _ok("podman version", version) if new else _missing(
         "podman version", f"{version}; 4.3 is the oldest that works", "upgrade to Debian 12, Ubuntu 24.04 or later")
     driver = info["store"]["graphDriverName"]
-    fix = ("printf '[storage]\\ndriver = \"overlay\"\\n' > ~/.config/containers/storage.conf && podman system reset"
-           " (which removes the account's images and containers)")
-    yield _ok("storage", driver) if driver in ("overlay", "btrfs") else _warning(
-        "storage", f"{driver} copies a whole image for each container", fix)
+    if conf.storage_is_unmade():
+        yield _ok("storage", f"{driver}, from the first start on")
+    elif driver in ("overlay", "btrfs"):
+        yield _ok("storage", driver)
+    else:
+        fix = hands.as_account(
+            f"podman system reset && printf '[storage]\\ndriver = \"overlay\"\\n' > {STORAGE_CONF}")
+        yield _warning("storage", f"{driver} copies a whole image for each container. The command below chooses another"
+                       " driver, and REMOVES all images, containers and volumes of this account first", fix)
     seccomp = info["host"]["security"]["seccompEnabled"]
     off = "is off: system calls are not filtered"
-    yield _ok("seccomp", "on") if seccomp else _warning("seccomp", off, f"{APT} {info['host']['ociRuntime']['name']}")
+    yield _ok("seccomp", "on") if seccomp else _warning(
+        "seccomp", off, hands.install(info["host"]["ociRuntime"]["name"]))
 
 
 def _images(info: dict) -> Iterator[Check]:
-    said = _run("podman", "images", "--filter", f"label={images.LABEL}", "--format", "{{.Repository}}") or ""
+    listing = ("podman", "images", "--filter", f"label={images.LABEL}", "--format", "{{.Repository}}")
+    said = "" if conf.storage_is_unmade() else _run(*listing) or ""
     there = {line.rpartition("agentcontainer-")[2] for line in said.split()}
     for preset, name in images.BY_PRESET.items():
         detail = "is built at the first task that needs it, which takes minutes"
@@ -215,12 +316,13 @@ def _room(settings: Settings, info: dict | None) -> Iterator[Check]:
             f"disk for {name}", words, "podman image prune, or give it more room")
 
 
-def _gvisor() -> Check:
+def _gvisor(hands: Hands) -> Check:
     if found := shutil.which(limits.RUNSC):
         return _ok("gVisor", found)
     if platform.machine() not in ("x86_64", "aarch64"):
         return _warning("gVisor", "does not exist for this machine; only `isolation: gvisor` needs it", None)
-    return _warning("gVisor", "is not installed; only `isolation: gvisor` needs it", "sudo apt-get install runsc")
+    fix = hands.as_root("apt-get install runsc")
+    return _warning("gVisor", "is not installed; only `isolation: gvisor` needs it", fix)
 
 
 def _run(*words: str) -> str | None:

@@ -7,13 +7,16 @@ from pathlib import Path
 from agentcontainer_local import whole
 from agentcontainer_local.db import iso
 from agentcontainer_local.doctor.checks import examine
-from agentcontainer_local.schemas import Doctor, Promise, Proof, WallFigures
+from agentcontainer_local.schemas import Check, Doctor, Promise, Proof, WallFigures
 from agentcontainer_local.settings import Settings
 
 
-def report(settings: Settings) -> Doctor:
-    """Blocks for a moment: call it in a thread."""
-    found = examine(settings)
+def report(settings: Settings, root: bool = False) -> Doctor:
+    """Blocks for a moment: call it in a thread. `root`: the reader is root, who asks for the account."""
+    return of(settings, examine(settings, root))
+
+
+def of(settings: Settings, found: list[Check]) -> Doctor:
     return Doctor(ready=all(check.status != "missing" for check in found), checks=found, proof=last_proof(settings))
 
 

@@ -7,6 +7,7 @@ into every container ([containers]: environment, devices, volumes, capabilities)
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -71,6 +72,33 @@ def session_controllers() -> frozenset[str] | None:
         return None
 
 
+def choose_storage() -> None:
+    """The overlay driver for an account that has no storage yet. Debian 12's Podman would choose vfs, which copies a
+    whole image for each container, and which nothing but the loss of all images changes."""
+    if storage_is_unmade() and overlay_works():
+        file = _user_configuration() / "storage.conf"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        whole.write(file, '# Written by agentcontainer.\n[storage]\ndriver = "overlay"\n')
+
+
+def storage_is_unmade() -> bool:
+    """Whether this account has neither images nor a word on where and how they are kept."""
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+    said = (_user_configuration() / "storage.conf", Path("/etc/containers/storage.conf"), data / "containers/storage")
+    given = os.environ.get("CONTAINERS_STORAGE_CONF") or os.environ.get("STORAGE_DRIVER")
+    return not given and not any(path.exists() for path in said)
+
+
+def overlay_works() -> bool:
+    """Without root, by the kernel's own (5.13 or later) or by fuse-overlayfs."""
+    kernel = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
+    return kernel >= (5, 13) or shutil.which("fuse-overlayfs") is not None
+
+
+def _user_configuration() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "containers")
+
+
 def scope(unit: str) -> list[str]:
     """The words before a command that run it in a scope of the account's systemd, in user.slice like the containers."""
     return ["systemd-run", "--user", "--scope", "--quiet", "--collect", "--slice=user.slice", f"--unit={unit}", "--"]
@@ -101,7 +129,7 @@ def _own_engine() -> dict[str, Any]:
     if named := os.environ.get("CONTAINERS_CONF"):
         files = [Path(named)]
     else:
-        user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "containers/containers.conf")
+        user = _user_configuration() / "containers.conf"
         files = [part for file in (*SYSTEM, user) for part in (file, *sorted(Path(f"{file}.d").glob("*.conf")))]
     engine: dict[str, Any] = {}
     for file in files:

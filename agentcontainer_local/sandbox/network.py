@@ -11,6 +11,7 @@ from agentcontainer_local.sandbox.errors import SandboxError, Unwalled
 
 ANNOTATION = "agentcontainer.network"
 HOOK = Path(__file__).with_name("walls.sh")
+HOOK_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 SUBNET = "10.99.99.0/24"  # not slirp4netns's 10.0.2.0/24, which is the host's own network in many virtual machines
 # Closed beside the host's own addresses and networks, which the hook finds out for itself. IPv6 is closed as a whole.
 RANGES = (
@@ -65,7 +66,7 @@ def write_hook(directory: Path, driver: str | None) -> None:
             "path": "/bin/sh",
             "args": ["sh", str(HOOK), str(directory), "10.99.99.2", _RESOLVER.get(driver or "slirp4netns"), SUBNET,
                      *RANGES],
-            "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+            "env": [f"PATH={HOOK_PATH}"],
         },
         "when": {"annotations": {f"^{ANNOTATION.replace('.', '[.]')}$": "^internet$"}},
         "stages": ["createRuntime"],

@@ -91,6 +91,7 @@ class Service:
             raise SandboxError(f"{self.socket} is longer than a socket's 107 bytes: choose a shorter runtime directory")
         if not shutil.which("podman"):
             raise SandboxError("podman is missing: apt-get install podman uidmap slirp4netns catatonit")
+        conf.choose_storage()
         await self._write_configuration()
         self._scoped = await asyncio.to_thread(conf.gives_scopes)
         await self.up()
