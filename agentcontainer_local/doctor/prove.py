@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -34,6 +35,9 @@ HOGS: tuple[tuple[str, str, Ceiling], ...] = (
     ("processes", "(while :; do sleep 9 & done) 2>/dev/null & wait; exec sleep 9", Ceiling(4096 * MB, 100, 4096 * MB)),
     ("disk", "while :; do i=$((i+1)); head -c 9999999 /dev/zero > /tmp/f$i; done", Ceiling(4096 * MB, 4000, 150 * MB)),
 )
+BUSY_SECONDS = 2
+BUSY = ("for i in 1 2; do (while :; do :; done) & pids=\"$pids $!\"; done;"
+        f" sleep {BUSY_SECONDS}; kill $pids; wait; times >&2")
 METADATA_AND_LOCAL = [
     (address, 80)
     for address in ("169.254.169.254", "169.254.170.2", "10.0.0.1", "172.16.0.1", "192.168.0.1", "192.168.1.1")
@@ -90,7 +94,8 @@ class _Attempt:
         for name, script, ceiling in HOGS:
             say(f"Taking more than the limit: {name}")
             promises.append(await self.hog(name, script, ceiling))
-        promises.append(await self.open_files())
+        say("Taking more than the limit: processors")
+        promises += [await self.processors(), await self.open_files()]
         say("Trying gVisor")
         return [*promises, await self.gvisor()]
 
@@ -136,6 +141,17 @@ class _Attempt:
             used = "more" if found.used is None else found.used // unit
             detail = f"by {by}: told of at {used} of {found.allowed // unit}{'' if unit == 1 else ' MB'}"
             return Promise(name=f"limit of {name}", status="enforced", detail=detail)
+
+    async def processors(self) -> Promise:
+        """Two busy processes get half a processor from a cgroup, and a whole one where affinity keeps the limit."""
+        async with self._started(self._spec(("/bin/sh", "-c", BUSY), cpus=0.5)) as (container, pid):
+            by = self.kept_by["cpus"]
+            await asyncio.wait_for(self.sandbox.exited(pid), SECONDS)
+            said = await self.sandbox.logs_tail(container)
+        used = sum(60 * int(m) + float(s) for m, s in re.findall(r"(\d+)m([\d.]+)s", said)) / BUSY_SECONDS
+        whole = "" if by == "cgroup" else "; a limit by affinity is rounded up to whole processors"
+        detail = f"by {by}: {used:.1f} used of 0.5{whole}"
+        return _promise("limit of processors", 0 < used <= (0.5 if by == "cgroup" else 1) * 1.3, detail)
 
     async def open_files(self) -> Promise:
         spec = self._spec(("/bin/sh", "-c", "ulimit -n >&2"), ulimits=Ulimits(open_files=300))

@@ -20,7 +20,7 @@ PROMISES = {
     "system calls are filtered", "no namespaces, mounts or devices of its own", "read-only runtime",
     "kernel settings are closed", "no disks of the host", "no sockets but the door", "no processes of others",
     "no files of the host", "no secrets", "no way to the host", "no metadata address", "limit of memory",
-    "limit of processes", "limit of disk", "limit of open files",
+    "limit of processors", "limit of processes", "limit of disk", "limit of open files",
 }  # fmt: skip
 
 
