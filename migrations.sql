@@ -425,3 +425,7 @@ DROP INDEX tasks_of_account;
 CREATE INDEX tasks_of_account ON tasks (account_id, number, title);
 DROP INDEX tasks_of_agent;
 CREATE INDEX tasks_of_agent ON tasks (agent_id, account_id, number, title);
+
+-- migration 6
+
+ALTER TABLE activities ADD COLUMN output TEXT;      -- what a tool at work has printed last; gone once it has ended

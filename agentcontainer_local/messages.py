@@ -11,6 +11,7 @@ from agentcontainer_local.db import Row, dumps, each, iso, new_id, parse_iso, ro
 
 # The API's word for a tool of Pi's, where it has one of its own (spec: Activity.toolKey).
 TOOL_KEYS = {"bash": "shell"}
+MOST_SHOWN_AT_WORK = 16             # tools at once whose output is streamed
 MILLISECOND = timedelta(milliseconds=1)
 
 # All that an agent says in a turn is one answer, written anew each time that it grows: past this it grows no more.
@@ -137,6 +138,22 @@ def tool_started(db: Database, task: Row, event: dict, at: datetime, now: dateti
     )
 
 
+def tool_printed(db: Database, task: Row, call_id: str, text: str) -> None:
+    """What a tool at work has printed last: streamed, and its output if its end is never told."""
+    db.conn.execute(
+        "UPDATE activities SET output = ? WHERE task_id = ? AND call_id = ? AND completed_at IS NULL",
+        (text, task["id"], call_id),
+    )
+
+
+def printed(db: Database, task_id: str) -> list[Row]:
+    """The latest tools at work that have printed something."""
+    return rows(
+        db, "SELECT id, call_id, tool_key, output FROM activities WHERE task_id = ? AND completed_at IS NULL"
+            " AND output IS NOT NULL ORDER BY number DESC LIMIT ?", (task_id, MOST_SHOWN_AT_WORK)
+    )[::-1]
+
+
 def tool_ended(db: Database, task: Row, event: dict, at: datetime, now: datetime) -> None:
     """`event`: {callId, failed, output}; the output goes into the history only, not into the activity."""
     open = row(
@@ -153,7 +170,7 @@ def tool_ended(db: Database, task: Row, event: dict, at: datetime, now: datetime
 def end_open_activities(db: Database, task_id: str, status: str, error_code: str | None, now: datetime) -> None:
     """What was still at work when the run ended: its end will never be told."""
     for open in rows(db, "SELECT * FROM activities WHERE task_id = ? AND completed_at IS NULL", (task_id,)):
-        _end_activity(db, open, status, error_code, None, now, now)
+        _end_activity(db, open, status, error_code, open["output"], now, now)
 
 
 def _end_activity(
@@ -165,8 +182,8 @@ def _end_activity(
             "errorCode": error, "durationMs": duration_ms, "output": output}
     sequence = history.append(db, activity["task_id"], history.ACTIVITY_COMPLETED, data, now)
     db.conn.execute(
-        "UPDATE activities SET status = ?, error_code = ?, duration_ms = ?, completed_sequence = ?, completed_at = ?"
-        " WHERE id = ?",
+        "UPDATE activities SET status = ?, error_code = ?, duration_ms = ?, completed_sequence = ?, completed_at = ?,"
+        " output = NULL WHERE id = ?",
         (status, error, duration_ms, sequence, ended, activity["id"]),
     )
 

@@ -17,8 +17,8 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.just("x" * 3000),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3), max_leaves=8)
 TYPES = st.sampled_from([
-    "ready", "pi_failed", "prompted", "refused", "message", "tool_started", "tool_ended", "retrying", "compacted",
-    "extension_error", "pi_exited", "delta", "finish", "attach", "", "nothing"])
+    "ready", "pi_failed", "prompted", "refused", "message", "tool_started", "tool_output", "tool_ended", "retrying",
+    "compacted", "extension_error", "pi_exited", "delta", "finish", "attach", "", "nothing"])
 FIELDS = st.sampled_from([
     "id", "message", "text", "stopReason", "errorMessage", "callId", "tool", "input", "failed", "output",
     "code", "signal", "stderr", "attempt", "delayMs", "toolCalls", "model", "at", "seq"])

@@ -1,12 +1,13 @@
 """Deadlines are rows: one scan does whatever has become due, however late it comes."""
 
 import asyncio
+import json
 from datetime import timedelta
 
 import httpx
 import pytest
 
-from agentcontainer_local import history, lifecycle, supervisor, tasks, timers
+from agentcontainer_local import history, lifecycle, messages, supervisor, tasks, timers
 from agentcontainer_local.api import events
 from agentcontainer_local.host import Host
 from tests.conftest import KEY, Clock, calling
@@ -111,6 +112,39 @@ async def test_the_words_of_an_answer_never_come_behind_it(host: Host, clock: Cl
     assert [await anext(stream), b"event: notice" in await anext(stream)] == [
         b'event: message.delta\ndata: {"text": "words"}\n\n', True]
     await stream.aclose()
+
+
+async def test_what_a_command_prints_is_streamed_between_its_start_and_its_end(host: Host, clock: Clock):
+    task = running(host)
+    call = {"callId": "c1", "tool": "bash", "input": {}, "inputOmittedReason": None}
+    messages.tool_started(host.db, task, call, clock(), clock())
+    messages.tool_printed(host.db, task, "c1", "10%")
+    stream = events._stream(host, task["id"], 0)
+    assert [b"retry" in await anext(stream), b"activity.started" in await anext(stream)] == [True, True]
+    live = (await anext(stream)).decode()
+    assert live.startswith("event: activity.output\ndata: ") and "id: " not in live
+    shown = json.loads(live.split("data: ")[1])
+    assert (shown["callId"], shown["toolKey"], shown["text"]) == ("c1", "shell", "10%")
+    messages.tool_printed(host.db, task, "c1", "20%")
+    host.changed.set(task["id"])
+    assert b'"20%"' in await anext(stream)
+    messages.tool_printed(host.db, task, "c1", "30%")
+    messages.tool_ended(host.db, task, {"callId": "c1", "failed": False, "output": "done"}, clock(), clock())
+    host.changed.set(task["id"])
+    assert b'"output":"done"' in await anext(stream)
+    assert messages.printed(host.db, task["id"]) == []
+    await stream.aclose()
+
+
+@pytest.mark.parametrize("event", ["finished", "cancelled", "failed", "interrupted"])
+async def test_what_a_command_printed_is_kept_when_its_end_is_never_told(host: Host, clock: Clock, event: str):
+    task = running(host)
+    call = {"callId": "c1", "tool": "bash", "input": {}, "inputOmittedReason": None}
+    messages.tool_started(host.db, task, call, clock(), clock())
+    messages.tool_printed(host.db, task, "c1", "hello")
+    tasks.apply(host.db, task["id"], event, clock())
+    ended = [e for e in history.page(host.db, task["id"], 100, 0, True) if e["type"] == "activity.completed"]
+    assert [json.loads(e["data"])["output"] for e in ended] == ["hello"]
 
 
 async def test_deltas_that_nobody_reads_do_not_pile_up(host: Host):

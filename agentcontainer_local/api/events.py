@@ -29,8 +29,11 @@ def list_events(call: Call) -> Response:
     """Everything that happened, each with a number that only grows.
 
     With `stream=true` as server-sent events, those to come too: stored ones carry their number as `id:`, and a stream
-    resumes behind `?after=` or `Last-Event-ID` without loss or repetition. `message.delta` is live only: the words of
-    an answer as they come. The stream ends with the task.
+    resumes behind `?after=` or `Last-Event-ID` without loss or repetition. The stream ends with the task.
+
+    Two events are live only, without `id:`. `message.delta` has the words of an answer as they come. `activity.output`
+    has the last 4 kB that a running command has printed, up to ten times a second: each takes the place of the one
+    before. The whole output of a command comes with its `activity.completed`.
     """
     task, query = task_of(call), call.query
     if query.stream:
@@ -57,6 +60,7 @@ def _resumed_after(call: Call) -> int:
 async def _stream(host: Host, task_id: str, after: int) -> AsyncIterator[bytes]:
     """Only what one write takes is in memory, however slow the reader: the rest waits in the store."""
     yield RECONNECT
+    shown: dict[str, str] = {}
     with host.live.listening(task_id) as live:
         while True:
             changed = host.changed.mark(task_id)
@@ -69,11 +73,20 @@ async def _stream(host: Host, task_id: str, after: int) -> AsyncIterator[bytes]:
                 if events:
                     after = events[-1]["number"]
                     yield b"".join(map(_stored, events))
+            printed = messages.printed(host.db, task_id)
+            for tool in printed:
+                if shown.get(tool["id"]) != tool["output"]:
+                    yield _written("activity.output", _output(tool))
+            shown = {tool["id"]: tool["output"] for tool in printed}
             if tasks.get(host.db, task_id)["status"] in lifecycle.TERMINAL:
                 return
             _, waiting = await asyncio.wait({changed}, timeout=HEARTBEAT_SECONDS)
             if waiting:
                 yield b": still here\n\n"
+
+
+def _output(tool: Row) -> dict:
+    return {"id": tool["id"], "callId": tool["call_id"], "toolKey": tool["tool_key"], "text": tool["output"]}
 
 
 def _stored(event: Row) -> bytes:

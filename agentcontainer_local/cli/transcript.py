@@ -28,6 +28,7 @@ class Transcript:
         self._verbose = verbose
         self._users = users
         self._streamed = ""                     # words of the answer that is coming
+        self._printed: dict = {}                # what the command at work has printed last
         self._shown: dict[str, str] = {}        # what of each message has been shown
         self._began = time.monotonic()
         self._spinner = Spinner("dots" if "utf" in out.out.encoding.lower() else "line")
@@ -54,7 +55,12 @@ class Transcript:
         line.truncate(max(10, self._out.out.width - 3), overflow="ellipsis")
         self._spinner.update(text=line)
         rest = self._streamed.rpartition("\n")[2]
-        return Group(Text(clean(rest), "green"), self._spinner) if rest.strip() else Group(self._spinner)
+        above = [Text(clean(rest), "green")] if rest.strip() else []
+        return Group(*above, *self._at_work(), self._spinner)
+
+    def _at_work(self) -> list[Text]:
+        lines = clean(self._printed.get("text", "")).strip("\n").split("\n")[-FOLDED_LINES:]
+        return [Text(f"  {line}", "dim", no_wrap=True, overflow="ellipsis") for line in lines if line.strip()]
 
     def show(self, event: str, data: Any) -> None:
         match event:
@@ -66,6 +72,8 @@ class Transcript:
                 self._said(data["id"], data["content"])
             case "message.created" if self._users:
                 self._folded(Text("> ", "bold"), data["content"])
+            case "activity.output":
+                self._printed = data
             case "activity.started":
                 self._started(data)
             case "activity.completed":
@@ -130,6 +138,8 @@ class Transcript:
         self._out.hanging(head, text)
 
     def _ended(self, data: dict) -> None:
+        if data["id"] == self._printed.get("id"):
+            self._printed = {}
         lines = re.sub("\n{3,}", "\n\n", clean(data.get("output") or "")).strip("\n").split("\n")
         cut = 0 if self._verbose else max(0, len(lines) - FOLDED_LINES)
         if cut:

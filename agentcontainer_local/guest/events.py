@@ -64,6 +64,14 @@ class ToolStarted(BaseModel):
     inputOmittedReason: Line | None = None
 
 
+class ToolOutput(BaseModel):
+    """What a command at work has printed last."""
+
+    type: Literal["tool_output"]
+    callId: Line
+    text: Annotated[str, Field(max_length=16 * 1024)]
+
+
 class ToolEnded(BaseModel):
     type: Literal["tool_ended"]
     callId: Line
@@ -96,7 +104,8 @@ class Delta(BaseModel):
 
 
 Event = Annotated[
-    Ready | PiFailed | Prompted | Refused | Said | ToolStarted | ToolEnded | Settled | Noticed | PiExited | Delta,
+    Ready | PiFailed | Prompted | Refused | Said | ToolStarted | ToolOutput | ToolEnded | Settled | Noticed
+    | PiExited | Delta,
     Field(discriminator="type"),
 ]
 
@@ -163,7 +172,10 @@ def record(
         if run is None or run["id"] != run_id:
             raise Conflict("This run is over.")
         ack = run["guest_seq"]
+        latest = {one.event.callId: one for one in batch if isinstance(one.event, ToolOutput)}
         for numbered in batch:
+            if numbered.seq is None and latest.get(getattr(numbered.event, "callId", None)) is numbered:
+                messages.tool_printed(db, task, numbered.event.callId, numbered.event.text)
             if numbered.seq is not None and numbered.seq > ack:
                 ack = numbered.seq
                 if task["status"] not in lifecycle.TERMINAL:
@@ -195,6 +207,8 @@ def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime)
                 _alive(db, task)
         case ToolStarted():
             messages.tool_started(db, task, event.model_dump(), _happened(numbered.at, run, now), now)
+        case ToolOutput():
+            messages.tool_printed(db, task, event.callId, event.text)
         case ToolEnded():
             messages.tool_ended(db, task, event.model_dump(), _happened(numbered.at, run, now), now)
             _alive(db, task)

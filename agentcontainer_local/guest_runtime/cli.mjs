@@ -1,5 +1,8 @@
 // What the commands finish, hibernate and attach have in common: words on the terminal and exit codes.
+import { readFileSync } from "node:fs";
+import http from "node:http";
 import { Refused } from "./outputs.mjs";
+import { LAUNCH, OUTPUT_PATH } from "./paths.mjs";
 
 const PATIENCE_MS = 2_000;
 
@@ -8,9 +11,9 @@ export class WrongUse extends Error {}
 
 /**
  * Runs one command. `parse(argv)` gives null for --help, or what `act(wish, {onWait})` carries out; `act` resolves
- * with the words of success. Exit codes: 0 accepted, 1 refused, 2 wrong use.
+ * with the words of success. `endsRun`: nothing is heard of the shell once it is accepted. Exit codes: 0 accepted, 1 refused, 2 wrong use.
  */
-export async function main({ name, usage, parse, act }) {
+export async function main({ name, usage, parse, act, endsRun = false }) {
   let wish;
   try {
     wish = parse(process.argv.slice(2));
@@ -22,6 +25,7 @@ export async function main({ name, usage, parse, act }) {
     process.stdout.write(usage);
     return;
   }
+  if (endsRun) await tellOutput();
   try {
     process.stdout.write(`${await act(wish, { onWait: waiting(name) })}\n`);
   } catch (error) {
@@ -29,6 +33,18 @@ export async function main({ name, usage, parse, act }) {
     process.stderr.write(`${name}: not accepted. ${error.message}\n`);
     process.exitCode = 1;
   }
+}
+
+/** The run ends with this command, and what the shell printed before it would be lost: the host is told first. */
+function tellOutput() {
+  return new Promise((resolve) => {
+    const { gatewayPort: port } = JSON.parse(readFileSync(LAUNCH, "utf8"));
+    const request = http.request({ host: "127.0.0.1", port, path: OUTPUT_PATH, timeout: 2 * PATIENCE_MS });
+    request.on("response", (answer) => answer.resume().on("close", resolve));
+    request.on("timeout", () => request.destroy());
+    request.on("error", resolve);
+    request.end();
+  }).catch(() => {}); // nothing is lost but words
 }
 
 function waiting(name) {

@@ -10,7 +10,7 @@ const DELTA_PAUSE_MS = 40;
 const UNACCEPTABLE = new Set([400, 413, 422]);
 
 /**
- * `push(event)` numbers and keeps an event; `delta(text)` is live only: lost when the host is away.
+ * `push(event)` numbers and keeps an event; `delta(text)` and `live(key, event)` are lost when the host is away.
  * `onFull` and `onRoom` tell when to stop and to go on reading what makes the events; `onOver`: the host ended the run.
  */
 export class Events {
@@ -39,10 +39,19 @@ export class Events {
   delta(text, at = Date.now()) {
     if (this.#deltaBytes + Buffer.byteLength(text) > DELTA_BYTES) return;
     const last = this.#queue.at(-1);
-    const whole = last && last.seq === null && !last.sending ? last.text + text : text;
+    const whole = last?.text !== undefined && !last.sending ? last.text + text : text;
     if (whole !== text) this.#drop([this.#queue.pop()]);
     const line = jsonOf({ at, event: { type: "delta", text: whole } });
     this.#add({ seq: null, text: whole, line, bytes: Buffer.byteLength(line) + 1 });
+  }
+
+  /** What `key` is at the moment: live only, and in the place of what was not sent yet. */
+  live(key, event, at = Date.now()) {
+    const before = this.#queue.find((entry) => entry.key === key && !entry.sending);
+    if (before) this.#keep((entry) => entry !== before);
+    const line = jsonOf({ at, event });
+    const bytes = Buffer.byteLength(line) + 1;
+    if (this.#deltaBytes + bytes <= DELTA_BYTES) this.#add({ seq: null, key, line, bytes });
   }
 
   /** Sends until the run is over. */

@@ -23,12 +23,22 @@ export default function extend(pi) {
   const tools = mode === "conversation" ? [ATTACH] : [FINISH, HIBERNATE];
   for (const tool of tools) pi.registerTool(tool);
   pi.on("tool_call", limitBash);
+  pi.on("tool_result", mendOutput);
   if (weak) pi.registerVirtualModel(routed(JSON.parse(main), weak));
 }
 
 /** A command without a limit of its own would hang the run for ever; but ours wait for as long as the host is away. */
 function limitBash({ toolName, input }) {
   if (toolName === "bash") input.timeout ||= callsOurs(input.command) ? LONGEST_TASK_SECONDS : BASH_TIMEOUT_SECONDS;
+}
+
+/** Pi loses an output whose last line is too long for it. */
+async function mendOutput({ toolName, content, details, isError, structuredContent }) {
+  const cut = details?.truncation ?? isError; // of a command that was ended, Pi gives only the words
+  if (toolName !== "bash" || !cut || content[0]?.type !== "text") return undefined;
+  const { withItsEnd } = await import("./printed.mjs");
+  const text = withItsEnd(content[0].text);
+  return text === content[0].text ? undefined : { content: [{ type: "text", text }], structuredContent };
 }
 
 /** As it stands, or in a script that it names. What is quoted is no command, unless a shell gets it by -c. */

@@ -2,15 +2,19 @@
 import http from "node:http";
 import { pipeline } from "node:stream/promises";
 import { insist, open } from "./door.mjs";
+import { OUTPUT_PATH } from "./paths.mjs";
 
 const BODY_LIMIT = 64 << 20;
 const HOP_BY_HOP = new Set(
   ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "upgrade", "expect"],
 );
 
-/** Listens on 127.0.0.1:`port`; rejects when that is taken. */
-export function openGateway(port) {
-  const server = http.createServer((request, response) => void forward(request, response));
+/** Listens on 127.0.0.1:`port`; rejects when that is taken. `tellOutput()` resolves when the host has the output. */
+export function openGateway(port, tellOutput = async () => {}) {
+  const server = http.createServer((request, response) => {
+    if (request.url !== OUTPUT_PATH) return void forward(request, response);
+    tellOutput().then(() => response.end(), () => response.destroy());
+  });
   server.requestTimeout = 0;
   server.keepAliveTimeout = 3_600_000; // else a call may meet the connection just as it is closed for idleness
   return new Promise((resolve, reject) => {

@@ -8,3 +8,5 @@ export const DOOR = `${RUN_DIR}/host.sock`;
 export const EGRESS = `${RUN_DIR}/egress.sock`;
 export const LAUNCH = `${RUN_DIR}/launch.json`;
 export const BIN_DIR = `${dirname(import.meta.dirname)}/bin`;
+// On the gateway: where a command that ends the run asks that the host be told what was printed.
+export const OUTPUT_PATH = "/agentcontainer/output";

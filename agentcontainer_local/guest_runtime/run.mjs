@@ -6,6 +6,7 @@ import { openEgress } from "./egress.mjs";
 import { Events } from "./events.mjs";
 import { openGateway } from "./gateway.mjs";
 import { VIRTUAL_PROVIDER } from "./launch.mjs";
+import { Output } from "./output.mjs";
 import { Pi, PiGone } from "./pi.mjs";
 import { Prompts } from "./prompts.mjs";
 import { translate } from "./translation.mjs";
@@ -34,7 +35,8 @@ export async function run(launch, child) {
 
   void events.pump();
   const { gatewayPort, egressPort } = launch;
-  const listening = Promise.all([openGateway(gatewayPort), egressPort && openEgress(egressPort)]);
+  const told = () => parts.output.tell(pi, events);
+  const listening = Promise.all([openGateway(gatewayPort, told), egressPort && openEgress(egressPort)]);
   const ready = listening.then(() => becomeReady(pi, launch)).then(async (state) => {
     if (state.messageCount > 0) await prompts.recall(state.sessionFile);
     events.push({ type: "ready", model: launch.model, messageCount: state.messageCount });
@@ -61,7 +63,8 @@ export async function fail(message) {
 
 function assemble(launch, child, finish) {
   const prompts = new Prompts();
-  const parts = { prompts };
+  const output = new Output();
+  const parts = { prompts, output };
   parts.events = new Events({
     onFull: () => parts.pi.pause(),
     onRoom: () => parts.pi.resume(),
@@ -70,7 +73,9 @@ function assemble(launch, child, finish) {
   parts.pi = new Pi(child, (line) => {
     if (line.type === "message_end" && line.message.role === "user") prompts.heard();
     const event = translate(line);
+    output.note(event);
     if (event?.type === "delta") parts.events.delta(event.text);
+    else if (event?.type === "tool_output") parts.events.live(event.callId, event);
     else if (event) parts.events.push(event);
   });
   return parts;

@@ -1,21 +1,23 @@
 // What Pi's lines mean to the host: which are wanted, and which event each becomes.
+import { tailOfFile } from "./printed.mjs";
+
 const TEXT_LIMIT = 256 * 1024;
 const INPUT_LIMIT = 64 * 1024;
 const OUTPUT_LIMIT = 4 * 1024;
 const TYPES = [
-  "response", "message_update", "tool_execution_start", "tool_execution_end", "agent_settled", "auto_retry_start",
-  "compaction_end", "extension_error",
+  "response", "message_update", "tool_execution_start", "tool_execution_update", "tool_execution_end", "agent_settled",
+  "auto_retry_start", "compaction_end", "extension_error",
 ];
 const WANTED = new RegExp(
   `^\\{("id":|"type":"(${TYPES.join("|")})"|"type":"message_end","message":\\{"role":"(assistant|user)")`,
 );
 
-/** Whether a line that begins so is needed. The rest (agent_end, turn_end, updates of tools…) may be megabytes each. */
+/** Whether a line that begins so is needed. The rest (agent_end, turn_end…) may be megabytes each. */
 export function wanted(prefix) {
   return WANTED.test(prefix);
 }
 
-/** The event for one of Pi's, or null. Text deltas come back as `{type: "delta"}`, which is live only. */
+/** The event for one of Pi's, or null. `delta` (words of an answer) and `tool_output` are live only. */
 export function translate(line) {
   return MEANINGS[line.type]?.(line) ?? null;
 }
@@ -52,6 +54,11 @@ const MEANINGS = {
     if (tooLarge) return { type: "tool_started", ...call, input: null, inputOmittedReason: "too_large" };
     return { type: "tool_started", ...call, input: args ?? null, inputOmittedReason: null };
   },
+  tool_execution_update({ toolCallId, partialResult }) {
+    // Pi shows nothing of a line that is longer than what it keeps: the end of it is in the file.
+    const shown = textOf(partialResult?.content) || tailOfFile(partialResult?.details?.fullOutputPath, OUTPUT_LIMIT)?.text;
+    return shown ? { type: "tool_output", callId: toolCallId, text: asOnATerminal(tail(shown, OUTPUT_LIMIT)) } : null;
+  },
   tool_execution_end({ toolCallId, toolName, result, isError }) {
     const call = { callId: toolCallId, tool: toolName, failed: Boolean(isError) };
     return { type: "tool_ended", ...call, output: tail(textOf(result?.content), OUTPUT_LIMIT) };
@@ -70,6 +77,11 @@ const MEANINGS = {
     return { type: "extension_error", message: head(`${event}: ${error}`, OUTPUT_LIMIT) };
   },
 };
+
+/** A progress bar writes its line again and again, each time after a carriage return. */
+function asOnATerminal(text) {
+  return text.split("\n").map((line) => line.replace(/\r+$/, "").split("\r").at(-1)).join("\n");
+}
 
 function assistantMessage({ content, stopReason, errorMessage, model }) {
   const parts = Array.isArray(content) ? content : [];

@@ -43,6 +43,7 @@ class Door:
         self.stored: dict[int, dict[str, Any]] = {}
         self.received: Counter[int] = Counter()
         self.deltas: list[str] = []
+        self.outputs: list[str] = []
         self.boots: set[str] = set()
         self.answers: list[Say | Call] = []
         self.asked: list[Asked] = []
@@ -142,7 +143,8 @@ class Door:
         for entry in entries:
             assert isinstance(entry["at"], int)
             if entry.get("seq") is None:
-                self.deltas.append(entry["event"]["text"])
+                live = self.outputs if entry["event"]["type"] == "tool_output" else self.deltas
+                live.append(entry["event"]["text"])
             else:
                 self.received[entry["seq"]] += 1
                 self.stored.setdefault(entry["seq"], entry)

@@ -116,6 +116,18 @@ def test_the_words_of_an_answer_come_while_it_is_written(server: Server):
     server.post(f"/tasks/{task['id']}/cancel", expect=200)
 
 
+def test_the_output_of_a_command_is_streamed_while_it_runs_and_kept_when_it_ends_the_task(server: Server):
+    task = server.dispatch(bash("echo early; sleep 2; seq 3; echo hello; finish --complete-task --message yo"))
+    found = events(whole(server, task["id"]))
+    live = [event["data"]["text"] for event in found if event["event"] == "activity.output"]
+    assert live[0] == "early\n" and live[-1] == "early\n1\n2\n3\nhello\n"
+    kinds = [event["event"] for event in found]
+    assert kinds.index("activity.started") < kinds.index("activity.output") < kinds.index("activity.completed")
+    [ended] = [event["data"] for event in found if event["event"] == "activity.completed"]
+    assert (ended["status"], ended["output"]) == ("completed", live[-1])
+    assert server.get(f"/tasks/{task['id']}")["result"] == "yo"
+
+
 def test_an_event_in_the_guest_is_soon_at_the_client(server: Server):
     task = server.dispatch(bash(*(f"echo at $(date +%s%N); sleep 0.{n}" for n in range(1, 6))))
     delays = []

@@ -99,3 +99,21 @@ def test_what_an_agent_says_is_shown_once(capsys, monkeypatch, told):
     transcript.show("message.created", {"id": "m2", "role": "assistant", "content": "Second ones."})
     said = ESCAPE.sub("", capsys.readouterr().out).split("\n")
     assert [line for line in said if line.strip()] == ["First words.", "Second ones."]
+
+
+def test_the_last_lines_of_a_running_command_are_shown_below_until_it_ends(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    out = Output()
+    transcript = Transcript(out)
+
+    def below() -> list[str]:
+        out.out.print(transcript._below())
+        return [line.strip() for line in ESCAPE.sub("", capsys.readouterr().out).split("\n")]
+
+    lines = "".join(f"line {n}\n" for n in range(20))
+    told = {"id": "act_1", "callId": "c", "toolKey": "shell", "text": lines + "\x1b[2Jlast"}
+    transcript.show("activity.output", told)
+    said = below()
+    assert "line 19" in said and "line 1" not in said and any(line.endswith("[2Jlast") for line in said)
+    transcript.show("activity.completed", {"id": "act_1", "status": "completed", "output": ""})
+    assert "line 19" not in below()

@@ -81,6 +81,15 @@ def test_a_task_is_dispatched_with_a_dropped_file_watched_live_and_its_files_are
     assert (tmp_path / "down" / "copy.csv").read_bytes() == numbers.read_bytes()
 
 
+def test_what_a_command_prints_is_shown_while_it_runs(page: Page, server: Server):
+    dispatch(page, bash("echo early; sleep 4; echo late"))
+    page.wait("document.querySelector('pre.live')?.innerText === 'early'", 60)
+    status(page, "Finished")
+    page.wait("document.querySelector('pre.live') === null")
+    page.run("document.querySelector('details.tool summary').click()")
+    page.reads("late")
+
+
 def test_the_list_of_tasks_is_live(page: Page, server: Server):
     task = server.dispatch("Shown in the list\n" + bash("sleep 3"))
     row = f"document.querySelector('tr[data-key={task['id']}]')"

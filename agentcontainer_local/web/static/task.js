@@ -83,6 +83,7 @@ class View {
         for await (const event of api.stream(`${this.path}/events`, this.last, shown)) {
           pause = PAUSE_MS;
           if (event.event === "message.delta") this.transcript.type(event.data.text);
+          else if (event.event === "activity.output") this.transcript.print(event.data);
           else this.soon(event);
         }
         await this.refresh();

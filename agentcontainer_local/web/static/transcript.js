@@ -10,6 +10,7 @@ const SAID = {
   cancelled: "Cancelled", expired: "Expired: nobody answered in time", switched: "It goes on by itself from here",
 };
 const STEP = 200;
+const LIVE_LINES = 8;
 
 // [{kind: "message" | "tool" | "mark", ...}] in the order in which they began.
 export function entries(events) {
@@ -47,6 +48,7 @@ export class Transcript {
     this.shown = STEP;
     this.items = [];
     this.files = new Map();
+    this.printed = new Map();
     this.openFile = () => {};
   }
 
@@ -54,6 +56,7 @@ export class Transcript {
   show(events, first, files = this.files) {
     this.files = files;
     this.items = [...first, ...entries(events)];
+    for (const item of this.items) if (item.kind === "tool" && item.status) this.printed.delete(item.id);
     if (!first.length && this.items[0]?.role === "user") this.items[0].label = "Instructions";
     this.draw();
   }
@@ -67,13 +70,13 @@ export class Transcript {
     const hidden = Math.max(0, this.items.length - this.shown);
     this.earlier.hidden = hidden === 0;
     fill(this.earlier, `Show ${Math.min(hidden, STEP)} earlier of ${hidden}`);
-    const sign = (item) => JSON.stringify([item, this.files.get(item.id)?.map((file) => file.id)]);
+    const sign = (item) => JSON.stringify([item, this.printed.get(item.id), this.files.get(item.id)?.map((file) => file.id)]);
     keyed(this.list, this.items.slice(hidden), (item) => item.id, sign, (item, old) => this.entry(item, old));
   }
 
   entry(item, old) {
     if (item.kind === "mark") return mark(item);
-    if (item.kind === "tool") return tool(item, old);
+    if (item.kind === "tool") return tool(item, old, this.printed.get(item.id));
     return this.message(item);
   }
 
@@ -87,6 +90,12 @@ export class Transcript {
       item.error ? h("p", { class: "fault" }, item.error) : null,
       files.length ? h("ul", { class: "chips" }, files.map((file) => h("li", {},
         h("button", { type: "button", class: "chip", on: { click: () => this.openFile(file) } }, plain(file.filename))))) : null);
+  }
+
+  // What a command at work has printed last; its whole output takes the place of that.
+  print({ id, text }) {
+    this.printed.set(id, text.trimEnd().split("\n").slice(-LIVE_LINES).join("\n"));
+    this.draw();
   }
 
   // Words of an answer as they come; the message itself takes their place.
@@ -106,7 +115,7 @@ const time = (at) => at ? h("time", { datetime: at, title: moment(at) }, new Dat
 const mark = (item) => h("li", { class: "entry mark" }, h("span", {}, item.text), time(item.at),
   item.more ? h("p", { class: "muted plain" }, item.more) : null);
 
-function tool(item, old) {
+function tool(item, old, printed) {
   const state = item.status ?? "running";
   const took = item.durationMs !== undefined && item.durationMs !== null ? duration(item.durationMs) : "";
   const fold = h("details", { class: `tool ${state}`, open: old?.querySelector("details")?.open ?? false },
@@ -116,7 +125,7 @@ function tool(item, old) {
       ? h("p", { class: "muted" }, "The input is too large to be shown.")
       : h("pre", { tabindex: "0", "aria-label": "Input" }, inputText(item.input)),
     item.output ? h("pre", { tabindex: "0", class: "output", "aria-label": "Output" }, item.output) : null);
-  return h("li", { class: "entry" }, fold);
+  return h("li", { class: "entry" }, fold, printed ? h("pre", { class: "live", "aria-label": "Output so far" }, printed) : null);
 }
 
 const command = (input) => input && typeof input === "object" && (input.command ?? input.path ?? input.message);
