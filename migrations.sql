@@ -429,3 +429,31 @@ CREATE INDEX tasks_of_agent ON tasks (agent_id, account_id, number, title);
 -- migration 6
 
 ALTER TABLE activities ADD COLUMN output TEXT;      -- what a tool at work has printed last; gone once it has ended
+
+-- migration 7
+
+CREATE TABLE clock (                -- one row: the clocks when a server looked last
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  boot TEXT,                        -- the machine's boot id; NULL until a server has looked
+  wall TEXT,
+  steady_ms INTEGER,                -- CLOCK_MONOTONIC
+  elapsed_ms INTEGER,               -- CLOCK_BOOTTIME
+  ahead_ms INTEGER NOT NULL DEFAULT 0   -- by how much the wall clock was set forward since the store was made
+) STRICT;
+INSERT INTO clock (id) VALUES (1);
+
+ALTER TABLE tasks ADD COLUMN hibernate_is_relative INTEGER NOT NULL DEFAULT 0   -- it sleeps for a time, not until a date
+  CHECK (hibernate_is_relative IN (0, 1));
+
+-- completed_at by a clock that nobody sets: retention counts from here, so that no step of the clock ends it.
+ALTER TABLE tasks ADD COLUMN ended_on TEXT;
+UPDATE tasks SET ended_on = completed_at;
+CREATE TRIGGER end_is_dated AFTER UPDATE OF completed_at ON tasks WHEN NEW.completed_at IS NOT OLD.completed_at BEGIN
+  UPDATE tasks SET ended_on = strftime(
+      '%Y-%m-%dT%H:%M:%fZ', NEW.completed_at, printf('%+.3f seconds', (SELECT ahead_ms FROM clock) / -1000.0))
+    WHERE number = NEW.number;
+END;
+DROP INDEX tasks_with_workspace;
+DROP INDEX tasks_unswept;
+CREATE INDEX tasks_with_workspace ON tasks (ended_on) WHERE workspace_removed_at IS NULL AND ended_on IS NOT NULL;
+CREATE INDEX tasks_unswept ON tasks (ended_on) WHERE swept_at IS NULL AND ended_on IS NOT NULL;

@@ -22,6 +22,7 @@ from agentcontainer_local import (
     accounts,
     agents,
     billing,
+    clock_steps,
     containers,
     crash,
     db,
@@ -71,7 +72,7 @@ class Program:
 @contextlib.asynccontextmanager
 async def opened(
     settings: Settings, environ: Mapping[str, str], say: Callable[[str], None],
-    now: Callable[[], datetime] | None = None, outside: egress.Outside = egress.INTERNET,
+    now: Clock | None = None, outside: egress.Outside = egress.INTERNET,
 ) -> AsyncIterator[Program]:
     """Opens everything that one server owns, and closes it again; raises RuntimeError where another one has it."""
     limits.require(settings.isolation, internet_access=False)
@@ -80,6 +81,8 @@ async def opened(
         mounted = await asyncio.to_thread(runtime.prepare, settings.cache, say)
         store = db.open(settings.data / "agentcontainer.db")
         try:
+            away = clock_steps.resume(store, now.read())
+            now.jumped = lambda by, set_by: clock_steps.taken(store, by, set_by)
             store_id, new_key = _first_start(store, settings, environ, now())
             files.sweep(store, settings.data / "files")
             tasks.settle_leftovers(store)
@@ -95,9 +98,7 @@ async def opened(
                 catalog = runtime.catalog(mounted)
                 owners = accounts.new_key()
                 host = Host(settings, store, vault, podman, store_id, runtime_dir, mounted, catalog, environ, now,
-                            accounts.key_hash(owners))
-                if isinstance(now, Clock):
-                    now.jumped = lambda by: tasks.shift_running(store, by)
+                            away, accounts.key_hash(owners))
                 host.traces = traces
                 yield Program(host, _face(host), _doors(host, client, outside), new_key,
                               lambda url: announce(lock.Served(url, owners)))
@@ -246,8 +247,7 @@ async def serve(
             program.face, lifespan="off", log_config=None, access_log=False, ws="none", server_header=False,
             timeout_graceful_shutdown=1, http=wall.Connection,
         ))
-        timer = timers.scheduler(program.host)
-        timer.start()
+        timing = asyncio.create_task(timers.run(program.host), name="timers")
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         supervising = asyncio.create_task(supervisor.supervise(program.host, program.open_door))
         try:
@@ -256,15 +256,15 @@ async def serve(
             program.say_where(url)
             announce(program, settings.public_url or url)
             db.lengthen_log(program.host.db)
-            await asyncio.wait({stop, serving, supervising}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({stop, serving, supervising, timing}, return_when=asyncio.FIRST_COMPLETED)
             if stop.done():
                 await _tidied(program.host, supervising, serving)
         finally:
             crash.point("server.ending")
             server.should_exit = True
-            timer.shutdown(wait=False)
+            timing.cancel()
             supervising.cancel()
-            results = await asyncio.gather(serving, supervising, return_exceptions=True)
+            results = await asyncio.gather(serving, supervising, timing, return_exceptions=True)
         for failure in results:
             if isinstance(failure, Exception):
                 raise failure

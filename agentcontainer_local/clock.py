@@ -1,32 +1,74 @@
-"""What time it is, by a clock on the wall that may be set, watched with one that nobody sets."""
+"""What time it is: dates by the wall clock, which can be set, and durations by a clock that cannot."""
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-JUMP = timedelta(seconds=1)         # what is less is a clock that is being brought in step
+JUMP = timedelta(seconds=1)         # a smaller difference is a clock that is being adjusted
+SLOW_SECONDS = 0.1                  # a reading that took longer was interrupted, and is made again
+TRIES = 5
+
+
+def elapsed() -> float:
+    """Seconds since the machine started, including the time in which it was suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot_id() -> str:
+    """Names the time between two starts of the machine, in which `elapsed` and the steady clock count on."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The three clocks at one moment; `steady` stands still while the machine is suspended, `elapsed` does not."""
+
+    wall: datetime
+    steady: float
+    elapsed: float
+
+    def since(self, before: "Reading") -> tuple[timedelta, timedelta]:
+        """By how much the wall clock went further than the steady one, and how much of that is because it was set.
+
+        The rest is time in which the machine was suspended, which is never negative.
+        """
+        steady = self.steady - before.steady
+        by = self.wall - before.wall - timedelta(seconds=steady)
+        suspended = timedelta(seconds=self.elapsed - before.elapsed - steady)
+        return by, by - suspended if suspended > JUMP else by
 
 
 class Clock:
-    """Tells the time in UTC. When the wall clock has been set, or the machine slept, `jumped(by)` is told first.
+    """Called, it tells the date in UTC. When the wall clock was set, or the machine was suspended, it first calls
+    `jumped(by, set_by)`: by how much the date went further than the steady clock, and how much of that was a setting.
 
-    The steady clock stands still while the machine sleeps, so a laptop's night is a jump like any other.
+    `steady` is CLOCK_MONOTONIC: while a laptop sleeps no container runs and nobody can answer, so that time counts
+    for no limit. CLOCK_BOOTTIME goes on meanwhile: it tells a suspended machine from a clock that was set.
     """
 
     def __init__(
         self, wall: Callable[[], datetime] = lambda: datetime.now(UTC), steady: Callable[[], float] = time.monotonic,
+        elapsed: Callable[[], float] | None = None,
     ):
         self._wall = wall
-        self._steady = steady
-        self._between = self._apart()
-        self.jumped: Callable[[timedelta], None] = lambda by: None
+        self.steady = steady
+        self._elapsed = elapsed or (globals()["elapsed"] if steady is time.monotonic else steady)
+        self._last = self.read()
+        self.jumped: Callable[[timedelta, timedelta], None] = lambda by, set_by: None
 
     def __call__(self) -> datetime:
-        between = self._apart()
-        by, self._between = between - self._between, between
+        before, self._last = self._last, self.read()
+        by, set_by = self._last.since(before)
         if abs(by) > JUMP:
-            self.jumped(by)
-        return self._wall()
+            self.jumped(by, set_by)
+        return self._last.wall
 
-    def _apart(self) -> timedelta:
-        return self._wall() - datetime.fromtimestamp(0, UTC) - timedelta(seconds=self._steady())
+    def read(self) -> Reading:
+        for _ in range(TRIES):
+            steady = self.steady()
+            reading = Reading(self._wall(), steady, self._elapsed())
+            if self.steady() - steady < SLOW_SECONDS:
+                break
+        return reading

@@ -6,13 +6,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import timedelta
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 from sqlite_utils import Database
 
 from agentcontainer_local import space
+from agentcontainer_local.clock import Clock
 from agentcontainer_local.files import Arriving
 from agentcontainer_local.preparing import Preparing
 from agentcontainer_local.sandbox import Sandbox
@@ -105,7 +106,8 @@ class Host:
     runtime: Path               # what containers mount: Node, Pi and the guest's programs
     catalog: dict[str, list[str]]   # the model ids that Pi knows, by provider
     environ: Mapping[str, str]  # the server's own: where an account's provider keys may come from
-    now: Callable[[], datetime]
+    now: Clock                  # for dates; `steady` for durations
+    away: timedelta = timedelta()   # for how long no server looked before this one
     owners_key_hash: bytes = b""   # of the key that the data directory's owner has while this server lives
     changed: Changed = field(default_factory=Changed)
     settled: Changed = field(default_factory=Changed)   # a model call has ended: there may be room in a budget
@@ -117,6 +119,11 @@ class Host:
     proving: str | None = None  # what is being tried while the walls are
     followed: Counter[str] = field(default_factory=Counter)     # by task: guests that listen to what they are told
     wanted_room: int = 0        # so many tasks wait for room: that many idle conversations give theirs up
+
+    @property
+    def steady(self) -> Callable[[], float]:
+        """Seconds by a clock that nobody sets: for deadlines and idleness."""
+        return self.now.steady
 
     @functools.cached_property
     def places(self) -> tuple[Path, ...]:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 
-from agentcontainer_local import crash, lifecycle, sandbox, tasks
+from agentcontainer_local import clock_steps, crash, lifecycle, sandbox, tasks
 from agentcontainer_local.db import Row
 from agentcontainer_local.host import Host
 from agentcontainer_local.run import OpenDoor, clear_away, lost, remove_workspace, run, tell
@@ -27,6 +27,7 @@ async def supervise(host: Host, open_door: OpenDoor) -> None:
         found = await _found(host)
         crash.point("supervisor.looked")
         _clear_orphans(host, runs, found)
+        _do_not_count(host, found)
         while True:
             changed = host.changed.mark()
             _reap(runs)
@@ -85,6 +86,13 @@ async def _attend(host: Host, task_id: str, open_door: OpenDoor, found: Containe
             tell(host, record["id"])
 
 
+def _do_not_count(host: Host, found: Containers) -> None:
+    """A container that ended while no server looked is counted up to the moment at which one looked last."""
+    for task_id in tasks.with_status(host.db, lifecycle.RUNNING):
+        if not _alive(host, task_id, found):
+            clock_steps.not_counted(host.db, task_id, host.away)
+
+
 def _start_pending(host: Host, open_door: OpenDoor, runs: Runs, found: Containers) -> None:
     """Oldest first, up to the free room; idle conversations are asked to make some."""
     waiting = [task_id for task_id in tasks.with_status(host.db, lifecycle.PENDING) if task_id not in runs]
@@ -116,7 +124,7 @@ async def tidy(host: Host) -> None:
 
     A server for the time being, of `run` or the demo, has no next one.
     """
-    before = host.now() - timedelta(seconds=host.settings.workspace_retention_seconds)
+    before = clock_steps.steady_date(host.db, host.now()) - timedelta(seconds=host.settings.workspace_retention_seconds)
     for _ in range(round(TIDY_SECONDS / 0.05)):
         if not tasks.ended_with_container(host.db) and not tasks.ended_with_workspace(host.db, before):
             return

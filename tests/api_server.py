@@ -2,17 +2,17 @@
 
 import socket
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import uvicorn
 
 from agentcontainer_local.api import http, routes
+from agentcontainer_local.clock import Clock
 from tests.conftest import opened_host
 
 
 def main(folder: Path) -> None:
-    host = opened_host(folder, lambda: datetime.now(UTC))
+    host = opened_host(folder, Clock())
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
     config = uvicorn.Config(http.app(host, routes.ALL), lifespan="off", access_log=False, log_level="warning")

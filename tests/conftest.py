@@ -1,7 +1,7 @@
 """What most tests start from: a host with a real store and no Podman, a clock that stands still, and clients."""
 
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +9,8 @@ import httpx
 import pytest
 import uvloop
 
-from agentcontainer_local import accounts, agents, containers, db
+from agentcontainer_local import accounts, agents, clock_steps, containers, db
+from agentcontainer_local import clock as clocks
 from agentcontainer_local.api import http, routes
 from agentcontainer_local.host import Host
 from agentcontainer_local.settings import Settings
@@ -27,15 +28,27 @@ def pytest_asyncio_loop_factories(config, item) -> dict:
     return {"uvloop": uvloop.new_event_loop}
 
 
-class Clock:
+class Clock(clocks.Clock):
+    """All clocks of a machine, which stand still until a test moves them."""
+
     def __init__(self):
         self.at = datetime(2026, 3, 25, 9, 30, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.at
+        self.seconds = self.suspended = 0.0
+        super().__init__(lambda: self.at, lambda: self.seconds, lambda: self.seconds + self.suspended)
 
     def advance(self, seconds: float) -> None:
+        """Time passes."""
         self.at += timedelta(seconds=seconds)
+        self.seconds += seconds
+
+    def set(self, seconds: float) -> None:
+        """The wall clock is set forward, or back."""
+        self.at += timedelta(seconds=seconds)
+
+    def suspend(self, seconds: float) -> None:
+        """The machine sleeps."""
+        self.at += timedelta(seconds=seconds)
+        self.suspended += seconds
 
 
 @pytest.fixture
@@ -50,10 +63,12 @@ def host(tmp_path: Path, clock: Clock) -> Iterator[Host]:
     host.db.close()
 
 
-def opened_host(folder: Path, now: Callable[[], datetime]) -> Host:
+def opened_host(folder: Path, now: clocks.Clock) -> Host:
     settings = Settings(data=folder / "data", cache=folder / "cache")
     settings.data.mkdir()
     store = db.open(settings.data / "agentcontainer.db")
+    clock_steps.resume(store, now.read())
+    now.jumped = lambda by, set_by: clock_steps.taken(store, by, set_by)
     accounts.ensure(store, settings, {"AGENTCONTAINER_API_KEY": KEY}, now())
     containers.ensure_standard(store, now())
     agents.ensure_standard(store, now())

@@ -4,7 +4,6 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import uvicorn
 import uvloop
 
 from agentcontainer_local.api import http, routes
+from agentcontainer_local.clock import Clock
 from agentcontainer_local.db import rows
 from agentcontainer_local.host import Host
 from tests.conftest import opened_host
@@ -40,7 +40,7 @@ class Live:
         uvloop.run(self._served())
 
     async def _served(self) -> None:
-        host = opened_host(self._folder, lambda: datetime.now(UTC))
+        host = opened_host(self._folder, Clock())
         app = self._wrap(http.app(host, routes.ALL))
         config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=0)
         self.host, self._loop, self._server = host, asyncio.get_running_loop(), uvicorn.Server(config)

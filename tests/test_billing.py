@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from agentcontainer_local import accounts, billing, db, lifecycle, schemas, tasks
+from agentcontainer_local import clock as clocks
 from agentcontainer_local.errors import InsufficientCredits
 from agentcontainer_local.host import Host
 from tests.conftest import Clock, opened_host
@@ -149,6 +150,7 @@ def test_a_task_costs_its_seconds(host, clock, seconds, microusd):
     payer = account(host)
     billing.grant(host.db, payer["id"], 10_000_000, host.now())
     task_id = dispatch(host, payer)
+    host.db.conn.execute("UPDATE tasks SET max_runtime_seconds = 7200")
     tasks.apply(host.db, task_id, "started", host.now())
     clock.advance(seconds)
     tasks.apply(host.db, task_id, "finished", host.now(), result="Done", completion="complete")
@@ -191,8 +193,12 @@ def test_an_account_with_an_unlimited_grant_is_neither_blocked_nor_charged(host,
 def spend(folder: Path) -> None:
     """Grants, dispatches and ends tasks until the process is killed; the clock runs a thousand times as fast."""
     began = time.monotonic()
-    host = opened_host(folder, lambda: datetime(2026, 3, 1, tzinfo=UTC) + 1000 * timedelta(
-        seconds=time.monotonic() - began))
+
+    def steady() -> float:
+        return 1000 * (time.monotonic() - began)
+
+    began_at = datetime(2026, 3, 1, tzinfo=UTC)
+    host = opened_host(folder, clocks.Clock(lambda: began_at + timedelta(seconds=steady()), steady))
     payer, chance = account(host), random.Random(folder.name)
     print("spending", flush=True)
     while True:

@@ -9,12 +9,14 @@ class Times:
     def __init__(self):
         self.wall = datetime(2026, 3, 25, tzinfo=UTC)
         self.steady = 1000.0
-        self.jumps: list[timedelta] = []
-        self.clock = Clock(lambda: self.wall, lambda: self.steady)
-        self.clock.jumped = self.jumps.append
+        self.suspended = 0.0
+        self.jumps: list[tuple[float, float]] = []
+        self.clock = Clock(lambda: self.wall, lambda: self.steady, lambda: self.steady + self.suspended)
+        self.clock.jumped = lambda by, set_by: self.jumps.append((by.total_seconds(), set_by.total_seconds()))
 
-    def pass_(self, seconds: float, wall: float | None = None) -> datetime:
+    def pass_(self, seconds: float, wall: float | None = None, suspended: float = 0) -> datetime:
         self.steady += seconds
+        self.suspended += suspended
         self.wall += timedelta(seconds=seconds if wall is None else wall)
         return self.clock()
 
@@ -37,6 +39,23 @@ def test_a_clock_that_is_set_and_a_night_s_sleep_are_jumps_told_once():
     times = Times()
     times.pass_(1, wall=3601)
     times.pass_(1)
-    times.pass_(0, wall=28_800)
+    times.pass_(0, wall=28_800, suspended=28_800)
     times.pass_(1, wall=-7199)
-    assert [jump.total_seconds() for jump in times.jumps] == [3600, 28_800, -7200]
+    times.pass_(1, wall=3_601 + 7_200, suspended=3_600)
+    assert times.jumps == [(3600, 3600), (28_800, 0), (-7200, -7200), (10_800, 7_200)]
+
+
+def test_a_reading_that_was_interrupted_between_two_clocks_is_no_jump():
+    times, stops = Times(), iter([60.0])
+
+    def wall() -> datetime:
+        now = times.wall
+        stopped = next(stops, 0)        # the process is stopped after it was told the date
+        times.steady += stopped
+        times.wall += timedelta(seconds=stopped)
+        return now
+
+    times.clock._wall = wall
+    assert times.clock() == times.wall
+    times.pass_(1)
+    assert times.jumps == []

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentcontainer_local import billing, history, lifecycle, schemas, tasks
+from agentcontainer_local import billing, clock_steps, history, lifecycle, schemas, tasks
 from agentcontainer_local.db import row, rows
 from agentcontainer_local.errors import Conflict, Problem
 from agentcontainer_local.host import Host
@@ -193,7 +193,30 @@ def test_a_clock_that_is_set_does_not_change_for_how_long_a_container_ran(host: 
     clock.advance(10)
     for jump in (timedelta(hours=5), timedelta(days=-2)):
         clock.advance(jump.total_seconds())
-        tasks.shift_running(host.db, jump)
+        clock_steps.taken(host.db, jump, jump)
     clock.advance(1)
     assert tasks.container_ms(tasks.get(host.db, task["id"]), clock()) == 11_000
     assert tasks.apply(host.db, task["id"], "finished", clock())["used_ms"] == 11_000
+
+
+@pytest.mark.parametrize("event", ["finished", "failed", "cancelled", "interrupted", "slept"])
+def test_a_task_is_never_billed_for_more_than_its_limit(host: Host, clock: Clock, event: str):
+    """A server that was stopped for a while finds it late that a task's time is over."""
+    task = dispatched(host)         # of 60 seconds
+    tasks.apply(host.db, task["id"], "started", clock())
+    clock.advance(3600)
+    assert tasks.shape(host.db, tasks.get(host.db, task["id"]), clock()).container_minutes == 1
+    assert tasks.apply(host.db, task["id"], event, clock())["used_ms"] == 60_000
+
+
+def test_a_turn_is_never_billed_for_more_than_its_limit(host: Host, clock: Clock):
+    task = dispatched(host, conversation=True)
+    tasks.begin_run(host.db, task["id"], clock())
+    tasks.apply(host.db, task["id"], "started", clock())
+    for turn in (1, 2):
+        clock.advance(3600)
+        tasks.end_turn(host.db, task["id"], None, clock())
+        assert tasks.get(host.db, task["id"])["used_ms"] == 60_000 * turn
+        said = tasks.say(host.db, host.vault, task["account_id"], task["id"], "More", [], None, host.settings, clock(),
+                         host.environ)
+        assert said is not None

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
-from agentcontainer_local import history, lifecycle, messages, supervisor, tasks, timers
+from agentcontainer_local import clock_steps, history, lifecycle, messages, supervisor, tasks, timers
 from agentcontainer_local.api import events
+from agentcontainer_local.db import parse_iso
 from agentcontainer_local.host import Host
 from tests.conftest import KEY, Clock, calling
 from tests.test_lifecycle import dispatched, walk
@@ -178,3 +179,116 @@ async def test_the_stream_of_a_stranger_s_task_does_not_exist(host: Host, strang
         tasks.apply(host.db, task["id"], "finished", host.now())
         url = f"/tasks/{task['id']}/events?stream=true&apiKey={KEY}"
         assert (await nobody.get(url)).status_code == 200
+
+
+HOUR = 3600
+
+
+@pytest.mark.parametrize("step", [-HOUR, HOUR, -30 * 24 * HOUR, 30 * 24 * HOUR, -50 * 365 * 24 * HOUR])
+async def test_a_step_of_the_clock_changes_no_duration(host: Host, clock: Clock, client, step: int):
+    """Not of a session, nor of a sleep for a time, a run, an upload or a kept workspace."""
+    idle, sleeper, working, ended = running(host, conversation=True), running(host), running(host), running(host)
+    tasks.end_turn(host.db, idle["id"], None, clock())
+    tasks.sleep(host.db, sleeper["id"], clock() + timedelta(hours=2), None, clock(), relative=True)
+    tasks.apply(host.db, ended["id"], "failed", clock(), error="x")
+    host.settings = host.settings.model_copy(update={"workspace_retention_seconds": 2 * HOUR, "retention_days": 1})
+    prepared = (await client.post("/uploads/prepare", json={"filename": "a"})).json()
+    clock.advance(20)
+    clock.set(step)
+    await timers.scan(host)
+    await timers.tidy(host)
+    assert tasks.get(host.db, idle["id"])["status"] == lifecycle.AWAITING_INPUT
+    assert tasks.get(host.db, sleeper["id"])["status"] == lifecycle.HIBERNATING
+    assert tasks.get(host.db, ended["id"])["swept_at"] is None
+    assert tasks.retention.workspaces(host.db, clock(), timedelta(hours=2), crowded=False) == []
+    assert tasks.container_ms(tasks.get(host.db, working["id"]), clock()) == 20_000
+    assert (await client.put(prepared["uploadUrl"], content=b"x")).status_code == 200
+    clock.advance(HOUR)
+    await timers.scan(host)
+    assert tasks.get(host.db, idle["id"])["status"] == lifecycle.EXPIRED
+    clock.advance(HOUR)
+    await timers.scan(host)
+    await timers.tidy(host)
+    assert tasks.get(host.db, sleeper["id"])["status"] == lifecycle.PENDING
+    assert [task["id"] for task in tasks.retention.workspaces(
+        host.db, clock(), timedelta(hours=2), crowded=False)] == [ended["id"]]
+    clock.advance(24 * HOUR)
+    await timers.tidy(host)
+    assert tasks.get(host.db, ended["id"])["swept_at"] is not None
+
+
+async def test_a_sleep_until_a_date_ends_at_that_date_however_the_clock_was_set(host: Host, clock: Clock):
+    task = running(host)
+    tasks.sleep(host.db, task["id"], clock() + timedelta(hours=2), None, clock())
+    clock.set(-HOUR)
+    clock.advance(2 * HOUR)
+    await timers.scan(host)
+    assert tasks.get(host.db, task["id"])["status"] == lifecycle.HIBERNATING
+    clock.set(HOUR)
+    await timers.scan(host)
+    assert tasks.get(host.db, task["id"])["status"] == lifecycle.PENDING
+
+
+async def test_while_a_machine_is_suspended_a_sleep_goes_on_and_nothing_else(host: Host, clock: Clock):
+    idle, sleeper, working = running(host, conversation=True), running(host), running(host)
+    tasks.end_turn(host.db, idle["id"], None, clock())
+    tasks.sleep(host.db, sleeper["id"], clock() + timedelta(hours=2), None, clock(), relative=True)
+    clock.suspend(8 * HOUR)
+    await timers.scan(host)
+    assert tasks.get(host.db, idle["id"])["status"] == lifecycle.AWAITING_INPUT
+    assert tasks.get(host.db, sleeper["id"])["status"] == lifecycle.PENDING
+    assert tasks.container_ms(tasks.get(host.db, working["id"]), clock()) == 0
+
+
+@pytest.mark.parametrize("same_boot", [True, False])
+@pytest.mark.parametrize("step", [-HOUR, 0, 30 * 24 * HOUR])
+def test_a_step_while_no_server_runs_is_found_by_the_next_one(
+    host: Host, clock: Clock, monkeypatch, same_boot: bool, step: int
+):
+    """After a reboot the time in which the machine was off is not told from a step: neither counts."""
+    idle, working = running(host, conversation=True), running(host)
+    tasks.end_turn(host.db, idle["id"], None, clock())
+    clock_steps.remember(host.db, clock.read())
+    if same_boot:
+        clock.advance(10)
+    else:
+        monkeypatch.setattr(clock_steps, "boot_id", lambda: "another")
+        clock.seconds = 3.0
+    clock.set(step)
+    away = clock_steps.resume(host.db, clock.read())
+    passed = 10 if same_boot else 0
+    assert away == timedelta(seconds=passed)
+    assert tasks.container_ms(tasks.get(host.db, working["id"]), clock.at) == passed * 1000
+    left = parse_iso(tasks.get(host.db, idle["id"])["expires_at"]) - clock.at
+    assert left == timedelta(seconds=HOUR - passed)
+    assert clock_steps.resume(host.db, clock.read()) == timedelta()
+
+
+async def test_scans_go_on_when_the_clock_was_set_back_and_are_not_made_up_for_when_it_was_set_forward(
+    host: Host, clock: Clock
+):
+    """APScheduler goes by the wall clock. A step of it is here the same step, the other way, of what it waits for."""
+    scans: list[float] = []
+    timers_of_host = timers.scheduler(host)
+    timers_of_host.add_job(lambda: scans.append(1), timers.Every(1000), id="counted",
+                           misfire_grace_time=None)
+    timers_of_host.start()
+    counted = timers_of_host.get_job("counted")
+
+    async def scanned(times: int) -> None:
+        while len(scans) < times:
+            await asyncio.sleep(0)
+
+    try:
+        await asyncio.wait_for(scanned(1), 5)
+        now = datetime.now(UTC)
+        for step in (timedelta(hours=1), -timedelta(days=3650), timedelta(days=3650)):
+            before = len(scans)
+            counted.modify(next_run_time=now + step)
+            timers.keep_up(timers_of_host, now)
+            await asyncio.wait_for(scanned(before + 1), 1)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert len(scans) == before + 1
+    finally:
+        timers_of_host.shutdown()

@@ -39,7 +39,8 @@ async def hibernate(request: Request, door: Door) -> dict:
         raise Invalid("Hibernation lasts from one second to thirty days.")
     _check_quota(door)
     crash.point("hibernate.asked")
-    tasks.sleep(door.host.db, door.task_id, until, wish.message, now)
+    relative = wish.forSeconds is not None
+    tasks.sleep(door.host.db, door.task_id, until, wish.message, now, relative=relative)
     crash.point("hibernate.accepted")
     door.host.changed.set(door.task_id)
     return {}

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import time
+from collections.abc import Callable
 
 from agentcontainer_local import crash, lifecycle, messages, sandbox, tasks, walls
 from agentcontainer_local.db import Row, iso
@@ -22,7 +22,7 @@ STOPS_UNSEEN = (0, 143, 137, None)
 async def follow(host: Host, task_id: str, pid: int, broken: asyncio.Future[sandbox.Broken]) -> None:
     """Acts on what the rows say, until the task is at rest or over, or its container has ended or takes too much."""
     exited = asyncio.ensure_future(host.sandbox.exited(pid))
-    idle = _Idle()
+    idle = _Idle(host.steady)
     try:
         while True:
             changed = host.changed.mark(task_id)
@@ -46,16 +46,17 @@ async def follow(host: Host, task_id: str, pid: int, broken: asyncio.Future[sand
 
 
 class _Idle:
-    """For how long a conversation has waited for its next message, by a clock that nobody sets."""
+    """For how long a conversation has waited for its next message."""
 
-    def __init__(self):
+    def __init__(self, steady: Callable[[], float]):
+        self._steady = steady
         self.turn: int | None = None
         self.since = 0.0
 
     def seconds(self, task: Row) -> float:
         if self.turn != task["turn_number"]:
-            self.turn, self.since = task["turn_number"], time.monotonic()
-        return time.monotonic() - self.since
+            self.turn, self.since = task["turn_number"], self._steady()
+        return self._steady() - self.since
 
 
 def _rest(host: Host, idle_seconds: float) -> float:
@@ -71,8 +72,8 @@ async def _let_lie_down(host: Host, task: Row, exited: asyncio.Future) -> None:
 
     Even if the task is woken within that moment.
     """
-    deadline = time.monotonic() + LIE_DOWN_SECONDS
-    while _lies_down(task) and (left := deadline - time.monotonic()) > 0:
+    deadline = host.steady() + LIE_DOWN_SECONDS
+    while _lies_down(task) and (left := deadline - host.steady()) > 0:
         changed = host.changed.mark(task["id"])
         if tasks.open_run(host.db, task["id"])["settled_at"] is not None:
             return

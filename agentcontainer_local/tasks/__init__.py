@@ -32,13 +32,13 @@ from agentcontainer_local.tasks.rows import get as get
 from agentcontainer_local.tasks.runs import at_work, begin_run, end_run, fits, is_first_run, launched, open_run
 from agentcontainer_local.tasks.shape import message_shape, shape
 from agentcontainer_local.tasks.sleep import sleep, wake, wake_due
-from agentcontainer_local.tasks.transitions import apply, cancel, container_ms, died, shift_running
+from agentcontainer_local.tasks.transitions import apply, cancel, container_ms, died
 
 __all__ = [
     "SCRIPTED", "Execution", "Refused", "Reserved", "Worst", "apply", "ask_to_finish", "at_work", "begin_run",
     "call_shape", "call_status", "calls", "cancel", "capped", "container_ms", "died", "dispatch", "end_run",
     "end_turn", "ended_with_container", "ended_with_workspace", "execution", "expire", "fits", "get", "inputs",
     "is_first_run", "launched", "message_shape", "open_run", "output", "outputs", "owned", "owned_whole", "page",
-    "rename", "reserve", "say", "settle", "settle_leftovers", "shape", "shift_running", "sleep", "switch",
+    "rename", "reserve", "say", "settle", "settle_leftovers", "shape", "sleep", "switch",
     "turn_runs", "wake", "wake_due", "with_status", "written_tokens",
 ]

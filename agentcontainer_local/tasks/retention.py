@@ -6,6 +6,7 @@ from itertools import accumulate
 from sqlite_utils import Database
 
 from agentcontainer_local import crash
+from agentcontainer_local.clock_steps import steady_date
 from agentcontainer_local.db import Row, iso, row, rows
 from agentcontainer_local.tasks.rows import ended_with_workspace
 
@@ -26,13 +27,14 @@ NEEDED = (
 
 def workspaces(db: Database, now: datetime, kept: timedelta, crowded: bool) -> list[Row]:
     """Tasks whose workspace goes now: it has been kept for its time, or it is the oldest and its place is needed."""
-    return ended_with_workspace(db, now - kept) or (ended_with_workspace(db, now, 1) if crowded else [])
+    steady = steady_date(db, now)
+    return ended_with_workspace(db, steady - kept) or (ended_with_workspace(db, steady, 1) if crowded else [])
 
 
 def too_old(db: Database, before: datetime) -> list[Row]:
-    """Tasks that ended before then and were not swept yet, oldest first."""
+    """Tasks that ended before then, a steady date, and were not swept yet, oldest first."""
     return rows(
-        db, "SELECT id FROM tasks WHERE completed_at < ? AND swept_at IS NULL ORDER BY completed_at LIMIT ?",
+        db, "SELECT id FROM tasks WHERE ended_on < ? AND swept_at IS NULL ORDER BY ended_on LIMIT ?",
         (iso(before), AT_ONCE),
     )
 

@@ -32,7 +32,8 @@ WHOLE = (
     " instructions, metadata, overrides, provider_api_key IS NOT NULL AS has_provider_api_key, provider, model,"
     " weak_model, max_cost_microusd, max_tokens, spent_microusd, spent_tokens, runtime_region, session_ttl_seconds,"
     " turn_number, attempt_number, turn_status, hibernate_until, wake_due_id, created_at, started_at, completed_at,"
-    " result, completion, error, running_since, used_ms, (SELECT name FROM agents WHERE id = agent_id) AS agent_name,"
+    " result, completion, error, running_since, used_ms,"
+    " max_runtime_seconds, turn_used_ms, (SELECT name FROM agents WHERE id = agent_id) AS agent_name,"
     " (SELECT image FROM container_versions WHERE id = container_version_id) AS image,"
     " (SELECT walls FROM runs WHERE task_id = tasks.id AND walls IS NOT NULL ORDER BY runs.number DESC LIMIT 1)"
     "   AS walls,"
@@ -130,10 +131,10 @@ def output(db: Database, task_id: str, file_id: str) -> Row:
 
 
 def ended_with_workspace(db: Database, before: datetime, most: int = ALL) -> list[Row]:
-    """Tasks that ended before then, those that did first, and whose workspace is still there."""
+    """Tasks that ended before then, a steady date, those that did first, and whose workspace is still there."""
     return rows(
         db,
-        "SELECT id FROM tasks WHERE completed_at <= ? AND workspace_removed_at IS NULL ORDER BY completed_at LIMIT ?",
+        "SELECT id FROM tasks WHERE ended_on <= ? AND workspace_removed_at IS NULL ORDER BY ended_on LIMIT ?",
         (iso(before), most),
     )
 

@@ -16,12 +16,16 @@ from agentcontainer_local.tasks.transitions import apply
 from agentcontainer_local.vault import Vault
 
 
-def sleep(db: Database, task_id: str, until: datetime, reason: str | None, now: datetime) -> Row:
-    """Raises IllegalMove unless it runs, and Conflict for a conversation."""
+def sleep(
+    db: Database, task_id: str, until: datetime, reason: str | None, now: datetime, *, relative: bool = False
+) -> Row:
+    """`relative`: it asked for a duration, so that `until` moves with the clock when that is set. Raises IllegalMove
+    unless the task runs, and Conflict for a conversation."""
     with db.atomic():
         if get(db, task_id)["mode"] == "conversation":
             raise Conflict("A conversation does not hibernate: end the turn, the next message goes on.")
-        db.conn.execute("UPDATE tasks SET wake_due_id = ? WHERE id = ?", (new_id("due"), task_id))
+        db.conn.execute("UPDATE tasks SET wake_due_id = ?, hibernate_is_relative = ? WHERE id = ?",
+                        (new_id("due"), relative, task_id))
         return apply(db, task_id, "slept", now, hibernate_until=until, reason=reason)
 
 

@@ -1,12 +1,12 @@
 """The only writer of a task's status."""
 
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlite_utils import Database
 
 from agentcontainer_local import billing, crash, history, lifecycle, messages
-from agentcontainer_local.db import Row, iso, parse_iso, rows
+from agentcontainer_local.db import Row, iso, parse_iso
 from agentcontainer_local.errors import Conflict
 from agentcontainer_local.tasks.rows import get, owned
 
@@ -62,19 +62,15 @@ def apply(
         return get(db, task_id)
 
 
-def shift_running(db: Database, by: timedelta) -> None:
-    """The wall clock has been set by so much, or the machine slept: no container ran for longer because of it."""
-    with db.atomic():
-        for task in rows(db, "SELECT id, running_since FROM tasks WHERE status = 'running'"):
-            since = iso(parse_iso(task["running_since"]) + by)
-            db.conn.execute("UPDATE tasks SET running_since = ? WHERE id = ?", (since, task["id"]))
-
-
 def container_ms(task: Row, now: datetime) -> int:
-    """Milliseconds in which a container ran for the task until `now`."""
+    """Milliseconds in which a container ran for the task until `now`.
+
+    Never more than its limit: what ran longer did so because the server was suspended and could not end it in time.
+    """
     if task["running_since"] is None:
         return task["used_ms"]
-    return task["used_ms"] + max(0, round((now - parse_iso(task["running_since"])).total_seconds() * 1000))
+    used_ms = task["used_ms"] + round((now - parse_iso(task["running_since"])).total_seconds() * 1000)
+    return max(task["used_ms"], min(used_ms, task["turn_used_ms"] + task["max_runtime_seconds"] * 1000))
 
 
 def _close_what_is_open(db: Database, task: Row, status: str, now: datetime) -> None:

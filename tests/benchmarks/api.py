@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -27,6 +26,7 @@ from starlette.routing import Route
 
 from agentcontainer_local import db
 from agentcontainer_local.api import http, routes
+from agentcontainer_local.clock import Clock
 from tests.benchmarks.figures import Figure, ratios
 from tests.conftest import KEY, opened_host
 
@@ -239,7 +239,7 @@ def _served(folder: Path, tasks: int = 0) -> Iterator[Served]:
 
 
 def main(folder: Path, tasks: int) -> None:
-    host = opened_host(folder, lambda: datetime.now(UTC))
+    host = opened_host(folder, Clock())
     db.lengthen_log(host.db)      # as a server's start does
     object.__setattr__(host.settings, "max_pending", 10**9)
     if tasks:
