@@ -457,3 +457,10 @@ DROP INDEX tasks_with_workspace;
 DROP INDEX tasks_unswept;
 CREATE INDEX tasks_with_workspace ON tasks (ended_on) WHERE workspace_removed_at IS NULL AND ended_on IS NOT NULL;
 CREATE INDEX tasks_unswept ON tasks (ended_on) WHERE swept_at IS NULL AND ended_on IS NOT NULL;
+
+-- migration 8
+
+ALTER TABLE tasks ADD COLUMN slot TEXT;         -- what its container and volumes are called, where it is of an earlier version
+UPDATE tasks SET slot = 'agentcontainer-' || id
+  WHERE workspace_removed_at IS NULL AND EXISTS (SELECT 1 FROM runs WHERE task_id = tasks.id);
+CREATE INDEX tasks_with_slot ON tasks (number) WHERE slot IS NOT NULL;

@@ -2,13 +2,10 @@
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import os
 import signal
 import socket
-import stat
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +27,7 @@ from agentcontainer_local import (
     files,
     gateway,
     guest,
+    identity,
     lifecycle,
     limits,
     lock,
@@ -37,6 +35,7 @@ from agentcontainer_local import (
     observed,
     pi,
     runtime,
+    runtime_dir,
     sandbox,
     supervisor,
     tasks,
@@ -78,26 +77,32 @@ async def opened(
     limits.require(settings.isolation, internet_access=False)
     now = now or Clock()
     with lock.held(settings.data) as announce:
+        if lock.was_restoring(settings.data):
+            raise RuntimeError(f"A restore into {settings.data} was interrupted. Run `agentcontainer restore` again: it"
+                               " begins anew. Or remove that directory.")
         mounted = await asyncio.to_thread(runtime.prepare, settings.cache, say)
         store = db.open(settings.data / "agentcontainer.db")
         try:
             away = clock_steps.resume(store, now.read())
             now.jumped = lambda by, set_by: clock_steps.taken(store, by, set_by)
             store_id, new_key = _first_start(store, settings, environ, now())
+            identity.claim(store_id, settings.data)
             files.sweep(store, settings.data / "files")
             tasks.settle_leftovers(store)
             hold_uids(store, store_id)
             crash.point("server.opening")
-            runtime_dir = _runtime_dir(settings.data)
+            sockets = runtime_dir.of_store(store_id)
+            if tasks.any_of_earlier_naming(store):
+                runtime_dir.inherit(store_id, settings.data)
             async with (
                 tracing.opened(environ) as traces,
-                sandbox.open(runtime_dir, store_id, settings.podman_socket, settings.oci_runtime) as podman,
+                sandbox.open(sockets, store_id, settings.podman_socket, settings.oci_runtime) as podman,
                 gateway.client(settings.provider_idle_seconds, settings.prices_file) as client,
             ):
                 vault = Vault.open(settings.data / "secret.key")
                 catalog = runtime.catalog(mounted)
                 owners = accounts.new_key()
-                host = Host(settings, store, vault, podman, store_id, runtime_dir, mounted, catalog, environ, now,
+                host = Host(settings, store, vault, podman, store_id, sockets, mounted, catalog, environ, now,
                             away, accounts.key_hash(owners))
                 host.traces = traces
                 yield Program(host, _face(host), _doors(host, client, outside), new_key,
@@ -125,25 +130,6 @@ def _first_start(store, settings: Settings, environ: Mapping[str, str], now: dat
         containers.ensure_standard(store, now)
         agents.ensure_standard(store, now)
         return db.row(store, "SELECT id FROM store")["id"], new_key
-
-
-def _runtime_dir(data: Path) -> Path:
-    """A short path of this store's own, for sockets: they have at most 107 bytes.
-
-    Without a folder of the session's it is where everybody may make one, and who owns a folder above it could put
-    another in its place.
-    """
-    given = os.environ.get("XDG_RUNTIME_DIR")
-    base = Path(given) if given else Path(tempfile.gettempdir(), f"agentcontainer-{os.getuid()}")
-    directory = base / "agentcontainer" / hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:8]
-    base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for part in ([] if given else [base]) + [directory.parent, directory]:
-        part.mkdir(mode=0o700, exist_ok=True)
-        found = part.lstat()
-        if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
-            raise RuntimeError(f"{part} belongs to somebody else: set XDG_RUNTIME_DIR to a folder of your own.")
-        part.chmod(0o700)
-    return directory
 
 
 def _doors(host: Host, client, outside: egress.Outside) -> Callable:

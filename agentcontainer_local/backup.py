@@ -1,11 +1,12 @@
-"""A data directory in one file, taken while its server works, and brought back.
+"""A data directory in one file, taken while its server works, and brought back as a store of its own.
 
 The database is copied by SQLite's online backup, so it is of one moment. Files are never changed, so they can follow
-it. Of each task that has not ended come its workspace and its agent's session, as they are when their turn comes: a
-task that is brought back goes on from there, as after a reboot.
+it. Of each task come its workspace and its agent's session, as they are when their turn comes, as long as they are
+kept: a task that is brought back goes on from there, as after a reboot.
 """
 
 import contextlib
+import gzip
 import io
 import os
 import re
@@ -20,19 +21,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from agentcontainer_local import db
-from agentcontainer_local.run import volumes_of
+from agentcontainer_local import crash, db, lock
+from agentcontainer_local.run.names import TASK_LABEL, slot_of, volumes_of
+from agentcontainer_local.run.uids import Uids, owner_of
+from agentcontainer_local.sandbox import STORE
 from agentcontainer_local.settings import Settings
 
+DATABASE = "agentcontainer.db"
 Progress = Callable[[int, int], None]       # bytes so far, and in all
-ALIVE = "SELECT id FROM tasks WHERE completed_at IS NULL ORDER BY number"
+WITH_WORKSPACE = "SELECT tasks.id, slot, store.id FROM tasks, store WHERE workspace_removed_at IS NULL ORDER BY number"
 FILES = "SELECT id FROM files UNION SELECT storage_id FROM uploads WHERE storage_id IS NOT NULL"
-NAME = re.compile(r"agentcontainer\.db|secret\.key|files/[a-z0-9_]+|volumes/agentcontainer-tsk_[a-z0-9]+-(work|state)")
+KINDS = "work", "state"
+NAME = re.compile(r"agentcontainer\.db|secret\.key|files/[a-z0-9_]+")
+VOLUME = re.compile(r"volumes/agentcontainer-(tsk_[a-z0-9]+)-(work|state)")
 
 
 @dataclass(frozen=True)
 class Held:
-    """What a backup holds: so many files, and workspace and session of so many tasks that have not ended."""
+    """What a backup holds: so many files, and workspace and session of so many tasks."""
 
     files: int
     tasks: int
@@ -40,7 +46,7 @@ class Held:
 
 def backup(settings: Settings, target: Path, progress: Progress) -> Held:
     """Writes `target`, whole or not at all; raises RuntimeError. It holds the key of the secrets: only ours to read."""
-    if not (settings.data / "agentcontainer.db").exists():
+    if not (settings.data / DATABASE).exists():
         raise RuntimeError(f"There is no data directory at {settings.data}.")
     with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".backup-") as folder:
         part = Path(folder, "part")
@@ -54,8 +60,8 @@ def backup(settings: Settings, target: Path, progress: Progress) -> Held:
 
 
 def _fill(archive: tarfile.TarFile, data: Path, folder: Path, progress: Progress) -> Held:
-    copy = folder / "agentcontainer.db"
-    _copy_database(data / "agentcontainer.db", copy)
+    copy = folder / DATABASE
+    _copy_database(data / DATABASE, copy)
     paths = [data / "files" / row[0] for row in _rows(copy, FILES)]
     done, size = 0, copy.stat().st_size + sum(path.stat().st_size for path in paths if path.exists())
 
@@ -71,14 +77,16 @@ def _fill(archive: tarfile.TarFile, data: Path, folder: Path, progress: Progress
     for path in paths:
         with contextlib.suppress(FileNotFoundError):        # deleted since the database's moment
             add(path, f"files/{path.name}")
-    at_work = set()
-    for task_id, volume in [(row[0], volume) for row in _rows(copy, ALIVE) for volume in volumes_of(row[0])]:
-        exported = folder / volume
-        if _exported(volume, exported):
-            add(exported, f"volumes/{volume}")
-            at_work.add(task_id)
-        exported.unlink(missing_ok=True)
-    return Held(len(paths), len(at_work))
+    with_workspace = set()
+    for task_id, slot, store_id in _rows(copy, WITH_WORKSPACE):
+        volumes = volumes_of(slot_of(store_id, {"id": task_id, "slot": slot}))
+        for kind, volume in zip(KINDS, volumes, strict=True):
+            exported = folder / kind
+            if _exported(volume, exported):
+                add(exported, f"volumes/agentcontainer-{task_id}-{kind}")
+                with_workspace.add(task_id)
+            exported.unlink(missing_ok=True)
+    return Held(len(paths), len(with_workspace))
 
 
 def _exported(volume: str, target: Path) -> bool:
@@ -100,25 +108,67 @@ def _copy_database(source: Path, target: Path) -> None:
         copy.execute("PRAGMA journal_mode=DELETE")
         if (found := copy.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
             raise RuntimeError(f"The database is damaged: {found}")
+    db.open(target).close()         # of an earlier version, perhaps
 
 
 def restore(source: Path, data: Path, progress: Progress) -> Held:
-    """Makes the data directory `data` from a backup; its server goes on with the tasks. Raises RuntimeError.
+    """Makes the data directory `data` from a backup, whole or not at all; its server goes on with the tasks.
 
-    Nothing that is there is overwritten: no data directory, and no volume that a container uses.
+    It is another store than the one that was backed up, which may be at work beside it. Raises RuntimeError.
     """
-    if data.exists() and any(data.iterdir()):
-        raise RuntimeError(f"{data} is not empty: restore makes a data directory, it does not change one.")
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data = data.absolute()
+    _require_empty(data)
+    missing = [folder for folder in (data, *data.parents) if not folder.exists()]
     try:
-        with _Watched(source, progress) as file, tarfile.open(fileobj=file, mode="r:gz") as archive:
-            return _unpack(archive, data)
+        with lock.held(data):
+            _require_empty(data)        # a server may have been faster
+            lock.mark_restoring(data)
+            try:
+                _undo(data)             # of a restore that was killed
+                with _Watched(source, progress) as file, tarfile.open(fileobj=file, mode="r:gz") as archive:
+                    held = _unpack(archive, data)
+            except BaseException:
+                with contextlib.suppress(RuntimeError):     # what ended it is what is told
+                    _undo(data)
+                _empty(data)
+                lock.remove(data)
+                raise
+            lock.unmark_restoring(data)
+            return held
     except BaseException as error:
-        for entry in data.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        if isinstance(error, tarfile.TarError | EOFError | zlib.error | sqlite3.Error):
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, tarfile.TarError | EOFError | zlib.error | gzip.BadGzipFile | sqlite3.Error):
             raise RuntimeError(f"{source} is no backup, or is damaged: {error}") from None
         raise
+
+
+def _require_empty(data: Path) -> None:
+    """But for what a restore that was killed has left."""
+    if data.exists() and not lock.was_restoring(data) and any(path.name != "lock" for path in data.iterdir()):
+        raise RuntimeError(f"{data} is not empty: restore makes a data directory, it does not change one.")
+
+
+def _undo(data: Path) -> None:
+    """What a restore has made so far, in Podman and the account's registry too."""
+    database = data / DATABASE
+    with contextlib.suppress(sqlite3.Error):
+        if database.exists():
+            ((store_id,),) = _rows(database, "SELECT id FROM store")
+            for volume in _podman("volume", "ls", "--quiet", "--filter", f"label={STORE}={store_id}").split():
+                _podman("volume", "rm", volume)
+            for task_id, uid in _rows(database, "SELECT id, uid FROM tasks WHERE uid IS NOT NULL"):
+                Uids().release(owner_of(store_id, task_id), uid)
+    _empty(data)
+
+
+def _empty(data: Path) -> None:
+    for path in data.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in lock.NAMES:
+            path.unlink()
 
 
 class _Watched(io.FileIO):
@@ -135,23 +185,37 @@ class _Watched(io.FileIO):
 
 
 def _unpack(archive: tarfile.TarFile, data: Path) -> Held:
-    """Only what a backup holds, under names of ours: an archive may name anything. The database is in place last."""
+    """Only what a backup holds, under names of ours: an archive may name anything. The database is its first part."""
     (data / "files").mkdir(mode=0o700)
-    database, at_work = data / "restored.db", set()
-    for member in archive:
-        if not member.isfile() or not NAME.fullmatch(member.name):
-            raise RuntimeError(f"This is no backup: it holds {member.name!r}.")
-        content = archive.extractfile(member)
-        if member.name.startswith("volumes/"):
-            at_work.add(_restore_volume(database, member.name.removeprefix("volumes/"), content, data / "volume.tar"))
-        else:
-            _write(database if member.name == "agentcontainer.db" else data / member.name, content)
-            if member.name == "agentcontainer.db":
-                db.open(database).close()       # of an earlier version, perhaps: the volumes' uids are read from it
-    if not database.exists():
-        raise RuntimeError("This is no backup: it holds no database.")
-    database.rename(data / "agentcontainer.db")
-    return Held(len(list((data / "files").iterdir())), len(at_work))
+    with_workspace = set()
+    with contextlib.ExitStack() as opened:
+        store = None
+        for member in archive:
+            if not member.isfile() or not (NAME.fullmatch(member.name) or VOLUME.fullmatch(member.name)):
+                raise RuntimeError(f"This is no backup: it holds {member.name!r}.")
+            content = archive.extractfile(member)
+            if found := VOLUME.fullmatch(member.name):
+                if store is None:
+                    raise RuntimeError("This is no backup: its database does not come first.")
+                _restore_volume(store, *found.groups(), content)
+                with_workspace.add(found[1])
+            else:
+                _write(data / member.name, content)
+            if member.name == DATABASE:
+                store = opened.enter_context(contextlib.closing(_as_another_store(data / DATABASE)))
+        if store is None:
+            raise RuntimeError("This is no backup: it holds no database.")
+    _sync(data / "files")
+    return Held(len(list((data / "files").iterdir())), len(with_workspace))
+
+
+def _as_another_store(database: Path) -> sqlite3.Connection:
+    """Names and uids of its containers and volumes are not those of the store that was backed up."""
+    db.open(database).close()           # of an earlier version, perhaps
+    store = sqlite3.connect(database, isolation_level=None)
+    store.execute("UPDATE store SET id = ?", (db.new_id("str"),))
+    store.execute("UPDATE tasks SET uid = NULL, slot = NULL")
+    return store
 
 
 def _write(path: Path, content: BinaryIO) -> None:
@@ -161,21 +225,27 @@ def _write(path: Path, content: BinaryIO) -> None:
         os.fsync(file.fileno())
 
 
-def _restore_volume(database: Path, name: str, content: BinaryIO, exported: Path) -> str:
-    """Answers the id of its task."""
-    task_id = name.removeprefix("agentcontainer-").rpartition("-")[0]
-    found = _rows(database, "SELECT uid, store.id FROM tasks, store WHERE tasks.id = ?", task_id)
+def _restore_volume(store: sqlite3.Connection, task_id: str, kind: str, content: BinaryIO) -> None:
+    found = store.execute("SELECT store.id FROM tasks, store WHERE tasks.id = ?", (task_id,)).fetchone()
     if not found:
         raise RuntimeError(f"The backup's database has no task {task_id}.")
-    (uid, store_id), = found
-    if _exists(name):
-        _podman("volume", "rm", name)       # Podman refuses where a container uses it
-    _podman("volume", "create", "--label", f"agentcontainer.store={store_id}", "--label",
-            f"agentcontainer.task={task_id}", "--opt", f"o=uid={uid},gid={uid}", name)
-    _write(exported, content)
-    _podman("volume", "import", name, str(exported))
-    exported.unlink()
-    return task_id
+    (store_id,) = found
+    uid = Uids().claim(owner_of(store_id, task_id))
+    store.execute("UPDATE tasks SET uid = ? WHERE id = ?", (uid, task_id))
+    name = dict(zip(KINDS, volumes_of(slot_of(store_id, {"id": task_id, "slot": None})), strict=True))[kind]
+    _podman("volume", "create", "--label", f"{STORE}={store_id}", "--label", f"{TASK_LABEL}={task_id}",
+            "--opt", f"o=uid={uid},gid={uid}", name)
+    _podman("volume", "import", name, "-", stdin=content)
+    crash.point("restore.volume")
+    folder = _podman("volume", "inspect", "--format", "{{.Mountpoint}}", name).strip()
+    _podman("unshare", "chown", "--recursive", "--no-dereference", f"{uid}:{uid}", folder)
+
+
+def _sync(folder: Path) -> None:
+    for path in (folder, folder.parent):
+        opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(opened)
+        os.close(opened)
 
 
 def _rows(database: Path, sql: str, *parameters) -> list[tuple]:
@@ -187,7 +257,18 @@ def _exists(volume: str) -> bool:
     return subprocess.run(["podman", "volume", "exists", volume], cwd="/").returncode == 0
 
 
-def _podman(*words: str) -> None:
-    done = subprocess.run(["podman", *words], capture_output=True, text=True, cwd="/")
-    if done.returncode != 0:
-        raise RuntimeError(f"podman {' '.join(words[:2])} did not work: {done.stderr.strip()}")
+def _podman(*words: str, stdin: BinaryIO | None = None) -> str:
+    """What it printed; raises RuntimeError."""
+    with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as wrong:
+        try:
+            running = subprocess.Popen(["podman", *words], stdin=subprocess.PIPE, stdout=printed, stderr=wrong, cwd="/")
+        except FileNotFoundError:
+            raise RuntimeError("podman is not installed: apt-get install podman") from None
+        with running, contextlib.suppress(BrokenPipeError):
+            if stdin is not None:
+                shutil.copyfileobj(stdin, running.stdin)
+        for file in (printed, wrong):
+            file.seek(0)
+        if running.returncode != 0:
+            raise RuntimeError(f"podman {' '.join(words[:2])} did not work: {wrong.read().strip()}")
+        return printed.read()

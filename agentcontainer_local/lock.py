@@ -14,7 +14,9 @@ from typing import TextIO
 
 log = logging.getLogger(__name__)
 
-OURS = ("lock", "agentcontainer.db*", "secret.*", "files")
+RESTORING = "restoring"     # is there from the begin of a restore to its end
+NAMES = ("lock", RESTORING)
+OURS = (*NAMES, "agentcontainer.db*", "secret.*", "files")
 PATIENCE_SECONDS = 1.0      # who only looks whether the lock is held takes it for a moment
 
 
@@ -33,8 +35,7 @@ def held(data: Path) -> Iterator[Callable[[Served], None]]:
     Only the owner can read what is said there, who may read the store and its secrets as well. Raises RuntimeError
     where another server has the directory, or this account may not write there.
     """
-    with _opened(data) as file:
-        _take(file, data)
+    with _taken(data) as file:
         file.truncate(0)
         _close_to_others(data)
 
@@ -46,6 +47,21 @@ def held(data: Path) -> Iterator[Callable[[Served], None]]:
             yield announce
         finally:
             file.truncate(0)
+
+
+def _taken(data: Path) -> TextIO:
+    while True:
+        file = _opened(data)
+        try:
+            _take(file, data)
+            if os.path.samestat(os.fstat(file.fileno()), (data / "lock").stat()):
+                return file
+        except FileNotFoundError:       # who had it has removed it
+            pass
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 def _opened(data: Path) -> TextIO:
@@ -81,6 +97,24 @@ def _close_to_others(data: Path) -> None:
                 path.chmod(found & 0o700)
             except PermissionError:
                 log.warning("open to other accounts, and not ours to change: %s", path)
+
+
+def mark_restoring(data: Path) -> None:
+    (data / RESTORING).touch(0o600)
+
+
+def was_restoring(data: Path) -> bool:
+    return (data / RESTORING).exists()
+
+
+def unmark_restoring(data: Path) -> None:
+    (data / RESTORING).unlink()
+
+
+def remove(data: Path) -> None:
+    """By who holds it, of a directory in which nothing came to be."""
+    for name in NAMES:
+        (data / name).unlink(missing_ok=True)
 
 
 def holder(data: Path) -> Served | None:

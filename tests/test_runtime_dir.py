@@ -1,46 +1,89 @@
 """Where the server's sockets lie, on a machine that others use too."""
 
+import hashlib
 import os
+import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from agentcontainer_local.app import _runtime_dir
+from agentcontainer_local import db, runtime_dir
+from agentcontainer_local.egress import proxy
+from agentcontainer_local.guest import door
 
 
 @pytest.fixture
-def shared(tmp_path: Path, monkeypatch) -> Path:
+def shared(monkeypatch, tmp_path) -> Iterator[Path]:      # tmp_path: which pytest makes in the real one
     """Everybody's folder for temporary files, and no session."""
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tmp_path
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
+        monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
 
 
 def test_without_a_session_it_is_ours_alone_whatever_the_umask(shared: Path):
     before = os.umask(0)
     try:
-        directory = _runtime_dir(Path("/data"))
+        directory = runtime_dir.of_store("str_test")
     finally:
         os.umask(before)
     made = [part for part in (directory, *directory.parents) if shared in part.parents]
     assert [stat.S_IMODE(part.stat().st_mode) for part in made] == [0o700] * 3
-    assert _runtime_dir(Path("/data")) == directory
+    assert runtime_dir.of_store("str_test") == directory
 
 
 def test_a_link_that_somebody_put_there_before_is_not_followed(shared: Path, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (shared / f"agentcontainer-{os.getuid()}").symlink_to(elsewhere)
     with pytest.raises(RuntimeError, match="belongs to somebody else"):
-        _runtime_dir(Path("/data"))
+        runtime_dir.of_store("str_test")
     assert list(elsewhere.iterdir()) == []
 
 
 def test_a_folder_that_somebody_else_owns_is_refused(shared: Path, monkeypatch):
-    _runtime_dir(Path("/data"))
+    runtime_dir.of_store("str_test")
     real = os.getuid()
     (shared / f"agentcontainer-{real}").rename(shared / f"agentcontainer-{real + 1}")
     monkeypatch.setattr(os, "getuid", lambda: real + 1)        # we are not who made it
     with pytest.raises(RuntimeError, match="belongs to somebody else"):
-        _runtime_dir(Path("/data"))
+        runtime_dir.of_store("str_test")
+
+
+@pytest.mark.parametrize("length", [20, 34, 35, 40, 56, 66, 100])
+def test_every_socket_has_a_path_that_is_short_enough_whatever_the_session_has(shared: Path, monkeypatch, length: int):
+    session = str(shared).ljust(length - 1, "/").ljust(length, "x")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", session)
+    directory = runtime_dir.of_store(db.new_id("str"))
+    for name in (door.SOCKET, proxy.SOCKET):
+        assert len(os.fsencode(directory / "runs" / db.new_id("tsk") / name)) <= 107
+    assert len(os.fsencode(directory / "gvisor" / "podman.sock")) <= 107
+    assert (length > 34) != directory.is_relative_to(session)
+    with runtime_dir.for_a_while() as folder:
+        assert len(os.fsencode(Path(folder, "gvisor", "podman.sock"))) <= 107
+
+
+def test_a_long_folder_for_temporary_files_is_not_used(shared: Path, monkeypatch):
+    (long := shared / ("x" * 60)).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    assert runtime_dir.of_store("str_test").is_relative_to(f"/tmp/agentcontainer-{os.getuid()}")
+
+
+def test_a_store_keeps_its_sockets_where_its_data_directory_is_moved_to(shared: Path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(shared))
+    assert runtime_dir.of_store("str_a") == runtime_dir.of_store("str_a") != runtime_dir.of_store("str_b")
+
+
+def test_containers_of_an_earlier_version_find_their_directory_at_the_path_that_they_mount(shared: Path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(shared))
+    data = shared / "data"
+    old = shared / "agentcontainer" / hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:8]
+    (old / "runs/tsk_1").mkdir(parents=True)
+    for _ in range(2):
+        runtime_dir.inherit("str_a", data)
+        assert (runtime_dir.of_store("str_a") / "runs/tsk_1").samefile(old / "runs/tsk_1")
+    shutil.rmtree(shared / "agentcontainer")        # a reboot
+    runtime_dir.inherit("str_a", data)
+    assert runtime_dir.of_store("str_a").samefile(old)

@@ -5,29 +5,31 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import db
-from agentcontainer_local.run import hold_uids, uids
-from agentcontainer_local.run.uids import COUNT, FIRST, NoneFree, Registry
+from agentcontainer_local import account_registry, db
+from agentcontainer_local.account_registry import Registry
+from agentcontainer_local.run import hold_uids
+from agentcontainer_local.run import uids as module
+from agentcontainer_local.run.uids import COUNT, FIRST, NoneFree, Uids
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "uids")
+def uids(tmp_path: Path) -> Uids:
+    return Uids(Registry(tmp_path / "uids"))
 
 
-def test_each_task_of_each_store_has_a_uid_of_its_own_and_keeps_it(registry: Registry):
+def test_each_task_of_each_store_has_a_uid_of_its_own_and_keeps_it(uids: Uids):
     owners = [f"str_{store}.tsk_{task}" for store in range(10) for task in range(30)]
-    claimed = {owner: registry.claim(owner) for owner in owners}
+    claimed = {owner: uids.claim(owner) for owner in owners}
     assert len(set(claimed.values())) == 300
     assert all(FIRST <= uid < FIRST + COUNT for uid in claimed.values())
-    assert {owner: Registry(registry.folder).claim(owner) for owner in owners} == claimed
+    assert {owner: Uids(uids.registry).claim(owner) for owner in owners} == claimed
 
 
-def test_servers_that_claim_at_the_same_time_get_different_uids(registry: Registry):
+def test_servers_that_claim_at_the_same_time_get_different_uids(uids: Uids):
     got: list[int] = []
 
     def claim(store: int) -> None:
-        got.extend(Registry(registry.folder).claim(f"str_{store}.tsk_{n}", FIRST + n) for n in range(100))
+        got.extend(Uids(uids.registry).claim(f"str_{store}.tsk_{n}", FIRST + n) for n in range(100))
 
     at_once = [threading.Thread(target=claim, args=(store,)) for store in range(4)]
     for thread in at_once:
@@ -37,43 +39,43 @@ def test_servers_that_claim_at_the_same_time_get_different_uids(registry: Regist
     assert len(set(got)) == 400
 
 
-def test_a_released_uid_is_free_again_and_only_its_owner_can_release_it(registry: Registry):
-    uid = registry.claim("str_a.tsk_a")
-    registry.release("str_b.tsk_b", uid)
-    assert registry.claim("str_b.tsk_b", uid) != uid
-    registry.release("str_a.tsk_a", uid)
-    assert registry.claim("str_c.tsk_c", uid) == uid
+def test_a_released_uid_is_free_again_and_only_its_owner_can_release_it(uids: Uids):
+    uid = uids.claim("str_a.tsk_a")
+    uids.release("str_b.tsk_b", uid)
+    assert uids.claim("str_b.tsk_b", uid) != uid
+    uids.release("str_a.tsk_a", uid)
+    assert uids.claim("str_c.tsk_c", uid) == uid
 
 
-def test_a_sweep_removes_old_claims_without_volumes_and_keeps_the_others(registry: Registry, monkeypatch, tmp_path):
-    kept, gone = registry.claim("str_a.tsk_kept"), registry.claim("str_a.tsk_gone")
+def test_a_sweep_removes_old_claims_without_volumes_and_keeps_the_others(uids: Uids, monkeypatch, tmp_path):
+    kept, gone = uids.claim("str_a.tsk_kept"), uids.claim("str_a.tsk_gone")
     elsewhere = tmp_path / "home"
     elsewhere.mkdir()
     with monkeypatch.context() as other_storage:
         other_storage.setenv("HOME", str(elsewhere))
-        foreign = registry.claim("str_b.tsk_foreign")
-    registry.sweep({"str_a.tsk_kept"})              # too fresh: its volumes may be on their way
-    assert registry.claim("str_z.tsk_z", gone) != gone
-    registry.sweep({"str_a.tsk_kept"}, seconds=-1)
-    taken = {int(link.name) for link in registry.folder.iterdir() if link.name != "lock"}
+        foreign = uids.claim("str_b.tsk_foreign")
+    uids.sweep({"str_a.tsk_kept"})              # too fresh: its volumes may be on their way
+    assert uids.claim("str_z.tsk_z", gone) != gone
+    uids.sweep({"str_a.tsk_kept"}, seconds=-1)
+    taken = {int(link.name) for link in uids.registry.folder.iterdir() if link.name != "lock"}
     assert taken == {kept, foreign}
     elsewhere.rmdir()
-    registry.sweep({"str_a.tsk_kept"}, seconds=-1)
-    assert registry.claim("str_c.tsk_c", foreign) == foreign
+    uids.sweep({"str_a.tsk_kept"}, seconds=-1)
+    assert uids.claim("str_c.tsk_c", foreign) == foreign
 
 
-def test_when_every_uid_is_in_use_the_error_says_so(registry: Registry, monkeypatch):
-    monkeypatch.setattr(uids, "COUNT", 3)
+def test_when_every_uid_is_in_use_the_error_says_so(uids: Uids, monkeypatch):
+    monkeypatch.setattr(module, "COUNT", 3)
     for n in range(3):
-        registry.claim(f"str_a.tsk_{n}")
+        uids.claim(f"str_a.tsk_{n}")
     with pytest.raises(NoneFree):
-        registry.claim("str_a.tsk_more")
-    registry.sweep(set(), seconds=-1)
-    assert registry.claim("str_a.tsk_more")
+        uids.claim("str_a.tsk_more")
+    uids.sweep(set(), seconds=-1)
+    assert uids.claim("str_a.tsk_more")
 
 
 def test_a_store_holds_the_uids_of_its_tasks_again_when_the_registry_was_lost(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(uids, "_home", lambda: tmp_path)
+    monkeypatch.setattr(account_registry, "home", lambda: tmp_path)
     store = db.open(tmp_path / "agentcontainer.db")
     store.conn.execute("PRAGMA foreign_keys=OFF")
     columns = ("id, account_id, agent_id, agent_version_id, container_version_id, mode, status, title, instructions,"
@@ -82,5 +84,5 @@ def test_a_store_holds_the_uids_of_its_tasks_again_when_the_registry_was_lost(tm
         f"INSERT INTO tasks ({columns}) VALUES ('tsk_1', 'a', 'a', 'a', 'a', 'autonomous', 'pending', 't', 'i', 'p',"
         " 'm', 0, 1, '{}', 'any', 'now', 20500)")
     hold_uids(store, "str_a")
-    assert Registry().claim("str_b.tsk_1", 20500) != 20500
+    assert Uids().claim("str_b.tsk_1", 20500) != 20500
     store.close()

@@ -6,7 +6,6 @@ It looks for itself, and asks no server: most of what it finds is why none start
 import asyncio
 import os
 import shlex
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,11 +57,11 @@ def _report() -> Any:
 
 def _prove(settings: Settings, say) -> Any:
     """With a Podman of this command's own, beside a server that may be running."""
-    from agentcontainer_local import doctor, runtime, sandbox
+    from agentcontainer_local import doctor, runtime, runtime_dir, sandbox
 
     async def proved() -> list:
         mounted = await asyncio.to_thread(runtime.prepare, settings.cache, say)
-        with tempfile.TemporaryDirectory(prefix="agentcontainer-", dir=os.environ.get("XDG_RUNTIME_DIR")) as folder:
+        with runtime_dir.for_a_while() as folder:
             async with sandbox.open(Path(folder), "doctor", oci_runtime=settings.oci_runtime) as podman:
                 return await doctor.prove(podman, mounted, settings, say)
 

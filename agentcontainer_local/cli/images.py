@@ -5,7 +5,6 @@ They are Podman's and not the store's, so they are here before the first server:
 
 import asyncio
 import re
-import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,11 +23,10 @@ def _with_podman(work: Callable[[Any], Awaitable[Any]]) -> Any:
     """Runs `work(sandbox)` with a Podman of this command's own, as the account that `serve` would work as."""
     import os
 
-    from agentcontainer_local import sandbox, service_account
+    from agentcontainer_local import runtime_dir, sandbox, service_account
 
     async def opened() -> Any:
-        base = os.environ.get("XDG_RUNTIME_DIR")
-        with tempfile.TemporaryDirectory(prefix="agentcontainer-", dir=base) as folder:
+        with runtime_dir.for_a_while() as folder:
             async with sandbox.open(Path(folder), "images") as podman:
                 return await work(podman)
 

@@ -11,13 +11,13 @@ from agentcontainer_local.db import Row
 from agentcontainer_local.errors import Problem
 from agentcontainer_local.host import Host
 from agentcontainer_local.run.follow import fail, follow, lost
-from agentcontainer_local.run.names import directory_for, name_of, volumes_of
+from agentcontainer_local.run.names import directory_for, name_of
 from agentcontainer_local.run.remains import clear_away, remove_workspace
 from agentcontainer_local.run.start import start, started, wanted
 from agentcontainer_local.run.traced import tell
 from agentcontainer_local.run.uids import hold as hold_uids
 
-__all__ = ["OpenDoor", "clear_away", "hold_uids", "lost", "remove_workspace", "run", "tell", "volumes_of"]
+__all__ = ["OpenDoor", "clear_away", "hold_uids", "lost", "remove_workspace", "run", "tell"]
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ async def run(host: Host, task_id: str, open_door: OpenDoor, alive: sandbox.Foun
                 started(host, task_id, record["id"])
                 ceiling = walls.ceiling(wanted(host, task_id))
                 empty = alive is None and tasks.is_first_run(host.db, record)
-                async with host.sandbox.watching(name_of(task_id), pid, ceiling, empty) as broken:
+                async with host.sandbox.watching(name_of(host, task_id), pid, ceiling, empty) as broken:
                     await follow(host, task_id, pid, broken)
     except (sandbox.SandboxError, Problem) as error:
         fail(host, task_id, str(error))

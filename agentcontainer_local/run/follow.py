@@ -160,8 +160,8 @@ async def lost(host: Host, task_id: str, seen: bool) -> None:
     While nobody looked (not `seen`) the guest would have waited to say that Pi had died: whatever else ended it then
     is a stop.
     """
-    run, code = tasks.open_run(host.db, task_id), await host.sandbox.exit_code(name_of(task_id))
-    words = (run and run["last_words"]) or await host.sandbox.logs_tail(name_of(task_id), 4096)
+    run, code = tasks.open_run(host.db, task_id), await host.sandbox.exit_code(name_of(host, task_id))
+    words = (run and run["last_words"]) or await host.sandbox.logs_tail(name_of(host, task_id), 4096)
     crash.point("container.lost")
     with contextlib.suppress(lifecycle.IllegalMove):
         if (run and run["last_words"]) or code not in (STOPS if seen else STOPS_UNSEEN):

@@ -1,19 +1,27 @@
-"""What the things of a run are called: made from the task alone, and never renamed."""
+"""What the things of a run are called: made from its store and its task, and never renamed."""
 
 from pathlib import Path
 
+from agentcontainer_local import tasks
+from agentcontainer_local.db import Row
 from agentcontainer_local.host import Host
 
 TASK_LABEL = "agentcontainer.task"
 
 
-def name_of(task_id: str) -> str:
-    return f"agentcontainer-{task_id}"
+def slot_of(store_id: str, task: Row) -> str:
+    """A task's place in Podman: a container and its volumes. An earlier version named it after the task alone."""
+    return task["slot"] or f"agentcontainer-{store_id}-{task['id']}"
 
 
-def volumes_of(task_id: str) -> tuple[str, str]:
+def volumes_of(slot: str) -> tuple[str, str]:
     """The workspace, and Pi's session with its settings."""
-    return f"agentcontainer-{task_id}-work", f"agentcontainer-{task_id}-state"
+    return f"{slot}-work", f"{slot}-state"
+
+
+def name_of(host: Host, task_id: str) -> str:
+    """The container's."""
+    return slot_of(host.store_id, tasks.get(host.db, task_id))
 
 
 def labels(task_id: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ async def clear_away(host: Host, task_id: str) -> None:
         tasks.end_run(host.db, task_id, host.now())     # from here on a message starts a new run
     crash.point("run.ended")
     if task["status"] not in lifecycle.TERMINAL:
-        await host.sandbox.stop(name_of(task_id), 0)
+        await host.sandbox.stop(name_of(host, task_id), 0)
         crash.point("container.stopped")
         await _note_size(host, task_id)
     else:
@@ -36,7 +36,7 @@ async def clear_away(host: Host, task_id: str) -> None:
 async def _note_size(host: Host, task_id: str) -> None:
     """Of what is kept: the account's `checkpointStorage` is their sum."""
     try:
-        kept_bytes = await host.sandbox.disk_bytes(name_of(task_id))
+        kept_bytes = await host.sandbox.disk_bytes(name_of(host, task_id))
     except OSError as error:
         log.warning("what is kept could not be measured task=%s: %s", task_id, error)
         return
@@ -44,7 +44,7 @@ async def _note_size(host: Host, task_id: str) -> None:
 
 
 async def _remove_container(host: Host, task_id: str) -> None:
-    await host.sandbox.remove(name_of(task_id))
+    await host.sandbox.remove(name_of(host, task_id))
     crash.point("container.removed")
     host.db.conn.execute("UPDATE tasks SET has_container = 0 WHERE id = ?", (task_id,))
     with contextlib.suppress(FileNotFoundError):
@@ -55,11 +55,11 @@ async def _remove_container(host: Host, task_id: str) -> None:
 
 async def remove_workspace(host: Host, task_id: str) -> None:
     crash.point("volumes.removing")
-    for name in volumes_of(task_id):
+    for name in volumes_of(name_of(host, task_id)):
         await host.sandbox.remove_volume(name)
     crash.point("volumes.removed")
     await uids.released(host, tasks.get(host.db, task_id))
     host.db.conn.execute(
-        "UPDATE tasks SET workspace_removed_at = ?, kept_bytes = 0, uid = NULL WHERE id = ?",
+        "UPDATE tasks SET workspace_removed_at = ?, kept_bytes = 0, uid = NULL, slot = NULL WHERE id = ?",
         (iso(host.now()), task_id),
     )

@@ -38,11 +38,11 @@ async def start(host: Host, task_id: str, record: Row, directory: Path) -> int |
     uid = await uids.claimed(host, task)
     runtime.allow_uid(host.runtime, uid)
     _write_launch(host, task_id, record, directory)
-    if not tasks.is_first_run(host.db, record) and (pid := await _start_kept(host, name_of(task_id))) is not None:
+    if not tasks.is_first_run(host.db, record) and (pid := await _start_kept(host, name_of(host, task_id))) is not None:
         return pid
     await _make(host, task, record, image, uid, directory)
     crash.point("container.starting")
-    return await host.sandbox.start(name_of(task_id), seen={})
+    return await host.sandbox.start(name_of(host, task_id), seen={})
 
 
 async def _start_kept(host: Host, name: str) -> int | None:
@@ -68,8 +68,8 @@ async def _make(host: Host, task: Row, record: Row, image: str, uid: int, direct
         what = "The container was made anew: workspace and session are kept, what was installed elsewhere is gone."
         lost = {"kind": "new_container", "message": what}
         history.append(host.db, task["id"], history.NOTICE, lost, host.now())
-    marks = labels(task["id"])
-    await asyncio.gather(*(host.sandbox.create_volume(name, marks, uid) for name in volumes_of(task["id"])))
+    marks, volumes = labels(task["id"]), volumes_of(name_of(host, task["id"]))
+    await asyncio.gather(*(host.sandbox.create_volume(name, marks, uid) for name in volumes))
     crash.point("volumes.made")
     limits = wanted(host, task["id"])
     spec = walls.around(_spec(host, task, image, uid, directory), limits)
@@ -141,9 +141,10 @@ def _say(host: Host, image: str, words: str) -> None:
 
 
 def _spec(host: Host, task: Row, image: str, uid: int, directory: Path) -> sandbox.ContainerSpec:
-    work, state = volumes_of(task["id"])
+    name = name_of(host, task["id"])
+    work, state = volumes_of(name)
     return sandbox.ContainerSpec(
-        name=name_of(task["id"]),
+        name=name,
         image=image,
         command=(f"{pi.MOUNT}/libexec/node", f"{pi.MOUNT}/guest/daemon.mjs"),
         uid=uid,

@@ -17,6 +17,7 @@ from agentcontainer_local.tasks.conversation import end_turn, expire, say, switc
 from agentcontainer_local.tasks.dispatch import dispatch
 from agentcontainer_local.tasks.execution import SCRIPTED, Execution, execution
 from agentcontainer_local.tasks.rows import (
+    any_of_earlier_naming,
     ended_with_container,
     ended_with_workspace,
     inputs,
@@ -35,10 +36,10 @@ from agentcontainer_local.tasks.sleep import sleep, wake, wake_due
 from agentcontainer_local.tasks.transitions import apply, cancel, container_ms, died
 
 __all__ = [
-    "SCRIPTED", "Execution", "Refused", "Reserved", "Worst", "apply", "ask_to_finish", "at_work", "begin_run",
-    "call_shape", "call_status", "calls", "cancel", "capped", "container_ms", "died", "dispatch", "end_run",
-    "end_turn", "ended_with_container", "ended_with_workspace", "execution", "expire", "fits", "get", "inputs",
-    "is_first_run", "launched", "message_shape", "open_run", "output", "outputs", "owned", "owned_whole", "page",
-    "rename", "reserve", "say", "settle", "settle_leftovers", "shape", "sleep", "switch",
-    "turn_runs", "wake", "wake_due", "with_status", "written_tokens",
+    "SCRIPTED", "Execution", "Refused", "Reserved", "Worst", "any_of_earlier_naming", "apply", "ask_to_finish",
+    "at_work", "begin_run", "call_shape", "call_status", "calls", "cancel", "capped", "container_ms", "died",
+    "dispatch", "end_run", "end_turn", "ended_with_container", "ended_with_workspace", "execution", "expire", "fits",
+    "get", "inputs", "is_first_run", "launched", "message_shape", "open_run", "output", "outputs", "owned",
+    "owned_whole", "page", "rename", "reserve", "say", "settle", "settle_leftovers", "shape", "sleep",
+    "switch", "turn_runs", "wake", "wake_due", "with_status", "written_tokens",
 ]

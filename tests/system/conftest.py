@@ -58,6 +58,11 @@ class Server:
         """Names of this store's containers and volumes."""
         return podman_things(f"agentcontainer.store={self.row('SELECT id FROM store')['id']}")
 
+    def container(self, task: dict) -> str:
+        """The id of a task's container."""
+        return podman("ps", "-aq", "--no-trunc", "--filter", f"label=agentcontainer.task={task['id']}",
+                      "--filter", f"label=agentcontainer.store={self.row('SELECT id FROM store')['id']}").strip()
+
     def row(self, sql: str, *parameters) -> dict:
         """From its database, beside the server."""
         with contextlib.closing(sqlite3.connect(self.data / "agentcontainer.db")) as store:

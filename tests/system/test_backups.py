@@ -8,16 +8,18 @@ import subprocess
 import sys
 import tarfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from agentcontainer_local import backup
 from agentcontainer_local.settings import Settings
-from tests.system.conftest import Server, wait_until
+from tests.system.conftest import ENDED, Server, podman_things, wait_until
 from tests.system.test_main_job import bash
 
 
-def command(*words: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "agentcontainer_local", *words], capture_output=True, text=True)
+def command(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    words = [sys.executable, "-m", "agentcontainer_local", *words]
+    return subprocess.run(words, capture_output=True, text=True, cwd=cwd, timeout=60)
 
 
 def test_a_backup_under_load_brings_files_tasks_and_sessions_back(own_server: Server, tmp_path: Path):
@@ -36,7 +38,7 @@ def test_a_backup_under_load_brings_files_tasks_and_sessions_back(own_server: Se
     assert made.returncode == 0, made.stderr
     assert (tmp_path / "b.tar.gz").stat().st_mode & 0o777 == 0o600
     for task in (talk, asleep, *busy):
-        own_server.post(f"/tasks/{task['id']}/cancel", expect=200)
+        own_server.client.post(f"/api/v1/tasks/{task['id']}/cancel")    # a busy one may have finished meanwhile
     wait_until(lambda: not own_server.things(), 30)
     own_server.stop()
     shutil.rmtree(own_server.data)
@@ -76,9 +78,123 @@ def test_a_task_that_ends_while_its_turn_comes_does_not_end_the_backup(own_serve
     wait_until(lambda: not own_server.things(), 30)
     brought = backup.restore(tmp_path / "b.tar.gz", tmp_path / "brought", lambda done, size: None)
     assert (brought.files, brought.tasks) == (0, 1)
-    volumes = own_server.things()
+    volumes = things_of(tmp_path / "brought")
     assert len(volumes) == 2 and all(asleep[0]["id"] in name for name in volumes)
     subprocess.run(["podman", "volume", "rm", *volumes], check=True)
+
+
+def things_of(data: Path) -> set[str]:
+    return podman_things(f"agentcontainer.store={store_id(data)}")
+
+
+def store_id(data: Path) -> str:
+    with contextlib.closing(sqlite3.connect(data / "agentcontainer.db")) as store:
+        return store.execute("SELECT id FROM store").fetchone()[0]
+
+
+def restored(archive: Path, data: Path, *, cwd: Path | None = None, code: int = 0) -> subprocess.CompletedProcess:
+    done = command("restore", str(archive), "--data", str(data), cwd=cwd)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@contextlib.contextmanager
+def beside(original: Server, data: Path) -> Iterator[Server]:
+    """A server of a restored directory, which knows the original's key."""
+    server = Server(data)
+    server.key = original.key
+    server.start()
+    try:
+        yield server
+    finally:
+        for task in server.get("/tasks")["data"]:
+            if task["status"] not in ENDED:
+                server.post(f"/tasks/{task['id']}/cancel", expect=200)
+        wait_until(lambda: not server.things(), 30)
+        server.stop()
+
+
+def test_a_restored_store_beside_its_original_leaves_its_agents_and_workspaces_alone(own_server: Server, tmp_path):
+    asleep = own_server.dispatch(bash("echo one >> log", "hibernate --for 1h", "cat log; ls -ln log"))
+    own_server.wait(asleep["id"], "hibernating")
+    assert command("backup", str(tmp_path / "b.tar.gz"), "--data", str(own_server.data)).returncode == 0
+    busy = own_server.dispatch(bash("echo begun; sleep 12; echo undisturbed", finish="--complete-task --message Done"))
+    wait_until(lambda: own_server.get(f"/tasks/{busy['id']}")["status"] == "running", 30)
+    before = own_server.things()
+    (tmp_path / "cwd").mkdir()
+    restored(tmp_path / "b.tar.gz", Path("elsewhere"), cwd=tmp_path / "cwd")
+    data = tmp_path / "cwd" / "elsewhere"
+    assert store_id(data) != store_id(own_server.data)
+    with beside(own_server, data) as copy:
+        assert before <= own_server.things()
+        copy.post(f"/tasks/{asleep['id']}/wake", {"kind": "external_wake"}, 200)
+        assert copy.wait(asleep["id"])["status"] == "finished"
+        assert "one\n" in copy.said(asleep["id"])
+        uids = [server.row("SELECT uid FROM tasks WHERE id = ?", asleep["id"])["uid"] for server in (own_server, copy)]
+        assert uids[0] is not None and uids[0] != uids[1]
+    assert own_server.wait(busy["id"])["status"] == "finished"
+    assert "undisturbed\n" in own_server.said(busy["id"])
+    own_server.stop()
+    own_server.start()
+    own_server.post(f"/tasks/{asleep['id']}/wake", {"kind": "external_wake"}, 200)
+    assert own_server.wait(asleep["id"])["status"] == "finished"
+    assert "one\n" in own_server.said(asleep["id"])
+
+
+def test_a_copy_of_a_data_directory_is_not_served_beside_its_original(own_server: Server, tmp_path: Path):
+    asleep = own_server.dispatch(bash("echo one >> log", "hibernate --for 1h"))
+    own_server.wait(asleep["id"], "hibernating")
+    things = own_server.things()
+    for while_it_serves in (True, False):
+        if not while_it_serves:
+            own_server.stop()
+        copy = tmp_path / f"copy-{while_it_serves}"
+        subprocess.run(["cp", "-a", own_server.data, copy], check=True)
+        refused = command("serve", "--port", "0", "--data", str(copy))
+        assert refused.returncode == 1 and str(own_server.data) in refused.stderr
+        assert own_server.things() == things
+    moved = own_server.data.rename(tmp_path / "moved")
+    own_server.data = moved
+    own_server.start()
+    own_server.post(f"/tasks/{asleep['id']}/cancel", expect=200)
+
+
+def test_while_a_restore_works_no_server_can_have_its_directory(own_server: Server, tmp_path: Path):
+    own_server.upload("a.txt", b"a")
+    archive, data = tmp_path / "b.tar.gz", tmp_path / "data2"
+    assert command("backup", str(archive), "--data", str(own_server.data)).returncode == 0
+    refused = []
+
+    def progress(done: int, size: int) -> None:
+        if not refused:
+            refused.append(command("serve", "--port", "0", "--data", str(data)))
+
+    assert backup.restore(archive, data, progress).files == 1
+    assert refused[0].returncode == 1 and "Another agentcontainer" in refused[0].stderr
+    assert not (data / "restoring").exists() and len(list((data / "files").iterdir())) == 1
+
+
+def test_a_restore_that_fails_or_is_killed_leaves_nothing(own_server: Server, tmp_path: Path, monkeypatch):
+    asleep = own_server.dispatch(bash("hibernate --for 1h"))
+    own_server.wait(asleep["id"], "hibernating")
+    archive, data = tmp_path / "b.tar.gz", tmp_path / "deep" / "data2"
+    assert command("backup", str(archive), "--data", str(own_server.data)).returncode == 0
+    everything = podman_things()
+    whole = archive.read_bytes()
+    (cut := tmp_path / "cut.tar.gz").write_bytes(whole[:-200])
+    refused = restored(cut, data, code=1)
+    assert "Traceback" not in refused.stderr and not data.parent.exists()
+    assert podman_things() == everything
+
+    with monkeypatch.context() as dies:
+        dies.setenv("AGENTCONTAINER_CRASH_AT", "restore.volume")
+        restored(archive, data, code=86)
+    assert len(podman_things() - everything) == 1
+    refused = command("serve", "--port", "0", "--data", str(data))
+    assert refused.returncode == 1 and "interrupted" in refused.stderr
+    restored(archive, data)
+    assert podman_things() - everything == things_of(data)
+    subprocess.run(["podman", "volume", "rm", *things_of(data)], check=True)
 
 
 def _write_until(server: Server, stop: threading.Event) -> None:
@@ -90,7 +206,7 @@ def test_what_is_no_backup_is_refused_and_leaves_nothing(tmp_path: Path):
     (tmp_path / "no.tar.gz").write_bytes(b"nothing of the kind")
     refused = command("restore", str(tmp_path / "no.tar.gz"), "--data", str(tmp_path / "data"))
     assert refused.returncode == 1 and "no backup" in refused.stderr
-    assert list((tmp_path / "data").iterdir()) == []
+    assert not (tmp_path / "data").exists()
     with tarfile.open(tmp_path / "odd.tar.gz", "w:gz") as odd:
         odd.addfile(tarfile.TarInfo("volumes/agentcontainer-tsk_a-work"))
     refused = command("restore", str(tmp_path / "odd.tar.gz"), "--data", str(tmp_path / "data"))

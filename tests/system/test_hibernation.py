@@ -152,7 +152,7 @@ def test_of_many_wakes_at_once_exactly_one_wins(server: Server):
 def test_a_pruned_container_is_made_anew_on_the_same_workspace_and_an_event_says_so(server: Server):
     task = asleep(server, "cat kept; ls /tmp/installed; grep -c 'by an event [o]utside' /var/lib/agentcontainer/s*/*",
                   before="echo kept > kept; echo installed > /tmp/installed")
-    podman("rm", "-f", f"agentcontainer-{task['id']}")
+    podman("rm", "-f", server.container(task))
     wake(server, task)
     assert server.wait(task["id"])["status"] == "finished"
     said = server.said(task["id"])

@@ -158,7 +158,7 @@ def test_two_agents_are_different_users_on_the_host(server: Server):
     tasks = [server.dispatch(bash("sleep 8")) for _ in range(2)]
     for task in tasks:
         server.wait(task["id"], "running")
-    uids = {podman("inspect", "--format", "{{.Config.User}}", f"agentcontainer-{task['id']}").strip() for task in tasks}
+    uids = {podman("inspect", "--format", "{{.Config.User}}", server.container(task)).strip() for task in tasks}
     assert len(uids) == 2
     for task in tasks:
         server.post(f"/tasks/{task['id']}/cancel", expect=200)

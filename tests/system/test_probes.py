@@ -136,7 +136,7 @@ def test_one_run_reaches_neither_anothers_socket_nor_its_files_nor_its_processes
     one = server.dispatch(bash("python3 task_files/first.py", "sleep 60"), files=given)
     wait_until(lambda: "ID out_" in server.said(one["id"]), 30)
     out = server.said(one["id"]).split("ID ")[1].split()[0]
-    inspected = json.loads(podman("inspect", f"agentcontainer-{one['id']}"))[0]
+    inspected = json.loads(podman("inspect", server.container(one)))[0]
     door = next(m["Source"] for m in inspected["Mounts"] if m["Destination"] == "/run/agentcontainer")
     second = begin + (
         f"pid, out, secret, door = {inspected['State']['Pid']}, {out!r}, {secret!r}, {door!r}\n"

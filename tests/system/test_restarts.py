@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local.app import _runtime_dir
+from agentcontainer_local import runtime_dir
 from agentcontainer_local.sandbox import process
 from tests.system.conftest import Server, podman, podman_things, wait_until
 from tests.system.test_conversations import moves, running_containers
@@ -37,13 +37,9 @@ def steps(server: Server, task: dict) -> int:
     return sum(event["event"] == "activity.completed" for event in server.history(task["id"]))
 
 
-def name_of(task: dict) -> str:
-    return f"agentcontainer-{task['id']}"
-
-
-def first_process(task: dict) -> int:
+def first_process(server: Server, task: dict) -> int:
     """Of the container, as the host sees it."""
-    return int(podman("inspect", name_of(task), "--format", "{{.State.Pid}}"))
+    return int(podman("inspect", server.container(task), "--format", "{{.State.Pid}}"))
 
 
 def parent(pid: int) -> int:
@@ -92,7 +88,7 @@ def test_an_agent_that_lost_its_network_with_the_server_is_started_anew(own_serv
     """`systemctl kill -s KILL` may end what serves the containers' networks with the server."""
     task = begun(own_server, internetAccess=True)
     own_server.stop(signal.SIGKILL)
-    namespace = podman("inspect", name_of(task), "--format", "{{.NetworkSettings.SandboxKey}}").strip()
+    namespace = podman("inspect", own_server.container(task), "--format", "{{.NetworkSettings.SandboxKey}}").strip()
     for pid in process.network_servers(namespace):
         os.kill(pid, signal.SIGKILL)
     own_server.start()
@@ -203,12 +199,12 @@ def test_after_a_reboot_agents_resume_from_workspace_and_session_and_none_has_di
     task = begun(own_server)
     if while_away:
         own_server.stop(signal.SIGKILL)
-        podman("kill", f"agentcontainer-{task['id']}")
+        podman("kill", own_server.container(task))
     else:
-        podman("stop", f"agentcontainer-{task['id']}")
+        podman("stop", own_server.container(task))
         wait_until(lambda: moves(own_server, task["id"])[2:3] == ["pending"], 5)
         own_server.stop(signal.SIGKILL)
-    shutil.rmtree(_runtime_dir(own_server.data))
+    shutil.rmtree(runtime_dir.of_store(own_server.row("SELECT id FROM store")["id"]))
     own_server.start()
     resumed_and_finished(own_server, task)
     assert deaths(own_server, task) == 0
@@ -217,14 +213,14 @@ def test_after_a_reboot_agents_resume_from_workspace_and_session_and_none_has_di
 
 def test_a_container_that_is_killed_is_started_again(server: Server):
     task = begun(server)
-    podman("kill", f"agentcontainer-{task['id']}")
+    podman("kill", server.container(task))
     wait_until(lambda: "pending" in moves(server, task["id"])[2:], 5)
     resumed_and_finished(server, task)
 
 
 def test_a_container_that_somebody_removes_is_made_anew(server: Server):
     task = begun(server)
-    podman("rm", "-f", "-t", "0", f"agentcontainer-{task['id']}")
+    podman("rm", "-f", "-t", "0", server.container(task))
     wait_until(lambda: "pending" in moves(server, task["id"])[2:], 5)
     resumed_and_finished(server, task)
     assert "new_container" in json.dumps(server.history(task["id"]))
@@ -232,21 +228,21 @@ def test_a_container_that_somebody_removes_is_made_anew(server: Server):
 
 def test_a_guest_daemon_that_is_killed_is_started_again(server: Server):
     task = begun(server)
-    kill(child(first_process(task)))
+    kill(child(first_process(server, task)))
     wait_until(lambda: "pending" in moves(server, task["id"])[2:], 5)
     resumed_and_finished(server, task)
 
 
 def test_without_its_conmon_an_agent_goes_on(own_server: Server):
     task = begun(own_server)
-    kill(parent(first_process(task)))
+    kill(parent(first_process(own_server, task)))
     resumed_and_finished(own_server, task)
 
 
 def test_a_conmon_that_is_killed_with_the_server_is_noticed_at_the_next_start(own_server: Server):
     task = begun(own_server)
     own_server.stop(signal.SIGKILL)
-    kill(parent(first_process(task)))
+    kill(parent(first_process(own_server, task)))
     own_server.start()
     resumed_and_finished(own_server, task)
 
@@ -270,7 +266,7 @@ def test_a_container_that_dies_again_and_again_is_a_failed_task_that_says_so(ser
     for attempt in range(1, 4):
         wait_until(lambda n=attempt: moves(server, task["id"]).count("running") == n, 60)
         wait_until(lambda: running_containers(task["id"]), 10)
-        podman("kill", f"agentcontainer-{task['id']}")
+        podman("kill", server.container(task))
         wait_until(lambda n=attempt: len(moves(server, task["id"])) > 2 * n, 5)
     ended = server.wait(task["id"], "failed")
     assert "died 3 times" in ended["error"] and "137" in ended["error"]

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from agentcontainer_local.run.uids import Registry
+from agentcontainer_local import account_registry
 from tests.system.conftest import serving, wait_until
 from tests.system.test_main_job import bash
 
@@ -19,7 +19,7 @@ def test_agents_of_two_servers_have_different_uids_also_while_they_sleep(own_ser
         assert len(set(uids)) == 2
         third = other.run(bash("id -u", finish="--complete-task --message Done"))
         assert int(re.search(r"^(\d{5})$", other.said(third["id"]), re.M)[1]) not in uids
-        names = [(Registry().folder / str(uid)) for uid in uids]
+        names = [account_registry.of_account("uids").folder / str(uid) for uid in uids]
         assert all(name.is_symlink() for name in names)
         for server, task in zip(servers, asleep, strict=True):
             server.post(f"/tasks/{task['id']}/cancel", expect=200)

@@ -1,0 +1,64 @@
+"""Where sockets are: a short path of this account's own, as a socket's path has at most 107 bytes."""
+
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+SOCKET_BYTES = 107
+WITHIN = "/agentcontainer/xxxxxxxxxx/runs/tsk_xxxxxxxxxxxxxxxxxxxxxxxxx/egress.sock"      # the longest one of a store
+
+
+def of_store(store_id: str) -> Path:
+    """Each store's own, wherever its data directory is moved to."""
+    base, ours = _base()
+    return _private(base, *ours, base / "agentcontainer", base / "agentcontainer" / _short(store_id))
+
+
+def inherit(store_id: str, data: Path) -> None:
+    """From a version that named it after the data directory's path, which containers of that time still mount."""
+    new = of_store(store_id)
+    old = new.with_name(hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:8])
+    if old.is_dir() and not old.is_symlink() and not any(new.iterdir()):
+        old.rename(new)
+    if not old.exists():
+        old.unlink(missing_ok=True)
+        old.symlink_to(new.name)
+
+
+def for_a_while() -> tempfile.TemporaryDirectory:
+    """For a command with a Podman of its own."""
+    base, ours = _base()
+    return tempfile.TemporaryDirectory(prefix="ac-", dir=_private(base, *ours))
+
+
+def _short(store_id: str) -> str:
+    return store_id.rpartition("_")[2][:10]
+
+
+def _base() -> tuple[Path, list[Path]]:
+    """The session's, if its path is short enough; else one where everybody may make folders, which must be ours."""
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    if given and _fits(given):
+        return Path(given), []
+    name = f"agentcontainer-{os.getuid()}"
+    base = Path(tempfile.gettempdir(), name)
+    base = base if _fits(base) else Path("/tmp", name)
+    return base, [base]
+
+
+def _fits(base: Path | str) -> bool:
+    return len(os.fsencode(f"{base}{WITHIN}")) <= SOCKET_BYTES
+
+
+def _private(base: Path, *parts: Path) -> Path:
+    """The last of the parts, all made if need be. Who owned a folder above it could put another in its place."""
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for part in parts:
+        part.mkdir(mode=0o700, exist_ok=True)
+        found = part.lstat()
+        if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
+            raise RuntimeError(f"{part} belongs to somebody else: set XDG_RUNTIME_DIR to a folder of your own.")
+        part.chmod(0o700)
+    return parts[-1] if parts else base
