@@ -464,3 +464,9 @@ ALTER TABLE tasks ADD COLUMN slot TEXT;         -- what its container and volume
 UPDATE tasks SET slot = 'agentcontainer-' || id
   WHERE workspace_removed_at IS NULL AND EXISTS (SELECT 1 FROM runs WHERE task_id = tasks.id);
 CREATE INDEX tasks_with_slot ON tasks (number) WHERE slot IS NOT NULL;
+
+-- migration 9
+
+-- A notice says of what kind it is under one name: `type` is the event's own.
+UPDATE task_events SET data = json_set(json_remove(data, '$.type'), '$.kind', json_extract(data, '$.type'))
+  WHERE type = 'notice' AND json_extract(data, '$.type') IS NOT NULL;

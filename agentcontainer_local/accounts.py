@@ -96,8 +96,8 @@ def shape(db: Database, account: Row, settings: Settings) -> schemas.Account:
     )
 
 
-def _storage(used_bytes: int, quota_bytes: int | None) -> schemas.Storage:
-    return schemas.Storage(used_bytes=used_bytes, quota_bytes=quota_bytes, is_enforced=quota_bytes is not None)
+def _storage(used_bytes: int, quota_bytes: int | None) -> schemas.StorageUse:
+    return schemas.StorageUse(used_bytes=used_bytes, quota_bytes=quota_bytes, is_enforced=quota_bytes is not None)
 
 
 # What it has stored

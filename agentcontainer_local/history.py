@@ -46,5 +46,10 @@ def some(db: Database, task_id: str, after: int, most_characters: int) -> list[R
 
 def shape(event: Row) -> schemas.TaskEvent:
     return schemas.TaskEvent(
-        id=event["number"], event=event["type"], data=json.loads(event["data"]), created_at=event["created_at"]
+        id=event["number"], event=event["type"], data=json.loads(typed(event)), created_at=event["created_at"]
     )
+
+
+def typed(event: Row) -> str:
+    """The event's data with its name within, which tells readers what else is there; it is stored beside the data."""
+    return f'{{"type":"{event["type"]}",{event["data"][1:]}'

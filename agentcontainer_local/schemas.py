@@ -7,12 +7,14 @@ patch of an agent, where null takes away a key and what else is in REMOVABLE (se
 
 import json
 import operator
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
 
 from agentcontainer_local import hosts, lifecycle
 
@@ -67,21 +69,51 @@ def optional(**about) -> Any:
     return Field(None, exclude_if=_IS_NONE, **about)
 
 
+def required(name: str) -> Callable[[dict[str, Any]], None]:
+    """For the OpenAPI document: this text is required. What a request without it gets is decided elsewhere.
+
+    A schema that requires one of two fields is lost in most generated clients.
+    """
+
+    def change(schema: dict[str, Any]) -> None:
+        schema["required"] = [name]
+        schema["properties"][name]["type"] = "string"
+        schema["properties"][name].pop("default", None)
+
+    return change
+
+
 MAX_RUNTIME_SECONDS = 604_800
 MAX_BYTES = 2**63 - 1
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-03-25T09:30:00.000Z"])]
-Provider = Literal["anthropic", "openrouter", "openai"]
-RuntimeRegion = Literal["any", "eu"]
-AgentRuntime = Literal["pi"]
-Preset = Literal["coding", "data-processing", "document-analysis"]
-ContractVersion = Literal["1"]
-Mode = Literal["autonomous", "conversation"]
-Status = Literal[lifecycle.STATUSES]
-TurnStatus = Literal["queued", "running", "completed", "failed"]
+
+# Each has a name in the OpenAPI document too, so that generated clients call it the same everywhere.
+Provider = TypeAliasType("Provider", Literal["anthropic", "openrouter", "openai"])
+RuntimeRegion = TypeAliasType("RuntimeRegion", Literal["any", "eu"])
+AgentRuntime = TypeAliasType("AgentRuntime", Literal["pi"])
+ContainerPreset = TypeAliasType("ContainerPreset", Literal["coding", "data-processing", "document-analysis"])
+ContractVersion = TypeAliasType("ContractVersion", Literal["1"])
+TaskMode = TypeAliasType("TaskMode", Literal["autonomous", "conversation"])
+TaskStatus = TypeAliasType("TaskStatus", Literal[lifecycle.STATUSES])
+TurnStatus = TypeAliasType("TurnStatus", Literal["queued", "running", "completed", "failed"])
+MessageRole = TypeAliasType("MessageRole", Literal["user", "assistant"])
+Outcome = TypeAliasType("Outcome", Literal["completed", "failed"])
+BillingMode = TypeAliasType("BillingMode", Literal["standard", "unlimited_grant"])
+Isolation = TypeAliasType("Isolation", Literal["container", "gvisor"])
+Order = TypeAliasType("Order", Literal["asc", "desc"])
+CheckStatus = TypeAliasType("CheckStatus", Literal["ok", "warning", "missing"])
+WallStatus = TypeAliasType("WallStatus", Literal["enforced", "not_enforced", "unavailable"])
+CreditEntryKind = TypeAliasType("CreditEntryKind", Literal["grant", "reservation", "release", "charge"])
+KeySource = TypeAliasType("KeySource", Literal["store", "environment"])
+LimitKeeper = TypeAliasType("LimitKeeper", Literal[
+    "cgroup", "affinity", "ulimit", "watchdog", "ulimit and watchdog", "nothing"])
+NetworkAccess = TypeAliasType("NetworkAccess", Literal["none", "internet"])
+WakeKind = TypeAliasType("WakeKind", Literal["message", "external_wake"])
 
 Id = Annotated[str, Field(min_length=1, max_length=100)]
-SAID = {"minLength": 1, "pattern": r"\S"}
+# Written so that it means the same to who searches for it, to who matches from the start, and to who matches all.
+SAID = {"minLength": 1, "pattern": r"^[\s\S]*\S[\s\S]*$"}
 Name = Annotated[str, Field(max_length=200, json_schema_extra=SAID), AfterValidator(_said)]
 Text = Annotated[str, Field(json_schema_extra=SAID), AfterValidator(_said)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_finite)]
@@ -119,7 +151,7 @@ ABOUT_ALLOWED_HOSTS = (
 
 # Errors
 
-class Error(Shape):
+class ErrorDetail(Shape):
     model_config = ConfigDict(extra="allow")
     code: str = Field(examples=["not_found"])
     message: str = Field(description="What is wrong, and what to do about it.")
@@ -128,7 +160,7 @@ class Error(Shape):
 class ErrorResponse(Shape):
     """Every answer that is not a success. `error` may carry more: a 422 lists the `fields` at fault."""
 
-    error: Error
+    error: ErrorDetail
 
 
 # Pages
@@ -141,7 +173,7 @@ class PageInfo(Shape):
 class PageQuery(Shape):
     limit: int = Field(100, ge=1, le=1000, description="How many at most; fewer come where they are large.")
     cursor: str | None = Field(None, max_length=100, description="`pageInfo.nextCursor` of the page before.")
-    order: Literal["asc", "desc"] = Field("desc", description="Newest first (desc) or oldest first.")
+    order: Order = Field("desc", description="Newest first (desc) or oldest first.")
 
 
 class Page(Shape, Generic[T]):
@@ -151,7 +183,7 @@ class Page(Shape, Generic[T]):
 
 # Account
 
-class Storage(Shape):
+class StorageUse(Shape):
     used_bytes: int
     quota_bytes: int | None = Field(description="null: no limit but the disk's.")
     is_enforced: bool
@@ -171,9 +203,9 @@ class Account(Shape):
     name: str | None
     email: str | None
     credit_balance: float = Field(description="Current prepaid platform credit balance in USD.")
-    billing_mode: Literal["standard", "unlimited_grant"]
-    file_storage: Storage = Field(description="Uploaded files and task outputs.")
-    checkpoint_storage: Storage = Field(description="Kept workspaces of hibernating tasks and idle conversations.")
+    billing_mode: BillingMode
+    file_storage: StorageUse = Field(description="Uploaded files and task outputs.")
+    checkpoint_storage: StorageUse = Field(description="Kept workspaces of hibernating tasks and idle conversations.")
     walls: WallFigures | None = Field(None, description="null until `agentcontainer doctor --prove`.")
     created_at: Timestamp
 
@@ -182,23 +214,23 @@ class Check(Shape):
     """Something that the machine has or lacks."""
 
     name: str
-    status: Literal["ok", "warning", "missing"] = Field(description="`missing`: no task can run without it.")
+    status: CheckStatus = Field(description="`missing`: no task can run without it.")
     detail: str
     fix: str | None = Field(None, description="The command that mends it.")
 
 
-class Promise(Shape):
+class WallCheck(Shape):
     """Something that an agent must not be able to do, and that was tried."""
 
     name: str
-    status: Literal["enforced", "not_enforced", "unavailable"] = Field(
+    status: WallStatus = Field(
         description="`unavailable`: not possible here; what needs it is refused.")
     detail: str
 
 
 class Proof(Shape):
     at: Timestamp
-    promises: list[Promise]
+    promises: list[WallCheck]
 
 
 class Doctor(Shape):
@@ -210,7 +242,7 @@ class Doctor(Shape):
 
 class Credit(Shape):
     balance_usd: float
-    billing_mode: Literal["standard", "unlimited_grant"] = Field(description="Only `standard` charges it.")
+    billing_mode: BillingMode = Field(description="Only `standard` charges it.")
 
 
 class AddCreditRequest(Request):
@@ -218,7 +250,7 @@ class AddCreditRequest(Request):
 
 
 class CreditEntry(Shape):
-    kind: Literal["grant", "reservation", "release", "charge"]
+    kind: CreditEntryKind
     amount_usd: float
     task_id: str | None
     created_at: Timestamp
@@ -262,7 +294,7 @@ class ProviderStatus(Shape):
     has_api_key: bool
     base_url: str
     is_default: bool
-    source: Literal["store", "environment"] | None = Field(description="Where the key comes from.")
+    source: KeySource | None = Field(description="Where the key comes from.")
 
 
 class ListProvidersResponse(Page[ProviderStatus]):
@@ -272,7 +304,7 @@ class ListProvidersResponse(Page[ProviderStatus]):
 # Containers
 
 class ContainerExecution(Request):
-    container_preset: Preset | None = None
+    container_preset: ContainerPreset | None = None
     container_image: Image | None = Field(None, description="Any image with glibc and /bin/sh.")
     container_contract_version: ContractVersion | None = None
 
@@ -357,7 +389,8 @@ class NamedOutput(Request):
         return self
 
 
-OutputPolicy = Annotated[AnyOutput | NoOutput | AtLeastOneOutput | NamedOutput, Field(discriminator="mode")]
+OutputPolicy = TypeAliasType("OutputPolicy", Annotated[
+    AnyOutput | NoOutput | AtLeastOneOutput | NamedOutput, Field(discriminator="mode")])
 
 
 # Agents
@@ -388,9 +421,6 @@ class ResourceLimits(Request):
         description="Open files of each process.")
     workspace_mb: Annotated[int, Field(ge=16, le=2**30), BeforeValidator(_whole)] | None = optional(
         description="What it may write to disk, in its workspace and beside it, in MB of 1024 * 1024 bytes.")
-
-
-Isolation = Literal["container", "gvisor"]
 
 
 class Walled(Request):
@@ -472,7 +502,7 @@ class AgentDefaults(UpdateAgentDefaults):
     max_runtime_seconds: Seconds
 
 
-class Runtime(Request):
+class AgentImage(Request):
     container_image: Image
     agent_runtime: AgentRuntime
 
@@ -491,7 +521,7 @@ class AgentContainer(Request):
 
     container_id: Id | None = None
     container_version_id: Id | None = None
-    runtime: Runtime | None = None
+    runtime: AgentImage | None = None
 
     @model_validator(mode="after")
     def _one_place(self):
@@ -594,6 +624,7 @@ class PreparedUpload(Shape):
 
 
 class UploadQuery(Shape):
+    model_config = ConfigDict(json_schema_extra=required("signature"))
     signature: str = Field("", description="Part of the uploadUrl.")
 
 
@@ -661,11 +692,10 @@ class NewTask(WithInputs):
 
 
 class CreateTaskRequest(NewTask):
-    model_config = ConfigDict(
-        json_schema_extra={"anyOf": [{"required": ["instructions"]}, {"required": ["description"]}]}
-    )
-    instructions: Text | None = Field(None, description="What the agent is to do. Required, under this name or...")
-    description: Text | None = Field(None, description="...under this, its older one.")
+    model_config = ConfigDict(json_schema_extra=required("instructions"))
+    instructions: Text | None = Field(None, description="What the agent is to do.")
+    description: Text | None = Field(None, description="The older name of `instructions`; accepted in its place.",
+                                     json_schema_extra={"deprecated": True})
 
     @model_validator(mode="after")
     def _told_once(self):
@@ -729,8 +759,7 @@ class Execution(Shape):
 
 class KeptLimit(Shape):
     value: float | None = Field(description="null: no limit.")
-    by: Literal["cgroup", "affinity", "ulimit", "watchdog", "ulimit and watchdog", "nothing"] = Field(
-        description="What keeps it on this machine.")
+    by: LimitKeeper = Field(description="What keeps it on this machine.")
 
 
 class KeptLimits(Shape):
@@ -745,7 +774,7 @@ class TaskWalls(Shape):
     """What its container is, or was, kept to; its network was looked at before anything in it ran."""
 
     isolation: Isolation
-    network: Literal["none", "internet"] = Field(description="internet: without the host and local networks.")
+    network: NetworkAccess = Field(description="internet: without the host and local networks.")
     limits: KeptLimits
     warnings: list[str] = Field(description="What Podman said of limits that it could not keep.")
 
@@ -756,11 +785,12 @@ class Task(Shape):
     agent_name: str
     agent_version_id: str
     container_version_id: str
-    mode: Mode
-    status: Status
+    mode: TaskMode
+    status: TaskStatus
     title: str
     instructions: str
-    description: str = Field(description="The same as `instructions`, under its older name.")
+    description: str = Field(description="The same as `instructions`, under its older name.",
+                             json_schema_extra={"deprecated": True})
     runtime_region: RuntimeRegion
     overrides: TaskResponseOverrides
     metadata: dict[str, Any] = Field(description="The caller's, and `completion` once finished.")
@@ -786,7 +816,7 @@ class Task(Shape):
 
 
 class TaskPageQuery(PageQuery):
-    status: Status | None = Field(None, description="Only tasks with this status.")
+    status: TaskStatus | None = Field(None, description="Only tasks with this status.")
     search: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         None, description="Only tasks whose title contains this text.")
 
@@ -813,7 +843,7 @@ class CreateMessageRequest(WithInputs):
 
 
 class WakeRequest(Request):
-    kind: Literal["message", "external_wake"]
+    kind: WakeKind
     message: Text | None = None
     wake_due_id: Id | None = None
     overrides: MessageOverrides | None = None
@@ -829,7 +859,7 @@ class Message(Shape):
     id: str
     turn_number: int | None
     attempt_number: int
-    role: Literal["user", "assistant"]
+    role: MessageRole
     status: TurnStatus
     content: str
     error: str | None
@@ -860,7 +890,7 @@ class Activity(Shape):
     tool_key: str = Field(examples=["shell"])
     input: Any
     input_omitted_reason: str | None
-    status: Literal["completed", "failed"] | None = Field(description="null while it runs.")
+    status: Outcome | None = Field(description="null while it runs.")
     error_code: str | None
     started_at: Timestamp
     completed_at: Timestamp | None
@@ -884,7 +914,7 @@ class ModelCall(Shape):
     cache_write_tokens: int
     cost_usd: float | None = Field(description="By the provider's list price; null when that is not known, or not yet.")
     estimated: bool = Field(description="Its end was not told: the figures are an estimate.")
-    status: Literal["completed", "failed"] | None = Field(description="null while it is at work.")
+    status: Outcome | None = Field(description="null while it is at work.")
     http_status: int | None = Field(description="The provider's, or ours in its place; null when there was none.")
     started_at: Timestamp
     ended_at: Timestamp | None
@@ -894,17 +924,123 @@ class ListModelCallsResponse(Page[ModelCall]):
     pass
 
 
+# What happened: the `data` of each event, as the stream sends it and as pages list it. `history` writes it.
+
+TaskUpdate = TypeAliasType("TaskUpdate", Literal[tuple(sorted({*lifecycle.EVENTS, "created", "turn", "mode"}))])
+
+
+class EventData(Shape):
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+
+
+class TaskUpdatedData(EventData):
+    type: Literal["task.updated"]
+    event: TaskUpdate = Field(description="What happened to the task.")
+    status: TaskStatus = Field(description="Its status since then.")
+    from_: TaskStatus = optional(alias="from", description="Its status before, if that has changed.")
+    result: str = optional(description="The agent's finish message.")
+    error: str = optional(description="Why it failed.")
+    reason: str = optional(description="Why it was interrupted, hibernates or was woken.")
+    mode: TaskMode = optional()
+    turn_number: int = optional()
+    turn_status: TurnStatus = optional()
+
+
+class MessageCreatedData(EventData):
+    type: Literal["message.created"]
+    id: str
+    role: MessageRole
+    status: TurnStatus
+    content: str
+    turn_number: int | None
+
+
+class MessageUpdatedData(EventData):
+    type: Literal["message.updated"]
+    id: str
+    role: MessageRole
+    status: TurnStatus
+    error: str | None = optional()
+    added: str = optional(description="What the agent said in addition; the answer goes on.")
+    content: str = optional(description="The whole answer, once it has ended.")
+
+
+class MessageDeltaData(EventData):
+    """Live only: it is never stored, and has no `id:` in the stream."""
+
+    type: Literal["message.delta"]
+    text: str = Field(description="The next words of the answer. `message.updated` has them again, all together.")
+
+
+class ActivityStartedData(EventData):
+    type: Literal["activity.started"]
+    id: str
+    call_id: str
+    tool_key: str = Field(examples=["shell"])
+    input: Any = Field(description="What the tool was given; null when that was too large.")
+
+
+class ActivityOutputData(EventData):
+    """Live only: it is never stored, and has no `id:` in the stream."""
+
+    type: Literal["activity.output"]
+    id: str
+    call_id: str
+    tool_key: str = Field(examples=["shell"])
+    text: str = Field(description="What the tool has printed last, in the place of the event before.")
+
+
+class ActivityCompletedData(EventData):
+    type: Literal["activity.completed"]
+    id: str
+    call_id: str
+    tool_key: str = Field(examples=["shell"])
+    status: Outcome
+    error_code: str | None
+    duration_ms: int
+    output: str | None = Field(description="What the tool answered; null when it was interrupted.")
+
+
+class NoticeData(EventData):
+    """Something that an operator may want to know, such as a failed model call that is tried again."""
+
+    type: Literal["notice"]
+    kind: str = Field(examples=["retrying"])
+    message: str = optional()
+    attempt: int = optional(description="Of `retrying`: the number of the next attempt.")
+    delay_ms: int = optional(description="Of `retrying`: how long it waits before that.")
+    reason: str = optional()
+    host: str | None = optional(description="Of `egress_denied`: what the agent tried to reach.")
+    port: int | None = optional()
+    addresses: list[str] = optional()
+
+
+TaskEventData = TypeAliasType("TaskEventData", Annotated[
+    TaskUpdatedData | MessageCreatedData | MessageUpdatedData | MessageDeltaData | ActivityStartedData
+    | ActivityOutputData | ActivityCompletedData | NoticeData, Field(discriminator="type")])
+TaskEventName = TypeAliasType("TaskEventName", Literal[
+    "task.updated", "message.created", "message.updated", "message.delta", "activity.started", "activity.output",
+    "activity.completed", "notice"])
+
+
+class _Written:
+    """It is sent as it was stored, which nobody checks again, but documented as what it is."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return handler(TypeAdapter(TaskEventData).core_schema)
+
+
 class TaskEvent(Shape):
     """One thing that happened, as the stream sends it: `id:` and `event:` lines, and `data` as its data."""
 
     id: int = Field(description="Grows; resume with `?after=` or `Last-Event-ID`.")
-    event: str = Field(examples=["task.updated"])
-    data: Any
+    event: TaskEventName
+    data: Annotated[Any, _Written()]
     created_at: Timestamp
 
 
 class EventQuery(PageQuery):
-    order: Literal["asc", "desc"] = Field("asc", description="Oldest first (asc) or newest first (desc).")
+    order: Order = Field("asc", description="Oldest first (asc) or newest first (desc).")
     stream: bool = Field(False, description="Server-sent events instead of a page.")
     after: int | None = Field(None, ge=0, le=MAX_BYTES, description="Only events with a greater number.")
     api_key: str | None = Field(None, description="The API key, for browsers' EventSource, which can't send headers.")

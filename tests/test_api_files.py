@@ -133,13 +133,33 @@ async def test_a_file_over_the_limit_is_refused_before_and_while_it_comes(client
     assert on_disk(host) == []
 
 
-async def test_an_upload_takes_bytes_once(client, host):
+@pytest.mark.parametrize("verb", ["PUT", "POST"])
+async def test_bytes_that_are_sent_again_replace_those_before_until_the_upload_is_complete(client, host, verb):
     prepared = await prepare(client)
-    sent = await asyncio.gather(*(client.put(prepared["uploadUrl"], content=bytes([n])) for n in range(5)))
-    assert sorted(answer.status_code for answer in sent) == [200, 409, 409, 409, 409]
+    for content in (b"first", b"second, longer"):
+        assert (await client.request(verb, prepared["uploadUrl"], content=content)).status_code == 200
     assert len(on_disk(host)) == 1
-    await complete(client, prepared)
-    assert (await client.put(prepared["uploadUrl"], content=b"x")).status_code == 409
+    file = (await complete(client, prepared)).json()
+    assert (await client.get(f"/files/{file['id']}/content")).content == b"second, longer"
+    assert (await client.request(verb, prepared["uploadUrl"], content=b"third")).status_code == 409
+    assert (await client.get(f"/files/{file['id']}/content")).content == b"second, longer"
+
+
+async def test_of_bytes_that_are_sent_at_once_one_body_is_kept_whole(client, host):
+    prepared = await prepare(client)
+    bodies = [bytes([n]) * 1000 for n in range(5)]
+    sent = await asyncio.gather(*(client.put(prepared["uploadUrl"], content=body) for body in bodies))
+    assert {answer.status_code for answer in sent} == {200} and len(on_disk(host)) == 1
+    file = (await complete(client, prepared)).json()
+    assert (await client.get(f"/files/{file['id']}/content")).content in bodies
+
+
+async def test_bytes_that_are_refused_replace_nothing(client, host):
+    prepared = (await client.post("/uploads/prepare", json={"filename": "x", "sizeBytes": 3})).json()
+    assert (await client.put(prepared["uploadUrl"], content=b"abc")).status_code == 200
+    assert (await client.put(prepared["uploadUrl"], content=b"ab")).status_code == 422
+    file = (await complete(client, prepared)).json()
+    assert (await client.get(f"/files/{file['id']}/content")).content == b"abc"
 
 
 async def test_an_expired_upload_takes_no_bytes(client, clock):

@@ -253,7 +253,7 @@ def test_a_conversation_is_begun_and_goes_on(client):
 
 
 UPLOAD = {("POST", "/uploads/prepare"), ("PUT", "/uploads/{}/content"), ("POST", "/uploads/complete")}
-OTHER_WAYS = {("POST", "/uploads/{}/content"), ("GET", "/tasks/{}/files.zip"), *(
+OTHER_WAYS = {("POST", "/uploads/{}/content"), ("GET", "/tasks/{}/files.zip"), ("GET", "/openapi.json"), *(
     ("GET", f"/conversations/{{}}/{what}") for what in ("events", "messages", "activities"))}
 FIELDS = {"create_agent": {"name": "a", "basePrompt": "", "defaults": {
               "model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 60}},

@@ -13,7 +13,7 @@ from agentcontainer_local import db, doctor
 from agentcontainer_local.doctor import checks
 from agentcontainer_local.host import Host
 from agentcontainer_local.sandbox import conf, network
-from agentcontainer_local.schemas import Promise
+from agentcontainer_local.schemas import WallCheck
 from agentcontainer_local.settings import Settings
 from tests.system.test_isolation import everything_but
 
@@ -125,7 +125,7 @@ def test_an_account_without_storage_gets_overlay_and_one_that_has_some_is_left_a
 async def test_the_account_answers_the_last_proofs_figures(host: Host, client: httpx.AsyncClient):
     assert (await client.get("/account")).json()["walls"] is None
     statuses = ("enforced", "enforced", "not_enforced", "unavailable")
-    promises = [Promise(name=f"p{number}", status=status, detail="") for number, status in enumerate(statuses)]
+    promises = [WallCheck(name=f"p{number}", status=status, detail="") for number, status in enumerate(statuses)]
     doctor.write_proof(host.settings, promises, host.now())
     walls = (await client.get("/account")).json()["walls"]
     assert walls == {"provedAt": db.iso(host.now()), "enforced": 2, "notEnforced": 1, "unavailable": 1}

@@ -13,35 +13,35 @@ def get_account(call: Call) -> schemas.Account:
 
 
 def get_budget(call: Call) -> schemas.AccountBudget:
-    """What the account's tasks may spend on model calls in a calendar month, and what they have."""
+    """Returns what the account's tasks may spend on model calls in a calendar month, and what they have spent."""
     return accounts.budget_shape(call.host.db, call.account["id"], call.now)
 
 
 def set_budget(call: Call) -> schemas.AccountBudget:
-    """Takes the place of the one before; without limits there is none. It holds from the next model call on."""
+    """Replaces the account's monthly budget; without limits there is none. It applies from the next model call on."""
     accounts.set_budget(call.host.db, call.account["id"], call.body.max_cost_usd, call.body.max_tokens)
     return get_budget(call)
 
 
 def list_keys(call: Call) -> schemas.ListApiKeysResponse:
-    """Names and last characters; the keys themselves are kept nowhere."""
+    """Lists the account's API keys by name. The keys themselves are stored nowhere, only their last four characters."""
     found = accounts.keys(call.host.db, call.account["id"], **call.cut.asked)
     return page(schemas.ListApiKeysResponse, call.cut, found, accounts.key_shape)
 
 
 def create_key(call: Call) -> schemas.CreatedApiKey:
-    """The key is in the answer, and nowhere else ever again."""
+    """Creates an API key. This answer is the only one that contains it."""
     row, key = accounts.create_key(call.host.db, call.account["id"], call.body.name, call.now)
     return schemas.CreatedApiKey(**accounts.key_shape(row).model_dump(by_alias=False), key=key)
 
 
 def revoke_key(call: Call) -> None:
-    """It is refused from now on."""
+    """Revokes an API key. It is refused from now on, and its open event streams end."""
     accounts.revoke_key(call.host.db, call.account["id"], call.param("keyId"), call.now)
 
 
 def list_providers(call: Call) -> schemas.ListProvidersResponse:
-    """What tasks use whose agent and overrides say nothing."""
+    """Lists the providers and their settings, for tasks whose agent and overrides name none."""
     statuses = [_provider(call, name) for name in accounts.BASE_URLS]
     return schemas.ListProvidersResponse(
         data=statuses, page_info=schemas.PageInfo(has_more=False, next_cursor=None)
@@ -58,7 +58,7 @@ def set_provider(call: Call) -> schemas.ProviderStatus:
 
 
 def remove_provider(call: Call) -> None:
-    """Forgets what was set; what the server's environment gives stays."""
+    """Removes the stored settings of a provider. Those of the server's environment stay."""
     accounts.remove_provider(call.host.db, call.account["id"], call.param("provider"))
 
 

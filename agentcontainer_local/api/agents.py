@@ -19,6 +19,7 @@ def create_agent(call: Call) -> schemas.Agent:
 
 
 def get_agent(call: Call) -> schemas.Agent:
+    """Returns an agent with its current version."""
     return _shape(call, _owned(call))
 
 
@@ -42,17 +43,20 @@ def fork_agent(call: Call) -> schemas.Agent:
 
 
 def list_agent_versions(call: Call) -> schemas.ListAgentVersionsResponse:
+    """Lists the versions of an agent. A task keeps the version that it was dispatched with."""
     found = agents.versions(call.host.db, _owned(call)["id"], **call.cut.asked)
     return page(schemas.ListAgentVersionsResponse, call.cut, found,
                 lambda row: agents.version_shape(call.host.db, row))
 
 
 def get_agent_version(call: Call) -> schemas.AgentVersion:
+    """Returns one version of an agent."""
     found = agents.one_version(call.host.db, _owned(call)["id"], call.param("versionId"))
     return agents.version_shape(call.host.db, found)
 
 
 def list_reference_files(call: Call) -> schemas.ListFilesResponse:
+    """Lists the reference files of the agent's current version."""
     version = agents.current(call.host.db, _owned(call)["id"])
     found = agents.reference_files(call.host.db, version["id"], **call.cut.asked)
     return page(schemas.ListFilesResponse, call.cut, found, files.shape)

@@ -51,8 +51,9 @@ def _is_json(content_type: str | None) -> bool:
 
 
 def query(shape: type[Shape], given: Mapping[str, str]) -> Shape:
+    """An empty parameter is as one that is not there: `?cursor=`, `?after=`."""
     try:
-        return shape.model_validate(dict(given))
+        return shape.model_validate({name: value for name, value in given.items() if value})
     except ValidationError as error:
         raise _problem(error) from None
 

@@ -19,6 +19,7 @@ def create_container(call: Call) -> schemas.Container:
 
 
 def get_container(call: Call) -> schemas.Container:
+    """Returns a container with its current version."""
     return _shape(call, _owned(call))
 
 
@@ -40,11 +41,13 @@ def fork_container(call: Call) -> schemas.Container:
 
 
 def list_container_versions(call: Call) -> schemas.ListContainerVersionsResponse:
+    """Lists the versions of a container."""
     found = containers.versions(call.host.db, _owned(call)["id"], **call.cut.asked)
     return page(schemas.ListContainerVersionsResponse, call.cut, found, containers.version_shape)
 
 
 def get_container_version(call: Call) -> schemas.ContainerVersion:
+    """Returns one version of a container."""
     found = containers.one_version(call.host.db, _owned(call)["id"], call.param("versionId"))
     return containers.version_shape(found)
 

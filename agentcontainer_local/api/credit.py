@@ -7,19 +7,20 @@ from agentcontainer_local.db import Row
 
 
 def get_credit(call: Call) -> schemas.Credit:
-    """The balance, which is the sum of the ledger's entries, and whether it counts."""
+    """Returns the account's balance, and whether container time is charged to it."""
     balance = billing.balance_microusd(call.host.db, call.account["id"])
     return schemas.Credit(balance_usd=balance / 1e6, billing_mode=call.account["billing_mode"])
 
 
 def add_credit(call: Call) -> schemas.Credit:
-    """Grants credit to the account; answers what it then has."""
+    """Adds credit to the account, and returns the new balance."""
     billing.grant(call.host.db, call.account["id"], round(call.body.amount_usd * 1e6), call.now)
     return get_credit(call)
 
 
 def list_credit_entries(call: Call) -> schemas.ListCreditEntriesResponse:
-    """What the balance is the sum of: grants, and for each task a reservation, its release, and what it cost."""
+    """Lists the entries of which the balance is the sum: credit that was added, and for each task a reservation, its
+    release, and the charge."""
     found = billing.entries(call.host.db, call.account["id"], **call.cut.asked)
     return page(schemas.ListCreditEntriesResponse, call.cut, found, _entry)
 

@@ -9,13 +9,14 @@ from agentcontainer_local.sandbox import SandboxError
 
 
 async def get_doctor(call: Call) -> schemas.Doctor:
-    """Each thing that is needed, with the command that mends it, and the last proof of the walls."""
+    """Returns what this machine has and lacks, with the command that mends it, and the last proof of its isolation."""
     report = await asyncio.to_thread(doctor.report, call.host.settings)
     return report.model_copy(update={"proving": call.host.proving})
 
 
 async def prove(call: Call) -> schemas.Doctor:
-    """Starts containers in which each promise is tried, which takes some ten seconds; answers with what held."""
+    """Starts containers in which each promise of isolation is tried, and returns what held. It takes about ten
+    seconds."""
     host = call.host
     if host.sandbox is None:
         raise Conflict("This server has no engine.")

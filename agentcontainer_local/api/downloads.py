@@ -16,6 +16,21 @@ RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 PLAIN = "!#$&+-.^_`|~"
 
 
+BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+ETAG = {"ETag": {"description": "Made of the file's bytes.", "schema": {"type": "string"}}}
+# For the OpenAPI document.
+HEADERS = {
+    "Range": "Which bytes, as in `bytes=0-1023`; without it, all.",
+    "If-Range": "The ETag that the range is of: all bytes are sent if the file has another.",
+    "If-None-Match": "ETags that need not be sent again.",
+}
+ALSO = {
+    "206": {"description": "The bytes that `Range` asks for", "content": BYTES, "headers": {
+        **ETAG, "Content-Range": {"description": "Which bytes these are.", "schema": {"type": "string"}}}},
+    "304": {"description": "`If-None-Match` names this file", "headers": ETAG},
+}
+
+
 class Download(FileResponse):
     chunk_size = 256 * 1024
 

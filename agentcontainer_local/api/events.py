@@ -16,7 +16,9 @@ from agentcontainer_local.host import Host
 
 HEARTBEAT_SECONDS = 15
 BATCH_CHARACTERS = 64 * 1024        # of events at once, and one event more
-RECONNECT = b"retry: 1000\n\n"      # milliseconds, for a browser's EventSource
+# Neither is a block of its own: some readers make an event without data of each blank line.
+RECONNECT = b"retry: 1000\n"        # milliseconds, for a browser's EventSource
+HEARTBEAT = b": still here\n"
 EVENT_ID = re.compile("[0-9]{1,19}")
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
@@ -26,10 +28,13 @@ def task_of(call: Call) -> Row:
 
 
 def list_events(call: Call) -> Response:
-    """Everything that happened, each with a number that only grows.
+    """Lists what happened, each event with a number that only grows.
 
-    With `stream=true` as server-sent events, those to come too: stored ones carry their number as `id:`, and a stream
-    resumes behind `?after=` or `Last-Event-ID` without loss or repetition. The stream ends with the task.
+    With `stream=true` the answer is a stream of server-sent events, which goes on with what happens next. A stored
+    event carries its number as `id:`, and a stream that is given that number as `Last-Event-ID` or `?after=` goes on
+    behind it, without loss or repetition. The stream ends with the task. Read it to its end: up to two events may
+    follow the `task.updated` that says `finished`. When the task has ended and nothing is left to be sent, the answer
+    is 204, so that a browser's EventSource stops.
 
     Two events are live only, without `id:`. `message.delta` has the words of an answer as they come. `activity.output`
     has the last 4 kB that a running command has printed, up to ten times a second: each takes the place of the one
@@ -38,6 +43,8 @@ def list_events(call: Call) -> Response:
     task, query = task_of(call), call.query
     if query.stream:
         after = _resumed_after(call)
+        if task["status"] in lifecycle.TERMINAL and not history.some(call.host.db, task["id"], after, 1):
+            return Response(status_code=204)
         told = _stream(call.host, task["id"], after) if call.request.method == "GET" else ()      # not to a HEAD
         return StreamingResponse(told, media_type="text/event-stream", headers=HEADERS)
     cut = call.cut
@@ -50,7 +57,7 @@ def list_events(call: Call) -> Response:
 
 def _resumed_after(call: Call) -> int:
     said = call.request.headers.get("last-event-id")
-    if said is None:
+    if not said:
         return call.query.after or 0
     if not EVENT_ID.fullmatch(said) or int(said) > schemas.MAX_BYTES:
         raise Invalid.field("Last-Event-ID", "is not the id of an event")
@@ -59,8 +66,7 @@ def _resumed_after(call: Call) -> int:
 
 async def _stream(host: Host, task_id: str, after: int) -> AsyncIterator[bytes]:
     """Only what one write takes is in memory, however slow the reader: the rest waits in the store."""
-    yield RECONNECT
-    shown: dict[str, str] = {}
+    first, shown = RECONNECT, {}
     with host.live.listening(task_id) as live:
         while True:
             changed = host.changed.mark(task_id)
@@ -69,20 +75,23 @@ async def _stream(host: Host, task_id: str, after: int) -> AsyncIterator[bytes]:
                 # Both are taken before one is given away: words never come behind the message that they are of.
                 text, events = live.take(), history.some(host.db, task_id, after, BATCH_CHARACTERS)
                 if text:
-                    yield _written("message.delta", {"text": text})
+                    yield first + _live("message.delta", {"text": text})
+                    first = b""
                 if events:
                     after = events[-1]["number"]
-                    yield b"".join(map(_stored, events))
+                    yield first + b"".join(map(_stored, events))
+                    first = b""
             printed = messages.printed(host.db, task_id)
             for tool in printed:
                 if shown.get(tool["id"]) != tool["output"]:
-                    yield _written("activity.output", _output(tool))
+                    yield first + _live("activity.output", _output(tool))
+                    first = b""
             shown = {tool["id"]: tool["output"] for tool in printed}
             if tasks.get(host.db, task_id)["status"] in lifecycle.TERMINAL:
                 return
             _, waiting = await asyncio.wait({changed}, timeout=HEARTBEAT_SECONDS)
             if waiting:
-                yield b": still here\n\n"
+                yield HEARTBEAT
 
 
 def _output(tool: Row) -> dict:
@@ -90,11 +99,11 @@ def _output(tool: Row) -> dict:
 
 
 def _stored(event: Row) -> bytes:
-    return f"id: {event['number']}\nevent: {event['type']}\ndata: {event['data']}\n\n".encode()
+    return f"id: {event['number']}\nevent: {event['type']}\ndata: {history.typed(event)}\n\n".encode()
 
 
-def _written(event: str, data: dict) -> bytes:
-    return f"event: {event}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+def _live(event: str, data: dict) -> bytes:
+    return f"event: {event}\ndata: {json.dumps({'type': event, **data}, ensure_ascii=False)}\n\n".encode()
 
 
 def list_messages(call: Call) -> schemas.ListMessagesResponse:
@@ -114,16 +123,18 @@ def list_activities(call: Call) -> schemas.ListActivitiesResponse:
 
 CONTENT = {
     "application/json": {"schema": {"$ref": "#/components/schemas/ListTaskEventsResponse"}},
-    "text/event-stream": {"schema": {"type": "string"}, "example":
-        'id: 7\nevent: task.updated\ndata: {"event":"started","from":"pending","status":"running"}\n\n'},
+    "text/event-stream": {"schema": {"$ref": "#/components/schemas/TaskEventData"}},      # of each event's `data:`
 }
+AFTER = {"Last-Event-ID": "With `stream=true`: only events behind this one. Browsers send it when they reconnect."}
+ALSO = {"204": {"description": "With `stream=true`: the task has ended, and nothing is left to be sent"}}
 
 
 def routes(prefix: str, tag: str) -> list[Route]:
     """The same three lists, below a task and below a conversation."""
     return [
         Route("GET", f"{prefix}/events", list_events, "List or stream events", tag, schemas.ListTaskEventsResponse,
-              query=schemas.EventQuery, key_in_query=True, raw=True, content=CONTENT, errors=(NotFound,)),
+              query=schemas.EventQuery, key_in_query=True, raw=True, content=CONTENT, headers=AFTER, also=ALSO,
+              errors=(NotFound,)),
         Route("GET", f"{prefix}/messages", list_messages, "List messages", tag, schemas.ListMessagesResponse,
               query=schemas.PageQuery, errors=(NotFound,)),
         Route("GET", f"{prefix}/activities", list_activities, "List activities", tag, schemas.ListActivitiesResponse,

@@ -7,8 +7,8 @@ from datetime import timedelta
 from starlette.responses import Response
 
 from agentcontainer_local import accounts, files, schemas
-from agentcontainer_local.api import multipart
-from agentcontainer_local.api.downloads import download
+from agentcontainer_local.api import downloads, multipart
+from agentcontainer_local.api.downloads import BYTES, download
 from agentcontainer_local.api.http import PREFIX, Call, Route
 from agentcontainer_local.api.pages import page
 from agentcontainer_local.db import Row
@@ -44,12 +44,14 @@ def _upload_url(call: Call, upload_id: str) -> str:
 
 
 async def put_upload(call: Call) -> Response:
-    """Takes the raw bytes; the signature in the URL is the permission."""
+    """Receives the bytes as the request's body, whatever its content type. The signature in the URL is the permission.
+    A second PUT before `complete` replaces the bytes."""
     return await _receive(call)
 
 
 async def post_upload(call: Call) -> Response:
-    """Takes the bytes raw or as the multipart field `file`; complete with the `storageId` that it answers."""
+    """Receives the bytes as the request's body, or as the field `file` of a form. The signature in the URL is the
+    permission. `complete` takes the `storageId` that this answers."""
     return await _receive(call)
 
 
@@ -101,17 +103,18 @@ def list_files(call: Call) -> schemas.ListFilesResponse:
 
 
 def get_file(call: Call) -> schemas.File:
+    """What is known of a file, without its bytes."""
     return files.shape(_owned(call))
 
 
 def download_file(call: Call) -> Response:
-    """The file's bytes."""
+    """Downloads the bytes of a file."""
     file = _owned(call)
     return download(call.request, file, files.path(call.host.files, file["id"]))
 
 
 async def delete_file(call: Call) -> None:
-    """Frees its bytes, unless a task or an agent version needs it."""
+    """Deletes a file, unless a task or an agent version needs it."""
     file_id = _owned(call)["id"]
     files.delete(call.host.db, call.account["id"], file_id)
     await asyncio.to_thread(files.discard, call.host.files, [file_id])
@@ -122,7 +125,7 @@ def _owned(call: Call) -> Row:
 
 
 TAG = "Files"
-BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+ANY = {"*/*": BYTES["application/octet-stream"]}
 STORED = {"application/json": {"schema": {"$ref": "#/components/schemas/StoredUpload"}}}
 UPLOAD_ERRORS = (Conflict, Forbidden, Invalid, NotFound, TooLarge, Unavailable)
 ROUTES = [
@@ -130,9 +133,9 @@ ROUTES = [
           schemas.PrepareUploadRequest, replayable=True, errors=(TooLarge, Unavailable),
           example={"filename": "sales_data.csv", "contentType": "text/csv"}),
     Route("PUT", "/uploads/{uploadId}/content", put_upload, "Send file bytes", TAG, schemas.StoredUpload,
-          open=True, raw=True, content=STORED, sends=BYTES, errors=UPLOAD_ERRORS, query=schemas.UploadQuery),
+          open=True, raw=True, content=STORED, sends=ANY, errors=UPLOAD_ERRORS, query=schemas.UploadQuery),
     Route("POST", "/uploads/{uploadId}/content", post_upload, "Send file bytes by POST", TAG, schemas.StoredUpload,
-          open=True, raw=True, content=STORED, sends={**BYTES, **multipart.SENDS}, errors=(BadRequest, *UPLOAD_ERRORS),
+          open=True, raw=True, content=STORED, sends={**multipart.SENDS, **ANY}, errors=(BadRequest, *UPLOAD_ERRORS),
           query=schemas.UploadQuery),
     Route("POST", "/uploads/complete", complete_upload, "Complete file upload", TAG, schemas.UploadedFile, 201,
           schemas.CompleteUploadRequest, replayable=True, errors=(NotFound, Conflict, TooLarge),
@@ -141,5 +144,5 @@ ROUTES = [
     Route("GET", "/files/{fileId}", get_file, "Get file", TAG, schemas.File, errors=(NotFound,)),
     Route("DELETE", "/files/{fileId}", delete_file, "Delete file", TAG, status=204, errors=(NotFound, Conflict)),
     Route("GET", "/files/{fileId}/content", download_file, "Download file", TAG, raw=True, content=BYTES,
-          errors=(NotFound, RangeNotSatisfiable)),
+          headers=downloads.HEADERS, also=downloads.ALSO, errors=(NotFound, RangeNotSatisfiable)),
 ]

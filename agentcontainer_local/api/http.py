@@ -56,6 +56,8 @@ class Route:
     raw: bool = False
     content: dict[str, Any] = field(default_factory=dict)       # a raw route's answer, for the OpenAPI document
     sends: dict[str, Any] = field(default_factory=dict)         # and its body
+    headers: dict[str, str] = field(default_factory=dict)       # that it reads, with their descriptions
+    also: dict[str, Any] = field(default_factory=dict)          # its other answers that are no errors, by their status
     example: dict[str, Any] | None = None   # of the body
     prefix: str = PREFIX
 

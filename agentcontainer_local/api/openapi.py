@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document, made from the routes and their shapes."""
 
 import inspect
+import json
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -9,11 +10,12 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic.json_schema import models_json_schema
 from starlette.responses import Response
 
-from agentcontainer_local import __version__, schemas
+from agentcontainer_local import schemas
 from agentcontainer_local.api.http import PREFIX, Call, Route
+from agentcontainer_local.api.json_schema import JsonSchema
 from agentcontainer_local.errors import (
     BadRequest,
     IdempotencyConflict,
@@ -28,7 +30,16 @@ from agentcontainer_local.errors import (
 )
 
 REF = "#/components/schemas/{model}"
-DESCRIPTION = "Public API for configuring containers, configuring agents on top of them, and dispatching tasks."
+VERSION = "0.2.0"                   # of the API; the package has another
+INFO = {
+    "title": "AgentContainer API",
+    "version": VERSION,
+    "description": "Public API for configuring containers, configuring agents on top of them, and dispatching tasks.",
+    "contact": {"name": "AgentContainer", "url": "https://github.com/agentcontainer/agentcontainer-local"},
+    "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
+}
+# Relative to where the document is, so that it is right behind a proxy that takes a part of the path away.
+HERE = "../.."
 TAGS = {
     "Account": "Account identity and platform billing state.",
     "Containers": "Reusable execution environments.",
@@ -36,10 +47,9 @@ TAGS = {
     "Files": "Uploads and file relationships.",
     "Tasks": "Task dispatch and task inspection.",
     "Conversations": "Tasks that go on message by message.",
-    "Other": "",
+    "Other": "The description of this API.",
 }
 BEARER = {"bearerAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "API key"}}
-KEY_IN_QUERY = {"apiKeyInQuery": {"type": "apiKey", "in": "query", "name": "apiKey"}}
 IDEMPOTENCY = {
     "name": "Idempotency-Key", "in": "header", "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
@@ -48,20 +58,33 @@ IDEMPOTENCY = {
 }
 
 
-def route(routes: Iterable[Route]) -> Route:
-    """The route that answers the document of `routes` and of itself."""
+def routes_of(routes: Iterable[Route]) -> list[Route]:
+    """The routes that answer the document of `routes` and of themselves."""
 
     @cache
-    def text() -> str:
-        return yaml.dump(document([*routes, this]), Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=120)
+    def as_yaml(server: str) -> str:
+        made = document([*routes, *these], server)
+        return yaml.dump(made, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=120)
+
+    @cache
+    def as_json(server: str) -> str:
+        return json.dumps(document([*routes, *these], server), ensure_ascii=False)
 
     def get_openapi(call: Call) -> Response:
         """Returns the raw YAML OpenAPI specification for this API."""
-        return Response(text(), media_type="application/yaml")
+        return Response(as_yaml(call.host.settings.public_url or HERE), media_type="application/yaml")
 
-    this = Route("GET", "/openapi.yaml", get_openapi, "Raw OpenAPI spec", "Other", open=True, raw=True,
-                 content={"application/yaml": {"schema": {"type": "string"}}})
-    return this
+    def get_openapi_json(call: Call) -> Response:
+        """Returns the same specification as JSON."""
+        return Response(as_json(call.host.settings.public_url or HERE), media_type="application/json")
+
+    these = [
+        Route("GET", "/openapi.yaml", get_openapi, "Raw OpenAPI spec", "Other", open=True, raw=True,
+              content={"application/yaml": {"schema": {"type": "string"}}}),
+        Route("GET", "/openapi.json", get_openapi_json, "Raw OpenAPI spec as JSON", "Other", open=True, raw=True,
+              content={"application/json": {"schema": {"type": "object", "additionalProperties": True}}}),
+    ]
+    return these
 
 
 def _dumper() -> type:
@@ -74,30 +97,26 @@ def _dumper() -> type:
     return Dumper
 
 
-class _Untitled(GenerateJsonSchema):
-    """Without a title made from each field's name."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        return False
-
-
-def document(routes: list[Route]) -> dict[str, Any]:
-    shapes, definitions = models_json_schema(_models(routes), ref_template=REF, schema_generator=_Untitled)
+def document(routes: list[Route], server: str = HERE) -> dict[str, Any]:
+    """`server`: the URL to which the paths are added."""
+    shapes, definitions = models_json_schema(_models(routes), ref_template=REF, schema_generator=JsonSchema)
+    components = definitions["$defs"]
     paths: dict[str, dict] = {}
     ids: set[str] = set()
     for route in routes:
         id = _operation_id(route, ids)
         ids.add(id)
-        paths.setdefault(PREFIX + route.path, {})[route.verb.lower()] = {"operationId": id, **_operation(route, shapes)}
+        paths.setdefault(PREFIX + route.path, {})[route.verb.lower()] = {
+            "operationId": id, **_operation(route, shapes, components)}
     used = {route.tag for route in routes}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "AgentContainer API", "version": __version__, "description": DESCRIPTION},
-        "servers": [{"url": "/", "description": "This server"}],
+        "info": INFO,
+        "servers": [{"url": server.rstrip("/"), "description": "This server"}],
         "security": [{"bearerAuth": []}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items() if name in used],
         "paths": paths,
-        "components": {"securitySchemes": {**BEARER, **KEY_IN_QUERY}, "schemas": definitions.get("$defs", {})},
+        "components": {"securitySchemes": BEARER, "schemas": dict(sorted(components.items()))},
     }
 
 
@@ -108,15 +127,13 @@ def _models(routes: list[Route]) -> list[tuple[type[BaseModel], str]]:
             *((model, "serialization") for model in answers)]
 
 
-def _operation(route: Route, shapes: dict) -> dict[str, Any]:
-    operation: dict[str, Any] = {"summary": route.summary, "tags": [route.tag]}
-    if said := inspect.getdoc(route.function):
-        operation["description"] = " ".join(said.split())
+def _operation(route: Route, shapes: dict, components: dict) -> dict[str, Any]:
+    """`components`: where the shapes that the parameters refer to are added."""
+    said = inspect.getdoc(route.function) or route.summary
+    operation: dict[str, Any] = {"summary": route.summary, "description": " ".join(said.split()), "tags": [route.tag]}
     if route.open:
         operation["security"] = []
-    elif route.key_in_query:
-        operation["security"] = [{"bearerAuth": []}, {"apiKeyInQuery": []}]
-    if parameters := _parameters(route):
+    if parameters := _parameters(route, components):
         operation["parameters"] = parameters
     if route.takes is not None:
         content = {"schema": shapes[route.takes, "validation"]}
@@ -136,16 +153,26 @@ def _operation_id(route: Route, taken: set[str]) -> str:
     return f"{id}In{route.tag}" if id in taken else id
 
 
-def _parameters(route: Route) -> list[dict]:
-    found = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-             for name in re.findall(r"{(\w+)}", route.path)]
+def _parameters(route: Route, components: dict) -> list[dict]:
+    found = [_in_path(name) for name in re.findall(r"{(\w+)}", route.path)]
     if route.query is not None:
-        schema = route.query.model_json_schema(schema_generator=_Untitled)
+        schema = route.query.model_json_schema(schema_generator=JsonSchema, ref_template=REF)
+        components.update(schema.get("$defs", {}))
         for name, about in schema["properties"].items():
             about = dict(about)
             found.append({"name": name, "in": "query", "required": name in schema.get("required", ()),
                           "description": about.pop("description", ""), "schema": about})
+    found += [{"name": name, "in": "header", "required": False, "description": said, "schema": {"type": "string"}}
+              for name, said in route.headers.items()]
     return [*found, IDEMPOTENCY] if route.replayable else found
+
+
+def _in_path(name: str) -> dict:
+    if name == "provider":
+        about = {"description": "The provider.", "schema": {"$ref": REF.format(model="Provider")}}
+    else:
+        about = {"description": f"Id of the {name.removesuffix('Id')}.", "schema": {"type": "string"}}
+    return {"name": name, "in": "path", "required": True, **about}
 
 
 def _responses(route: Route, shapes: dict) -> dict[str, dict]:
@@ -163,7 +190,7 @@ def _responses(route: Route, shapes: dict) -> dict[str, dict]:
     bad = {str(status): {"description": ", ".join(f"`{code}`" for code in codes),
                          "content": {"application/json": {"schema": error, "examples": _examples(codes)}}}
            for status, codes in sorted(by_status.items())}
-    return {str(route.status): good, **bad}
+    return {str(route.status): good, **route.also, **bad}
 
 
 def _examples(codes: list[str]) -> dict[str, dict]:

@@ -17,4 +17,4 @@ _RESOURCES = [
     *tasks.ROUTES, *events.ROUTES, *conversations.ROUTES, *agents.ROUTES, *files.ROUTES, *containers.ROUTES,
     *account.ROUTES, *credit.ROUTES, *doctor.ROUTES,
 ]
-ALL = [*_RESOURCES, openapi.route(_RESOURCES)]
+ALL = [*_RESOURCES, *openapi.routes_of(_RESOURCES)]

@@ -3,9 +3,9 @@
 from starlette.responses import Response
 
 from agentcontainer_local import agents, files, lifecycle, schemas, tasks
+from agentcontainer_local.api import downloads
 from agentcontainer_local.api.archives import archive
-from agentcontainer_local.api.downloads import download
-from agentcontainer_local.api.files import BYTES
+from agentcontainer_local.api.downloads import BYTES, download
 from agentcontainer_local.api.http import Call, Route
 from agentcontainer_local.api.pages import page
 from agentcontainer_local.db import ALL, Row
@@ -22,6 +22,7 @@ from agentcontainer_local.errors import (
 
 
 def list_agent_tasks(call: Call) -> schemas.ListTasksResponse:
+    """Lists the tasks of one agent."""
     agent = agents.owned(call.host.db, call.account["id"], call.param("agentId"))
     return _page(call, agent["id"])
 
@@ -51,11 +52,12 @@ def create_task(call: Call) -> schemas.Task:
 
 
 def get_task(call: Call) -> schemas.Task:
+    """Returns the task as it is now: its status, and its result or error once it has ended."""
     return _shape(call, tasks.owned_whole(call.host.db, call.account["id"], call.param("taskId")))
 
 
 def cancel_task(call: Call) -> schemas.Task:
-    """Its container is stopped. A task that is cancelled already is answered as it is."""
+    """Cancels a task and stops its container. A task that is cancelled already is returned as it is."""
     task = tasks.cancel(call.host.db, call.account["id"], call.param("taskId"), call.now)
     call.host.changed.set(task["id"])
     return _shape(call, task)
@@ -72,7 +74,7 @@ def _output(file: Row) -> schemas.TaskFile:
 
 
 def download_task_file(call: Call) -> Response:
-    """The file's bytes, as a download."""
+    """Downloads a file that the task handed over."""
     file = tasks.output(call.host.db, _owned(call)["id"], call.param("fileId"))
     return download(call.request, file, files.path(call.host.files, file["id"]))
 
@@ -88,7 +90,7 @@ def download_task_files(call: Call) -> Response:
 
 
 def list_model_calls(call: Call) -> schemas.ListModelCallsResponse:
-    """What each call to a model used, and what it cost; `tokenUsage` of the task has their sums."""
+    """Lists what each model call of the task used and what it cost. The task's `tokenUsage` has the sums."""
     found = tasks.calls(call.host.db, _owned(call)["id"], **call.cut.asked)
     return page(schemas.ListModelCallsResponse, call.cut, found, tasks.call_shape)
 
@@ -125,7 +127,7 @@ ROUTES = [
     Route("GET", ONE + "/files", list_task_files, "List task files", TAG, schemas.ListTaskFilesResponse,
           query=schemas.PageQuery, errors=(NotFound,)),
     Route("GET", ONE + "/files/{fileId}", download_task_file, "Download task file", TAG, raw=True, content=BYTES,
-          errors=(NotFound, RangeNotSatisfiable)),
+          headers=downloads.HEADERS, also=downloads.ALSO, errors=(NotFound, RangeNotSatisfiable)),
     Route("GET", ONE + "/files.zip", download_task_files, "Download all task files", TAG, raw=True, content=ARCHIVE,
           errors=(NotFound,)),
     Route("GET", ONE + "/model-calls", list_model_calls, "List model calls", TAG, schemas.ListModelCallsResponse,

@@ -82,7 +82,7 @@ class Transcript:
                 self._print(Text(clean(f"* {data['message']}"), "dim"))
             case "notice":
                 words = data.get("message") or data.get("reason") or ""
-                self._print(Text(clean(f"{data.get('type', 'notice')}: {words}".rstrip(": ")), "yellow"))
+                self._print(Text(clean(f"{data.get('kind', 'notice')}: {words}".rstrip(": ")), "yellow"))
 
     def _print(self, text: Text) -> None:
         self._out.out.print(text)

@@ -270,7 +270,7 @@ def download_file(
 # Tasks
 
 def list_tasks(
-    *, agent_id: str | None = None, status: schemas.Status | None = None, order: Order = "desc",
+    *, agent_id: str | None = None, status: schemas.TaskStatus | None = None, order: Order = "desc",
     limit: int | None = None,
 ) -> Program[None]:
     """Those of one agent, or of all."""

@@ -16,7 +16,7 @@ from agentcontainer_local import images, limits
 from agentcontainer_local.alone import alone
 from agentcontainer_local.limits import MB
 from agentcontainer_local.sandbox import Bind, Ceiling, ContainerSpec, Sandbox, SandboxError, Ulimits
-from agentcontainer_local.schemas import Promise
+from agentcontainer_local.schemas import WallCheck
 from agentcontainer_local.settings import Settings
 
 Say = Callable[[str], None]
@@ -44,7 +44,7 @@ METADATA_AND_LOCAL = [
 ]
 
 
-async def prove(sandbox: Sandbox, runtime: Path, settings: Settings, say: Say) -> list[Promise]:
+async def prove(sandbox: Sandbox, runtime: Path, settings: Settings, say: Say) -> list[WallCheck]:
     """Takes some ten seconds, and minutes where no standard image was built yet. Nothing of it stays."""
     attempt = _Attempt(sandbox, await _image(sandbox, say), runtime, settings)
     # The kernel counts a user's processes together: two who take too many at once would not be seen.
@@ -86,7 +86,7 @@ class _Attempt:
             if left.name.startswith(NAME):
                 await self.sandbox.remove(left.id)
 
-    async def everything(self, say: Say) -> list[Promise]:
+    async def everything(self, say: Say) -> list[WallCheck]:
         say("Trying the walls from inside a container")
         promises = await self.from_inside("none")
         say("Trying the walls of a container with internet")
@@ -99,7 +99,7 @@ class _Attempt:
         say("Trying gVisor")
         return [*promises, await self.gvisor()]
 
-    async def from_inside(self, network: str) -> list[Promise]:
+    async def from_inside(self, network: str) -> list[WallCheck]:
         async with _host_listens() as host:
             asked = {
                 "network": network, "secret": self.secret, "host": host, "local": METADATA_AND_LOCAL,
@@ -114,13 +114,14 @@ class _Attempt:
                 said = await self.sandbox.logs_tail(container, MOST_SAID)
         return [*promises, *_read(said)]
 
-    async def internet(self) -> list[Promise]:
+    async def internet(self) -> list[WallCheck]:
         try:
             return await self.from_inside("internet")
         except SandboxError as error:
-            return [Promise(name="internet", status="unavailable", detail=f"internetAccess: true is refused: {error}")]
+            detail = f"internetAccess: true is refused: {error}"
+            return [WallCheck(name="internet", status="unavailable", detail=detail)]
 
-    async def hog(self, name: str, script: str, ceiling: Ceiling) -> Promise:
+    async def hog(self, name: str, script: str, ceiling: Ceiling) -> WallCheck:
         most = Ulimits(data_bytes=(ceiling.memory_bytes + 4096 * MB), file_bytes=ceiling.disk_bytes)
         spec = self._spec(
             ("/bin/sh", "-c", script), ulimits=most, memory_bytes=ceiling.memory_bytes, pids=ceiling.processes + 64
@@ -135,14 +136,14 @@ class _Attempt:
             by = self.kept_by[name]
             if not broken.done():
                 ended = "it ended unseen" if exited.done() and not exited.cancelled() else f"not within {SECONDS} s"
-                return Promise(name=f"limit of {name}", status="not_enforced", detail=f"nobody was told: {ended}")
+                return WallCheck(name=f"limit of {name}", status="not_enforced", detail=f"nobody was told: {ended}")
             found = broken.result()
             unit = 1 if name == "processes" else MB
             used = "more" if found.used is None else found.used // unit
             detail = f"by {by}: told of at {used} of {found.allowed // unit}{'' if unit == 1 else ' MB'}"
-            return Promise(name=f"limit of {name}", status="enforced", detail=detail)
+            return WallCheck(name=f"limit of {name}", status="enforced", detail=detail)
 
-    async def processors(self) -> Promise:
+    async def processors(self) -> WallCheck:
         """Two busy processes get half a processor from a cgroup, and a whole one where affinity keeps the limit."""
         async with self._started(self._spec(("/bin/sh", "-c", BUSY), cpus=0.5)) as (container, pid):
             by = self.kept_by["cpus"]
@@ -153,24 +154,24 @@ class _Attempt:
         detail = f"by {by}: {used:.1f} used of 0.5{whole}"
         return _promise("limit of processors", 0 < used <= (0.5 if by == "cgroup" else 1) * 1.3, detail)
 
-    async def open_files(self) -> Promise:
+    async def open_files(self) -> WallCheck:
         spec = self._spec(("/bin/sh", "-c", "ulimit -n >&2"), ulimits=Ulimits(open_files=300))
         async with self._started(spec) as (container, pid):
             await asyncio.wait_for(self.sandbox.exited(pid), SECONDS)
             said = await self.sandbox.logs_tail(container)
         return _promise("limit of open files", said == "300", f"by ulimit: {said} of 300")
 
-    async def gvisor(self) -> Promise:
+    async def gvisor(self) -> WallCheck:
         if not shutil.which(limits.RUNSC):
             detail = "is not installed; `isolation: gvisor` is refused"
-            return Promise(name="gVisor", status="unavailable", detail=detail)
+            return WallCheck(name="gVisor", status="unavailable", detail=detail)
         spec = self._spec(("/bin/sh", "-c", "uname -r >&2"), isolation="gvisor")
         try:
             async with self._started(spec) as (container, pid):
                 await asyncio.wait_for(self.sandbox.exited(pid), SECONDS)
                 said = await self.sandbox.logs_tail(container)
         except SandboxError as error:
-            return Promise(name="gVisor", status="not_enforced", detail=str(error))
+            return WallCheck(name="gVisor", status="not_enforced", detail=str(error))
         return _promise("gVisor", said != os.uname().release, f"the kernel inside calls itself {said}")
 
     def _spec(self, command: tuple[str, ...], **more) -> ContainerSpec:
@@ -211,14 +212,14 @@ def _own_address() -> str | None:
     return None
 
 
-def _uids(pid: int) -> Promise:
+def _uids(pid: int) -> WallCheck:
     owner = os.stat(f"/proc/{pid}")
     apart = owner.st_uid not in (0, os.getuid()) and owner.st_gid not in (0, os.getgid())
     detail = f"uid {owner.st_uid}, gid {owner.st_gid}; ours {os.getuid()}"
     return _promise("a user of its own on the host", apart, detail)
 
 
-def _read(said: str) -> list[Promise]:
+def _read(said: str) -> list[WallCheck]:
     last = said.strip().splitlines()[-1:] or ["nothing"]
     try:
         seen = json.loads(last[0])
@@ -227,6 +228,6 @@ def _read(said: str) -> list[Promise]:
     return [_promise(name, found["holds"], found["said"]) for name, found in seen.items()]
 
 
-def _promise(name: str, holds: bool | None, detail: str) -> Promise:
+def _promise(name: str, holds: bool | None, detail: str) -> WallCheck:
     status = "unavailable" if holds is None else "enforced" if holds else "not_enforced"
-    return Promise(name=name, status=status, detail=detail)
+    return WallCheck(name=name, status=status, detail=detail)

@@ -7,7 +7,7 @@ from pathlib import Path
 from agentcontainer_local import whole
 from agentcontainer_local.db import iso
 from agentcontainer_local.doctor.checks import examine
-from agentcontainer_local.schemas import Check, Doctor, Promise, Proof, WallFigures
+from agentcontainer_local.schemas import Check, Doctor, Proof, WallCheck, WallFigures
 from agentcontainer_local.settings import Settings
 
 
@@ -20,7 +20,7 @@ def of(settings: Settings, found: list[Check]) -> Doctor:
     return Doctor(ready=all(check.status != "missing" for check in found), checks=found, proof=last_proof(settings))
 
 
-def write_proof(settings: Settings, promises: list[Promise], now: datetime) -> Proof:
+def write_proof(settings: Settings, promises: list[WallCheck], now: datetime) -> Proof:
     proof = Proof(at=iso(now), promises=promises)
     path = _path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)

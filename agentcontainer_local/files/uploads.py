@@ -30,8 +30,8 @@ def prepare(
 def waiting(db: Database, upload_id: str, now: datetime) -> Row:
     """One that still takes bytes; raises NotFound or Conflict. Whoever has its signed URL may send them."""
     upload = _get(db, upload_id)
-    if upload["storage_id"] is not None:
-        raise Conflict("This upload has its bytes already; prepare a new one.")
+    if upload["file_id"] is not None:
+        raise Conflict("This upload is complete; prepare a new one.")
     if parse_iso(upload["expires_at"]) <= now:
         raise Conflict("This upload has expired; prepare a new one.")
     return upload
@@ -40,7 +40,10 @@ def waiting(db: Database, upload_id: str, now: datetime) -> Row:
 def fill(
     db: Database, root: Path, upload_id: str, incoming: disk.Incoming, settings: Settings, now: datetime
 ) -> None:
-    """Gives it the bytes that are in place. When others were faster, or fewer came than declared, they are removed."""
+    """Gives it the bytes that are in place, instead of those that it has: clients send them again when in doubt.
+
+    When it was completed meanwhile, or when fewer came than declared, these bytes are removed.
+    """
     try:
         with db.atomic():
             upload = waiting(db, upload_id, now)
@@ -53,6 +56,8 @@ def fill(
     except BaseException:
         disk.discard(root, [incoming.name])
         raise
+    if upload["storage_id"] is not None:
+        disk.discard(root, [upload["storage_id"]])
 
 
 def check_size(upload: Row, size: int) -> None:

@@ -221,7 +221,8 @@ def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime)
             words = f"Pi ended with {how}. {event.stderr}".strip()
             db.conn.execute("UPDATE runs SET last_words = ? WHERE id = ?", (words, run["id"]))
         case Noticed():
-            history.append(db, task["id"], history.NOTICE, json.loads(event.model_dump_json(exclude_none=True)), now)
+            facts = json.loads(event.model_dump_json(exclude_none=True))
+            history.append(db, task["id"], history.NOTICE, {"kind": facts.pop("type"), **facts}, now)
 
 
 def _happened(at: int | None, run: Row, now: datetime) -> datetime:

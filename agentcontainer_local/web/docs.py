@@ -150,6 +150,10 @@ def _type(schema: dict) -> str:
         return f"<code>{escape(json.dumps(schema['const']))}</code>"
     if "enum" in schema:
         return " | ".join(f"<code>{escape(json.dumps(value))}</code>" for value in schema["enum"])
+    if isinstance(schema.get("type"), list):
+        return " or ".join(_type({**schema, "type": one}) for one in schema["type"])
+    if schema.get("type") == "null":
+        return "null"
     if schema.get("type") == "array":
         return f"list of {_type(schema.get('items', {}))}"
     words = [escape(schema.get("format") or schema.get("type") or "anything")]

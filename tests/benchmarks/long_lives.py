@@ -123,7 +123,7 @@ setTimeout(() => setInterval(say, 500), 500 * Math.random());
 def _streams(server: Server) -> list[Figure]:
     """From the guest, through the store, to the client; and all that lies between a command's end and its event."""
     said = _delays(server, [f"cat > say.js <<'END'\n{SAYING}\nEND\n/opt/agentcontainer/libexec/node say.js"],
-                   lambda data: data.get("type") == "retrying" and float(data["message"]) / 1000)
+                   lambda data: data.get("kind") == "retrying" and float(data["message"]) / 1000)
     ended = _delays(server, ["date +%s%N; sleep 1"] * 60, _printed)
     p99 = sorted(said)[int(len(said) * 0.99) - 1]
     return [Figure(f"event in the guest to the client, {TASKS} tasks", said, "ms"),

@@ -387,8 +387,8 @@ def test_the_doctor_says_whole_what_is_not_as_it_should_be(capsys):
         schemas.Check(name="cgroups", status="warning", detail="v1, and so on"),
         schemas.Check(name="tun", status="missing", detail="not there", fix="mknod it"),
     ], proof=schemas.Proof(at="2026-01-01T00:00:00.000Z", promises=[
-        schemas.Promise(name="no secrets", status="enforced", detail="none found"),
-        schemas.Promise(name="internet", status="unavailable", detail="it is refused"),
+        schemas.WallCheck(name="no secrets", status="enforced", detail="none found"),
+        schemas.WallCheck(name="internet", status="unavailable", detail="it is refused"),
     ]))
     doctor._show(output.Output(), found)
     said = capsys.readouterr().out

@@ -101,6 +101,7 @@ export async function bytes(path, most, type = "application/octet-stream") {
 // header, where EventSource would need it in the URL.
 export async function* stream(path, after, signal) {
   const response = await call("GET", path, { query: { stream: true, after }, signal });
+  if (response.status === 204) return;      // the task has ended, and nothing is left to be sent
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {

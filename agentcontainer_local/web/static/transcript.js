@@ -37,7 +37,7 @@ const notice = (data) => ({
   retrying: "The model's provider failed; trying again", compacted: "The session was summarised",
   extension_error: "An extension of the agent failed", new_container: "A new container",
   egress_denied: "A connection was refused",
-})[data.type ?? data.kind] ?? "Note";
+})[data.kind] ?? "Note";
 
 export class Transcript {
   constructor() {
