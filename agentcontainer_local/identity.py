@@ -25,6 +25,13 @@ def claim(store_id: str, data: Path) -> None:
                 registry.remove(name)
 
 
+def data_directories() -> list[Path]:
+    """Of all stores of this account that were served here."""
+    registry = account_registry.of_account("stores")
+    with registry.locked():
+        return [Path(place) for _, place in registry.entries() if Path(place).exists()]
+
+
 def _store_in(data: Path) -> str | None:
     """None where there is none, or none that can be read."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(

@@ -22,6 +22,7 @@ from agentcontainer_local.sandbox import Sandbox, SandboxError
 
 BY_PRESET = {"coding": "coding", "data-processing": "data", "document-analysis": "documents"}
 LABEL = "agentcontainer.image"
+MADE_FOR = "agentcontainer.made-for"     # the tag: what is built on an image inherits its labels, but not its name
 REGISTRY_BASE = "docker.io/library/debian:bookworm-slim"
 REGISTRY = f"https://index.{REGISTRY_BASE.partition('/')[0]}/v2/"
 REGISTRY_SECONDS = 4
@@ -100,7 +101,8 @@ async def _built(sandbox: Sandbox, name: str, say: Say) -> str:
             await to_the_end(asyncio.to_thread(_lend, Path(lent), suite))       # writes there: not while it is removed
             where = folder() / name
             await sandbox.build(
-                where, where / "Containerfile", image, progress=_steps(name, say), labels={LABEL: name},
+                where, where / "Containerfile", image, progress=_steps(name, say),
+                labels={LABEL: name, MADE_FOR: image},
                 args={"BASE": below, "APT_CONFIG": f"{LENT_AT}/apt.conf"}, volumes=(f"{lent}:{LENT_AT}:ro",),
             )
         return image
@@ -175,7 +177,8 @@ async def _make_base(sandbox: Sandbox, say: Say) -> None:
     with tempfile.TemporaryDirectory(prefix="agentcontainer-", dir="/var/tmp") as temporary:
         context, containerfile = Path(temporary), folder() / "base" / "Containerfile"
         await _run(await asyncio.to_thread(_mmdebstrap, context / "root.tar"))
-        await sandbox.build(context, containerfile, made_base(), progress=_unsaid, labels={LABEL: "base"})
+        await sandbox.build(context, containerfile, made_base(), progress=_unsaid,
+                            labels={LABEL: "base", MADE_FOR: made_base()})
 
 
 def _mmdebstrap(archive: Path) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from agentcontainer_local.cli.exits import Exit, Stop
+from agentcontainer_local.cli.serve import settings_of
 from agentcontainer_local.cli.session import JsonFlag, ending
 
 app = typer.Typer(no_args_is_help=True, help="Images of the standard containers, on this machine.")
@@ -38,13 +39,14 @@ def _with_podman(work: Callable[[Any], Awaitable[Any]]) -> Any:
 async def _found(podman) -> list[dict]:
     """Each image of ours: which standard one it is, and whether it is the one in use."""
     from agentcontainer_local import images
+    from agentcontainer_local.prune import ours
 
     current = {images.tag_of(name, base) for name in NAMES for base in (images.REGISTRY_BASE, images.made_base())}
     current.add(images.made_base())
     return [
         {"name": image.labels.get(images.LABEL, ""), "tag": tag, "id": image.id[:12], "sizeBytes": image.size_bytes,
          "current": tag in current}
-        for image in await podman.images(images.LABEL) for tag in image.names or (image.id,)
+        for image in await podman.images(images.LABEL) for tag in image.names if ours(image, tag)
     ]
 
 
@@ -92,14 +94,22 @@ def _step(step: Callable, line: str) -> None:
 
 @app.command("prune")
 def prune(json: JsonFlag = False) -> None:
-    """Remove images of earlier versions that no container uses."""
+    """Remove standard images of earlier versions. An image that a container definition names, or that a container
+    uses, stays; so does each image that you built yourself."""
     from agentcontainer_local.cli.output import size
 
+    warnings: list[str] = []
+
     async def pruned(podman) -> list[dict]:
+        from agentcontainer_local.prune import named_by_definitions
         from agentcontainer_local.sandbox import SandboxError
 
+        named = {id[:12] for id in await named_by_definitions(podman, settings_of().data, warnings.append)}
         found = [one for one in await _found(podman) if not one["current"]]
         for one in found:
+            if one["id"] in named:
+                one |= {"removed": False, "reason": "a container definition names it"}
+                continue
             try:
                 await podman.remove_image(one["tag"])
                 one["removed"] = True
@@ -109,5 +119,7 @@ def prune(json: JsonFlag = False) -> None:
 
     with ending(json) as out:
         found = _with_podman(pruned)
+        for line in warnings:
+            out.note(line)
         rows = [(one["tag"], size(one["sizeBytes"]), "removed" if one["removed"] else one["reason"]) for one in found]
         out.table(("tag", "size", "what~"), rows, found, "Nothing to remove.")

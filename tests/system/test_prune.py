@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import images
+from agentcontainer_local import account_registry, db, identity, images
 from tests.system.test_cli_system import call, environ
 
 Podman = Callable[..., str]
@@ -90,3 +90,42 @@ def test_images_of_earlier_versions_are_removed_unless_a_container_uses_them(els
     _podman(elsewhere, "rm", "at-work")
     assert "at-work" in call("images", "prune", env=elsewhere, cwd=tmp_path)
     assert json.loads(call("images", "prune", "--json", env=elsewhere, cwd=tmp_path)) == []
+
+
+def test_images_of_ones_own_and_those_that_a_definition_names_are_never_removed(elsewhere, tmp_path: Path, monkeypatch):
+    empty = subprocess.run(["tar", "-c", "--files-from=/dev/null"], capture_output=True, check=True).stdout
+
+    def made(tag: str, **labels: str) -> str:
+        changes = [f"--change=LABEL {name}={value}" for name, value in {**labels, "own": tag}.items()]
+        _podman(elsewhere, "import", *changes, "-", tag, stdin=empty)
+        return tag
+
+    def built(tag: str, on: str) -> str:
+        (tmp_path / "Containerfile").write_text(f"FROM {on}\nENV MINE={tag}\n")
+        _podman(elsewhere, "build", "--pull=never", "--tag", tag, str(tmp_path))
+        return tag
+
+    ours = [f"localhost/agentcontainer-coding:{name}" for name in ("old", "named", "marked")]
+    for tag in ours[:2]:
+        made(tag, **{images.LABEL: "coding"})
+    made(ours[2], **{images.LABEL: "coding", images.MADE_FOR: ours[2]})
+    kept = {ours[1], built("localhost/mine:1", ours[0]), built("localhost/agentcontainer-coding:mine", ours[2]),
+            built("localhost/agentcontainer-mine:1", ours[2])}
+    _podman(elsewhere, "untag", built("localhost/nameless:1", ours[2]))
+    before = set(_podman(elsewhere, "images", "--quiet", "--no-trunc").split())
+
+    store = db.open(tmp_path / "agentcontainer.db")
+    store.conn.execute("PRAGMA foreign_keys=OFF")
+    for number, image in enumerate((ours[1], "localhost/mine:1")):
+        store.conn.execute("INSERT INTO container_versions (id, container_id, number, image, created_at)"
+                           " VALUES (?, 'c', ?, ?, 'now')", (f"v{number}", number, image))
+    store.close()
+    identity.claim(store_id := db.new_id("str"), tmp_path)
+    try:
+        said = json.loads(call("images", "prune", "--json", env=elsewhere, cwd=tmp_path))
+    finally:
+        account_registry.of_account("stores").remove(store_id)
+    assert {one["tag"]: one["removed"] for one in said} == {ours[0]: True, ours[1]: False, ours[2]: True}
+    here = _podman(elsewhere, "images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
+    assert kept <= set(here) and "<none>:<none>" in here
+    assert len(before) - len(set(_podman(elsewhere, "images", "--quiet", "--no-trunc").split())) <= 2
