@@ -185,7 +185,6 @@ def _grant(host: Host, door: guest.Door) -> gateway.Grant:
         reserve=lambda worst: _reserved(host, door, worst),
         settle=lambda reserved, usage: _settled(host, door.task_id, reserved, usage),
         capped=tasks.capped(host.db, task),
-        internet=bool(task["internet_access"]),
         known=door.known,
         refuse=None if tasks.at_work(host.db, door.run_id) else NOT_RUNNING,
     )

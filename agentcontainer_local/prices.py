@@ -64,16 +64,13 @@ class Prices:
         return bool(this and that) and all(this[kind] <= that[kind] for kind in ("input", "output"))
 
 
-def dearest(rates: dict[str, Any], input_tokens: int, tier_chosen: bool, cached_for_an_hour: bool) -> tuple[
-    Decimal, Decimal
-]:
+def dearest(rates: dict[str, Any], input_tokens: int, cached_for_an_hour: bool) -> tuple[Decimal, Decimal]:
     """The most that a token in, and a token out, can cost (micro-USD) in a call of at most so many input tokens."""
     reachable = [rates, *(tier for tier in rates.get("tiers", []) if input_tokens > tier["inputTokensAbove"])]
     written = max(max(_rate(one, "input") * (2 if cached_for_an_hour else 1), _rate(one, "cacheWrite"))
                   for one in reachable)
     read = max(_rate(one, "cacheRead") for one in reachable)
-    factor = max(TIERS.values()) if tier_chosen else 1
-    return max(written, read) * factor, max(_rate(one, "output") for one in reachable) * factor
+    return max(written, read), max(_rate(one, "output") for one in reachable)
 
 
 def _rate(rates: dict[str, Any], kind: str) -> Decimal:

@@ -8,7 +8,7 @@ import orjson
 from agentcontainer_local.gateway import known
 from agentcontainer_local.gateway.call import Call
 from agentcontainer_local.gateway.grant import Grant
-from agentcontainer_local.gateway.refusal import forbidden, malformed
+from agentcontainer_local.gateway.refusal import malformed
 from agentcontainer_local.gateway.usage import Figures
 from agentcontainer_local.prices import Prices, dearest
 from agentcontainer_local.tasks import Reserved, Worst
@@ -25,47 +25,25 @@ OUTPUT = {
 UNSAID_TOKENS = 16_384              # where neither the call nor the table says how much a model writes
 MOST_TOKENS = 10_000_000
 LEAST_THINKING_TOKENS = 1024        # Anthropic takes no smaller budget for it
-PLAIN_TIERS = ("default", "standard", "standard_only", "flex")
 TIER = {"openai": "default", "anthropic": "standard_only"}
-
-# With these a call could use more than can be told beforehand.
-OPEN_ENDED = ("prediction", "audio", "web_search_options", "best_of")
 
 
 def worst(call: Call, grant: Grant, prices: Prices) -> Worst:
-    """Raises Refusal where a budget is in force and the call has no upper bound."""
-    models = [call.model, *(call.body.get("models") or []), *_stand_ins(call)]
+    """Raises Refusal where the call does not say in plain numbers how much it wants written."""
+    models = [call.model, *_stand_ins(call)]
     rates = [prices.find(grant.provider, model) for model in models]
-    output = _asked_output(call, rates[0])
-    if grant.capped:
-        _check_bounded(call)
-    input_tokens = _input_tokens(call, grant)
+    output, input_tokens = _asked_output(call, rates[0]), _input_tokens(call, grant)
     if not all(rates):
         return Worst(grant.provider, call.model, input_tokens, output, None, None)
-    chosen = _tier(call) not in (None, "auto", *PLAIN_TIERS)
-    dear = [dearest(one, input_tokens, chosen, call.inside.cached_long) for one in rates]
+    dear = [dearest(one, input_tokens, call.inside.cached_long) for one in rates]
     # A stand-in is asked when the first one would not answer; both may want to be paid.
-    times = 1 + len(_stand_ins(call))
+    times = len(models)
     return Worst(grant.provider, call.model, input_tokens, output,
                  max(price for price, _ in dear) * times, max(price for _, price in dear) * times)
 
 
 def _stand_ins(call: Call) -> list[str]:
-    return [one["model"] for one in call.body.get("fallbacks") or []]
-
-
-def _tier(call: Call) -> Any:
-    return call.body.get("speed") or call.body.get("service_tier")
-
-
-def _check_bounded(call: Call) -> None:
-    for name in OPEN_ENDED:
-        if call.body.get(name):
-            raise forbidden(f"The field `{name}` is not open to a task with a budget.")
-    if call.body.get("n") not in (None, 1) or call.body.get("modalities") not in (None, ["text"]):
-        raise forbidden("One answer in text is open to a task with a budget, nothing else.")
-    if call.inside.unbounded:
-        raise forbidden("Documents and sounds are not open to a task with a budget, only text and images.")
+    return [one["model"] for one in call.body.get("fallbacks", [])]
 
 
 def _asked_output(call: Call, rates: Mapping[str, Any] | None) -> int:
@@ -115,8 +93,7 @@ def _told_usage(call: Call) -> dict[str, Any]:
     """Chat completions say what they used only when they are asked."""
     if call.route.dialect != "completions" or not call.body.get("stream"):
         return {}
-    options = call.body.get("stream_options")
-    return {"stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True}}
+    return {"stream_options": {"include_usage": True}}
 
 
 def _shortened(call: Call, output_tokens: int) -> dict[str, Any]:
@@ -128,22 +105,18 @@ def _shortened(call: Call, output_tokens: int) -> dict[str, Any]:
 
 def _thinking_less(call: Call, output_tokens: int) -> dict[str, Any]:
     """A budget for thinking must be less than that for all of the answer, or the call is refused."""
-    changes: dict[str, Any] = {}
-    for name, tokens_name, none in (
-        ("thinking", "budget_tokens", {"type": "disabled"}), ("reasoning", "max_tokens", {"enabled": False}),
-    ):
-        thinking = call.body.get(name)
-        tokens = thinking.get(tokens_name) if isinstance(thinking, dict) else None
-        if type(tokens) is int and tokens >= output_tokens:
-            half = output_tokens // 2
-            changes[name] = none if half < LEAST_THINKING_TOKENS else {**thinking, tokens_name: half}
-    return changes
+    thinking = call.body.get("thinking", {})
+    if thinking.get("budget_tokens", 0) < output_tokens:
+        return {}
+    half = output_tokens // 2
+    less = {"type": "disabled"} if half < LEAST_THINKING_TOKENS else {**thinking, "budget_tokens": half}
+    return {"thinking": less}
 
 
 def _plain_tier(call: Call) -> dict[str, Any]:
     """What an account has set as its own tier may cost more than the table says."""
     tier = TIER.get(call.route.provider)
-    return {"service_tier": tier} if tier and call.body.get("service_tier") in (None, "auto") else {}
+    return {"service_tier": tier} if tier else {}
 
 
 def _no_dearer_route(call: Call, prices: Prices) -> dict[str, Any]:
@@ -151,6 +124,4 @@ def _no_dearer_route(call: Call, prices: Prices) -> dict[str, Any]:
     rates = prices.find("openrouter", call.model)
     if call.route.provider != "openrouter" or rates is None:
         return {}
-    wishes = call.body.get("provider")
-    limit = {"prompt": rates["input"], "completion": rates["output"]}
-    return {"provider": {**(wishes if isinstance(wishes, dict) else {}), "max_price": limit}}
+    return {"provider": {"max_price": {"prompt": rates["input"], "completion": rates["output"]}}}

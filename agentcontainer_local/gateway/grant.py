@@ -16,7 +16,6 @@ class Grant:
     `reserve`: called before a model is asked, with the most that the call can use; raises tasks.Refused.
     `settle`: called on the event loop, once for each call that was reserved, failed and cut ones too.
     `capped`: a budget is in force, so every call must have an upper bound.
-    `internet`: what the task may reach; without it the provider must not reach out for it either.
     `known`: what earlier calls of the same run have shown.
     `refuse`: why no call is allowed now. It reaches Pi, which retries some refusals by their words: keep them plain.
     """
@@ -30,7 +29,6 @@ class Grant:
     reserve: Callable[[Worst], Awaitable[Reserved]]
     settle: Callable[[Reserved, Usage], None]
     capped: bool = False
-    internet: bool = False
     known: Known = field(default_factory=Known, repr=False)
     refuse: str | None = None
 

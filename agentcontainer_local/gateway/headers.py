@@ -1,33 +1,65 @@
 """Which headers pass between the guest and a provider."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from multidict import CIMultiDict
 
 from agentcontainer_local.gateway.grant import Grant
+from agentcontainer_local.gateway.refusal import forbidden
 
-VALUE = re.compile(r"[\t\x20-\x7e]{0,4096}")
-
-# Lists of what passes, since a provider may take a credential, an account or a routing wish from any other header.
-TO_PROVIDER = re.compile(
-    r"accept|content-type|user-agent|anthropic-version|anthropic-beta|anthropic-dangerous-direct-browser-access"
-    r"|openai-beta|x-app|x-stainless-[a-z-]+|http-referer|x-title|x-openrouter-[a-z-]+"
-    r"|x-client-request-id|session_id|session-id|x-session-affinity|idempotency-key"
-)
+# What Pi sends and a provider may see, with the values it may have. Node adds those below; they are for this connection
+# alone, or are credentials, which the provider's key takes the place of. All else is refused, since a provider may
+# take an account, a price or a way out from any other header.
+TO_PROVIDER = {
+    "user-agent": re.compile(r"[ -~]{1,200}"),
+    "anthropic-version": re.compile(r"2023-06-01"),
+    "anthropic-beta": re.compile("({0})( *, *({0}))*".format("|".join((
+        "fine-grained-tool-streaming-2025-05-14",
+        "interleaved-thinking-2025-05-14",
+        "server-side-fallback-2026-07-01",
+        "mid-conversation-output-config-2026-07-01",
+        "thinking-binding-controls-2026-08-01",
+        "inline-tools-2026-09-15",
+    )))),
+    "anthropic-dangerous-direct-browser-access": re.compile(r"true"),
+    "session-id": re.compile(r"[\w.-]{1,200}", re.ASCII),
+    "x-session-id": re.compile(r"[\w.-]{1,200}", re.ASCII),
+    "x-client-request-id": re.compile(r"[\w.-]{1,200}", re.ASCII),
+    **{f"x-stainless-{name}": re.compile(r"[\w.:-]{1,40}", re.ASCII) for name in (
+        "arch", "lang", "os", "package-version", "retry-count", "runtime", "runtime-version", "timeout")},
+}
+OURS = frozenset({
+    "host", "connection", "keep-alive", "te", "transfer-encoding", "content-length", "expect", "upgrade",
+    "http2-settings", "accept", "accept-encoding", "accept-language", "content-type", "sec-fetch-mode",
+    "authorization", "proxy-authorization", "x-api-key", "cookie",
+})
 TO_GUEST = re.compile(
     rb"content-type|retry-after|retry-after-ms|x-should-retry|request-id|x-request-id|cf-ray|cache-control"
     rb"|anthropic-ratelimit-[a-z-]+|x-ratelimit-[a-z-]+|openai-processing-ms|openai-version|openai-model"
 )
 
 
+def check(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raises a Refusal that names the first header that is not on the list, or not with this value."""
+    for name, value in _read(headers):
+        if name in OURS:
+            continue
+        if name not in TO_PROVIDER:
+            raise forbidden(f"The header `{name}` is not open to this task.")
+        if not TO_PROVIDER[name].fullmatch(value):
+            raise forbidden(f"The value of the header `{name}` is not open to this task.")
+
+
+def _read(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
+    for name, value in headers:
+        yield name.decode("latin-1").lower(), value.decode("latin-1")
+
+
 def to_provider(headers: Iterable[tuple[bytes, bytes]], grant: Grant) -> CIMultiDict[str]:
-    """What the guest may say, and the key; not compressed, or the usage could not be read as it passes."""
-    passed = CIMultiDict[str]()
-    for name, value in ((n.decode("latin-1").lower(), v.decode("latin-1")) for n, v in headers):
-        if TO_PROVIDER.fullmatch(name) and VALUE.fullmatch(value):
-            passed.add(name, value)
-    passed["accept-encoding"] = "identity"
+    """What of a call's headers passes, and the key; not compressed, or the usage could not be read as it passes."""
+    passed = CIMultiDict[str]((name, value) for name, value in _read(headers) if name in TO_PROVIDER)
+    passed.update({"accept": "application/json", "content-type": "application/json", "accept-encoding": "identity"})
     passed.update(_credential(grant))
     return passed
 

@@ -18,15 +18,10 @@ FRAME_TOKENS = 2000                 # what a provider adds on its own, such as h
 MOST_BYTES = 8 * 1024 * 1024        # of a prompt that is remembered
 ITEMS = {"messages": "messages", "completions": "messages", "responses": "input"}
 
-# Fields that say nothing of the prompt, and those that may be in one that is learned from.
+# Fields that say nothing of the prompt; two prompts with all else the same are read alike.
 BESIDE = frozenset({
-    "max_tokens", "max_output_tokens", "max_completion_tokens", "stream", "stream_options", "metadata", "user",
-    "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "service_tier", "temperature", "top_p",
-    "stop", "stop_sequences", "store", "session_id", "safety_identifier", "provider", "usage",
-})
-FRAME = frozenset({
-    "model", "system", "instructions", "tools", "tool_choice", "thinking", "output_config", "reasoning",
-    "reasoning_effort", "include", "text", "verbosity", "parallel_tool_calls", "cache_control",
+    "max_tokens", "max_output_tokens", "max_completion_tokens", "stream", "stream_options", "store",
+    "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options",
 })
 
 
@@ -57,14 +52,17 @@ def image_tokens(model: str) -> int:
     """More than any size and detail takes; OpenAI's gpt-4o-mini counts an image many times."""
     if "4o-mini" in model:
         return 50_000
-    return 6000 if "claude" in model else 12_000
+    if "claude" in model:
+        return 6000
+    return 12_000 if "gpt" in model else 17_000
 
 
 def frame_of(body: dict[str, Any], dialect: str, beta: bytes) -> dict[str, Any] | None:
-    """All of a request that decides what of its messages counts; None where that cannot be told."""
-    rest = body.keys() - BESIDE - {ITEMS[dialect]}
-    if rest - FRAME or not isinstance(body.get(ITEMS[dialect]), list):
+    """All of a request that decides what of its messages counts; None where they are no list, or where another model,
+    which counts otherwise, may answer."""
+    if not isinstance(body.get(ITEMS[dialect]), list) or "fallbacks" in body:
         return None
+    rest = body.keys() - BESIDE - {ITEMS[dialect]}
     return {"beta": beta, **{name: body[name] for name in rest}}
 
 

@@ -112,5 +112,12 @@ def for_provider(door: Served, fake: fake_provider.FakeProvider, provider: str) 
     return MODELS[provider]
 
 
-def request(model: str, stream: bool = True) -> dict[str, Any]:
-    return {"model": model, "stream": stream, "stream_options": {"include_usage": True}, "messages": [], "input": []}
+def request(model: str, stream: bool = True, kind: str = "anthropic") -> dict[str, Any]:
+    """The least that Pi would send, in the format of this kind of path."""
+    body = {"model": model, "stream": stream}
+    if kind.endswith("responses"):
+        return {**body, "input": [{"role": "user", "content": [{"type": "input_text", "text": "hi"}]}]}
+    body["messages"] = [{"role": "user", "content": "hi"}]
+    if kind in ("anthropic", "openrouter messages"):
+        return {**body, "max_tokens": 1000}
+    return {**body, "stream_options": {"include_usage": True}}

@@ -43,7 +43,8 @@ async def serve(folder: Path, port: int) -> None:
                 known[task_id] = gateway.Known(tasks.written_tokens(host.db, task_id))
             run = tasks.open_run(host.db, task_id) or tasks.begin_run(host.db, task_id, host.now())
             door = guest.Door(host, task_id, run["id"], known[task_id])
-            await gateway.handle(app._grant(host, door), client, scope, receive, send)
+            headers = [(name, value) for name, value in scope["headers"] if name != b"x-task"]
+            await gateway.handle(app._grant(host, door), client, {**scope, "headers": headers}, receive, send)
 
         config = uvicorn.Config(face, port=port, lifespan="off", log_level="critical", access_log=False, ws="none",
                                 proxy_headers=False)

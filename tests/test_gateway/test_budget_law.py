@@ -129,8 +129,9 @@ class Purse:
 
     def _body(self, provider: str, dice: random.Random) -> bytes:
         text = "é" * dice.randint(0, 800)
-        shown = {**request(MODELS[provider]), "messages": [{"role": "user", "content": text}], "input": text}
-        del shown["input" if provider != "openai" else "messages"]
+        kind = "openai responses" if provider == "openai" else provider
+        said = {"input": text} if provider == "openai" else {"messages": [{"role": "user", "content": text}]}
+        shown = {**request(MODELS[provider], True, kind), **said}
         asked = {OUTPUT[provider]: ASKED} if provider == "anthropic" or dice.random() < 0.7 else {}
         return json.dumps({**shown, **asked}, ensure_ascii=False).encode()
 

@@ -11,7 +11,10 @@ from agentcontainer_local.gateway.scripted.history import Result, Said, User, re
 from tests.test_gateway.conftest import PATHS
 
 DONE = 'finish --complete-task --message "Done"'
-TOOLS = [{"name": "bash", "type": "function"}]
+TOOLS = {
+    "messages": [{"name": "bash"}], "responses": [{"type": "function", "name": "bash"}],
+    "completions": [{"type": "function", "function": {"name": "bash"}}],
+}
 FORMATS = {
     "messages": "anthropic", "responses": "openai responses", "completions": "openai completions",
 }
@@ -33,10 +36,12 @@ class Pi:
 
     def ask(self, tools: bool = True) -> tuple[str, str | None]:
         """The text and the command; the answer is kept in the history."""
-        body: dict[str, Any] = {"model": "scripted", "stream": self.stream, "stream_options": {"include_usage": True}}
+        body: dict[str, Any] = {"model": "scripted", "stream": self.stream}
+        if self.dialect == "completions":
+            body["stream_options"] = {"include_usage": True}
         body["input" if self.dialect == "responses" else "messages"] = self.rows
         if tools:
-            body["tools"] = TOOLS
+            body["tools"] = TOOLS[self.dialect]
         answer = self.door.post(PATHS[FORMATS[self.dialect]], body)
         assert answer.status_code == 200
         return self._take(answer)
@@ -280,7 +285,7 @@ def test_calls_of_another_model_in_the_history_are_not_counted(pi):
 def test_text_comes_in_several_deltas(door):
     pi = Pi(door, "messages", True, conversation=True)
     pi.user("a sentence that is long enough to see it come")
-    body = {"model": "scripted", "stream": True, "messages": pi.rows, "tools": TOOLS}
+    body = {"model": "scripted", "stream": True, "messages": pi.rows, "tools": TOOLS["messages"]}
     assert door.post("/anthropic/v1/messages", body).text.count("text_delta") == 3
 
 
@@ -288,7 +293,7 @@ def test_the_scripted_model_is_only_there_for_a_task_that_has_it(door):
     body = {"model": "scripted", "messages": []}
     assert door.post("/anthropic/v1/messages", body).status_code == 403
     door.allow(models=frozenset({"claude-opus-4-5", "scripted"}))
-    assert door.post("/anthropic/v1/messages", {**body, "tools": TOOLS}).status_code == 200
+    assert door.post("/anthropic/v1/messages", {**body, "tools": TOOLS["messages"]}).status_code == 200
 
 
 def test_tokens_can_be_counted(door):

@@ -88,9 +88,9 @@ def test_a_body_that_is_no_plain_json_object_is_malformed(door, fake, body):
 @pytest.mark.parametrize("body", [
     b'{"model": "claude-fable-5", "model": "claude-opus-4-5"}',
     b'{"\\u006dodel": "claude-fable-5", "model": "claude-opus-4-5"}',
-    b'{"model": "claude-opus-4-5", "x": {"a": 1, "a": 2}}',
-    b'{"model": "claude-opus-4-5", "x": 1' + b"0" * 50 + b"}",
-    b'{"model": "claude-opus-4-5" , "x": "\\u006d\\/" }\n',
+    b'{"model": "claude-opus-4-5", "tools": [{"input_schema": {"a": 1, "a": 2}}]}',
+    b'{"model": "claude-opus-4-5", "tools": [{"input_schema": 1' + b"0" * 50 + b"}]}",
+    b'{"model": "claude-opus-4-5" , "system": "\\u006d\\/" }\n',
 ])
 def test_what_two_readers_could_read_differently_reaches_the_provider_as_it_was_checked(door, fake, body):
     def once(pairs):
@@ -116,113 +116,17 @@ def test_of_a_name_that_is_there_twice_the_last_one_counts(door, fake, body):
     {"model": "claude-fable-5"}, {"model": "claude-opus-4-5 "}, {"model": "CLAUDE-OPUS-4-5"},
     {"model": "claude-opus-4-5:online"},
     {"model": "claude-opus-4-5", "Model": "claude-fable-5"}, {"model": "claude-opus-4-5", "MODELS": ["x"]},
-    {"model": "claude-opus-4-5", "models": ["claude-fable-5"]}, {"model": "claude-opus-4-5", "models": "x"},
-    {"model": "claude-opus-4-5", "models": {"0": "claude-fable-5"}},
+    {"model": "claude-opus-4-5", "models": ["claude-opus-4-5"]},
     {"model": "claude-opus-4-5", "fallbacks": [{"model": "claude-fable-5"}]},
     {"model": "claude-opus-4-5", "fallbacks": [{"model": "nobody-knows"}]},
-    {"model": "claude-opus-4-5", "fallbacks": "x"},
+    {"model": "claude-opus-4-5", "fallbacks": "x"}, {"model": "claude-opus-4-5", "fallbacks": None},
     {"model": "claude-opus-4-5", "fallbacks": [{}]}, {"model": "claude-opus-4-5", "fallbacks": {"model": "x"}},
-    {"model": "claude-opus-4-5", "preset": "p"}, {"model": "claude-opus-4-5", "plugins": [{"id": "web"}]},
-    {"model": "claude-opus-4-5", "mcp_servers": [{"url": "https://x"}]},
-    {"model": "claude-opus-4-5", "background": True},
 ])
 def test_only_the_tasks_own_models_are_open(door, fake, body):
     answer = door.post("/anthropic/v1/messages", body)
     assert answer.status_code == 403
     assert fake.seen == []
     assert door.usages == []
-
-
-@pytest.mark.parametrize("field", ["previous_response_id", "conversation", "prompt", "container"])
-def test_what_lies_in_the_provider_account_is_not_open(door, fake, field):
-    body = {**request("claude-opus-4-5"), field: "x_1"}
-    assert door.post("/anthropic/v1/messages", body).status_code == 403
-    assert fake.seen == []
-
-
-@pytest.mark.parametrize("part", [
-    {"type": "image", "source": {"type": "file", "file_id": "file_1"}}, {"type": "input_file", "file_id": "f"},
-    {"type": "file", "file": {"file_id": "f"}}, {"type": "container_upload"}, {"type": "item_reference", "id": "rs_1"},
-])
-def test_files_that_the_provider_keeps_are_not_open_even_with_internet(door, fake, part):
-    door.allow(internet=True)
-    body = {**request("claude-opus-4-5"), "messages": [{"role": "user", "content": [part]}]}
-    assert door.post("/anthropic/v1/messages", body).status_code == 403
-    assert fake.seen == []
-
-
-ABROAD = [
-    {"type": "image", "source": {"type": "url", "url": "https://x.example/a.png"}},
-    {"type": "document", "source": {"type": "url", "url": "http://169.254.169.254/"}},
-    {"type": "image_url", "image_url": {"url": "https://x.example/a.png?secret"}},
-    {"type": "image_url", "image_url": "HTTPS://x.example"},
-    {"type": "input_image", "image_url": " https://x.example"},
-    {"type": "input_file", "file_url": "https://x.example/a.pdf"},
-    {"type": "file", "file": {"file_data": "https://x.example/a.pdf"}},
-    {"type": "file", "file": {"file_data": " //x.example/a.pdf"}},
-    {"type": "video_url", "video_url": {"url": "https://x.example"}},
-    {"type": "tool_result", "content": [{"type": "image", "source": {"type": "url", "url": "gopher://x"}}]},
-]
-
-
-@pytest.mark.parametrize("part", ABROAD)
-@pytest.mark.parametrize("place", ["messages", "input", "system"])
-def test_without_internet_the_provider_is_not_sent_to_fetch_something_either(door, fake, part, place):
-    placed = [part] if place == "system" else [{"role": "user", "content": [part]}]
-    body = {**request("claude-opus-4-5"), place: placed}
-    raw = json.dumps(body).replace("url", "u\\u0072l").encode()      # an escape hides nothing
-    assert [door.post("/anthropic/v1/messages", one).status_code for one in (body, raw)] == [403, 403]
-    assert fake.seen == []
-    door.allow(internet=True)
-    assert door.post("/anthropic/v1/messages", body).status_code == 200
-
-
-@pytest.mark.parametrize("part", [
-    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
-    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
-    {"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}},
-    {"type": "text", "text": "look at https://x.example"},
-    {"type": "tool_use", "id": "t", "name": "fetch", "input": {"url": "https://x.example", "file_id": "f"}},
-])
-def test_data_and_words_are_open(door, part):
-    body = {**request("claude-opus-4-5"), "messages": [{"role": "user", "content": [part]}]}
-    assert door.post("/anthropic/v1/messages", body).status_code == 200
-
-
-OWN = [{"name": "read", "input_schema": {}}, {"type": "custom", "name": "x"}, {"type": "function", "name": "x"},
-       {"type": "function", "function": {"name": "x"}}, {"type": "bash_20250124", "name": "bash"}]
-THEIRS = [{"type": "web_search_20250305", "name": "web_search"}, {"type": "web_search"}, {"type": "mcp"},
-          {"type": "web_fetch_20250910"}, {"type": "code_execution_20250825"}, {"type": "openrouter:web_search"},
-          {"type": "file_search", "vector_store_ids": ["v"]}, {"type": "image_generation"}, {"type": ["function"]},
-          {"type": "code_interpreter"}, {"type": "mcp_toolset"}, {"type": "Function"}, "web_search", None]
-
-
-@pytest.mark.parametrize("tool", THEIRS)
-def test_tools_that_the_provider_runs_are_not_open_without_internet_nor_with_a_budget(door, fake, tool):
-    body = {**request("claude-opus-4-5"), "max_tokens": 9, "tools": [*OWN, tool]}
-    assert door.post("/anthropic/v1/messages", body).status_code == 403
-    door.allow(internet=True, capped=True)
-    assert door.post("/anthropic/v1/messages", body).status_code == 403
-    assert fake.seen == []
-    door.allow(capped=False)
-    assert door.post("/anthropic/v1/messages", body).status_code == 200
-
-
-@pytest.mark.parametrize("tools", [None, [], OWN])
-def test_tools_of_its_own_are_open_to_every_task(door, tools):
-    assert door.post("/anthropic/v1/messages", {**request("claude-opus-4-5"), "tools": tools}).status_code == 200
-
-
-@pytest.mark.parametrize("tools", ["web_search", {"type": "web_search"}, 1])
-def test_tools_that_are_no_list_are_not_open(door, fake, tools):
-    assert door.post("/anthropic/v1/messages", {**request("claude-opus-4-5"), "tools": tools}).status_code == 403
-    assert fake.seen == []
-
-
-def test_the_search_of_a_model_is_not_open_without_internet(door, fake):
-    body = {**request("claude-opus-4-5"), "web_search_options": {"search_context_size": "low"}}
-    assert door.post("/anthropic/v1/messages", body).status_code == 403
-    assert fake.seen == []
 
 
 def test_the_weak_model_is_open_too(door, fake):
@@ -272,26 +176,28 @@ def test_openais_and_anthropics_clients_both_find_the_message(door, path):
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just("claude-opus-4-5"),
                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3))
 NAMES = st.sampled_from(["model", "models", "fallbacks", "preset", "plugins", "Model", "x"])
+ROUTE = routes.find(b"/anthropic/v1/messages")
 
 
 @given(st.dictionaries(NAMES, JSON, max_size=5))
 def test_whatever_is_in_a_body_it_is_refused_or_names_only_the_tasks_models(body):
     try:
-        call.check(body, granted(), PRICES)
+        call.understood(ROUTE, json.dumps(body).encode())
+        call.check_models(body, granted(), PRICES)
     except Refusal as refusal:
-        assert refusal.status == 403
+        assert refusal.status in (400, 403)
     else:
         assert body["model"] == "claude-opus-4-5"
-        assert set(body.get("models") or []) <= {"claude-opus-4-5"}
+        assert body.get("fallbacks", []) in ([], [{"model": "claude-opus-4-5"}] * len(body.get("fallbacks", [])))
 
 
-@given(st.binary(max_size=200))
+@given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_no_bytes_make_the_reader_of_bodies_raise_anything_but_a_refusal(raw):
     try:
-        body, written, _ = call.understood(raw)
+        body, written = call.understood(ROUTE, raw)
         assert isinstance(body, dict) and json.loads(written) == body
     except Refusal as refusal:
-        assert refusal.status == 400
+        assert refusal.status in (400, 403)
 
 
 def heavy(piece: bytes, times: int) -> bytes:
@@ -316,7 +222,7 @@ def test_a_long_text_full_of_commas_and_braces_is_no_such_body(door, fake):
 def test_a_body_of_any_depth_is_passed_on_or_malformed(door, fake, depth, scripted, caplog):
     door.allow(scripted=scripted, capped=True)
     for inmost in b"123":       # each goes on from the one before, but for what lies deepest
-        deep = b'{"type":"thinking","a":' * depth + b"%d" % inmost + b"}" * depth
-        body = b'{"model":"claude-opus-4-5","max_tokens":9,"messages":[' + deep + b"]}"
+        deep = b'{"a":' * depth + b"%d" % inmost + b"}" * depth
+        body = b'{"model":"claude-opus-4-5","max_tokens":9,"messages":[],"tools":[{"input_schema":' + deep + b"}]}"
         assert door.post(PATHS["anthropic"], body).status_code in (200, 400)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

@@ -28,8 +28,13 @@ FORMATS = [
 
 
 @pytest.fixture(scope="session")
-def pi_home() -> Path:
-    return runtime.prepare(Path(os.environ.get("AC_TEST_RUNTIME") or user_cache_path("agentcontainer")), print) / "pi"
+def runtime_home() -> Path:
+    return runtime.prepare(Path(os.environ.get("AC_TEST_RUNTIME") or user_cache_path("agentcontainer")), print)
+
+
+@pytest.fixture
+def pi_home(runtime_home) -> Path:
+    return runtime_home / "pi"
 
 
 class Pi:

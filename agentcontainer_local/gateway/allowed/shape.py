@@ -1,0 +1,124 @@
+"""How the lists are written, and how a JSON value is compared with one.
+
+A shape is one of:
+- `str`, `int`, `bool`, `None`: any value of this type;
+- a frozenset: one of these values;
+- a compiled pattern: a string that begins so;
+- `{name: shape}`: an object that has these fields, or some of them, and no others;
+- `[shape]`: a list of any length;
+- `(shape, …)`: one of these shapes, which differ in their JSON type;
+- `Kinds`: an object whose kind decides its shape;
+- `Exactly`: this very value;
+- `FREE`: any JSON. It is the model's own words, or the schema of a tool's arguments: nobody acts on what is in it.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+FREE = object()
+MAX_PATH_PARTS = 12
+MAX_NAME_CHARACTERS = 40
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """An object's kind is the value of the first of these `fields` that it has."""
+
+    shapes: dict[str, Any]
+    fields: tuple[str, ...] = ("type",)
+
+    def of(self, value: Any) -> tuple[str, Any]:
+        """The field that tells the kind, and its shape; the shape is None for a kind that is not on the list."""
+        field = next((name for name in self.fields if name in value), self.fields[0])
+        kind = value.get(field)
+        return field, self.shapes.get(kind) if type(kind) is str else None
+
+
+@dataclass(frozen=True)
+class Exactly:
+    """`otherwise`: the shape of all other values."""
+
+    value: Any
+    otherwise: Any = ()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Where a value leaves its shape; `unknown`: by a field that the shape does not have."""
+
+    path: tuple[str | int, ...] = ()
+    unknown: bool = False
+
+    def within(self, step: str | int) -> "Fault":
+        return Fault((step, *self.path), self.unknown)
+
+
+def fault(shape: Any, value: Any) -> Fault | None:
+    """The first one, or None where the value is as the shape says."""
+    kind = type(shape)
+    if kind is dict:
+        return _of_object(shape, value) if type(value) is dict else Fault()
+    if kind is list:
+        return _of_list(shape[0], value) if type(value) is list else Fault()
+    if kind is Kinds:
+        return _of_kind(shape, value) if type(value) is dict else Fault()
+    if kind is tuple:
+        return next((fault(one, value) for one in shape if _suits(one, value)), Fault())
+    if kind is Exactly:
+        return None if value == shape.value else fault(shape.otherwise, value)
+    return None if _is_plain(shape, value) else Fault()
+
+
+def _of_object(shape: dict[str, Any], value: dict[str, Any]) -> Fault | None:
+    for name, inner in value.items():
+        if name not in shape:
+            return Fault((name,), unknown=True)
+        if (found := fault(shape[name], inner)) is not None:
+            return found.within(name)
+    return None
+
+
+def _of_list(shape: Any, value: list[Any]) -> Fault | None:
+    for number, inner in enumerate(value):
+        if (found := fault(shape, inner)) is not None:
+            return found.within(number)
+    return None
+
+
+def _of_kind(shape: Kinds, value: dict[str, Any]) -> Fault | None:
+    field, found = shape.of(value)
+    return Fault((field,)) if found is None else _of_object(found, value)
+
+
+def _suits(shape: Any, value: Any) -> bool:
+    if type(shape) in (dict, Kinds):
+        return type(value) is dict
+    if type(shape) is list:
+        return type(value) is list
+    return _is_plain(shape, value)
+
+
+def _is_plain(shape: Any, value: Any) -> bool:
+    if shape is FREE:
+        return True
+    if shape is None:
+        return value is None
+    if isinstance(shape, type):
+        return type(value) is shape
+    if isinstance(shape, frozenset):
+        return type(value) in (str, bool) and value in shape
+    return isinstance(shape, re.Pattern) and type(value) is str and bool(shape.match(value))
+
+
+def written(path: tuple[str | int, ...]) -> str:
+    """As in JavaScript: `input[3].tools[0].server_url`; names are the guest's, so they are kept short and plain."""
+    text = ""
+    for step in path[:MAX_PATH_PARTS]:
+        text += f"[{step}]" if type(step) is int else f".{_plain(step)}"
+    return text.removeprefix(".")
+
+
+def _plain(name: str) -> str:
+    short = name if len(name) <= MAX_NAME_CHARACTERS else f"{name[:MAX_NAME_CHARACTERS]}…"
+    return "".join(one if one.isprintable() and one != "`" else "?" for one in short)
