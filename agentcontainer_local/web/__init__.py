@@ -1,24 +1,16 @@
 """The pages: what a browser is given at `/` and `/docs`, apart from the API that they call."""
 
-import hashlib
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from agentcontainer_local.web import docs
+from agentcontainer_local.web.parts import STATIC, Part, Parts
 
-STATIC = Path(__file__).parent / "static"
-DOCS = "/docs.html"         # no file has this name
-TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
+__all__ = ["POLICY", "STATIC", "routes"]
+
 # Trusted types: the browser itself refuses innerHTML and its like, should a line of ours ever try.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self';"
@@ -33,8 +25,10 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
-    "cache-control": "no-cache",
+    "vary": "accept-encoding",
 }
+ASK_AGAIN = "no-cache"
+KEEP = "public, max-age=31536000, immutable"
 
 
 def routes(document: Callable[[], dict]) -> list[BaseRoute]:
@@ -42,29 +36,30 @@ def routes(document: Callable[[], dict]) -> list[BaseRoute]:
 
     Each is read or made when it is first asked for, and kept: the server's start waits for none.
     """
-    files = {file.name: file.read_bytes for file in STATIC.iterdir()}
+    parts = Parts(document=lambda folder: docs.page(document(), folder))
 
-    @cache
-    def kept(name: str) -> tuple[bytes, dict[str, str]]:
-        content = docs.page(document()).encode() if name == DOCS else files[name]()
-        etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-        return content, {**HEADERS, "etag": etag, "content-type": TYPES[Path(name).suffix]}
-
-    def answer(request: Request, name: str) -> Response:
-        content, headers = kept(name)
+    def answer(request: Request, part: Part | None, caching: str) -> Response:
+        if part is None:
+            return Response("There is no such file.", 404, {**HEADERS, "cache-control": ASK_AGAIN})
+        packed = "gzip" in request.headers.get("accept-encoding", "")
+        headers = {**HEADERS, "cache-control": caching, "content-type": part.type, "etag": part.etag(packed)}
         known = request.headers.get("if-none-match", "").split(",")
         if headers["etag"] in (tag.strip().removeprefix("W/") for tag in known):
             return Response(status_code=304, headers=headers)
-        return Response(content, headers=headers)
+        if packed:
+            return Response(part.packed, headers={**headers, "content-encoding": "gzip"})
+        return Response(part.content, headers=headers)
 
     async def start(request: Request) -> Response:
-        return answer(request, "index.html")
+        return answer(request, parts.start, ASK_AGAIN)
 
     async def reference(request: Request) -> Response:
-        return answer(request, DOCS)
+        return answer(request, parts.reference, ASK_AGAIN)
 
     async def file(request: Request) -> Response:
-        name = request.path_params["name"]
-        return answer(request, name) if name in files else Response("There is no such file.", 404, HEADERS)
+        name, folder = request.path_params["name"], f"{parts.digest}/"
+        if name.startswith(folder):
+            return answer(request, parts.file(name.removeprefix(folder)), KEEP)
+        return answer(request, parts.file(name), ASK_AGAIN)
 
-    return [Route("/", start), Route("/docs", reference), Route("/web/{name}", file)]
+    return [Route("/", start), Route("/docs", reference), Route("/web/{name:path}", file)]

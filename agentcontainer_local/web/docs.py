@@ -5,12 +5,15 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
+from agentcontainer_local.web import examples
+
 BOUNDS = {"minimum": "at least", "maximum": "at most", "minLength": "length at least", "maxLength": "length at most",
           "default": "by default"}
 VERBS = ("get", "post", "put", "patch", "delete")
 
 
-def page(document: dict[str, Any]) -> str:
+def page(document: dict[str, Any], folder: str) -> str:
+    """`folder`: where the page's files are."""
     info, schemas = document["info"], document["components"]["schemas"]
     operations = [
         (path, verb, operation) for path, verbs in document["paths"].items() for verb, operation in verbs.items()
@@ -20,7 +23,7 @@ def page(document: dict[str, Any]) -> str:
     operations.sort(key=lambda one: tags.index(one[2]["tags"][0]))      # stable: else in the document's order
     by_tag = [(tag, list(group)) for tag, group in groupby(operations, lambda one: one[2]["tags"][0])]
     about = {tag["name"]: tag["description"] for tag in document["tags"]}
-    sections = "".join(_section(tag, about[tag], group) for tag, group in by_tag)
+    sections = "".join(_section(tag, about[tag], group, schemas) for tag, group in by_tag)
     shapes = "".join(_shape(name, schema) for name, schema in sorted(schemas.items()))
     return f"""<!doctype html>
 <html lang="en">
@@ -29,9 +32,9 @@ def page(document: dict[str, Any]) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{escape(info["title"])}</title>
-<link rel="icon" href="web/icon.svg">
-<link rel="stylesheet" href="web/style.css">
-<link rel="stylesheet" href="web/docs.css">
+<link rel="icon" href="{folder}icon.svg">
+<link rel="stylesheet" href="{folder}style.css">
+<link rel="stylesheet" href="{folder}docs.css">
 </head>
 <body class="docs">
 <a class="skip" href="#content">Skip to the content</a>
@@ -42,6 +45,9 @@ def page(document: dict[str, Any]) -> str:
 <h1>{escape(info["title"])} <small>{escape(info["version"])}</small></h1>
 <p>{escape(info["description"])} Every call takes <code>Authorization: Bearer ac_live_…</code>, unless it says that it
 needs no key. The same as a document: <a href="api/v1/openapi.yaml">openapi.yaml</a>.</p>
+<p>The curl lines below need two variables. A click on a line selects all of it.</p>
+<pre class="curl" tabindex="0">export AGENTCONTAINER_URL=http://127.0.0.1:3000
+export AGENTCONTAINER_API_KEY=ac_live_…</pre>
 {sections}
 <section><h2 id="shapes">Shapes</h2>{shapes}</section>
 </main>
@@ -61,12 +67,12 @@ def _contents(by_tag: list) -> str:
     return "".join(groups) + '<h2><a href="#shapes">Shapes</a></h2>'
 
 
-def _section(tag: str, about: str, operations: list) -> str:
-    shown = "".join(_operation(*operation) for operation in operations)
+def _section(tag: str, about: str, operations: list, schemas: dict) -> str:
+    shown = "".join(_operation(*operation, schemas) for operation in operations)
     return f"<section><h2>{escape(tag)}</h2><p>{escape(about)}</p>{shown}</section>"
 
 
-def _operation(path: str, verb: str, operation: dict) -> str:
+def _operation(path: str, verb: str, operation: dict, schemas: dict) -> str:
     id = escape(operation["operationId"])
     keyless = '<p class="muted">Needs no key.</p>' if operation.get("security") == [] else ""
     return (
@@ -74,8 +80,15 @@ def _operation(path: str, verb: str, operation: dict) -> str:
         f'<p class="call"><span class="verb {verb}">{verb.upper()}</span> <code>{escape(path)}</code></p>'
         f"<p>{_prose(operation.get('description', ''))}</p>{keyless}"
         f"{_parameters(operation.get('parameters', []))}{_body(operation.get('requestBody'))}"
-        f"{_responses(operation['responses'])}</article>"
+        f"{_responses(operation['responses'])}{_call(path, verb, operation, schemas)}</article>"
     )
+
+
+def _call(path: str, verb: str, operation: dict, schemas: dict) -> str:
+    address = examples.try_it(path, verb, operation, schemas)
+    link = f' <a class="button" href="{escape(address)}">Try it</a>' if address else ""
+    line = escape(examples.curl(path, verb, operation, schemas))
+    return f'<div class="calling"><h4>Call it</h4>{link}</div><pre class="curl" tabindex="0">{line}</pre>'
 
 
 def _parameters(parameters: list[dict]) -> str:

@@ -50,7 +50,7 @@ function providersOf(providers, reload) {
     h("th", { scope: "row" }, one.provider, one.isDefault ? h("span", { class: "tag" }, "default") : null),
     h("td", {}, one.hasApiKey ? `set${one.source === "environment" ? " by the server's environment" : ""}` : h("span", { class: "muted" }, "not set")),
     h("td", { class: "url" }, h("code", {}, one.baseUrl)),
-    h("td", { class: "actions" }, button("Set", () => set(one, reload), { "aria-label": `Set ${one.provider}` }),
+    h("td", { class: "actions" }, button("Set", () => setProvider(one, reload), { "aria-label": `Set ${one.provider}` }),
       one.hasApiKey && one.source === "store" ? button("Remove", () => remove(one, reload), { class: "danger", "aria-label": `Remove ${one.provider}` }) : null));
   return h("section", { "aria-label": "Model providers" }, h("h2", {}, "Model providers"),
     h("p", { class: "muted" }, "Used where neither the task nor its agent brings a key. Keys are kept encrypted, added to calls outside of containers, and never shown."),
@@ -59,7 +59,7 @@ function providersOf(providers, reload) {
       h("tbody", {}, providers.map(row))));
 }
 
-async function set(one, reload) {
+export async function setProvider(one, reload) {
   const key = h("input", { type: "password", autocomplete: "off", spellcheck: "false" });
   const url = h("input", { type: "url", placeholder: one.baseUrl, spellcheck: "false" });
   const byDefault = h("input", { type: "checkbox", id: "default", checked: one.isDefault });

@@ -12,7 +12,7 @@ export async function agents(main, { signal }) {
   if (signal.aborted) return;
   const row = (agent) => h("tr", {},
     h("td", { class: "name" }, h("a", { href: `#/agents/${agent.id}` }, agent.name), agent.isStandard ? h("span", { class: "tag" }, "standard") : null, agent.archivedAt ? h("span", { class: "tag" }, "archived") : null,
-      h("p", { class: "muted" }, agent.description)),
+      h("p", { class: "muted", dir: "auto" }, agent.description)),
     h("td", { class: "model" }, h("code", {}, agent.currentVersion.defaults.model)), h("td", { class: "number" }, `v${agent.currentVersion.number}`));
   fill(main, h("div", { class: "head" }, h("h1", {}, "Agents"), button("New agent", () => edit(null, containers), { class: "primary" })),
     h("table", { class: "list" }, h("caption", { class: "unseen" }, "Agents"), h("thead", {}, h("tr", {}, ["Agent", "Model", "Version"].map((name) => h("th", { scope: "col", class: name.toLowerCase() }, name)))),
@@ -49,14 +49,14 @@ export async function agent(main, { id, signal, entitle }) {
   const reload = () => agent(main, { id, signal, entitle });
   fill(main,
     h("div", { class: "head" }, h("div", {}, h("p", { class: "crumbs" }, h("a", { href: "#/agents" }, "Agents"), " / ", h("code", {}, one.id)),
-      h("h1", {}, one.name), h("p", { class: "under muted" }, one.description)),
+      h("h1", { dir: "auto" }, one.name), h("p", { class: "under muted", dir: "auto" }, one.description)),
     h("div", { class: "actions" },
       one.archivedAt ? h("span", { class: "tag" }, "archived") : h("a", { class: "button primary", href: `#/new?agent=${one.id}` }, "New task"),
       one.isStandard ? button("Fork", () => fork(one)) : null,
       one.isStandard || one.archivedAt ? null : [button("Edit", () => edit(one, containers, reload)), button("Archive", () => archive(one, reload), { class: "danger" })])),
     h("div", { class: "columns" },
       h("div", { class: "column" }, references(one, files, reload), h("section", {}, versions(past, fields(containers), "Prompt", (version) => version.basePrompt)),
-        h("section", {}, h("h2", {}, "Prompt"), h("pre", { class: "wrap", tabindex: "0", "aria-label": "Prompt" }, current.basePrompt))),
+        h("section", {}, h("h2", {}, "Prompt"), h("pre", { class: "wrap", tabindex: "0", dir: "auto", "aria-label": "Prompt" }, current.basePrompt))),
       h("aside", { "aria-label": "Current version" }, h("section", {}, h("h2", {}, `Version ${current.number}`), h("table", { class: "facts" }, h("tbody", {},
         fields(containers)(current).filter(([, value]) => value).map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value)))))))));
 }

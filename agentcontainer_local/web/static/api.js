@@ -1,8 +1,11 @@
 // The public API, and nothing else.
 
+import { connection } from "./connection.js";
 import * as session from "./session.js";
 
 const BASE = "api/v1";
+const PATIENCE_MS = 30_000;
+const SILENCE_MS = 25_000;      // a stream says every 15 s that it is still there
 
 export class Refused extends Error {
   constructor(status, error) {
@@ -27,16 +30,36 @@ export async function call(method, path, { body, query, headers, signal, key = s
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    connection.failed();
     throw new Error("The server does not answer.");
   }
   if (response.ok) return response;
-  const refused = await response.json().catch(() => null);
-  const problem = new Refused(response.status, refused?.error ?? { message: `The server answers ${response.status}.` });
+  const problem = await refusal(response);
   if (response.status === 401 && key === session.key()) signedOut.dispatchEvent(new Event("signedout"));
   throw problem;
 }
 
-export const get = async (path, query, signal) => (await call("GET", path, { query, signal })).json();
+async function refusal(response) {
+  const said = await response.json().catch(() => null);
+  if (said?.error) return new Refused(response.status, said.error);
+  if ([502, 503, 504].includes(response.status)) connection.failed();
+  return new Refused(response.status, { message: foreign(response.status, response.headers.get("server")) });
+}
+
+// Said by something between this page and the server, since the server gives its reasons.
+function foreign(status, server) {
+  const who = server ? `The proxy in front of the server (${server})` : "A proxy in front of the server";
+  if (status === 413) return `${who} lets no file of this size through (413). Its limit has to be raised, in nginx with client_max_body_size.`;
+  if (status === 502 || status === 503 || status === 504) return `${who} does not reach it (${status}).`;
+  return `${who} answered with status ${status}.`;
+}
+
+// What is read is small: a server that takes long for it does not answer.
+export async function get(path, query, signal) {
+  const patience = AbortSignal.timeout(PATIENCE_MS);
+  const both = signal ? AbortSignal.any([signal, patience]) : patience;
+  return (await call("GET", path, { query, signal: both })).json();
+}
 export const patch = async (path, body) => (await call("PATCH", path, { body })).json();
 export const put = async (path, body) => (await call("PUT", path, { body })).json();
 export const remove = async (path) => void (await call("DELETE", path));
@@ -79,9 +102,9 @@ function sent(file, prepared, progress, signal) {
       if (request.status < 300) return resolve();
       let error = null;
       try { error = JSON.parse(request.responseText).error; } catch { /* not ours */ }
-      return reject(new Refused(request.status, error ?? { message: `The server answers ${request.status}.` }));
+      return reject(new Refused(request.status, error ?? { message: foreign(request.status, request.getResponseHeader("server")) }));
     };
-    request.onerror = () => reject(new Error("The upload was cut off."));
+    request.onerror = () => reject(new Error("The upload was cut off. If that happens again at the same point, a proxy in front of the server may limit it."));
     request.onabort = () => reject(new DOMException("The upload was stopped.", "AbortError"));
     signal?.addEventListener("abort", () => request.abort());
     request.send(file);
@@ -100,12 +123,17 @@ export async function bytes(path, most, type = "application/octet-stream") {
 // Server-sent events after the one numbered `after`, as they come; ends when the server ends them. The key is in a
 // header, where EventSource would need it in the URL.
 export async function* stream(path, after, signal) {
-  const response = await call("GET", path, { query: { stream: true, after }, signal });
+  const silent = new AbortController();
+  const response = await call("GET", path, { query: { stream: true, after }, signal: AbortSignal.any([signal, silent.signal]) });
   if (response.status === 204) return;      // the task has ended, and nothing is left to be sent
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
-    const { done, value } = await reader.read();
+    const waiting = setTimeout(() => silent.abort(new Error("silent")), SILENCE_MS);
+    const { done, value } = await reader.read().finally(() => clearTimeout(waiting)).catch((error) => {
+      if (!signal.aborted) connection.failed();
+      throw error;
+    });
     if (done) return;
     text += value;
     const events = text.split("\n\n");

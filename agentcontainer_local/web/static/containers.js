@@ -30,7 +30,7 @@ export async function container(main, { id, signal, entitle }) {
   const reload = () => container(main, { id, signal, entitle });
   fill(main,
     h("div", { class: "head" }, h("div", {}, h("p", { class: "crumbs" }, h("a", { href: "#/containers" }, "Containers"), " / ", h("code", {}, one.id)),
-      h("h1", {}, one.name), h("p", { class: "under muted" }, one.description)),
+      h("h1", { dir: "auto" }, one.name), h("p", { class: "under muted", dir: "auto" }, one.description)),
     h("div", { class: "actions" }, one.archivedAt ? h("span", { class: "tag" }, "archived") : null,
       one.isStandard ? button("Fork", () => fork(one)) : null,
       one.isStandard || one.archivedAt ? null : [button("Edit", () => edit(one, reload)), button("Archive", () => archive(one, reload), { class: "danger" })])),

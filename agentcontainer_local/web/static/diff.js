@@ -43,11 +43,11 @@ export function textDiff(before, after) {
   return h("div", { class: "diff", tabindex: "0", role: "group", "aria-label": "Line by line" }, shown);
 }
 
-// `before` and `after`: [[name, value]] of the same names.
+// `before` and `after`: [[name, value]] of the same names. null where no field changed.
 export function fieldDiff(before, after) {
   const text = (value) => value === null || value === undefined || value === "" ? "none" : typeof value === "string" ? value : JSON.stringify(value);
   const rows = before.map(([name, value], at) => [name, text(value), text(after[at][1])]).filter(([, a, b]) => a !== b);
-  if (!rows.length) return h("p", { class: "muted" }, "Nothing of this changed.");
+  if (!rows.length) return null;
   return h("table", { class: "facts changes" },
     h("thead", {}, h("tr", {}, ["", "Before", "After"].map((name) => h("th", { scope: "col" }, name || h("span", { class: "unseen" }, "Field"))))),
     h("tbody", {}, rows.map(([name, a, b]) => h("tr", {}, h("th", { scope: "row" }, name),

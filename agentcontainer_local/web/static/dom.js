@@ -60,13 +60,19 @@ function refocus(old, made) {
 let numbers = 0;
 export const unique = (prefix) => `${prefix}-${(numbers += 1)}`;
 
-// Said to those who listen instead of looking, and shown for a while.
+// Shown for a while, and said to those who listen. Clicks pass through it, and another view takes it away.
 export function announce(text, kind = "info") {
   const place = document.getElementById("notices");
   if (!place) return;
   const notice = h("p", { class: `notice ${kind}` }, text);
   place.append(notice);
   setTimeout(() => notice.remove(), kind === "error" ? 9000 : 4000);
+}
+
+// Said to those who listen; who looks sees it anyway.
+export function say(text) {
+  const place = document.getElementById("said");
+  if (place) place.textContent = text;
 }
 
 // A button that is at work until what it does is done, and says what went wrong.
@@ -100,7 +106,7 @@ export function ask(title, content, label, act, kind = "primary") {
     const heading = unique("dialog");
     const fault = h("p", { class: "fault", role: "alert" });
     const go = h("button", { class: kind, type: "submit" }, label);
-    const form = h("form", { method: "dialog" }, h("h2", { id: heading }, title), content, fault,
+    const form = h("form", { method: "dialog" }, h("h2", { id: heading }, title), h("div", { class: "body" }, content, fault),
       h("div", { class: "actions" }, h("button", { type: "button", on: { click: () => dialog.close() } }, "Close"), go));
     const dialog = h("dialog", { "aria-labelledby": heading, class: "asking" }, form);
     let answer = null;

@@ -27,7 +27,7 @@ export class Execution {
     this.policy = chosen(POLICIES, unsaid.policy, given.outputPolicy?.mode);
     this.names = h("input", { placeholder: "report, dataset", value: this.named.map((file) => file.name).join(", ") });
     this.fields = {
-      model: field("Model", this.model, "A provider's id, or “scripted”, which needs no key and does what fenced blocks say."),
+      model: field("Model", this.model, unsaid.model === null ? null : "A provider's id, or “scripted”, which needs no key and does what fenced blocks say."),
       weakModel: field("Weak model", this.weakModel), provider: field("Provider", this.provider),
       key: field("Provider key", this.key, given.hasProviderApiKey && unsaid.key || "Kept encrypted, and never shown again."),
       internet: field("Internet access", this.internet),

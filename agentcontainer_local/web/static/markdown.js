@@ -1,88 +1,113 @@
-// The agent's Markdown as elements, built one by one: what is not known here stays text, and HTML is text too.
+// Markdown as GitHub shows it. markdown-it reads it; what it found is made into elements here, one by one, so that HTML
+// in it is text and nothing in it is active.
 
 import { h } from "./dom.js";
+import MarkdownIt from "./vendor/markdown-it.js";
 
-const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([\w+-]*)[^`]*$/;
-const HEADING = /^ {0,3}(#{1,6})\s+(.*?)\s*#*$/;
-const BULLET = /^( *)([-*+]|\d{1,9}[.)])\s+(.*)$/;
-const RULE = /^ {0,3}([-*_])( *\1){2,} *$/;
-const ROW = /^ {0,3}\|(.*)\|\s*$/;
-const DIVIDER = /^ {0,3}\|?[\s:|-]*-[\s:|-]*\|?\s*$/;
-const INLINE = /(`{1,3})(.+?)\1|\*\*(?=\S)(.+?\S?)\*\*|(?<![\w*])\*(?=\S)([^*]+?)\*(?![\w*])|\[([^\]\n]{1,300})\]\((https?:\/\/[^\s()<>]{1,2000})\)/;
-const MOST = 100_000;
-const MOST_INLINE = 5_000;            // longer ones are text: searching them for marks could take a while
+const MOST = 200_000;
+const SAFE = /^(https?:|mailto:)/i;
+const CHECK = /^\[([ xX])\]\s+/;
+const CALLOUT = /^\[!(NOTE|TIP|IMPORTANT|WARNING|CAUTION)\]\s*/;
 
-export function markdown(text) {
-  const lines = text.slice(0, MOST).split("\n");
-  const blocks = [];
-  while (lines.length) blocks.push(...block(lines));
-  if (text.length > MOST) blocks.push(h("p", { class: "muted" }, "The rest is not shown."));
-  return h("div", { class: "prose" }, blocks);
+const reader = new MarkdownIt({ html: false, linkify: true });
+reader.linkify.set({ fuzzyLink: false, fuzzyEmail: false });       // else notes.md is the domain of Moldova
+
+// `files`, if given, knows the files that stand beside the text: see files.js. `breaks`: a line's end is one, as in a message.
+export function markdown(text, { files = null, breaks = false } = {}) {
+  const root = h("div", { class: "prose" });
+  new Builder(files, breaks).build(root, reader.parse(text.slice(0, MOST), {}));
+  if (text.length > MOST) root.append(h("p", { class: "muted" }, "The rest is not shown."));
+  return root;
 }
 
-function block(lines) {
-  const line = lines[0];
-  if (!line.trim()) return lines.shift(), [];
-  if (FENCE.test(line)) return [code(lines)];
-  const heading = HEADING.exec(line);
-  if (heading) return lines.shift(), [h("p", { class: `heading level-${heading[1].length}` }, inline(heading[2]))];
-  if (RULE.test(line)) return lines.shift(), [h("hr")];
-  if (BULLET.test(line)) return [list(lines)];
-  if (ROW.test(line) && DIVIDER.test(lines[1] ?? "")) return [table(lines)];
-  if (/^ {0,3}>/.test(line)) return [h("blockquote", {}, inline(taken(lines, (one) => /^ {0,3}>/.test(one)).map((one) => one.replace(/^ {0,3}> ?/, "")).join("\n")))];
-  const words = [lines.shift(), ...taken(lines, (one) => one.trim() && ![FENCE, HEADING, BULLET, RULE].some((kind) => kind.test(one)))];
-  return [h("p", {}, inline(words.join("\n")))];
-}
+const MADE = {
+  em_open: () => h("em"), strong_open: () => h("strong"), s_open: () => h("del"),
+  bullet_list_open: () => h("ul"), list_item_open: () => h("li", { dir: "auto" }), blockquote_open: () => h("blockquote", { dir: "auto" }),
+  ordered_list_open: (token) => h("ol", { start: token.attrGet("start") }),
+  paragraph_open: () => h("p", { dir: "auto" }),
+  // Not h1: the headings of the page are others.
+  heading_open: (token) => h("p", { class: `heading level-${token.tag[1]}`, dir: "auto" }),
+  thead_open: () => h("thead"), tbody_open: () => h("tbody"), tr_open: () => h("tr"),
+  th_open: (token) => h("th", { scope: "col", class: aligned(token), dir: "auto" }),
+  td_open: (token) => h("td", { class: aligned(token), dir: "auto" }),
+};
 
-function taken(lines, belongs) {
-  const found = [];
-  while (lines.length && belongs(lines[0])) found.push(lines.shift());
-  return found;
-}
+const aligned = (token) => /text-align:(\w+)/.exec(token.attrGet("style") ?? "")?.[1];
 
-function code(lines) {
-  const [, fence, language] = FENCE.exec(lines.shift());
-  const ends = (line) => line.trim().startsWith(fence) && !line.trim().replaceAll(fence[0], "");
-  const text = taken(lines, (line) => !ends(line)).join("\n");
-  lines.shift();
-  return h("pre", { tabindex: "0", "aria-label": language ? `${language} code` : "code" }, h("code", {}, text));
-}
-
-function list(lines) {
-  const [, , mark] = BULLET.exec(lines[0]);
-  const items = [];
-  while (lines.length && BULLET.test(lines[0])) {
-    const [, indent, , words] = BULLET.exec(lines.shift());
-    const more = taken(lines, (line) => /^ {2,}\S/.test(line) && !BULLET.test(line)).map((line) => line.trim());
-    items.push(h("li", { class: indent.length > 1 ? "nested" : null }, inline([words, ...more].join("\n"))));
+class Builder {
+  constructor(files, breaks) {
+    this.files = files;
+    this.breaks = breaks;
   }
-  return h(/\d/.test(mark) ? "ol" : "ul", {}, items);
-}
 
-function table(lines) {
-  const cells = (line) => ROW.exec(line)?.[1].split("|").map((cell) => cell.trim()) ?? [];
-  const head = cells(lines.shift());
-  lines.shift();
-  const rows = taken(lines, (line) => ROW.test(line)).map(cells);
-  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table" }, h("table", {},
-    h("thead", {}, h("tr", {}, head.map((cell) => h("th", { scope: "col" }, inline(cell))))),
-    h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, inline(cell))))))));
-}
-
-function inline(text) {
-  if (text.length > MOST_INLINE) return [text];
-  const parts = [];
-  let rest = text;
-  for (let found = INLINE.exec(rest); found; found = INLINE.exec(rest)) {
-    parts.push(rest.slice(0, found.index), span(found));
-    rest = rest.slice(found.index + found[0].length);
+  build(root, tokens) {
+    const open = [root];
+    tokens.forEach((token, at) => {
+      const inner = open.at(-1);
+      if (token.hidden) return;                             // the paragraphs of a tight list
+      if (token.nesting === -1) return void open.pop();
+      if (token.type === "inline") return this.inline(inner, token, tokens.slice(Math.max(0, at - 2), at));
+      const element = this.made(token, inner);
+      if (token.nesting === 1) open.push(element);
+      return null;
+    });
   }
-  return [...parts, rest];
+
+  // Before the words of an item there may be a box to tick, before those of a quotation what kind it is.
+  inline(inner, token, before) {
+    const parts = [...token.children];
+    const marked = (type, pattern) => before.some((one) => one.type === type) && before.at(-1).type === "paragraph_open" ? pattern.exec(parts[0]?.content ?? "") : null;
+    const box = marked("list_item_open", CHECK);
+    const callout = marked("blockquote_open", CALLOUT);
+    const mark = box ?? callout;
+    if (mark) parts[0] = Object.assign(Object.create(Object.getPrototypeOf(parts[0])), parts[0], { content: parts[0].content.slice(mark[0].length) });
+    if (box) inner.append(h("input", { type: "checkbox", disabled: true, checked: box[1] !== " ", "aria-label": box[1] === " " ? "Not done" : "Done" }));
+    if (box) inner.closest("li").classList.add("task");
+    if (callout) {
+      inner.closest("blockquote").className = `callout ${callout[1].toLowerCase()}`;
+      inner.append(h("strong", {}, callout[1][0] + callout[1].slice(1).toLowerCase()), h("br"));
+      if (parts[1]?.type === "softbreak") parts.splice(1, 1);
+    }
+    this.build(inner, parts);
+  }
+
+  made(token, inner) {
+    const element = this.leaf(token) ?? MADE[token.type]?.(token) ?? h("span");
+    inner.append(element);
+    return token.type === "table_open" ? element.firstChild : element;
+  }
+
+  leaf(token) {
+    switch (token.type) {
+      case "text": case "text_special": return document.createTextNode(token.content);
+      case "softbreak": return this.breaks ? h("br") : document.createTextNode("\n");
+      case "hardbreak": return h("br");
+      case "hr": return h("hr");
+      case "code_inline": return h("code", {}, token.content);
+      case "fence": case "code_block": return code(token);
+      case "table_open": return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table" }, h("table"));
+      case "link_open": return this.link(token.attrGet("href"));
+      case "image": return this.image(token.attrGet("src"), token.content);
+      default: return null;
+    }
+  }
+
+  link(href) {
+    if (SAFE.test(href)) return h("a", { href, rel: "noopener noreferrer nofollow", target: "_blank", title: href });
+    const found = this.files?.find(href);
+    return found ? h("button", { type: "button", class: "link", on: { click: () => this.files.open(found) } }) : h("span", { title: href });
+  }
+
+  // One of the files beside it; nothing is loaded from elsewhere.
+  image(src, alt) {
+    const found = this.files?.find(src);
+    if (found) return this.files.picture(found, alt);
+    if (/^https?:/i.test(src)) return h("a", { href: src, rel: "noopener noreferrer nofollow", target: "_blank", title: src }, alt || src);
+    return document.createTextNode(`![${alt}](${src})`);
+  }
 }
 
-function span([, , code, strong, emphasis, label, url]) {
-  if (code !== undefined) return h("code", {}, code);
-  if (strong !== undefined) return h("strong", {}, strong);
-  if (emphasis !== undefined) return h("em", {}, emphasis);
-  return h("a", { href: url, rel: "noopener noreferrer nofollow", target: "_blank", title: url }, label);
+function code(token) {
+  const language = /^[\w+#.-]*/.exec(token.info ?? "")[0];
+  return h("pre", { tabindex: "0", dir: "ltr", "aria-label": language ? `${language} code` : "code" }, h("code", {}, token.content.replace(/\n$/, "")));
 }

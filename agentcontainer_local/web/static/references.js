@@ -22,7 +22,7 @@ export function references(agent, files, reload) {
       await api.remove(`${path}/${file.id}`);
       await reload();
     };
-    return h("li", {}, h("button", { type: "button", class: "file-name", on: { click: () => preview(file, content) } }, name),
+    return h("li", {}, h("button", { type: "button", class: "file-name", dir: "auto", on: { click: () => preview(file, content) } }, name),
       h("span", { class: "muted size" }, bytes(file.sizeBytes)),
       button("Download", () => download(file, content), { class: "quiet", "aria-label": `Download ${name}` }),
       own ? button("Detach", detach, { class: "quiet", "aria-label": `Detach ${name}` }) : null);

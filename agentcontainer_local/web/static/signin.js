@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import * as session from "./session.js";
 import { field, fill, h, work } from "./dom.js";
+import { blocked } from "./store.js";
 
 export function signIn(main, done) {
   const key = h("input", { type: "password", name: "key", required: true, autocomplete: "current-password", spellcheck: "false", placeholder: "ac_live_…" });
@@ -14,16 +15,28 @@ export function signIn(main, done) {
     h("p", {}, "With an API key of this server. Its first start showed one; ",
       h("code", {}, "agentcontainer keys create"), " makes another."),
     field("API key", key),
-    h("div", { class: "check" }, keep, h("label", { for: "keep" }, "Keep me signed in on this device")),
+    blocked
+      ? h("p", { class: "hint" }, "This browser lets the page store nothing: you are signed in until this tab is closed or reloaded.")
+      : h("div", { class: "check" }, keep, h("label", { for: "keep" }, "Keep me signed in on this device")),
     fault, go);
+  const refused = async () => {
+    const value = key.value.trim();
+    const strange = session.fault(value);
+    if (strange) return strange;
+    try {
+      await call("GET", "/account", { key: value });
+      return null;
+    } catch (error) {
+      return error.status === 401 ? "The server does not know this key." : error.message;
+    }
+  };
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     work(go, async () => {
       fill(fault);
-      try {
-        await call("GET", "/account", { key: key.value.trim() });
-      } catch (error) {
-        fill(fault, error.status === 401 ? "The server does not know this key." : error.message);
+      const words = await refused();
+      if (words) {
+        fill(fault, words);
         key.focus();
         return;
       }

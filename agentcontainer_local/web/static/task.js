@@ -2,45 +2,72 @@
 
 import * as api from "./api.js";
 import { latest } from "./calls.js";
-import { announce, ask, button, field, fill, h, keyed, unique, work } from "./dom.js";
-import { Drop } from "./drop.js";
-import { download, preview } from "./preview.js";
+import { Composer } from "./composer.js";
+import { connection } from "./connection.js";
+import { ask, button, field, fill, h, keyed, say } from "./dom.js";
+import { Files } from "./files.js";
+import { Find } from "./find.js";
+import { Follow } from "./follow.js";
+import { markdown } from "./markdown.js";
+import { notify, notifyButton } from "./notify.js";
+import { download, preview, saved } from "./preview.js";
 import { badge, incomplete, isOver } from "./tasks.js";
 import { Timeline } from "./timeline.js";
 import { Transcript } from "./transcript.js";
 import { usage } from "./usage.js";
-import { age, bytes, duration, moment, plain } from "./words.js";
+import { age, bytes, duration, moment, plain, STATUS, titleOf } from "./words.js";
 
 const EVERY_MS = 2000;
 const PAUSE_MS = 250;
+const UNSEEN_MS = 10_000;
+const SIGNS = { finished: "✓ ", failed: "✗ ", cancelled: "✗ ", expired: "✗ ", awaiting_input: "● ", running: "… ", pending: "… " };
 
 export async function task(main, { id, signal, entitle }) {
   const view = new View(id, signal, entitle);
   await view.refresh();
   fill(main, view.element);
-  main.className = "wide";
-  view.follow();
+  view.begin();
 }
 
 class View {
   constructor(id, signal, entitle) {
     Object.assign(this, { id, signal, entitle, events: [], files: [], messages: [], calls: new Map(), last: 0, path: `/tasks/${id}` });
-    this.transcript = new Transcript();
-    this.transcript.openFile = (file) => preview(file, `/files/${file.id}/content`);
+    this.outputs = new Files((file) => `${this.path}/files/${file.id}`, (file) => this.open(file), signal);
+    this.transcript = new Transcript(this.outputs);
+    this.transcript.openFile = (file) => preview(file, `/files/${file.id}/content`, this.outputs);
+    this.find = new Find(this.transcript);
     this.timeline = new Timeline();
     this.head = h("div", {});
     this.actions = h("div", { class: "actions", role: "group", "aria-label": "What to do" });
+    this.waits = h("p", { class: "waits", role: "status", hidden: true });
     this.outcome = h("div", {});
     this.list = h("ul", { class: "files" });
-    this.output = h("section", { "aria-label": "Files" }, h("h2", {}, "Files"), this.list);
-    this.composer = new Composer(this);
+    this.everything = button("Download all", () => this.downloadAll(), { class: "quiet" });
+    this.output = h("section", { "aria-label": "Files" }, h("div", { class: "head" }, h("h2", {}, "Files"), this.everything), this.list);
+    this.composer = new Composer(id, () => this.sent());
     this.aside = h("aside", { "aria-label": "Figures" });
-    this.element = h("div", { class: "task" },
-      h("div", { class: "head" }, this.head, this.actions), this.timeline.element,
+    this.tail = h("div", { class: "tail" });
+    this.follower = new Follow(this.tail, signal);
+    this.transcript.changed = () => this.follower.grown();
+    this.element = this.drawn();
+  }
+
+  drawn() {
+    return h("div", { class: "task" },
+      h("div", { class: "head" }, this.head, this.actions), this.waits, this.timeline.element,
       h("div", { class: "columns" },
         h("div", { class: "column" }, this.outcome, this.output,
-          h("section", { "aria-label": "Transcript" }, h("h2", {}, "Transcript"), this.transcript.element), this.composer.element),
+          h("section", { "aria-label": "Transcript" }, h("div", { class: "head" }, h("h2", {}, "Transcript"), this.find.element), this.transcript.element),
+          h("div", { class: "dock" }, this.follower.button, this.composer.element), this.tail),
         this.aside));
+  }
+
+  // Once it is on the page.
+  begin() {
+    if (!isOver(this.task)) this.follower.begin();
+    this.follow();
+    this.lookWhileUnseen();
+    addEventListener("printing", () => this.transcript.showAll(), { signal: this.signal });
   }
 
   // Everything that the server has now, and this page does not. The task comes first: if it is over, so is the rest.
@@ -52,6 +79,7 @@ class View {
       latest(`${this.path}/model-calls`, this.calls, task.tokenUsage.calls, this.signal), this.more(),
     ]);
     Object.assign(this, { task, files, calls, messages });
+    this.outputs.all = files;
     this.draw();
   }
 
@@ -89,11 +117,23 @@ class View {
         await this.refresh();
       } catch (error) {
         if (this.signal.aborted || error.status === 401 || error.status === 404) break;
+        if (connection.lost) pause = PAUSE_MS;
       }
-      if (!isOver(this.task)) await new Promise((resolve) => setTimeout(resolve, pause));
+      if (!isOver(this.task)) await connection.pause(pause, this.signal);
     }
     this.transcript.type(null);
+    this.follower.end();
     clearInterval(clock);
+  }
+
+  // A tab that is not in sight holds no stream: it only asks now and then how the task stands.
+  async lookWhileUnseen() {
+    const clock = setInterval(async () => {
+      if (!document.hidden || connection.lost || isOver(this.task)) return;
+      const task = await api.get(this.path, {}, this.signal).catch(() => this.task);
+      if (document.hidden && task.status !== this.task.status) await this.refresh().catch(() => {});
+    }, UNSEEN_MS);
+    this.signal.addEventListener("abort", () => clearInterval(clock));
   }
 
   // Many events at once are one look at the server.
@@ -110,18 +150,25 @@ class View {
     })();
   }
 
+  sent() {
+    this.follower.go();
+    this.soon({ event: "sent", data: {} });
+  }
+
+  // What changes by itself: times, and how far the image is that the task waits for.
   async tick() {
-    if (document.hidden || isOver(this.task)) return;
-    const task = await api.get(this.path, {}, this.signal).catch(() => this.task);
-    if (isOver(task)) return void (await this.refresh().catch(() => {}));
-    this.task = task;
-    this.draw();
+    if (connection.lost) return;
+    if (this.task.status === "pending" && !document.hidden) {
+      this.task = await api.get(this.path, {}, this.signal).catch(() => this.task);
+    }
+    if (!this.signal.aborted) this.draw();
   }
 
   draw() {
     const { task } = this;
-    this.entitle(plain(task.title));
+    this.entitle(SIGNS[task.status] + plain(titleOf(task)));
     this.drawHead();
+    this.drawWaits();
     this.drawOutcome();
     this.timeline.show(this.events, task.createdAt, Date.now());
     // A task's instructions are its first message; in a conversation they stand before it.
@@ -129,10 +176,12 @@ class View {
     const given = talked
       ? [{ kind: "message", id: "instructions", role: "user", label: "Instructions", content: task.instructions, at: task.createdAt }] : [];
     const attached = new Map(this.messages.filter((message) => message.files.length).map((message) => [message.id, message.files]));
-    this.transcript.show(this.events, given, attached);
     this.output.hidden = !this.files.length;
+    this.everything.hidden = this.files.length < 2;
     keyed(this.list, this.files, (file) => file.id, (file) => file.id, (file) => this.file(file));
     this.composer.show(task);
+    this.transcript.show(this.events, given, attached);
+    this.find.show();
     this.drawAside();
   }
 
@@ -140,16 +189,24 @@ class View {
     const { task } = this;
     const facts = JSON.stringify([task.status, task.title, task.queuePosition, task.turnStatus, task.mode]);
     if (this.facts === facts) return;
-    const told = this.facts !== undefined && this.status !== task.status;
+    const before = this.status;
     Object.assign(this, { facts, status: task.status });
     fill(this.head,
       h("p", { class: "crumbs" }, h("a", { href: "#/tasks" }, "Tasks"), " / ", h("code", {}, task.id)),
-      h("h1", {}, task.title), h("p", { class: "under" }, badge(task), " ", h("a", { href: `#/agents/${task.agentId}` }, task.agentName),
+      h("h1", { dir: "auto" }, titleOf(task)), h("p", { class: "under" }, badge(task), " ", h("a", { href: `#/agents/${task.agentId}` }, task.agentName),
         h("span", { class: "muted" }, ` · ${task.execution.model} · ${task.mode === "conversation" ? "conversation" : "task"}`)));
-    if (told) announce(`The task is now: ${badge(task).textContent}`);
+    if (before !== undefined && before !== task.status) this.moved();
     const focused = this.actions.contains(document.activeElement);
     fill(this.actions, this.buttons());
     if (focused) (this.actions.querySelector("button, a") ?? this.head).focus();
+  }
+
+  // To another status, while this page looked.
+  moved() {
+    const { task } = this;
+    say(`The task is now: ${badge(task).textContent}`);
+    if (isOver(task) || task.status === "awaiting_input") notify(`${STATUS[task.status]}: ${plain(titleOf(task))}`, task.result ?? task.error ?? "");
+    if (isOver(task) && this.follower.following && this.follower.on) this.toOutcome = true;
   }
 
   buttons() {
@@ -157,22 +214,34 @@ class View {
     return [
       task.status === "hibernating" ? button("Wake", () => this.wake(), { class: "primary" }) : null,
       task.mode === "conversation" && !isOver(task) ? button("Let it finish", () => this.release()) : null,
+      isOver(task) ? null : notifyButton(),
       h("a", { class: "button", href: `#/new?from=${task.id}` }, "Run again"),
       isOver(task) ? null : button("Cancel", () => this.cancel(), { class: "danger" }),
     ];
   }
 
+  // What it waits for at this moment, where that can be said.
+  drawWaits() {
+    const words = this.task.status === "pending" ? this.task.preparing : null;
+    this.waits.hidden = !words;
+    if (words && this.waits.textContent !== words) this.waits.textContent = words;
+  }
+
   drawOutcome() {
     const { task } = this;
-    const sign = JSON.stringify([task.status, task.result, task.error, task.hibernateUntilAt]);
+    const sign = JSON.stringify([task.status, task.result, task.error, task.hibernateUntilAt, this.files.map((file) => file.id)]);
     if (this.outcomeSign === sign) return;
     this.outcomeSign = sign;
     fill(this.outcome,
       task.result ? h("section", { class: `outcome ${incomplete(task) ? "partial" : "good"}`, "aria-label": "Result" },
-        h("h2", {}, incomplete(task) ? "Result, incomplete" : "Result"), h("p", { class: "plain" }, task.result)) : null,
-      task.error ? h("section", { class: "outcome bad", "aria-label": "Error" }, h("h2", {}, "What went wrong"), h("p", { class: "plain" }, task.error)) : null,
+        h("h2", {}, incomplete(task) ? "Result, incomplete" : "Result"), markdown(task.result, { files: this.outputs, breaks: true })) : null,
+      task.error ? h("section", { class: "outcome bad", "aria-label": "Error" }, h("h2", {}, "What went wrong"), h("p", { class: "plain", dir: "auto" }, task.error)) : null,
       task.status === "hibernating" ? h("section", { class: "outcome", "aria-label": "Asleep" }, h("h2", {}, "Asleep"),
         h("p", {}, task.hibernateUntilAt ? `Until ${moment(task.hibernateUntilAt)}, or until it is woken. ` : "Until it is woken. ", "Nothing is running, and nothing is charged.")) : null);
+    if (!this.toOutcome) return;
+    this.toOutcome = false;         // who followed it to its end sees what came of it
+    this.follower.end();
+    queueMicrotask(() => this.outcome.scrollIntoView({ block: "start" }));
   }
 
   drawAside() {
@@ -202,10 +271,18 @@ class View {
   file(file) {
     const path = `${this.path}/files/${file.id}`;
     return h("li", {},
-      h("button", { type: "button", class: "file-name", on: { click: () => preview(file, path) } }, plain(file.filename)),
+      h("button", { type: "button", class: "file-name", dir: "auto", on: { click: () => this.open(file) } }, plain(file.filename)),
       file.outputName ? h("span", { class: "tag" }, file.outputName) : null,
       h("span", { class: "muted size" }, bytes(file.sizeBytes)),
       button("Download", () => download(file, path), { class: "quiet", "aria-label": `Download ${plain(file.filename)}` }));
+  }
+
+  open(file) {
+    preview(file, `${this.path}/files/${file.id}`, this.outputs);
+  }
+
+  async downloadAll() {
+    saved(await (await api.call("GET", `${this.path}/files.zip`, { signal: this.signal })).blob(), `${this.id}.zip`);
   }
 
   async cancel() {
@@ -239,42 +316,4 @@ async function whileShown(signal) {
   const hidden = new AbortController();
   turned().then(() => hidden.abort());
   return AbortSignal.any([signal, hidden.signal]);
-}
-
-// The next message of a conversation.
-class Composer {
-  constructor(view) {
-    this.view = view;
-    this.text = h("textarea", { rows: 3, id: unique("message"), placeholder: "Write a message" });
-    this.drop = new Drop();
-    this.go = h("button", { type: "submit", class: "primary" }, "Send");
-    this.element = h("form", { class: "composer", "aria-label": "Send a message", hidden: true },
-      h("label", { for: this.text.id, class: "unseen" }, "Message"), this.text, this.drop.element,
-      h("div", { class: "actions" }, h("span", { class: "hint" }, "Ctrl+Enter sends"), this.go));
-    this.once = api.intent();
-    this.element.addEventListener("submit", (event) => {
-      event.preventDefault();
-      work(this.go, () => this.send());
-    });
-    this.text.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.element.requestSubmit();
-    });
-  }
-
-  show(task) {
-    this.element.hidden = task.mode !== "conversation" || isOver(task);
-    this.go.textContent = task.status === "awaiting_input" ? "Send" : "Send, to be taken next";
-  }
-
-  async send() {
-    const content = this.text.value.trim();
-    if (!content) return this.text.focus();
-    const files = await this.drop.ids();
-    await api.post(`/conversations/${this.view.id}/messages`, { content, inputFileIds: files }, this.once);
-    this.once = api.intent();
-    this.text.value = "";
-    this.drop.clear();
-    this.view.soon({ event: "sent", data: {} });
-    return this.text.focus();
-  }
 }

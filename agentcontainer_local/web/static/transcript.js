@@ -11,6 +11,8 @@ const SAID = {
 };
 const STEP = 200;
 const LIVE_LINES = 8;
+const LONG_LINES = 10;
+const LONG_TEXT = 900;
 
 // [{kind: "message" | "tool" | "mark", ...}] in the order in which they began.
 export function entries(events) {
@@ -26,70 +28,109 @@ export function entries(events) {
     else if (event === "activity.started") add({ kind: "tool", ...data, status: null, at: createdAt });
     else if (event === "activity.completed") Object.assign(byId.get(data.id) ?? {}, present(data));
     else if (event === "task.updated" && SAID[data.event]) add({ kind: "mark", id: `e${id}`, text: SAID[data.event], more: data.reason, at: createdAt });
-    else if (event === "notice" && data.message) add({ kind: "mark", id: `e${id}`, text: notice(data), more: data.message, at: createdAt });
+    else if (event === "notice" && data.message) add({ kind: "mark", id: `e${id}`, ...notice(data), at: createdAt });
   }
   return found;
 }
 
 const present = (data) => Object.fromEntries(Object.entries(data).filter(([, value]) => value !== null && value !== undefined));
 
-const notice = (data) => ({
+const NOTICES = {
   retrying: "The model's provider failed; trying again", compacted: "The session was summarised",
   extension_error: "An extension of the agent failed", new_container: "A new container",
   egress_denied: "A connection was refused",
-})[data.kind] ?? "Note";
+};
+
+function notice(data) {
+  return data.kind === "preparing" ? { text: data.message } : { text: NOTICES[data.kind] ?? "Note", more: data.message };
+}
+
+// What can be found in an entry.
+export function textOf(item) {
+  if (item.kind === "message") return [item.content, item.error].filter(Boolean).join("\n");
+  if (item.kind === "tool") return [item.toolKey, oneOrAll(item.input), item.output].filter(Boolean).join("\n");
+  return [item.text, item.more].filter(Boolean).join("\n");
+}
+
+const oneOrAll = (input) => input === null || input === undefined ? "" : inputText(input);
 
 export class Transcript {
-  constructor() {
+  constructor(files) {
     this.list = h("ol", { class: "transcript" });
-    this.earlier = h("button", { type: "button", class: "quiet", hidden: true, on: { click: () => this.showMore() } });
-    this.typing = h("div", { class: "typing", hidden: true });
-    this.element = h("div", {}, this.earlier, this.list, this.typing);
+    this.typing = h("div", { class: "typing prose", dir: "auto", hidden: true });
+    this.element = h("div", {}, this.list, this.typing);
     this.shown = STEP;
     this.items = [];
-    this.files = new Map();
+    this.files = files;         // of the task
+    this.attached = new Map();
     this.printed = new Map();
     this.openFile = () => {};
+    this.changed = () => {};
   }
 
-  // `files`: what came with each message, by its id.
-  show(events, first, files = this.files) {
-    this.files = files;
+  // `attached`: what came with each message, by its id.
+  show(events, first, attached = this.attached) {
+    this.attached = attached;
     this.items = [...first, ...entries(events)];
     for (const item of this.items) if (item.kind === "tool" && item.status) this.printed.delete(item.id);
     if (!first.length && this.items[0]?.role === "user") this.items[0].label = "Instructions";
     this.draw();
   }
 
-  showMore() {
-    this.shown += STEP;
+  // The instructions are always there; what is hidden is between them and the rest.
+  draw() {
+    const [head, rest] = this.items[0]?.label ? [this.items.slice(0, 1), this.items.slice(1)] : [[], this.items];
+    const hidden = Math.max(0, rest.length - this.shown);
+    const gap = hidden ? [{ kind: "gap", id: "gap", hidden }] : [];
+    const known = this.files.all.map((file) => file.id).join();
+    const sign = (item) => JSON.stringify([item, this.printed.get(item.id), this.attached.get(item.id)?.map((file) => file.id), item.role === "assistant" && item.content?.includes("](") ? known : null]);
+    keyed(this.list, [...head, ...gap, ...rest.slice(hidden)], (item) => item.id, sign, (item, old) => this.entry(item, old));
+    this.changed();
+  }
+
+  showAll() {
+    this.shown = Infinity;
     this.draw();
   }
 
-  draw() {
-    const hidden = Math.max(0, this.items.length - this.shown);
-    this.earlier.hidden = hidden === 0;
-    fill(this.earlier, `Show ${Math.min(hidden, STEP)} earlier of ${hidden}`);
-    const sign = (item) => JSON.stringify([item, this.printed.get(item.id), this.files.get(item.id)?.map((file) => file.id)]);
-    keyed(this.list, this.items.slice(hidden), (item) => item.id, sign, (item, old) => this.entry(item, old));
+  // The element of an entry, shown if it was hidden.
+  reveal(item) {
+    const behind = this.items.length - this.items.indexOf(item);
+    if (behind > this.shown) {
+      this.shown = behind + 10;
+      this.draw();
+    }
+    const element = [...this.list.children].find((one) => one.dataset.key === item.id);
+    element.querySelectorAll("details").forEach((fold) => { fold.open = true; });
+    element.querySelector(".clipped + .more")?.click();
+    return element;
   }
 
   entry(item, old) {
+    if (item.kind === "gap") return this.gap(item);
     if (item.kind === "mark") return mark(item);
     if (item.kind === "tool") return tool(item, old, this.printed.get(item.id));
-    return this.message(item);
+    return this.message(item, old);
   }
 
-  message(item) {
+  gap({ hidden }) {
+    const more = () => {
+      this.shown += STEP;
+      this.draw();
+    };
+    return h("li", { class: "entry gap" }, h("button", { type: "button", class: "quiet", on: { click: more } }, `Show ${Math.min(hidden, STEP)} earlier of ${hidden}`));
+  }
+
+  message(item, old) {
     const user = item.role === "user";
-    const files = this.files.get(item.id) ?? [];
+    const files = this.attached.get(item.id) ?? [];
     const state = item.label ? null : { queued: "waits for its turn", failed: "failed" }[item.status];
     return h("li", { class: `entry said ${user ? "user" : "agent"}` },
       h("p", { class: "who" }, item.label ?? (user ? "You" : "Agent"), state ? h("span", { class: "muted" }, ` · ${state}`) : null, time(item.at)),
-      user ? h("div", { class: "plain", tabindex: "0", role: "group", "aria-label": item.label ?? "Your message" }, item.content) : markdown(item.content),
-      item.error ? h("p", { class: "fault" }, item.error) : null,
+      user ? given(item, old) : markdown(item.content, { files: this.files, breaks: true }),
+      item.error ? h("p", { class: "fault", dir: "auto" }, item.error) : null,
       files.length ? h("ul", { class: "chips" }, files.map((file) => h("li", {},
-        h("button", { type: "button", class: "chip", on: { click: () => this.openFile(file) } }, plain(file.filename))))) : null);
+        h("button", { type: "button", class: "chip", dir: "auto", on: { click: () => this.openFile(file) } }, plain(file.filename))))) : null);
   }
 
   // What a command at work has printed last; its whole output takes the place of that.
@@ -100,20 +141,33 @@ export class Transcript {
 
   // Words of an answer as they come; the message itself takes their place.
   type(text) {
-    if (text === null) {
-      this.typing.hidden = true;
-      fill(this.typing);
-    } else {
-      this.typing.hidden = false;
-      this.typing.append(text);
-    }
+    this.typing.hidden = text === null;
+    if (text === null) fill(this.typing);
+    else this.typing.append(text);
+    this.changed();
   }
+}
+
+// What a user said: a long text is clipped until it is asked for.
+function given(item, old) {
+  const lines = item.content.trimEnd().split("\n").length;
+  const long = lines > LONG_LINES || item.content.length > LONG_TEXT;
+  const text = h("div", { class: "plain", dir: "auto" }, item.content);
+  if (!long) return text;
+  const clip = (on) => {
+    text.classList.toggle("clipped", on);
+    more.setAttribute("aria-expanded", String(!on));
+    more.textContent = on ? `Show all ${lines > 1 ? `${lines} lines` : "of it"}` : "Show less";
+  };
+  const more = h("button", { type: "button", class: "quiet more", on: { click: () => clip(!text.classList.contains("clipped")) } });
+  clip(!old?.querySelector(".plain:not(.clipped)"));
+  return [text, more];
 }
 
 const time = (at) => at ? h("time", { datetime: at, title: moment(at) }, new Date(at).toLocaleTimeString()) : null;
 
 const mark = (item) => h("li", { class: "entry mark" }, h("span", {}, item.text), time(item.at),
-  item.more ? h("p", { class: "muted plain" }, item.more) : null);
+  item.more ? h("p", { class: "muted plain", dir: "auto" }, item.more) : null);
 
 function tool(item, old, printed) {
   const state = item.status ?? "running";
@@ -124,8 +178,8 @@ function tool(item, old, printed) {
     item.input === null || item.input === undefined
       ? h("p", { class: "muted" }, "The input is too large to be shown.")
       : h("pre", { tabindex: "0", "aria-label": "Input" }, inputText(item.input)),
-    item.output ? h("pre", { tabindex: "0", class: "output", "aria-label": "Output" }, item.output) : null);
-  return h("li", { class: "entry" }, fold, printed ? h("pre", { class: "live", "aria-label": "Output so far" }, printed) : null);
+    item.output ? h("pre", { tabindex: "0", class: "output", dir: "auto", "aria-label": "Output" }, item.output) : null);
+  return h("li", { class: "entry" }, fold, printed ? h("pre", { class: "live", dir: "auto", "aria-label": "Output so far" }, printed) : null);
 }
 
 const command = (input) => input && typeof input === "object" && (input.command ?? input.path ?? input.message);

@@ -19,7 +19,9 @@ export function versions(all, fields, textName, text) {
   const compare = () => {
     const [a, b] = [before, after].map((select) => all.find((version) => version.id === select.value));
     const words = text && text(a) !== text(b) ? [h("h3", {}, `${textName}, line by line`), textDiff(text(a), text(b))] : null;
-    fill(shown, a === b ? h("p", { class: "muted" }, "These are the same version.") : [fieldDiff(fields(a), fields(b)), words]);
+    const changed = [fieldDiff(fields(a), fields(b)), words].filter(Boolean);
+    fill(shown, a === b ? h("p", { class: "muted" }, "These are the same version.")
+      : changed.length ? changed : h("p", { class: "muted" }, "Nothing that is shown here changed."));
   };
   before.addEventListener("change", compare);
   after.addEventListener("change", compare);

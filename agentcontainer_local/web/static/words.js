@@ -52,3 +52,14 @@ export function bytes(n) {
 
 // What names may hide: control characters and those that turn the reading direction are made visible.
 export const plain = (text) => text.replace(/[\u0000-\u001f\u007f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+
+// A title that was not given is cut at 80 characters: this ends it at a word, and shows that it goes on.
+const TITLE_LENGTH = 80;
+
+export function titleOf({ title, instructions, mode }) {
+  const line = instructions.trim().split("\n")[0].trim();
+  const cut = title.length === TITLE_LENGTH && (mode === "conversation" || (line.startsWith(title) && line !== title));
+  if (!cut) return title;
+  const whole = title.slice(0, title.lastIndexOf(" "));
+  return `${(whole.length > TITLE_LENGTH / 2 ? whole : title).trimEnd()}…`;
+}
