@@ -1,6 +1,7 @@
 """The most that a call can use, and how its body is changed so that it keeps to that, and says what it used."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -33,13 +34,12 @@ def worst(call: Call, grant: Grant, prices: Prices) -> Worst:
     models = [call.model, *_stand_ins(call)]
     rates = [prices.find(grant.provider, model) for model in models]
     output, input_tokens = _asked_output(call, rates[0]), _input_tokens(call, grant)
+    # A stand-in is asked when the first one would not answer; all may want to be paid.
+    worst = Worst(grant.provider, call.model, input_tokens, output, None, None, times=len(models))
     if not all(rates):
-        return Worst(grant.provider, call.model, input_tokens, output, None, None)
+        return worst
     dear = [dearest(one, input_tokens, call.inside.cached_long) for one in rates]
-    # A stand-in is asked when the first one would not answer; both may want to be paid.
-    times = len(models)
-    return Worst(grant.provider, call.model, input_tokens, output,
-                 max(price for price, _ in dear) * times, max(price for _, price in dear) * times)
+    return replace(worst, input_price=max(price for price, _ in dear), output_price=max(price for _, price in dear))
 
 
 def _stand_ins(call: Call) -> list[str]:
@@ -72,8 +72,7 @@ def learn(call: Call, grant: Grant, reserved: Reserved, figures: Figures, told: 
     """From a call that is over; `told`: it said what it used."""
     grant.known.written += figures.output_tokens if told else reserved.output_tokens
     if told:
-        tokens = figures.input_tokens + figures.cache_read_tokens + figures.cache_write_tokens
-        known.learn(grant.known, call.body, call.route.dialect, _beta(call), len(call.raw), tokens)
+        known.learn(grant.known, call.body, call.route.dialect, _beta(call), len(call.raw), figures.prompt_tokens)
 
 
 def kept_to(call: Call, grant: Grant, prices: Prices, output_tokens: int) -> bytes:

@@ -38,6 +38,10 @@ class Call:
     query: bytes
     headers: Iterable[tuple[bytes, bytes]] = field(repr=False)
 
+    @property
+    def has_prompt(self) -> bool:
+        return any(self.body.get(name) for name in ("messages", "input", "system"))
+
 
 async def admitted(grant: Grant | None, prices: Prices, scope, receive) -> Call:
     """The call, if this task may make it; raises Refusal."""

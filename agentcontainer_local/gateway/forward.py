@@ -13,6 +13,7 @@ from agentcontainer_local.gateway.client import Client
 from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.refusal import Refusal
 from agentcontainer_local.gateway.usage import Figures, Meter, Usage
+from agentcontainer_local.tasks import Worst
 
 ONE_WRITE_BYTES = 1024 * 1024       # more than this is sent in pieces, so that other streams are not held up
 MOST_ERROR_BYTES = 256 * 1024
@@ -28,6 +29,7 @@ class Forwarded:
     client: Client
     call: Call
     body: bytes = field(repr=False)         # as it is sent
+    worst: Worst | None = None      # the most that it can use; None for a call that is not metered
     asked: bool = False             # it may have reached the provider
     status: int = GUEST_WENT_AWAY
     started: bool = False           # the guest has the status line
@@ -44,6 +46,7 @@ class Forwarded:
         if self.meter is not None:
             self.meter.close()
             self._estimate(self.meter)
+        guessed = self._counts() == "told" and self._guess()
         figures, model = self.figures, self._answered_by(self.figures.model)
         return Usage(
             provider=self.grant.provider, model=model,
@@ -51,20 +54,32 @@ class Forwarded:
             cache_read_tokens=figures.cache_read_tokens, cache_write_tokens=figures.cache_write_tokens,
             cost_microusd=self.client.prices.cost_microusd(self.grant.provider, model, figures),
             status=self.status, complete=self.whole and figures.ended, counts=self._counts(),
+            guessed=guessed,
         )
 
     def _counts(self) -> str:
         """A provider that refused, or was not reached, takes nothing; what a cut call costs in the end nobody tells."""
         if not self.asked or (self.answered and self.status >= 400):
             return "nothing"
-        return "told" if self.whole and self.figures.ended and self.figures.told else "worst"
+        figures = self.figures
+        priced = figures.reported_usd is not None or not figures.doubtful
+        return "told" if self.whole and figures.ended and figures.told and priced else "worst"
+
+    def _guess(self) -> bool:
+        """Whether the provider said of a prompt that it had no tokens; it counts at the most that it can have had, and
+        an answer without tokens at the most that so many bytes can be."""
+        figures, meter = self.figures, self.meter
+        if meter is None or self.worst is None or figures.prompt_tokens or not self.call.has_prompt:
+            return False
+        figures.input_tokens = self.worst.input_tokens
+        figures.output_tokens = figures.output_tokens or min(self.worst.output_tokens, meter.size_bytes)
+        return True
 
     def _estimate(self, meter: Meter) -> None:
         """For who looks at the figures: what a call that was cut has used about, where it did not say more."""
         if self._counts() == "worst":
             figures = meter.figures
-            told = figures.input_tokens + figures.cache_read_tokens + figures.cache_write_tokens
-            figures.input_tokens += 0 if told else len(self.body) // BYTES_A_TOKEN
+            figures.input_tokens += 0 if figures.prompt_tokens else len(self.body) // BYTES_A_TOKEN
             figures.output_tokens = max(figures.output_tokens, meter.events)
 
     def _answered_by(self, model: str | None) -> str:

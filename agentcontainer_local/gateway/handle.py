@@ -37,10 +37,11 @@ async def _answered(grant: Grant, client: Client, call: Call, send) -> None:
 async def _reserved(grant: Grant, client: Client, call: Call, send) -> None:
     """What it used is written down whatever happens (a cut call has cost something too), and before its end is sent."""
     try:
-        reserved = await grant.reserve(bound.worst(call, grant, client.prices))
+        worst = bound.worst(call, grant, client.prices)
+        reserved = await grant.reserve(worst)
     except Refused as reason:
         raise forbidden(str(reason)) from None
-    state = Forwarded(grant, client, call, call.raw)
+    state = Forwarded(grant, client, call, call.raw, worst)
 
     try:
         state.body = await _body(grant, client, call, reserved)
@@ -48,7 +49,7 @@ async def _reserved(grant: Grant, client: Client, call: Call, send) -> None:
     finally:
         usage = state.usage()
         grant.settle(reserved, usage)
-        bound.learn(call, grant, reserved, state.figures, usage.counts == "told")
+        bound.learn(call, grant, reserved, state.figures, usage.counts == "told" and not usage.guessed)
     await _ended(state, send)
 
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from agentcontainer_local.gateway.routes import Dialect
+from agentcontainer_local.prices import TIERS
 
 MOST_EVENT_BYTES = 8 * 1024 * 1024  # of one server-sent event; a longer one passes unread
 MOST_JSON_BYTES = 16 * 1024 * 1024  # of an answer that is not a stream
@@ -26,6 +27,27 @@ INPUT = {"messages": "input_tokens", "responses": "input_tokens", "completions":
 OUTPUT = {"messages": "output_tokens", "responses": "output_tokens", "completions": "completion_tokens"}
 DETAILS = {"responses": "input_tokens_details", "completions": "prompt_tokens_details"}
 
+# All that usage may say without costing more than the table knows. Something else, unless it is zero or empty, makes
+# the whole call doubtful: it counts as all that was reserved for it.
+TOLD = frozenset({
+    "input_tokens", "output_tokens", "prompt_tokens", "completion_tokens", "total_tokens",
+    "input_tokens_details", "output_tokens_details", "prompt_tokens_details", "completion_tokens_details",
+    "cached_tokens", "cache_write_tokens", "cache_write_tokens_details", "ttl_30m_tokens",
+    "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation", "ephemeral_5m_input_tokens",
+    "ephemeral_1h_input_tokens", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens",
+    "text_tokens", "image_tokens", "reasoning_tokens", "thinking_tokens", "accepted_prediction_tokens",
+    "rejected_prediction_tokens",
+    "queue_time", "prompt_time", "completion_time", "total_time",               # Groq's
+    "cost", "is_byok", "cost_details", "upstream_inference_cost", "upstream_inference_prompt_cost",     # OpenRouter's
+    "upstream_inference_completions_cost", "upstream_inference_input_cost", "upstream_inference_output_cost",
+})
+# Words with a price: those that cost what the table says. A tier of the table's own factors is known too.
+WORDS = {
+    "service_tier": frozenset({"auto", "default", "standard", "standard_only", "batch", "on_demand", *TIERS}),
+    "speed": frozenset({"standard"}),
+    "inference_geo": frozenset({"global", "not_available"}),
+}
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -41,10 +63,11 @@ class Usage:
     status: int                     # HTTP; 499 when the guest went away first, 502 or 504 when the provider failed us
     complete: bool
     counts: Literal["told", "nothing", "worst"] = "told"    # in budgets: as told, not at all, all that was reserved
+    guessed: bool = False           # the provider did not say how long the prompt was
 
     @property
     def estimated(self) -> bool:
-        return self.counts == "worst"
+        return self.counts == "worst" or self.guessed
 
 
 @dataclass
@@ -61,6 +84,11 @@ class Figures:
     model: str | None = None        # the one that answered
     ended: bool = False             # the answer said that it was whole
     told: bool = False              # and what it used
+    doubtful: bool = False          # and something that may cost more than the table knows
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
 
 
 @dataclass
@@ -76,8 +104,11 @@ class Meter:
     _data_size: int = 0
     _skipping: bool = False         # a line that is too long
     events: int = 0                 # that came; some token or more in each
+    size_bytes: int = 0             # of the answer
+    _most: dict[str, int] = field(default_factory=dict)     # the largest count that was told, by its name
 
     def feed(self, chunk: bytes) -> None:
+        self.size_bytes += len(chunk)
         if not self.streaming:
             self._keep(chunk, MOST_JSON_BYTES)
         elif (last := chunk.rfind(END)) < 0:
@@ -158,7 +189,9 @@ class Meter:
 
     def _read(self, document: dict[str, Any]) -> None:
         """An event, or a whole answer: the usage is in it, in its `message` (Anthropic) or in its `response`."""
-        for holder in (document, document.get("message"), document.get("response")):
+        choices = document.get("choices")
+        for holder in (document, document.get("message"), document.get("response"),
+                       *(choices if isinstance(choices, list) else ())):
             if isinstance(holder, dict):
                 self._note(holder)
         if self._is_last(document):
@@ -180,38 +213,63 @@ class Meter:
             figures.model = holder["model"]
         usage = holder.get("usage")
         usage = usage if isinstance(usage, dict) else {}
-        for told in (holder.get("service_tier"), usage.get("service_tier")):
-            if isinstance(told, str):
-                figures.service_tier = told
+        self._note_words(holder)
+        self._note_words(usage)
         if usage and self.dialect in INPUT:
             figures.told = True
+            figures.doubtful |= _is_doubtful(usage)
             (self._note_apart if self.dialect == "messages" else self._note_together)(usage)
             if (reported := _reported(usage)) is not None:
                 figures.reported_usd = reported
 
+    def _note_words(self, holder: dict[str, Any]) -> None:
+        """A tier that was told in one event alone is still the one that is paid; of several it is the dearest."""
+        figures = self.figures
+        figures.doubtful |= any(holder.get(name) not in (None, "", *known) for name, known in WORDS.items())
+        tier = holder.get("service_tier")
+        if isinstance(tier, str) and TIERS.get(tier, 1) >= TIERS.get(figures.service_tier, 0):
+            figures.service_tier = tier
+
     def _note_apart(self, usage: dict[str, Any]) -> None:
-        """Anthropic counts what went through a cache apart, and says more with each event, cumulatively."""
+        """Anthropic counts what went through a cache apart."""
         figures, written = self.figures, usage.get("cache_creation")
-        written = written if isinstance(written, dict) else {}
-        figures.input_tokens = _count(usage.get("input_tokens"), figures.input_tokens)
-        figures.output_tokens = _count(usage.get("output_tokens"), figures.output_tokens)
-        figures.cache_read_tokens = _count(usage.get("cache_read_input_tokens"), figures.cache_read_tokens)
-        figures.cache_write_tokens = _count(usage.get("cache_creation_input_tokens"), figures.cache_write_tokens)
-        figures.cache_write_1h_tokens = _count(written.get("ephemeral_1h_input_tokens"), figures.cache_write_1h_tokens)
+        figures.input_tokens = self._largest("input_tokens", usage)
+        figures.output_tokens = self._largest("output_tokens", usage)
+        figures.cache_read_tokens = self._largest("cache_read_input_tokens", usage)
+        figures.cache_write_tokens = self._largest("cache_creation_input_tokens", usage)
+        figures.cache_write_1h_tokens = self._largest("ephemeral_1h_input_tokens", written)
 
     def _note_together(self, usage: dict[str, Any]) -> None:
         """OpenAI's input includes what went through a cache."""
         figures, details = self.figures, usage.get(DETAILS[self.dialect])
-        details = details if isinstance(details, dict) else {}
-        figures.cache_read_tokens = _count(details.get("cached_tokens"), 0)
-        figures.cache_write_tokens = _count(details.get("cache_write_tokens"), 0)
+        figures.cache_read_tokens = self._largest("cached_tokens", details)
+        figures.cache_write_tokens = self._largest("cache_write_tokens", details)
         cached = figures.cache_read_tokens + figures.cache_write_tokens
-        figures.input_tokens = max(0, _count(usage.get(INPUT[self.dialect]), 0) - cached)
-        figures.output_tokens = _count(usage.get(OUTPUT[self.dialect]), 0)
+        figures.input_tokens = max(0, self._largest(INPUT[self.dialect], usage) - cached)
+        figures.output_tokens = self._largest(OUTPUT[self.dialect], usage)
+
+    def _largest(self, name: str, counts: Any) -> int:
+        """Usage is told more than once, cumulatively: a later zero takes nothing back."""
+        told = counts.get(name) if isinstance(counts, dict) else None
+        if type(told) is int and 0 <= told <= MOST_TOKENS:
+            self._most[name] = max(told, self._most.get(name, 0))
+        return self._most.get(name, 0)
 
 
-def _count(value: Any, otherwise: int) -> int:
-    return value if type(value) is int and 0 <= value <= MOST_TOKENS else otherwise
+def _is_doubtful(usage: dict[str, Any], depth: int = 3) -> bool:
+    """Whether something in it, however deep, is neither known nor zero or empty."""
+    return any(_is_unknown(name, value, depth) for name, value in usage.items() if value and name not in WORDS)
+
+
+def _is_unknown(name: str, value: Any, depth: int) -> bool:
+    if name == "iterations":        # of one model call, unless the provider made several of it
+        return not (isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict)
+                    and value[0].get("type") == "message")
+    if not isinstance(value, dict):
+        return name not in TOLD
+    if name not in TOLD or not depth:
+        return any(value.values())
+    return _is_doubtful(value, depth - 1)
 
 
 def _reported(usage: dict[str, Any]) -> Decimal | None:

@@ -40,15 +40,16 @@ class Worst:
     input_price: Decimal | None
     output_price: Decimal | None
     exact: bool = False             # it uses just this, and can't be made shorter
+    times: int = 1                  # models that may be asked in turn, each with all of it
 
     def microusd(self, output_tokens: int) -> int:
         if self.input_price is None:
             return 0
         cost = self.input_tokens * self.input_price + output_tokens * self.output_price
-        return int(cost.to_integral_value(ROUND_CEILING))
+        return int((cost * self.times).to_integral_value(ROUND_CEILING))
 
     def tokens(self, output_tokens: int) -> int:
-        return self.input_tokens + output_tokens
+        return (self.input_tokens + output_tokens) * self.times
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,11 @@ class _Limit:
         """How much output there is room for; below zero when not even the input has room."""
         room = self.room(worst, last)
         if self.kind == "maxTokens":
-            return room - worst.input_tokens
+            return room // worst.times - worst.input_tokens
         room -= worst.microusd(0)
         if room < 0 or not worst.output_price:
             return -1 if room < 0 else worst.output_tokens
-        return int((room / worst.output_price).to_integral_value(ROUND_FLOOR))
+        return int((room / worst.output_price / worst.times).to_integral_value(ROUND_FLOOR))
 
     def __str__(self) -> str:
         most = f"{self.most / 1e6:g}" if self.kind == "maxCostUsd" else str(self.most)

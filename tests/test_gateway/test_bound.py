@@ -146,6 +146,15 @@ def test_an_hours_cache_is_reckoned_with_wherever_it_is_asked_for(extra):
     assert bound.worst(call, capped(), PRICES).input_price == Decimal("3.75")
 
 
+def test_each_stand_in_may_want_to_be_paid_for_all_of_a_call():
+    body = {"model": MODELS["anthropic"], "max_tokens": 10, "messages": [{"role": "user", "content": "x"}]}
+    alone = bound.worst(called("anthropic", body), capped(), PRICES)
+    stand_ins = {**body, "fallbacks": [{"model": MODELS["anthropic"]}] * 2}
+    three = bound.worst(called("anthropic", stand_ins), capped(), PRICES)
+    assert three.tokens(10) > 3 * alone.tokens(10)
+    assert three.microusd(10) > 3 * (alone.microusd(10) - 1)
+
+
 @pytest.mark.parametrize("tokens", ["9", 1.5, -1, 0, True, [1], {"a": 1}])
 def test_a_number_of_tokens_that_is_none_is_malformed(tokens):
     with pytest.raises(Refusal) as refused:

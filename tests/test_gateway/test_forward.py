@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agentcontainer_local import tasks
 from tests.fake_provider import Answers, Cuts, Drips, Fails, Raw, Silent, bash
 from tests.test_gateway.conftest import KEY, PATHS, for_provider, request, served
 
@@ -243,6 +244,65 @@ def test_what_openrouter_reports_is_the_cost(door, fake):
     for _ in range(2):
         door.post(PATHS["openrouter"], request(model, True, "openrouter"))
     assert [usage.cost_microusd for usage in door.usages] == [12346, 0]
+
+
+def answered(usage: dict, text: str = "hello") -> Raw:
+    """A whole stream of Anthropic's that says this of itself, at its start and at its end."""
+    events = [
+        {"type": "message_start", "message": {"usage": usage}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}, {"type": "message_stop"},
+    ]
+    return Raw(tuple(b"data: %s\n\n" % json.dumps(event).encode() for event in events))
+
+
+@pytest.mark.parametrize("usage", [
+    {"input_tokens": 0, "output_tokens": 7}, {"output_tokens": 7}, {"input_tokens": None, "output_tokens": 7},
+    {"input_tokens": 0, "output_tokens": 7, "cache_read_input_tokens": 0}])
+def test_a_prompt_without_tokens_counts_at_the_estimate_and_is_marked(door, fake, usage):
+    reserved = []
+
+    async def reserve(worst):
+        reserved.append(worst)
+        return tasks.Reserved(0, worst.output_tokens)
+
+    door.allow(reserve=reserve)
+    fake.plan(answered(usage))
+    door.post("/anthropic/v1/messages", request("claude-opus-4-5"))
+    [told] = door.usages
+    assert (told.input_tokens, told.output_tokens) == (reserved[0].input_tokens, 7)
+    assert told.estimated
+    assert told.complete
+    assert told.cost_microusd > 0
+
+
+def test_an_answer_without_any_tokens_counts_at_what_its_bytes_can_be(door, fake):
+    fake.plan(answered({"input_tokens": 0, "output_tokens": 0}, "x" * 300))
+    door.post("/anthropic/v1/messages", {**request("claude-opus-4-5"), "max_tokens": 20_000})
+    assert 300 < door.usages[0].output_tokens < 2000
+    fake.plan(answered({"input_tokens": 0, "output_tokens": 0}, "x" * 300))
+    door.post("/anthropic/v1/messages", {**request("claude-opus-4-5"), "max_tokens": 20})
+    assert door.usages[1].output_tokens == 20
+
+
+def test_a_prompt_that_was_guessed_teaches_nothing(door, fake):
+    fake.plan(answered({"input_tokens": 0, "output_tokens": 7}))
+    door.post("/anthropic/v1/messages", request("claude-opus-4-5"))
+    assert door.grant.known.prompts == {}
+
+
+def test_a_tier_that_nobody_knows_counts_as_all_that_was_reserved(door, fake):
+    fake.plan(answered({"input_tokens": 9, "output_tokens": 7, "service_tier": "ultrafast"}))
+    door.post("/anthropic/v1/messages", request("claude-opus-4-5"))
+    assert (door.usages[0].counts, door.usages[0].complete) == ("worst", True)
+
+
+def test_a_cost_that_openrouter_reports_needs_no_table(door, fake):
+    model = for_provider(door, fake, "openrouter")
+    usage = {"prompt_tokens": 9, "completion_tokens": 7, "surprise": 5, "cost": 0.5}
+    fake.plan(Raw((b'data: {"choices":[{"finish_reason":"stop"}],"usage":%s}\n\n' % json.dumps(usage).encode(),)))
+    door.post(PATHS["openrouter"], request(model, True, "openrouter"))
+    assert (door.usages[0].counts, door.usages[0].cost_microusd) == ("told", 500_000)
 
 
 def test_a_compressed_answer_is_read_and_passed_on_plain(door, fake):

@@ -167,3 +167,80 @@ def test_many_data_lines_without_an_end_do_not_grow_for_ever(monkeypatch):
     for _ in range(1000):
         meter.feed(b"data: xxxxxxxxxxxxxxxxxxxx\n")
     assert sum(map(len, meter._data)) <= 1000
+
+
+# Usage is told several times in one answer, and what it says may have another price than the table's.
+
+def told(dialect: str, *usages: dict, **words) -> Figures:
+    """Of a stream that says these one after the other."""
+    holder = {"messages": "message", "responses": "response"}.get(dialect)
+    events = [{"usage": usage, **words} for usage in usages]
+    return metered(dialect, [b"data: %s\n\n" % json.dumps({holder: one} if holder else one).encode() for one in events])
+
+
+FIELDS = {
+    "messages": {"input_tokens": "input_tokens", "output_tokens": "output_tokens",
+                 "cache_read_tokens": "cache_read_input_tokens", "cache_write_tokens": "cache_creation_input_tokens"},
+    "responses": {"input_tokens": "input_tokens", "output_tokens": "output_tokens"},
+    "completions": {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"},
+}
+
+
+@given(st.sampled_from(DIALECTS), st.data())
+def test_of_each_figure_the_largest_counts_whatever_a_later_event_takes_back(dialect, data):
+    counts = st.dictionaries(st.sampled_from(sorted(FIELDS[dialect].values())), st.none() | st.integers(0, 9999))
+    usages = data.draw(st.lists(counts, min_size=1, max_size=5))
+    figures = told(dialect, *usages)
+    for ours, theirs in FIELDS[dialect].items():
+        assert getattr(figures, ours) == max((usage.get(theirs) or 0 for usage in usages), default=0)
+
+
+def test_a_prompt_that_is_told_at_the_start_is_not_taken_back_at_the_end():
+    figures = told("messages", {"input_tokens": 5000, "output_tokens": 1}, {"input_tokens": 0, "output_tokens": 20})
+    assert (figures.input_tokens, figures.output_tokens) == (5000, 20)
+
+
+def test_usage_within_a_choice_counts():
+    figures = metered("completions", [b'data: {"choices":[{"finish_reason":"stop","usage":{"prompt_tokens":7}}]}\n\n'])
+    assert (figures.input_tokens, figures.told) == (7, True)
+
+
+HARMLESS = [
+    {"usage": {"service_tier": "standard"}}, {"service_tier": "default"}, {"service_tier": "priority"},
+    {"service_tier": None}, {"usage": {"speed": "standard"}}, {"usage": {"inference_geo": "not_available"}},
+    {"usage": {"inference_geo": "global"}}, {"usage": {"iterations": [{"type": "message", "input_tokens": 1}]}},
+    {"usage": {"server_tool_use": {"web_search_requests": 0}}}, {"usage": {"server_tool_use": None}},
+    {"usage": {"prompt_tokens_details": {"audio_tokens": 0, "text_tokens": 5}}}, {"usage": {"surprise": 0}},
+    {"usage": {"output_tokens_details": {"thinking_tokens": 9}}},
+    {"usage": {"input_tokens_details": {"cache_write_tokens_details": {"ttl_30m_tokens": 9, "ttl_12h_tokens": 0}}}},
+    {"usage": {"cost": 0.1, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.1}}},
+]
+DOUBTFUL = [
+    {"service_tier": "ultrafast"}, {"usage": {"service_tier": "ultrafast"}}, {"service_tier": ["default"]},
+    {"usage": {"speed": "fast"}}, {"speed": "fast"}, {"usage": {"inference_geo": "us"}},
+    {"usage": {"surprise": 1}}, {"usage": {"surprise": "x"}}, {"usage": {"surprise": {"a": 1}}},
+    {"usage": {"server_tool_use": {"web_search_requests": 2}}},
+    {"usage": {"prompt_tokens_details": {"audio_tokens": 5}}},
+    {"usage": {"input_tokens_details": {"cache_write_tokens_details": {"ttl_12h_tokens": 9}}}},
+    {"usage": {"iterations": [{"type": "compaction", "input_tokens": 50_000}, {"type": "message"}]}},
+    {"usage": {"iterations": [{"type": "compaction"}]}}, {"usage": {"iterations": ["x"]}},
+    {"usage": {"iterations": [{"type": "message"}, {"type": "fallback_message"}]}},
+    {"usage": {"cost_details": {"surprise": 1}}},
+    {"usage": {"cost_details": {"cost_details": {"cost_details": {"cost_details": {"cost_details": {"a": 1}}}}}}},
+]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(("said", "doubtful"), [
+    *[(one, False) for one in HARMLESS], *[(one, True) for one in DOUBTFUL]])
+def test_what_the_table_has_no_price_for_makes_a_call_doubtful(dialect, said, doubtful):
+    usage = {"input_tokens": 9, "prompt_tokens": 9, "output_tokens": 3, "completion_tokens": 3, **said.get("usage", {})}
+    words = {name: value for name, value in said.items() if name != "usage"}
+    assert told(dialect, usage, **words).doubtful == doubtful
+    assert told(dialect, usage, {"output_tokens": 3}, **words).doubtful == doubtful
+
+
+def test_the_dearest_of_several_tiers_is_paid():
+    tiers = [b'data: {"response":{"usage":{"input_tokens":1},"service_tier":"%s"}}\n\n' % tier
+             for tier in (b"priority", b"default")]
+    assert metered("responses", tiers).service_tier == "priority"
