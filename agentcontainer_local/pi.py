@@ -124,6 +124,6 @@ def _models(provider: str, model: str, weak: str | None, catalog: dict[str, list
 def _unknown(provider: str, id: str) -> dict:
     """A model that Pi's catalog does not have, with figures that any current model keeps."""
     return {
-        "id": id, "api": APIS[provider], "reasoning": False, "input": ["text", "image"], "contextWindow": 128_000,
+        "id": id, "api": APIS[provider], "reasoning": False, "input": ["text"], "contextWindow": 128_000,
         "maxTokens": 16_384, "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
     }

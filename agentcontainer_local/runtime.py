@@ -154,7 +154,8 @@ def _libraries(loading: list[str], program: Path) -> list[Path]:
 
 
 def _build_pi(new: Path, lock: dict[str, dict[str, str]], say: Say) -> None:
-    """Pi's self-contained bundle, jiti, which it loads extensions with, and the `skills` command with its yaml.
+    """Pi's self-contained bundle, what it loads beside it (jiti for extensions, photon for pictures), and the `skills`
+    command with its yaml.
 
     `npm install` of Pi 1.5.2 fails, so each is unpacked by itself.
     """

@@ -1,6 +1,7 @@
 // What we add to Pi: finish, hibernate and attach as tools, a limit on commands, the weak model, a clean environment.
 import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
+import { newlyRefused, withoutRefused } from "./pictures.mjs";
 
 const PRIVATE = ["AC_MODE", "AC_MODEL", "AC_WEAK_MODEL", "JITI_TRY_NATIVE", "NODE_COMPILE_CACHE"];
 const BASH_TIMEOUT_SECONDS = 600;
@@ -13,6 +14,7 @@ const OURS = new RegExp(
 const SEPARATORS = /[;&|(){}!\n`]/;
 const QUOTED = /"[^"\n]*"|'[^'\n]*'/g;
 const SCRIPT_BYTES = 64 * 1024;
+const PICTURE_REFUSED = "The model's provider refused the picture. It was left out; go on without it.";
 const LEVELS = ["off", "minimal", "low", "medium", "high", "xhigh", "max"];
 const PATHS = { type: "array", items: { type: "string" } };
 
@@ -24,6 +26,8 @@ export default function extend(pi) {
   for (const tool of tools) pi.registerTool(tool);
   pi.on("tool_call", limitBash);
   pi.on("tool_result", mendOutput);
+  pi.on("context", leaveOutRefused);
+  pi.on("agent_before_settle", goOnWithoutRefused);
   if (weak) pi.registerVirtualModel(routed(JSON.parse(main), weak));
 }
 
@@ -39,6 +43,17 @@ async function mendOutput({ toolName, content, details, isError, structuredConte
   const { withItsEnd } = await import("./printed.mjs");
   const text = withItsEnd(content[0].text);
   return text === content[0].text ? undefined : { content: [{ type: "text", text }], structuredContent };
+}
+
+function leaveOutRefused({ messages }) {
+  const kept = withoutRefused(messages);
+  return kept === messages ? undefined : { messages: kept };
+}
+
+function goOnWithoutRefused({ entries, context }) {
+  if (!newlyRefused(context.contextMessages)) return undefined;
+  const told = { type: "custom_message", customType: "agentcontainer", content: PICTURE_REFUSED, display: false };
+  return { entries: [...entries, told], continue: true };
 }
 
 /** As it stands, or in a script that it names. What is quoted is no command, unless a shell gets it by -c. */

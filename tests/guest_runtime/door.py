@@ -58,6 +58,7 @@ class Door:
         self.refuse: Callable[[str, dict[str, Any]], tuple[int, str] | None] = lambda what, body: None
         self.unacceptable: Callable[[dict[str, Any]], bool] = lambda event: False
         self.gaps = False
+        self.refuse_model: Callable[[dict[str, Any]], tuple[int, str] | None] = lambda body: None
         self.before_answer: Callable[[web.Request], Any] | None = None
         self._runner: web.AppRunner | None = None
         self._changed = asyncio.Event()
@@ -205,6 +206,8 @@ class Door:
         self.asked.append(Asked(request.path, request.query_string, dict(request.headers), body))
         if self.before_answer:
             await self.before_answer(request)
+        if refusal := self.refuse_model(body):
+            return _error(*refusal)
         answer = self.answers.pop(0) if self.answers else Say("nothing more")
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)

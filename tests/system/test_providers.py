@@ -12,6 +12,8 @@ PROVIDERS = {
     "openai": ("gpt-5", "/v1/responses", "authorization", "Bearer fake-key-of-openai"),
     "openrouter": ("openai/gpt-5", "/api/v1/chat/completions", "authorization", "Bearer fake-key-of-openrouter"),
 }
+# A PNG of one dot.
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 FINISH = bash('finish --complete-task --message "Done" out.txt')
 
 
@@ -39,6 +41,25 @@ def test_each_provider_is_spoken_to_in_its_own_words_with_its_own_key(
     assert {seen.header(header) for seen in provider.seen} == {key}
     assert task["tokenUsage"]["byModel"][model]["calls"] == 2
     assert task["tokenUsage"]["inputTokens"] == 200
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_picture_that_the_agent_reads_reaches_the_provider(server: Server, provider: FakeProvider, name: str):
+    model = PROVIDERS[name][0]
+    reads = Answers(calls=(("read", {"path": "a.png"}),))
+    provider.plan(bash(f"echo {DOT} | base64 -d > a.png; echo made > out.txt"), reads, FINISH)
+    task = server.run("Look", model=model, provider=name)
+    assert task["status"] == "finished", task["error"]
+    assert [json.dumps(seen.json).count(DOT) for seen in provider.seen[1:]] == [1, 2]       # first in the command
+
+
+def test_a_model_that_nobody_knows_is_sent_no_picture(server: Server, provider: FakeProvider):
+    reads = Answers(calls=(("read", {"path": "a.png"}),))
+    provider.plan(bash(f"echo {DOT} | base64 -d > a.png; echo made > out.txt"), reads, FINISH)
+    task = server.run("Look", model="claude-of-tomorrow", provider="anthropic")
+    assert task["status"] == "finished", task["error"]
+    assert json.dumps(provider.seen[-1].json).count(DOT) == 1
+    assert "does not support images" in json.dumps(provider.seen[-1].json)
 
 
 @pytest.mark.parametrize(("name", "model", "sent"), [
