@@ -66,12 +66,13 @@ BUDGET_OUT = {
 
 
 def launch(
-    task: Row, execution: Execution, base_prompt: str, harness: str, catalog: dict[str, list[str]], skills: list[str]
+    task: Row, execution: Execution, base_prompt: str, harness: str, catalog: dict[str, list[str]], skills: list[str],
+    image_env: dict[str, str],
 ) -> dict:
     """launch.json: what the guest daemon writes and starts (guest contract, version 1).
 
     `catalog`: the ids that Pi knows, by provider. One that it does not know is made known, since Pi would otherwise
-    run another model whose name looks like it.
+    run another model whose name looks like it. `image_env` is for the agent's tools alone.
     """
     model = spelled(execution.provider, execution.model, catalog)
     weak = execution.weak_model and spelled(execution.provider, execution.weak_model, catalog)
@@ -101,6 +102,7 @@ def launch(
             **({"AC_WEAK_MODEL": weak} if weak else {}), **(PROXY_VARIABLES if proxied else {}),
         },
         "model": {"provider": execution.provider, "id": model},
+        "imageEnv": image_env,
         "gatewayPort": GATEWAY_PORT,
         **({"skills": skills} if skills else {}),
         **({"egressPort": EGRESS_PORT} if proxied else {}),

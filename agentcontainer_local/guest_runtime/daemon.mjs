@@ -2,12 +2,12 @@
 import { prepare, startPi } from "./launch.mjs";
 
 const launch = prepare();
-const failure = launch.skills?.length ? await installed(launch.skills) : null;
+const failure = launch.skills?.length ? await installed(launch) : null;
 const child = failure ? null : startPi(launch);
 const { fail, run } = await import("./run.mjs"); // after the spawn: loading this overlaps with Pi's start
 process.exit(failure ? await fail(failure.message) : await run(launch, child));
 
-async function installed(skills) {
+async function installed({ skills, imageEnv, env }) {
   const { install } = await import("./skills.mjs");
-  return install(skills).then(() => null, (error) => error);
+  return install(skills, { ...imageEnv, ...env }).then(() => null, (error) => error);
 }

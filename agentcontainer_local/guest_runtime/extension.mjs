@@ -1,9 +1,12 @@
 // What we add to Pi: finish, hibernate and attach as tools, a limit on commands, the weak model, a clean environment.
 import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
+import { createBashToolDefinition } from "../pi/dist/bundle/index.js";
+import { LAUNCH } from "./paths.mjs";
 import { newlyRefused, withoutRefused } from "./pictures.mjs";
 
 const PRIVATE = ["AC_MODE", "AC_MODEL", "AC_WEAK_MODEL", "JITI_TRY_NATIVE", "NODE_COMPILE_CACHE"];
+const PLACES = ["AC_RUN_DIR", "AC_WORKSPACE", "AC_STATE"];
 const BASH_TIMEOUT_SECONDS = 600;
 const LONGEST_TASK_SECONDS = 604_800;
 // One of ours where a shell looks for a command, with what may stand before it; of a text cut into single commands.
@@ -23,12 +26,20 @@ export default function extend(pi) {
   // Ours and Pi's alone; what the agent's tools inherit is this process's environment.
   for (const name of PRIVATE) delete process.env[name];
   const tools = mode === "conversation" ? [ATTACH] : [FINISH, HIBERNATE];
-  for (const tool of tools) pi.registerTool(tool);
+  for (const tool of [...tools, shell()]) pi.registerTool(tool);
   pi.on("tool_call", limitBash);
   pi.on("tool_result", mendOutput);
   pi.on("context", leaveOutRefused);
   pi.on("agent_before_settle", goOnWithoutRefused);
   if (weak) pi.registerVirtualModel(routed(JSON.parse(main), weak));
+}
+
+/** Pi's own, with the environment that the image sets: Pi itself has nothing of it. */
+function shell() {
+  const { imageEnv = {} } = JSON.parse(readFileSync(LAUNCH, "utf8"));
+  for (const name of PLACES) delete imageEnv[name]; // our commands go by them
+  const spawnHook = ({ env: { TMPDIR: _, ...env }, ...rest }) => ({ ...rest, env: { ...imageEnv, ...env } });
+  return createBashToolDefinition(process.cwd(), { spawnHook });
 }
 
 /** A command without a limit of its own would hang the run for ever; but ours wait for as long as the host is away. */

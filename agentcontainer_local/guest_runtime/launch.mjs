@@ -2,13 +2,17 @@
 import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { BIN_DIR, LAUNCH, WORKSPACE } from "./paths.mjs";
+import { BIN_DIR, LAUNCH, STATE_DIR, WORKSPACE } from "./paths.mjs";
 
 export const VIRTUAL_PROVIDER = "agentcontainer";
+
+const TMPDIR = `${STATE_DIR}/tmp`;
+const OWN = ["AC_RUN_DIR", "AC_WORKSPACE", "AC_STATE", "NODE_COMPILE_CACHE"];
 
 /** Reads launch.json and writes the files that it carries. */
 export function prepare() {
   const launch = JSON.parse(readFileSync(LAUNCH, "utf8"));
+  mkdirSync(TMPDIR, { recursive: true });
   for (const [path, text] of Object.entries(launch.files ?? {})) {
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, text);
@@ -24,26 +28,23 @@ export function startPi(launch) {
   return child;
 }
 
+/** Nothing of the image's but PATH: a variable of it could end Node, or lead Pi elsewhere. The tools get them all. */
 function environment(launch) {
-  const env = { ...process.env, HOME: WORKSPACE, ...launch.env };
-  delete env.LD_LIBRARY_PATH;
-  env.AC_MODE = launch.mode;
-  env.AC_MODEL = JSON.stringify(launch.model);
-  env.PATH = toolPath(env);
-  if (env.HTTP_PROXY || env.http_proxy || env.HTTPS_PROXY || env.https_proxy) bypassProxy(env);
-  return env;
+  const own = Object.fromEntries(OWN.map((name) => [name, process.env[name]]).filter(([, value]) => value));
+  return {
+    ...own,
+    HOME: WORKSPACE,
+    TMPDIR, // Pi keeps long outputs there, and an image need not have a /tmp
+    ...launch.env,
+    AC_MODE: launch.mode,
+    AC_MODEL: JSON.stringify(launch.model),
+    PATH: toolPath(launch),
+  };
 }
 
 /** Our commands first. Pi puts its own (empty) bin folder before everything unless PATH has it already. */
-function toolPath(env) {
-  const inherited = (env.PATH ?? "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").split(":");
+function toolPath({ env = {}, imageEnv = {} }) {
+  const image = (imageEnv.PATH ?? "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").split(":");
   const own = env.PI_CODING_AGENT_DIR ? [`${env.PI_CODING_AGENT_DIR}/bin`] : [];
-  return [BIN_DIR, ...inherited.filter((dir) => dir && dir !== BIN_DIR), ...own].join(":");
-}
-
-/** An image's proxy is for the agent's tools; the way to the model is this container's loopback. */
-function bypassProxy(env) {
-  const hosts = [env.NO_PROXY ?? env.no_proxy, "127.0.0.1", "localhost"].filter(Boolean).join(",");
-  env.NO_PROXY = hosts;
-  env.no_proxy = hosts;
+  return [BIN_DIR, ...image.filter((dir) => dir && dir !== BIN_DIR), ...own].join(":");
 }

@@ -128,9 +128,6 @@ async function touch(program, ...words) {
 // The daemon loads most of itself once Pi runs, and keeps what was compiled only if it ends by itself: so a run with
 // something in Pi's place, and a door that says at once that the run is over.
 async function openDoor() {
-  const argv = [process.execPath, "--version"];
-  const launch = { mode: "autonomous", argv, model: { provider: "none", id: "none" }, gatewayPort: 0 };
-  writeFileSync(`${RUN_DIR}/launch.json`, JSON.stringify(launch));
   const door = http.createServer((_request, response) => response.writeHead(409).end());
   await new Promise((resolve) => door.listen(`${RUN_DIR}/host.sock`, resolve));
   return door;
@@ -153,6 +150,8 @@ const providers = {
   openrouter: provider("/openrouter/api/v1"),
 };
 writeFileSync(`${AGENT_DIR}/models.json`, JSON.stringify({ providers }));
+const launch = { mode: "autonomous", argv: [process.execPath, "--version"], model: { provider: "none", id: "none" } };
+writeFileSync(`${RUN_DIR}/launch.json`, JSON.stringify({ ...launch, gatewayPort: 0 }));
 const known = await runPi("anthropic", "claude-sonnet-4-5");
 await runPi("openai", "gpt-5");
 await runPi("openrouter", "openai/gpt-5");

@@ -37,19 +37,20 @@ async def start(host: Host, task_id: str, record: Row, directory: Path) -> int |
     crash.point("image.there")
     uid = await uids.claimed(host, task)
     runtime.allow_uid(host.runtime, uid)
-    _write_launch(host, task_id, record, directory)
-    if not tasks.is_first_run(host.db, record) and (pid := await _start_kept(host, name_of(host, task_id))) is not None:
+    if not tasks.is_first_run(host.db, record) and (pid := await _start_kept(host, task_id, record, directory)):
         return pid
     await _make(host, task, record, image, uid, directory)
     crash.point("container.starting")
     return await host.sandbox.start(name_of(host, task_id), seen={})
 
 
-async def _start_kept(host: Host, name: str) -> int | None:
+async def _start_kept(host: Host, task_id: str, record: Row, directory: Path) -> int | None:
     """The container of an earlier run; None if there is none, or it is of no use any more and was removed."""
+    name = name_of(host, task_id)
     found = await host.sandbox.inspect(name)
     if found is None:
         return None
+    _write_launch(host, task_id, record, directory, await host.sandbox.image(found["Image"]))
     try:
         if found["State"]["Status"] not in sandbox.ENDED:
             await host.sandbox.stop(name, 0)    # there may be a life in it that nobody follows
@@ -69,7 +70,10 @@ async def _make(host: Host, task: Row, record: Row, image: str, uid: int, direct
         lost = {"kind": "new_container", "message": what}
         history.append(host.db, task["id"], history.NOTICE, lost, host.now())
     marks, volumes = labels(task["id"]), volumes_of(name_of(host, task["id"]))
-    await asyncio.gather(*(host.sandbox.create_volume(name, marks, uid) for name in volumes))
+    made, *_ = await asyncio.gather(
+        host.sandbox.image(image), *(host.sandbox.create_volume(name, marks, uid) for name in volumes)
+    )
+    _write_launch(host, task["id"], record, directory, made)
     crash.point("volumes.made")
     limits = wanted(host, task["id"])
     spec = walls.around(_spec(host, task, image, uid, directory), limits)
@@ -78,6 +82,7 @@ async def _make(host: Host, task: Row, record: Row, image: str, uid: int, direct
     except sandbox.ImageMissing:            # somebody has removed it since we looked
         host.images.clear()
         spec = replace(spec, image=await _image(host, task))
+        _write_launch(host, task["id"], record, directory, await host.sandbox.image(spec.image))
         created = await host.sandbox.create(spec)
     crash.point("container.made")
     host.db.conn.execute(
@@ -148,10 +153,7 @@ def _spec(host: Host, task: Row, image: str, uid: int, directory: Path) -> sandb
         image=image,
         command=(f"{pi.MOUNT}/libexec/node", f"{pi.MOUNT}/guest/daemon.mjs"),
         uid=uid,
-        env={
-            "HOME": "/workspace", "NODE_OPTIONS": "",       # an image's own would reach the daemon and Pi
-            "NODE_COMPILE_CACHE": f"{pi.MOUNT}/cache/compile",
-        },
+        env={"HOME": "/workspace", "NODE_COMPILE_CACHE": f"{pi.MOUNT}/cache/compile"},
         labels=labels(task["id"]),
         workdir="/workspace",
         binds=(sandbox.Bind(str(host.runtime), pi.MOUNT), sandbox.Bind(str(directory), "/run/agentcontainer")),
@@ -161,8 +163,10 @@ def _spec(host: Host, task: Row, image: str, uid: int, directory: Path) -> sandb
     )
 
 
-def _write_launch(host: Host, task_id: str, record: Row, directory: Path) -> None:
-    """How Pi is to be started, for the task as it is at this moment."""
+def _write_launch(
+    host: Host, task_id: str, record: Row, directory: Path, image: sandbox.Image | None
+) -> None:
+    """How Pi is to be started, for the task as it is at this moment. `image`: None where it was removed since."""
     with host.db.atomic():
         task = tasks.get(host.db, task_id)
         tasks.launched(host.db, record, task)
@@ -170,7 +174,8 @@ def _write_launch(host: Host, task_id: str, record: Row, directory: Path) -> Non
     version = agents.version(host.db, task["agent_id"], task["agent_version_id"])
     harness = workspace.document(host.db, task, "HARNESS.md")
     skills = [skill["skill"] for skill in json.loads(version["skills"])]
-    launch = pi.launch(task, execution, version["base_prompt"], harness, host.catalog, skills)
+    env = image.env if image else {}
+    launch = pi.launch(task, execution, version["base_prompt"], harness, host.catalog, skills, env)
     path = directory / "launch.json"
     path.write_text(json.dumps(launch))
     path.chmod(0o644)       # whatever our umask: the guest is another uid

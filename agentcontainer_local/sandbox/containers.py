@@ -221,6 +221,7 @@ def _request(spec: ContainerSpec) -> dict:
         "entrypoint": [spec.command[0]],
         "command": list(spec.command[1:]),
         "env": spec.env,
+        "unsetenvall": True,  # an image's variables could keep our first process from starting
         "httpproxy": False,  # Podman's default gives our proxy variables to the container, passwords and all
         "work_dir": spec.workdir,
         "hostname": spec.hostname,

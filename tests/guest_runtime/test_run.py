@@ -129,7 +129,35 @@ async def test_a_conversation_has_attach_and_no_finish(lab: Lab, door: Door):
     assert door.events("message")[-1]["text"] == "Here it is."
 
 
-async def test_the_agents_tools_inherit_a_clean_environment(lab: Lab, door: Door):
+# What would end or mislead Node, Pi and libc if it were theirs.
+HARMFUL = {
+    "OPENSSL_CONF": "/nowhere/openssl.cnf", "NODE_UNIQUE_ID": "", "NODE_OPTIONS": "--no-such-option",
+    "NODE_CHANNEL_FD": "99", "LD_LIBRARY_PATH": "/nowhere", "TMPDIR": "/nowhere", "PI_CODING_AGENT_DIR": "/nowhere",
+    "PI_OFFLINE": "0", "ANTHROPIC_API_KEY": "sk-of-the-image", "HTTP_PROXY": "http://127.0.0.1:9",
+    "http_proxy": "http://127.0.0.1:9", "HOME": "/root", "AC_MODE": "conversation", "LINES": "one\nexport two=2\ntwo",
+}
+
+
+async def test_the_variables_of_an_image_are_for_the_agents_tools_alone(lab: Lab, door: Door):
+    door.answers = [
+        bash("env -0 > env.txt; head -c 60000 /dev/zero | tr '\\0' x; echo END"),
+        bash("finish --complete-task -m Done"),
+    ]
+    lab.launch(imageEnv={**HARMFUL, "MINE": "1", "odd.name": "2", "PATH": "/image/bin:/usr/bin:/bin"})
+    await lab.start()
+    door.prompt("Hi")
+    await door.heard("settled")
+    env = dict(one.split("=", 1) for one in (lab.workspace / "env.txt").read_text().split("\0") if one)
+    ours = {"HOME": str(lab.workspace), "PI_OFFLINE": "1", "PI_CODING_AGENT_DIR": f"{lab.state}/pi"}
+    seen = {**HARMFUL, "MINE": "1", "odd.name": "2", **ours}
+    del seen["AC_MODE"]
+    assert {name: env.get(name) for name in seen} == seen
+    assert env["PATH"].split(":")[:2] == [f"{lab.root}/agent/bin", "/image/bin"]
+    assert "END" in door.events("tool_ended")[0]["output"]
+    assert door.accepted[0].begun["kind"] == "finish"
+
+
+async def test_the_agents_tools_have_nothing_of_our_own(lab: Lab, door: Door):
     door.answers = [bash("env > env.txt")]
     lab.launch()
     await lab.start(LD_LIBRARY_PATH="/nowhere", HTTP_PROXY="http://127.0.0.1:9", HOME="/root")
@@ -139,7 +167,7 @@ async def test_the_agents_tools_inherit_a_clean_environment(lab: Lab, door: Door
     assert env["HOME"] == str(lab.workspace)
     assert env["PATH"].split(":")[0] == f"{lab.root}/agent/bin"
     ours = {"NODE_COMPILE_CACHE", "JITI_TRY_NATIVE", "LD_LIBRARY_PATH", "AC_MODE", "AC_MODEL", "AC_WEAK_MODEL"}
-    assert not env.keys() & ours
+    assert not env.keys() & {*ours, "TMPDIR"}
     assert not [name for name in env if "KEY" in name or "TOKEN" in name]
 
 
@@ -176,8 +204,9 @@ async def test_a_command_without_a_limit_gets_one_and_what_waits_for_the_host_th
         }}
     """
     (tmp_path / "ask.mjs").write_text(script)
-    argv = [str(lab.node), "ask.mjs"]
-    answered = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60).stdout
+    lab.launch()
+    options = {"env": lab.env, "cwd": tmp_path, "timeout": 60}
+    answered = subprocess.run([lab.node, "ask.mjs"], capture_output=True, text=True, check=True, **options).stdout
     limits = [600, 5, *(604_800 for _ in OURS), *(600 for _ in [*NOT_OURS, *endless])]
     found = list(map(int, answered.split()))
     asked = [*given, *endless]
@@ -192,15 +221,6 @@ async def test_a_command_over_its_limit_is_ended(lab: Lab, door: Door):
     await door.heard("settled")
     ended = door.events("tool_ended")[0]
     assert ended["failed"] and "timed out" in ended["output"]
-
-
-async def test_a_proxy_of_the_image_is_not_in_the_models_way(lab: Lab, door: Door):
-    door.answers = [Say("hello")]
-    lab.launch()
-    await lab.start(HTTP_PROXY="http://127.0.0.1:9", http_proxy="http://127.0.0.1:9")
-    door.prompt("Hi")
-    await door.heard("settled")
-    assert door.events("message")[0]["text"] == "hello"
 
 
 async def test_the_weak_model_gets_the_summaries_and_the_main_model_all_else(lab: Lab, door: Door):
