@@ -470,3 +470,12 @@ CREATE INDEX tasks_with_slot ON tasks (number) WHERE slot IS NOT NULL;
 -- A notice says of what kind it is under one name: `type` is the event's own.
 UPDATE task_events SET data = json_set(json_remove(data, '$.type'), '$.kind', json_extract(data, '$.type'))
   WHERE type = 'notice' AND json_extract(data, '$.type') IS NOT NULL;
+
+-- migration 10
+
+ALTER TABLE model_calls ADD COLUMN attempt INTEGER NOT NULL DEFAULT 1;  -- one more for each that failed before it, in a row
+ALTER TABLE model_calls ADD COLUMN error TEXT;          -- what went wrong, for people
+ALTER TABLE model_calls ADD COLUMN error_detail TEXT;   -- and what the provider sent
+
+-- What has come of an answer that is not whole yet: it is kept if the answer is cut.
+CREATE TABLE unfinished_answers (task_id TEXT PRIMARY KEY REFERENCES tasks (id), content TEXT NOT NULL) STRICT;

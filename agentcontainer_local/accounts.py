@@ -217,6 +217,7 @@ class ProviderSettings:
     api_key: str | None = field(repr=False)
     base_url: str
     source: Literal["store", "environment"] | None      # where the key comes from
+    own_address: bool                                   # the base URL is not the vendor's
 
 
 def provider(
@@ -224,11 +225,12 @@ def provider(
 ) -> ProviderSettings:
     """What the account itself has for `provider`: what was set, else the environment's, else the vendor's address."""
     stored = row(db, "SELECT * FROM providers WHERE account_id = ? AND provider = ?", (account_id, provider)) or {}
-    base_url = stored.get("base_url") or environ.get(_url_variable(provider)) or BASE_URLS[provider]
+    base_url = stored.get("base_url") or environ.get(_url_variable(provider), "").strip() or BASE_URLS[provider]
+    own_address = base_url.rstrip("/") != BASE_URLS[provider]
     if stored.get("api_key") is not None:
-        return ProviderSettings(vault.unseal(stored["api_key"]), base_url, "store")
-    key = environ.get(_key_variable(provider)) or None
-    return ProviderSettings(key, base_url, "environment" if key else None)
+        return ProviderSettings(vault.unseal(stored["api_key"]), base_url, "store", own_address)
+    key = environ.get(_key_variable(provider), "").strip() or None
+    return ProviderSettings(key, base_url, "environment" if key else None, own_address)
 
 
 def _key_variable(provider: str) -> str:
@@ -244,7 +246,7 @@ def default_provider(db: Database, account_id: str, environ: Mapping[str, str]) 
     stored = rows(db, "SELECT provider, is_default, api_key FROM providers WHERE account_id = ?", (account_id,))
     chosen = [entry["provider"] for entry in stored if entry["is_default"]]
     keyed = {entry["provider"] for entry in stored if entry["api_key"] is not None}
-    found = [name for name in BASE_URLS if name in keyed or environ.get(_key_variable(name))]
+    found = [name for name in BASE_URLS if name in keyed or environ.get(_key_variable(name), "").strip()]
     return next(iter(chosen + found), None)
 
 

@@ -184,6 +184,11 @@ def _grant(host: Host, door: guest.Door) -> gateway.Grant:
         conversation=task["mode"] == "conversation",
         reserve=lambda worst: _reserved(host, door, worst),
         settle=lambda reserved, usage: _settled(host, door.task_id, reserved, usage),
+        free=frozenset(),
+        own_address=execution.own_address,
+        key_source=execution.key_source,
+        reached=lambda: tasks.reached(host.db, door.task_id),
+        working=lambda progress: _working(host, door.task_id, progress),
         capped=tasks.capped(host.db, task),
         known=door.known,
         refuse=None if tasks.at_work(host.db, door.run_id) else NOT_RUNNING,
@@ -202,6 +207,13 @@ async def _reserved(host: Host, door: guest.Door, worst: tasks.Worst) -> tasks.R
             if not reason.others_at_work:
                 raise
         await asyncio.wait({settled})
+
+
+def _working(host: Host, task_id: str, progress: gateway.Progress | None) -> None:
+    if progress is None:
+        host.calling.pop(task_id, None)
+    else:
+        host.calling[task_id] = progress
 
 
 def _settled(host: Host, task_id: str, reserved: tasks.Reserved, usage: gateway.Usage) -> None:

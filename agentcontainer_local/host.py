@@ -2,17 +2,19 @@
 
 import asyncio
 import functools
+import sqlite3
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
 from sqlite_utils import Database
 
-from agentcontainer_local import space
+from agentcontainer_local import messages, space
 from agentcontainer_local.clock import Clock
 from agentcontainer_local.files import Arriving
 from agentcontainer_local.preparing import Preparing
@@ -20,6 +22,8 @@ from agentcontainer_local.sandbox import Sandbox
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.tracing import Traces
 from agentcontainer_local.vault import Vault
+
+KEEP_SECONDS = 0.5
 
 
 class Changed:
@@ -78,6 +82,7 @@ class Live:
 
     def __init__(self):
         self._listeners: dict[str, set[Heard]] = {}
+        self._unkept: dict[str, list[str]] = {}     # of answers that are not whole yet: what no row has
 
     @contextmanager
     def listening(self, task_id: str) -> Iterator[Heard]:
@@ -91,8 +96,17 @@ class Live:
                 del self._listeners[task_id]
 
     def say(self, task_id: str, text: str) -> None:
+        self._unkept.setdefault(task_id, []).append(text)
         for heard in self._listeners.get(task_id, ()):
             heard.put(text)
+
+    def forget(self, task_id: str) -> None:
+        """The answer has come whole."""
+        self._unkept.pop(task_id, None)
+
+    def unkept(self, task_id: str) -> str:
+        """What has come of the answer since this was asked before."""
+        return "".join(self._unkept.pop(task_id, ()))
 
 
 @dataclass
@@ -112,12 +126,14 @@ class Host:
     changed: Changed = field(default_factory=Changed)
     settled: Changed = field(default_factory=Changed)   # a model call has ended: there may be room in a budget
     live: Live = field(default_factory=Live)
+    calling: dict[str, Any] = field(default_factory=dict)   # by task: the gateway's Progress of its call at work
     arriving: Arriving = field(default_factory=Arriving)    # uploads
     images: dict[str, str] = field(default_factory=dict)    # here when last looked for, by container version
     preparing: Preparing = field(default_factory=Preparing)     # images that are built or pulled
     traces: Traces | None = None    # where an operator wants them
     proving: str | None = None  # what is being tried while the walls are
     followed: Counter[str] = field(default_factory=Counter)     # by task: guests that listen to what they are told
+    _keeping: set[str] = field(default_factory=set)
     wanted_room: int = 0        # so many tasks wait for room: that many idle conversations give theirs up
 
     @property
@@ -138,6 +154,23 @@ class Host:
     def crowded(self) -> bool:
         """What is kept only because there was room goes, well before new work is refused."""
         return space.fullest(self.places)[1] < 2 * self.settings.min_free_percent
+
+    def keep_words(self, task_id: str) -> None:
+        """Of an answer that is coming, so that they are not lost if it is cut."""
+        self._keeping.discard(task_id)
+        if text := self.live.unkept(task_id):
+            messages.keep_unfinished(self.db, task_id, text)
+
+    def keep_words_soon(self, task_id: str) -> None:
+        """Not with every word: an answer may have ten thousand."""
+        if task_id not in self._keeping:
+            self._keeping.add(task_id)
+            asyncio.get_running_loop().call_later(KEEP_SECONDS, self._keep_if_possible, task_id)
+
+    def _keep_if_possible(self, task_id: str) -> None:
+        """The store may have been closed meanwhile, or the disk be full."""
+        with suppress(sqlite3.Error):
+            self.keep_words(task_id)
 
     @contextmanager
     def follower(self, task_id: str) -> Iterator[None]:

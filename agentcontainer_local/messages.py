@@ -21,16 +21,17 @@ CUT = "\n\n[The answer is cut here; the task's events have the rest.]"
 
 def add(
     db: Database, task: Row, role: str, content: str, status: str, now: datetime, *,
-    overrides: str = "{}", provider_api_key: bytes | None = None,
+    overrides: str = "{}", provider_api_key: bytes | None = None, error: str | None = None,
 ) -> str:
     """Adds a message to the transcript and to the history; answers its id."""
     id = new_id("msg")
-    data = {"id": id, "role": role, "status": status, "content": content, "turnNumber": task["turn_number"]}
+    data = {"id": id, "role": role, "status": status, "content": content, "turnNumber": task["turn_number"],
+            **({"error": error} if error else {})}
     sequence = history.append(db, task["id"], history.MESSAGE_CREATED, data, now)
     db.conn.execute(
-        "INSERT INTO messages (id, task_id, turn_number, attempt_number, role, status, content, overrides,"
-        " provider_api_key, sequence, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (id, task["id"], task["turn_number"], task["attempt_number"], role, status, content, overrides,
+        "INSERT INTO messages (id, task_id, turn_number, attempt_number, role, status, content, error, overrides,"
+        " provider_api_key, sequence, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (id, task["id"], task["turn_number"], task["attempt_number"], role, status, content, error, overrides,
          provider_api_key, sequence, iso(now)),
     )
     return id
@@ -109,6 +110,30 @@ def said(db: Database, task: Row, text: str, now: datetime) -> None:
         history.append(db, task["id"], history.MESSAGE_UPDATED, data, now)
 
 
+def interrupted(db: Database, task: Row, text: str, error: str, now: datetime) -> None:
+    """An answer that was cut off: what had come of it, and why there is no more."""
+    if text.strip():
+        add(db, task, "assistant", text[:MOST_ANSWER_CHARACTERS], "failed", now, error=error)
+
+
+def keep_unfinished(db: Database, task_id: str, text: str) -> None:
+    """More of the answer that is coming; a cut may be its end."""
+    db.conn.execute(
+        "INSERT INTO unfinished_answers VALUES (?, ?) ON CONFLICT DO UPDATE SET content = content || excluded.content"
+        " WHERE length(content) < ?",
+        (task_id, text, MOST_ANSWER_CHARACTERS),
+    )
+
+
+def take_unfinished(db: Database, task_id: str) -> str:
+    """What was kept of the answer that was coming; it is kept no longer."""
+    found = row(db, "SELECT content FROM unfinished_answers WHERE task_id = ?", (task_id,))
+    if found is None:
+        return ""
+    db.conn.execute("DELETE FROM unfinished_answers WHERE task_id = ?", (task_id,))
+    return found["content"]
+
+
 def _grow(db: Database, answer: Row, text: str) -> None:
     content = f"{answer['content']}\n\n{text}" if answer["content"] else text
     if len(content) > MOST_ANSWER_CHARACTERS:
@@ -121,7 +146,18 @@ def _grow(db: Database, answer: Row, text: str) -> None:
 def answer_of(db: Database, task: Row) -> Row | None:
     """The answer of the turn at work, as far as it has come."""
     of_this = of_turn(db, task["id"], task["turn_number"])
-    return next((message for message in of_this if message["role"] == "assistant"), None)
+    return next((one for one in of_this if one["role"] == "assistant" and one["status"] == "running"), None)
+
+
+def last_said(db: Database, task_id: str) -> str | None:
+    """The agent's last answer."""
+    last = row(db, "SELECT content FROM messages WHERE task_id = ? AND role = 'assistant' ORDER BY number DESC LIMIT 1",
+               (task_id,))
+    return last and last["content"]
+
+
+def used_tools(db: Database, task_id: str) -> bool:
+    return row(db, "SELECT 1 AS found FROM activities WHERE task_id = ? LIMIT 1", (task_id,)) is not None
 
 
 def tool_started(db: Database, task: Row, event: dict, at: datetime, now: datetime) -> None:
@@ -188,11 +224,11 @@ def _end_activity(
     )
 
 
-def end_open(db: Database, task_id: str, status: str, now: datetime) -> None:
-    """Gives the messages that were still waiting or at work the status that the task's end gives them."""
+def end_open(db: Database, task_id: str, status: str, now: datetime, error: str | None = None) -> None:
+    """Gives the messages that were still waiting or at work the status that the task's end gives them, and why."""
     found = rows(db, "SELECT * FROM messages WHERE task_id = ? AND status IN ('queued', 'running')", (task_id,))
     for message in found:
-        set_status(db, message, status, now)
+        set_status(db, message, status, now, error)
 
 
 # On the wire

@@ -1,6 +1,7 @@
 """How Pi is started, and what it is told."""
 
 import json
+import re
 
 from agentcontainer_local.db import Row
 from agentcontainer_local.tasks import Execution
@@ -107,6 +108,27 @@ def launch(
         **({"skills": skills} if skills else {}),
         **({"egressPort": EGRESS_PORT} if proxied else {}),
     }
+
+
+REFUSED = re.compile(r'"type":\s*"permission_error"')
+STATUS = re.compile(r"^(?:[\w ]+ API error )?\(?\d{3}\)?:? (?=\{)")
+
+
+def refused(error: str | None) -> str | None:
+    """The gateway's own words, if Pi's error is that the gateway refused a call."""
+    return plain(error) if error and REFUSED.search(error) else None
+
+
+def plain(error: str) -> str:
+    """Pi's error without the status and the JSON that it puts around a message."""
+    if not (status := STATUS.match(error)):
+        return error
+    try:
+        document = json.loads(error[status.end():])
+    except (ValueError, RecursionError):
+        return error
+    message = (document.get("error") or document).get("message") if isinstance(document, dict) else None
+    return message if isinstance(message, str) and message else error
 
 
 def spelled(provider: str, model: str, catalog: dict[str, list[str]]) -> str:

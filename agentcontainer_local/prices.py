@@ -2,7 +2,8 @@
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 from importlib import resources
@@ -11,6 +12,7 @@ from typing import Any
 
 DATED = re.compile(r"-20\d\d-?\d\d-?\d\d$")     # claude-sonnet-4-5-20250929, gpt-4o-2024-11-20
 TIERS = {"flex": Decimal("0.5"), "priority": Decimal("2.5"), "fast": Decimal("2.5")}   # service tiers, the dearest rate
+NOTHING = {"input": 0, "output": 0}
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Prices:
 
     as_of: str
     models: dict[str, dict[str, dict[str, Any]]]
+    free: frozenset[str] = frozenset()      # models that cost nothing, whatever the table says
 
     @classmethod
     @cache
@@ -27,8 +30,13 @@ class Prices:
         table = json.loads((file or resources.files(__package__) / "prices.json").read_text())
         return cls(table["asOf"], table["models"])
 
+    def with_free(self, models: Iterable[str]) -> "Prices":
+        return replace(self, free=frozenset(models))
+
     def find(self, provider: str, model: Any) -> dict[str, Any] | None:
         """Of a model, under its own name, without its date, or with dashes as Anthropic spells it."""
+        if model in self.free:
+            return NOTHING
         known = self.models.get(provider, {})
         if not isinstance(model, str):
             return None
@@ -41,7 +49,7 @@ class Prices:
         `figures`: a gateway's, of one answer.
         A cache price of 0 means that there is none of its own: such tokens are paid as input.
         """
-        if figures.reported_usd is not None:
+        if figures.reported_usd is not None and model not in self.free:
             return _whole(figures.reported_usd * 1_000_000)
         if (rates := self.find(provider, model)) is None:
             return None

@@ -916,6 +916,9 @@ class ModelCall(Shape):
     estimated: bool = Field(description="Its end was not told: the figures are an estimate.")
     status: Outcome | None = Field(description="null while it is at work.")
     http_status: int | None = Field(description="The provider's, or ours in its place; null when there was none.")
+    attempt: int = Field(description="1, and one more for each call before it that failed in a row.")
+    error: str | None = Field(description="What went wrong, at which address, and what to do; null if nothing did.")
+    error_detail: str | None = Field(description="The provider's own answer, as far as it was kept.")
     started_at: Timestamp
     ended_at: Timestamp | None
 

@@ -29,6 +29,8 @@ class Told:
     counts: str = "told"
     status: int = 200
     model: str = "m"
+    error: str | None = None
+    detail: str | None = None
 
     @property
     def estimated(self) -> bool:

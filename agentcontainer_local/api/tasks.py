@@ -58,6 +58,7 @@ def get_task(call: Call) -> schemas.Task:
 
 def cancel_task(call: Call) -> schemas.Task:
     """Cancels a task and stops its container. A task that is cancelled already is returned as it is."""
+    call.host.keep_words(call.param("taskId"))
     task = tasks.cancel(call.host.db, call.account["id"], call.param("taskId"), call.now)
     call.host.changed.set(task["id"])
     return _shape(call, task)

@@ -1,14 +1,18 @@
 """The connection to the providers: opened once, shared by all calls."""
 
+import asyncio
 import contextlib
+import ipaddress
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from yarl import URL
 
+from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.prices import Prices
 
 CONNECT_SECONDS = 30
@@ -22,13 +26,42 @@ class Client:
     prices: Prices
     idle_seconds: float
     proxies: dict[tuple[str, str], str | None] = field(default_factory=dict)    # that were found, by scheme and host
+    resting: dict[tuple[str, str | None], float] = field(default_factory=dict, repr=False)  # until, by address and key
 
-    def proxy(self, url: URL) -> str | None:
-        """As HTTPS_PROXY, HTTP_PROXY and NO_PROXY say. aiohttp's own `trust_env` would add keys from ~/.netrc."""
-        at = (url.scheme, url.host or "")
+    def proxy_of(self, address: str) -> str | None:
+        """As HTTPS_PROXY, HTTP_PROXY and NO_PROXY say, but none for this machine: no proxy elsewhere gets to it.
+        aiohttp's own `trust_env` would add keys from ~/.netrc."""
+        try:
+            at = urlsplit(address).scheme, urlsplit(address).hostname or ""
+        except ValueError:
+            return None
         if at not in self.proxies:
-            self.proxies[at] = None if proxy_bypass(at[1]) else getproxies().get(at[0])
+            self.proxies[at] = None if is_here(at[1]) or proxy_bypass(at[1]) else getproxies().get(at[0])
         return self.proxies[at]
+
+    def rest(self, grant: Grant, seconds: float) -> None:
+        """The provider asked for this pause, of everybody with this key."""
+        self.resting[grant.base_url, grant.api_key] = time.monotonic() + seconds
+
+    async def rested(self, grant: Grant) -> None:
+        """Waits for the end of the pause, if there is one."""
+        at = grant.base_url, grant.api_key
+        while (left := self.resting.get(at, 0) - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+        self.resting.pop(at, None)
+
+
+def is_here(host: str) -> bool:
+    """Whether a name or an address is this machine's own loopback."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback or address.is_unspecified
 
 
 @contextlib.asynccontextmanager

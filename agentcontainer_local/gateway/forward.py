@@ -1,24 +1,29 @@
 """One call, to the provider and back."""
 
+import asyncio
 import functools
 import io
+import time
 from dataclasses import dataclass, field
 
 import aiohttp
 from yarl import URL
 
-from agentcontainer_local.gateway import headers
+from agentcontainer_local.gateway import failure, headers, watch
 from agentcontainer_local.gateway.call import Call
 from agentcontainer_local.gateway.client import Client
-from agentcontainer_local.gateway.grant import Grant
-from agentcontainer_local.gateway.refusal import Refusal
+from agentcontainer_local.gateway.failure import Failed, Failure
+from agentcontainer_local.gateway.grant import Grant, Progress
 from agentcontainer_local.gateway.usage import Figures, Meter, Usage
-from agentcontainer_local.tasks import Worst
+from agentcontainer_local.tasks import Reserved, Worst
 
 ONE_WRITE_BYTES = 1024 * 1024       # more than this is sent in pieces, so that other streams are not held up
-MOST_ERROR_BYTES = 256 * 1024
+MAX_ERROR_BYTES = 256 * 1024
+MAX_PREAMBLE_BYTES = 64 * 1024      # before the first event of a stream
+DRAIN_SECONDS = 5                   # for the usage that may follow an error
 GUEST_WENT_AWAY = 499
 BYTES_A_TOKEN = 4                  # about
+FIELDS = (b":", b"data:", b"event:", b"id:", b"retry:")     # with which a line of server-sent events begins
 
 
 @dataclass
@@ -30,36 +35,50 @@ class Forwarded:
     call: Call
     body: bytes = field(repr=False)         # as it is sent
     worst: Worst | None = None      # the most that it can use; None for a call that is not metered
+    reserved: Reserved = field(default_factory=lambda: Reserved(0, 0))
+    progress: Progress = field(default_factory=Progress)
     asked: bool = False             # it may have reached the provider
     status: int = GUEST_WENT_AWAY
-    started: bool = False           # the guest has the status line
+    started: bool = False           # a first event, or another answer, has come; the guest has the status line
     answered: bool = False          # with a status
     whole: bool = False             # the provider ended its answer as it should
     meter: Meter | None = field(default=None, repr=False)
+    failure: Failure | None = None
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def figures(self) -> Figures:
         return self.meter.figures if self.meter else Figures()
 
+    @property
+    def streams(self) -> bool:
+        return self.call.body.get("stream") is True and self.call.route.dialect != "count"
+
     def usage(self) -> Usage:
         """Of an answer that is over, whole or not."""
         if self.meter is not None:
             self.meter.close()
-            self._estimate(self.meter)
-        guessed = self._counts() == "told" and self._guess()
-        figures, model = self.figures, self._answered_by(self.figures.model)
+        counts = self._counts()
+        figures = self.meter.figures if self.meter else Figures()
+        guessed = counts == "told" and self._guess()
+        if counts == "worst":
+            self._estimate(figures)
+        model = self._answered_by(figures.model)
+        complete = self.whole and figures.ended
         return Usage(
             provider=self.grant.provider, model=model,
             input_tokens=figures.input_tokens, output_tokens=figures.output_tokens,
             cache_read_tokens=figures.cache_read_tokens, cache_write_tokens=figures.cache_write_tokens,
             cost_microusd=self.client.prices.cost_microusd(self.grant.provider, model, figures),
-            status=self.status, complete=self.whole and figures.ended, counts=self._counts(),
-            guessed=guessed,
+            status=self.status, complete=complete, counts=counts, guessed=guessed,
+            error=self._error(complete), detail=self._detail(),
         )
 
     def _counts(self) -> str:
-        """A provider that refused, or was not reached, takes nothing; what a cut call costs in the end nobody tells."""
-        if not self.asked or (self.answered and self.status >= 400):
+        """A provider that refused, was not reached, or failed before its answer began, takes nothing; what a cut call
+        costs in the end nobody tells. Without a stream, it may have been at work on an answer until the end."""
+        before_all = self.failure is not None and not self.started and (self.answered or self.streams)
+        if not self.asked or (self.answered and self.status >= 400) or before_all:
             return "nothing"
         figures = self.figures
         priced = figures.reported_usd is not None or not figures.doubtful
@@ -75,47 +94,91 @@ class Forwarded:
         figures.output_tokens = figures.output_tokens or min(self.worst.output_tokens, meter.size_bytes)
         return True
 
-    def _estimate(self, meter: Meter) -> None:
+    def _estimate(self, figures: Figures) -> None:
         """For who looks at the figures: what a call that was cut has used about, where it did not say more."""
-        if self._counts() == "worst":
-            figures = meter.figures
-            figures.input_tokens += 0 if figures.prompt_tokens else len(self.body) // BYTES_A_TOKEN
-            figures.output_tokens = max(figures.output_tokens, meter.events)
+        figures.input_tokens += 0 if figures.prompt_tokens else len(self.body) // BYTES_A_TOKEN
+        figures.output_tokens = max(figures.output_tokens, self.meter.events if self.meter else 0)
 
     def _answered_by(self, model: str | None) -> str:
         """The model that was asked (providers answer with a dated name of it), or one of the stand-ins it named."""
         named = [one["model"] for one in self.call.body.get("fallbacks") or []]
         return model if model in named else self.call.model
 
+    def _error(self, complete: bool) -> str | None:
+        """What went wrong, in a sentence; None for a call that went well."""
+        seconds, found = time.monotonic() - self.began, self.failure
+        if found is None and (self.status == GUEST_WENT_AWAY or not self.whole):
+            return f"The task ended the call after {seconds:.1f} s, before the answer was whole."
+        if found is None and (complete or not self.streams):
+            return None
+        found = found or failure.of_cut(EOFError(), 0)
+        proxy = self.client.proxy_of(_address(self))
+        return failure.sentence(found, self.grant, _address(self), self.call, seconds, proxy)
+
+    def _detail(self) -> str | None:
+        detail = self.failure.detail if self.failure else None
+        return detail and failure.scrubbed(detail[:failure.MAX_DETAIL_CHARACTERS], self.grant.api_key)
+
 
 async def forward(state: Forwarded, send) -> None:
     """Passes the answer on as it comes, all but its end; a cut answer never ends. Raises Refusal when there is none."""
+    try:
+        await _asked(state, send)
+    except Failed as reason:
+        state.failure = _judged(state, reason.failure)
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        state.failure = _judged(state, _failure_of(state, error))
+    if state.failure is None:
+        return
+    if not state.answered:
+        state.status = state.failure.status
+    if not state.started:
+        raise state.failure.refusal()
+    if state.failure.kind != "passing":         # else the cut says it: Pi tries again
+        await send({"type": "http.response.body", "body": watch.told(state.call.route.dialect, state.failure.kind),
+                    "more_body": True})
+
+
+def _failure_of(state: Forwarded, error: Exception) -> Failure:
+    idle, address = state.client.idle_seconds, _address(state)
+    if state.started:
+        return failure.of_cut(error, idle)
+    found = failure.of_error(error, address, state.client.proxy_of(address), state.grant.reached(), idle)
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL):
+        state.asked = False
+    return found
+
+
+def _judged(state: Forwarded, found: Failure) -> Failure:
+    """With what this call's task knows: how often it was tried, and whether Pi has to be started anew first."""
+    if found.retry_after:
+        state.client.rest(state.grant, found.retry_after)
+    if found.kind == "overflow" and state.grant.learn(state.call.model, found.window, len(state.body)):
+        return Failure("fatal", found.status, found.what, found.remedy, found.detail, found.window)
+    silent = state.reserved.silent_before + (found.status == 504 and not state.started)
+    return failure.last(found, state.reserved.attempt, silent)
+
+
+async def _asked(state: Forwarded, send) -> None:
     url, raw = _url(state), state.body
     state.asked = True
-    try:
-        async with state.client.session.post(
-            url, data=raw if len(raw) <= ONE_WRITE_BYTES else io.BytesIO(raw),
-            headers=headers.to_provider(state.call.headers, state.grant),
-            proxy=state.client.proxy(url), allow_redirects=False,
-        ) as response:
-            await _relay(state, response, send)
-    except (aiohttp.ClientConnectorError, aiohttp.InvalidURL):
-        state.asked = False
-        _failed(state, 502, "The provider could not be reached: upstream connection error.")
-    except aiohttp.ConnectionTimeoutError:
-        state.asked = False
-        _failed(state, 504, "The provider could not be reached in time: upstream timeout.")
-    except TimeoutError:
-        _failed(state, 504, "The provider was silent for too long: upstream timeout.")
-    except (aiohttp.ClientError, OSError, ValueError):
-        _failed(state, 502, "The provider could not be reached: upstream connection error.")
+    async with state.client.session.post(
+        url, data=raw if len(raw) <= ONE_WRITE_BYTES else io.BytesIO(raw),
+        headers=headers.to_provider(state.call.headers, state.grant, state.call.route.dialect),
+        proxy=state.client.proxy_of(_address(state)), allow_redirects=False,
+    ) as response:
+        await _relay(state, response, send)
+
+
+def _address(state: Forwarded) -> str:
+    """Built from the settings and our own table."""
+    return state.grant.base_url.rstrip("/") + state.call.route.path
 
 
 def _url(state: Forwarded) -> URL:
-    """Built from the settings and our own table; of the guest's there is only a query of harmless characters."""
-    address = state.grant.base_url.rstrip("/") + state.call.route.path
+    """Of the guest's there is only a query of harmless characters."""
     query = state.call.query.decode("ascii")
-    return _parsed(f"{address}?{query}" if query else address)
+    return _parsed(f"{_address(state)}?{query}" if query else _address(state))
 
 
 @functools.lru_cache(64)
@@ -123,43 +186,82 @@ def _parsed(address: str) -> URL:
     return URL(address, encoded=True)
 
 
-def _failed(state: Forwarded, status: int, message: str) -> None:
-    """An answer that has begun can only be cut, which the server does when the app returns before its end."""
-    if not state.started:
-        state.status = status
-        raise Refusal(status, "api_error", message)
-
-
 async def _relay(state: Forwarded, response: aiohttp.ClientResponse, send) -> None:
     state.status, state.answered = response.status, True
     if 300 <= response.status < 400:
-        _failed(state, 502, "The provider answered with a redirect: upstream connection error.")
-    passed = headers.to_guest(response.raw_headers, state.grant)
+        raise Failed(failure.of_redirect(response.headers.get("location", "")))
     if response.status >= 400:
-        await _relay_error(state, response, passed, send)
-        return
-    state.meter = Meter(state.call.route.dialect, "event-stream" in response.content_type)
-    length = [] if "content-encoding" in response.headers else [
+        body = await _read(response, b"", MAX_ERROR_BYTES)
+        raise Failed(failure.of_status(response.status, response.reason, body, response.headers.get("retry-after"),
+                                       state.call.route.dialect))
+    chunks = response.content.iter_any()
+    first = await _first(state, response, chunks)
+    state.meter = Meter(state.call.route.dialect, state.streams or "event-stream" in response.content_type)
+    length = [] if state.streams or "content-encoding" in response.headers else [
         (b"content-length", value) for name, value in response.raw_headers if name.lower() == b"content-length"]
+    watching = watch.Watch(state.call.route.dialect)
+    if state.streams and (found := watching.feed(first)):
+        raise Failed(found)
     state.started = True
+    passed = headers.to_guest(response.raw_headers, state.grant)
     await send({"type": "http.response.start", "status": response.status, "headers": passed + length})
-    async for chunk in response.content.iter_any():
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        state.meter.feed(chunk)     # after it was sent: counting delays nothing
+    await _pass(state, first, send)
+    async for chunk in chunks:
+        if state.streams:
+            found = watching.feed(chunk)
+            state.progress.came(watching.characters)
+            if found:
+                await _drain(state, chunk, chunks)
+                raise Failed(found)
+        await _pass(state, chunk, send)
     state.whole = True
 
 
-async def _relay_error(state: Forwarded, response: aiohttp.ClientResponse, passed, send) -> None:
-    """The provider's own words, but never the key: OpenAI quotes a part of a wrong one."""
-    if response.status == 401:
-        raise Refusal(401, "authentication_error", "The provider did not accept the API key.")
-    body = await response.content.read(MOST_ERROR_BYTES)
-    while len(body) < MOST_ERROR_BYTES and (more := await response.content.read(MOST_ERROR_BYTES - len(body))):
+async def _pass(state: Forwarded, chunk: bytes, send) -> None:
+    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    state.meter.feed(chunk)         # after it was sent: counting delays nothing
+
+
+async def _first(state: Forwarded, response: aiohttp.ClientResponse, chunks) -> bytes:
+    """Up to the first event of a stream, or the first bytes of another answer; raises Failed for what is neither."""
+    first = b""
+    async for chunk in chunks:
+        first += chunk
+        if not state.streams and "html" not in response.content_type:
+            break
+        if not _may_stream(response.content_type, first):
+            body = await _read(response, first, MAX_ERROR_BYTES)
+            raise Failed(failure.of_body(response.content_type, body))
+        if b"data:" in first or len(first) > MAX_PREAMBLE_BYTES:
+            break
+    if state.streams and b"data:" not in first and len(first) <= MAX_PREAMBLE_BYTES:
+        if first.strip() and not first.lstrip().startswith(b":"):
+            raise Failed(failure.of_body(response.content_type, first))
+        raise aiohttp.ServerDisconnectedError
+    state.progress.began()
+    return first
+
+
+def _may_stream(content_type: str, first: bytes) -> bool:
+    """Some servers give their events another type."""
+    if "event-stream" in content_type:
+        return True
+    begin = first.lstrip()[:6]
+    return "html" not in content_type and any(begin.startswith(field[:len(begin)]) for field in FIELDS)
+
+
+async def _drain(state: Forwarded, chunk: bytes, chunks) -> None:
+    """What comes behind an error may say what the call has used."""
+    state.meter.feed(chunk)
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async for rest in chunks:
+                state.meter.feed(rest)
+    except (TimeoutError, aiohttp.ClientError):
+        return
+
+
+async def _read(response: aiohttp.ClientResponse, body: bytes, most: int) -> bytes:
+    while len(body) < most and (more := await response.content.read(most - len(body))):
         body += more
-    if state.grant.api_key:
-        body = body.replace(state.grant.api_key.encode(), b"***")
-    state.started = True
-    head = {"type": "http.response.start", "status": response.status}
-    await send(head | {"headers": [*passed, (b"content-length", str(len(body)).encode())]})
-    await send({"type": "http.response.body", "body": body, "more_body": True})
-    state.whole = True
+    return body

@@ -1,11 +1,35 @@
 """What one task may call."""
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from agentcontainer_local.gateway.known import Known
 from agentcontainer_local.gateway.usage import Usage
 from agentcontainer_local.tasks import SCRIPTED, Reserved, Worst
+
+
+@dataclass
+class Progress:
+    """How far a call at work has come; `answering` since its answer began. By the steady clock."""
+
+    model: str = ""
+    address: str = ""
+    attempt: int = 1
+    since: float = field(default_factory=time.monotonic)
+    answering: float | None = None
+    characters: int = 0
+
+    def began(self) -> None:
+        self.answering = time.monotonic()
+
+    def seconds(self) -> float:
+        """For how long the call waits for its answer, or the answer comes."""
+        return time.monotonic() - (self.answering or self.since)
+
+    def came(self, characters: int) -> None:
+        self.characters = characters
 
 
 @dataclass(frozen=True)
@@ -17,6 +41,12 @@ class Grant:
     `settle`: called on the event loop, once for each call that was reserved, failed and cut ones too.
     `capped`: a budget is in force, so every call must have an upper bound.
     `known`: what earlier calls of the same run have shown.
+    `free`: models that cost nothing.
+    `own_address`: the base URL is not the vendor's. `key_source`: where the key comes from.
+    `reached`: whether the address has answered this task before.
+    `learn`: told of a prompt that was too long (model, window if the error said it, bytes of the request); answers
+    whether Pi has to be started anew before it can go on.
+    `working`: is told of each call that is at work, and (None) of its end.
     `refuse`: why no call is allowed now. It reaches Pi, which retries some refusals by their words: keep them plain.
     """
 
@@ -30,6 +60,12 @@ class Grant:
     settle: Callable[[Reserved, Usage], None]
     capped: bool = False
     known: Known = field(default_factory=Known, repr=False)
+    free: frozenset[str] = frozenset()
+    own_address: bool = False
+    key_source: Literal["task", "agent", "store", "environment"] | None = None
+    reached: Callable[[], bool] = lambda: False
+    learn: Callable[[str, int | None, int], bool] = lambda model, window, size: False
+    working: Callable[[Progress | None], None] = lambda progress: None
     refuse: str | None = None
 
     def plays(self, model: str) -> bool:

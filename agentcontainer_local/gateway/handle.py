@@ -3,18 +3,22 @@
 import asyncio
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 
 from agentcontainer_local.gateway import bound, refusal, scripted
 from agentcontainer_local.gateway.call import LARGE_BODY_BYTES, Call, Gone, admitted
 from agentcontainer_local.gateway.client import Client
+from agentcontainer_local.gateway.failure import shown
 from agentcontainer_local.gateway.forward import Forwarded, forward
-from agentcontainer_local.gateway.grant import Grant
+from agentcontainer_local.gateway.grant import Grant, Progress
 from agentcontainer_local.gateway.refusal import Refusal, forbidden
 from agentcontainer_local.tasks import Refused, Reserved
 
 
 async def handle(grant: Grant | None, client: Client, scope, receive, send) -> None:
     """ASGI, with what this task may call (None: nothing). Answers every request; a plain 403 where it must not go."""
+    if grant is not None and grant.free:
+        client = replace(client, prices=client.prices.with_free(grant.free))
     try:
         call = await admitted(grant, client.prices, scope, receive)
         sending = _Sending(send)
@@ -36,17 +40,21 @@ async def _answered(grant: Grant, client: Client, call: Call, send) -> None:
 
 async def _reserved(grant: Grant, client: Client, call: Call, send) -> None:
     """What it used is written down whatever happens (a cut call has cost something too), and before its end is sent."""
+    await client.rested(grant)
     try:
         worst = bound.worst(call, grant, client.prices)
         reserved = await grant.reserve(worst)
     except Refused as reason:
         raise forbidden(str(reason)) from None
-    state = Forwarded(grant, client, call, call.raw, worst)
+    progress = Progress(call.model, shown(grant.base_url), reserved.attempt)
+    state = Forwarded(grant, client, call, call.raw, worst, reserved, progress)
+    grant.working(progress)
 
     try:
         state.body = await _body(grant, client, call, reserved)
         await forward(state, send)
     finally:
+        grant.working(None)
         usage = state.usage()
         grant.settle(reserved, usage)
         bound.learn(call, grant, reserved, state.figures, usage.counts == "told" and not usage.guessed)
@@ -66,7 +74,7 @@ async def _passed(state: Forwarded, send) -> None:
 
 async def _ended(state: Forwarded, send) -> None:
     """Without an end the server closes the connection, so that the guest sees the cut as one."""
-    if state.whole:
+    if state.whole or (state.failure is not None and state.failure.kind != "passing"):
         await send({"type": "http.response.body", "body": b""})
 
 

@@ -56,19 +56,19 @@ def _read(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
         yield name.decode("latin-1").lower(), value.decode("latin-1")
 
 
-def to_provider(headers: Iterable[tuple[bytes, bytes]], grant: Grant) -> CIMultiDict[str]:
+def to_provider(headers: Iterable[tuple[bytes, bytes]], grant: Grant, dialect: str) -> CIMultiDict[str]:
     """What of a call's headers passes, and the key; not compressed, or the usage could not be read as it passes."""
     passed = CIMultiDict[str]((name, value) for name, value in _read(headers) if name in TO_PROVIDER)
     passed.update({"accept": "application/json", "content-type": "application/json", "accept-encoding": "identity"})
-    passed.update(_credential(grant))
+    passed.update(_credential(grant, dialect))
     return passed
 
 
-def _credential(grant: Grant) -> dict[str, str]:
-    """OpenRouter takes the same one on all its paths, the Anthropic-like one too."""
+def _credential(grant: Grant, dialect: str) -> dict[str, str]:
+    """By the dialect; but OpenRouter takes the same one on all its paths, the Anthropic-like one too."""
     if grant.api_key is None:
         return {}
-    if grant.provider == "anthropic":
+    if dialect in ("messages", "count") and grant.provider != "openrouter":
         return {"x-api-key": grant.api_key}
     return {"authorization": f"Bearer {grant.api_key}"}
 

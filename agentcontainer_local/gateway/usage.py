@@ -64,6 +64,8 @@ class Usage:
     complete: bool
     counts: Literal["told", "nothing", "worst"] = "told"    # in budgets: as told, not at all, all that was reserved
     guessed: bool = False           # the provider did not say how long the prompt was
+    error: str | None = None        # what went wrong, for people
+    detail: str | None = None       # and the provider's own words about it
 
     @property
     def estimated(self) -> bool:

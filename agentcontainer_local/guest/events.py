@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationEr
 from sqlite_utils import Database
 from starlette.requests import Request
 
-from agentcontainer_local import crash, history, lifecycle, messages, tasks
+from agentcontainer_local import crash, history, lifecycle, messages, pi, tasks
 from agentcontainer_local.db import Row, iso, parse_iso, quick
 from agentcontainer_local.errors import Conflict, Invalid, TooLarge
 from agentcontainer_local.guest.answers import answering, body_of
@@ -132,6 +132,9 @@ async def events(request: Request, door: Door) -> dict:
     for numbered in batch:
         if isinstance(numbered.event, Delta):
             door.host.live.say(door.task_id, numbered.event.text)
+        elif isinstance(numbered.event, Said | Prompted):
+            door.host.live.forget(door.task_id)     # it is written down whole
+    door.host.keep_words_soon(door.task_id)
     door.host.changed.set(door.task_id)
     return {"ack": ack}
 
@@ -199,10 +202,13 @@ def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime)
             messages.delivered(db, task, run, event.id, now)
             tasks.turn_runs(db, task, now)
         case Said():
-            if event.text.strip():
+            messages.take_unfinished(db, task["id"])
+            error = _why(db, task, event.errorMessage) if event.stopReason in ("error", "aborted") else None
+            if error:
+                messages.interrupted(db, task, event.text, error, now)
+            elif event.text.strip():
                 messages.said(db, task, event.text, now)
-            failed = event.stopReason == "error"
-            _settle(db, run, None, (event.errorMessage or "The model's provider failed.") if failed else None)
+            _settle(db, run, None, error if event.stopReason == "error" else None)
             if event.stopReason == "stop":
                 _alive(db, task)
         case ToolStarted():
@@ -221,8 +227,23 @@ def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime)
             words = f"Pi ended with {how}. {event.stderr}".strip()
             db.conn.execute("UPDATE runs SET last_words = ? WHERE id = ?", (words, run["id"]))
         case Noticed():
-            facts = json.loads(event.model_dump_json(exclude_none=True))
+            facts = json.loads(event.model_dump_json(exclude_none=True)) | _told_of(db, task, event)
             history.append(db, task["id"], history.NOTICE, {"kind": facts.pop("type"), **facts}, now)
+
+
+def _why(db: Database, task: Row, error: str | None) -> str:
+    """Of a model call that failed, in our words where we have some: Pi's are for Pi."""
+    if refused := pi.refused(error):
+        return refused
+    if failed := tasks.failed_before(db, task):
+        return failed["error"]
+    return pi.plain(error) if error else "The answer was cut off."
+
+
+def _told_of(db: Database, task: Row, event: Noticed) -> dict:
+    """Pi counts its attempts from 1 after each prompt; the rows know how many calls have failed in a row."""
+    failed = tasks.failed_before(db, task) if event.type == "retrying" else None
+    return {"attempt": failed["attempt"], "message": failed["error"]} if failed else {}
 
 
 def _happened(at: int | None, run: Row, now: datetime) -> datetime:

@@ -124,11 +124,23 @@ def _has_all(host: Host, task: Row) -> bool:
 
 def _out_of_time(host: Host, task: Row) -> None:
     limit = f"{task['max_runtime_seconds']} seconds, its maxRuntimeSeconds"
+    host.keep_words(task["id"])
     if task["mode"] == "conversation":
-        tasks.end_turn(host.db, task["id"], f"The turn ran for {limit}, without an answer.", host.now())
+        error = f"The turn ran for {limit}, without an answer.{_of_the_model(host, task)}"
+        tasks.end_turn(host.db, task["id"], error, host.now())
     else:
-        error = f"The task ran for {limit}, without finishing."
+        error = f"The task ran for {limit}, without finishing.{_of_the_model(host, task)}"
         tasks.apply(host.db, task["id"], "failed", host.now(), error=error)
+
+
+def _of_the_model(host: Host, task: Row) -> str:
+    """What the model had to do with it: its last call failed, or is at work. Begins with a space, or is empty."""
+    failed, calling = tasks.failed_before(host.db, task), host.calling.get(task["id"])
+    words = f" The last model call failed: {failed['error']}" if failed else ""
+    if calling is not None:
+        doing = "had been answering" if calling.answering else "had not answered"
+        words += f" At the end, {calling.model} at {calling.address} {doing} for {calling.seconds():.0f} s."
+    return words
 
 
 def _after_settling(host: Host, task: Row, run: Row) -> None:
@@ -142,10 +154,20 @@ def _after_settling(host: Host, task: Row, run: Row) -> None:
     elif error is not None:
         tasks.apply(host.db, task["id"], "failed", host.now(), error=error)
     elif run["nudges"] >= MOST_NUDGES:
-        error = f"The agent stopped without calling finish, and did so again after it was told {MOST_NUDGES} times."
-        tasks.apply(host.db, task["id"], "failed", host.now(), error=error)
+        error, answer = _unfinished(host, task), messages.last_said(host.db, task["id"])
+        tasks.apply(host.db, task["id"], "failed", host.now(), error=error, result=answer)
     else:
         host.db.conn.execute("UPDATE runs SET nudges = nudges + 1, settled_at = NULL WHERE id = ?", (run["id"],))
+
+
+def _unfinished(host: Host, task: Row) -> str:
+    """The agent stopped again and again. One that has not called any tool could not call `finish` either."""
+    error = f"The agent stopped without calling finish, and did so again after it was told {MOST_NUDGES} times."
+    if messages.used_tools(host.db, task["id"]):
+        return error
+    return (f"{error} It called no tool in this task, so {task['model']} or its chat template probably supports none:"
+            " choose a model that can call tools, or serve it with a chat template that has them."
+            " Its last answer is kept as the task's result.")
 
 
 async def _ended(host: Host, task: Row) -> None:
@@ -174,6 +196,7 @@ async def lost(host: Host, task_id: str, seen: bool) -> None:
 
 
 def fail(host: Host, task_id: str, error: str) -> None:
+    host.keep_words(task_id)
     with contextlib.suppress(lifecycle.IllegalMove):
         tasks.apply(host.db, task_id, "failed", host.now(), error=error)
     host.changed.set(task_id)

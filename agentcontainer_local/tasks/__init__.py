@@ -12,7 +12,7 @@ from agentcontainer_local.tasks.budget import (
     settle_leftovers,
     written_tokens,
 )
-from agentcontainer_local.tasks.calls import call_shape, call_status, calls
+from agentcontainer_local.tasks.calls import call_shape, call_status, calls, failed_before, reached
 from agentcontainer_local.tasks.conversation import end_turn, expire, say, switch, turn_runs
 from agentcontainer_local.tasks.dispatch import dispatch
 from agentcontainer_local.tasks.execution import SCRIPTED, Execution, execution
@@ -38,8 +38,8 @@ from agentcontainer_local.tasks.transitions import apply, cancel, container_ms, 
 __all__ = [
     "SCRIPTED", "Execution", "Refused", "Reserved", "Worst", "any_of_earlier_naming", "apply", "ask_to_finish",
     "at_work", "begin_run", "call_shape", "call_status", "calls", "cancel", "capped", "container_ms", "died",
-    "dispatch", "end_run", "end_turn", "ended_with_container", "ended_with_workspace", "execution", "expire", "fits",
-    "get", "inputs", "is_first_run", "launched", "message_shape", "open_run", "output", "outputs", "owned",
-    "owned_whole", "page", "rename", "reserve", "say", "settle", "settle_leftovers", "shape", "sleep",
-    "switch", "turn_runs", "wake", "wake_due", "with_status", "written_tokens",
+    "dispatch", "end_run", "end_turn", "ended_with_container", "ended_with_workspace", "execution", "expire",
+    "failed_before", "fits", "get", "inputs", "is_first_run", "launched", "message_shape", "open_run", "output",
+    "outputs", "owned", "owned_whole", "page", "reached", "rename", "reserve", "say", "settle", "settle_leftovers",
+    "shape", "sleep", "switch", "turn_runs", "wake", "wake_due", "with_status", "written_tokens",
 ]

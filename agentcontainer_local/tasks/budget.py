@@ -17,6 +17,7 @@ from agentcontainer_local import accounts, crash, schemas
 from agentcontainer_local.db import Row, iso, quick, row
 from agentcontainer_local.errors import Invalid
 from agentcontainer_local.prices import Prices
+from agentcontainer_local.tasks.calls import failed_before
 from agentcontainer_local.tasks.execution import SCRIPTED
 from agentcontainer_local.tasks.rows import get
 
@@ -26,6 +27,7 @@ LAST_OUTPUT_TOKENS = 1000
 LAST_SHARE = 5                      # but never more than a fifth of the budget
 LEAST_OUTPUT_TOKENS = 1024          # with less a call is no use
 LEAST_LAST_OUTPUT_TOKENS = 256
+SILENT = 504                        # the status of a call that got no answer in time
 FREELY_TOKENS = 8192                # a call that may write more leaves half of what is there to others
 
 
@@ -54,10 +56,16 @@ class Worst:
 
 @dataclass(frozen=True)
 class Reserved:
-    """A call that may be made, with at most so many tokens of output; `number` is its row."""
+    """A call that may be made, with at most so many tokens of output; `number` is its row.
+
+    `attempt`: 1, and one more for each call before it that failed in a row; `silent_before`: those of them that got no
+    answer in time.
+    """
 
     number: int
     output_tokens: int
+    attempt: int = 1
+    silent_before: int = 0
 
 
 class Refused(Exception):
@@ -140,7 +148,7 @@ def reserve(db: Database, task_id: str, worst: Worst, now: datetime) -> Reserved
         if output_tokens is not None:
             if task["budget_error"] is not None:
                 db.conn.execute("UPDATE tasks SET budget_error = NULL WHERE id = ?", (task_id,))
-            return Reserved(_insert(db, task, worst, output_tokens, now), output_tokens)
+            return _insert(db, task, worst, output_tokens, now)
     raise _refused(db, task, worst, limits, last, now)
 
 
@@ -156,13 +164,16 @@ def _granted(worst: Worst, limits: list[_Limit], last: bool) -> int | None:
         limits and not worst.exact) else worst.output_tokens
 
 
-def _insert(db: Database, task: Row, worst: Worst, output_tokens: int, now: datetime) -> int:
-    return db.conn.execute(
+def _insert(db: Database, task: Row, worst: Worst, output_tokens: int, now: datetime) -> Reserved:
+    before = failed_before(db, task)
+    attempt = before["attempt"] + 1 if before else 1
+    number = db.conn.execute(
         "INSERT INTO model_calls (account_id, task_id, turn_number, provider, model, counted_microusd, counted_tokens,"
-        " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        " attempt, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (task["account_id"], task["id"], task["turn_number"], worst.provider, worst.model,
-         worst.microusd(output_tokens), worst.tokens(output_tokens), iso(now)),
+         worst.microusd(output_tokens), worst.tokens(output_tokens), attempt, iso(now)),
     ).lastrowid
+    return Reserved(number, output_tokens, attempt, int(bool(before) and before["status"] == SILENT))
 
 
 def _refused(db: Database, task: Row, worst: Worst, limits: list[_Limit], last: bool, now: datetime) -> Refused:
@@ -176,12 +187,30 @@ def _refused(db: Database, task: Row, worst: Worst, limits: list[_Limit], last: 
         return Refused("Other calls are at work.", others_at_work=True)
     reason = f"The budget is used up: {tight}."
     with db.atomic():
-        if last:
+        if not tight.spent:
+            reason = f"{tight} is too small for one call of this task: the least is {_least(tight, worst)}."
+            _end_for(db, task, f"{reason[0].upper()}{reason[1:]}")
+        elif last:
             reason = f"{reason} The agent did not finish with what was kept for that."
-            db.conn.execute("UPDATE tasks SET budget_error = ? WHERE id = ?", (reason, task["id"]))
+            _end_for(db, task, reason)
         else:
             db.conn.execute("UPDATE tasks SET budget_asked_at = ? WHERE id = ?", (iso(now), task["id"]))
     return Refused(reason)
+
+
+def _end_for(db: Database, task: Row, error: str) -> None:
+    """The task will fail with this; and with what its last call failed of, if it did."""
+    failed = failed_before(db, task)
+    why = f"{error} The last model call failed: {failed['error']}" if failed else error
+    db.conn.execute("UPDATE tasks SET budget_error = ? WHERE id = ?", (why, task["id"]))
+
+
+def _least(limit: _Limit, worst: Worst) -> str:
+    """The smallest budget of this kind in which the call fits, so that one like it is left to finish with."""
+    used = limit.used(worst, min(worst.output_tokens, LEAST_OUTPUT_TOKENS))
+    kept = LAST_CALLS * limit.used(worst, LAST_OUTPUT_TOKENS)
+    most = min(used + kept, -(-used * LAST_SHARE // (LAST_SHARE - 1)))
+    return f"{-(-most // 10_000) / 100:.2f}" if limit.kind == "maxCostUsd" else str(-(-most // 1000) * 1000)
 
 
 def settle(db: Database, number: int, usage, now: datetime) -> bool:
@@ -200,10 +229,10 @@ def settle(db: Database, number: int, usage, now: datetime) -> bool:
         }[usage.counts]
         db.conn.execute(
             "UPDATE model_calls SET model = ?, input_tokens = ?, output_tokens = ?, cache_read_tokens = ?,"
-            " cache_write_tokens = ?, cost_microusd = ?, status = ?, estimated = ?, ended_at = ?, counted_microusd = ?,"
-            " counted_tokens = ? WHERE number = ?",
+            " cache_write_tokens = ?, cost_microusd = ?, status = ?, estimated = ?, error = ?, error_detail = ?,"
+            " ended_at = ?, counted_microusd = ?, counted_tokens = ? WHERE number = ?",
             (usage.model, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens,
-             usage.cost_microusd, usage.status, usage.estimated, iso(now), *counted, number),
+             usage.cost_microusd, usage.status, usage.estimated, usage.error, usage.detail, iso(now), *counted, number),
         )
         return _tell(db, call["task_id"], now)
 
@@ -212,7 +241,8 @@ def settle_leftovers(db: Database) -> int:
     """At start: calls that a killed server left. What they used nobody will say: they go on counting at their worst."""
     return db.conn.execute(
         "UPDATE model_calls SET status = 0, estimated = 1, cost_microusd = counted_microusd,"
-        " input_tokens = counted_tokens WHERE status IS NULL"
+        " input_tokens = counted_tokens, error = 'The server was ended before the answer was whole.'"
+        " WHERE status IS NULL"
     ).rowcount
 
 

@@ -64,6 +64,8 @@ def end_turn(db: Database, task_id: str, error: str | None, now: datetime) -> Ro
     with db.atomic():
         task = get(db, task_id)
         status = "failed" if error else "completed"
+        unfinished = messages.take_unfinished(db, task_id)
+        messages.interrupted(db, task, unfinished, error or "The answer was cut off.", now)
         for message in messages.of_turn(db, task_id, task["turn_number"]):
             messages.set_status(db, message, status, now, error)
         messages.end_open_activities(db, task_id, "failed", "interrupted", now)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from sqlite_utils import Database
 
@@ -20,6 +21,8 @@ class Execution:
     weak_model: str | None
     base_url: str
     api_key: str | None = field(repr=False)
+    key_source: Literal["task", "agent", "store", "environment"] | None = None
+    own_address: bool = False       # the base URL is not the vendor's
 
     @property
     def scripted(self) -> bool:
@@ -44,12 +47,15 @@ def choose_provider(
 def execution(db: Database, vault: Vault, task: Row, environ: Mapping[str, str]) -> Execution:
     """A key is used only for the provider that it was given for; `api_key` is None where there is none."""
     account = accounts.provider(db, vault, task["account_id"], task["provider"], environ)
+    own_key, whose = _own_key(db, vault, task)
     return Execution(
         provider=task["provider"],
         model=task["model"],
         weak_model=task["weak_model"],
         base_url=account.base_url,
-        api_key=_own_key(db, vault, task) or account.api_key,
+        api_key=own_key or account.api_key,
+        key_source=whose or account.source,
+        own_address=account.own_address,
     )
 
 
@@ -65,15 +71,15 @@ def require_key(db: Database, vault: Vault, task: Row, environ: Mapping[str, str
         )
 
 
-def _own_key(db: Database, vault: Vault, task: Row) -> str | None:
-    """The task's own, or its agent version's if that was given for this provider."""
+def _own_key(db: Database, vault: Vault, task: Row) -> tuple[str | None, Literal["task", "agent"] | None]:
+    """The task's own, or its agent version's if that was given for this provider; and which."""
     if task["provider_api_key"] is not None:
-        return vault.unseal(task["provider_api_key"])
+        return vault.unseal(task["provider_api_key"]), "task"
     version = row(
         db,
         "SELECT provider_api_key, defaults ->> 'provider' AS provider FROM agent_versions WHERE id = ?",
         (task["agent_version_id"],),
     )
     if version["provider_api_key"] is not None and version["provider"] in (None, task["provider"]):
-        return vault.unseal(version["provider_api_key"])
-    return None
+        return vault.unseal(version["provider_api_key"]), "agent"
+    return None, None

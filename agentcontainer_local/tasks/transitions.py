@@ -15,6 +15,9 @@ log = logging.getLogger(__name__)
 # For the operator. Why it moved may be said in the agent's words, and those stay in the task.
 MOVED = "task=%(task)s event=%(event)s from=%(from)s to=%(to)s"
 
+# Why a message has no whole answer, where the event brings no words of its own.
+ENDED = {"cancelled": "The task was cancelled.", "expired": "The conversation has expired."}
+
 # A container that dies this often in a row, with nothing done between, is not started again.
 MOST_DEATHS = 3
 
@@ -53,7 +56,7 @@ def apply(
         history.append(db, task_id, history.TASK_UPDATED, data, now)
         crash.point(f"apply.{event}")
         if status != lifecycle.RUNNING:
-            _close_what_is_open(db, task, status, now)
+            _close_what_is_open(db, task, status, error or reason or ENDED.get(event), now)
         if ended:
             billing.settle(db, task, used_ms, now)
             crash.point("task.settled")
@@ -73,14 +76,16 @@ def container_ms(task: Row, now: datetime) -> int:
     return max(task["used_ms"], min(used_ms, task["turn_used_ms"] + task["max_runtime_seconds"] * 1000))
 
 
-def _close_what_is_open(db: Database, task: Row, status: str, now: datetime) -> None:
+def _close_what_is_open(db: Database, task: Row, status: str, why: str | None, now: datetime) -> None:
     finished = status == lifecycle.FINISHED
+    unfinished = messages.take_unfinished(db, task["id"])
+    messages.interrupted(db, task, unfinished, why or "The answer was cut off.", now)
     wanted = status in (lifecycle.FINISHED, lifecycle.HIBERNATING)      # the call that asked for it will not return
     messages.end_open_activities(
         db, task["id"], "completed" if wanted else "failed", None if wanted else "interrupted", now
     )
     if status in lifecycle.TERMINAL:
-        messages.end_open(db, task["id"], "completed" if finished else "failed", now)
+        messages.end_open(db, task["id"], "completed" if finished else "failed", now, None if finished else why)
 
 
 def cancel(db: Database, account_id: str, task_id: str, now: datetime) -> Row:

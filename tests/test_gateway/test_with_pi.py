@@ -155,6 +155,7 @@ def test_pi_tries_again_after_every_failure_that_passes(fake, tmp_path, pi_home,
     ):
         assert answers(pi.ask("hello"))[-2:] == [("", "echo hi"), ("Done.", None)]
         assert [usage.status for usage in door.usages] == [529, 429, 200, 504, 200, 200, 200]
+        assert [usage.error is None for usage in door.usages] == [False] * 5 + [True] * 2
         assert [usage.complete for usage in door.usages] == [False] * 5 + [True] * 2
     assert {seen.json["model"] for seen in fake.seen} == {model}
 
@@ -168,4 +169,4 @@ def test_pi_does_not_try_again_what_is_refused(door, fake, tmp_path, pi_home, re
     assert "auto_retry_start" not in {event["type"] for event in events}
     [error] = [event["message"]["errorMessage"] for event in events
                if event["type"] == "message_end" and event["message"]["role"] == "assistant"]
-    assert (refuse or "did not accept the API key") in error
+    assert (refuse or "to repeat it would not help") in error

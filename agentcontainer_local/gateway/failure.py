@@ -1,0 +1,232 @@
+"""Why a model call failed: in one sentence for people, and in one of three kinds for Pi, which tries again or does not.
+
+Pi decides by the words of an error whether it tries again, shortens its history, or gives up. It gets fixed words for
+each kind. What happened is written to the call's row, from which the task's error is made.
+"""
+
+import errno
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import aiohttp
+from yarl import URL
+
+from agentcontainer_local.gateway import said
+from agentcontainer_local.gateway.call import Call
+from agentcontainer_local.gateway.client import CONNECT_SECONDS
+from agentcontainer_local.gateway.grant import Grant
+from agentcontainer_local.gateway.refusal import Refusal
+from agentcontainer_local.gateway.routes import Dialect
+
+# `fatal`: the same call would fail again. `passing`: it may succeed. `overflow`: the prompt has to be shortened first.
+Kind = Literal["fatal", "passing", "overflow"]
+TO_PI: dict[Kind, tuple[str, str]] = {
+    "fatal": ("invalid_request_error", "The model call failed, and to repeat it would not help."),
+    "passing": ("overloaded_error", "The provider is overloaded or was not reached: upstream connection error."),
+    "overflow": ("invalid_request_error", "The prompt is too long: it exceeds the context window of the model."),
+}
+PASSING = (408, 409, 425, 429)      # and all from 500 on but those that say "never"
+NEVER = (501, 505)
+MAX_ATTEMPTS = 6                    # in a row that fail
+MAX_SILENT = 2                      # of them without any answer: each waits for as long as a provider may be silent
+MAX_DETAIL_CHARACTERS = 4000
+
+
+@dataclass(frozen=True)
+class Failure:
+    """`status`: for the guest. `what`: what the address did. `remedy`: what to do. `window`: if the error told it."""
+
+    kind: Kind
+    status: int
+    what: str
+    remedy: str = ""
+    detail: str | None = None
+    window: int | None = None
+    retry_after: float = 0
+
+    def refusal(self) -> Refusal:
+        type, words = TO_PI[self.kind]
+        kept = self.status == 429 or self.status >= 500 if self.kind == "passing" else 400 <= self.status < 429
+        return Refusal(self.status if kept else 503 if self.kind == "passing" else 400, type, words)
+
+
+class Failed(Exception):
+    def __init__(self, failure: Failure):
+        super().__init__(failure.what)
+        self.failure = failure
+
+
+def of_error(error: Exception, address: str, proxy: str | None, reached: bool, idle_seconds: float) -> Failure:
+    """No answer came. `reached`: this address has answered the task before, so that it may come back."""
+    kind: Kind = "passing" if reached else "fatal"
+    url = _url(address)
+    match error:
+        case aiohttp.ClientProxyConnectionError():
+            return Failure(kind, 502, f"can't be reached: its proxy {shown(proxy)} does not answer", PROXY)
+        case aiohttp.ClientHttpProxyError():
+            return Failure(kind, 502, f"can't be reached: the proxy {shown(proxy)} answered {error.status}", PROXY)
+        case aiohttp.ClientConnectorDNSError():
+            return Failure(kind, 502, f"can't be reached: the host name {url.host} was not found", "Check the address")
+        case aiohttp.ClientConnectorCertificateError():
+            why = said.brief(str(error.certificate_error).removeprefix("[SSL: CERTIFICATE_VERIFY_FAILED] "))
+            return Failure("fatal", 502, f"can't be trusted: {why}",
+                           "Trust its certificate by SSL_CERT_FILE in the server's environment, or change the address")
+        case aiohttp.ClientConnectorSSLError() | aiohttp.ClientSSLError():
+            return Failure("fatal", 502, "does not speak TLS as https needs it", "Use http:// if it is a plain server")
+        case aiohttp.ClientConnectorError():
+            return Failure(kind, 502, _not_connected(error, url), "Start the model server, or change the address")
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return Failure("fatal", 502, "is not an http or https address", "Change the address")
+        case aiohttp.ConnectionTimeoutError():
+            return Failure(kind, 504, f"did not accept a connection within {CONNECT_SECONDS} s", "Check the address")
+        case TimeoutError():
+            return Failure("passing", 504, f"did not answer within {idle_seconds:g} s", PATIENCE)
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientPayloadError():
+            return Failure("passing", 502, "closed the connection before it answered", "See the model server's log")
+        case aiohttp.ClientResponseError():
+            return Failure("fatal", 502, "does not speak HTTP", "Check the address")
+    return Failure("fatal", 502, f"can't be called: {said.brief(str(error)) or type(error).__name__}")
+
+
+PROXY = "Check HTTP_PROXY, HTTPS_PROXY and NO_PROXY in the server's environment"
+PATIENCE = ("See what the model server is doing. How long a provider may be silent is set by"
+            " `agentcontainer serve --provider-idle-seconds`")
+
+
+def _not_connected(error: aiohttp.ClientConnectorError, url: URL) -> str:
+    if error.errno == errno.ECONNREFUSED:
+        return f"can't be reached: nothing listens at {url.host} port {url.port}"
+    why = error.strerror or str(error.os_error)
+    return f"can't be reached: {said.brief(why)}"
+
+
+def of_cut(error: Exception, idle_seconds: float) -> Failure:
+    """The answer had begun."""
+    if isinstance(error, TimeoutError):
+        return Failure("passing", 504, f"stopped in the middle of its answer: nothing came for {idle_seconds:g} s",
+                       PATIENCE)
+    return Failure("passing", 502, "closed the connection in the middle of its answer", "See the model server's log")
+
+
+def of_redirect(location: str) -> Failure:
+    to = f" to {shown(location)}" if location else ""
+    return Failure("fatal", 400, f"redirects{to} instead of answering", "Set the address that answers itself")
+
+
+def of_body(content_type: str, body: bytes) -> Failure:
+    """A success, but no answer of a model's."""
+    detail = said.text(body)
+    if title := said.title(detail):
+        what = f'answered with a web page ("{title}") instead of a model\'s answer'
+    elif "html" in content_type or detail.lstrip()[:1] == "<":
+        what = "answered with a web page instead of a model's answer"
+    elif quoted := said.message(body):
+        what = f'answered with an error where a stream was asked for: "{quoted}"'
+    else:
+        what = "answered with one document where a stream was asked for"
+    return Failure("fatal", 400, what, "Check the address, and that the server can stream", detail)
+
+
+def of_status(status: int, reason: str | None, body: bytes, retry_after: str | None, dialect: str) -> Failure:
+    """The provider refused."""
+    quoted, detail = said.message(body), said.text(body)
+    if not quoted and (title := said.title(detail)):
+        quoted = title
+    what = f"answered {status}{f' {reason}' if reason else ''}" + (f': "{quoted}"' if quoted else "")
+    kind, remedy = _of_words(f"{quoted} {detail}", status) or _of_number(status, dialect)
+    window = said.window(detail) if kind == "overflow" else None
+    return Failure(kind, status, what, remedy, detail, window, said.seconds(retry_after))
+
+
+def of_event(code: int | None, message: str, detail: str) -> Failure:
+    """An error inside of a stream that began with 200."""
+    what = f'broke off its answer with an error: "{message}"' if message else "broke off its answer with an error"
+    kind, remedy = _of_words(f"{message} {detail}", code or 500) or _of_number(code or 500, "")
+    return Failure(kind, code if code and 400 <= code < 600 else 502, what, remedy, detail,
+                   said.window(detail) if kind == "overflow" else None)
+
+
+def of_full_window() -> Failure:
+    return Failure("overflow", 400, "stopped because the model's context window is full")
+
+
+def _of_words(words: str, status: int) -> tuple[Kind, str] | None:
+    if 400 <= status < 500 and said.OVERFLOW.search(words) and not said.NO_OVERFLOW.search(words):
+        return "overflow", OVERFLOW
+    if said.SPENT.search(words):
+        return "fatal", "Check the account and its limits at the provider"
+    return None
+
+
+OVERFLOW = "Set the model's context window, if it is smaller than it says: `--context-window`"
+
+
+def _of_number(status: int, dialect: str) -> tuple[Kind, str]:
+    if status in PASSING or (status >= 500 and status not in NEVER):
+        return "passing", "See the model server's log, or wait"
+    if status in (401, 403):
+        return "fatal", "key"
+    if status == 413:
+        return "overflow", OVERFLOW
+    if status in (404, 405) and dialect:
+        return "fatal", "dialect"
+    return "fatal", ""
+
+
+def last(failure: Failure, attempt: int, silent: int) -> Failure:
+    """One that will not be tried again: it was tried often enough."""
+    if failure.kind != "passing" or (attempt < MAX_ATTEMPTS and silent < MAX_SILENT):
+        return failure
+    times = f", {attempt} times in a row" if attempt > 1 else ""
+    return Failure("fatal", failure.status, failure.what + times, failure.remedy, failure.detail)
+
+
+def sentence(failure: Failure, grant: Grant, address: str, call: Call, seconds: float, proxy: str | None) -> str:
+    """What happened, at which address, with which model, after how long, and what to do."""
+    via = f", through the proxy {shown(proxy)}" if proxy and "proxy" not in failure.what else ""
+    whole = f"{shown(address)} {failure.what} (model {said.brief(call.model, 200)}, after {seconds:.1f} s{via})."
+    remedy = _remedy(failure.remedy, grant, call.route.dialect)
+    return scrubbed(f"{whole} {remedy}." if remedy else whole, grant.api_key)
+
+
+def _remedy(remedy: str, grant: Grant, dialect: Dialect) -> str:
+    name = f"agentcontainer providers set {grant.provider}"
+    if remedy == "key":
+        return KEYS[grant.key_source].format(name=name, variable=f"{grant.provider.upper()}_API_KEY")
+    if remedy == "dialect":
+        if grant.own_address and dialect in ("messages", "responses"):
+            return (f"If the server speaks chat completions, but not {dialect}: `{name} --api chat-completions`."
+                    f" Else check the model's name, and the address: `{name} --base-url URL`")
+        return f"Check the model's name, and the address: `{name} --base-url URL`"
+    if "--context-window" in remedy:
+        return f"If the model's context window is smaller than was assumed: `{name} --context-window TOKENS`"
+    if "address" in remedy:
+        return f"{remedy}: `{name} --base-url URL`"
+    return remedy
+
+
+KEYS = {
+    "task": "Give the task another `providerApiKey`",
+    "agent": "Give the agent another `providerApiKey`",
+    "store": "Set another key: `{name} < FILE`",
+    "environment": "Start the server with another {variable}, or set a key: `{name} < FILE`",
+    None: "Set a key: `{name} < FILE`",
+}
+
+
+def shown(address: str | None) -> str:
+    """An address without the password and the query that may be in it."""
+    return said.brief(re.sub(r"//[^/?#]*@", "//", (address or "").partition("?")[0]), 300)
+
+
+def _url(address: str) -> URL:
+    try:
+        return URL(address)
+    except ValueError:
+        return URL()
+
+
+def scrubbed(text: str, key: str | None) -> str:
+    """Without the key. A word such as "none" in its place is no secret, and may be in the text for another reason."""
+    return text.replace(key, "***") if key and len(key) >= 8 else text

@@ -1,0 +1,126 @@
+"""Looks for an error inside of an answer that streams, and counts the characters that have come."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentcontainer_local.gateway import said
+from agentcontainer_local.gateway.failure import TO_PI, Failure, Kind, of_event, of_full_window
+from agentcontainer_local.gateway.routes import Dialect
+
+MAX_EVENT_BYTES = 256 * 1024        # a longer event is no error
+COUNTED_BYTES = 8 * 1024            # of a chunk; what is larger comes faster than anybody can read
+END = re.compile(rb"\r?\n\r?\n|\r\r")
+
+# An event without one of these is not read. Most have `null` there, or it is in a text, where quotes are escaped.
+SIGNS = re.compile(
+    rb'"error"\s*:\s*[{"]|"type"\s*:\s*"(?:error|response\.failed)"'
+    rb'|"(?:stop_reason|finish_reason|native_finish_reason|reason)"\s*:\s*"[a-z_]*(?:error|context|window|too_long)',
+    re.IGNORECASE,
+)
+WORDS: dict[Dialect, re.Pattern[bytes]] = {
+    "messages": re.compile(rb'_delta","(?:text|thinking|partial_json)": ?"((?:[^"\\]|\\.)*)"'),
+    "responses": re.compile(rb'"delta": ?"((?:[^"\\]|\\.)*)"'),
+    "completions": re.compile(rb'"(?:content|reasoning_content|reasoning|arguments)": ?"((?:[^"\\]|\\.)*)"'),
+    "count": re.compile(rb"(?!)"),
+}
+
+
+@dataclass
+class Watch:
+    dialect: Dialect
+    characters: int = 0
+    _event: bytes = field(default=b"", repr=False)      # the one that is not whole yet
+
+    def feed(self, chunk: bytes) -> Failure | None:
+        """The error that a chunk brings to its end, so that the guest has not got the whole of it yet."""
+        self._count(chunk)
+        text = self._event + chunk if self._event else chunk
+        parts = END.split(text)
+        rest = parts.pop()
+        self._event = rest if len(rest) <= MAX_EVENT_BYTES else b""
+        if not parts or not SIGNS.search(text):
+            return None
+        return next((failure for part in parts if SIGNS.search(part) and (failure := failure_in(part))), None)
+
+    def _count(self, chunk: bytes) -> None:
+        seen = chunk[:COUNTED_BYTES]
+        found = sum(map(len, WORDS[self.dialect].findall(seen)))
+        self.characters += found * len(chunk) // len(seen) if seen else 0
+
+
+def failure_in(event: bytes) -> Failure | None:
+    data = b"\n".join(line[5:] for line in event.splitlines() if line.startswith(b"data:"))
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    error = _error_of(document)
+    if error is not None:
+        return of_event(_code(error), said.brief(said.of_document(error)), said.text(data))
+    return of_full_window() if any(map(said.FULL_WINDOW.search, _reasons(document))) else None
+
+
+def _error_of(document: dict[str, Any]) -> Any:
+    """Anthropic's and OpenAI's `error` events, `response.failed`, OpenRouter's and vLLM's `error` in a chunk."""
+    response = document.get("response")
+    if document.get("type") == "error":
+        return document.get("error") or document
+    if document.get("type") == "response.failed" and isinstance(response, dict):
+        return response.get("error") or {"message": "The response failed."}
+    if isinstance(document.get("error"), dict | str) and document["error"]:
+        return document["error"]
+    choices = document.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and (choice.get("error") or choice.get("finish_reason") == "error"):
+            return choice.get("error") or {"message": "The provider ended its answer with an error."}
+    return None
+
+
+KINDS = {"overloaded_error": 529, "api_error": 500, "rate_limit_error": 429, "server_error": 500, "timeout_error": 504,
+         "invalid_request_error": 400, "authentication_error": 401, "permission_error": 403, "not_found_error": 404,
+         "billing_error": 402, "rate_limit_exceeded": 429, "invalid_prompt": 400, "context_length_exceeded": 400,
+         "request_too_large": 413, "insufficient_quota": 402}
+
+
+def _code(error: Any) -> int | None:
+    """As an HTTP status: a number that is one, or a word that means one."""
+    if not isinstance(error, dict):
+        return None
+    for name in ("code", "status", "status_code", "type"):
+        value = error.get(name)
+        if isinstance(value, str):
+            value = int(value) if value.isdecimal() else KINDS.get(value)
+        if isinstance(value, int) and 400 <= value < 600:
+            return value
+    return None
+
+
+def _reasons(document: dict[str, Any]) -> list[str]:
+    """Why the answer ended, wherever the dialects say it."""
+    found = [document.get("stop_reason")]
+    for name, inner in (("delta", "stop_reason"), ("message", "stop_reason")):
+        holder = document.get(name)
+        found.append(holder.get(inner) if isinstance(holder, dict) else None)
+    response = document.get("response")
+    details = response.get("incomplete_details") if isinstance(response, dict) else None
+    found.append(details.get("reason") if isinstance(details, dict) else None)
+    choices = document.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict):
+            found += [choice.get("finish_reason"), choice.get("native_finish_reason")]
+    return [reason for reason in found if isinstance(reason, str)]
+
+
+def told(dialect: Dialect, kind: Kind) -> bytes:
+    """An error in the middle of a stream, in the words for Pi."""
+    type, words = TO_PI[kind]
+    error: dict[str, Any] = {"type": type, "code": type, "message": words}
+    if dialect == "messages":
+        return b"event: error\ndata: " + json.dumps({"type": "error", "error": error}).encode() + b"\n\n"
+    if dialect == "responses":
+        return b"event: error\ndata: " + json.dumps({**error, "type": "error"}).encode() + b"\n\n"
+    return b"data: " + json.dumps({"error": error}).encode() + b"\n\n"
