@@ -200,21 +200,24 @@ async def _relay(state: Forwarded, response: aiohttp.ClientResponse, send) -> No
     length = [] if state.streams or "content-encoding" in response.headers else [
         (b"content-length", value) for name, value in response.raw_headers if name.lower() == b"content-length"]
     watching = watch.Watch(state.call.route.dialect)
-    if state.streams and (found := watching.feed(first)):
+    first, found = watching.feed(first) if state.streams else (first, None)
+    if found and b"data:" not in first:
         raise Failed(found)
     state.started = True
     passed = headers.to_guest(response.raw_headers, state.grant)
     await send({"type": "http.response.start", "status": response.status, "headers": passed + length})
     await _pass(state, first, send)
-    async for chunk in chunks:
+    while not found:
+        chunk = await anext(chunks, b"")
+        if not chunk:
+            state.whole = True
+            return
         if state.streams:
-            found = watching.feed(chunk)
+            chunk, found = watching.feed(chunk)
             state.progress.came(watching.characters)
-            if found:
-                await _drain(state, chunk, chunks)
-                raise Failed(found)
         await _pass(state, chunk, send)
-    state.whole = True
+    await _drain(state, chunks)
+    raise Failed(found)
 
 
 async def _pass(state: Forwarded, chunk: bytes, send) -> None:
@@ -250,9 +253,8 @@ def _may_stream(content_type: str, first: bytes) -> bool:
     return "html" not in content_type and any(begin.startswith(field[:len(begin)]) for field in FIELDS)
 
 
-async def _drain(state: Forwarded, chunk: bytes, chunks) -> None:
+async def _drain(state: Forwarded, chunks) -> None:
     """What comes behind an error may say what the call has used."""
-    state.meter.feed(chunk)
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
             async for rest in chunks:

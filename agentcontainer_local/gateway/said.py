@@ -71,7 +71,7 @@ def message(body: bytes) -> str:
     return brief(words) if plain else ""
 
 
-def of_document(document: Any, depth: int = 4) -> str:
+def of_document(document: Any, depth: int = 6) -> str:
     """`message` where one is, else what stands for it: FastAPI's `detail`, Ollama's `error`, AWS's `Message`."""
     if isinstance(document, str):
         return _inner(document, depth)

@@ -12,12 +12,13 @@ from agentcontainer_local.gateway.routes import Dialect
 MAX_EVENT_BYTES = 256 * 1024        # a longer event is no error
 COUNTED_BYTES = 8 * 1024            # of a chunk; what is larger comes faster than anybody can read
 END = re.compile(rb"\r?\n\r?\n|\r\r")
+ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
+HINTS = (b"error", b"response.failed", b"context", b"window", b"too_long")     # a chunk without one is not looked at
 
 # An event without one of these is not read. Most have `null` there, or it is in a text, where quotes are escaped.
 SIGNS = re.compile(
     rb'"error"\s*:\s*[{"]|"type"\s*:\s*"(?:error|response\.failed)"'
-    rb'|"(?:stop_reason|finish_reason|native_finish_reason|reason)"\s*:\s*"[a-z_]*(?:error|context|window|too_long)',
-    re.IGNORECASE,
+    rb'|"(?:stop_reason|finish_reason|native_finish_reason|reason)"\s*:\s*"[a-z_]*(?:error|context|window|too_long)'
 )
 WORDS: dict[Dialect, re.Pattern[bytes]] = {
     "messages": re.compile(rb'_delta","(?:text|thinking|partial_json)": ?"((?:[^"\\]|\\.)*)"'),
@@ -33,16 +34,20 @@ class Watch:
     characters: int = 0
     _event: bytes = field(default=b"", repr=False)      # the one that is not whole yet
 
-    def feed(self, chunk: bytes) -> Failure | None:
-        """The error that a chunk brings to its end, so that the guest has not got the whole of it yet."""
+    def feed(self, chunk: bytes) -> tuple[bytes, Failure | None]:
+        """What may be passed on of a chunk, and the error that it brings to its end: the guest gets all before it."""
         self._count(chunk)
-        text = self._event + chunk if self._event else chunk
-        parts = END.split(text)
-        rest = parts.pop()
-        self._event = rest if len(rest) <= MAX_EVENT_BYTES else b""
-        if not parts or not SIGNS.search(text):
-            return None
-        return next((failure for part in parts if SIGNS.search(part) and (failure := failure_in(part))), None)
+        before = len(self._event)
+        text = self._event + chunk if before else chunk
+        begin = 0
+        if not any(word in text for word in HINTS):
+            begin = max((at + len(end) for end in ENDS if (at := text.rfind(end)) >= 0), default=0)
+        for end in END.finditer(text, begin):
+            if failure := failure_in(text[begin:end.start()]):
+                return chunk[:max(0, begin - before)], failure
+            begin = end.end()
+        self._event = text[begin:] if len(text) - begin <= MAX_EVENT_BYTES else b""
+        return chunk, None
 
     def _count(self, chunk: bytes) -> None:
         seen = chunk[:COUNTED_BYTES]
@@ -51,6 +56,8 @@ class Watch:
 
 
 def failure_in(event: bytes) -> Failure | None:
+    if not SIGNS.search(event):
+        return None
     data = b"\n".join(line[5:] for line in event.splitlines() if line.startswith(b"data:"))
     try:
         document = json.loads(data)

