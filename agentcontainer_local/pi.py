@@ -18,7 +18,8 @@ APIS = {"anthropic": "anthropic-messages", "openai": "openai-responses", "openro
 
 SETTINGS = {
     "cacheWarming": "off",          # else Pi calls the model by itself for half an hour after a run
-    "retry": {"maxRetries": 5, "baseDelayMs": 2000, "provider": {"maxRetries": 2}},
+    # One layer: the provider's SDK repeats nothing. The gateway waits as long as a provider asks for, and ends the row.
+    "retry": {"maxRetries": 5, "baseDelayMs": 2000, "provider": {"maxRetries": 0}},
     "httpIdleTimeoutMs": 604_800_000,   # the gateway watches over a silent provider; a host that is away is waited for
     "enableInstallTelemetry": False,
     "defaultProjectTrust": "never",
