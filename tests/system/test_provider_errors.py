@@ -69,7 +69,7 @@ def test_attempts_are_counted_through_and_each_is_told_with_its_reason(server: S
                   bash("finish --complete-task --message Done"))
     task = server.run("Make out.txt", **CLAUDE)
     assert task["status"] == "finished", task["error"]
-    retries = [event["data"] for event in server.history(task["id"]) if event["data"].get("type") == "retrying"]
+    retries = [event["data"] for event in server.history(task["id"]) if event["data"].get("kind") == "retrying"]
     assert [retry["attempt"] for retry in retries] == [1, 2, 1]
     assert all("out of coffee" in retry["message"] for retry in retries[:2]) and "out of tea" in retries[2]["message"]
     assert [call["status"] for call in calls(server, task)] == ["failed", "failed", "completed", "failed", "completed"]
