@@ -28,7 +28,7 @@ OPENROUTER_502 = (
 def called(door, kind: str = "anthropic", **changes):
     """The answer to one call, and what is recorded of it."""
     door.allow(**changes)
-    answer = door.post(PATHS[kind], request(next(iter(door.grant.models))))
+    answer = door.post(PATHS[kind], request(next(iter(door.grant.models)), True, kind))
     return answer, door.usages[-1]
 
 
@@ -279,7 +279,7 @@ def test_a_proxy_of_the_environment_is_left_out_for_loopback_and_named_in_errors
 def _until_cut(door, kind: str) -> bytes:
     got = b""
     with pytest.raises(httpx.RemoteProtocolError), httpx.stream(
-        "POST", door.url(PATHS[kind]), json=request(next(iter(door.grant.models))), trust_env=False,
+        "POST", door.url(PATHS[kind]), json=request(next(iter(door.grant.models)), True, kind), trust_env=False,
     ) as answer:
         for piece in answer.iter_raw():
             got += piece
