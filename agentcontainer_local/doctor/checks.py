@@ -69,8 +69,8 @@ def examine(settings: Settings, root: bool = False) -> list[Check]:
 
 def no_account(name: str, making: str) -> list[Check]:
     """What root is told where the account that serves does not exist yet."""
-    return [_missing("account", f"{name} is missing: rootless Podman does not run as root",
-                     f"{making}, or `agentcontainer install-service --system`, which makes it")]
+    return [_missing("account", f"{name} is missing: rootless Podman does not run as root."
+                     " `agentcontainer install-service --system` makes it, too", making)]
 
 
 def _ok(name: str, detail: str) -> Check:
