@@ -4,6 +4,7 @@ import asyncio
 import gc
 import inspect
 import io
+import os
 import re
 import threading
 import time
@@ -12,17 +13,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from agentcontainer_local import schemas, tasks
 from agentcontainer_local.api import routes
-from agentcontainer_local.client import AsyncClient, Client, ClientError, Event, NotReachable, Refused, TimedOut
+from agentcontainer_local.client import (
+    AsyncClient,
+    Client,
+    ClientError,
+    Event,
+    LocalFile,
+    NoKey,
+    NotReachable,
+    Refused,
+    TaskEnded,
+    TimedOut,
+    WrongUse,
+)
 from agentcontainer_local.client import operations as table
 from agentcontainer_local.client.effects import Open, Send, Work
 from agentcontainer_local.client.events import Parser
-from agentcontainer_local.client.operations import Listing, Operation, Operations
+from agentcontainer_local.db import rows
 from tests.conftest import KEY
 from tests.live import Live
+from tests.test_cli import acts
 
 MIB = 1024**2
 AGENT = "agt_standard_data"
@@ -188,8 +201,9 @@ def test_a_null_that_means_something_is_sent(client):
 
 
 def test_a_field_that_there_is_not_is_refused_before_anything_is_sent(client, faults):
-    with pytest.raises(ValidationError, match="instuctions"):
+    with pytest.raises(WrongUse, match="instuctions") as wrong:
         client.create_task(AGENT, instuctions="Look.")
+    assert "instuctions" in {field["field"] for field in wrong.value.fields}
     assert faults.seen == []
 
 
@@ -202,10 +216,38 @@ def test_a_refusal_carries_status_code_message_and_fields(client):
     assert refused.value.status == 422 and refused.value.fields[0]["field"].startswith("inputFileIds")
 
 
-@pytest.mark.parametrize("key", ["ac_live_wrong", "", "a\nb"])
-def test_a_wrong_key_is_refused(live, key):
-    with Client(live.url, key) as client, pytest.raises(ClientError):
+def test_a_wrong_key_is_refused(live):
+    with Client(live.url, "ac_live_wrong") as client, pytest.raises(Refused) as refused:
         client.get_account()
+    assert refused.value.status == 401
+
+
+@pytest.mark.parametrize("key", ["", " \n", "ac_live_a\nb", "ac_live_schlüssel", "ac live", "ac_live_\udcff", "\x00"])
+def test_a_key_that_is_none_is_refused_before_anything_is_sent_and_never_shown(live, faults, monkeypatch, key):
+    monkeypatch.delenv("AGENTCONTAINER_API_KEY", raising=False)
+    for made in (lambda: Client(live.url, key), lambda: AsyncClient(live.url, key)):
+        with pytest.raises(NoKey) as wrong:
+            made()
+        assert not key.strip() or key not in str(wrong.value) + repr(wrong.value)
+    monkeypatch.setenv("AGENTCONTAINER_API_KEY", key.replace("\x00", "\x01"))
+    with pytest.raises(NoKey):
+        Client(live.url)
+    assert faults.seen == []
+
+
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", "  {} ", "\t{}\n\n"])
+def test_a_key_is_taken_without_what_a_file_has_around_it(live, monkeypatch, around):
+    with Client(live.url, around.format(KEY)) as client:
+        assert client.get_account().id
+    monkeypatch.setenv("AGENTCONTAINER_API_KEY", around.format(KEY))
+    with Client(live.url) as client:
+        assert client.get_account().id
+
+
+@pytest.mark.parametrize("ending", ["/", "/api/v1", "/api/v1/", " \n"])
+def test_an_address_may_end_as_people_write_it(live, ending):
+    with Client(live.url + ending, KEY) as client:
+        assert client.url == live.url and client.get_account().id
 
 
 def test_an_id_cannot_lead_to_another_path(client, faults):
@@ -262,8 +304,8 @@ FIELDS = {"create_agent": {"name": "a", "basePrompt": "", "defaults": {
 
 
 def test_every_route_of_the_api_has_an_operation():
-    programs = {name: found.program for name, found in vars(Operations).items()
-                if isinstance(found, Operation | Listing) and name != "upload"}
+    programs = {name: found.program for name, found in table.table().items()
+                if name not in ("upload", "run", "download_all")}
     reached = {asked(program, FIELDS.get(name, {})) for name, program in programs.items()} | UPLOAD | OTHER_WAYS
     reached.add(asked(programs["list_tasks"], {"agent_id": "ID"}))
     assert {(route.verb, re.sub("{.*?}", "{}", route.path)) for route in routes.ALL} == reached
@@ -538,3 +580,189 @@ async def test_a_stream_that_is_cancelled_is_closed(live):
         with pytest.raises(asyncio.CancelledError):
             await listening
         assert (await client.get_task(task.id)).status == "pending"
+
+
+# The whole job in one call
+
+def ends_the_first_task(live: Live, *names: str, event: str = "finished", **facts) -> threading.Thread:
+    """An agent that works as soon as there is a task, and hands over files of these names."""
+    def act() -> None:
+        found: list = []
+        while not found:
+            time.sleep(0.02)
+            found = live.do(lambda host: rows(host.db, "SELECT id FROM tasks"))
+        acts.give(live, found[0]["id"], *names)
+        acts.end(live, found[0]["id"], event, **facts)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    return thread
+
+
+def test_the_whole_job_is_one_call(client, live, tmp_path):
+    (tmp_path / "a.csv").write_text("1")
+    working = ends_the_first_task(live, "sum.txt", "../sum.txt", result="Six", completion="complete")
+    with (tmp_path / "a.csv").open("rb") as opened:
+        done = client.run("Add up.", inputs=[tmp_path / "a.csv", ("b.csv", b"2"), opened], output=tmp_path / "out",
+                          title="Sums", metadata={"case": 7}, model="scripted", max_runtime_seconds=60)
+    working.join()
+    assert (done.result, done.complete, done.task.title) == ("Six", True, "Sums")
+    assert done.task.overrides.max_runtime_seconds == 60 and done.task.metadata["case"] == 7
+    assert [path.name for path in done.paths] == ["sum.txt", "sum-2.txt"]
+    assert [path.read_text() for path in done.paths] == ["sum.txt", "../sum.txt"]
+    assert sorted(file.filename for file in client.list_files()) == sorted(
+        ["a.csv", "a.csv", "b.csv", "sum.txt", "../sum.txt"])
+
+
+def test_a_job_that_does_not_finish_raises_with_its_task(client, live):
+    working = ends_the_first_task(live, event="failed", error="It broke.")
+    with pytest.raises(TaskEnded, match="It broke") as ended:
+        client.run("Add up.", model="scripted")
+    working.join()
+    assert ended.value.task.status == "failed"
+
+
+def test_a_job_that_takes_too_long_goes_on(client):
+    with pytest.raises(TimedOut) as late:
+        client.run("Add up.", model="scripted", timeout=0.1)
+    assert client.get_task(late.value.task.id).status == "pending"
+
+
+def test_a_job_that_makes_no_sense_is_refused_before_anything_is_sent(client, faults, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WrongUse):
+        client.run("Add up.", modle="scripted")
+    with pytest.raises(LocalFile):
+        client.run("Add up.", model="scripted", output=tmp_path / "file")
+    with pytest.raises(LocalFile):
+        client.run("Add up.", model="scripted", inputs=tmp_path / "missing.csv")
+    assert faults.seen == []
+
+
+def test_all_files_of_a_task_are_downloaded_over_nothing_that_is_there(client, live, tmp_path):
+    task = dispatch(client)
+    acts.give(live, task.id, "a.txt", "/etc/passwd", ".hidden")
+    (tmp_path / "a.txt").write_text("mine")
+    paths = client.download_all(task.id, tmp_path)
+    assert [path.name for path in paths] == ["a-2.txt", "passwd", "_.hidden"]
+    assert (tmp_path / "a.txt").read_text() == "mine"
+
+
+def test_a_download_of_all_that_is_cut_leaves_no_half_file(live, faults, tmp_path):
+    with Client(live.url, KEY, retries=0) as client:
+        task = dispatch(client)
+        acts.give(live, task.id, "whole", "cut", size=MIB)
+        faults.plan = [None, None, cut_after(1000)]
+        with pytest.raises(NotReachable):
+            client.download_all(task.id, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["whole"]
+
+
+# What a file may be
+
+class OnlyOnce(io.RawIOBase):
+    """As a pipe: read to its end, once."""
+
+    def __init__(self, content: bytes):
+        self._rest = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        return self._rest.readinto(buffer)
+
+
+@pytest.mark.parametrize("made", [
+    lambda content, path: content, lambda content, path: bytearray(content), lambda content, path: memoryview(content),
+    lambda content, path: io.BytesIO(content), lambda content, path: path.open("rb"), lambda content, path: path,
+    lambda content, path: str(path), lambda content, path: OnlyOnce(content),
+], ids=["bytes", "bytearray", "memoryview", "BytesIO", "open file", "Path", "str", "pipe"])
+def test_an_upload_takes_what_a_download_takes_and_is_repeated_whole(client, faults, tmp_path, made):
+    content = bytes(range(256)) * 3000
+    (tmp_path / "f").write_bytes(content)
+    source = made(content, tmp_path / "f")
+    faults.plan = [None, lost_before]
+    file = client.upload(source, filename="f.bin")
+    if hasattr(source, "close"):
+        assert not source.closed
+        source.close()
+    back = io.BytesIO()
+    client.download_file(file.id, back)
+    assert back.getvalue() == content
+
+
+def test_a_file_object_is_read_from_where_it_stands_and_named_as_its_file(client, tmp_path):
+    (tmp_path / "f.csv").write_bytes(b"0123456789")
+    with (tmp_path / "f.csv").open("rb") as opened:
+        opened.seek(4)
+        file = client.upload(opened)
+    assert (file.filename, file.size_bytes) == ("f.csv", 6)
+
+
+@pytest.mark.parametrize("source", [3, None, io.StringIO("x"), b"x", io.BytesIO(b"x")])
+def test_what_cannot_be_uploaded_is_wrong_use(client, faults, source):
+    with pytest.raises(WrongUse):
+        client.upload(source)
+    with pytest.raises(WrongUse):
+        client.download_file("file_1", io.StringIO())
+    assert faults.seen == []
+
+
+def test_a_name_that_is_not_utf8_is_sent_with_a_sign_for_each_such_byte(client, tmp_path):
+    path = os.fsencode(tmp_path) + b"/bad\xff.csv"
+    with open(path, "wb"):
+        pass
+    assert client.upload(os.fsdecode(path)).filename == "bad\ufffd.csv"
+
+
+# Every error is a ClientError, and holds no secret
+
+WRONG = {
+    "field": lambda client: client.create_task(AGENT, instuctions="x"),
+    "type": lambda client: client.create_task(AGENT, instructions=3),
+    "nested": lambda client: client.create_task(AGENT, instructions="x", overrides={"modle": "m"}),
+    "bytes": lambda client: client.create_task(AGENT, instructions="\udcff"),
+    "metadata": lambda client: client.create_task(AGENT, instructions="x", metadata={"a": float("nan")}),
+    "metadata bytes": lambda client: client.create_task(AGENT, instructions="x", metadata={"a": "\udcff"}),
+    "kind": lambda client: client.create_task(AGENT, instructions="x", metadata={"a": object()}),
+    "secret": lambda client: client.set_provider("openai", api_key="sk-secret schlüssel"),
+    "file": lambda client: client.upload("/nowhere/at/all"),
+    "folder": lambda client: client.upload("/"),
+    "target": lambda client: client.download_file(client.upload(b"x", filename="x").id, "/nowhere/at/all"),
+    "id": lambda client: client.get_task("\udcff"),
+    "name": lambda client: client.create_key("\udcff"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_whatever_goes_wrong_is_a_client_error_without_a_secret(client, what):
+    with pytest.raises(ClientError) as wrong:
+        WRONG[what](client)
+    assert "sk-secret" not in str(wrong.value) + repr(wrong.value) and "input_value" not in str(wrong.value)
+
+
+def test_a_client_that_is_closed_says_so(live):
+    client = Client(live.url, KEY)
+    client.get_account()
+    client.close()
+    with pytest.raises(WrongUse, match="closed"):
+        client.get_account()
+
+
+@pytest.mark.parametrize("body", [b"data: {\n\n", b"id: x\ndata: {}\n\n", b"data: []\nevent: task.updated\n\n"])
+def test_a_stream_that_is_none_of_the_apis_is_a_client_error(live, faults, body):
+    async def strange(app, scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": body})
+
+    faults.plan = [strange]
+    with Client(live.url, KEY, retries=0) as client, pytest.raises(ClientError):
+        list(client.stream("tsk_1"))
+
+
+def test_a_redirect_names_the_other_address(live, faults):
+    faults.plan = [says(301, location="https://elsewhere.example/")]
+    with Client(live.url, KEY) as client, pytest.raises(Refused) as refused:
+        client.get_account()
+    assert refused.value.status == 301

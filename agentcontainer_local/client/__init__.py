@@ -1,17 +1,37 @@
-"""The API from Python: `Client` blocks, `AsyncClient` awaits; both know the same operations and the same shapes.
+"""The API from Python: `Client` blocks, `AsyncClient` awaits. Both have the same operations and the same shapes.
 
     with Client() as client:                    # AGENTCONTAINER_URL, AGENTCONTAINER_API_KEY
+        done = client.run("Summarise it.", inputs=["sales.csv"], output="out", max_cost_usd=0.5)
+        print(done.result, done.paths)
+
+The same in steps:
+
         file = client.upload("sales.csv")
         task = client.create_task("agt_standard_data", instructions="Summarise it.", input_file_ids=[file.id])
         task = client.wait(task.id)
-        for output in client.list_task_files(task.id):
-            client.download_task_file(task.id, output.id, output.filename)
+        client.download_all(task.id, "out")
+
+Every exception is a ClientError. The client needs only httpx, pydantic and idna.
 """
 
 from agentcontainer_local.client.clients import AsyncClient, Client
-from agentcontainer_local.client.errors import Changed, ClientError, Misunderstood, NotReachable, Refused, TimedOut
+from agentcontainer_local.client.errors import (
+    Changed,
+    ClientError,
+    LocalFile,
+    Misunderstood,
+    NoKey,
+    NotReachable,
+    NotTrusted,
+    Refused,
+    TaskEnded,
+    TimedOut,
+    WrongUse,
+)
 from agentcontainer_local.client.events import Event
+from agentcontainer_local.client.job import Done
 
 __all__ = [
-    "AsyncClient", "Changed", "Client", "ClientError", "Event", "Misunderstood", "NotReachable", "Refused", "TimedOut",
+    "AsyncClient", "Changed", "Client", "ClientError", "Done", "Event", "LocalFile", "Misunderstood", "NoKey",
+    "NotReachable", "NotTrusted", "Refused", "TaskEnded", "TimedOut", "WrongUse",
 ]  # fmt: skip

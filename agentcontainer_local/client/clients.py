@@ -6,14 +6,17 @@ import functools
 import ipaddress
 import os
 import re
+import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import certifi
 import httpx
 
 from agentcontainer_local import __version__
+from agentcontainer_local.client import operations
 from agentcontainer_local.client.effects import (
     Answer,
     Effect,
@@ -28,8 +31,7 @@ from agentcontainer_local.client.effects import (
     Unreachable,
     Work,
 )
-from agentcontainer_local.client.errors import ClientError
-from agentcontainer_local.client.operations import Operations
+from agentcontainer_local.client.errors import ClientError, NoKey, NotTrusted, WrongUse, local
 
 URL, KEY = "AGENTCONTAINER_URL", "AGENTCONTAINER_API_KEY"
 DEFAULT_URL = "http://127.0.0.1:3000"
@@ -45,24 +47,34 @@ class _Settings:
         self, url: str | None = None, api_key: str | None = None, *, retries: int = 6, timeout: float = 60.0,
         transport: Any = None,
     ):
-        """`url` and `api_key`: else AGENTCONTAINER_URL and AGENTCONTAINER_API_KEY of the environment.
+        """`url` and `api_key`: by default AGENTCONTAINER_URL and AGENTCONTAINER_API_KEY of the environment.
 
-        `retries`: how often a request is repeated when no answer came, or 429 or 503 (6: over some 12 seconds; a
-        POST carries an Idempotency-Key, so that it has its effect once). `timeout`: seconds of silence.
+        `retries`: how often a request is repeated after no answer, 429 or 503 (6: over some 12 seconds). A POST carries
+        an Idempotency-Key, so that it has its effect once. `timeout`: seconds of silence.
         """
-        self.url = (url or os.environ.get(URL) or DEFAULT_URL).rstrip("/")
-        if not re.fullmatch(r"https?://[!-~]+", self.url):
-            raise ValueError(f"{self.url} is not an http:// or https:// URL")
+        self.url = address(url or os.environ.get(URL) or DEFAULT_URL)
         self.retries = retries
         self._timeout = timeout
         self._headers = {"accept-encoding": "identity", "user-agent": f"agentcontainer-python/{__version__}"}
-        self._key = api_key or os.environ.get(KEY) or ""
+        self._key = _checked_key(os.environ.get(KEY, "") if api_key is None else api_key)
         self._options = {"transport": transport, "trust_env": not _is_here(self.url), "follow_redirects": False}
 
+    @property
+    def _verified(self) -> dict[str, Any]:
+        """Certificates are checked against SSL_CERT_FILE or SSL_CERT_DIR, else this system's; also on loopback."""
+        if not self.url.startswith("https:"):
+            return self._options
+        context = ssl.create_default_context()
+        if not (context.get_ca_certs() or os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")):
+            context.load_verify_locations(certifi.where())
+        return {**self._options, "verify": context}
+
     def _made(self, request: Request, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
+        if http.is_closed:
+            raise WrongUse("This client is closed. Make a new one.")
         ours = request.url.startswith("/")
         headers = {**self._headers, **request.headers}
-        if ours and self._key:
+        if ours:
             headers["authorization"] = f"Bearer {self._key}"
         body: dict[str, Any] = {}
         if request.content is not None:
@@ -73,17 +85,31 @@ class _Settings:
             body = {"json": request.body}
         timeout = httpx.Timeout(request.read_seconds or self._timeout, connect=CONNECT_SECONDS)
         url = self.url + PREFIX + request.url if ours else request.url
-        return http.build_request(
-            request.method, url, params=request.query or None, headers=headers, timeout=timeout, **body
-        )
+        try:
+            return http.build_request(
+                request.method, url, params=request.query or None, headers=headers, timeout=timeout, **body
+            )
+        except UnicodeError:
+            raise WrongUse("The request holds bytes that are not UTF-8 text.") from None
 
-    @staticmethod
-    def bound(program: Callable, run: Callable) -> Callable:
-        @functools.wraps(program)
-        def operation(*args, **options):
-            return run(program(*args, **options))
 
-        return operation
+def address(url: str) -> str:
+    """Without /api/v1, with which some write it. Raises WrongUse."""
+    url = url.strip().rstrip("/").removesuffix(PREFIX).rstrip("/")
+    if not re.fullmatch(r"https?://[!-~]+", url):
+        raise WrongUse(f"{url!a} is not the URL of a server. It begins with http:// or https://, for example"
+                       f" {DEFAULT_URL}.")
+    return url
+
+
+def _checked_key(given: str) -> str:
+    """Without the spaces and line ending that files and secret stores leave. The key is in no error."""
+    key = given.strip()
+    if not key:
+        raise NoKey(f"There is no API key. Set {KEY}, or pass api_key.")
+    if not re.fullmatch("[!-~]+", key):
+        raise NoKey("The API key holds a space or a character that is not ASCII. Copy it again.")
+    return key
 
 
 def _is_here(url: str) -> bool:
@@ -100,24 +126,66 @@ async def _threaded(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _lost(error: httpx.TransportError | httpx.InvalidURL) -> Exception:
-    if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL):
-        return ClientError(str(error))
-    sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+HTTP_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
+
+
+def _lost(error: Exception) -> Exception:
+    if not isinstance(error, httpx.TransportError) or isinstance(
+            error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
+        return ClientError("The request could not be sent: it has an address or a header that HTTP does not allow.")
     at = error.request.url
-    return Unreachable(f"{at.scheme}://{at.netloc.decode()} ({str(error) or type(error).__name__})", sent)
+    where = f"{at.scheme}://{at.netloc.decode()}"
+    if (fault := _of_tls(error)) is not None:
+        return _untrusted(where, fault)
+    sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+    return Unreachable(f"{where} ({str(error) or type(error).__name__})", sent)
+
+
+NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL")
+
+
+def _of_tls(error: BaseException | None) -> ssl.SSLError | None:
+    """What no further attempt would change. A connection that was cut while it used TLS is only a lost one."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error if isinstance(error, ssl.SSLCertVerificationError) or getattr(error, "reason", "") in NO_TLS else None
+
+
+def _untrusted(where: str, fault: ssl.SSLError) -> NotTrusted:
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return NotTrusted(f"The certificate of {where} is not trusted: {fault.verify_message}. If it is your own, set"
+                          " SSL_CERT_FILE to the file of its certificate authority.")
+    return NotTrusted(f"{where} does not speak TLS as it should ({fault.reason}). Does its address begin with http://?")
+
+
+def _worked(function: Callable[[], Any]) -> Any:
+    """What it does to local files may fail."""
+    try:
+        return function()
+    except ClientError:
+        raise
+    except OSError as error:
+        raise local(error) from error
 
 
 def _answer(response: httpx.Response, body: bytes = b"") -> Answer:
     return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, body)
 
 
-class Client(Operations, _Settings):
-    """Blocks until the answer is there. Close it, or use it as a context manager; threads may share it."""
+@operations.blocking
+class Client(operations.Operations, _Settings):
+    """The API of an AgentContainer server. Each call waits for its answer.
+
+        with Client() as client:                    # AGENTCONTAINER_URL, AGENTCONTAINER_API_KEY
+            done = client.run("Add up the numbers.", inputs=["numbers.csv"], output="out", model="scripted")
+            print(done.result, done.paths)
+
+    Use it as a context manager, or close it. Threads may share it. Every exception is a ClientError.
+    """
 
     @functools.cached_property
     def _http(self) -> httpx.Client:
-        return httpx.Client(**self._options)
+        return httpx.Client(**self._verified)
 
     def __enter__(self) -> "Client":
         return self
@@ -128,7 +196,7 @@ class Client(Operations, _Settings):
     def close(self) -> None:
         self._http.close()
 
-    def run(self, program: Program[Any]) -> Any:
+    def _run(self, program: Program[Any]) -> Any:
         """A program's value."""
         play = self._play(program)
         while True:
@@ -137,7 +205,7 @@ class Client(Operations, _Settings):
             except StopIteration as end:
                 return end.value
 
-    def iterate(self, program: Program[Any]) -> Iterator[Any]:
+    def _iterate(self, program: Program[Any]) -> Iterator[Any]:
         """What a program emits."""
         with contextlib.closing(self._play(program)) as play:
             yield from play
@@ -156,7 +224,7 @@ class Client(Operations, _Settings):
                     continue
                 try:
                     step, given = program.send, self._done(effect, opened)
-                except (httpx.TransportError, httpx.InvalidURL) as error:
+                except HTTP_ERRORS as error:
                     step, given = program.throw, _lost(error)
                 except Exception as error:
                     step, given = program.throw, error
@@ -173,7 +241,7 @@ class Client(Operations, _Settings):
             case Pause(seconds):
                 return time.sleep(seconds)
             case Work(function):
-                return function()
+                return _worked(function)
             case Retries():
                 return self.retries
         raise TypeError(f"not an effect: {effect!r}")
@@ -205,12 +273,13 @@ class _Opened:
         self._response = None
 
 
-class AsyncClient(Operations, _Settings):
-    """The same, for asyncio: `await client.get_task(id)`, `async for task in client.list_tasks()`."""
+@operations.awaiting
+class AsyncClient(operations.Operations, _Settings):
+    """The same for asyncio: `await client.get_task(id)`, `async for task in client.list_tasks()`."""
 
     @functools.cached_property
     def _http(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(**self._options)
+        return httpx.AsyncClient(**self._verified)
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -221,7 +290,7 @@ class AsyncClient(Operations, _Settings):
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def run(self, program: Program[Any]) -> Any:
+    async def _run(self, program: Program[Any]) -> Any:
         """A program's value."""
         returned: list[Any] = []
         async with contextlib.aclosing(self._play(program, returned)) as play:
@@ -229,13 +298,13 @@ class AsyncClient(Operations, _Settings):
                 pass
         return returned[0]
 
-    async def iterate(self, program: Program[Any]) -> AsyncIterator[Any]:
+    async def _iterate(self, program: Program[Any]) -> AsyncIterator[Any]:
         """What a program emits."""
         async with contextlib.aclosing(self._play(program, [])) as play:
             async for value in play:
                 yield value
 
-    async def _play(self, program: Program[Any], returned: list[Any]) -> AsyncIterator[Any]:
+    async def _play(self, program: Program[Any], returned: list[Any]) -> AsyncGenerator[Any, None]:
         async with contextlib.aclosing(_AsyncOpened(self)) as opened:
             with contextlib.closing(program):
                 step, given = program.send, None
@@ -251,7 +320,7 @@ class AsyncClient(Operations, _Settings):
                         continue
                     try:
                         step, given = program.send, await self._done(effect, opened)
-                    except (httpx.TransportError, httpx.InvalidURL) as error:
+                    except HTTP_ERRORS as error:
                         step, given = program.throw, _lost(error)
                     except Exception as error:
                         step, given = program.throw, error
@@ -268,7 +337,7 @@ class AsyncClient(Operations, _Settings):
             case Pause(seconds):
                 return await asyncio.sleep(seconds)
             case Work(function):
-                return await asyncio.to_thread(function)
+                return await asyncio.to_thread(_worked, function)
             case Retries():
                 return self.retries
         raise TypeError(f"not an effect: {effect!r}")
@@ -290,7 +359,7 @@ class _AsyncOpened:
         return _answer(self._response)
 
     async def read(self) -> bytes:
-        return await anext(self._pieces, b"")
+        return await anext(self._pieces, b"") if self._pieces else b""
 
     async def aclose(self) -> None:
         if self._response is not None:

@@ -25,6 +25,7 @@ class Content:
 
     size: int
     chunks: Callable[[], Iterator[bytes]]
+    close: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)

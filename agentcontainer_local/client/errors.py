@@ -1,4 +1,4 @@
-"""What an operation raises: the server's refusal, or that there was no server to be heard."""
+"""What a client raises: always a ClientError, whatever went wrong."""
 
 import json
 
@@ -6,27 +6,62 @@ from agentcontainer_local.client.effects import Answer
 
 
 class ClientError(Exception):
-    """Whatever this client raises."""
+    """The base of every exception that this client raises."""
+
+
+class WrongUse(ClientError, ValueError, TypeError):
+    """The call makes no sense, and nothing was sent. `fields` lists what is wrong with a request's fields."""
+
+    def __init__(self, message: str, fields: list[dict] | None = None):
+        super().__init__(message)
+        self.fields = fields or []
+
+
+class NoKey(WrongUse):
+    """There is no API key, or it cannot be one."""
 
 
 class NotReachable(ClientError):
-    """No server answered, however often it was tried."""
+    """No server answered, on any attempt."""
+
+
+class NotTrusted(ClientError):
+    """The server's TLS certificate is not trusted, or the server does not speak TLS."""
 
 
 class TimedOut(ClientError):
-    """What was waited for did not happen in the time given."""
+    """The task did not get there in the given time. `task` is the task as it is now."""
+
+    def __init__(self, message: str, task=None):
+        super().__init__(message)
+        self.task = task
+
+
+class TaskEnded(ClientError):
+    """`run`: the task failed, was cancelled or expired. `task` is the task."""
+
+    def __init__(self, message: str, task):
+        super().__init__(message)
+        self.task = task
 
 
 class Misunderstood(ClientError):
-    """The answer is not in the shape that this version of the client knows."""
+    """The answer does not have the shape that this version of the client knows."""
 
 
 class Changed(ClientError):
-    """A file was not the same at the end of its transfer as at the beginning."""
+    """A file changed during its transfer."""
+
+
+class LocalFile(ClientError, OSError):
+    """A local file or folder cannot be read or written. Has `errno`, `strerror` and `filename`, as every OSError."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}" if self.filename is not None else str(self.strerror)
 
 
 class Refused(ClientError):
-    """The server's answer is an error: `status`, its `code`, its `message`, and at a 422 the `fields` at fault."""
+    """The server's answer is an error: its `status`, `code` and `message`, and at a 422 the `fields` at fault."""
 
     def __init__(self, status: int, code: str, message: str, fields: list[dict] | None = None):
         super().__init__(message)
@@ -37,10 +72,15 @@ class Refused(ClientError):
 
 
 def refusal(answer: Answer) -> Refused:
-    """An answer in the API's error shape, or whatever a proxy between said instead."""
+    """An answer in the API's error shape, or what a proxy on the way said instead."""
     try:
         error = json.loads(answer.body)["error"]
         return Refused(answer.status, str(error["code"]), str(error["message"]), error.get("fields"))
     except (ValueError, KeyError, TypeError, AttributeError):
         said = answer.body[:200].decode(errors="replace").strip()
-        return Refused(answer.status, "unknown", f"The server answered {answer.status}: {said}")
+        elsewhere = f" and names another address, {answer.headers['location']}" if "location" in answer.headers else ""
+        return Refused(answer.status, "unknown", f"The server answered {answer.status}{elsewhere}: {said}")
+
+
+def local(error: OSError) -> LocalFile:
+    return LocalFile(error.errno, error.strerror or str(error), error.filename)

@@ -9,7 +9,7 @@ from typing import Any
 from agentcontainer_local import lifecycle, schemas
 from agentcontainer_local.client import requests
 from agentcontainer_local.client.effects import Emit, Open, Pause, Program, Read, Request, Retries, Unreachable
-from agentcontainer_local.client.errors import NotReachable, TimedOut, refusal
+from agentcontainer_local.client.errors import Misunderstood, NotReachable, TimedOut, refusal
 
 SILENCE_SECONDS = 45.0          # the server says something every 15
 LONGEST_WAIT_SECONDS = 1.0
@@ -25,11 +25,12 @@ class Event:
 
 
 def stream(task_id: str, *, after: int | None = None) -> Program[None]:
-    """Emits each event once, to the end of the task, over as many connections as that takes."""
+    """Each event once, as it happens, to the end of the task. Lost connections are made again."""
+    path = "/tasks" + requests.below(task_id)
     retries, failures, over = (yield Retries()), 0, False
     while True:
         headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": str(after)})
-        request = Request("GET", f"/tasks/{task_id}/events", {"stream": "true"}, headers, read_seconds=SILENCE_SECONDS)
+        request = Request("GET", path + "/events", {"stream": "true"}, headers, read_seconds=SILENCE_SECONDS)
         heard = False
         try:
             answer = yield Open(request)
@@ -50,7 +51,7 @@ def stream(task_id: str, *, after: int | None = None) -> Program[None]:
                 raise NotReachable(str(lost)) from lost
         if answer is not None and answer.ok and not heard:
             # It ended without a word: nothing is left to be said, or the server is being stopped.
-            task = yield from requests.get(f"/tasks/{task_id}", schemas.Task)
+            task = yield from requests.get(path, schemas.Task)
             if task.status in lifecycle.TERMINAL:
                 return
         if not heard:
@@ -59,7 +60,7 @@ def stream(task_id: str, *, after: int | None = None) -> Program[None]:
 
 
 def _is_the_end(event: Event) -> bool:
-    return event.event == "task.updated" and event.data.get("status") in lifecycle.TERMINAL
+    return event.event == "task.updated" and event.data["status"] in lifecycle.TERMINAL
 
 
 class Parser:
@@ -79,19 +80,27 @@ class Parser:
             else:
                 fields, self._fields = self._fields, {}
                 if "data" in fields:
-                    number = fields.get("id", [""])[-1]
-                    yield Event(int(number) if number else None, fields.get("event", ["message"])[-1],
-                                json.loads("\n".join(fields["data"])))
+                    yield _event(fields)
+
+
+def _event(fields: dict[str, list[str]]) -> Event:
+    number, name = fields.get("id", [""])[-1], fields.get("event", ["message"])[-1]
+    try:
+        event = Event(int(number) if number else None, name, json.loads("\n".join(fields["data"])))
+        _is_the_end(event)
+        return event
+    except (ValueError, LookupError, TypeError):
+        raise Misunderstood("The stream holds something that is not an event of this version.") from None
 
 
 def wait(task_id: str, *statuses: str, timeout: float | None = None) -> Program[schemas.Task]:
-    """The task once it has one of `statuses`, or has ended; raises TimedOut after `timeout` seconds.
+    """Wait until the task has one of `statuses`, or has ended. Raises TimedOut after `timeout` seconds.
 
-    It looks more and more seldom, at last every second: the answer comes late by a tenth of the time at most.
+    It asks less and less often, at last every second: the answer comes late by a tenth of the time at most.
     """
     began = time.monotonic()
     while True:
-        task = yield from requests.get(f"/tasks/{task_id}", schemas.Task)
+        task = yield from requests.get("/tasks" + requests.below(task_id), schemas.Task)
         if task.status in statuses or task.status in lifecycle.TERMINAL:
             return task
         waited = time.monotonic() - began
@@ -99,5 +108,5 @@ def wait(task_id: str, *statuses: str, timeout: float | None = None) -> Program[
         if timeout is not None and waited + pause > timeout:
             pause = timeout - waited
             if pause <= 0:
-                raise TimedOut(f"The task is still {task.status} after {timeout:g} seconds.")
+                raise TimedOut(f"The task is still {task.status} after {timeout:g} seconds.", task)
         yield Pause(pause)

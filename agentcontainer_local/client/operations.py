@@ -1,29 +1,43 @@
 """Every operation of the API under its own name, for both clients: the one table of what they can do.
 
-`get_task = Operation(...)` answers a value (or an awaitable of it), `list_tasks = Listing(...)` an iterator (or an
-async one) that fetches page after page.
+`get_task = Operation(...)` returns a value (or an awaitable of it), `list_tasks = Listing(...)` an iterator (or an
+async one) that fetches page after page. A type checker reads them as descriptors; at run time `blocking` and `awaiting`
+make functions of them, so that `help()` shows each with its parameters.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from pydantic import BaseModel
 
 from agentcontainer_local import schemas
-from agentcontainer_local.client import events, requests, transfers
+from agentcontainer_local.client import bodies, events, job, methods, requests, transfers
 from agentcontainer_local.client.effects import Emit, Program, Request
-from agentcontainer_local.client.requests import body_of, delete, get, send, send_once
+from agentcontainer_local.client.requests import below, body_of, delete, get, send, send_once
 
 if TYPE_CHECKING:
     from agentcontainer_local.client.clients import AsyncClient, Client
 
 P = ParamSpec("P")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+C = TypeVar("C", bound=type)
 Item = TypeVar("Item", bound=BaseModel)
 Order = Literal["asc", "desc"]
-Body = BaseModel | Mapping[str, Any] | None
+Body = BaseModel | Mapping[str, Any]
 PAGE = 100
+
+
+class Call(Generic[P, T_co]):
+    """How an operation is called: with keywords, or with a whole request as the last argument."""
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co: ...
+    @overload
+    def __call__(self, body: Body, /) -> T_co: ...
+    @overload
+    def __call__(self, id: str, body: Body, /) -> T_co: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
 class Operation(Generic[P, T]):
@@ -31,16 +45,13 @@ class Operation(Generic[P, T]):
 
     def __init__(self, program: Callable[P, Program[T]]):
         self.program = program
-        self.__doc__ = program.__doc__
 
     @overload
-    def __get__(self, client: None, owner: type) -> "Operation[P, T]": ...
+    def __get__(self, client: "Client", owner: type) -> Call[P, T]: ...
     @overload
-    def __get__(self, client: "Client", owner: type) -> Callable[P, T]: ...
-    @overload
-    def __get__(self, client: "AsyncClient", owner: type) -> Callable[P, Awaitable[T]]: ...
-    def __get__(self, client, owner):
-        return self if client is None else client.bound(self.program, client.run)
+    def __get__(self, client: "AsyncClient", owner: type) -> Call[P, Awaitable[T]]: ...
+    def __get__(self, client: Any, owner: type) -> Any:
+        return self
 
 
 class Listing(Generic[P, T]):
@@ -49,21 +60,30 @@ class Listing(Generic[P, T]):
     def __init__(self, program: Callable[P, Program[None]], of: type[T]):
         self.program = program
         self.of = of
-        self.__doc__ = program.__doc__
 
-    @overload
-    def __get__(self, client: None, owner: type) -> "Listing[P, T]": ...
     @overload
     def __get__(self, client: "Client", owner: type) -> Callable[P, Iterator[T]]: ...
     @overload
     def __get__(self, client: "AsyncClient", owner: type) -> Callable[P, AsyncIterator[T]]: ...
-    def __get__(self, client, owner):
-        return self if client is None else client.bound(self.program, client.iterate)
+    def __get__(self, client: Any, owner: type) -> Any:
+        return self
 
 
-def below(*parts: str) -> str:
-    """A path of ids that cannot lead elsewhere."""
-    return "".join("/" + quote(part, safe="") for part in parts)
+def blocking(client: C) -> C:
+    """Gives a class that can `_run` and `_iterate` programs a method for each operation."""
+    for name, one in table().items():
+        setattr(client, name, methods.blocking(client, name, one.program, getattr(one, "of", None)))
+    return client
+
+
+def awaiting(client: C) -> C:
+    for name, one in table().items():
+        setattr(client, name, methods.awaiting(client, name, one.program, getattr(one, "of", None)))
+    return client
+
+
+def table() -> dict[str, Operation | Listing]:
+    return {name: one for name, one in vars(Operations).items() if isinstance(one, Operation | Listing)}
 
 
 def paged(path: str, page: type[schemas.Page[Item]], order: Order, limit: int | None, **query: Any) -> Program[None]:
@@ -83,187 +103,207 @@ def paged(path: str, page: type[schemas.Page[Item]], order: Order, limit: int | 
 # Account
 
 def get_account() -> Program[schemas.Account]:
-    """Who this key belongs to, and its credit."""
+    """The account of this API key: billing, credit, stored files."""
     return get("/account", schemas.Account)
 
 
 def get_doctor() -> Program[schemas.Doctor]:
-    """What the server's machine has and lacks, and what its walls held when they were last tried."""
+    """What the server's machine has and lacks, and the result of the last test of its security promises."""
     return get("/doctor", schemas.Doctor)
 
 
 def prove_walls() -> Program[schemas.Doctor]:
-    """Starts containers in which each promise is tried; takes some ten seconds."""
+    """Test each security promise in containers of its own. Takes about ten seconds."""
     return send_once("POST", "/doctor", schemas.Doctor)
 
 
 def get_budget() -> Program[schemas.AccountBudget]:
-    """What model calls may cost in a month, and what this month's did."""
+    """Limits of model calls in a month, and what this month's calls used."""
     return get("/account/budget", schemas.AccountBudget)
 
 
-def set_budget(body: Body = None, /, **fields: Any) -> Program[schemas.AccountBudget]:
-    """`fields` as in schemas.BudgetRequest: max_cost_usd, max_tokens; what is not given is without limit."""
-    return send("PUT", "/account/budget", schemas.AccountBudget, body_of(schemas.BudgetRequest, body, fields))
+def set_budget(**fields: Unpack[bodies.Budget]) -> Program[schemas.AccountBudget]:
+    """Set the limits of model calls in a month. What is not given has no limit."""
+    return send("PUT", "/account/budget", schemas.AccountBudget, body_of(schemas.BudgetRequest, fields))
 
 
 def get_credit() -> Program[schemas.Credit]:
-    """The balance, and whether it counts."""
+    """The credit balance, and whether it counts."""
     return get("/credit", schemas.Credit)
 
 
 def list_credit_entries(*, order: Order = "desc", limit: int | None = None) -> Program[None]:
-    """What the balance is the sum of."""
+    """The entries that the credit balance is the sum of."""
     return paged("/credit/entries", schemas.ListCreditEntriesResponse, order, limit)
 
 
 def add_credit(amount_usd: float) -> Program[schemas.Credit]:
-    """Grants the account credit; answers what it then has."""
+    """Add credit. Returns the new balance."""
     return send("POST", "/credit", schemas.Credit, {"amountUsd": amount_usd})
 
 
 def list_keys(*, order: Order = "desc", limit: int | None = None) -> Program[None]:
+    """The API keys, by name and last characters."""
     return paged("/keys", schemas.ListApiKeysResponse, order, limit)
 
 
 def create_key(name: str) -> Program[schemas.CreatedApiKey]:
-    """The answer's `key` is not to be had again."""
+    """Make an API key. The answer's `key` is shown this once."""
     return send_once("POST", "/keys", schemas.CreatedApiKey, {"name": name})
 
 
 def revoke_key(key_id: str) -> Program[None]:
+    """Revoke an API key. It stops working at once."""
     return delete("/keys" + below(key_id))
 
 
 def list_providers() -> Program[None]:
+    """The model providers: whether a key is set, and the address."""
     page = yield from get("/providers", schemas.ListProvidersResponse)
     for provider in page.data:
         yield Emit(provider)
 
 
-def set_provider(provider: str, body: Body = None, /, **fields: Any) -> Program[schemas.ProviderStatus]:
-    """`fields` as in schemas.UpdateProviderRequest: api_key, base_url, is_default."""
-    given = body_of(schemas.UpdateProviderRequest, body, fields)
+def set_provider(provider: str, **fields: Unpack[bodies.UpdateProvider]) -> Program[schemas.ProviderStatus]:
+    """Store a provider's API key or address, or make it the default."""
+    given = body_of(schemas.UpdateProviderRequest, fields)
     return send("PUT", "/providers" + below(provider), schemas.ProviderStatus, given)
 
 
 def remove_provider(provider: str) -> Program[None]:
+    """Forget a provider's stored key and address. Those of the server's environment stay."""
     return delete("/providers" + below(provider))
 
 
 # Containers
 
 def list_containers(*, order: Order = "desc", limit: int | None = None) -> Program[None]:
+    """All containers, including the standard ones."""
     return paged("/containers", schemas.ListContainersResponse, order, limit)
 
 
-def create_container(body: Body = None, /, **fields: Any) -> Program[schemas.Container]:
-    """`fields` as in schemas.CreateContainerRequest."""
-    given = body_of(schemas.CreateContainerRequest, body, fields)
+def create_container(**fields: Unpack[bodies.CreateContainer]) -> Program[schemas.Container]:
+    """Define a container from an image or a preset."""
+    given = body_of(schemas.CreateContainerRequest, fields)
     return send("POST", "/containers", schemas.Container, given)
 
 
 def get_container(container_id: str) -> Program[schemas.Container]:
+    """One container, with its current version."""
     return get("/containers" + below(container_id), schemas.Container)
 
 
-def update_container(container_id: str, body: Body = None, /, **fields: Any) -> Program[schemas.Container]:
-    """`fields` as in schemas.UpdateContainerRequest."""
-    given = body_of(schemas.UpdateContainerRequest, body, fields)
+def update_container(container_id: str, **fields: Unpack[bodies.UpdateContainer]) -> Program[schemas.Container]:
+    """Change a container. A new image makes a new version."""
+    given = body_of(schemas.UpdateContainerRequest, fields)
     return send("PATCH", "/containers" + below(container_id), schemas.Container, given)
 
 
 def archive_container(container_id: str) -> Program[None]:
+    """Take a container out of use."""
     return delete("/containers" + below(container_id))
 
 
-def fork_container(container_id: str, body: Body = None, /, **fields: Any) -> Program[schemas.Container]:
-    """`fields` as in schemas.ForkResourceRequest."""
-    given = body_of(schemas.ForkResourceRequest, body, fields)
+def fork_container(container_id: str, **fields: Unpack[bodies.ForkResource]) -> Program[schemas.Container]:
+    """Copy a standard container, so that you can change it."""
+    given = body_of(schemas.ForkResourceRequest, fields)
     return send("POST", "/containers" + below(container_id) + "/fork", schemas.Container, given)
 
 
 def list_container_versions(
     container_id: str, *, order: Order = "desc", limit: int | None = None
 ) -> Program[None]:
+    """The versions of a container."""
     path = "/containers" + below(container_id) + "/versions"
     return paged(path, schemas.ListContainerVersionsResponse, order, limit)
 
 
 def get_container_version(container_id: str, version_id: str) -> Program[schemas.ContainerVersion]:
+    """One version of a container."""
     return get("/containers" + below(container_id) + "/versions" + below(version_id), schemas.ContainerVersion)
 
 
 # Agents
 
 def list_agents(*, order: Order = "desc", limit: int | None = None) -> Program[None]:
+    """All agents, including the standard ones."""
     return paged("/agents", schemas.ListAgentsResponse, order, limit)
 
 
-def create_agent(body: Body = None, /, **fields: Any) -> Program[schemas.Agent]:
-    """`fields` as in schemas.CreateAgentRequest."""
-    return send("POST", "/agents", schemas.Agent, body_of(schemas.CreateAgentRequest, body, fields))
+def create_agent(**fields: Unpack[bodies.CreateAgent]) -> Program[schemas.Agent]:
+    """Define an agent."""
+    return send("POST", "/agents", schemas.Agent, body_of(schemas.CreateAgentRequest, fields))
 
 
 def get_agent(agent_id: str) -> Program[schemas.Agent]:
+    """One agent, with its current version."""
     return get("/agents" + below(agent_id), schemas.Agent)
 
 
-def update_agent(agent_id: str, body: Body = None, /, **fields: Any) -> Program[schemas.Agent]:
-    """`fields` as in schemas.UpdateAgentRequest; execution changes make a new version."""
-    given = body_of(schemas.UpdateAgentRequest, body, fields)
+def update_agent(agent_id: str, **fields: Unpack[bodies.UpdateAgent]) -> Program[schemas.Agent]:
+    """Change an agent. Another prompt, model, container or limit makes a new version."""
+    given = body_of(schemas.UpdateAgentRequest, fields)
     return send("PATCH", "/agents" + below(agent_id), schemas.Agent, given)
 
 
 def archive_agent(agent_id: str) -> Program[None]:
+    """Take an agent out of use."""
     return delete("/agents" + below(agent_id))
 
 
-def fork_agent(agent_id: str, body: Body = None, /, **fields: Any) -> Program[schemas.Agent]:
-    """`fields` as in schemas.ForkResourceRequest."""
-    given = body_of(schemas.ForkResourceRequest, body, fields)
+def fork_agent(agent_id: str, **fields: Unpack[bodies.ForkResource]) -> Program[schemas.Agent]:
+    """Copy a standard agent, so that you can change it."""
+    given = body_of(schemas.ForkResourceRequest, fields)
     return send("POST", "/agents" + below(agent_id) + "/fork", schemas.Agent, given)
 
 
 def list_agent_versions(agent_id: str, *, order: Order = "desc", limit: int | None = None) -> Program[None]:
+    """The versions of an agent."""
     return paged("/agents" + below(agent_id) + "/versions", schemas.ListAgentVersionsResponse, order, limit)
 
 
 def get_agent_version(agent_id: str, version_id: str) -> Program[schemas.AgentVersion]:
+    """One version of an agent."""
     return get("/agents" + below(agent_id) + "/versions" + below(version_id), schemas.AgentVersion)
 
 
 def list_reference_files(agent_id: str, *, order: Order = "desc", limit: int | None = None) -> Program[None]:
+    """The files that each task of this agent gets."""
     return paged("/agents" + below(agent_id) + "/reference-files", schemas.ListFilesResponse, order, limit)
 
 
 def attach_reference_files(agent_id: str, file_ids: list[str]) -> Program[schemas.Agent]:
+    """Give the agent reference files. Makes a new version."""
     path = "/agents" + below(agent_id) + "/reference-files"
     return send("POST", path, schemas.Agent, {"fileIds": list(file_ids)})
 
 
 def detach_reference_file(agent_id: str, file_id: str) -> Program[None]:
+    """Take a reference file from the agent. Makes a new version."""
     return delete("/agents" + below(agent_id) + "/reference-files" + below(file_id))
 
 
 # Files; how bytes go is in transfers
 
 def list_files(*, order: Order = "desc", limit: int | None = None) -> Program[None]:
+    """All uploaded files and task outputs."""
     return paged("/files", schemas.ListFilesResponse, order, limit)
 
 
 def get_file(file_id: str) -> Program[schemas.File]:
+    """One file's name, size and type; not its bytes."""
     return get("/files" + below(file_id), schemas.File)
 
 
 def delete_file(file_id: str) -> Program[None]:
+    """Delete a file."""
     return delete("/files" + below(file_id))
 
 
 def download_file(
     file_id: str, to: transfers.Target, *, progress: transfers.Progress | None = None
 ) -> Program[None]:
-    """Into an open file from where it stands, or as the new file `to`: whole, or not there at all."""
+    """Download a file, as the new file `to` or into a file object. A failed download leaves no file."""
     return transfers.download("/files" + below(file_id) + "/content", to, progress)
 
 
@@ -273,56 +313,59 @@ def list_tasks(
     *, agent_id: str | None = None, status: schemas.TaskStatus | None = None, order: Order = "desc",
     limit: int | None = None,
 ) -> Program[None]:
-    """Those of one agent, or of all."""
+    """Tasks of one agent or of all, newest first."""
     path = "/tasks" if agent_id is None else "/agents" + below(agent_id) + "/tasks"
     return paged(path, schemas.ListTasksResponse, order, limit, status=status)
 
 
-def create_task(agent_id: str, body: Body = None, /, **fields: Any) -> Program[schemas.Task]:
-    """Dispatches; `fields` as in schemas.CreateTaskRequest."""
-    given = body_of(schemas.CreateTaskRequest, body, fields)
+def create_task(agent_id: str, **fields: Unpack[bodies.CreateTask]) -> Program[schemas.Task]:
+    """Dispatch a task. `run` does this and the rest of the job in one call."""
+    given = body_of(schemas.CreateTaskRequest, fields)
     return send("POST", "/agents" + below(agent_id) + "/tasks", schemas.Task, given)
 
 
 def get_task(task_id: str) -> Program[schemas.Task]:
+    """One task, with its status, result and cost so far."""
     return get("/tasks" + below(task_id), schemas.Task)
 
 
-def update_task(task_id: str, body: Body = None, /, **fields: Any) -> Program[schemas.Task]:
-    """`fields` as in schemas.UpdateTaskRequest: title, mode."""
-    given = body_of(schemas.UpdateTaskRequest, body, fields)
+def update_task(task_id: str, **fields: Unpack[bodies.UpdateTask]) -> Program[schemas.Task]:
+    """Rename a task, or make a conversation autonomous."""
+    given = body_of(schemas.UpdateTaskRequest, fields)
     return send("PATCH", "/tasks" + below(task_id), schemas.Task, given)
 
 
 def cancel_task(task_id: str) -> Program[schemas.Task]:
+    """Stop a task."""
     return send("POST", "/tasks" + below(task_id) + "/cancel", schemas.Task)
 
 
-def wake_task(task_id: str, body: Body = None, /, **fields: Any) -> Program[schemas.Task]:
-    """`fields` as in schemas.WakeRequest; without any, it is woken as from outside."""
-    given = body_of(schemas.WakeRequest, body, fields if fields or body else {"kind": "external_wake"})
+def wake_task(task_id: str, **fields: Unpack[bodies.Wake]) -> Program[schemas.Task]:
+    """Wake a hibernating task, with or without a message."""
+    kind = "message" if fields.get("message") else "external_wake"
+    given = body_of(schemas.WakeRequest, fields if "kind" in fields else {**fields, "kind": kind})
     return send("POST", "/tasks" + below(task_id) + "/wake", schemas.Task, given)
 
 
 def list_task_files(task_id: str, *, order: Order = "asc", limit: int | None = None) -> Program[None]:
-    """What the agent handed over."""
+    """The files that the agent handed over."""
     return paged("/tasks" + below(task_id) + "/files", schemas.ListTaskFilesResponse, order, limit)
 
 
 def download_task_file(
     task_id: str, file_id: str, to: transfers.Target, *, progress: transfers.Progress | None = None
 ) -> Program[None]:
-    """Into an open file from where it stands, or as the new file `to`: whole, or not there at all."""
+    """Download one output, as the new file `to` or into a file object. A failed download leaves no file."""
     return transfers.download("/tasks" + below(task_id) + "/files" + below(file_id), to, progress)
 
 
 def list_events(task_id: str, *, order: Order = "asc", limit: int | None = None) -> Program[None]:
-    """What happened so far; `stream` goes on with what will."""
+    """What happened so far. `stream` also waits for what will."""
     return paged("/tasks" + below(task_id) + "/events", schemas.ListTaskEventsResponse, order, limit)
 
 
 def list_messages(task_id: str, *, order: Order = "asc", limit: int | None = None) -> Program[None]:
-    """The transcript."""
+    """The messages of a task or conversation."""
     return paged("/tasks" + below(task_id) + "/messages", schemas.ListMessagesResponse, order, limit)
 
 
@@ -330,32 +373,32 @@ def list_activities(
     task_id: str, *, from_turn: int | None = None, to_turn: int | None = None, order: Order = "asc",
     limit: int | None = None,
 ) -> Program[None]:
-    """Which tools the agent used."""
+    """The tools that the agent used."""
     path = "/tasks" + below(task_id) + "/activities"
     return paged(path, schemas.ListActivitiesResponse, order, limit, fromTurn=from_turn, toTurn=to_turn)
 
 
 def list_model_calls(task_id: str, *, order: Order = "asc", limit: int | None = None) -> Program[None]:
-    """What each call to a model used, and what it cost."""
+    """Each model call: tokens, cost and time."""
     return paged("/tasks" + below(task_id) + "/model-calls", schemas.ListModelCallsResponse, order, limit)
 
 
 # Conversations
 
-def create_conversation(agent_id: str, body: Body = None, /, **fields: Any) -> Program[schemas.TaskAndMessage]:
-    """`fields` as in schemas.CreateConversationRequest."""
-    given = body_of(schemas.CreateConversationRequest, body, fields)
+def create_conversation(agent_id: str, **fields: Unpack[bodies.CreateConversation]) -> Program[schemas.TaskAndMessage]:
+    """Start a conversation. Returns a TaskAndMessage: `.task` is the conversation, `.message` your message."""
+    given = body_of(schemas.CreateConversationRequest, fields)
     return send("POST", "/agents" + below(agent_id) + "/conversations", schemas.TaskAndMessage, given)
 
 
-def create_message(task_id: str, body: Body = None, /, **fields: Any) -> Program[schemas.TaskAndMessage]:
-    """`fields` as in schemas.CreateMessageRequest."""
-    given = body_of(schemas.CreateMessageRequest, body, fields)
+def create_message(task_id: str, **fields: Unpack[bodies.CreateMessage]) -> Program[schemas.TaskAndMessage]:
+    """Send the next message. Returns a TaskAndMessage: `.task` is the conversation, `.message` your message."""
+    given = body_of(schemas.CreateMessageRequest, fields)
     return send("POST", "/conversations" + below(task_id) + "/messages", schemas.TaskAndMessage, given)
 
 
 def get_openapi() -> Program[str]:
-    """The API's own description, as YAML."""
+    """The description of the API, as YAML."""
     answer = yield from requests.ask(Request("GET", "/openapi.yaml"))
     return answer.body.decode()
 
@@ -398,6 +441,9 @@ class Operations:
     list_reference_files = Listing(list_reference_files, schemas.File)
     attach_reference_files = Operation(attach_reference_files)
     detach_reference_file = Operation(detach_reference_file)
+
+    run = Operation(job.run)
+    download_all = Operation(job.download_all)
 
     upload = Operation(transfers.upload)
     list_files = Listing(list_files, schemas.File)

@@ -5,12 +5,13 @@ import secrets
 from collections.abc import Mapping
 from itertools import count
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
 from agentcontainer_local import __version__
 from agentcontainer_local.client.effects import Answer, Pause, Program, Request, Retries, Send, Unreachable
-from agentcontainer_local.client.errors import Misunderstood, NotReachable, refusal
+from agentcontainer_local.client.errors import Misunderstood, NotReachable, WrongUse, refusal
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -18,6 +19,14 @@ BUSY = (429, 503)
 SAFE = ("GET", "HEAD", "PUT", "DELETE", "PATCH")     # a PATCH here sets values, and the same values again are no change
 LONGEST_PAUSE_SECONDS = 30.0
 KEY = "Idempotency-Key"
+
+
+def below(*parts: str) -> str:
+    """A path of ids that cannot lead elsewhere."""
+    try:
+        return "".join("/" + quote(part, safe="") for part in parts)
+    except UnicodeError:
+        raise WrongUse("An id holds bytes that are not UTF-8.") from None
 
 
 def ask(request: Request) -> Program[Answer]:
@@ -78,8 +87,8 @@ def _understood(shape: type[Shape], answer: Answer) -> Shape:
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(map(str, fault["loc"])) or "the whole"
-        raise Misunderstood(f"The server's answer is no {shape.__name__} that this version, {__version__}, knows"
-                            f" ({where}: {fault['msg']}): it is another version, or no AgentContainer.") from None
+        raise Misunderstood(f"The server's answer is not a {shape.__name__} of version {__version__} ({where}:"
+                            f" {fault['msg']}). The server has another version, or is not AgentContainer.") from None
 
 
 def delete(path: str) -> Program[None]:
@@ -90,14 +99,21 @@ def _asked(query: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in query.items() if value is not None}
 
 
-def body_of(
-    shape: type[BaseModel], given: BaseModel | Mapping[str, Any] | None, fields: dict[str, Any]
-) -> dict[str, Any]:
-    """The JSON object of a request: a shape, or its fields by either name (`input_file_ids`, `inputFileIds`).
+def body_of(shape: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON object of a request, from its fields by either name (`input_file_ids`, `inputFileIds`).
 
-    Raises pydantic's ValidationError for a field that the shape does not have, before anything is sent.
+    Raises WrongUse for a field that the shape does not have, before anything is sent.
     """
-    if isinstance(given, BaseModel):
-        given = given.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    checked = shape.model_validate({**(given or {}), **fields}, by_name=True, by_alias=True)
-    return checked.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    try:
+        checked = shape.model_validate(fields, by_name=True, by_alias=True)
+        return checked.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    except ValidationError as error:
+        raise WrongUse(*_faults(error)) from None       # its own words hold the input, which may be a key
+    except (ValueError, TypeError, RecursionError):     # what Unicode cannot say, or JSON cannot hold
+        raise WrongUse("The request cannot be JSON: it holds bytes that are not UTF-8, or is too deep.") from None
+
+
+def _faults(error: ValidationError) -> tuple[str, list[dict]]:
+    fields = [{"field": ".".join(map(str, fault["loc"])), "message": fault["msg"]}
+              for fault in error.errors(include_url=False, include_input=False)]
+    return "\n".join(": ".join(filter(None, field.values())) for field in fields), fields

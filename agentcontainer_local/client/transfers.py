@@ -1,10 +1,13 @@
 """Files to the server and from it, piece by piece; what was cut goes on where it stopped."""
 
 import contextlib
+import functools
 import io
 import mimetypes
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -24,29 +27,34 @@ from agentcontainer_local.client.effects import (
     Unreachable,
     Work,
 )
-from agentcontainer_local.client.errors import Changed, NotReachable, refusal
+from agentcontainer_local.client.errors import Changed, NotReachable, WrongUse, local, refusal
 
 PIECE = 256 * 1024
 STORING_SECONDS = 300.0         # the server syncs what it got before it answers
 Progress = Callable[[int, int], None]       # bytes so far, and in all
-Source = str | os.PathLike[str] | bytes
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 Target = str | os.PathLike[str] | BinaryIO
+Folder = str | os.PathLike[str]
 
 
 def upload(
     source: Source, *, filename: str | None = None, content_type: str | None = None, progress: Progress | None = None
 ) -> Program[schemas.UploadedFile]:
-    """`source`: a file's path, or bytes. Raises Changed when the file has become shorter meanwhile."""
-    if isinstance(source, bytes) and filename is None:
-        raise TypeError("bytes need a filename")
+    """Upload a file. `source` is its path, its bytes, or a file object, read from where it stands.
+
+    Bytes, and a file object without a name, need a `filename`. Raises Changed if the file becomes shorter meanwhile.
+    """
+    name = _name(source, filename)
     content = yield Work(lambda: _content(source, progress))
-    name = filename or Path(os.fspath(source)).name
-    guessed = content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
-    asked = {"filename": name, "contentType": guessed, "sizeBytes": content.size}
-    prepared = yield from requests.send("POST", "/uploads/prepare", schemas.PreparedUpload, asked)
-    yield from _fill(prepared, content)
-    given = {"uploadId": prepared.upload_id}
-    return (yield from requests.send("POST", "/uploads/complete", schemas.UploadedFile, given))
+    try:
+        guessed = content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
+        asked = {"filename": name, "contentType": guessed, "sizeBytes": content.size}
+        prepared = yield from requests.send("POST", "/uploads/prepare", schemas.PreparedUpload, asked)
+        yield from _fill(prepared, content)
+        given = {"uploadId": prepared.upload_id}
+        return (yield from requests.send("POST", "/uploads/complete", schemas.UploadedFile, given))
+    finally:
+        content.close()
 
 
 def _fill(prepared: schemas.PreparedUpload, content: Content) -> Program[None]:
@@ -68,27 +76,74 @@ def _fill(prepared: schemas.PreparedUpload, content: Content) -> Program[None]:
     raise NotReachable(str(lost)) from lost
 
 
+def _name(source: Source, given: str | None) -> str:
+    """A name that is not UTF-8 gets a sign in the place of each byte that is none."""
+    name = given or (source if isinstance(source, str | os.PathLike) else getattr(source, "name", None))
+    if not isinstance(name, str | os.PathLike):
+        raise WrongUse("Bytes, and a file object without a name, need a filename: upload(data, filename='data.csv').")
+    whole = given or Path(os.fspath(name)).name
+    return os.fsencode(whole).decode(errors="replace")
+
+
 def _content(source: Source, progress: Progress | None) -> Content:
-    size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
-    return Content(size, lambda: _pieces(source, size, progress))
+    if isinstance(source, str | os.PathLike):
+        size = Path(source).stat().st_size
+        return Content(size, functools.partial(_pieces, source, size, progress))
+    if isinstance(source, bytes | bytearray | memoryview):
+        source = io.BytesIO(source)
+    if isinstance(source, io.TextIOBase) or not hasattr(source, "read"):
+        raise WrongUse("upload takes a path, bytes, or a file object that is open in binary mode ('rb').")
+    file = source if source.seekable() else _copied(source)
+    begin = file.tell()
+    size = file.seek(0, os.SEEK_END) - begin
+
+    def pieces() -> Iterator[bytes]:
+        file.seek(begin)
+        return _read(file, size, progress)
+
+    return Content(size, pieces, (lambda: None) if file is source else file.close)
 
 
-def _pieces(source: Source, size: int, progress: Progress | None) -> Iterator[bytes]:
+def _copied(file: BinaryIO) -> BinaryIO:
+    """An upload may have to be begun again: what can be read only once is copied to disk first."""
+    copy = tempfile.TemporaryFile()     # noqa: SIM115 - closed with its Content
+    shutil.copyfileobj(file, copy)
+    copy.seek(0)
+    return copy
+
+
+def _pieces(path: str | os.PathLike[str], size: int, progress: Progress | None) -> Iterator[bytes]:
+    with _opened(path) as file:
+        yield from _read(file, size, progress)
+
+
+def _opened(path: str | os.PathLike[str]) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise local(error) from error
+
+
+def _read(file: BinaryIO, size: int, progress: Progress | None) -> Iterator[bytes]:
     """Exactly `size` bytes, whatever is added to the file meanwhile."""
     sent = 0
-    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
-        while sent < size:
+    while sent < size:
+        try:
             piece = file.read(min(PIECE, size - sent))
-            if not piece:
-                raise Changed(f"{os.fspath(source)!r} has become shorter while it was sent.")
-            yield piece
-            sent += len(piece)
-            if progress is not None:
-                progress(sent, size)
+        except OSError as error:
+            raise local(error) from error
+        if not piece:
+            raise Changed("The file became shorter while it was sent.")
+        yield piece
+        sent += len(piece)
+        if progress is not None:
+            progress(sent, size)
 
 
 def download(path: str, to: Target, progress: Progress | None) -> Program[None]:
     """Into an open file from where it stands, or as the new file `to`: whole, or not there at all."""
+    if isinstance(to, io.TextIOBase):
+        raise WrongUse("A download goes to a path, or to a file object that is open in binary mode ('wb').")
     if not isinstance(to, str | os.PathLike):
         yield from _received(path, to, progress)
         return
@@ -121,12 +176,12 @@ def _received(path: str, file: BinaryIO, progress: Progress | None) -> Program[N
                 if done and answer.status != 206:
                     raise Changed("The file on the server has changed while it was fetched.")
                 tag = answer.headers.get("etag", "")
-                size = done + int(answer.headers["content-length"])
+                size = done + int(answer.headers.get("content-length", 0))     # a proxy may leave it out
                 while piece := (yield Read()):
-                    yield Work(lambda piece=piece: file.write(piece))
+                    yield Work(functools.partial(file.write, piece))
                     done, failures = done + len(piece), 0
                     if progress is not None:
-                        progress(done, size)
+                        progress(done, max(done, size))
                 return
             _raise_if_final(answer, failures, retries)
         except Unreachable as lost:

@@ -1,0 +1,21 @@
+"""A wheel knows the commit that it was made of: `agentcontainer --version` shows it."""
+
+import runpy
+import tempfile
+from pathlib import Path
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class Commit(BuildHookInterface):
+    def initialize(self, version: str, build_data: dict) -> None:
+        root = Path(self.root)
+        build = root / "agentcontainer_local" / "build.py"
+        commit = runpy.run_path(str(build))["commit_of"](root) if build.exists() else ""
+        self.written = Path(tempfile.mkdtemp(), "commit")
+        self.written.write_text(commit + "\n")
+        build_data["force_include"][str(self.written)] = "agentcontainer_local/commit"
+
+    def finalize(self, version: str, build_data: dict, artifact_path: str) -> None:
+        self.written.unlink()
+        self.written.parent.rmdir()

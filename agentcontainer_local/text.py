@@ -1,0 +1,15 @@
+"""Text from elsewhere that is shown on a terminal, or becomes a file's name."""
+
+import re
+
+# Controls but tab and newline, and what turns the direction of writing.
+HOSTILE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """Text that cannot move the cursor, colour the screen or turn its direction; tabs and newlines stay."""
+    return HOSTILE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def one_line(text: str) -> str:
+    return " ".join(clean(text).split())
