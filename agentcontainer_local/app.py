@@ -235,7 +235,7 @@ async def serve(
 ) -> None:
     """Serves until SIGTERM, which leaves runs to the next server, or SIGINT, which suspends them first.
 
-    `announce` is called once, with the base URL, when requests are answered.
+    `announce` is called once, with the URL of the listener, when requests are answered.
     """
     async with opened(settings, environ, log.info, outside=outside) as program:
         stop = _on_signals()
@@ -251,7 +251,7 @@ async def serve(
             host, port = listener.getsockname()[:2]
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
             program.say_where(url)
-            announce(program, settings.public_url or url)
+            announce(program, url)
             db.lengthen_log(program.host.db)
             await asyncio.wait({stop, serving, supervising, timing}, return_when=asyncio.FIRST_COMPLETED)
             if stop.done():

@@ -25,52 +25,65 @@ class Settings(BaseModel):
     port: int = Field(3000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     data: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("agentcontainer")),
-        description="Data directory: the database, the files, the key that encrypts provider keys.",
+        description="Data directory: database, files, and the key that encrypts provider keys.",
     )
     cache: Path = Field(
         default_factory=lambda: Path(platformdirs.user_cache_dir("agentcontainer")),
-        description="Where the runtime (Node, Pi, the guest's programs) is kept, shared by all data directories.",
+        description="Folder for Node, Pi and the guest's programs. All data directories share it.",
     )
-    public_url: str | None = Field(None, description="Base of the URLs in answers; by default what the client asked.")
-    host_names: str = Field("", description="Other names that it may be asked by (the Host header), with commas.")
-    max_requests_per_second: int = Field(2000, ge=1, description="Of one API key; more are refused with 429.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged to stderr.")
-    log_format: Literal["text", "json"] = Field("text", description="How: one line of text or of JSON an event.")
+    public_url: str | None = Field(
+        None, description="Address that clients use, for URLs in answers. By default the one in the request.")
+    host_names: str = Field("", description="Further host names of this server, separated by commas.")
+    max_requests_per_second: int = Field(
+        2000, ge=1, description="Maximum requests per second of one API key; more get 429.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severity that is logged to stderr.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Format of the log: a line of text or of JSON per event.")
 
-    max_running: int = Field(4, ge=0, description="Tasks that have a container at the same time; 0: none is started.")
-    max_pending: int = Field(1000, ge=1, description="Tasks that may wait; more are refused with 429.")
-    idle_seconds: int = Field(60, ge=0, description="How long an idle conversation keeps its running container.")
-    max_body_bytes: int = Field(10 * 1024**2, ge=1024, description="Largest JSON body of a request.")
-    max_file_bytes: int = Field(2 * GIB, ge=1, description="Largest file that is taken in, from a client or an agent.")
-    max_output_files: int = Field(1000, ge=1, description="Most files that one finish may hand over.")
-    max_output_bytes: int = Field(10 * GIB, ge=1, description="Most bytes that one finish may hand over.")
-    file_quota_bytes: int | None = Field(None, ge=1, description="Most bytes of files; by default the disk's size.")
+    max_running: int = Field(4, ge=0, description="Maximum number of running containers; 0 starts none.")
+    max_pending: int = Field(1000, ge=1, description="Maximum number of waiting tasks; more get 429.")
+    idle_seconds: int = Field(60, ge=0, description="Seconds that an idle conversation keeps its container running.")
+    max_body_bytes: int = Field(10 * 1024**2, ge=1024, description="Maximum size of a request's JSON body, in bytes.")
+    max_file_bytes: int = Field(
+        2 * GIB, ge=1, description="Maximum size of a file from a client or an agent, in bytes.")
+    max_output_files: int = Field(1000, ge=1, description="Maximum number of files in one `finish`.")
+    max_output_bytes: int = Field(10 * GIB, ge=1, description="Maximum size of all files in one `finish`, in bytes.")
+    file_quota_bytes: int | None = Field(
+        None, ge=1, description="Maximum size of all stored files, in bytes. By default only the disk limits it.")
     checkpoint_quota_bytes: int | None = Field(
-        None, ge=1, description="Bytes of kept workspaces from which on no agent may hibernate and no chat may start.")
-    upload_ttl_seconds: int = Field(3600, ge=1, description="How long a prepared upload is open.")
-    workspace_retention_seconds: int = Field(0, ge=0, description="How long an ended task's workspace is kept.")
-    retention_days: int = Field(0, ge=0, description="Days after which an ended task's events and files go; 0: never.")
+        None, ge=1,
+        description="Size of kept workspaces, in bytes, above which no agent may hibernate and no chat may start.")
+    upload_ttl_seconds: int = Field(3600, ge=1, description="Seconds that a prepared upload stays open.")
+    workspace_retention_seconds: int = Field(0, ge=0, description="Seconds that an ended task's workspace is kept.")
+    retention_days: int = Field(
+        0, ge=0, description="Days after which an ended task's events and files are deleted; 0: never.")
     retention_bytes: int | None = Field(
-        None, ge=1, description="Bytes of ended tasks' outputs that are kept; beyond that the oldest go.")
-    min_free_percent: float = Field(5, ge=0, le=100, description="Of the disk: with less free, no new work is taken.")
+        None, ge=1,
+        description="Maximum size of ended tasks' output files, in bytes. Above it, the oldest are deleted.")
+    min_free_percent: float = Field(
+        5, ge=0, le=100, description="Free disk space, in percent, below which new work is refused.")
 
-    task_memory_mb: int = Field(4096, ge=256, description="Memory of a task that asks for none (MB of 1024 * 1024).")
-    task_cpus: float | None = Field(None, gt=0, description="Processors of a task that asks for none; by default all.")
-    task_processes: int = Field(2048, ge=64, description="Processes and threads of a task that asks for none.")
-    task_open_files: int = Field(65536, ge=256, description="Open files of each process of a task that asks for none.")
-    task_workspace_mb: int = Field(10240, ge=16, description="What a task that asks for none may write to disk (MB).")
-    isolation: Literal["container", "gvisor"] = Field("container", description="The least that any task is isolated.")
+    task_memory_mb: int = Field(4096, ge=256, description="Memory, in MB of 1024 * 1024 bytes.")
+    task_cpus: float | None = Field(None, gt=0, description="Processors. By default all.")
+    task_processes: int = Field(2048, ge=64, description="Number of processes and threads.")
+    task_open_files: int = Field(65536, ge=256, description="Number of open files of each process.")
+    task_workspace_mb: int = Field(
+        10240, ge=16, description="Disk space that it may write, in MB of 1024 * 1024 bytes.")
+    isolation: Literal["container", "gvisor"] = Field("container", description="Minimum isolation of every task.")
 
     billing: Literal["unlimited", "prepaid"] = Field("unlimited", description="Whether container time is charged.")
-    credit: float = Field(0, ge=0, description="USD granted to the account when the data directory is made (prepaid).")
+    credit: float = Field(0, ge=0, description="First credit of a new data directory, in US dollars (prepaid).")
 
-    podman_socket: str | None = Field(None, description="A running Podman API service; by default one is started.")
-    oci_runtime: str | None = Field(None, description="OCI runtime for Podman; by default the one that fits.")
-    max_events: int = Field(200_000, ge=1000, description="Most things that one run may report; more ends its task.")
-    max_event_bytes: int = Field(GIB, ge=1024**2, description="Most bytes of them; more ends its task.")
-    prices_file: Path | None = Field(None, description="A table of model prices, in the place of the package's own.")
+    podman_socket: str | None = Field(
+        None, description="Socket of a running Podman API service. By default the server starts one.")
+    oci_runtime: str | None = Field(None, description="OCI runtime for Podman. By default a suitable one is chosen.")
+    max_events: int = Field(200_000, ge=1000, description="Maximum number of events of one run; more end its task.")
+    max_event_bytes: int = Field(
+        GIB, ge=1024**2, description="Maximum size of a run's events, in bytes; more end its task.")
+    prices_file: Path | None = Field(None, description="Table of model prices that replaces the built-in one.")
     provider_idle_seconds: int = Field(
-        300, ge=1, description="How long a provider may be silent within a call, or an agent not read its answer.")
+        300, ge=1, description="Seconds of silence after which a model call is ended.")
 
 
 def variable(field: str) -> str:

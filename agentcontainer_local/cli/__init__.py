@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from agentcontainer_local import __version__
 from agentcontainer_local.cli import (
     account,
     agents,
     backup,
+    browser,
     chat,
     config,
     containers,
@@ -20,30 +20,34 @@ from agentcontainer_local.cli import (
     tasks,
 )
 from agentcontainer_local.cli.exits import Exit
+from agentcontainer_local.cli.help import App, examples
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="The AgentContainer API on this machine.",
-    epilog="\b\nExit codes:\n" + "\n".join(f"  {code:<3}  {code.meaning}" for code in Exit),
+app = App(
+    "AgentContainer on this machine: give tasks to agents that work in containers, and get files back.",
+    examples("serve", 'run "Summarise sales.csv in report.md." -i sales.csv -o out') + "\n\n\b\nExit codes:\n"
+    + "\n".join(f"  {code:<3}  {code.meaning}" for code in Exit),
 )
 
 
 @app.callback(invoke_without_command=True)
 def main(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False):
     if version:
-        print(__version__)
+        from agentcontainer_local import build
+
+        print(build.version())
         raise typer.Exit
 
 
 run.add_to(app)
 chat.add_to(app)
+browser.add_to(app)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(agents.app, name="agents")
 app.add_typer(containers.app, name="containers")
 app.add_typer(images.app, name="images")
 account.add_to(app)
 config.add_to(app)
-app.command(name="serve")(serve.serve)
+serve.add_to(app)
 backup.add_to(app)
-app.command(name="doctor")(doctor.command)
+doctor.add_to(app)
 install_service.add_to(app)

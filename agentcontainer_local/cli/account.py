@@ -1,22 +1,25 @@
-"""`agentcontainer account`, `budget`, `credit`, `keys` and `providers`: whose server it is."""
+"""`agentcontainer account`, `budget`, `credit`, `keys` and `providers`: settings of the account."""
 
+import re
 import sys
 from typing import Annotated
 
 import typer
 
+from agentcontainer_local.cli import names
 from agentcontainer_local.cli.exits import Exit, Stop
-from agentcontainer_local.cli.session import AT_REST, Session, command
+from agentcontainer_local.cli.help import App
+from agentcontainer_local.cli.session import AT_REST, READING, Session, command
 
-budget = typer.Typer(no_args_is_help=True, help="What model calls may cost in a month.")
-credit = typer.Typer(no_args_is_help=True, help="Prepaid credit for container time.")
-keys = typer.Typer(no_args_is_help=True, help="API keys.")
-providers = typer.Typer(no_args_is_help=True, help="Keys and addresses of model providers.")
+budget = App("Limit what model calls may cost in a month.")
+credit = App("Show and add prepaid credit for container time.")
+keys = App("Make, list and revoke API keys.")
+providers = App("Set keys and addresses of model providers.")
 Provider = Annotated[str, typer.Argument(metavar="PROVIDER", help="anthropic, openai or openrouter.")]
 
 
-def add_to(app: typer.Typer) -> None:
-    command(app, "account")(account)
+def add_to(app: App) -> None:
+    command(app, "account", example="account")(account)
     app.add_typer(budget, name="budget")
     app.add_typer(credit, name="credit")
     app.add_typer(keys, name="keys")
@@ -24,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def account(session: Session) -> None:
-    """Whose server it is, what is stored, what is left."""
+    """Show the account: stored files, billing, credit."""
     from agentcontainer_local.cli.output import size, usd
 
     found = session.client.get_account()
@@ -37,27 +40,30 @@ def account(session: Session) -> None:
     }, found)
 
 
-@command(budget, "show", starts=AT_REST)
+@command(budget, "show", starts=READING, example="budget show")
 def show_budget(session: Session) -> None:
-    """What this month's model calls may cost, and what they did."""
+    """Show this month's limits and what was used."""
     _budget(session, session.client.get_budget())
 
 
-@command(budget, "set", starts=AT_REST)
+@command(budget, "set", starts=AT_REST, example="budget set --max-cost 20")
 def set_budget(
     session: Session,
-    max_cost_usd: Annotated[float | None, typer.Option("--max-cost", metavar="USD", help="In US dollars.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(metavar="COUNT", help="Of input and output together.")] = None,
+    max_cost_usd: Annotated[float | None, typer.Option(
+        "--max-cost", metavar="USD", help="Maximum cost of a month, in US dollars.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(
+        metavar="COUNT", help="Maximum tokens of a month, input and output together.")] = None,
 ) -> None:
-    """Set it in the place of the one before. What is not given has no limit. It holds from the next model call on."""
+    """Set the limits of a month. What is not given has no limit. They hold from the next model call on."""
     if max_cost_usd is None and max_tokens is None:
-        raise Stop(Exit.WRONG_USE, "Give --max-cost, --max-tokens or both; `budget clear` takes the limits away.")
+        raise Stop(Exit.WRONG_USE, "Give --max-cost, --max-tokens or both. `agentcontainer budget clear` removes"
+                                   " the limits.")
     _budget(session, session.client.set_budget(max_cost_usd=max_cost_usd, max_tokens=max_tokens))
 
 
-@command(budget, "clear", starts=AT_REST)
+@command(budget, "clear", starts=AT_REST, example="budget clear")
 def clear_budget(session: Session) -> None:
-    """Take the limits away."""
+    """Remove the limits."""
     _budget(session, session.client.set_budget())
 
 
@@ -71,12 +77,12 @@ def _budget(session: Session, found) -> None:
     }, found)
 
 
-@command(credit, "show", starts=AT_REST)
+@command(credit, "show", starts=READING, example="credit show")
 def show_credit(
     session: Session,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=0, metavar="COUNT", help="The latest so many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, metavar="COUNT", help="Number of entries.")] = 20,
 ) -> None:
-    """The balance, and the latest of what it is the sum of."""
+    """Show the balance and its latest entries."""
     from agentcontainer_local.cli.output import age, usd
 
     found = session.client.get_credit()
@@ -91,29 +97,29 @@ def show_credit(
         session.out.table(("what", "amount", "age", "task"), rows, entries)
 
 
-@command(credit, "add", starts=AT_REST)
+@command(credit, "add", starts=AT_REST, example="credit add 10")
 def add_credit(
-    session: Session, usd: Annotated[float, typer.Argument(min=0.01, metavar="USD", help="How much.")]
+    session: Session, usd: Annotated[float, typer.Argument(min=0.01, metavar="USD", help="Amount in US dollars.")]
 ) -> None:
-    """Grant credit. It counts where the server runs with --billing prepaid."""
+    """Add credit. It matters only if the server runs with --billing prepaid."""
     from agentcontainer_local.cli import output
 
     found = session.client.add_credit(usd)
     session.out.done(f"The balance is {output.usd(found.balance_usd)}.", found)
 
 
-@command(keys, "create", starts=AT_REST)
+@command(keys, "create", starts=AT_REST, example="keys create laptop")
 def create_key(
-    session: Session, name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")] = "default"
+    session: Session, name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.")] = "default"
 ) -> None:
-    """Make an API key; it is printed this once, alone on stdout."""
+    """Make an API key and print it. It is not shown again."""
     made = session.client.create_key(name)
     session.out.done(made.key, made)
 
 
-@command(keys, "list", starts=AT_REST)
+@command(keys, "list", starts=READING, example="keys list")
 def list_keys(session: Session) -> None:
-    """Show the API keys, by name and last characters."""
+    """List the API keys by name and last characters."""
     from agentcontainer_local.cli.output import age
 
     found = list(session.client.list_keys())
@@ -122,41 +128,55 @@ def list_keys(session: Session) -> None:
     session.out.table(("id", "ends in", "age", "state", "name~"), rows, found, "No keys.")
 
 
-@command(keys, "revoke", starts=AT_REST)
-def revoke_key(session: Session, key: Annotated[str, typer.Argument(metavar="KEY", help="The key's id.")]) -> None:
-    """Make an API key useless, at once."""
-    session.client.revoke_key(key)
-    session.out.done(f"{key}  revoked", {"id": key, "revoked": True})
+@command(keys, "revoke", starts=AT_REST, example="keys revoke laptop")
+def revoke_key(
+    session: Session, key: Annotated[str, typer.Argument(metavar="KEY", help="Id or name of the key.")]
+) -> None:
+    """Revoke an API key. It stops working at once."""
+    id = names.key(session, key)
+    session.client.revoke_key(id)
+    session.out.done(f"{id}  revoked", {"id": id, "revoked": True})
 
 
-@command(providers, "list", starts=AT_REST)
+@command(providers, "list", starts=READING, example="providers list")
 def list_providers(session: Session) -> None:
-    """What tasks use whose agent says nothing. Keys are never shown."""
+    """List the providers: whether a key is set, and the address. Keys are never shown."""
     found = list(session.client.list_providers())
     rows = [(one.provider, f"from the {one.source}" if one.has_api_key else "none", "yes" if one.is_default else "",
              one.base_url) for one in found]
     session.out.table(("provider", "key", "default", "address"), rows, found)
 
 
-@command(providers, "set", starts=AT_REST)
+@command(providers, "set", starts=AT_REST, example=(
+    "providers set anthropic --default < key.txt",
+    "providers set openai --base-url http://127.0.0.1:8080/v1 < key.txt"))
 def set_provider(
     session: Session, provider: Provider,
     base_url: Annotated[str | None, typer.Option(
-        metavar="URL", help="Where it is, as the vendor's SDK takes it.")] = None,
-    default: Annotated[bool, typer.Option("--default", help="What tasks use that name no provider.")] = False,
+        metavar="URL", help="Address, as the provider's own SDK takes it.")] = None,
+    default: Annotated[bool, typer.Option("--default", help="Use it for tasks that name no provider.")] = False,
 ) -> None:
-    """Store a provider's API key. It is read from stdin, so that it is in no history; empty leaves it as it is."""
-    key = (typer.prompt("API key", default="", show_default=False, hide_input=True) if sys.stdin.isatty()
-           else sys.stdin.readline()).strip()
+    """Store a provider's API key, read from stdin. An empty stdin leaves the key as it is."""
+    key = _typed_key()
     given = {"api_key": key or None, "base_url": base_url, "is_default": default or None}
     if not any(given.values()):
-        raise Stop(Exit.WRONG_USE, f"There is no key on stdin: agentcontainer providers set {provider} < FILE")
+        raise Stop(Exit.WRONG_USE, f"There is no key on stdin. Example: agentcontainer providers set {provider} < FILE")
     found = session.client.set_provider(provider, **{name: value for name, value in given.items() if value is not None})
     session.out.done(f"{found.provider}  {'has a key' if found.has_api_key else 'has no key'}, {found.base_url}", found)
 
 
-@command(providers, "remove", starts=AT_REST)
+def _typed_key() -> str:
+    """Without what surrounds it in a file. Refused here where it cannot be a key, and never shown."""
+    key = (typer.prompt("API key", default="", show_default=False, hide_input=True) if sys.stdin.isatty()
+           else sys.stdin.read()).strip()
+    if key and not re.fullmatch("[!-~]+", key):
+        raise Stop(Exit.WRONG_USE, "This is not an API key: it holds a space, a second line, or a character that is not"
+                                   " ASCII. Nothing was stored.")
+    return key
+
+
+@command(providers, "remove", starts=AT_REST, example="providers remove openai")
 def remove_provider(session: Session, provider: Provider) -> None:
-    """Forget what was set; what the server's environment gives stays."""
+    """Forget the stored key and address. Those of the server's environment stay."""
     session.client.remove_provider(provider)
     session.out.done(f"{provider}  removed", {"provider": provider, "removed": True})

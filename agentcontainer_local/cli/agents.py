@@ -7,22 +7,24 @@ from typing import Annotated, Any
 
 import typer
 
+from agentcontainer_local.cli import names
 from agentcontainer_local.cli.containers import About, Name, given
 from agentcontainer_local.cli.exits import Exit, Stop
+from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.run import CostFlag, HostsFlag, TokensFlag
-from agentcontainer_local.cli.session import Session, command
+from agentcontainer_local.cli.session import AT_REST, Session, command
 
-app = typer.Typer(no_args_is_help=True, help="Agents: workers with a prompt, a model and a container.")
-Id = Annotated[str, typer.Argument(metavar="AGENT", help="The agent's id.")]
-Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Its base prompt; @FILE reads it from a file.")]
-Model = Annotated[str | None, typer.Option("--model", "-m", metavar="ID", help="A model's id.")]
+app = App("Define agents: a prompt, a model and a container each.")
+Agent = Annotated[str, typer.Argument(metavar="AGENT", help="Id or name of the agent.")]
+Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Base prompt; @FILE reads it from a file.")]
+Model = Annotated[str | None, typer.Option("--model", "-m", metavar="ID", help="Id of the model.")]
 Provider = Annotated[str | None, typer.Option(metavar="NAME", help="anthropic, openai or openrouter.")]
-Container = Annotated[str | None, typer.Option(metavar="ID", help="The id of the container it runs in.")]
-Image = Annotated[str | None, typer.Option(metavar="IMAGE", help="Or an image that it runs in.")]
-Internet = Annotated[bool | None, typer.Option("--internet/--no-internet", help="Whether it has the internet.")]
-MaxRuntime = Annotated[int | None, typer.Option(metavar="SECONDS", help="That a task of it may take.")]
+Container = Annotated[str | None, typer.Option(metavar="CONTAINER", help="Id or name of the container it runs in.")]
+Image = Annotated[str | None, typer.Option(metavar="IMAGE", help="Image that it runs in, instead of a container.")]
+Internet = Annotated[bool | None, typer.Option("--internet/--no-internet", help="With or without internet access.")]
+MaxRuntime = Annotated[int | None, typer.Option(metavar="SECONDS", help="Maximum run time of a task, in seconds.")]
 Whole = Annotated[Path | None, typer.Option(
-    "--file", "-f", metavar="FILE", help="The request's JSON, as the API has it; `-` is stdin. Flags go before it.")]
+    "--file", "-f", metavar="FILE", help="Request body of the API, as JSON; `-` is stdin. Flags override its fields.")]
 
 
 def _fields(
@@ -79,95 +81,103 @@ def _shown(session: Session, agent) -> None:
     }, agent)
 
 
-@command(app, "list")
+@command(app, "list", example="agents list")
 def list_agents(session: Session) -> None:
-    """All agents, the standard ones too."""
+    """List all agents, including the standard ones."""
     agents = list(session.client.list_agents())
     rows = [(found.id, str(found.current_version.number), found.current_version.defaults.model, found.name)
             for found in agents]
     session.out.table(("id", "version", "model", "name~"), rows, agents)
 
 
-@command(app, "show")
-def show(session: Session, agent: Id) -> None:
-    """One agent, with its current version."""
-    _shown(session, session.client.get_agent(agent))
+@command(app, "show", example="agents show coding")
+def show(session: Session, agent: Agent) -> None:
+    """Show one agent, with its current version."""
+    _shown(session, session.client.get_agent(names.agent(session, agent)))
 
 
-@command(app, "create")
+@command(app, "create", starts=AT_REST, example="agents create analyst -m claude-sonnet-4-5 --prompt @prompt.txt")
 def create(
-    session: Session, name: Annotated[str | None, typer.Argument(metavar="NAME", help="What it is called.")] = None,
+    session: Session, name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the agent.")] = None,
     prompt: Prompt = None, model: Model = None, provider: Provider = None, container: Container = None,
     image: Image = None, internet: Internet = None, allow_host: HostsFlag = None, max_runtime: MaxRuntime = None,
     max_cost: CostFlag = None, max_tokens: TokensFlag = None, description: About = None, file: Whole = None,
 ) -> None:
-    """Define an agent. Without a container or an image it runs in the standard coding container, without internet."""
+    """Define an agent. By default it runs in the standard coding container, without internet access."""
+    container = names.container(session, container) if container else None
     body = _fields(name, prompt, model, provider, container, image, internet, allow_host, max_runtime, max_cost,
                    max_tokens, description, file)
     if not body.get("name") or not (body.get("defaults") or {}).get("model"):
-        raise Stop(Exit.WRONG_USE, "An agent needs a name and a model: agentcontainer agents create NAME -m MODEL")
+        raise Stop(Exit.WRONG_USE, "An agent needs a name and a model. Example: agentcontainer agents create analyst"
+                                   " -m scripted")
     body["defaults"] = {"internetAccess": False, "maxRuntimeSeconds": 1800, **body.get("defaults", {})}
     _shown(session, session.client.create_agent({"basePrompt": "", **body}))
 
 
-@command(app, "update")
+@command(app, "update", example="agents update analyst --max-cost 2")
 def update(
-    session: Session, agent: Id, name: Name = None, prompt: Prompt = None, model: Model = None,
+    session: Session, agent: Agent, name: Name = None, prompt: Prompt = None, model: Model = None,
     provider: Provider = None, container: Container = None, image: Image = None, internet: Internet = None,
     allow_host: HostsFlag = None, max_runtime: MaxRuntime = None, max_cost: CostFlag = None,
     max_tokens: TokensFlag = None, description: About = None, file: Whole = None,
 ) -> None:
-    """Change what is given; that makes a new version."""
+    """Change an agent. This makes a new version."""
+    container = names.container(session, container) if container else None
     body = _fields(name, prompt, model, provider, container, image, internet, allow_host, max_runtime, max_cost,
                    max_tokens, description, file)
-    _shown(session, session.client.update_agent(agent, body))
+    _shown(session, session.client.update_agent(names.agent(session, agent), body))
 
 
-@command(app, "fork")
-def fork(session: Session, agent: Id, name: Name = None) -> None:
-    """Make a standard agent one of your own."""
-    _shown(session, session.client.fork_agent(agent, **given(name=name)))
+@command(app, "fork", example="agents fork coding --name mine")
+def fork(session: Session, agent: Agent, name: Name = None) -> None:
+    """Copy a standard agent, so that you can change it."""
+    _shown(session, session.client.fork_agent(names.agent(session, agent), **given(name=name)))
 
 
-@command(app, "archive")
-def archive(session: Session, agent: Id) -> None:
+@command(app, "archive", example="agents archive analyst")
+def archive(session: Session, agent: Agent) -> None:
     """Take an agent out of use."""
-    session.client.archive_agent(agent)
-    session.out.done(f"{agent}  archived", {"id": agent, "archived": True})
+    id = names.agent(session, agent)
+    session.client.archive_agent(id)
+    session.out.done(f"{id}  archived", {"id": id, "archived": True})
 
 
-@command(app, "versions")
-def versions(session: Session, agent: Id) -> None:
-    """Its versions, the latest first."""
-    found = list(session.client.list_agent_versions(agent))
+@command(app, "versions", example="agents versions analyst")
+def versions(session: Session, agent: Agent) -> None:
+    """List the versions of an agent, newest first."""
+    found = list(session.client.list_agent_versions(names.agent(session, agent)))
     rows = [(str(version.number), version.id, version.defaults.model, version.created_at) for version in found]
     session.out.table(("number", "id", "model", "made"), rows, found)
 
 
-@command(app, "files")
-def files(session: Session, agent: Id) -> None:
-    """The reference files that each of its tasks has."""
+@command(app, "files", example="agents files analyst")
+def files(session: Session, agent: Agent) -> None:
+    """List the reference files that each task of the agent gets."""
     from agentcontainer_local.cli.output import size
 
-    found = list(session.client.list_reference_files(agent))
+    found = list(session.client.list_reference_files(names.agent(session, agent)))
     rows = [(file.id, size(file.size_bytes), file.filename) for file in found]
     session.out.table(("id", "size", "name~"), rows, found, "No files.")
 
 
-@command(app, "attach")
+@command(app, "attach", starts=AT_REST, example="agents attach analyst handbook.pdf")
 def attach(
-    session: Session, agent: Id,
-    paths: Annotated[list[Path], typer.Argument(metavar="FILE", help="What to attach.")],
+    session: Session, agent: Agent,
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files to attach.")],
 ) -> None:
-    """Upload files and give them to the agent, in a new version."""
+    """Give the agent reference files. This makes a new version."""
     from agentcontainer_local.cli import downloads
 
-    uploaded = downloads.uploaded(session, paths)
-    _shown(session, session.client.attach_reference_files(agent, [file.id for file in uploaded]))
+    id, uploaded = names.agent(session, agent), downloads.uploaded(session, paths)
+    _shown(session, session.client.attach_reference_files(id, [file.id for file in uploaded]))
 
 
-@command(app, "detach")
-def detach(session: Session, agent: Id, file: Annotated[str, typer.Argument(metavar="FILE", help="Its id.")]) -> None:
-    """Take a reference file away, in a new version."""
-    session.client.detach_reference_file(agent, file)
-    session.out.done(f"{file}  detached", {"id": file, "detached": True})
+@command(app, "detach", example="agents detach analyst handbook.pdf")
+def detach(
+    session: Session, agent: Agent, file: Annotated[str, typer.Argument(metavar="FILE", help="Id or name of the file.")]
+) -> None:
+    """Take a reference file from the agent. This makes a new version."""
+    agent_id = names.agent(session, agent)
+    id = names.reference_file(session, agent_id, file)
+    session.client.detach_reference_file(agent_id, id)
+    session.out.done(f"{id}  detached", {"id": id, "detached": True})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.serve import as_service_account, settings_of
 from agentcontainer_local.cli.session import JsonFlag, ending
 
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
 Data = Annotated[str | None, typer.Option(metavar="DIR", help="Data directory [AGENTCONTAINER_DATA].")]
 
 
-def add_to(app: typer.Typer) -> None:
-    app.command(name="backup")(backup)
-    app.command(name="restore")(restore)
+def add_to(app: App) -> None:
+    app.command("backup", example="backup backup.tar.gz")(backup)
+    app.command("restore", example="restore backup.tar.gz --data /srv/agentcontainer")(restore)
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What to write (.tar.gz); it holds the secrets too.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write (.tar.gz). It holds the secrets too.")],
     data: Data = None, json: JsonFlag = False,
 ) -> None:
-    """Write the data directory into one file. Its server may work meanwhile."""
+    """Write the data directory into one file. The server may keep running."""
     from agentcontainer_local import backup as program
 
     with ending(json) as out:
@@ -40,10 +41,10 @@ def backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `agentcontainer backup` wrote.", exists=True)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File that `agentcontainer backup` wrote.", exists=True)],
     data: Data = None, json: JsonFlag = False,
 ) -> None:
-    """Make a data directory from a backup. Tasks that had not ended go on with the next `serve`."""
+    """Make a data directory from a backup. Unfinished tasks continue when `serve` is started on it."""
     from agentcontainer_local import backup as program
 
     with ending(json) as out:

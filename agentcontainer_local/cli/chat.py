@@ -7,8 +7,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from agentcontainer_local.cli import exits, session
+from agentcontainer_local.cli import exits, names, session
 from agentcontainer_local.cli.exits import Exit, Stop
+from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.run import (
     CODING,
     AgentFlag,
@@ -22,39 +23,56 @@ from agentcontainer_local.cli.run import (
 from agentcontainer_local.cli.session import Session
 
 INSTRUCTIONS = "You talk with a person at a terminal. Answer each message; use your tools where that helps."
-HELP = ("/attach FILE sends a file with your next message, /files DIR fetches the agent's, /finish lets it finish by"
-        " itself, /quit or Ctrl-D leaves.")
+HELP = ("/attach FILE sends a file with your next message. /files DIR downloads the agent's files. /finish lets the"
+        " agent work on alone until it is done. /quit or Ctrl-D leaves.")
 QUIET = ("running", "pending", "awaiting_input")        # how it stands between turns goes without saying
 
 
-def add_to(app: typer.Typer) -> None:
-    session.command(app, "chat", starts=session.AT_WORK)(chat)
+def add_to(app: App) -> None:
+    examples = ("chat -m claude-sonnet-4-5", "chat --task last")
+    session.command(app, "chat", starts=session.AT_WORK, example=examples)(chat)
 
 
 def chat(
     session: Session,
     agent: AgentFlag = CODING,
     task: Annotated[str | None, typer.Option(
-        "--task", "-t", metavar="ID", help="Go on with this conversation.")] = None,
-    instructions: Annotated[str, typer.Option(metavar="TEXT", help="What holds for all of it.")] = INSTRUCTIONS,
+        "--task", "-t", metavar="TASK", help="Continue this conversation: id, title or `last`.")] = None,
+    instructions: Annotated[
+        str, typer.Option(metavar="TEXT", help="Instructions for the whole conversation.")] = INSTRUCTIONS,
     model: ModelFlag = None,
     provider: ProviderFlag = None,
     verbose: VerboseFlag = False,
 ) -> int:
-    """Talk with an agent that has a container and tools. It waits for you for an hour after each answer."""
+    """Talk with an agent that has a container and tools. It waits up to an hour for your next message."""
+    task = names.task(session, task) if task else None
+    agent = names.agent(session, agent)
     session.out.note(HELP, "dim")
     talk = Talk(session, agent, task, instructions, overrides(model, provider), verbose)
     while (words := _line(session)) is not None:
         if words.startswith("/"):
-            if not talk.command(words):
+            if not _did(talk, words):
                 break
         elif words.strip():
             talk.turn(words)
     if talk.attached:
         talk.note_attached("Not sent")
     if talk.task_id:
-        session.out.note(f"Left; it may go on: agentcontainer chat --task {talk.task_id}", "dim")
+        session.out.note(f"Left. Continue with: agentcontainer chat --task {talk.task_id}", "dim")
     return Exit.DONE
+
+
+def _did(talk: "Talk", words: str) -> bool:
+    """False to leave. What goes wrong with a file is no reason to end the conversation."""
+    from agentcontainer_local.client import ClientError
+
+    try:
+        return talk.command(words)
+    except ClientError as error:
+        talk.session.out.note(str(error), "red")
+    except OSError as error:
+        talk.session.out.note(f"{error.filename}: {error.strerror}", "red")
+    return True
 
 
 def _line(session: Session) -> str | None:
@@ -100,7 +118,7 @@ class Talk:
             case "/files" if self.task_id:
                 downloads.fetch(self.session, self.task_id, Path(given.strip() or "."))
             case "/finish" if self.task_id and self.attached:
-                self.note_attached("To go with your next message, before /finish")
+                self.note_attached("Send a message before /finish; it takes along")
             case "/finish" if self.task_id:
                 self._finish()
             case _:
@@ -122,7 +140,7 @@ class Talk:
         try:
             self._answered(turn)
         except KeyboardInterrupt:
-            self.session.out.note("\nIt goes on with its answer; what you say next waits for it.", "dim")
+            self.session.out.note("\nThe agent goes on with its answer. Your next message waits for it.", "dim")
 
     def _send(self, words: str):
         attached, self.attached = list(self.attached), {}

@@ -1,9 +1,9 @@
 """`agentcontainer config`: what is set, by what."""
 
 import os
+import re
 
-import typer
-
+from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.session import JsonFlag, ending
 
 SECRETS = ("AGENTCONTAINER_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENROUTER_API_KEY")
@@ -13,12 +13,12 @@ OTHERS = (
 )
 
 
-def add_to(app: typer.Typer) -> None:
-    app.command("config")(config)
+def add_to(app: App) -> None:
+    app.command("config", example="config")(config)
 
 
 def config(json: JsonFlag = False) -> None:
-    """What is set, and by what. Every setting of `serve`, and the variables beside them. Secrets are never shown."""
+    """Show every setting and where it comes from. Secrets are never shown."""
     from agentcontainer_local import service_account
     from agentcontainer_local.cli.serve import settings_of
     from agentcontainer_local.settings import Settings, variable
@@ -32,11 +32,16 @@ def config(json: JsonFlag = False) -> None:
                 source = variable(name)
             elif name == "data":
                 value = service_account.data_directory()
-            shown = None if value is None else str(value)
+            shown = None if value is None else without_password(str(value))
             found.append({"name": name.replace("_", "-"), "value": shown, "setBy": source})
         for name in (*OTHERS, *SECRETS):
             if os.environ.get(name):
-                shown = "(secret)" if name in SECRETS else os.environ[name]
+                shown = "(secret)" if name in SECRETS else without_password(os.environ[name])
                 found.append({"name": name, "value": shown, "setBy": "environment"})
         rows = [(one["name"], one["setBy"], one["value"] or "") for one in found]
         out.table(("setting", "set by", "value~"), rows, found)
+
+
+def without_password(url: str) -> str:
+    """An address may hold a user's name and password before its `@`."""
+    return re.sub("(?<=://)[^/@]+@", "(secret)@", url)

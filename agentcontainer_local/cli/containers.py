@@ -4,19 +4,22 @@ from typing import Annotated
 
 import typer
 
-from agentcontainer_local.cli.session import Session, command
+from agentcontainer_local.cli import names
+from agentcontainer_local.cli.help import App
+from agentcontainer_local.cli.session import AT_REST, Session, command
 
-app = typer.Typer(no_args_is_help=True, help="Containers: the environments that agents run in.")
-Id = Annotated[str, typer.Argument(metavar="CONTAINER", help="The container's id.")]
-Name = Annotated[str | None, typer.Option(metavar="TEXT", help="What it is called.")]
-About = Annotated[str | None, typer.Option("--description", metavar="TEXT", help="What it is for.")]
+app = App("Define the environments that agents run in.")
+Container = Annotated[str, typer.Argument(metavar="CONTAINER", help="Id or name of the container.")]
+Name = Annotated[str | None, typer.Option(metavar="TEXT", help="Name.")]
+About = Annotated[str | None, typer.Option("--description", metavar="TEXT", help="Description.")]
 Image = Annotated[str | None, typer.Option(
-    metavar="IMAGE", help="Any Linux image, as docker.io/library/python:3.13-slim.")]
-Preset = Annotated[str | None, typer.Option(metavar="NAME", help="coding, data-processing or document-analysis.")]
+    metavar="IMAGE", help="Linux image, for example docker.io/library/python:3.13-slim.")]
+Preset = Annotated[str | None, typer.Option(
+    metavar="NAME", help="Standard image: coding, data-processing or document-analysis.")]
 
 
 def given(**fields) -> dict:
-    """What was said."""
+    """The fields that were given."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -30,9 +33,9 @@ def _shown(session: Session, container) -> None:
     }, container)
 
 
-@command(app, "list")
+@command(app, "list", example="containers list")
 def list_containers(session: Session) -> None:
-    """All containers, the standard ones too."""
+    """List all containers, including the standard ones."""
     containers = list(session.client.list_containers())
     rows = [(found.id, str(found.current_version.number),
              found.current_version.container_image or found.current_version.container_preset or "", found.name)
@@ -40,49 +43,50 @@ def list_containers(session: Session) -> None:
     session.out.table(("id", "version", "image", "name~"), rows, containers)
 
 
-@command(app, "show")
-def show(session: Session, container: Id) -> None:
-    """One container."""
-    _shown(session, session.client.get_container(container))
+@command(app, "show", example="containers show coding")
+def show(session: Session, container: Container) -> None:
+    """Show one container."""
+    _shown(session, session.client.get_container(names.container(session, container)))
 
 
-@command(app, "create")
+@command(app, "create", starts=AT_REST, example="containers create mine --image localhost/mine:1")
 def create(
-    session: Session, name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called.")],
+    session: Session, name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the container.")],
     image: Image = None, preset: Preset = None, description: About = None,
 ) -> None:
-    """Define a container, from an image or from one of ours."""
+    """Define a container from an image or a standard image."""
     fields = given(container_image=image, container_preset=preset, description=description)
     _shown(session, session.client.create_container(name=name, **fields))
 
 
-@command(app, "update")
+@command(app, "update", example="containers update mine --image localhost/mine:2")
 def update(
-    session: Session, container: Id, name: Name = None, image: Image = None, preset: Preset = None,
+    session: Session, container: Container, name: Name = None, image: Image = None, preset: Preset = None,
     description: About = None,
 ) -> None:
-    """Change what is given; another image makes a new version."""
+    """Change a container. A new image makes a new version."""
     fields = given(name=name, container_image=image, container_preset=preset, description=description)
-    _shown(session, session.client.update_container(container, **fields))
+    _shown(session, session.client.update_container(names.container(session, container), **fields))
 
 
-@command(app, "fork")
-def fork(session: Session, container: Id, name: Name = None) -> None:
-    """Make a standard container one of your own."""
-    _shown(session, session.client.fork_container(container, **given(name=name)))
+@command(app, "fork", example="containers fork coding --name mine")
+def fork(session: Session, container: Container, name: Name = None) -> None:
+    """Copy a standard container, so that you can change it."""
+    _shown(session, session.client.fork_container(names.container(session, container), **given(name=name)))
 
 
-@command(app, "archive")
-def archive(session: Session, container: Id) -> None:
+@command(app, "archive", example="containers archive mine")
+def archive(session: Session, container: Container) -> None:
     """Take a container out of use."""
-    session.client.archive_container(container)
-    session.out.done(f"{container}  archived", {"id": container, "archived": True})
+    id = names.container(session, container)
+    session.client.archive_container(id)
+    session.out.done(f"{id}  archived", {"id": id, "archived": True})
 
 
-@command(app, "versions")
-def versions(session: Session, container: Id) -> None:
-    """Its versions, the latest first."""
-    found = list(session.client.list_container_versions(container))
+@command(app, "versions", example="containers versions mine")
+def versions(session: Session, container: Container) -> None:
+    """List the versions of a container, newest first."""
+    found = list(session.client.list_container_versions(names.container(session, container)))
     rows = [(str(version.number), version.id, version.container_image or version.container_preset or "",
              version.created_at) for version in found]
     session.out.table(("number", "id", "image", "made"), rows, found)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from agentcontainer_local.cli.exits import Exit, Stop
+from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.serve import settings_of
 from agentcontainer_local.cli.session import JsonFlag, ending
 from agentcontainer_local.settings import Settings
@@ -22,12 +23,17 @@ SIGNS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "missing": ("M
          "unavailable": ("not possible here", "yellow")}
 
 
+def add_to(app: App) -> None:
+    app.command("doctor", example=("doctor", "doctor --prove"))(command)
+
+
 def command(
-    prove: Annotated[bool, typer.Option("--prove", help="Start containers, and try each promise from inside.")] = False,
+    prove: Annotated[bool, typer.Option(
+        "--prove", help="Start containers and try each security promise from inside.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Examine this machine. What is there, what is missing, the command that mends it; ends with 1 if tasks can't run,
-    or a promise did not hold."""
+    """Check this machine. Shows what is there, what is missing, and the command that fixes it. The exit code is 1 if
+    tasks cannot run or a security promise did not hold."""
     with ending(json) as out:
         found = _report()
         if prove and found.ready:

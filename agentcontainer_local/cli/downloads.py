@@ -1,17 +1,30 @@
 """An agent's files into a folder of the user's: under names that are harmless, over nothing that is there."""
 
 import contextlib
-import itertools
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 from agentcontainer_local import schemas
 from agentcontainer_local.cli import output
+from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.session import Session
+from agentcontainer_local.client import folder
 
-LONGEST_BYTES = 200
+NONE = "The agent handed over no files."
+
+
+def check(directory: Path) -> None:
+    """Before the agent works: that its files can be written there. Raises Stop, and makes nothing."""
+    place = directory.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        raise Stop(Exit.WRONG_USE, f"{place} is not a folder, so no files can be written to {directory}. Choose another"
+                                   " folder with --output.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise Stop(Exit.WRONG_USE, f"This account may not write to {place}. Choose another folder with --output.")
 
 
 def fetch(session: Session, task_id: str, directory: Path) -> list[dict]:
@@ -20,7 +33,7 @@ def fetch(session: Session, task_id: str, directory: Path) -> list[dict]:
     for file in session.client.list_task_files(task_id):
         directory.mkdir(parents=True, exist_ok=True)
         transfer = session.out.transfer(file.filename, file.size_bytes)
-        with transfer as progress, _new(directory, safe(file.filename)) as (path, opened):
+        with transfer as progress, _new(directory, file.filename) as (path, opened):
             session.client.download_task_file(task_id, file.id, opened, progress=progress)
         fetched.append({**output.plain(file), "path": str(path)})
         session.out.note(f"{path}  {output.size(file.size_bytes)}")
@@ -38,14 +51,8 @@ def uploaded(session: Session, paths: list[Path]) -> list[schemas.UploadedFile]:
 
 @contextlib.contextmanager
 def _new(directory: Path, name: str) -> Iterator[tuple[Path, BinaryIO]]:
-    """A new file of that name, or of `name-2`, ...; gone again if something fails. No link is followed."""
-    stem, dot, ending = name.rpartition(".")
-    for number in itertools.count(1):
-        tried = name if number == 1 else f"{stem}-{number}.{ending}" if dot and stem else f"{name}-{number}"
-        with contextlib.suppress(FileExistsError):
-            path = directory / tried
-            file = path.open("xb")
-            break
+    """A new file of that name or a similar one; gone again if something fails."""
+    path, file = folder.new(directory, name)
     try:
         with file:
             yield path, file
@@ -54,13 +61,3 @@ def _new(directory: Path, name: str) -> Iterator[tuple[Path, BinaryIO]]:
         if isinstance(error, OSError) and not error.filename:       # a disk that is full does not say which file
             error.filename = str(path)
         raise
-
-
-def safe(name: str) -> str:
-    """The last part of an agent's name for its file: no folder, no hidden file, no control character, not too long."""
-    last = PurePosixPath(output.one_line(name).replace("\\", "/")).name.strip()
-    last = "_" + last if last.startswith((".", "-", "~")) or not last else last
-    while len(os.fsencode(last)) > LONGEST_BYTES:
-        stem, dot, ending = last.rpartition(".")
-        last = f"{stem[:-1]}.{ending}" if dot and stem and len(ending) < 20 else last[:-1]
-    return last.rstrip()

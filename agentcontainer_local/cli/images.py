@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from agentcontainer_local.cli.exits import Exit, Stop
+from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.serve import settings_of
 from agentcontainer_local.cli.session import JsonFlag, ending
 
-app = typer.Typer(no_args_is_help=True, help="Images of the standard containers, on this machine.")
-NAMES = ("coding", "data", "documents")
+app = App("Build, list and remove the standard images.")
 STEP = re.compile(r"STEP (\d+)/(\d+): (.*)")
 
 
@@ -41,43 +41,48 @@ async def _found(podman) -> list[dict]:
     from agentcontainer_local import images
     from agentcontainer_local.prune import ours
 
-    current = {images.tag_of(name, base) for name in NAMES for base in (images.REGISTRY_BASE, images.made_base())}
-    current.add(images.made_base())
+    bases = (images.REGISTRY_BASE, images.made_base())
+    current = {images.tag_of(name, base) for name in images.BY_PRESET.values() for base in bases} | {bases[1]}
+    presets = {folder: preset for preset, folder in images.BY_PRESET.items()}
     return [
-        {"name": image.labels.get(images.LABEL, ""), "tag": tag, "id": image.id[:12], "sizeBytes": image.size_bytes,
-         "current": tag in current}
+        {"name": presets.get(image.labels[images.LABEL], image.labels[images.LABEL]), "tag": tag, "id": image.id[:12],
+         "sizeBytes": image.size_bytes, "current": tag in current}
         for image in await podman.images(images.LABEL) for tag in image.names if ours(image, tag)
     ]
 
 
-@app.command("list")
+@app.command("list", example="images list")
 def list_images(json: JsonFlag = False) -> None:
-    """The images that are here. Those that are not current belong to earlier versions."""
+    """List the images on this machine. An image that is not current belongs to an earlier version."""
     from agentcontainer_local.cli.output import size
 
     with ending(json) as out:
         found = _with_podman(_found)
         rows = [(one["name"], size(one["sizeBytes"]), "yes" if one["current"] else "no", one["tag"]) for one in found]
-        out.table(("name", "size", "current", "tag"), rows, found, "None yet: agentcontainer images build")
+        empty = "There are no images. `agentcontainer images build` builds them."
+        out.table(("name", "size", "current", "tag"), rows, found, empty)
 
 
-@app.command("build")
+@app.command("build", example="images build coding")
 def build(
     names: Annotated[list[str] | None, typer.Argument(
-        metavar="NAME", help="coding, data, documents; by default all.")] = None,
+        metavar="NAME...", help="coding, data-processing or document-analysis. By default all.")] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Build them now, and not when the first task asks."""
+    """Build the images now, instead of at the first task that needs them."""
     from agentcontainer_local import images
+    from agentcontainer_local.cli import output
 
     with ending(json) as out:
-        if wrong := [name for name in names or () if name not in NAMES]:
-            raise Stop(Exit.WRONG_USE, f"There is no image {wrong[0]}: {', '.join(NAMES)}.")
+        folders = {**images.BY_PRESET, **{folder: folder for folder in images.BY_PRESET.values()}}
+        if wrong := [name for name in names or () if name not in folders]:
+            known = ", ".join(images.BY_PRESET)
+            raise Stop(Exit.WRONG_USE, f"There is no image {output.one_line(wrong[0])}. There are: {known}.")
         with out.steps("Looking") as step:
 
             async def all_of(podman) -> list[dict]:
-                return [{"name": name, "tag": await images.ensure(podman, name, lambda line: _step(step, line))}
-                        for name in names or NAMES]
+                return [{"name": name, "tag": await images.ensure(
+                    podman, folders[name], lambda line: _step(step, line))} for name in names or images.BY_PRESET]
 
             built = _with_podman(all_of)
         if json:
@@ -92,7 +97,7 @@ def _step(step: Callable, line: str) -> None:
     step(line, int(found[1]) - 1, int(found[2])) if found else step(line)
 
 
-@app.command("prune")
+@app.command("prune", example="images prune")
 def prune(json: JsonFlag = False) -> None:
     """Remove standard images of earlier versions. An image that a container definition names, or that a container
     uses, stays; so does each image that you built yourself."""

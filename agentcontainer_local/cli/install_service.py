@@ -13,6 +13,7 @@ import typer
 
 from agentcontainer_local import itself, service_account
 from agentcontainer_local.cli.exits import Exit, Stop
+from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.session import JsonFlag, ending
 
 NAME = "agentcontainer.service"
@@ -61,23 +62,25 @@ CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_DAC_OVERRIDE CAP_SYS_ADMIN
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    app.command("install-service")(install_service)
+def add_to(app: App) -> None:
+    app.command("install-service", example=(
+        "install-service --show", "install-service --flags '--port 3001 --max-running 8'"))(install_service)
 
 
 def install_service(
-    system: Annotated[bool, typer.Option("--system", help="A unit of the system's, as root, for the account"
-                                         " agentcontainer; else one of your own.")] = False,
+    system: Annotated[bool, typer.Option("--system", help="System unit, written as root, for the account"
+                                         " agentcontainer. By default, a unit of your own.")] = False,
     flags: Annotated[str, typer.Option(
-        metavar="FLAGS", help="Flags of `serve`, as one word: '--port 3000 --max-running 8'.")] = "",
+        metavar="FLAGS", help="Flags of `serve`, in quotes.")] = "",
     environment_file: Annotated[Path | None, typer.Option(
         metavar="FILE",
-        help="A file with variables, such as provider keys; only root and the account should read it.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write it without asking.")] = False,
-    show: Annotated[bool, typer.Option("--show", help="Show it, and write nothing.")] = False,
+        help="File with variables, such as provider keys. Make it readable by root and the account only.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write the unit without asking.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Show the unit and write nothing.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Run the server as a systemd service. The unit is shown, then written and started, and outlives a logout."""
+    """Run the server as a systemd service. Shows the unit, then writes and starts it. It keeps running after you log
+    out."""
     with ending(json) as out:
         system = system or os.getuid() == 0
         account = service_account.there() if system else pwd.getpwuid(os.getuid())

@@ -26,8 +26,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-# Controls but tab and newline, and what turns the direction of writing.
-HOSTILE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+from agentcontainer_local.text import HOSTILE, clean, one_line
+
 STYLES = {
     "pending": "yellow", "running": "cyan", "awaiting_input": "magenta", "hibernating": "blue", "finished": "green",
     "incomplete": "yellow", "failed": "red", "cancelled": "dim", "expired": "dim",
@@ -70,8 +70,14 @@ class Output:
         self.out.print(Text(clean(text), style) if isinstance(text, str) else text)
 
     def note(self, text: str | Text, style: str = "") -> None:
-        """A line beside it."""
-        self.err.print(Text(clean(text), style) if isinstance(text, str) else text)
+        """A line beside it: nothing is lost where stderr cannot be written."""
+        with contextlib.suppress(OSError):
+            self.err.print(Text(clean(text), style) if isinstance(text, str) else text)
+
+    def note_json(self, value: Any) -> None:
+        """One JSON document beside it."""
+        with contextlib.suppress(OSError):
+            print(HOSTILE.sub(_escaped, json.dumps(plain(value), ensure_ascii=False)), file=sys.stderr, flush=True)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], shapes: Any, empty: str = "") -> None:
         """Rows of text, or with --json the shapes they were made of. On a terminal, a column named `name~` is cut."""
@@ -168,15 +174,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: plain(inner) for name, inner in value.items()}
     return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def clean(text: str) -> str:
-    """Text that cannot move the cursor, colour the screen or turn its direction; tabs and newlines stay."""
-    return HOSTILE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
-
-
-def one_line(text: str) -> str:
-    return " ".join(clean(text).split())
 
 
 def status(of: str) -> Text:

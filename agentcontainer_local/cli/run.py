@@ -8,64 +8,71 @@ from typing import Annotated, Any
 
 import typer
 
-from agentcontainer_local.cli import exits, session
+from agentcontainer_local.cli import exits, names, session
 from agentcontainer_local.cli.exits import Exit, Stop
+from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.session import Session
 
 CODING = "agt_standard_coding"
 
-AgentFlag = Annotated[str, typer.Option("--agent", "-a", metavar="ID", help="The agent's id.")]
+AgentFlag = Annotated[str, typer.Option("--agent", "-a", metavar="AGENT", help="Id or name of the agent.")]
 ModelFlag = Annotated[str | None, typer.Option(
-    "--model", "-m", metavar="ID", help="A model's id; `scripted` needs no key.")]
+    "--model", "-m", metavar="ID", help="Id of the model; `scripted` needs no key.")]
 ProviderFlag = Annotated[str | None, typer.Option(
-    "--provider", metavar="NAME", help="anthropic, openai or openrouter.")]
+    "--provider", metavar="NAME", help="Model provider: anthropic, openai or openrouter.")]
 InternetFlag = Annotated[bool | None, typer.Option(
-    "--internet/--no-internet", help="Whether the agent has the internet; else as its definition says.")]
+    "--internet/--no-internet", help="With or without internet access. By default as the agent says.")]
 HostsFlag = Annotated[list[str] | None, typer.Option(
-    "--allow-host", metavar="HOST", help="A host that it may reach without internet; may be repeated.")]
+    "--allow-host", metavar="HOST", help="Host that the agent may reach without internet access. Repeatable.")]
 CostFlag = Annotated[float | None, typer.Option(
-    "--max-cost", metavar="USD", help="What its model calls may cost.")]
+    "--max-cost", metavar="USD", help="Maximum cost of model calls, in US dollars.")]
 TokensFlag = Annotated[int | None, typer.Option(
-    "--max-tokens", metavar="COUNT", help="What its model calls may use, in and out.")]
-VerboseFlag = Annotated[bool, typer.Option("--verbose", "-v", help="Show commands and outputs whole.")]
-QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Show only what came of it.")]
+    "--max-tokens", metavar="COUNT", help="Maximum tokens of model calls, in and out.")]
+VerboseFlag = Annotated[bool, typer.Option("--verbose", "-v", help="Show commands and outputs in full.")]
+QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Show the result only.")]
 
 
-def add_to(app: typer.Typer) -> None:
-    session.command(app, "run", starts=session.AT_WORK)(run)
+def add_to(app: App) -> None:
+    session.command(app, "run", starts=session.AT_WORK, example=(
+        'run "Summarise sales.csv in report.md." -i sales.csv -o out',
+        "run - --max-runtime 600 --detach < instructions.md"))(run)
 
 
 def run(
     session: Session,
     instructions: Annotated[str | None, typer.Argument(
-        metavar="INSTRUCTIONS", help="What to do; `-` reads it from stdin.")] = None,
+        metavar="INSTRUCTIONS", help="What the agent is to do; `-` reads stdin.")] = None,
     input: Annotated[list[Path] | None, typer.Option(
-        "--input", "-i", metavar="FILE", help="A file for the agent; may be repeated.")] = None,
+        "--input", "-i", metavar="FILE", help="File for the agent. Repeatable.")] = None,
     output: Annotated[Path | None, typer.Option(
-        "--output", "-o", metavar="DIR", help="Where its files go; by default a new folder.")] = None,
+        "--output", "-o", metavar="DIR", help="Folder for the agent's files. By default a new one.")] = None,
     agent: AgentFlag = CODING,
     model: ModelFlag = None,
     provider: ProviderFlag = None,
     expect: Annotated[str | None, typer.Option(
-        metavar="NAMES", help="Outputs that it must hand over, by name: report,dataset")] = None,
+        metavar="NAMES", help="Outputs that the agent must hand over: report,dataset")] = None,
     internet: InternetFlag = None,
     allow_host: HostsFlag = None,
-    max_runtime: Annotated[int | None, typer.Option(metavar="SECONDS", help="That it may take.")] = None,
+    max_runtime: Annotated[int | None, typer.Option(metavar="SECONDS", help="Maximum run time, in seconds.")] = None,
     max_cost: CostFlag = None,
     max_tokens: TokensFlag = None,
-    title: Annotated[str | None, typer.Option(metavar="TEXT", help="By default the instructions' first line.")] = None,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Dispatch, print the task's id, and leave.")] = False,
+    title: Annotated[str | None, typer.Option(
+        metavar="TEXT", help="Title. By default the first line of the instructions.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Dispatch the task, print its id, and end.")] = False,
     verbose: VerboseFlag = False,
     quiet: QuietFlag = False,
 ) -> int:
-    """Have an agent do something, and get its files. It is watched; Ctrl-C asks whether to cancel or to leave it."""
+    """Dispatch a task, follow it, and download its files. Ctrl-C asks whether to cancel the task or to leave it
+    running."""
     from agentcontainer_local.cli import downloads
 
     if detach and session.own:
-        raise Stop(Exit.WRONG_USE, "A task that is left alone needs a server that stays: `agentcontainer serve`.")
+        raise Stop(Exit.WRONG_USE, "--detach needs a server that keeps running. Start one with `agentcontainer serve`.")
     words, paths = _instructions(instructions), _readable(input or [])
+    downloads.check(output or Path())
+    agent_id = names.agent(session, agent)
     files = downloads.uploaded(session, paths)
-    task = session.client.create_task(agent, {
+    task = session.client.create_task(agent_id, {
         "instructions": words, "inputFileIds": [file.id for file in files],
         "overrides": overrides(model, provider, internet, allow_host, max_runtime, max_cost, max_tokens, expect),
         **({"title": title} if title else {}),
@@ -83,8 +90,8 @@ def overrides(
     max_runtime: int | None = None, max_cost: float | None = None, max_tokens: int | None = None,
     expect: str | None = None,
 ) -> dict[str, Any]:
-    names = [name.strip() for name in (expect or "").split(",") if name.strip()]
-    policy = {"mode": "named", "files": [{"name": name} for name in names]} if names else None
+    outputs = [name.strip() for name in (expect or "").split(",") if name.strip()]
+    policy = {"mode": "named", "files": [{"name": name} for name in outputs]} if outputs else None
     given = {"model": model, "provider": provider, "internetAccess": internet, "allowedHosts": hosts or None,
              "maxRuntimeSeconds": max_runtime, "maxCostUsd": max_cost, "maxTokens": max_tokens, "outputPolicy": policy}
     return {name: value for name, value in given.items() if value is not None}
@@ -92,7 +99,8 @@ def overrides(
 
 def _instructions(given: str | None) -> str:
     if given is None and sys.stdin.isatty():
-        raise Stop(Exit.WRONG_USE, 'Say what to do: agentcontainer run "Summarise sales.csv" -i sales.csv')
+        example = 'agentcontainer run "Summarise sales.csv" -i sales.csv'
+        raise Stop(Exit.WRONG_USE, f"There are no instructions. Example: {example}")
     words = sys.stdin.read() if given in (None, "-") else given
     if not words.strip():
         raise Stop(Exit.WRONG_USE, "The instructions are empty.")
@@ -127,16 +135,17 @@ def follow(session: Session, task_id: str, verbose: bool = False, quiet: bool = 
 
 
 def _leave_or_stay(session: Session, task_id: str) -> None:
-    """After Ctrl-C: returns to stay; a second one, or nobody to ask, cancels."""
+    """After Ctrl-C: returns to keep watching. A second Ctrl-C cancels, and so does the first without a terminal."""
     choice = "c"
     later = "when a server runs again" if session.own else "by itself"
     if sys.stdin.isatty():
-        session.out.note(f"\nThe task is at work. c: cancel it, d: detach (it goes on {later}), Enter: stay.")
+        session.out.note(f"\nThe task is running. c or Ctrl-C again: cancel it; d: detach, it goes on {later};"
+                         " Enter: keep watching.")
         with contextlib.suppress(KeyboardInterrupt, EOFError):
             choice = input("c/d/Enter: ").strip().lower()[:1]
     if choice == "d":
-        words = f"Left alone: agentcontainer tasks logs -f {task_id}"
-        session.out.note(words if not session.own else f"It goes on with the next server. {words}")
+        words = f"Detached. Follow it with: agentcontainer tasks logs -f {task_id}"
+        session.out.note(words if not session.own else f"The task goes on when a server runs again. {words}")
         raise Stop(Exit.DONE)
     if choice == "c":
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -144,24 +153,40 @@ def _leave_or_stay(session: Session, task_id: str) -> None:
             status = session.client.cancel_task(task_id).status
         finally:
             signal.signal(signal.SIGINT, before)
-        raise Stop(Exit.INTERRUPTED, f"The task is {status}.")
+        raise Stop(Exit.INTERRUPTED, f"The task {ENDINGS.get(status, status)}.")
 
 
 def told(session: Session, task, output: Path | None = None) -> int:
-    """What came of it, with its files."""
+    """Shows the result, then downloads the files."""
     from agentcontainer_local.cli import downloads
-    from agentcontainer_local.cli.transcript import summary
 
     code = exits.of_task(task.status, task.metadata)
-    files = downloads.fetch(session, task.id, output or Path(f"agentcontainer-{task.id[-8:]}"))
+    if not session.out.as_json:
+        _show_result(session, task, code)
+    try:
+        files = downloads.fetch(session, task.id, output or Path(f"agentcontainer-{task.id[-8:]}"))
+    except OSError as error:
+        if session.out.as_json:
+            session.out.json({**task.model_dump(mode="json", by_alias=True), "outputs": None})
+        raise Stop(Exit.FAILED, f"{error.filename}: {error.strerror}. The files were not all written. Download them"
+                                f" with: agentcontainer tasks files {task.id} -o DIR") from None
     if session.out.as_json:
         session.out.json({**task.model_dump(mode="json", by_alias=True), "outputs": files})
-    else:
-        session.out.note(summary(task), "dim")
-        if task.status == "finished":
-            session.out.say(task.result or "", "bold")
-            if code is Exit.TASK_INCOMPLETE:
-                session.out.note("The task is incomplete, by the agent's own word.", "yellow")
-        else:
-            session.out.note(f"The task is {task.status}" + (f": {task.error}" if task.error else "."), "red")
+    elif not files:
+        session.out.note(downloads.NONE, "dim")
     return code
+
+
+def _show_result(session: Session, task, code: Exit) -> None:
+    from agentcontainer_local.cli.transcript import summary
+
+    session.out.note(summary(task), "dim")
+    if task.status == "finished":
+        session.out.say(task.result or "", "bold")
+        if code is Exit.TASK_INCOMPLETE:
+            session.out.note("The agent says that the task is incomplete.", "yellow")
+    else:
+        session.out.note(f"The task {ENDINGS[task.status]}" + (f": {task.error}" if task.error else "."), "red")
+
+
+ENDINGS = {"failed": "failed", "cancelled": "was cancelled", "expired": "expired"}

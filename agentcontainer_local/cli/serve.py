@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import ipaddress
 import os
 import resource
 import signal
@@ -13,7 +14,8 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from agentcontainer_local import __version__, logs, service_account
+from agentcontainer_local import build, logs, service_account
+from agentcontainer_local.cli import help
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.session import JsonFlag, ending, faults
 from agentcontainer_local.settings import Settings, from_environment, variable
@@ -41,8 +43,8 @@ def as_service_account(settings: Settings) -> Settings:
 
 
 def serve(json: bool, **flags: str | None) -> None:
-    """Serve the API until stopped. SIGTERM leaves running agents at work for the next start; Ctrl-C suspends them.
-    With --json, a line when it is ready says where it is."""
+    """Run the server. SIGTERM stops the server and leaves its agents running; the next server finds them. Ctrl-C
+    suspends the agents until the next start. With --json, one line of JSON says when the server is ready."""
     with ending(json) as out:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)       # until it serves there is nothing to clear away
         settings = as_service_account(settings_of(**flags))
@@ -67,18 +69,40 @@ def _ready(out: "Output", program: "Program", url: str) -> None:
 
 
 def _announce(out: "Output", program: "Program", url: str) -> None:
-    """To people, or as one line of JSON. A key that is new is said this once."""
-    data, given = program.host.settings.data, os.environ.get("AGENTCONTAINER_API_KEY")
+    """To people, or as one line of JSON. A key that is new is said this once. `url`: where it listens."""
+    settings, given = program.host.settings, os.environ.get("AGENTCONTAINER_API_KEY", "").strip()
     new_key = program.new_key if program.new_key != given else None
+    public = (settings.public_url or reachable(url)).rstrip("/")
     if out.as_json:
-        out.line({"url": url, "dataDirectory": str(data), "pid": os.getpid(), "version": __version__,
-                  "apiKey": new_key})
+        out.line({"url": public, "listening": url, "dataDirectory": str(settings.data), "pid": os.getpid(),
+                  "version": build.version(), "apiKey": new_key})
         return
     if new_key:
         print(f"API key (shown this once): {new_key}")
-    print(f"agentcontainer {__version__} is ready at {url}  (data: {data})")
+    print(f"agentcontainer {build.version()} is ready at {public}  (data: {settings.data})")
+    if reachable(url) != public:
+        print(f"Listening on {url}")
+    print(f"Page: {public}/  (sign in with the API key)")
     key = "$AGENTCONTAINER_API_KEY" if given else new_key or "YOUR_KEY"
-    print(f'Try: curl -H "Authorization: Bearer {key}" {url}/api/v1/agents', flush=True)
+    print(f'Try: curl -H "Authorization: Bearer {key}" {public}/api/v1/agents', flush=True)
+    if not is_private(settings.host):
+        out.note(f"Warning: the server listens on {settings.host} without TLS, so API keys travel unencrypted. Put a"
+                 " reverse proxy with TLS before it, or listen on 127.0.0.1.", "yellow")
+
+
+def reachable(url: str) -> str:
+    """An address to type into a browser here: 0.0.0.0 and :: stand for every address of this machine."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//127.0.0.1:")
+
+
+def is_private(host: str) -> bool:
+    """Whether only this machine can reach that address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _kind(annotation: object) -> str:
@@ -91,7 +115,7 @@ def _kind(annotation: object) -> str:
 
 def _about(name: str, field: FieldInfo) -> str:
     """What a setting is for, its variable, and what holds where nothing is said."""
-    default = f", by default {field.default}" if field.default_factory is None and field.default else ""
+    default = f"; by default {field.default}" if field.default_factory is None and field.default else ""
     return f"{field.description} [{variable(name)}{default}]"
 
 
@@ -107,3 +131,29 @@ def _with_settings() -> inspect.Signature:
 
 
 serve.__signature__ = _with_settings()
+
+
+class Command(help.Command):
+    """Its flags in groups; a setting that is in none of them stands under `Options`."""
+
+    groups = {
+        "Address": ("host", "port", "public_url", "host_names", "max_requests_per_second"),
+        "Data": ("data", "cache"),
+        "Work at the same time": ("max_running", "max_pending", "idle_seconds"),
+        "Limits of a task, where it sets none": (
+            "task_memory_mb", "task_cpus", "task_processes", "task_open_files", "task_workspace_mb", "isolation"),
+        "Limits of requests and files": (
+            "max_body_bytes", "max_file_bytes", "max_output_files", "max_output_bytes", "max_events", "max_event_bytes",
+            "upload_ttl_seconds"),
+        "Disk": (
+            "file_quota_bytes", "checkpoint_quota_bytes", "workspace_retention_seconds", "retention_days",
+            "retention_bytes", "min_free_percent"),
+        "Models": ("prices_file", "provider_idle_seconds"),
+        "Billing": ("billing", "credit"),
+        "Log": ("log_level", "log_format"),
+        "Podman": ("podman_socket", "oci_runtime"),
+    }
+
+
+def add_to(app: help.App) -> None:
+    app.command("serve", cls=Command, example=("serve", "serve --port 0 --json", "serve --max-running 8"))(serve)

@@ -1,11 +1,10 @@
 """Which server a command talks to, and with which key.
 
-A server is, in this order: the one that --url or AGENTCONTAINER_URL names; the one that serves the data directory;
-for `run`, `chat` and what is set up before them (keys, providers, budget, credit), one that is started for the time
-being.
+The server is, in this order: the one that --url or AGENTCONTAINER_URL names; the one that serves the data directory;
+a temporary one, which the command starts and ends. A temporary server runs agents for `run` and `chat` only.
 
-The key is AGENTCONTAINER_API_KEY. Who owns the data directory needs none: its server leaves its address and a key of
-the owner's in the directory's lock, for as long as it lives. A key is never an argument, where `ps` would show it.
+The key is AGENTCONTAINER_API_KEY. The owner of the data directory needs none: its server writes its address and a key
+for the owner into the directory's lock, for as long as it lives. A key is never an argument, where `ps` would show it.
 """
 
 import contextlib
@@ -18,7 +17,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +26,7 @@ import typer
 
 from agentcontainer_local import itself
 from agentcontainer_local.cli.exits import Exit, Stop
+from agentcontainer_local.cli.help import App
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -38,22 +38,24 @@ if TYPE_CHECKING:
 URL, KEY = "AGENTCONTAINER_URL", "AGENTCONTAINER_API_KEY"
 
 UrlFlag = Annotated[str | None, typer.Option(
-    "--url", metavar="URL", help=f"The server [{URL}]; else this machine's.")]
+    "--url", metavar="URL", help=f"Address of the server. [{URL}; by default this machine's server]")]
 DataFlag = Annotated[Path | None, typer.Option(
-    "--data", metavar="DIR", help="Which data directory's server [AGENTCONTAINER_DATA].")]
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+    "--data", metavar="DIR", help="Use the server of this data directory. [AGENTCONTAINER_DATA]")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON; errors are JSON on stderr.")]
 
 
 @dataclass(frozen=True)
 class Start:
-    """How a server for the time being is started and ended."""
+    """How a temporary server is started and ended. `new_store`: it may make a data directory that does not exist."""
 
     flags: tuple[str, ...]
     ends_by: signal.Signals
+    new_store: bool = True
 
 
 AT_WORK = Start((), signal.SIGINT)      # its agents are suspended at the end, for the next server
 AT_REST = Start(("--max-running", "0"), signal.SIGTERM)     # starts no agent, and ends none that another one left
+READING = Start(AT_REST.flags, AT_REST.ends_by, new_store=False)
 
 
 @dataclass
@@ -71,10 +73,12 @@ class Session:
         return next((said for line in reversed(self.log) if not (said := _words(line)).startswith("task=")), "")
 
 
-def command(group: typer.Typer, name: str | None = None, *, starts: Start | None = None) -> Callable:
+def command(
+    group: App, name: str | None = None, *, starts: Start | None = READING, example: str | Sequence[str] = ()
+) -> Callable:
     """Registers a function of a Session as a command with --url, --data and --json.
 
-    `starts`: where no server runs, one is started like this for the time being.
+    `starts`: where no server runs, a temporary one is started like this; None: one must run.
     """
 
     def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
@@ -86,7 +90,7 @@ def command(group: typer.Typer, name: str | None = None, *, starts: Start | None
                 raise typer.Exit(code)
 
         wrapped.__signature__ = _with_flags(function)
-        group.command(name)(wrapped)
+        group.command(name, example=example)(wrapped)
         return function
 
     return register
@@ -101,7 +105,7 @@ def _with_flags(function: Callable) -> inspect.Signature:
 
 @contextlib.contextmanager
 def ending(as_json: bool = False) -> Iterator["Output"]:
-    """Turns what goes wrong into words on stderr (with --json: an error object) and an exit code."""
+    """Turns what goes wrong into words on stderr (with --json: an error object there) and an exit code."""
     from pydantic import ValidationError
 
     from agentcontainer_local.cli.output import Output
@@ -128,13 +132,15 @@ def ending(as_json: bool = False) -> Iterator["Output"]:
     except ValidationError as error:
         _complain(out, "wrong_use", faults(error))
         raise typer.Exit(Exit.WRONG_USE) from None
+    except UnicodeError as error:
+        _complain(out, "wrong_use", f"The input is not valid UTF-8 text: {error.reason}.")
+        raise typer.Exit(Exit.WRONG_USE) from None
     except (RuntimeError, Problem) as error:
         _complain(out, "failed", str(error))
         raise typer.Exit(Exit.FAILED) from None
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        _give_up_stdout(error)
+        if error.errno in STREAM_ERRORS and not error.filename:
+            raise                   # of stdout: streams.guarded says so
         words = error.strerror or str(error)
         _complain(out, "io_error", f"{error.filename}: {words}" if error.filename else words)
         raise typer.Exit(Exit.FAILED) from None
@@ -142,16 +148,12 @@ def ending(as_json: bool = False) -> Iterator["Output"]:
         signal.signal(signal.SIGTERM, before)
 
 
+STREAM_ERRORS = (errno.EPIPE, errno.ENOSPC, errno.EBADF)
+
+
 def _terminated(*_: object) -> None:
     """So that keys and servers of our own are cleared away."""
     raise SystemExit(Exit.TERMINATED)
-
-
-def _give_up_stdout(error: OSError) -> None:
-    """What can't be written to a full disk would be tried again at our end, and that would be the last word."""
-    if error.errno == errno.ENOSPC and not error.filename:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        error.filename = "stdout"
 
 
 def faults(error: "ValidationError", named: Callable[[str], str] = str) -> str:
@@ -162,22 +164,31 @@ def faults(error: "ValidationError", named: Callable[[str], str] = str) -> str:
 
 def _complain(out: "Output", code: str, message: str) -> None:
     if out.as_json:
-        out.json({"error": {"code": code, "message": message}})
+        out.note_json({"error": {"code": code, "message": message}})
     else:
         out.note(f"agentcontainer: {message}", "red")
 
 
 def _said(error: Exception) -> tuple[int, str, str]:
-    from agentcontainer_local.client import NotReachable, Refused
+    """Exit code, code word and message."""
+    from agentcontainer_local.client import LocalFile, NoKey, NotReachable, Refused, WrongUse
 
-    if isinstance(error, NotReachable):
-        return Exit.NO_SERVER, "not_reachable", f"The server does not answer: {error}"
-    if not isinstance(error, Refused):
-        return Exit.FAILED, "failed", str(error)
-    if error.code == "unauthorized":
-        return Exit.NO_KEY, error.code, f"The server does not know this key. Give it one that it does in {KEY}."
-    code = {"not_found": Exit.NOT_FOUND, "validation_error": Exit.WRONG_USE}.get(error.code, Exit.FAILED)
-    return code, error.code, error.message
+    match error:
+        case NotReachable():
+            return Exit.NO_SERVER, "not_reachable", f"The server does not answer: {error}"
+        case NoKey():
+            return Exit.NO_KEY, "unauthorized", str(error)
+        case WrongUse():
+            return Exit.WRONG_USE, "wrong_use", str(error)
+        case LocalFile():
+            return Exit.FAILED, "io_error", str(error)
+        case Refused(code="unauthorized"):
+            return Exit.NO_KEY, error.code, (f"The server does not accept this API key. Set {KEY} to a key of this"
+                                             " server; `agentcontainer keys create` makes one there.")
+        case Refused():
+            code = {"not_found": Exit.NOT_FOUND, "validation_error": Exit.WRONG_USE}.get(error.code, Exit.FAILED)
+            return code, error.code, error.message
+    return Exit.FAILED, "failed", str(error)
 
 
 @contextlib.contextmanager
@@ -187,36 +198,42 @@ def opened(out: "Output", url: str | None, data: Path | None, starts: Start | No
     with contextlib.ExitStack() as stack:
         own, log = False, []
         if named := url or (os.environ.get(URL) if data is None else None):
-            url, key = named, _given_key()
+            url, key = named, given_key()
         else:
             directory = data_directory(data)
             served = server_of(directory)
             if own := served is None:
-                if starts is None:
-                    raise Stop(Exit.NO_SERVER, f"No server serves {directory}: start one with `agentcontainer serve`,"
-                                               f" or name one with --url.")
+                _may_start(directory, starts)
                 served, log = stack.enter_context(_started(out, directory, starts))
-            url, key = served.url, (not own and os.environ.get(KEY)) or served.key or _given_key()
-        try:
-            client = stack.enter_context(Client(url, key))
-        except ValueError as error:
-            raise Stop(Exit.WRONG_USE, f"--url: {error}.") from None
+            url, key = served.url, (not own and given_key(needed=False)) or served.key or given_key()
+        client = stack.enter_context(Client(url, key))
         if named:
             _greeted(client)
-        yield Session(out, client, url, own, log)
+        yield Session(out, client, client.url, own, log)
+
+
+def _may_start(directory: Path, starts: Start | None) -> None:
+    if starts is None or not (starts.new_store or (directory / "agentcontainer.db").exists()):
+        raise Stop(Exit.NO_SERVER, f"No server runs for the data directory {directory}. Start one with `agentcontainer"
+                                   f" serve`, or name another server with --url.")
 
 
 def _greeted(client: "Client") -> None:
-    """A wrong address or key is said at once, and not after the patience that is for a server's restart."""
+    """A wrong address or key is reported at once: retries are for a server that restarts while it is in use."""
     patience, client.retries = client.retries, 1
     client.get_account()
     client.retries = patience
 
 
-def _given_key() -> str:
-    if key := os.environ.get(KEY):
-        return key
-    raise Stop(Exit.NO_KEY, f"Set {KEY} to one of the server's keys; there, `agentcontainer keys create` makes one.")
+def given_key(needed: bool = True) -> str:
+    """Without the spaces and line ending that a file or a secret store leaves at its end. Never shown to anybody."""
+    key = os.environ.get(KEY, "").strip()
+    if key and not re.fullmatch("[!-~]+", key):
+        raise Stop(Exit.NO_KEY, f"{KEY} holds a character that no API key has: only letters, digits and ASCII signs"
+                                " are allowed, and no space within. Copy the key again.")
+    if not key and needed:
+        raise Stop(Exit.NO_KEY, f"Set {KEY} to an API key of the server. `agentcontainer keys create` makes one there.")
+    return key
 
 
 def data_directory(given: Path | None) -> Path:
@@ -234,24 +251,24 @@ def server_of(directory: Path) -> "Served | None":
     try:
         return lock.holder(directory)
     except PermissionError:
-        raise Stop(Exit.NO_SERVER, f"{directory} belongs to another account: name its server with --url.") from None
+        raise Stop(Exit.NO_SERVER, f"{directory} belongs to another account. Name its server with --url.") from None
 
 
 @contextlib.contextmanager
 def _started(out: "Output", directory: Path, how: Start) -> Iterator[tuple["Served", list[str]]]:
-    """A server for the time being, on a port that is free; and what it logs."""
+    """A temporary server, on a free port; and what it logs."""
     command = [*itself.again(), "serve", "--json", "--port", "0", "--data", str(directory), *how.flags]
-    out.note("No server is running: starting one for the time being.", "dim")
+    out.note("No server is running. Starting a temporary one.", "dim")
     # A session of its own: Ctrl-C is for us, who then tell it.
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     server = subprocess.Popen(command, **pipes, start_new_session=True, preexec_fn=_end_with_parent)
     try:
         with _reading(out, server) as said:
-            ready = json.loads(server.stdout.readline() or "{}")
+            server.stdout.readline()
             served = server_of(directory)
             if served is None:
                 server.wait()
-                why = ready.get("error", {}).get("message") or "\n".join(["its last words were:", *said[-10:]])
+                why = _error_in(said) or "\n".join(["its last words were:", *said[-10:]])
                 raise Stop(Exit.NO_SERVER, f"The server did not start: {why}")
         yield served, said
     finally:
@@ -259,6 +276,14 @@ def _started(out: "Output", directory: Path, how: Start) -> Iterator[tuple["Serv
             server.send_signal(how.ends_by)
         with server:
             server.wait()
+
+
+def _error_in(lines: list[str]) -> str:
+    """The message of the error object that it ended with."""
+    for line in reversed(lines):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            return json.loads(line)["error"]["message"]
+    return ""
 
 
 @contextlib.contextmanager
@@ -284,7 +309,7 @@ def _reading(out: "Output", server: subprocess.Popen) -> Iterator[list[str]]:
 
 
 def _end_with_parent() -> None:
-    """A server for the time being is suspended when we are killed without being asked; root's is past our reach."""
+    """A temporary server ends when this process is killed; one that root started cannot be reached this way."""
     import ctypes
 
     pr_set_pdeathsig = 1

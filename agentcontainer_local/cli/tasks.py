@@ -1,53 +1,49 @@
 """`agentcontainer tasks`: what was dispatched, and what becomes of it."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from agentcontainer_local.cli import names
 from agentcontainer_local.cli.containers import given
 from agentcontainer_local.cli.exits import Exit, Stop
-from agentcontainer_local.cli.session import Session, command
+from agentcontainer_local.cli.help import App
+from agentcontainer_local.cli.session import AT_REST, Session, command
 
-app = typer.Typer(no_args_is_help=True, help="Tasks: what was dispatched, and what becomes of it.")
-Id = Annotated[str, typer.Argument(metavar="TASK", help="The task's id; `last` is the latest.")]
-
-
-def _id(session: Session, given: str) -> str:
-    if given != "last":
-        return given
-    for task in session.client.list_tasks(limit=1):
-        return task.id
-    raise Stop(Exit.NOT_FOUND, "There is no task yet.")
+app = App("List, follow, change and cancel tasks.")
+Task = Annotated[str, typer.Argument(metavar="TASK", help="Id or title of the task; `last` is the latest one.")]
 
 
-@command(app, "list")
+@command(app, "list", example="tasks list --status running")
 def list_tasks(
     session: Session,
     status: Annotated[
-        str | None, typer.Option(metavar="STATUS", help="Only those that are pending, running, finished, ...")
+        str | None, typer.Option(metavar="STATUS", help="Only tasks with this status: running, finished, ...")
     ] = None,
-    agent: Annotated[str | None, typer.Option(metavar="ID", help="Only those of this agent.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="COUNT", help="The latest so many.")] = 20,
+    agent: Annotated[str | None, typer.Option(metavar="AGENT", help="Only tasks of this agent.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="COUNT", help="Number of tasks.")] = 20,
 ) -> None:
-    """The latest tasks."""
+    """List the latest tasks."""
     from agentcontainer_local.cli import output
     from agentcontainer_local.cli.transcript import standing
 
-    tasks = list(session.client.list_tasks(agent_id=agent, status=status, limit=limit))
+    agent_id = names.agent(session, agent) if agent else None
+    tasks = list(session.client.list_tasks(agent_id=agent_id, status=status, limit=limit))
     rows = [(task.id, standing(task), output.age(task.created_at), output.usd(task.cost_usd), task.title)
             for task in tasks]
     session.out.table(("id", "status", "age", "cost", "title~"), rows, tasks,
-                      'No tasks yet: agentcontainer run "..." dispatches one.')
+                      'There are no tasks. `agentcontainer run "..."` dispatches one.')
 
 
-@command(app, "show")
-def show(session: Session, task: Id) -> None:
-    """One task, with its outputs."""
+@command(app, "show", example="tasks show last")
+def show(session: Session, task: Task) -> None:
+    """Show one task, with its result and its files."""
     from agentcontainer_local.cli import output
     from agentcontainer_local.cli.transcript import standing, summary
 
-    found = session.client.get_task(_id(session, task))
+    found = session.client.get_task(names.task(session, task))
     files = list(session.client.list_task_files(found.id))
     shape = {**found.model_dump(mode="json", by_alias=True), "outputs": output.plain(files)}
     session.out.facts({
@@ -56,7 +52,7 @@ def show(session: Session, task: Id) -> None:
         "wakes at": found.hibernate_until_at, "mode": found.mode if found.turn_number is None
         else f"{found.mode}, turn {found.turn_number} {found.turn_status}",
         "agent": f"{found.agent_name} ({found.agent_id})",
-        "model": f"{found.execution.model} ({found.execution.provider})",
+        "model": _model(found),
         "made": f"{found.created_at} ({output.age(found.created_at)} ago)", "ended": found.completed_at,
         "used": summary(found), "result": found.result,
         "error": output.Text(output.clean(found.error), "red") if found.error else None,
@@ -65,17 +61,26 @@ def show(session: Session, task: Id) -> None:
     }, shape)
 
 
-@command(app, "logs")
+def _model(task) -> str:
+    """The scripted model is nobody's."""
+    model = task.execution.model
+    return model if model == "scripted" else f"{model} ({task.execution.provider})"
+
+
+@command(app, "logs", example="tasks logs -f last")
 def logs(
-    session: Session, task: Id,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on to the task's end.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Commands and outputs whole.")] = False,
+    session: Session, task: Task,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow until the task has ended.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show commands and outputs in full.")] = False,
 ) -> None:
-    """What the agent said and did. With --json one event a line, as the API has them."""
+    """Show what the agent said and did. With --json, one event of the API on each line."""
     from agentcontainer_local.cli.transcript import Transcript
 
-    id, shown = _id(session, task), Transcript(session.out, verbose, users=True)
-    with shown.live() if follow else _plainly():
+    id, shown = names.task(session, task), Transcript(session.out, verbose, users=True)
+    if follow and session.own and session.client.get_task(id).completed_at is None:
+        raise Stop(Exit.NO_SERVER, "No server runs, so this task makes no progress. Start one with `agentcontainer"
+                                   " serve`, or leave out --follow.")
+    with shown.live() if follow else contextlib.nullcontext():
         for event in session.client.stream(id) if follow else session.client.list_events(id):
             if session.out.as_json:
                 session.out.line({"id": event.id, "event": event.event, "data": event.data})
@@ -83,18 +88,13 @@ def logs(
                 shown.show(event.event, event.data)
 
 
-def _plainly():
-    import contextlib
-
-    return contextlib.nullcontext()
-
-
-@command(app, "calls")
-def calls(session: Session, task: Id) -> None:
-    """The task's calls to models. Tokens in, from the cache, to it, and out; and the cost, with ~ where estimated."""
+@command(app, "calls", example="tasks calls last")
+def calls(session: Session, task: Task) -> None:
+    """Show the task's model calls. Columns: tokens in, read from the cache, written to it, and out. ~ marks an
+    estimated cost."""
     from agentcontainer_local.cli import output
 
-    found = list(session.client.list_model_calls(_id(session, task)))
+    found = list(session.client.list_model_calls(names.task(session, task)))
     rows = [(output.age(call.started_at), output.between(call.started_at, call.ended_at), call.status or "at work",
              call.model, output.number(call.input_tokens), output.number(call.cache_read_tokens),
              output.number(call.cache_write_tokens), output.number(call.output_tokens),
@@ -103,73 +103,76 @@ def calls(session: Session, task: Id) -> None:
     session.out.table(columns, rows, found, "No model was called yet.")
 
 
-@command(app, "cancel")
-def cancel(session: Session, tasks: Annotated[list[str], typer.Argument(metavar="TASK", help="Their ids.")]) -> None:
-    """Stop tasks; their containers go away."""
+@command(app, "cancel", starts=AT_REST, example="tasks cancel last")
+def cancel(
+    session: Session,
+    tasks: Annotated[list[str], typer.Argument(metavar="TASK...", help="Ids or titles of tasks.")],
+) -> None:
+    """Stop tasks and remove their containers."""
     cancelled = []
     for task in tasks:
-        cancelled.append(session.client.cancel_task(_id(session, task)))
+        cancelled.append(session.client.cancel_task(names.task(session, task)))
         if not session.out.as_json:     # at once: the next one may be refused
             session.out.say(f"{cancelled[-1].id}  {cancelled[-1].status}")
     if session.out.as_json:
         session.out.json(cancelled)
 
 
-@command(app, "wake")
+@command(app, "wake", starts=None, example='tasks wake last -m "The file has arrived."')
 def wake(
-    session: Session, task: Id,
-    message: Annotated[str | None, typer.Option("--message", "-m", metavar="TEXT", help="What to tell it.")] = None,
+    session: Session, task: Task,
+    message: Annotated[
+        str | None, typer.Option("--message", "-m", metavar="TEXT", help="Message to the agent.")] = None,
 ) -> None:
-    """Wake a task that hibernates."""
+    """Wake a hibernating task."""
     fields = {"kind": "message", "message": message} if message else {"kind": "external_wake"}
-    woken = session.client.wake_task(_id(session, task), **fields)
-    session.out.json(woken) if session.out.as_json else session.out.say(f"{woken.id}  {woken.status}")
+    woken = session.client.wake_task(names.task(session, task), **fields)
+    session.out.done(f"{woken.id}  {woken.status}", woken)
 
 
-@command(app, "update")
+@command(app, "update", example='tasks update last --title "Sales of March"')
 def update(
-    session: Session, task: Id,
-    title: Annotated[str | None, typer.Option(metavar="TEXT", help="What it is called from now on.")] = None,
+    session: Session, task: Task,
+    title: Annotated[str | None, typer.Option(metavar="TEXT", help="New title.")] = None,
     autonomous: Annotated[bool, typer.Option(
-        "--autonomous", help="It takes no more messages, and works until it is done; there is no way back.")] = False,
+        "--autonomous", help="The conversation takes no more messages and works until it is done. This is final.")
+    ] = False,
 ) -> None:
     """Rename a task, or let a conversation finish by itself."""
     if title is None and not autonomous:
-        raise Stop(Exit.WRONG_USE, "Say what to change: --title, or --autonomous.")
+        raise Stop(Exit.WRONG_USE, "Nothing to change. Give --title or --autonomous.")
     fields = given(title=title, mode="autonomous" if autonomous else None)
-    updated = session.client.update_task(_id(session, task), fields)
+    updated = session.client.update_task(names.task(session, task), fields)
     session.out.done(f"{updated.id}  {updated.status}", updated)
 
 
-@command(app, "files")
+@command(app, "files", example="tasks files last -o results")
 def files(
-    session: Session, task: Id,
+    session: Session, task: Task,
     output: Annotated[Path | None, typer.Option(
-        "--output", "-o", metavar="DIR", help="Fetch them into this folder.")] = None,
+        "--output", "-o", metavar="DIR", help="Download the files into this folder.")] = None,
 ) -> None:
-    """The files that the agent handed over: listed, or fetched."""
+    """List or download the files that the agent handed over."""
     from agentcontainer_local.cli import downloads
     from agentcontainer_local.cli.output import size
 
-    id = _id(session, task)
+    id = names.task(session, task)
     if output is not None:
+        downloads.check(output)
         fetched = downloads.fetch(session, id, output)
         if session.out.as_json:
             session.out.json(fetched)
+        elif not fetched:
+            session.out.note(downloads.NONE, "dim")
         return
     found = list(session.client.list_task_files(id))
     rows = [(file.filename, file.output_name or "", size(file.size_bytes), file.id) for file in found]
-    session.out.table(("name~", "output", "size", "id"), rows, found, "No files.")
+    session.out.table(("name~", "output", "size", "id"), rows, found, downloads.NONE)
 
 
-@command(app, "open")
-def open_page(session: Session, task: Id) -> None:
-    """Show the task in the browser, on the server's page. Where there is no browser, print the page's address."""
-    import os
-    import webbrowser
+@command(app, "open", starts=None, example="tasks open last")
+def open_page(session: Session, task: Task) -> None:
+    """Show the task on the server's page, in the browser. Without a browser, print the page's address."""
+    from agentcontainer_local.cli.browser import show
 
-    found = session.client.get_task(_id(session, task))
-    url = f"{session.url}/#/tasks/{found.id}"
-    screen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
-    opened = screen and not session.out.as_json and webbrowser.open(url)
-    session.out.json({"url": url, "opened": bool(opened)}) if session.out.as_json else session.out.say(url)
+    show(session, f"#/tasks/{session.client.get_task(names.task(session, task)).id}")

@@ -99,7 +99,7 @@ def test_a_server_starts_as_written(tmp_path: Path):
             assert httpx.get(f"{url}/healthz", trust_env=False).text == "ok\n"
         finally:
             os.killpg(server.pid, signal.SIGINT)
-        assert server.stdout.read().startswith("Try: curl -H")
+        assert re.match(f"Page: {url}/ .*\nTry: curl -H", server.stdout.read())
 
 
 def test_the_walk_with_curl_works_as_written(server: Server, tmp_path: Path):

@@ -15,10 +15,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agentcontainer_local import accounts, db, lock, schemas, tasks
-from agentcontainer_local.cli import app, doctor, downloads, output
+from agentcontainer_local.cli import app, doctor, output
 from agentcontainer_local.cli.exits import Exit
 from agentcontainer_local.cli.install_service import _word
-from agentcontainer_local.client import Client
+from agentcontainer_local.client import Client, folder
 from tests.conftest import KEY
 from tests.test_budget import Told, worst
 from tests.test_cli.acts import AGENT, dispatched, end, give
@@ -102,7 +102,7 @@ def test_a_conversation_does_not_finish_before_what_is_attached_was_sent(cli, li
     said = "/attach plan.txt\n/finish\nFollow it.\n/attach data.csv\n/quit\n"
     told = " ".join(cli("chat", "--task", id, stdin=said).stderr.split())
     answering.join()
-    assert "To go with your next message, before /finish: plan.txt" in told and "Not sent: data.csv" in told
+    assert "takes along: plan.txt" in told and "Not sent: data.csv" in told
     assert live.do(lambda host: tasks.get(host.db, id))["mode"] == "conversation"
     sent = live.do(lambda host: db.rows(
         host.db, "SELECT content, filename FROM message_inputs JOIN messages ON messages.id = message_id"
@@ -156,7 +156,7 @@ def test_a_refusal_is_words_on_stderr_or_a_json_object_with_an_exit_code(cli):
     result = cli("tasks", "show", "tsk_nobody", code=Exit.NOT_FOUND)
     assert result.stdout == "" and "tsk_nobody" in result.stderr
     result = cli("tasks", "show", "tsk_nobody", "--json", code=Exit.NOT_FOUND)
-    assert json.loads(result.stdout)["error"]["code"] == "not_found"
+    assert result.stdout == "" and json.loads(result.stderr)["error"]["code"] == "not_found"
 
 
 def test_a_missing_provider_key_says_how_to_set_one(cli):
@@ -273,7 +273,7 @@ def test_the_owner_of_the_data_directory_needs_no_key(cli, live, tmp_path, monke
 def test_the_owners_key_of_a_server_that_was_killed_opens_nothing(cli, live, tmp_path, monkeypatch):
     (tmp_path / "data" / "lock").write_text(f"{live.url}\nac_live_{'o' * 32}\n")
     monkeypatch.delenv("AGENTCONTAINER_URL")
-    cli("account", "--data", str(tmp_path / "data"), code=Exit.NO_SERVER)
+    cli("tasks", "wake", "tsk_1", "--data", str(tmp_path / "data"), code=Exit.NO_SERVER)
     monkeypatch.setenv("AGENTCONTAINER_URL", live.url)
     monkeypatch.setenv("AGENTCONTAINER_API_KEY", "ac_live_" + "o" * 32)
     cli("account", code=Exit.NO_KEY)
@@ -318,9 +318,9 @@ def test_an_agents_file_names_stay_in_the_folder_and_over_nothing(cli, live, tmp
 @example("0 \\")
 @example("a" * 198 + " " * 2 + "b")
 def test_a_safe_name_is_one_plain_part_of_a_path(name):
-    safe = downloads.safe(name)
+    safe = folder.safe(name)
     assert safe == Path(safe).name and not safe.startswith((".", "-", "~")) and len(os.fsencode(safe)) <= 200
-    assert downloads.safe(safe) == safe
+    assert folder.safe(safe) == safe
 
 
 @given(st.text())
@@ -375,7 +375,7 @@ def test_no_summary_of_a_command_is_cut_off_in_a_terminal_of_80_columns(cli, mon
 
 def test_the_help_of_serve_says_what_each_flag_takes_and_what_holds_without_it(cli):
     said = " ".join(cli("serve", "--help").stdout.split())
-    assert "--port NUMBER Port to listen on; 0 takes a free one. [AGENTCONTAINER_PORT, by default 3000]" in said
+    assert "--port NUMBER Port to listen on; 0 takes a free one. [AGENTCONTAINER_PORT; by default 3000]" in said
     assert "--data PATH Data directory: " in said and "[AGENTCONTAINER_DATA]" in said
     assert "--isolation container|gvisor" in said
 

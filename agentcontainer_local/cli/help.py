@@ -1,0 +1,66 @@
+"""How `--help` and `-h` look: an example for each command, and long lists of options in groups."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from agentcontainer_local.cli import streams
+
+NAME_COLUMNS = 26       # a longer name has a line of its own, so that descriptions keep most of the width
+OPTIONS = "Options"
+
+
+class Command(TyperCommand):
+    """`groups`: headings, each with the names of the options below it; the rest stands under `Options`."""
+
+    groups: Mapping[str, Sequence[str]] = {}
+
+    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
+        return [re.sub(r"[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]
+
+    def format_options(self, ctx: typer.Context, formatter: Any) -> None:
+        for heading, rows in sections(self, ctx).items():
+            with formatter.section(heading):
+                formatter.write_dl(rows, col_max=NAME_COLUMNS)
+
+
+def sections(command: TyperCommand, ctx: typer.Context) -> dict[str, list[tuple[str, str]]]:
+    """Name and description of each parameter, below its heading."""
+    headings = {name: heading for heading, names in getattr(command, "groups", {}).items() for name in names}
+    found: dict[str, list[tuple[str, str]]] = {heading: [] for heading in ("Arguments", *headings.values(), OPTIONS)}
+    for parameter in command.get_params(ctx):
+        record = parameter.get_help_record(ctx)
+        if record is None:
+            continue
+        if parameter.param_type_name == "argument":
+            found["Arguments"].append((record[0].split(" <")[0], record[1]))
+        else:
+            found[headings.get(parameter.name, OPTIONS)].append(record)
+    return {heading: rows for heading, rows in found.items() if rows}
+
+
+class Group(TyperGroup):
+    def main(self, *args: Any, **more: Any) -> Any:
+        with streams.guarded():
+            return super().main(*args, **more)
+
+
+def examples(*lines: str) -> str:
+    """What stands below a help, kept as it is."""
+    return "\b\nExample:\n" + "\n".join(f"  agentcontainer {line}" for line in lines)
+
+
+class App(typer.Typer):
+    """A group of commands."""
+
+    def __init__(self, about: str, epilog: str | None = None):
+        super().__init__(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, cls=Group,
+                         help=about, epilog=epilog, context_settings={"help_option_names": ["-h", "--help"]})
+
+    def command(self, name: str | None = None, *, example: str | Sequence[str] = (), cls: type[Command] = Command,
+                **more: Any) -> Callable:
+        lines = [example] if isinstance(example, str) else example
+        return super().command(name, cls=cls, epilog=examples(*lines) if lines else None, **more)

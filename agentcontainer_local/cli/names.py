@@ -1,0 +1,51 @@
+"""Names in the place of ids, on the command line: wherever a name is unique."""
+
+from collections.abc import Iterable
+
+from agentcontainer_local.cli.exits import Exit, Stop
+from agentcontainer_local.cli.session import Session
+
+
+def agent(session: Session, given: str) -> str:
+    return _id("agent", "agt_", given, lambda: ((one.id, one.name) for one in session.client.list_agents()))
+
+
+def container(session: Session, given: str) -> str:
+    return _id("container", "ctr_", given, lambda: ((one.id, one.name) for one in session.client.list_containers()))
+
+
+def key(session: Session, given: str) -> str:
+    return _id("key", "key_", given, lambda: (
+        (one.id, one.name) for one in session.client.list_keys() if one.revoked_at is None))
+
+
+def reference_file(session: Session, agent_id: str, given: str) -> str:
+    return _id("file", "file_", given, lambda: (
+        (one.id, one.filename) for one in session.client.list_reference_files(agent_id)))
+
+
+def task(session: Session, given: str) -> str:
+    """`last` is the latest; a title counts among the latest thousand."""
+    if given == "last":
+        for latest in session.client.list_tasks(limit=1):
+            return latest.id
+        raise Stop(Exit.NOT_FOUND, "There is no task yet.")
+    return _id("task", "tsk_", given, lambda: ((one.id, one.title) for one in session.client.list_tasks(limit=1000)))
+
+
+def _id(what: str, prefix: str, given: str, listed) -> str:
+    """The id that has this name; letters may differ in case where that leaves one."""
+    if given.startswith(prefix):
+        return given
+    pairs: list[tuple[str, str]] = list(listed())
+    for same in (str, str.casefold):
+        if found := _named(pairs, given, same):
+            if len(found) > 1:
+                ids = ", ".join(found)
+                raise Stop(Exit.WRONG_USE, f"{len(found)} {what}s are called {given}. Give the id of one: {ids}.")
+            return found[0]
+    raise Stop(Exit.NOT_FOUND, f"There is no {what} called {given}. `agentcontainer {what}s list` shows them all.")
+
+
+def _named(pairs: Iterable[tuple[str, str]], given: str, same) -> list[str]:
+    return [id for id, name in pairs if same(name) == same(given)]
