@@ -218,6 +218,7 @@ class ProviderSettings:
     base_url: str
     source: Literal["store", "environment"] | None      # where the key comes from
     own_address: bool                                   # the base URL is not the vendor's
+    lost: bool = False              # it can't be unsealed; the environment's does not take its place unasked
 
 
 def provider(
@@ -228,7 +229,8 @@ def provider(
     base_url = stored.get("base_url") or environ.get(_url_variable(provider), "").strip() or BASE_URLS[provider]
     own_address = base_url.rstrip("/") != BASE_URLS[provider]
     if stored.get("api_key") is not None:
-        return ProviderSettings(vault.unseal(stored["api_key"]), base_url, "store", own_address)
+        key = vault.unseal(stored["api_key"])
+        return ProviderSettings(key, base_url, "store", own_address, lost=key is None)
     key = environ.get(_key_variable(provider), "").strip() or None
     return ProviderSettings(key, base_url, "environment" if key else None, own_address)
 

@@ -51,7 +51,7 @@ class Content:
     container_version_id: str
     base_prompt: str
     defaults: dict                      # by their names on the wire, without the key
-    key: str | None                     # unsealed
+    key: str | bytes | None             # unsealed; bytes: still sealed, with a secret.key that is not there any more
     skills: list[dict]
     file_ids: list[str]
 
@@ -256,7 +256,7 @@ def _place(
     return None
 
 
-def _merged(old: Content, given: schemas.UpdateAgentDefaults | None) -> tuple[dict, str | None]:
+def _merged(old: Content, given: schemas.UpdateAgentDefaults | None) -> tuple[dict, str | bytes | None]:
     """The old defaults with those given in their place, and the key: it goes with the provider that it was for."""
     if given is None:
         return old.defaults, old.key
@@ -290,7 +290,7 @@ def _content(db: Database, vault: Vault | None, version: Row) -> Content:
     )
     return Content(
         container_version_id=version["container_version_id"], base_prompt=version["base_prompt"],
-        defaults=json.loads(version["defaults"]), key=None if sealed is None else vault.unseal(sealed),
+        defaults=json.loads(version["defaults"]), key=None if sealed is None else vault.unseal(sealed) or sealed,
         skills=json.loads(version["skills"]), file_ids=[entry["file_id"] for entry in attached],
     )
 
@@ -311,7 +311,8 @@ def _add_version(db: Database, vault: Vault | None, agent_id: str, content: Cont
         " provider_api_key, skills, created_at)"
         " SELECT ?, ?, coalesce(max(number), 0) + 1, ?, ?, ?, ?, ?, ? FROM agent_versions WHERE agent_id = ?",
         (id, agent_id, content.container_version_id, content.base_prompt, dumps(content.defaults),
-         None if content.key is None else vault.seal(content.key), dumps(content.skills), iso(now), agent_id),
+         vault.seal(content.key) if isinstance(content.key, str) else content.key, dumps(content.skills), iso(now),
+         agent_id),
     )
     for position, file_id in enumerate(content.file_ids, 1):
         sql = "INSERT INTO agent_version_files (agent_version_id, position, file_id) VALUES (?, ?, ?)"

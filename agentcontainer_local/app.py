@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from agentcontainer_local import (
     gateway,
     guest,
     identity,
+    integrity,
     lifecycle,
     limits,
     lock,
@@ -54,6 +56,7 @@ from agentcontainer_local.vault import Vault
 log = logging.getLogger(__name__)
 
 HELD_SECONDS = 5
+DAMAGED_SECONDS = 30              # before tasks are looked after again
 NOT_RUNNING = "The task is not running."
 
 
@@ -81,15 +84,18 @@ async def opened(
             raise RuntimeError(f"A restore into {settings.data} was interrupted. Run `agentcontainer restore` again: it"
                                " begins anew. Or remove that directory.")
         mounted = await asyncio.to_thread(runtime.prepare, settings.cache, say)
-        store = db.open(settings.data / "agentcontainer.db")
+        store = _opened_store(settings.data / "agentcontainer.db")
         try:
             away = clock_steps.resume(store, now.read())
             now.jumped = lambda by, set_by: clock_steps.taken(store, by, set_by)
             store_id, new_key = _first_start(store, settings, environ, now())
             identity.claim(store_id, settings.data)
-            files.sweep(store, settings.data / "files")
-            tasks.settle_leftovers(store)
-            hold_uids(store, store_id)
+            with _in_spite_of_damage("removing bytes that no row names"):
+                files.sweep(store, settings.data / "files")
+            with _in_spite_of_damage("settling model calls that were cut"):
+                tasks.settle_leftovers(store)
+            with _in_spite_of_damage("claiming the tasks' uids"):
+                hold_uids(store, store_id)
             crash.point("server.opening")
             sockets = runtime_dir.of_store(store_id)
             if tasks.any_of_earlier_naming(store):
@@ -105,6 +111,7 @@ async def opened(
                 host = Host(settings, store, vault, podman, store_id, sockets, mounted, catalog, environ, now,
                             away, accounts.key_hash(owners))
                 host.traces = traces
+                host.integrity = integrity.Watch(settings.data)
                 yield Program(host, _face(host), _doors(host, client, outside), new_key,
                               lambda url: announce(lock.Served(url, owners)))
         finally:
@@ -117,6 +124,27 @@ def _face(host: Host) -> ASGIApp:
     pages = [*web.routes(lambda: openapi.document(routes.ALL)), *observed.routes(host, requests)]
     face = Router([*pages, *http.mounted(host, routes.ALL)], redirect_slashes=False, default=http.unknown)
     return observed.Observed(wall.walled(face, host.settings), requests, host.traces)
+
+
+def _opened_store(path: Path) -> db.Database:
+    try:
+        return db.open(path)
+    except sqlite3.OperationalError as error:
+        raise RuntimeError(f"{path} can't be opened: {db.why(error)}.") from None
+    except sqlite3.DatabaseError as error:
+        fault = integrity.damaged(path, db.why(error))
+        raise RuntimeError(f"{fault.detail}. {fault.fix}") from None
+
+
+@contextlib.contextmanager
+def _in_spite_of_damage(what: str) -> Iterator[None]:
+    """A damaged page must not keep the server from serving what can be read."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if not db.is_damage(error):
+            raise
+        log.error("%s was not done, for the database is damaged: %s", what, error)
 
 
 def _first_start(store, settings: Settings, environ: Mapping[str, str], now: datetime) -> tuple[str, str | None]:
@@ -246,7 +274,8 @@ async def serve(
         ))
         timing = asyncio.create_task(timers.run(program.host), name="timers")
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        supervising = asyncio.create_task(supervisor.supervise(program.host, program.open_door))
+        supervising = asyncio.create_task(_supervised(program))
+        looking = asyncio.create_task(_say_what_is_damaged(program.host))
         try:
             host, port = listener.getsockname()[:2]
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -261,12 +290,30 @@ async def serve(
             server.should_exit = True
             timing.cancel()
             supervising.cancel()
+            looking.cancel()
             results = await asyncio.gather(serving, supervising, timing, return_exceptions=True)
         for failure in results:
             if isinstance(failure, Exception):
                 raise failure
         if stop.done() and stop.result() == signal.SIGINT:
             await supervisor.suspend(program.host)
+
+
+async def _supervised(program: Program) -> None:
+    """A damaged page ends no other task, and not the server."""
+    while True:
+        try:
+            return await supervisor.supervise(program.host, program.open_door)
+        except sqlite3.DatabaseError as error:
+            if not db.is_damage(error):
+                raise
+            log.error("tasks can't be looked after, for the database is damaged: %s", error)
+            await asyncio.sleep(DAMAGED_SECONDS)
+
+
+async def _say_what_is_damaged(host: Host) -> None:
+    for fault in await host.integrity.faults(patience=3600):
+        log.error("%s. %s", fault.detail, fault.fix)
 
 
 async def _tidied(host: Host, *while_alive: asyncio.Task) -> None:

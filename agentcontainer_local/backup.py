@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from agentcontainer_local import crash, db, lock
+from agentcontainer_local import crash, db, integrity, lock
 from agentcontainer_local.run.names import TASK_LABEL, slot_of, volumes_of
 from agentcontainer_local.run.uids import Uids, owner_of
 from agentcontainer_local.sandbox import STORE
@@ -42,6 +42,7 @@ class Held:
 
     files: int
     tasks: int
+    warnings: tuple[str, ...] = ()      # what it does not hold, though it should
 
 
 def backup(settings: Settings, target: Path, progress: Progress) -> Held:
@@ -73,10 +74,15 @@ def _fill(archive: tarfile.TarFile, data: Path, folder: Path, progress: Progress
         progress(done, size)
 
     add(copy, copy.name)
-    archive.add(data / "secret.key", "secret.key")
+    if (data / "secret.key").exists():
+        archive.add(data / "secret.key", "secret.key")
+    missing = []
     for path in paths:
-        with contextlib.suppress(FileNotFoundError):        # deleted since the database's moment
+        try:
             add(path, f"files/{path.name}")
+        except FileNotFoundError:
+            missing.append(path.name)
+    missing = [name for name in missing if _named_still(data / DATABASE, name)]     # not deleted since that moment
     with_workspace = set()
     for task_id, slot, store_id in _rows(copy, WITH_WORKSPACE):
         volumes = volumes_of(slot_of(store_id, {"id": task_id, "slot": slot}))
@@ -86,7 +92,14 @@ def _fill(archive: tarfile.TarFile, data: Path, folder: Path, progress: Progress
                 add(exported, f"volumes/agentcontainer-{task_id}-{kind}")
                 with_workspace.add(task_id)
             exported.unlink(missing_ok=True)
-    return Held(len(paths), len(with_workspace))
+    warnings = [f"{fault.detail}. {fault.fix}" for fault in integrity.lost_keys(data)]
+    if missing:
+        warnings.append(f"The bytes of {len(missing)} files are missing in {data / 'files'}: {', '.join(missing[:5])}")
+    return Held(len(paths) - len(missing), len(with_workspace), tuple(warnings))
+
+
+def _named_still(database: Path, name: str) -> bool:
+    return bool(_rows(database, f"SELECT 1 FROM ({FILES}) WHERE id = ?", name))
 
 
 def _exported(volume: str, target: Path) -> bool:
@@ -102,12 +115,19 @@ def _exported(volume: str, target: Path) -> bool:
 
 def _copy_database(source: Path, target: Path) -> None:
     """In one step: a copy in many would begin again each time that the server writes."""
-    with contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=60)) as live, \
-            contextlib.closing(sqlite3.connect(target)) as copy:
-        live.backup(copy)
-        copy.execute("PRAGMA journal_mode=DELETE")
-        if (found := copy.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
-            raise RuntimeError(f"The database is damaged: {found}")
+    try:
+        with contextlib.closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, timeout=60)) as live, \
+                contextlib.closing(sqlite3.connect(target)) as copy:
+            live.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")
+            found = copy.execute("PRAGMA integrity_check(5)").fetchall()
+    except sqlite3.OperationalError as error:
+        raise RuntimeError(f"{source} can't be copied: {db.why(error)}.") from None
+    except sqlite3.DatabaseError as error:
+        found = [(db.why(error),)]
+    if found != [("ok",)]:
+        fault = integrity.damaged(source, "; ".join(line for (line,) in found))
+        raise RuntimeError(f"No backup was written. {fault.detail}. {fault.fix}")
     db.open(target).close()         # of an earlier version, perhaps
 
 

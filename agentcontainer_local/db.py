@@ -169,6 +169,39 @@ def quick(db: Database) -> Iterator[None]:
         db.conn.execute("PRAGMA synchronous=FULL")
 
 
+WORDS = {
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_READONLY": "the data directory can't be written",
+    "SQLITE_BUSY": "another program holds its write lock",
+    "SQLITE_CORRUPT": "a page of it is damaged",
+    "SQLITE_NOTADB": "its first page is damaged",
+    "SQLITE_IOERR": "the disk fails",
+    "SQLITE_CANTOPEN": "it can't be opened",
+}
+
+
+def why(error: sqlite3.Error) -> str:
+    """In words, what SQLite could not do, with its own words."""
+    name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
+    return f"{WORDS[name]} ({error})" if name in WORDS else str(error)
+
+
+class Damaged(sqlite3.DatabaseError):
+    sqlite_errorcode, sqlite_errorname = sqlite3.SQLITE_CORRUPT, "SQLITE_CORRUPT"
+
+
+def check(db: Database, *tables: str) -> None:
+    """Raises Damaged where a page of one of these is."""
+    for table in tables:
+        found = [line for (line,) in db.conn.execute(f"PRAGMA quick_check({table})")]
+        if found != ["ok"]:
+            raise Damaged("; ".join(found[:3]))
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 def row(db: Database, sql: str, parameters=()) -> Row | None:
     cursor = db.conn.execute(sql, parameters)
     values = cursor.fetchone()

@@ -17,6 +17,7 @@ from sqlite_utils import Database
 from agentcontainer_local import messages, space
 from agentcontainer_local.clock import Clock
 from agentcontainer_local.files import Arriving
+from agentcontainer_local.integrity import Watch
 from agentcontainer_local.preparing import Preparing
 from agentcontainer_local.sandbox import Sandbox
 from agentcontainer_local.settings import Settings
@@ -131,6 +132,7 @@ class Host:
     images: dict[str, str] = field(default_factory=dict)    # here when last looked for, by container version
     preparing: Preparing = field(default_factory=Preparing)     # images that are built or pulled
     traces: Traces | None = None    # where an operator wants them
+    integrity: Watch | None = None  # where there is a server
     proving: str | None = None  # what is being tried while the walls are
     followed: Counter[str] = field(default_factory=Counter)     # by task: guests that listen to what they are told
     _keeping: set[str] = field(default_factory=set)

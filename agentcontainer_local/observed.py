@@ -7,6 +7,7 @@ key, nor says more than that. /metrics needs a key, as the API does: it tells ho
 import asyncio
 import logging
 import secrets
+import sqlite3
 import time
 
 from starlette.requests import Request
@@ -17,13 +18,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from agentcontainer_local import metrics
 from agentcontainer_local.api import http
 from agentcontainer_local.api.authentication import Authentication
-from agentcontainer_local.db import row
+from agentcontainer_local.db import is_damage, row, why
 from agentcontainer_local.errors import Problem
 from agentcontainer_local.host import Host
 from agentcontainer_local.tracing import Traces
 
 log = logging.getLogger(__name__)
 READY_SECONDS = 2.0
+READY_WORDS = {
+    "database": "store: the database is damaged; run `agentcontainer doctor`",
+    "data directory": "store: the data directory can't be written; run `agentcontainer doctor`",
+    "secret.key": "secret.key: provider keys can't be read; run `agentcontainer doctor`",
+}
 NO_STORE = {"cache-control": "no-store"}
 
 
@@ -69,9 +75,16 @@ async def _wrong(host: Host, podman: _Podman) -> str:
     try:
         with host.db.atomic():
             row(host.db, "SELECT id FROM store")
+    except sqlite3.Error as error:
+        log.warning("not ready: the store: %s", why(error))
+        return READY_WORDS["database"] if is_damage(error) else "store"
     except Exception:
         log.exception("not ready: the store")
         return "store"
+    if host.integrity is not None:
+        for fault in await host.integrity.faults(READY_SECONDS):
+            log.warning("not ready: %s", fault.detail)
+            return READY_WORDS[fault.what]
     if reason := await podman.wrong():
         log.warning("not ready: podman: %s", reason)
         return "podman"

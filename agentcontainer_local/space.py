@@ -1,11 +1,13 @@
 """How full the disks are: new work is refused while there still is room for what is at work."""
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from agentcontainer_local.errors import Unavailable
 
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 MOST_KEPT_BYTES = 512 * 1024**2
 
 

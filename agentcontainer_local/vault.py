@@ -3,11 +3,15 @@
 import base64
 import hashlib
 import hmac
+import itertools
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -17,20 +21,44 @@ class Vault:
 
     @classmethod
     def open(cls, path: Path) -> "Vault":
-        """Reads the key at `path` (mode 0600), and makes it first where there is none."""
-        if not path.exists():
-            _write_new(path, Fernet.generate_key())
-        key = path.read_bytes().strip()
-        return cls(Fernet(key), hashlib.sha256(b"sign" + base64.urlsafe_b64decode(key)).digest())
+        """Reads the key at `path` (mode 0600), and makes it first where there is none, or none that is whole.
+
+        What was sealed with another one can't be read any more: `unseal` says so.
+        """
+        vault, reason = cls.read(path)
+        if vault is not None:
+            return vault
+        if path.exists():
+            names = (path.with_name(f"{path.name}.damaged-{n}") for n in itertools.count(1))
+            aside = next(name for name in names if not name.exists())
+            path.rename(aside)
+            log.error("%s %s: it is kept as %s, and a new key is made", path, reason, aside.name)
+        _write_new(path, Fernet.generate_key())
+        return cls.read(path)[0]
+
+    @classmethod
+    def read(cls, path: Path) -> "tuple[Vault | None, str | None]":
+        """The vault, or why there is none."""
+        try:
+            key = path.read_bytes().strip()
+        except FileNotFoundError:
+            return None, "is missing"
+        except OSError as error:
+            raise RuntimeError(f"{path} can't be read ({error.strerror}): make it this account's (chown).") from None
+        try:
+            return cls(Fernet(key), hashlib.sha256(b"sign" + base64.urlsafe_b64decode(key)).digest()), None
+        except ValueError:
+            return None, "holds no whole key" if key else "is empty"
 
     def seal(self, secret: str) -> bytes:
         return self._fernet.encrypt(secret.encode())
 
-    def unseal(self, sealed: bytes) -> str:
+    def unseal(self, sealed: bytes) -> str | None:
+        """None: it was sealed with another key."""
         try:
             return self._fernet.decrypt(sealed).decode()
         except InvalidToken:
-            raise RuntimeError("secret.key is not the one that this data directory was written with.") from None
+            return None
 
     def sign(self, text: str) -> str:
         digest = hmac.new(self._signing_key, text.encode(), hashlib.sha256).digest()

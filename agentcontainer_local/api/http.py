@@ -18,11 +18,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from agentcontainer_local import crash
+from agentcontainer_local import crash, space
 from agentcontainer_local.api import bodies, idempotency
 from agentcontainer_local.api.authentication import Authentication
 from agentcontainer_local.api.pages import Cut, cut_of
-from agentcontainer_local.db import Row
+from agentcontainer_local.db import Row, is_damage, why
 from agentcontainer_local.errors import MethodNotAllowed, NotFound, Problem, Unavailable
 from agentcontainer_local.host import Host
 
@@ -130,12 +130,9 @@ class Resource:
             return await self._call(route, Request(scope, receive))
         except (Problem, ClientDisconnect):
             raise
-        except sqlite3.OperationalError:
-            log.exception("%s %s found the store unable to answer", route.verb, route.path)
-            return refusal(Unavailable("The store is busy or its disk is full; try again."))
-        except Exception:
+        except Exception as error:
             log.exception("%s %s failed", route.verb, route.path)
-            return refusal(Problem("Something went wrong here; the server's log says what."))
+            return refusal(_problem(error))
 
     async def _call(self, route: Route, request: Request) -> Response:
         account = None if route.open else self.authentication.account(request, route.key_in_query)
@@ -162,6 +159,20 @@ class Resource:
                 store, call.account["id"], call.request.url.path, key, text, call.now, act, route.secret)
         crash.point("request.kept")
         return response
+
+
+def _problem(error: Exception) -> Problem:
+    """Where nothing can be read or stored at the moment it is a 503: nothing of the request was done."""
+    if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
+        return Unavailable(f"The database can't be read: {why(error)}. The operator finds what to do with"
+                           " `agentcontainer doctor`.")
+    if isinstance(error, sqlite3.OperationalError):
+        return Unavailable(f"The database can't answer: {why(error)}. Try again; the operator finds what is wrong with"
+                           " `agentcontainer doctor`.")
+    if isinstance(error, OSError) and error.errno in space.UNWRITABLE:
+        return Unavailable(f"Nothing can be stored ({error.strerror}). The operator finds what is wrong with"
+                           " `agentcontainer doctor`.")
+    return Problem("Something went wrong here; the server's log says what.")
 
 
 def _answer(route: Route, call: Call) -> Response:

@@ -58,8 +58,11 @@ def restore(
 def _tell(out: "Output", what: str, file: Path, data: Path, held: "Held") -> None:
     from agentcontainer_local.cli.output import counted, size
 
+    for line in held.warnings:
+        out.note(f"Warning: {line}", "yellow")
     bytes = file.stat().st_size
     words = f"{counted(held.files, 'file')}, and workspace and session of {counted(held.tasks, 'task')} at work"
     out.done(f"{file}  {size(bytes)} {what}: {words}", {
         "file": str(file), "sizeBytes": bytes, "dataDirectory": str(data), "files": held.files, "tasks": held.tasks,
+        "warnings": list(held.warnings),
     })

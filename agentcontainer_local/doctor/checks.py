@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from agentcontainer_local import images, limits
+from agentcontainer_local import images, integrity, limits
 from agentcontainer_local.sandbox import conf, network
 from agentcontainer_local.schemas import Check
 from agentcontainer_local.settings import Settings
@@ -64,7 +64,7 @@ def examine(settings: Settings, root: bool = False) -> list[Check]:
         found.append(said)
     if info is not None:
         found += [*_podman(info, hands), *_images(info)]
-    return [*found, *_room(settings, info), _gvisor(hands)]
+    return [*found, *_room(settings, info), *_data_directory(settings), _gvisor(hands)]
 
 
 def no_account(name: str, making: str) -> list[Check]:
@@ -314,6 +314,14 @@ def _room(settings: Settings, info: dict | None) -> Iterator[Check]:
         good = free >= LEAST_FREE_GB * GB
         yield _ok(f"disk for {name}", words) if good else _warning(
             f"disk for {name}", words, "podman image prune, or give it more room")
+
+
+def _data_directory(settings: Settings) -> Iterator[Check]:
+    faults = integrity.faults(settings.data)
+    for fault in faults:
+        yield (_missing if fault.fatal else _warning)(fault.what, fault.detail, fault.fix)
+    if not faults:
+        yield _ok("data directory", f"{settings.data} is whole")
 
 
 def _gvisor(hands: Hands) -> Check:

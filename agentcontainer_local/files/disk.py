@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from agentcontainer_local import crash, space
 from agentcontainer_local.cancellation import to_the_end
-from agentcontainer_local.db import new_id, rows
+from agentcontainer_local.db import check, new_id, rows
 from agentcontainer_local.errors import TooLarge, Unavailable
 
 INCOMING = "incoming"           # the folder of what is not whole yet
@@ -114,6 +114,9 @@ def _full_disk_told() -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise Unavailable("The disk is full; nothing of the file was kept.") from error
+        if error.errno in space.UNWRITABLE:
+            words = f"The data directory can't be written ({error.strerror}); nothing of the file was kept."
+            raise Unavailable(words) from error
         raise
 
 
@@ -150,10 +153,16 @@ def discard(root: Path, names: Iterable[str]) -> None:
 
 
 def sweep(db: Database, root: Path) -> None:
-    """Removes bytes that no row names: what a crash, or a deletion cut short, left behind. Only at start."""
+    """Removes bytes that no row names: what a crash, or a deletion cut short, left behind. Only at start.
+
+    Not where the tables that name them are damaged, which raises sqlite3.DatabaseError: nobody knows then.
+    """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     named = "SELECT id FROM files UNION SELECT storage_id FROM uploads WHERE storage_id IS NOT NULL"
     kept = {entry["id"] for entry in rows(db, named)}
-    for leftover in [*(root / INCOMING).glob("*"), *(entry for entry in root.iterdir() if entry.name not in kept)]:
+    nobodys = [entry for entry in root.iterdir() if entry.name not in kept and entry.is_file()]
+    if nobodys:
+        check(db, "files", "uploads")
+    for leftover in [*(root / INCOMING).glob("*"), *nobodys]:
         if leftover.is_file():
             leftover.unlink()

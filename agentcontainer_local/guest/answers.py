@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
+from agentcontainer_local.db import is_damage
 from agentcontainer_local.errors import Problem, TooLarge, Unavailable
 from agentcontainer_local.guest.door import Door
 
@@ -19,7 +20,9 @@ def answering(handler: Callable[[Request, Door], Awaitable[dict]]) -> Callable[[
             return JSONResponse(await handler(request, request.scope["door"]))
         except Problem as problem:
             return JSONResponse(problem.body(), problem.status)
-        except sqlite3.OperationalError:
+        except sqlite3.DatabaseError as error:
+            if not isinstance(error, sqlite3.OperationalError) and not is_damage(error):
+                raise
             log.exception("the store is unable to take what a guest says task=%s", request.scope["door"].task_id)
             problem = Unavailable("Nothing can be written at the moment; ask again.")
             return JSONResponse(problem.body(), problem.status)

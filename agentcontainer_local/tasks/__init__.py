@@ -15,7 +15,7 @@ from agentcontainer_local.tasks.budget import (
 from agentcontainer_local.tasks.calls import call_shape, call_status, calls, failed_before, reached
 from agentcontainer_local.tasks.conversation import end_turn, expire, say, switch, turn_runs
 from agentcontainer_local.tasks.dispatch import dispatch
-from agentcontainer_local.tasks.execution import SCRIPTED, Execution, execution
+from agentcontainer_local.tasks.execution import LOST_KEY, SCRIPTED, Execution, execution
 from agentcontainer_local.tasks.rows import (
     any_of_earlier_naming,
     ended_with_container,
@@ -36,7 +36,8 @@ from agentcontainer_local.tasks.sleep import sleep, wake, wake_due
 from agentcontainer_local.tasks.transitions import apply, cancel, container_ms, died
 
 __all__ = [
-    "SCRIPTED", "Execution", "Refused", "Reserved", "Worst", "any_of_earlier_naming", "apply", "ask_to_finish",
+    "LOST_KEY", "SCRIPTED", "Execution", "Refused", "Reserved", "Worst", "any_of_earlier_naming", "apply",
+    "ask_to_finish",
     "at_work", "begin_run", "call_shape", "call_status", "calls", "cancel", "capped", "container_ms", "died",
     "dispatch", "end_run", "end_turn", "ended_with_container", "ended_with_workspace", "execution", "expire",
     "failed_before", "fits", "get", "inputs", "is_first_run", "launched", "message_shape", "open_run", "output",

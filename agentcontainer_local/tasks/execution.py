@@ -13,6 +13,9 @@ from agentcontainer_local.vault import Vault
 
 SCRIPTED = "scripted"               # the built-in model: any provider, no key, no network
 
+LOST_KEY = ("it was encrypted with a secret.key that this data directory no longer has. Put that file back and start"
+            " the server again, or set the key again.")
+
 
 @dataclass(frozen=True)
 class Execution:
@@ -23,6 +26,7 @@ class Execution:
     api_key: str | None = field(repr=False)
     key_source: Literal["task", "agent", "store", "environment"] | None = None
     own_address: bool = False       # the base URL is not the vendor's
+    lost: bool = False              # there is one, which can't be unsealed
 
     @property
     def scripted(self) -> bool:
@@ -47,15 +51,17 @@ def choose_provider(
 def execution(db: Database, vault: Vault, task: Row, environ: Mapping[str, str]) -> Execution:
     """A key is used only for the provider that it was given for; `api_key` is None where there is none."""
     account = accounts.provider(db, vault, task["account_id"], task["provider"], environ)
-    own_key, whose = _own_key(db, vault, task)
+    own, whose = _own_key(db, task)
+    key = vault.unseal(own) if own else account.api_key
     return Execution(
         provider=task["provider"],
         model=task["model"],
         weak_model=task["weak_model"],
         base_url=account.base_url,
-        api_key=own_key or account.api_key,
+        api_key=key,
         key_source=whose or account.source,
         own_address=account.own_address,
+        lost=key is None and (own is not None or account.lost),
     )
 
 
@@ -64,6 +70,8 @@ def require_key(db: Database, vault: Vault, task: Row, environ: Mapping[str, str
     if task["model"] == SCRIPTED:
         return
     effective = execution(db, vault, task, environ)
+    if effective.lost:
+        raise ProviderKeyMissing(f"The API key for {effective.provider} can't be read: {LOST_KEY}")
     if effective.api_key is None:
         raise ProviderKeyMissing(
             f"There is no API key for {effective.provider}: give `overrides.providerApiKey`, set one on the agent,"
@@ -71,15 +79,15 @@ def require_key(db: Database, vault: Vault, task: Row, environ: Mapping[str, str
         )
 
 
-def _own_key(db: Database, vault: Vault, task: Row) -> tuple[str | None, Literal["task", "agent"] | None]:
-    """The task's own, or its agent version's if that was given for this provider; and which."""
+def _own_key(db: Database, task: Row) -> tuple[bytes | None, Literal["task", "agent"] | None]:
+    """Sealed: the task's own, or its agent version's if that was given for this provider; and which."""
     if task["provider_api_key"] is not None:
-        return vault.unseal(task["provider_api_key"]), "task"
+        return task["provider_api_key"], "task"
     version = row(
         db,
         "SELECT provider_api_key, defaults ->> 'provider' AS provider FROM agent_versions WHERE id = ?",
         (task["agent_version_id"],),
     )
     if version["provider_api_key"] is not None and version["provider"] in (None, task["provider"]):
-        return vault.unseal(version["provider_api_key"]), "agent"
+        return version["provider_api_key"], "agent"
     return None, None
