@@ -109,6 +109,8 @@ KeySource = TypeAliasType("KeySource", Literal["store", "environment"])
 LimitKeeper = TypeAliasType("LimitKeeper", Literal[
     "cgroup", "affinity", "ulimit", "watchdog", "ulimit and watchdog", "nothing"])
 NetworkAccess = TypeAliasType("NetworkAccess", Literal["none", "internet"])
+Snapshot = TypeAliasType("Snapshot", Literal["include"])
+TaskModeChange = TypeAliasType("TaskModeChange", Literal["autonomous"])
 WakeKind = TypeAliasType("WakeKind", Literal["message", "external_wake"])
 
 Id = Annotated[str, Field(min_length=1, max_length=100)]
@@ -665,7 +667,7 @@ class ListTaskFilesResponse(Page[TaskFile]):
 
 class InputFile(Request):
     file_id: Id
-    snapshot: Literal["include"] | None = None
+    snapshot: Snapshot | None = None
 
 
 class TaskOverrides(Thinking, Limits, Budgeted, Walled, Network):
@@ -709,7 +711,7 @@ class CreateTaskRequest(NewTask):
 
 class UpdateTaskRequest(Request):
     title: Name | None = None
-    mode: Literal["autonomous"] | None = Field(None, description="Lets a conversation go on by itself to its end.")
+    mode: TaskModeChange | None = Field(None, description="Lets a conversation go on by itself to its end.")
 
 
 class TaskResponseOverrides(Shape):

@@ -123,7 +123,10 @@ def list_activities(call: Call) -> schemas.ListActivitiesResponse:
 
 CONTENT = {
     "application/json": {"schema": {"$ref": "#/components/schemas/ListTaskEventsResponse"}},
-    "text/event-stream": {"schema": {"$ref": "#/components/schemas/TaskEventData"}},      # of each event's `data:`
+    "text/event-stream": {
+        "schema": {"type": "string", "description": "Each `data:` is a TaskEventData, its `event:` a TaskEventName."},
+        "example": "retry: 1000\nid: 7\nevent: task.updated\n"
+                   'data: {"type":"task.updated","event":"started","from":"pending","status":"running"}\n\n'},
 }
 AFTER = {"Last-Event-ID": "With `stream=true`: only events behind this one. Browsers send it when they reconnect."}
 ALSO = {"204": {"description": "With `stream=true`: the task has ended, and nothing is left to be sent"}}

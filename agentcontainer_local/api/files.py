@@ -133,7 +133,7 @@ ROUTES = [
           schemas.PrepareUploadRequest, replayable=True, errors=(TooLarge, Unavailable),
           example={"filename": "sales_data.csv", "contentType": "text/csv"}),
     Route("PUT", "/uploads/{uploadId}/content", put_upload, "Send file bytes", TAG, schemas.StoredUpload,
-          open=True, raw=True, content=STORED, sends=ANY, errors=UPLOAD_ERRORS, query=schemas.UploadQuery),
+          open=True, raw=True, content=STORED, sends={**BYTES, **ANY}, errors=UPLOAD_ERRORS, query=schemas.UploadQuery),
     Route("POST", "/uploads/{uploadId}/content", post_upload, "Send file bytes by POST", TAG, schemas.StoredUpload,
           open=True, raw=True, content=STORED, sends={**multipart.SENDS, **ANY}, errors=(BadRequest, *UPLOAD_ERRORS),
           query=schemas.UploadQuery),

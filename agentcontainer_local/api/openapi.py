@@ -116,8 +116,14 @@ def document(routes: list[Route], server: str = HERE) -> dict[str, Any]:
         "security": [{"bearerAuth": []}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items() if name in used],
         "paths": paths,
-        "components": {"securitySchemes": BEARER, "schemas": dict(sorted(components.items()))},
+        "components": {"securitySchemes": BEARER, "schemas": {
+            name: _as_enum(schema) for name, schema in sorted(components.items())}},
     }
+
+
+def _as_enum(schema: dict[str, Any]) -> dict[str, Any]:
+    """A named constant is an enum of one value: more values may come, and some generators make no type of a `const`."""
+    return {"enum": [schema["const"]], "type": schema["type"]} if "const" in schema else schema
 
 
 def _models(routes: list[Route]) -> list[tuple[type[BaseModel], str]]:
