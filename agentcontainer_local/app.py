@@ -45,7 +45,7 @@ from agentcontainer_local import (
     tracing,
     web,
 )
-from agentcontainer_local.api import http, openapi, routes, wall
+from agentcontainer_local.api import cors, http, openapi, routes, wall
 from agentcontainer_local.clock import Clock
 from agentcontainer_local.db import Row
 from agentcontainer_local.host import Host
@@ -57,6 +57,7 @@ log = logging.getLogger(__name__)
 
 HELD_SECONDS = 5
 DAMAGED_SECONDS = 30              # before tasks are looked after again
+EVERY_IPV6 = "::"
 NOT_RUNNING = "The task is not running."
 
 
@@ -123,7 +124,8 @@ def _face(host: Host) -> ASGIApp:
     requests = metrics.Requests()
     pages = [*web.routes(lambda: openapi.document(routes.ALL)), *observed.routes(host, requests)]
     face = Router([*pages, *http.mounted(host, routes.ALL)], redirect_slashes=False, default=http.unknown)
-    return observed.Observed(wall.walled(face, host.settings), requests, host.traces)
+    open = cors.opened(wall.walled(face, host.settings), host.settings.cors_origin)
+    return observed.Observed(open, requests, host.traces)
 
 
 def _opened_store(path: Path) -> db.Database:
@@ -267,17 +269,18 @@ async def serve(
     """
     async with opened(settings, environ, log.info, outside=outside) as program:
         stop = _on_signals()
-        listener = _listening(settings)
+        listeners = _listening(settings)
         server = _Server(uvicorn.Config(
             program.face, lifespan="off", log_config=None, access_log=False, ws="none", server_header=False,
-            timeout_graceful_shutdown=1, http=wall.Connection,
+            timeout_graceful_shutdown=1, http=wall.Connection, proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies,
         ))
         timing = asyncio.create_task(timers.run(program.host), name="timers")
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        serving = asyncio.create_task(server.serve(sockets=listeners))
         supervising = asyncio.create_task(_supervised(program))
         looking = asyncio.create_task(_say_what_is_damaged(program.host))
         try:
-            host, port = listener.getsockname()[:2]
+            host, port = listeners[0].getsockname()[:2]
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
             program.say_where(url)
             announce(program, url)
@@ -341,9 +344,21 @@ def _on_signals() -> asyncio.Future:
     return stop
 
 
-def _listening(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _listening(settings: Settings) -> list[socket.socket]:
+    """`::` is every address of both families, each on its own socket: on one, IPv4 clients would look like IPv6."""
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        first = _bound(settings.host, settings.port)
+        if settings.host != EVERY_IPV6:
+            return [first]
+        try:
+            return [first, _bound("0.0.0.0", first.getsockname()[1])]
+        except OSError:
+            first.close()
+            raise
     except OSError as error:
         raise RuntimeError(f"Can't listen on {settings.host} port {settings.port}: {error.strerror}.") from None
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=2048)

@@ -9,6 +9,7 @@ from agentcontainer_local.parser import Parser
 
 MOST_HEAD_BYTES = 64 * 1024         # of a request's first line and headers, or of a trailer
 HEAD_SECONDS = 30                   # until a request's head is there
+BODY_SECONDS, BODY_BYTES = 50, 4096     # a body that brings fewer bytes in this time is not waited for any longer
 MOST_CONNECTIONS = 10_000
 MOST_WAITING = 8                    # requests that did not wait for the answer to the one before
 
@@ -26,6 +27,8 @@ class Connection(HttpToolsProtocol):
     unparsed_bytes = 0              # that came since the parser last had something for us
     in_head = True                  # what is to come next, or has begun to come
     late: asyncio.TimerHandle | None = None
+    in_body, body_bytes = False, 0  # that came since the last look at it
+    slow: asyncio.TimerHandle | None = None
     deaf = False
     at_work = None
 
@@ -50,6 +53,8 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self.in_head and self.late is None:
             self.late = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+        if self.in_body and self.slow is None:
+            self.slow = self.loop.call_later(BODY_SECONDS, self._look_at_body)
         if self.unparsed_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
             self.refuse_head()
 
@@ -62,9 +67,28 @@ class Connection(HttpToolsProtocol):
     def refuse_head(self) -> None:
         self.transport.abort()
 
+    def _look_at_body(self) -> None:
+        """Where we do not read, have not said that it may come, or answer another request, the client is not slow."""
+        ours = self.flow.read_paused or self.cycle.waiting_for_100_continue or self.cycle is not self.at_work
+        enough, self.body_bytes = self.body_bytes >= BODY_BYTES, 0
+        if ours or enough:
+            self.slow = self.loop.call_later(BODY_SECONDS, self._look_at_body)
+        else:
+            self.refuse_body()
+
+    def _body_is_there(self) -> None:
+        self.in_body, self.body_bytes = False, 0
+        if self.slow is not None:
+            self.slow.cancel()
+            self.slow = None
+
+    def refuse_body(self) -> None:
+        self.transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._head_is_there()
+        self._body_is_there()
         if self.at_work is not None and not self.at_work.response_complete:
             self.at_work.disconnected = True
             self.at_work.message_event.set()
@@ -91,14 +115,17 @@ class Connection(HttpToolsProtocol):
         if self.parser.offered():
             return
         self._head_is_there()
+        self.in_body = True
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self.unparsed_bytes = 0
+        self.body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self.parser.offered():
             return
         self.unparsed_bytes = 0
+        self._body_is_there()
         super().on_message_complete()

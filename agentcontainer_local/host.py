@@ -125,6 +125,7 @@ class Host:
     away: timedelta = timedelta()   # for how long no server looked before this one
     owners_key_hash: bytes = b""   # of the key that the data directory's owner has while this server lives
     changed: Changed = field(default_factory=Changed)
+    revoked: Changed = field(default_factory=Changed)   # an API key: whoever is being answered looks at its own
     settled: Changed = field(default_factory=Changed)   # a model call has ended: there may be room in a budget
     live: Live = field(default_factory=Live)
     calling: dict[str, Any] = field(default_factory=dict)   # by task: the gateway's Progress of its call at work

@@ -1,15 +1,35 @@
 """Every setting of the server, written once: each field makes a flag of `serve` and an AGENTCONTAINER_… variable."""
 
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 PREFIX = "AGENTCONTAINER_"
 GIB = 1024**3
+ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")      # as browsers write it: in small letters, without a path
+
+
+def _words(given: object) -> object:
+    """A variable holds several with commas or spaces between them; a flag is given several times."""
+    return tuple(given.replace(",", " ").split()) if isinstance(given, str) else given
+
+
+def _networks(text: str) -> str:
+    """As uvicorn reads them: raises ValueError for what is no address and no network."""
+    return ",".join(str(ipaddress.ip_network(one.strip(), strict=False)) for one in text.split(",") if one.strip())
+
+
+def _origins(given: tuple[str, ...]) -> tuple[str, ...]:
+    for one in given:
+        if not ORIGIN.fullmatch(one):
+            raise ValueError(f"{one!r} is not an origin: give scheme, host and port, like https://app.example.org")
+    return given
 
 
 class Settings(BaseModel):
@@ -34,6 +54,11 @@ class Settings(BaseModel):
     public_url: str | None = Field(
         None, description="Address that clients use, for URLs in answers. By default the one in the request.")
     host_names: str = Field("", description="Further host names of this server, separated by commas.")
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+        "", description="Addresses or networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto headers"
+                        " count, separated by commas.")
+    cors_origin: Annotated[tuple[str, ...], BeforeValidator(_words), AfterValidator(_origins)] = Field(
+        (), description="Web origin whose pages may call the API, like https://app.example.org; repeatable.")
     max_requests_per_second: int = Field(
         2000, ge=1, description="Maximum requests per second of one API key; more get 429.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -94,4 +119,4 @@ def variable(field: str) -> str:
 def from_environment(environ: Mapping[str, str] = os.environ, **flags) -> Settings:
     """Settings from flags (those not None), else variables, else defaults; raises pydantic's ValidationError."""
     given = {name: environ[variable(name)] for name in Settings.model_fields if environ.get(variable(name))}
-    return Settings(**{**given, **{name: value for name, value in flags.items() if value is not None}})
+    return Settings(**{**given, **{name: value for name, value in flags.items() if value not in (None, [])}})

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import resource
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,6 +13,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route, Router
 
 from agentcontainer_local import connection
+from agentcontainer_local.api import wall
 from tests.test_door import connected
 
 FIRST, NEXT = b"GET /first HTTP/1.1\r\nhost: h\r\n\r\n", b"GET /next HTTP/1.1\r\nhost: h\r\n\r\n"
@@ -43,19 +45,35 @@ class Face:
         return PlainTextResponse(f"number {self.counted}")
 
 
-@pytest.fixture
-async def face(tmp_path):
-    face = Face()
-    config = uvicorn.Config(face.app, uds=str(tmp_path / "s"), lifespan="off", log_config=None, ws="none",
-                            http=connection.Connection)
-    server = uvicorn.Server(config)
+@contextlib.asynccontextmanager
+async def serving(app, path, kind: type) -> AsyncIterator[None]:
+    server = uvicorn.Server(uvicorn.Config(app, uds=str(path), lifespan="off", log_config=None, ws="none", http=kind))
     serving = asyncio.create_task(server._serve())
     while not server.started:
         await asyncio.sleep(0.01)
-    yield face, tmp_path / "s"
-    face.may_end.set()
+    yield
     server.should_exit = True
     await serving
+
+
+@pytest.fixture
+async def face(tmp_path):
+    face = Face()
+    async with serving(face.app, tmp_path / "s", connection.Connection):
+        yield face, tmp_path / "s"
+        face.may_end.set()
+
+
+async def length(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(f"{len(await request.body())} bytes")
+
+
+@pytest.fixture
+async def reading(tmp_path):
+    """The HTTP face, which says why it ends a connection, before an app that reads its bodies."""
+    app = Router([Route("/next", length, methods=["POST"])])
+    async with serving(app, tmp_path / "s", wall.Connection):
+        yield tmp_path / "s"
 
 
 async def test_a_few_requests_that_do_not_wait_are_answered_in_order(face):
@@ -136,6 +154,63 @@ async def test_strangers_leave_files_for_the_work(face, monkeypatch):
             except ConnectionError:
                 said.append(b"")
         assert said == [b"HTTP/1.1 200 OK"] * 3 + [b""] * 2
+
+
+SLOW = b"POST /next HTTP/1.1\r\nhost: h\r\n"
+
+
+@pytest.mark.parametrize("framing", [b"content-length: 1000000\r\n\r\n", b"transfer-encoding: chunked\r\n\r\n"])
+async def test_a_body_that_comes_byte_by_byte_is_not_waited_for(reading, framing, monkeypatch):
+    monkeypatch.setattr(connection, "BODY_SECONDS", 0.2)
+    piece = b"1\r\nx\r\n" if b"chunked" in framing else b"x"
+    said = await asyncio.to_thread(dribbled, reading, SLOW + framing, piece)
+    assert said.startswith(b"HTTP/1.1 408 ") and b'"code":"request_timeout"' in said
+
+
+def dribbled(path, head: bytes, piece: bytes) -> bytes:
+    """What is answered to one that sends `head`, and then `piece` again and again."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(head)
+        client.settimeout(0.05)
+        for _ in range(200):
+            with contextlib.suppress(TimeoutError):
+                return client.recv(10_000)
+            client.sendall(piece)
+    return b""
+
+
+async def test_a_slow_body_that_keeps_moving_is_taken_whole(reading, monkeypatch):
+    monkeypatch.setattr(connection, "BODY_SECONDS", 0.2)
+    async with connected(reading) as (reader, writer):
+        writer.write(SLOW + b"content-length: %d\r\n\r\n" % (30 * connection.BODY_BYTES))
+        for _ in range(30):
+            writer.write(b"x" * connection.BODY_BYTES)
+            await asyncio.sleep(0.05)
+        said = await asyncio.wait_for(reader.readuntil(b"bytes"), 10)
+    assert b"%d bytes" % (30 * connection.BODY_BYTES) in said
+
+
+async def test_a_body_that_nobody_reads_yet_is_not_slow(face, monkeypatch):
+    """The request before is still being answered, and what comes behind it waits in the kernel."""
+    monkeypatch.setattr(connection, "BODY_SECONDS", 0.1)
+    face, path = face
+    async with connected(path) as (reader, writer):
+        writer.write(FIRST + b"GET /next HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\n\r\n")
+        await reader.readuntil(b"begin ")
+        await asyncio.sleep(0.3)
+        writer.write(b"abc")
+        face.may_end.set()
+        assert b"number 1" in await asyncio.wait_for(reader.readuntil(b"number 1"), 10)
+
+
+async def test_what_comes_slowly_after_an_early_answer_ends_the_connection(face, monkeypatch):
+    monkeypatch.setattr(connection, "BODY_SECONDS", 0.1)
+    async with connected(face[1]) as (reader, writer):
+        writer.write(b"GET /next HTTP/1.1\r\nhost: h\r\ncontent-length: 1000\r\n\r\nx")
+        with contextlib.suppress(ConnectionError):
+            said = await asyncio.wait_for(reader.read(), 10)
+            assert said.count(b"HTTP/1.1") == 1
 
 
 def test_most_files_may_be_connections_and_the_rest_is_for_the_work():

@@ -1,7 +1,6 @@
 """A request that offers another protocol is handled as if it did not: at the HTTP face and at the door of a run."""
 
 import asyncio
-import contextlib
 import re
 import shutil
 import subprocess
@@ -9,13 +8,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, Router
 
 from agentcontainer_local.api import wall
 from agentcontainer_local.guest import Door, opened
+from tests.test_connection import serving
 from tests.test_door import connected
 
 OFFERS = {
@@ -41,23 +40,12 @@ async def echo(request: Request) -> PlainTextResponse:
 APP = Router([Route("/{path:path}", echo, methods=["GET", "POST", "PUT"])])
 
 
-@contextlib.asynccontextmanager
-async def face(folder: Path) -> AsyncIterator[None]:
-    config = uvicorn.Config(APP, uds=str(folder / "host.sock"), lifespan="off", log_config=None, ws="none",
-                            http=wall.Connection)
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server._serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    yield
-    server.should_exit = True
-    await serving
-
-
 @pytest.fixture(params=["face", "door"])
 async def path(request, tmp_path: Path) -> AsyncIterator[Path]:
-    async with face(tmp_path) if request.param == "face" else opened(Door(None, "tsk", "run"), tmp_path, APP):
-        yield tmp_path / "host.sock"
+    path = tmp_path / "host.sock"
+    door = opened(Door(None, "tsk", "run"), tmp_path, APP)
+    async with serving(APP, path, wall.Connection) if request.param == "face" else door:
+        yield path
 
 
 async def answers(path: Path, pieces: list[bytes], last: str) -> list[str]:

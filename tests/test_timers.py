@@ -94,6 +94,21 @@ async def test_a_silent_stream_has_heartbeats(host: Host, clock: Clock, monkeypa
     assert rest == b"" and all(b"\ndata: {" in block for block in blocks), "some readers take a block for an event"
 
 
+async def test_a_stream_ends_when_its_key_is_revoked_and_goes_on_when_another_is(host: Host, client):
+    task = running(host)
+    keys = [(await client.post("/keys", json={"name": name})).json() for name in ("one", "two")]
+    path = f"/tasks/{task['id']}/events?stream=true"
+    async with calling(host, keys[0]["key"]) as one, calling(host, None) as two:
+        streams = [asyncio.create_task(one.get(path)), asyncio.create_task(two.get(f"{path}&apiKey={keys[1]['key']}"))]
+        await asyncio.sleep(0.1)
+        assert (await client.delete(f"/keys/{keys[0]['id']}")).status_code == 204
+        first = await asyncio.wait_for(streams[0], 10)
+        assert first.status_code == 200 and not streams[1].done()
+        assert (await client.delete(f"/keys/{keys[1]['id']}")).status_code == 204
+        await asyncio.wait_for(streams[1], 10)
+        assert (await one.get(path)).status_code == 401
+
+
 async def test_a_stream_of_large_events_is_written_in_parts(host: Host, clock: Clock):
     task = running(host)
     for _ in range(20):

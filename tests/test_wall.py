@@ -7,8 +7,8 @@ import secrets
 import httpx
 import pytest
 
-from agentcontainer_local.api import http, routes, wall
-from agentcontainer_local.settings import Settings
+from agentcontainer_local.api import cors, http, routes, wall
+from agentcontainer_local.settings import Settings, from_environment
 from tests import fake_provider
 from tests.conftest import KEY
 
@@ -50,6 +50,73 @@ async def test_two_hosts_are_none(host):
     async with asking(host) as client:
         answer = await client.get("/account", headers=[("host", "localhost"), ("host", "localhost")])
     assert answer.status_code == 421
+
+
+APP, OTHER = "https://app.example.org", "http://localhost:5173"
+
+
+def sharing(app_host, key: str | None = KEY, **given) -> httpx.AsyncClient:
+    settings = settings_of(cors_origin=(APP, OTHER), **given)
+    face = cors.opened(wall.walled(http.app(app_host, routes.ALL), settings), settings.cors_origin)
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return httpx.AsyncClient(transport=httpx.ASGITransport(face), base_url="http://localhost/api/v1", headers=headers)
+
+
+@pytest.mark.parametrize("origin", [APP, OTHER])
+@pytest.mark.parametrize(("method", "path", "headers"), [
+    ("GET", "/account", "authorization"), ("POST", "/agents", "authorization,content-type,idempotency-key"),
+    ("PATCH", "/tasks/x", "authorization,content-type"), ("DELETE", "/files/x", "authorization"),
+    ("PUT", "/uploads/x/content", "content-type"), ("GET", "/tasks/x/events", "last-event-id"),
+])
+async def test_a_page_of_a_named_origin_may_ask(host, origin, method, path, headers):
+    asked = {"origin": origin, "access-control-request-method": method, "access-control-request-headers": headers}
+    async with sharing(host, None) as client:
+        answer = await client.options(path, headers=asked)
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, origin)
+    assert method in answer.headers["access-control-allow-methods"]
+    allowed = answer.headers["access-control-allow-headers"].lower().split(", ")
+    assert set(headers.split(",")) <= set(allowed)
+    assert "access-control-allow-credentials" not in answer.headers
+
+
+@pytest.mark.parametrize(("path", "status"), [("/account", 200), ("/nothing", 404), ("/tasks/tsk_no", 404)])
+async def test_a_page_of_a_named_origin_may_read_answers_and_errors(host, path, status):
+    async with sharing(host) as client:
+        answer = await client.get(path, headers={"origin": APP})
+        assert answer.status_code == status and answer.headers["access-control-allow-origin"] == APP
+        assert "origin" in answer.headers["vary"].lower()
+        assert "retry-after" in answer.headers["access-control-expose-headers"].lower()
+    async with sharing(host, "ac_live_wrong") as client:
+        assert (await client.get("/account", headers={"origin": APP})).headers["access-control-allow-origin"] == APP
+
+
+@pytest.mark.parametrize("origin", [
+    "https://evil.example", "null", "https://app.example.org.evil.example", "http://app.example.org", APP + ":444"])
+async def test_a_page_of_an_origin_that_is_not_named_may_still_not(host, origin):
+    asked = {"origin": origin, "access-control-request-method": "POST", "access-control-request-headers": "x"}
+    async with sharing(host) as client:
+        for method in ("OPTIONS", "GET"):
+            answer = await client.request(method, "/account", headers=asked)
+            assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("text", ["*", "https://a.example/", "a.example", "https://A.example", "https://a.example/x"])
+def test_what_is_no_origin_is_refused_at_the_start(text):
+    with pytest.raises(ValueError, match="cors_origin"):
+        settings_of(cors_origin=text)
+
+
+def test_origins_are_flags_or_one_variable():
+    variables = {"AGENTCONTAINER_CORS_ORIGIN": f"{APP}, {OTHER}"}
+    assert from_environment(variables).cors_origin == (APP, OTHER)
+    assert from_environment(variables, cors_origin=[]).cors_origin == (APP, OTHER)
+    assert from_environment(variables, cors_origin=[APP]).cors_origin == (APP,)
+
+
+@pytest.mark.parametrize("text", ["proxy.example", "10.0.0.0/99", "*"])
+def test_what_is_no_network_is_refused_at_the_start(text):
+    with pytest.raises(ValueError, match="trusted_proxies"):
+        settings_of(trusted_proxies=text)
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:3000"])

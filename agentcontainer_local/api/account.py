@@ -38,6 +38,7 @@ def create_key(call: Call) -> schemas.CreatedApiKey:
 def revoke_key(call: Call) -> None:
     """Revokes an API key. It is refused from now on, and its open event streams end."""
     accounts.revoke_key(call.host.db, call.account["id"], call.param("keyId"), call.now)
+    call.host.revoked.set()
 
 
 def list_providers(call: Call) -> schemas.ListProvidersResponse:

@@ -1,34 +1,45 @@
 """Bytes and query strings from outside, made into shapes or refused."""
 
 import json
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from agentcontainer_local.errors import BadRequest, Invalid, Problem, TooLarge, UnsupportedMediaType
+from agentcontainer_local.errors import BadRequest, Invalid, Problem, TooLarge, Unavailable, UnsupportedMediaType
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
 WORDS = {"extra_forbidden": "Unknown field", "missing": "Field required"}
 TAGS = frozenset({"any", "none", "at_least_one", "named"})      # of the output policies: not part of a field's name
 MOST_FAULTS = 20
+IN_MEMORY_BYTES = 32 * 1024         # of a body that is not whole yet
 
 
-async def read(request: Request, most: int) -> bytes:
-    """The whole body; raises TooLarge as soon as that is known."""
+async def read(request: Request, most: int, folder: Path) -> bytes:
+    """The whole body; raises TooLarge as soon as that is known.
+
+    While it comes it is in `folder`, on disk: many that never end would take the memory.
+    """
     too_large = TooLarge(f"The body is over {most} bytes.")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most:
         raise too_large
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise too_large
-        parts.append(part)
-    return b"".join(parts)
+    size = 0
+    try:
+        with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, dir=folder) as whole:
+            async for part in request.stream():
+                size += len(part)
+                if size > most:
+                    raise too_large
+                whole.write(part)
+            whole.seek(0)
+            return whole.read()
+    except OSError as error:
+        raise Unavailable(f"The server can't store the body while it comes: {error.strerror}.") from None
 
 
 def parse(shape: type[Shape], text: bytes, content_type: str | None, required: bool = True) -> Shape:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from starlette.responses import Response, StreamingResponse
 
@@ -45,7 +45,9 @@ def list_events(call: Call) -> Response:
         after = _resumed_after(call)
         if task["status"] in lifecycle.TERMINAL and not history.some(call.host.db, task["id"], after, 1):
             return Response(status_code=204)
-        told = _stream(call.host, task["id"], after) if call.request.method == "GET" else ()      # not to a HEAD
+        told = ()                                   # to a HEAD
+        if call.request.method == "GET":
+            told = _stream(call.host, task["id"], after, call.is_still_allowed)
         return StreamingResponse(told, media_type="text/event-stream", headers=HEADERS)
     cut = call.cut
     if query.after is not None:
@@ -64,14 +66,18 @@ def _resumed_after(call: Call) -> int:
     return int(said)
 
 
-async def _stream(host: Host, task_id: str, after: int) -> AsyncIterator[bytes]:
+async def _stream(
+    host: Host, task_id: str, after: int, is_allowed: Callable[[], bool] = lambda: True
+) -> AsyncIterator[bytes]:
     """Only what one write takes is in memory, however slow the reader: the rest waits in the store."""
     first, shown = RECONNECT, {}
     with host.live.listening(task_id) as live:
         while True:
-            changed = host.changed.mark(task_id)
+            changed, revoked = host.changed.mark(task_id), host.revoked.mark()
             events = True
             while events:
+                if not is_allowed():
+                    return
                 # Both are taken before one is given away: words never come behind the message that they are of.
                 text, events = live.take(), history.some(host.db, task_id, after, BATCH_CHARACTERS)
                 if text:
@@ -89,8 +95,9 @@ async def _stream(host: Host, task_id: str, after: int) -> AsyncIterator[bytes]:
             shown = {tool["id"]: tool["output"] for tool in printed}
             if tasks.get(host.db, task_id)["status"] in lifecycle.TERMINAL:
                 return
-            _, waiting = await asyncio.wait({changed}, timeout=HEARTBEAT_SECONDS)
-            if waiting:
+            heard, _ = await asyncio.wait(
+                {changed, revoked}, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if not heard:
                 yield HEARTBEAT
 
 

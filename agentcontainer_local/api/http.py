@@ -23,7 +23,7 @@ from agentcontainer_local.api import bodies, idempotency
 from agentcontainer_local.api.authentication import Authentication
 from agentcontainer_local.api.pages import Cut, cut_of
 from agentcontainer_local.db import Row, is_damage, why
-from agentcontainer_local.errors import MethodNotAllowed, NotFound, Problem, Unavailable
+from agentcontainer_local.errors import MethodNotAllowed, NotFound, Problem, Unauthorized, Unavailable
 from agentcontainer_local.host import Host
 
 PREFIX = "/api/v1"
@@ -70,11 +70,20 @@ class Call:
     request: Request
     account: Row | None
     now: datetime
+    authenticate: Callable[[], Row | None]      # again, as when it came; raises Unauthorized
     body: Any = None
     query: Any = None
 
     def param(self, name: str) -> str:
         return self.request.path_params[name]
+
+    def is_still_allowed(self) -> bool:
+        """Its key may be revoked while it is answered."""
+        try:
+            self.authenticate()
+        except Unauthorized:
+            return False
+        return True
 
     @property
     def cut(self) -> Cut:
@@ -135,13 +144,13 @@ class Resource:
             return refusal(_problem(error))
 
     async def _call(self, route: Route, request: Request) -> Response:
-        account = None if route.open else self.authentication.account(request, route.key_in_query)
-        call = Call(self.host, request, account, self.host.now())
+        authenticate = functools.partial(self._account, route, request)
+        call = Call(self.host, request, authenticate(), self.host.now(), authenticate)
         if route.query is not None:
             call.query = bodies.query(route.query, request.query_params)
         text = b""
         if route.takes is not None:
-            text = await bodies.read(request, self.host.settings.max_body_bytes)
+            text = await bodies.read(request, self.host.settings.max_body_bytes, self.host.settings.data)
             call.body = bodies.parse(route.takes, text, request.headers.get("content-type"), route.body_required)
         if route.replayable:
             return self._kept(route, call, text)
@@ -149,6 +158,9 @@ class Resource:
         if not isinstance(answered, BaseModel) and inspect.isawaitable(answered):
             answered = await answered
         return answered if route.raw else _written(route, answered)
+
+    def _account(self, route: Route, request: Request) -> Row | None:
+        return None if route.open else self.authentication.account(request, route.key_in_query)
 
     def _kept(self, route: Route, call: Call, text: bytes) -> Response:
         """The answer is made while all is at hand, not after the disk was waited for."""

@@ -23,9 +23,11 @@ from agentcontainer_local.errors import (
     Misdirected,
     NotFound,
     Problem,
+    RequestTimeout,
     TooLarge,
     TooManyRequests,
     Unauthorized,
+    Unavailable,
     UnsupportedMediaType,
 )
 
@@ -210,7 +212,8 @@ def _usual(route: Route) -> list[type[Problem]]:
     causes: list[tuple[Any, tuple[type[Problem], ...]]] = [
         (True, (Misdirected, TooManyRequests)),
         (not route.open, (Unauthorized,)),
-        (route.takes, (BadRequest, TooLarge, UnsupportedMediaType, Invalid)),
+        (route.takes, (BadRequest, TooLarge, UnsupportedMediaType, Invalid, Unavailable)),
+        (route.takes or route.sends, (RequestTimeout,)),
         (route.query, (Invalid,)),
         (route.replayable, (BadRequest, IdempotencyConflict)),
         ("{" in route.path, (NotFound,)),

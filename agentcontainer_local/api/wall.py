@@ -15,8 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agentcontainer_local import connection
 from agentcontainer_local.api.authentication import authorization
+from agentcontainer_local.api.bodies import dumps
 from agentcontainer_local.api.http import refusal
-from agentcontainer_local.errors import Misdirected, TooManyRequests
+from agentcontainer_local.errors import Misdirected, RequestTimeout, TooManyRequests
 from agentcontainer_local.settings import Settings
 
 FAILED_A_SECOND, FAILED_AT_ONCE = 5, 50         # wrong keys from one address, that are told so
@@ -32,6 +33,11 @@ HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 ]
+
+
+TOO_SLOW = dumps(RequestTimeout("The request's body came too slowly. Send it again.").body())
+SLOW = (b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+        b"connection: close\r\n\r\n%b" % (len(TOO_SLOW), TOO_SLOW))
 
 
 class Rate:
@@ -127,9 +133,14 @@ def _counting_failures(scope: Scope, receive: Receive, send: Send, failed: Rate)
 
 
 class Connection(connection.Connection):
-    """One that is told why its head is not read to the end."""
+    """One that is told why its head or its body is not read to the end."""
 
     def refuse_head(self) -> None:
         self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n"
                              b"connection: close\r\n\r\n")
+        self.transport.close()
+
+    def refuse_body(self) -> None:
+        if not self.cycle.response_started:
+            self.transport.write(SLOW)
         self.transport.close()

@@ -113,6 +113,11 @@ def _kind(annotation: object) -> str:
     return "NUMBER" if kinds & {int, float} else "PATH" if Path in kinds else "TEXT"
 
 
+def _taken(annotation: object) -> object:
+    """One text, or several where the flag may be repeated; the settings make of it what it is."""
+    return list[str] | None if get_origin(annotation) is tuple else str | None
+
+
 def _about(name: str, field: FieldInfo) -> str:
     """What a setting is for, its variable, and what holds where nothing is said."""
     default = f"; by default {field.default}" if field.default_factory is None and field.default else ""
@@ -121,8 +126,11 @@ def _about(name: str, field: FieldInfo) -> str:
 
 def _with_settings() -> inspect.Signature:
     """Every setting as a flag."""
-    flags = {name: Annotated[str | None, typer.Option(metavar=_kind(field.annotation), help=_about(name, field))]
-             for name, field in Settings.model_fields.items()}
+    flags = {
+        name: Annotated[
+            _taken(field.annotation), typer.Option(metavar=_kind(field.annotation), help=_about(name, field))]
+        for name, field in Settings.model_fields.items()
+    }
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Signature([
         *(inspect.Parameter(name, kind, default=None, annotation=flag) for name, flag in flags.items()),
@@ -137,7 +145,8 @@ class Command(help.Command):
     """Its flags in groups; a setting that is in none of them stands under `Options`."""
 
     groups = {
-        "Address": ("host", "port", "public_url", "host_names", "max_requests_per_second"),
+        "Address": ("host", "port", "public_url", "host_names", "trusted_proxies", "cors_origin",
+                    "max_requests_per_second"),
         "Data": ("data", "cache"),
         "Work at the same time": ("max_running", "max_pending", "idle_seconds"),
         "Limits of a task, where it sets none": (
