@@ -45,17 +45,17 @@ def document(db: Database, task: Row, name: str) -> str | None:
     return next((item.text for item in inputs(db, task) if item.name == name), None)
 
 
-def is_given(db: Database, task: Row, file_id: str) -> bool:
-    """Whether this file is among them; without a look at all of them, for a guest fetches each by itself."""
-    found = row(
+def given_file(db: Database, task: Row, file_id: str) -> Row | None:
+    """This one of them; without a look at all of them, for a guest fetches each by itself."""
+    return row(
         db,
-        "SELECT EXISTS (SELECT 1 FROM task_inputs WHERE task_id = :task AND file_id = :file)"
+        "SELECT * FROM files WHERE id = :file"
+        " AND (EXISTS (SELECT 1 FROM task_inputs WHERE task_id = :task AND file_id = :file)"
         " OR EXISTS (SELECT 1 FROM agent_version_files WHERE agent_version_id = :version AND file_id = :file)"
         " OR EXISTS (SELECT 1 FROM message_inputs JOIN messages ON messages.id = message_id"
-        "   WHERE file_id = :file AND task_id = :task) AS given",
+        "   WHERE file_id = :file AND task_id = :task))",
         {"task": task["id"], "version": task["agent_version_id"], "file": file_id},
     )
-    return bool(found["given"])
 
 
 def paths_of(db: Database, task: Row, message: Row) -> list[str]:

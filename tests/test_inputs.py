@@ -1,5 +1,6 @@
 """What a task was given, as its guest fetches it: each file under a name of its own, and nothing that is another's."""
 
+import hashlib
 import sys
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
@@ -19,8 +20,10 @@ NAMES = st.sampled_from(["a.csv", "a-2.csv", "a-3.csv", "a-2", "a", ".a", "x/a",
 def stored(host: Host, filename: str = "data.csv") -> str:
     account, id = db.row(host.db, "SELECT id FROM accounts")["id"], db.new_id("file")
     host.files.mkdir(exist_ok=True)
-    files.path(host.files, id).write_bytes(filename.encode())
-    return files.add(host.db, account, filename, None, id, len(filename.encode()), "0", host.now())["id"]
+    content = filename.encode()
+    files.path(host.files, id).write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    return files.add(host.db, account, filename, None, id, len(content), digest, host.now())["id"]
 
 
 async def dispatched(client, file_ids: list[str], agent: str = "agt_standard_data") -> str:

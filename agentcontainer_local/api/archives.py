@@ -1,5 +1,6 @@
 """Files as one ZIP archive, made while it is sent: nothing of it is kept in memory or on disk."""
 
+import hashlib
 import io
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from agentcontainer_local.api.downloads import disposition
 from agentcontainer_local.db import Row
+from agentcontainer_local.files.checked import Cut
 from agentcontainer_local.workspace import free_name, safe_name
 
 CHUNK_BYTES = 256 * 1024
@@ -50,10 +52,14 @@ def _written(files: Iterable[tuple[Row, Path]]) -> Iterator[bytes]:
     with zipfile.ZipFile(sent, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zipped:
         for file, place in files:
             member = _member(free_name(safe_name(file["filename"]), taken), file["created_at"])
+            digest = hashlib.sha256()
             with place.open("rb") as source, zipped.open(member, "w", force_zip64=True) as target:
                 while chunk := source.read(CHUNK_BYTES):
+                    digest.update(chunk)
                     target.write(chunk)
                     yield sent.take()
+            if digest.hexdigest() != file["sha256"]:
+                raise Cut(file)
     yield sent.take()
 
 

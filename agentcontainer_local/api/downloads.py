@@ -2,21 +2,24 @@
 
 import re
 from collections.abc import Mapping
+from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 
 from agentcontainer_local.db import Row
 from agentcontainer_local.errors import NotFound, RangeNotSatisfiable
+from agentcontainer_local.files import checked
 
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 # Of RFC 8187: what needs no escape in filename*.
 PLAIN = "!#$&+-.^_`|~"
 
 
-BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+TYPE = "application/octet-stream"
+BYTES = {TYPE: {"schema": {"type": "string", "format": "binary"}}}
 ETAG = {"ETag": {"description": "Made of the file's bytes.", "schema": {"type": "string"}}}
 # For the OpenAPI document.
 HEADERS = {
@@ -35,8 +38,10 @@ class Download(FileResponse):
     chunk_size = 256 * 1024
 
 
-def download(request: Request, file: Row, place: Path) -> Response:
-    """Range and If-Range are Starlette's; one range that makes no sense is as if it were not there (RFC 9110)."""
+async def download(request: Request, file: Row, place: Path) -> Response:
+    """Bytes that are asked for whole are compared with their SHA-256; raises files.checked.Damaged.
+
+    Range and If-Range are Starlette's; one range that makes no sense is as if it were not there (RFC 9110)."""
     etag = f'"{file["sha256"]}"'
     headers = {
         "etag": etag,
@@ -53,7 +58,12 @@ def download(request: Request, file: Row, place: Path) -> Response:
         found = place.stat()
     except FileNotFoundError:           # deleted since its row was read
         raise NotFound("The file is not there any more.") from None
-    return Download(place, headers=headers, media_type="application/octet-stream", stat_result=found)
+    whole = request.method == "GET" and not any(name == b"range" for name, _ in request.scope["headers"])
+    if not whole or await checked.require(file, place):
+        return Download(place, headers=headers, media_type=TYPE, stat_result=found)
+    headers |= {"content-length": str(found.st_size), "accept-ranges": "bytes",
+                "last-modified": formatdate(found.st_mtime, usegmt=True)}
+    return StreamingResponse(checked.chunks(file, place), headers=headers, media_type=TYPE)
 
 
 def _names(if_none_match: str | None, etag: str) -> bool:

@@ -107,10 +107,10 @@ def get_file(call: Call) -> schemas.File:
     return files.shape(_owned(call))
 
 
-def download_file(call: Call) -> Response:
+async def download_file(call: Call) -> Response:
     """Downloads the bytes of a file."""
     file = _owned(call)
-    return download(call.request, file, files.path(call.host.files, file["id"]))
+    return await download(call.request, file, files.path(call.host.files, file["id"]))
 
 
 async def delete_file(call: Call) -> None:

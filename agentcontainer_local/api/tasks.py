@@ -74,10 +74,10 @@ def _output(file: Row) -> schemas.TaskFile:
     return schemas.TaskFile(**files.shape(file).model_dump(by_alias=False), output_name=file["output_name"])
 
 
-def download_task_file(call: Call) -> Response:
+async def download_task_file(call: Call) -> Response:
     """Downloads a file that the task handed over."""
     file = tasks.output(call.host.db, _owned(call)["id"], call.param("fileId"))
-    return download(call.request, file, files.path(call.host.files, file["id"]))
+    return await download(call.request, file, files.path(call.host.files, file["id"]))
 
 
 def download_task_files(call: Call) -> Response:

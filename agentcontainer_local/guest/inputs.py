@@ -1,11 +1,14 @@
 """The files that a task was given, as its guest fetches them."""
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from agentcontainer_local import crash, files, tasks, workspace
-from agentcontainer_local.errors import NotFound
+from agentcontainer_local.db import Row
+from agentcontainer_local.errors import NotFound, Problem
 from agentcontainer_local.guest.door import Door
+
+GONE = 410      # the guest asks again after a 5xx, and tells its task's end after this
 
 
 async def give_input(request: Request) -> Response:
@@ -13,9 +16,20 @@ async def give_input(request: Request) -> Response:
     name, db = request.path_params["name"], door.host.db
     task = tasks.get(db, door.task_id)
     crash.point("input.asked")
-    if workspace.is_given(db, task, name):
-        return FileResponse(files.path(door.host.files, name), media_type="application/octet-stream")
+    if (file := workspace.given_file(db, task, name)) is not None:
+        return await _bytes_of(door, file)
     if (text := workspace.document(db, task, name)) is not None:
         return Response(text, media_type="text/markdown")
     missing = NotFound(f"This task has no input {name}.")
     return JSONResponse(missing.body(), missing.status)
+
+
+async def _bytes_of(door: Door, file: Row) -> Response:
+    place, kind = files.path(door.host.files, file["id"]), "application/octet-stream"
+    try:
+        if await files.checked.require(file, place):
+            return FileResponse(place, media_type=kind)
+    except Problem as damaged:
+        return JSONResponse(damaged.body(), GONE)
+    headers = {"content-length": str(file["size_bytes"])}
+    return StreamingResponse(files.checked.chunks(file, place), media_type=kind, headers=headers)

@@ -55,7 +55,10 @@ def _metadata(task: Row) -> dict:
     if task["completion"] is None:
         return metadata
     if "completion" in metadata:
-        metadata["callerCompletion"] = metadata["completion"]
+        name = "callerCompletion"
+        while name in metadata:         # that one is the caller's as well
+            name += "_"
+        metadata[name] = metadata["completion"]
     return {**metadata, "completion": task["completion"]}
 
 

@@ -51,3 +51,31 @@ async def test_inputs_come_once_and_never_over_what_the_agent_made_of_them(lab: 
     await door.heard("settled")
     assert first.read_bytes() == b"mine"
     assert not (lab.workspace / "task_files" / names[1]).exists()
+
+
+async def test_no_name_of_an_input_has_a_meaning_for_us(lab: Lab, door: Door):
+    names = ["b.csv", ".b.csv.part", ".b.csv.part.part", "inputs.json", ".arriving", "TASK.md", "a.part"]
+    folders = ["task_files", "reference_files"]
+    paths = [f"{folder}/{name}" for folder in folders for name in names]
+    for i, path in enumerate(paths):
+        door.inputs[str(i)] = path.encode()
+    inputs = [{"path": path, "url": f"/guest/inputs/{i}", "sizeBytes": len(path)} for i, path in enumerate(paths)]
+    lab.launch()
+    await lab.start()
+    door.prompt("Hi", inputs=inputs)
+    await door.heard("settled")
+    assert {path: (lab.workspace / path).read_text() for path in paths} == {path: path for path in paths}
+    assert {path.name for path in lab.workspace.iterdir()} == set(folders)
+
+
+async def test_the_first_input_that_fails_ends_the_others(lab: Lab, door: Door):
+    for i in range(40):
+        door.inputs[str(i)] = b"x" * 100
+    inputs = [{"path": f"task_files/{i}", "url": f"/guest/inputs/{i}", "sizeBytes": 100} for i in range(40)]
+    inputs.insert(1, {"path": "task_files/gone", "url": "/guest/inputs/gone", "sizeBytes": 1})
+    lab.launch()
+    await lab.start()
+    door.prompt("Hi", inputs=inputs)
+    assert "task_files/gone" in (await door.heard("refused"))["message"]
+    assert {path.name for path in lab.workspace.iterdir()} <= {"task_files"}
+    assert len(list((lab.workspace / "task_files").iterdir())) < 40

@@ -156,3 +156,24 @@ def test_a_backup_says_which_bytes_are_missing(own_server: Server, tmp_path: Pat
     told = json.loads(done.stdout)
     assert (done.returncode, told["files"]) == (0, 1)
     assert gone in told["warnings"][0] and kept not in told["warnings"][0]
+
+
+@pytest.mark.parametrize("change", ["missing", "other"])
+def test_a_task_whose_input_is_damaged_fails_at_once_and_names_it(server: Server, change: str):
+    file = server.upload("numbers.csv", b"1,2,3")
+    place = server.data / "files" / file
+    place.unlink() if change == "missing" else place.write_bytes(b"3,2,1")
+    failed = server.run("Add them up.", files=[file])
+    assert failed["status"] == "failed" and "numbers.csv" in failed["error"] and failed["containerMinutes"] < 0.5
+    talk = server.converse("Hello", inputFileIds=[file])
+    wait_until(lambda: server.transcript(talk["id"])[0]["status"] == "failed", 30)
+    assert "numbers.csv" in server.transcript(talk["id"])[0]["error"]
+    server.client.post(f"/api/v1/tasks/{talk['id']}/cancel")
+
+
+def test_a_file_with_the_name_of_anothers_temporary_file_is_not_lost(server: Server):
+    names = ["b.csv", ".b.csv.part"]
+    files = [server.upload(name, name.encode()) for name in names]
+    ended = server.run(bash("cd task_files; cat b.csv .b.csv.part > ../both",
+                            finish="--complete-task --message Done both"), files=files)
+    assert server.outputs(ended["id"]) == {"both": b"b.csv.b.csv.part"}

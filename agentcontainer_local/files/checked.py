@@ -1,0 +1,84 @@
+"""Stored bytes on their way out, compared with the SHA-256 that they came in with."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from agentcontainer_local.db import Row
+from agentcontainer_local.errors import Problem
+
+AT_ONCE_BYTES = 4 * 1024**2         # so much is looked at before anything is sent; more, while it is
+PIECE_BYTES = 1024**2
+MOST_KNOWN = 10_000
+
+
+class Damaged(Problem):
+    """The bytes on disk are not those that were stored, or are gone."""
+
+    def __init__(self, file: Row, missing: bool = False):
+        how = "its bytes are missing" if missing else "its bytes are not those that were stored (the SHA-256 differs)"
+        super().__init__(f"The file {file['filename']} ({file['id']}) is damaged in the data directory: {how}."
+                         " Upload it again, or restore a backup.")
+
+
+class Cut(RuntimeError):
+    """What is being sent must not be taken for whole: the connection ends before it is."""
+
+    def __init__(self, file: Row):
+        super().__init__(str(Damaged(file)))
+
+
+# What was found of a file as it lies there: a change of its bytes changes its times too.
+_known: dict[tuple, bool] = {}
+
+
+async def require(file: Row, place: Path) -> bool:
+    """True: its bytes are right. False: there are too many to know that at once; `chunks` will. Raises Damaged."""
+    key = await asyncio.to_thread(_key, file, place)
+    if key not in _known and file["size_bytes"] <= AT_ONCE_BYTES:
+        _remember(key, await asyncio.to_thread(_digest_of, place) == file["sha256"])
+    if _known.get(key, True) is False:
+        raise Damaged(file)
+    return key in _known
+
+
+async def chunks(file: Row, place: Path) -> AsyncIterator[bytes]:
+    """All bytes; the last ones only when all are known to be right. Raises Damaged at the begin, or Cut."""
+    key, digest = await asyncio.to_thread(_key, file, place), hashlib.sha256()
+
+    def read() -> bytes:
+        piece = source.read(PIECE_BYTES)
+        digest.update(piece)
+        return piece
+
+    with place.open("rb") as source:
+        held = await asyncio.to_thread(read)
+        while piece := await asyncio.to_thread(read):
+            yield held
+            held = piece
+    _remember(key, digest.hexdigest() == file["sha256"])
+    if not _known[key]:
+        raise Cut(file)
+    yield held
+
+
+def _key(file: Row, place: Path) -> tuple:
+    try:
+        found = place.stat()
+    except FileNotFoundError:
+        raise Damaged(file, missing=True) from None
+    if found.st_size != file["size_bytes"]:
+        raise Damaged(file)
+    return str(place), file["sha256"], found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _digest_of(place: Path) -> str:
+    with place.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def _remember(key: tuple, whole: bool) -> None:
+    if len(_known) >= MOST_KNOWN:
+        _known.pop(next(iter(_known)))
+    _known[key] = whole
