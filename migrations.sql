@@ -479,3 +479,8 @@ ALTER TABLE model_calls ADD COLUMN error_detail TEXT;   -- and what the provider
 
 -- What has come of an answer that is not whole yet: it is kept if the answer is cut.
 CREATE TABLE unfinished_answers (task_id TEXT PRIMARY KEY REFERENCES tasks (id), content TEXT NOT NULL) STRICT;
+
+-- migration 11
+
+ALTER TABLE api_keys ADD COLUMN scope TEXT NOT NULL DEFAULT 'all' CHECK (scope IN ('all', 'metrics'));
+ALTER TABLE api_keys ADD COLUMN expires_at TEXT;

@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from sqlite_utils import Database
@@ -76,7 +76,8 @@ def authenticated(db: Database, hash: bytes) -> Row | None:
     """
     return row(
         db,
-        "SELECT accounts.* FROM api_keys JOIN accounts ON accounts.id = api_keys.account_id"
+        "SELECT accounts.*, scope AS key_scope, expires_at AS key_expires_at FROM api_keys"
+        " JOIN accounts ON accounts.id = api_keys.account_id"
         " WHERE api_keys.hash = ? AND api_keys.revoked_at IS NULL",
         (hash,),
     )
@@ -171,20 +172,26 @@ def key_hash(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-def _add_key(db: Database, account_id: str, name: str, key: str, now: datetime) -> Row:
-    id = new_id("key")
+def _add_key(
+    db: Database, account_id: str, name: str, key: str, now: datetime, scope: str = "all",
+    expires_in_seconds: int | None = None,
+) -> Row:
+    id, expires_at = new_id("key"), None if expires_in_seconds is None else iso(now + timedelta(0, expires_in_seconds))
     db.conn.execute(
-        "INSERT INTO api_keys (id, account_id, name, hash, hint, created_at) VALUES (?, ?, ?, ?, ?, ?)",
-        (id, account_id, name, key_hash(key), key[-4:], iso(now)),
+        "INSERT INTO api_keys (id, account_id, name, hash, hint, scope, expires_at, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (id, account_id, name, key_hash(key), key[-4:], scope, expires_at, iso(now)),
     )
     return row(db, "SELECT * FROM api_keys WHERE id = ?", (id,))
 
 
-def create_key(db: Database, account_id: str, name: str, now: datetime) -> tuple[Row, str]:
+def create_key(
+    db: Database, account_id: str, name: str, now: datetime, scope: str = "all", expires_in_seconds: int | None = None,
+) -> tuple[Row, str]:
     """The new key's row, and the key itself, which is kept nowhere."""
     key = new_key()
     with db.atomic():
-        return _add_key(db, account_id, name, key, now), key
+        return _add_key(db, account_id, name, key, now, scope, expires_in_seconds), key
 
 
 def revoke_key(db: Database, account_id: str, key_id: str, now: datetime) -> None:
@@ -206,8 +213,8 @@ def keys(
 
 
 def key_shape(key: Row) -> schemas.ApiKey:
-    return schemas.ApiKey(id=key["id"], name=key["name"], hint=key["hint"], created_at=key["created_at"],
-                          revoked_at=key["revoked_at"])
+    return schemas.ApiKey(id=key["id"], name=key["name"], hint=key["hint"], scope=key["scope"],
+                          created_at=key["created_at"], expires_at=key["expires_at"], revoked_at=key["revoked_at"])
 
 
 # Providers

@@ -1,7 +1,7 @@
 """What an operator sees of a running server: whether it is alive and ready, its metrics, its requests as log and trace.
 
 /healthz answers as long as the process does; /readyz when the store can be written and Podman answers. Neither needs a
-key, nor says more than that. /metrics needs a key, as the API does: it tells how much is done here.
+key, nor says more than that. /metrics needs a key, as the API does; a key with the scope `metrics` opens nothing else.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ def routes(host: Host, requests: metrics.Requests) -> list[BaseRoute]:
 
     async def measured(request: Request) -> Response:
         try:
-            authentication.account(request, key_in_query=False)
+            authentication.account(request, key_in_query=False, scope="metrics")
         except Problem as problem:
             return http.refusal(problem)
         async with counting:

@@ -105,6 +105,7 @@ Order = TypeAliasType("Order", Literal["asc", "desc"])
 CheckStatus = TypeAliasType("CheckStatus", Literal["ok", "warning", "missing"])
 WallStatus = TypeAliasType("WallStatus", Literal["enforced", "not_enforced", "unavailable"])
 CreditEntryKind = TypeAliasType("CreditEntryKind", Literal["grant", "reservation", "release", "charge"])
+KeyScope = TypeAliasType("KeyScope", Literal["all", "metrics"])
 KeySource = TypeAliasType("KeySource", Literal["store", "environment"])
 LimitKeeper = TypeAliasType("LimitKeeper", Literal[
     "cgroup", "affinity", "ulimit", "watchdog", "ulimit and watchdog", "nothing"])
@@ -264,13 +265,18 @@ class ListCreditEntriesResponse(Page[CreditEntry]):
 
 class CreateKeyRequest(Request):
     name: Name
+    scope: KeyScope | None = Field(None, description="By default `all`. A key with `metrics` can only read /metrics.")
+    expires_in_seconds: Annotated[int, Field(ge=1, le=10 * 366 * 86400), BeforeValidator(_whole)] | None = Field(
+        None, description="When it stops working. By default never.")
 
 
 class ApiKey(Shape):
     id: str
     name: str
     hint: str = Field(description="The key's last four characters.")
+    scope: KeyScope
     created_at: Timestamp
+    expires_at: Timestamp | None
     revoked_at: Timestamp | None
 
 

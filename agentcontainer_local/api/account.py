@@ -31,7 +31,8 @@ def list_keys(call: Call) -> schemas.ListApiKeysResponse:
 
 def create_key(call: Call) -> schemas.CreatedApiKey:
     """Creates an API key. This answer is the only one that contains it."""
-    row, key = accounts.create_key(call.host.db, call.account["id"], call.body.name, call.now)
+    row, key = accounts.create_key(call.host.db, call.account["id"], call.body.name, call.now,
+                                   call.body.scope or "all", call.body.expires_in_seconds)
     return schemas.CreatedApiKey(**accounts.key_shape(row).model_dump(by_alias=False), key=key)
 
 

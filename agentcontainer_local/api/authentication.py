@@ -2,13 +2,15 @@
 
 import hashlib
 import hmac
+from collections.abc import Callable
+from datetime import datetime
 
 from starlette.requests import Request
 from starlette.types import Scope
 
 from agentcontainer_local import accounts
-from agentcontainer_local.db import Row, Store
-from agentcontainer_local.errors import Unauthorized
+from agentcontainer_local.db import Row, Store, iso
+from agentcontainer_local.errors import Forbidden, Unauthorized
 from agentcontainer_local.host import Host
 
 
@@ -24,15 +26,18 @@ class Authentication:
         self._watched: Store | None = None
         self._known: dict[bytes, Row] = {}
 
-    def account(self, request: Request, key_in_query: bool) -> Row:
-        """Raises Unauthorized."""
+    def account(self, request: Request, key_in_query: bool, scope: str = "all") -> Row:
+        """Raises Unauthorized, or Forbidden where the key is for something else than `scope`. A key for all is for
+        each."""
         key = _key(request, key_in_query)
         mark = hashlib.blake2b(key.encode("utf-8", "surrogatepass")).digest()      # at half the price of `key_hash`
         self._watch()
         account = self._known.get(mark) or self._found(accounts.key_hash(key))
-        if account is None:
+        if account is None or _expired(account, self._host.now):
             raise Unauthorized()
         self._known[mark] = account
+        if account.get("key_scope", "all") not in ("all", scope):
+            raise Forbidden(f"This API key is only for {account['key_scope']}. Use a key without a scope.")
         return account
 
     def _watch(self) -> None:
@@ -46,6 +51,11 @@ class Authentication:
         if hmac.compare_digest(digest, self._host.owners_key_hash):
             return accounts.only(self._host.db)
         return accounts.authenticated(self._host.db, digest)
+
+
+def _expired(account: Row, now: Callable[[], datetime]) -> bool:
+    until = account.get("key_expires_at")
+    return until is not None and until <= iso(now())
 
 
 def authorization(scope: Scope) -> bytes | None:

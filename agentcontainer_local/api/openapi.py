@@ -18,6 +18,7 @@ from agentcontainer_local.api.http import PREFIX, Call, Route
 from agentcontainer_local.api.json_schema import JsonSchema
 from agentcontainer_local.errors import (
     BadRequest,
+    Forbidden,
     IdempotencyConflict,
     Invalid,
     Misdirected,
@@ -211,7 +212,7 @@ def _usual(route: Route) -> list[type[Problem]]:
     """The refusals that follow from the declaration itself."""
     causes: list[tuple[Any, tuple[type[Problem], ...]]] = [
         (True, (Misdirected, TooManyRequests)),
-        (not route.open, (Unauthorized,)),
+        (not route.open, (Unauthorized, Forbidden)),
         (route.takes, (BadRequest, TooLarge, UnsupportedMediaType, Invalid, Unavailable)),
         (route.takes or route.sends, (RequestTimeout,)),
         (route.query, (Invalid,)),

@@ -108,12 +108,15 @@ def add_credit(
     session.out.done(f"The balance is {output.usd(found.balance_usd)}.", found)
 
 
-@command(keys, "create", starts=AT_REST, example="keys create laptop")
+@command(keys, "create", starts=AT_REST, example=("keys create laptop", "keys create prometheus --metrics"))
 def create_key(
-    session: Session, name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.")] = "default"
+    session: Session, name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.")] = "default",
+    metrics: Annotated[bool, typer.Option("--metrics", help="The key can only read /metrics.")] = False,
+    days: Annotated[int | None, typer.Option(min=1, max=3660, metavar="DAYS", help="Days until it expires.")] = None,
 ) -> None:
     """Make an API key and print it. It is not shown again."""
-    made = session.client.create_key(name)
+    scope, seconds = "metrics" if metrics else None, days and days * 86400
+    made = session.client.create_key(name, scope=scope, expires_in_seconds=seconds)
     session.out.done(made.key, made)
 
 
@@ -123,9 +126,9 @@ def list_keys(session: Session) -> None:
     from agentcontainer_local.cli.output import age
 
     found = list(session.client.list_keys())
-    rows = [(key.id, f"...{key.hint}", age(key.created_at), "revoked" if key.revoked_at else "", key.name)
-            for key in found]
-    session.out.table(("id", "ends in", "age", "state", "name~"), rows, found, "No keys.")
+    rows = [(key.id, f"...{key.hint}", age(key.created_at), "revoked" if key.revoked_at else key.expires_at or "",
+             key.scope, key.name) for key in found]
+    session.out.table(("id", "ends in", "age", "revoked or expires", "scope", "name~"), rows, found, "No keys.")
 
 
 @command(keys, "revoke", starts=AT_REST, example="keys revoke laptop")

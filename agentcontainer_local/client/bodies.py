@@ -136,6 +136,8 @@ class UpdateAgent(TypedDict, total=False):
 
 class CreateKey(TypedDict, total=False):
     name: Required[str]
+    scope: Literal["all", "metrics"] | None
+    expires_in_seconds: int | None
 
 
 class InputFile(TypedDict, total=False):

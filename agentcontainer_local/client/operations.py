@@ -147,9 +147,14 @@ def list_keys(*, order: Order = "desc", limit: int | None = None) -> Program[Non
     return paged("/keys", schemas.ListApiKeysResponse, order, limit)
 
 
-def create_key(name: str) -> Program[schemas.CreatedApiKey]:
+def create_key(
+    name: str, *, scope: Literal["all", "metrics"] | None = None, expires_in_seconds: int | None = None
+) -> Program[schemas.CreatedApiKey]:
     """Make an API key. The answer's `key` is shown this once."""
-    return send_once("POST", "/keys", schemas.CreatedApiKey, {"name": name})
+    given = body_of(schemas.CreateKeyRequest, {
+        "name": name, **({"scope": scope} if scope else {}),
+        **({"expires_in_seconds": expires_in_seconds} if expires_in_seconds is not None else {})})
+    return send_once("POST", "/keys", schemas.CreatedApiKey, given)
 
 
 def revoke_key(key_id: str) -> Program[None]:
