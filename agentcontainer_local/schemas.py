@@ -829,6 +829,27 @@ class TaskPageQuery(PageQuery):
         None, description="Only tasks whose title contains this text.")
 
 
+class WorkspaceQuery(PageQuery):
+    order: Literal["asc"] = Field("asc", description="In the order of the names.")
+
+
+class WorkspaceFileQuery(Shape):
+    path: Annotated[str, Field(min_length=1, max_length=4096)] = Field(description="As the list gives it.")
+
+
+class WorkspaceEntry(Shape):
+    path: str = Field(description="Below the workspace, with `/` between its parts.")
+    type: Literal["file", "directory", "link", "other"] = Field(
+        description="Only files can be downloaded; `other` is a FIFO, a socket or a device.")
+    size_bytes: int
+    is_executable: bool
+    modified_at: Timestamp
+
+
+class ListWorkspaceResponse(Page[WorkspaceEntry]):
+    pass
+
+
 class ListTasksResponse(Page[Task]):
     pass
 

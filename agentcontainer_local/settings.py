@@ -81,6 +81,8 @@ class Settings(BaseModel):
         description="Size of kept workspaces, in bytes, above which no agent may hibernate and no chat may start.")
     upload_ttl_seconds: int = Field(3600, ge=1, description="Seconds that a prepared upload stays open.")
     workspace_retention_seconds: int = Field(0, ge=0, description="Seconds that an ended task's workspace is kept.")
+    failed_workspace_retention_seconds: int = Field(
+        86_400, ge=0, description="The same for a failed task. A nearly full disk ends it earlier.")
     retention_days: int = Field(
         0, ge=0, description="Days after which an ended task's events and files are deleted; 0: never.")
     retention_bytes: int | None = Field(

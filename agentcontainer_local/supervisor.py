@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
 
 from agentcontainer_local import clock_steps, crash, lifecycle, sandbox, tasks
 from agentcontainer_local.db import Row
@@ -113,8 +112,7 @@ def _call_idle(host: Host) -> None:
 
 def _clear_ended(host: Host, runs: Runs) -> None:
     """What ended while no run had it (asleep, idle), and workspaces whose time is over, or whose place is needed."""
-    kept = timedelta(seconds=host.settings.workspace_retention_seconds)
-    over = tasks.retention.workspaces(host.db, host.now(), kept, host.crowded)
+    over = tasks.retention.due(host.db, host.now(), host.settings, host.crowded)
     _do(runs, tasks.ended_with_container(host.db), lambda task_id: clear_away(host, task_id))
     _do(runs, over, lambda task_id: remove_workspace(host, task_id))
 
@@ -124,9 +122,9 @@ async def tidy(host: Host) -> None:
 
     A server for the time being, of `run` or the demo, has no next one.
     """
-    before = clock_steps.steady_date(host.db, host.now()) - timedelta(seconds=host.settings.workspace_retention_seconds)
     for _ in range(round(TIDY_SECONDS / 0.05)):
-        if not tasks.ended_with_container(host.db) and not tasks.ended_with_workspace(host.db, before):
+        due = tasks.retention.due(host.db, host.now(), host.settings, crowded=False)
+        if not tasks.ended_with_container(host.db) and not due:
             return
         await asyncio.sleep(0.05)
 

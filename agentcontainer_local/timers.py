@@ -57,8 +57,7 @@ async def scan(host: Host) -> None:
     now = host.now()
     files.uploads.forget_expired(host.db, host.files, now)
     woken, expired = tasks.wake_due(host.db, now), tasks.expire(host.db, now)
-    kept = timedelta(seconds=host.settings.workspace_retention_seconds)
-    over = tasks.retention.workspaces(host.db, now, kept, host.crowded)
+    over = tasks.retention.due(host.db, now, host.settings, host.crowded)
     if changed := [task["id"] for task in (*woken, *expired, *over)]:
         host.changed.set(*changed)
 

@@ -11,10 +11,11 @@ from agentcontainer_local.api import (
     files,
     openapi,
     tasks,
+    workspaces,
 )
 
 _RESOURCES = [
-    *tasks.ROUTES, *events.ROUTES, *conversations.ROUTES, *agents.ROUTES, *files.ROUTES, *containers.ROUTES,
+    *tasks.ROUTES, *workspaces.ROUTES, *events.ROUTES, *conversations.ROUTES, *agents.ROUTES, *files.ROUTES, *containers.ROUTES,
     *account.ROUTES, *credit.ROUTES, *doctor.ROUTES,
 ]
 ALL = [*_RESOURCES, *openapi.routes_of(_RESOURCES)]

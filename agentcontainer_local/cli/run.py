@@ -187,6 +187,8 @@ def _show_result(session: Session, task, code: Exit) -> None:
             session.out.note("The agent says that the task is incomplete.", "yellow")
     else:
         session.out.note(f"The task {ENDINGS[task.status]}" + (f": {task.error}" if task.error else "."), "red")
+        if task.status == "failed" and not session.own:
+            session.out.note(f"Its workspace is kept for a while: agentcontainer tasks workspace {task.id}", "dim")
 
 
 ENDINGS = {"failed": "failed", "cancelled": "was cancelled", "expired": "expired"}

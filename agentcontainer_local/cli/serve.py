@@ -155,7 +155,8 @@ class Command(help.Command):
             "max_body_bytes", "max_file_bytes", "max_output_files", "max_output_bytes", "max_events", "max_event_bytes",
             "upload_ttl_seconds"),
         "Disk": (
-            "file_quota_bytes", "checkpoint_quota_bytes", "workspace_retention_seconds", "retention_days",
+            "file_quota_bytes", "checkpoint_quota_bytes", "workspace_retention_seconds",
+            "failed_workspace_retention_seconds", "retention_days",
             "retention_bytes", "min_free_percent"),
         "Models": ("prices_file", "provider_idle_seconds"),
         "Billing": ("billing", "credit"),

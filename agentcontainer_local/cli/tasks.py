@@ -88,6 +88,34 @@ def logs(
                 shown.show(event.event, event.data)
 
 
+@command(app, "workspace", example="tasks workspace last -o workspace.tar")
+def workspace(
+    session: Session, task: Task,
+    path: Annotated[str | None, typer.Argument(metavar="PATH", help="Only this file.")] = None,
+    save: Annotated[Path | None, typer.Option(
+        "--output", "-o", metavar="FILE", help="Save all files to FILE, a tar archive, or the one file.")] = None,
+) -> None:
+    """List or download the files that a failed task left behind. The server keeps them for one day by default."""
+    from agentcontainer_local.cli import downloads, output
+
+    id = names.task(session, task)
+    if path is None and save is None:
+        entries = list(session.client.list_workspace(id))
+        rows = [(output.size(entry.size_bytes) if entry.type == "file" else entry.type, output.age(entry.modified_at),
+                 entry.path) for entry in entries]
+        session.out.table(("size", "age", "path"), rows, entries, "The workspace is empty.")
+        return
+    target = save or Path(downloads.safe(path))
+    if target.exists():
+        raise Stop(Exit.WRONG_USE, f"{target} already exists. Choose another name with -o.")
+    with session.out.transfer(target.name) as progress:
+        if path is None:
+            session.client.download_workspace(id, target, progress=progress)
+        else:
+            session.client.download_workspace_file(id, path, target, progress=progress)
+    session.out.done(str(target), {"path": str(target)})
+
+
 @command(app, "calls", example="tasks calls last")
 def calls(session: Session, task: Task) -> None:
     """Show the task's model calls. Columns: tokens in, read from the cache, written to it, and out. ~ marks an

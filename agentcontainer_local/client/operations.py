@@ -7,6 +7,7 @@ make functions of them, so that `help()` shows each with its parameters.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
+from urllib.parse import urlencode
 
 from pydantic import BaseModel
 
@@ -364,6 +365,26 @@ def download_task_file(
     return transfers.download("/tasks" + below(task_id) + "/files" + below(file_id), to, progress)
 
 
+def list_workspace(task_id: str, *, order: Literal["asc"] = "asc", limit: int | None = None) -> Program[None]:
+    """What is in the workspace of a task that has ended, while it is kept."""
+    return paged("/tasks" + below(task_id) + "/workspace", schemas.ListWorkspaceResponse, order, limit)
+
+
+def download_workspace(
+    task_id: str, to: transfers.Target, *, progress: transfers.Progress | None = None
+) -> Program[None]:
+    """All its files and directories as one tar archive."""
+    return transfers.download("/tasks" + below(task_id) + "/workspace/archive", to, progress)
+
+
+def download_workspace_file(
+    task_id: str, path: str, to: transfers.Target, *, progress: transfers.Progress | None = None
+) -> Program[None]:
+    """One file of it, by the path that the list gives."""
+    query = urlencode({"path": path})
+    return transfers.download("/tasks" + below(task_id) + "/workspace/content?" + query, to, progress)
+
+
 def list_events(task_id: str, *, order: Order = "asc", limit: int | None = None) -> Program[None]:
     """What happened so far. `stream` also waits for what will."""
     return paged("/tasks" + below(task_id) + "/events", schemas.ListTaskEventsResponse, order, limit)
@@ -464,6 +485,9 @@ class Operations:
     wake_task = Operation(wake_task)
     list_task_files = Listing(list_task_files, schemas.TaskFile)
     download_task_file = Operation(download_task_file)
+    list_workspace = Listing(list_workspace, schemas.WorkspaceEntry)
+    download_workspace = Operation(download_workspace)
+    download_workspace_file = Operation(download_workspace_file)
     list_events = Listing(list_events, schemas.TaskEvent)
     list_messages = Listing(list_messages, schemas.Message)
     list_activities = Listing(list_activities, schemas.Activity)

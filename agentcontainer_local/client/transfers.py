@@ -185,7 +185,7 @@ def _received(path: str, file: BinaryIO, progress: Progress | None) -> Program[N
                 return
             _raise_if_final(answer, failures, retries)
         except Unreachable as lost:
-            if failures >= retries:
+            if failures >= retries or done and not tag:
                 raise NotReachable(str(lost)) from lost
         failures += 1
         yield Pause(requests.backoff(failures) if answer is None else requests.pause_of(answer, failures))

@@ -25,10 +25,11 @@ async def clear_away(host: Host, task_id: str) -> None:
         crash.point("container.stopped")
         await _note_size(host, task_id)
     else:
-        if host.settings.workspace_retention_seconds:
+        kept = tasks.retention.kept_seconds(host.settings, task["status"])
+        if kept:
             await _note_size(host, task_id)
         await _remove_container(host, task_id)
-        if not host.settings.workspace_retention_seconds:
+        if not kept:
             await remove_workspace(host, task_id)
     host.changed.set(task_id)
 

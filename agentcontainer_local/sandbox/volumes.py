@@ -1,6 +1,7 @@
 """Named volumes: a task's workspace and its agent's session, which outlive containers."""
 
 import json
+import subprocess
 from datetime import datetime
 
 from agentcontainer_local.sandbox.containers import STORE
@@ -26,6 +27,16 @@ class Volumes:
         except Refusal as said:
             if "already exists" not in str(said):
                 raise
+
+    def export(self, name: str) -> subprocess.Popen:
+        """A process whose stdout is the volume as a tar archive. The REST API of Podman 4 has no such call.
+
+        Only for a volume that no container uses: an agent at work could put a link in a file's place meanwhile.
+        """
+        return subprocess.Popen(
+            ["podman", "volume", "export", name], env=self._api.service.environment, cwd="/",
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
 
     async def remove_volume(self, name: str) -> None:
         """Gone already: nothing. In use by a container: SandboxError."""

@@ -8,6 +8,8 @@ from sqlite_utils import Database
 from agentcontainer_local import crash
 from agentcontainer_local.clock_steps import steady_date
 from agentcontainer_local.db import Row, iso, row, rows
+from agentcontainer_local.lifecycle import FAILED
+from agentcontainer_local.settings import Settings
 from agentcontainer_local.tasks.rows import ended_with_workspace
 
 AT_ONCE = 20                        # tasks in one go, so that nobody waits for it
@@ -25,10 +27,28 @@ NEEDED = (
 )
 
 
-def workspaces(db: Database, now: datetime, kept: timedelta, crowded: bool) -> list[Row]:
-    """Tasks whose workspace goes now: it has been kept for its time, or it is the oldest and its place is needed."""
+def kept_seconds(settings: Settings, status: str) -> int:
+    """How long the workspace of a task is kept that has ended so."""
+    kept = settings.workspace_retention_seconds
+    return max(kept, settings.failed_workspace_retention_seconds) if status == FAILED else kept
+
+
+def workspaces(
+    db: Database, now: datetime, kept: timedelta, crowded: bool, failed: timedelta = timedelta()
+) -> list[Row]:
+    """Tasks whose workspace goes now: it has been kept for its time, or it is the oldest and its place is needed.
+
+    `failed`: for how long that of a failed task is kept, if that is longer.
+    """
     steady = steady_date(db, now)
-    return ended_with_workspace(db, steady - kept) or (ended_with_workspace(db, steady, 1) if crowded else [])
+    over = ended_with_workspace(db, steady - kept, failed_before=steady - max(kept, failed))
+    return over or (ended_with_workspace(db, steady, 1) if crowded else [])
+
+
+def due(db: Database, now: datetime, settings: Settings, crowded: bool) -> list[Row]:
+    """The same, as the settings have it."""
+    kept, failed = settings.workspace_retention_seconds, settings.failed_workspace_retention_seconds
+    return workspaces(db, now, timedelta(seconds=kept), crowded, timedelta(seconds=failed))
 
 
 def too_old(db: Database, before: datetime) -> list[Row]:

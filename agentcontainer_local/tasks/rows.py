@@ -130,12 +130,18 @@ def output(db: Database, task_id: str, file_id: str) -> Row:
     return found
 
 
-def ended_with_workspace(db: Database, before: datetime, most: int = ALL) -> list[Row]:
-    """Tasks that ended before then, a steady date, those that did first, and whose workspace is still there."""
+def ended_with_workspace(
+    db: Database, before: datetime, most: int = ALL, failed_before: datetime | None = None
+) -> list[Row]:
+    """Tasks that ended before then, a steady date, those that did first, and whose workspace is still there.
+
+    Failed ones only if they ended before `failed_before` as well.
+    """
     return rows(
         db,
-        "SELECT id FROM tasks WHERE ended_on <= ? AND workspace_removed_at IS NULL ORDER BY ended_on LIMIT ?",
-        (iso(before), most),
+        "SELECT id FROM tasks WHERE ended_on <= ? AND workspace_removed_at IS NULL"
+        " AND (status <> 'failed' OR ended_on <= ?) ORDER BY ended_on LIMIT ?",
+        (iso(before), iso(failed_before or before), most),
     )
 
 

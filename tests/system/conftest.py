@@ -19,6 +19,8 @@ from tests import fake_provider
 from tests.fake_provider import FakeProvider
 
 CLONE = Path(__file__).parents[2]
+# Every server of a test is to leave nothing behind, so that what is left behind is seen.
+NOTHING_KEPT = {"AGENTCONTAINER_FAILED_WORKSPACE_RETENTION_SECONDS": "0"}
 ENDED = {"finished", "failed", "cancelled", "expired"}
 
 
@@ -37,7 +39,7 @@ class Server:
 
     def start(self) -> None:
         command = [*self.command, "serve", "--port", "0", "--data", str(self.data)]
-        environ = {**os.environ, "AGENTCONTAINER_API_KEY": self.key, **self.settings}
+        environ = {**os.environ, **NOTHING_KEPT, "AGENTCONTAINER_API_KEY": self.key, **self.settings}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, env=environ, umask=self.umask)

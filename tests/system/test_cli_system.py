@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from agentcontainer_local import images
-from tests.system.conftest import Server, podman, wait_until
+from tests.system.conftest import NOTHING_KEPT, Server, podman, wait_until
 from tests.system.test_main_job import bash
 from tests.terminal import COMMAND, terminal
 
@@ -28,7 +28,7 @@ SLEEP = bash("sleep 300")
 def environ(server: Server | None = None, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AGENTCONTAINER_")}
     named = {"AGENTCONTAINER_URL": server.url, "AGENTCONTAINER_API_KEY": server.key} if server else {}
-    return {**kept, **named, **more}
+    return {**kept, **NOTHING_KEPT, **named, **more}
 
 
 def call(*words: str, env: dict[str, str], cwd: Path, stdin: str | None = None, code: int = 0) -> str:

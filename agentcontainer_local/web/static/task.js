@@ -16,6 +16,7 @@ import { Timeline } from "./timeline.js";
 import { Transcript } from "./transcript.js";
 import { usage } from "./usage.js";
 import { age, bytes, duration, moment, plain, STATUS, titleOf } from "./words.js";
+import { showWorkspace } from "./workspace.js";
 
 const EVERY_MS = 2000;
 const PAUSE_MS = 250;
@@ -214,6 +215,7 @@ class View {
     return [
       task.status === "hibernating" ? button("Wake", () => this.wake(), { class: "primary" }) : null,
       task.mode === "conversation" && !isOver(task) ? button("Let it finish", () => this.release()) : null,
+      task.status === "failed" ? button("Workspace", () => showWorkspace(task)) : null,
       isOver(task) ? null : notifyButton(),
       h("a", { class: "button", href: `#/new?from=${task.id}` }, "Run again"),
       isOver(task) ? null : button("Cancel", () => this.cancel(), { class: "danger" }),

@@ -1,0 +1,144 @@
+"""What is in an exported volume, read as it comes. An agent named all of it: only plain files and directories count."""
+
+import io
+import itertools
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+PIECE = 256 * 1024
+TEXT = "surrogateescape"
+
+Export = Callable[[], subprocess.Popen]     # its stdout is the archive
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`link` and `other` (a FIFO, a socket, a device) are only listed."""
+
+    path: str
+    kind: Literal["file", "directory", "link", "other"]
+    size_bytes: int
+    executable: bool
+    modified_at: datetime
+
+
+def entries(export: Export, after: int, most: int) -> list[Entry]:
+    """At most `most` entries behind the first `after`."""
+    with _members(export) as members:
+        return [_entry(*found) for found in itertools.islice(members, after, after + most)]
+
+
+def content(export: Export, path: str) -> tuple[int, Iterator[bytes]] | None:
+    """A file's size and its bytes; None where there is no file of that name."""
+    pieces = _content(export, path)
+    size = next(pieces)
+    return None if size is None else (size, pieces)
+
+
+def repacked(export: Export) -> Iterator[bytes]:
+    """A tar archive of the files and directories; a hard link comes as one, to a file before it."""
+    out = _Pieces()
+    kept: set[str] = set()
+    with _members(export) as members, tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+        for source, member, path in members:
+            if member.islnk() and _plain(member.linkname) not in kept or not _counts(member):
+                continue
+            kept.add(path)
+            archive.addfile(_clean(member, path), source.extractfile(member) if member.isreg() else None)
+            archive.members.clear()
+            yield from out.taken()
+    yield from out.taken()
+
+
+def _content(export: Export, path: str) -> Iterator:
+    """First the size, then the bytes. A hard link is read where its file is, which comes before it."""
+    with _members(export) as members:
+        found = next(((s, m) for s, m, name in members if name == path and _counts(m) and not m.isdir()), None)
+        if found is None:
+            yield None
+            return
+        source, member = found
+        if member.isreg():
+            yield member.size
+            file = source.extractfile(member)
+            while piece := file.read(PIECE):
+                yield piece
+            return
+    yield from _content(export, _plain(member.linkname))
+
+
+@contextmanager
+def _members(export: Export) -> Iterator[Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]]:
+    process = export()
+    try:
+        with tarfile.open(fileobj=process.stdout, mode="r|", encoding="utf-8", errors=TEXT) as archive:
+            yield _each(archive)
+    except tarfile.ReadError:
+        if process.poll():
+            raise FileNotFoundError("the volume is gone") from None
+        raise
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+
+
+def _each(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]:
+    while (member := archive.next()) is not None:
+        archive.members.clear()         # it would remember a million files
+        if path := _plain(member.name):
+            yield archive, member, path
+
+
+def _plain(name: str) -> str:
+    """The path below the volume, as text that JSON takes; empty for one that leads out of it."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    path = "/".join(parts).encode("utf-8", TEXT).decode("utf-8", "replace")
+    return "" if ".." in parts or "\0" in path else path
+
+
+def _counts(member: tarfile.TarInfo) -> bool:
+    return (member.isreg() or member.isdir() or member.islnk()) and not member.issparse()
+
+
+def _clean(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
+    """Without owners, special bits and whatever else an archive may say."""
+    clean = tarfile.TarInfo(path)
+    clean.type = member.type if member.islnk() or member.isdir() else tarfile.REGTYPE
+    clean.linkname = _plain(member.linkname) if member.islnk() else ""
+    clean.size = member.size if member.isreg() else 0
+    clean.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+    clean.mtime = member.mtime
+    return clean
+
+
+def _entry(_: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> Entry:
+    kind = "directory" if member.isdir() else "file" if _counts(member) else "link" if member.issym() else "other"
+    changed = datetime.fromtimestamp(min(max(member.mtime, 0), 2**37), UTC)
+    return Entry(path, kind, member.size if member.isreg() else 0, kind == "file" and bool(member.mode & 0o100), changed)
+
+
+class _Pieces(io.RawIOBase):
+    """What a writer has written, to be taken away piece by piece."""
+
+    def __init__(self):
+        self._written = io.BytesIO()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, piece: bytes) -> int:
+        return self._written.write(piece)
+
+    def taken(self) -> Iterator[bytes]:
+        piece = self._written.getvalue()
+        self._written = io.BytesIO()
+        if piece:
+            yield piece
+
+
