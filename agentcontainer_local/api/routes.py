@@ -15,7 +15,7 @@ from agentcontainer_local.api import (
 )
 
 _RESOURCES = [
-    *tasks.ROUTES, *workspaces.ROUTES, *events.ROUTES, *conversations.ROUTES, *agents.ROUTES, *files.ROUTES, *containers.ROUTES,
-    *account.ROUTES, *credit.ROUTES, *doctor.ROUTES,
+    *tasks.ROUTES, *workspaces.ROUTES, *events.ROUTES, *conversations.ROUTES, *agents.ROUTES, *files.ROUTES,
+    *containers.ROUTES, *account.ROUTES, *credit.ROUTES, *doctor.ROUTES,
 ]
 ALL = [*_RESOURCES, *openapi.routes_of(_RESOURCES)]

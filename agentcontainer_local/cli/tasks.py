@@ -96,7 +96,8 @@ def workspace(
         "--output", "-o", metavar="FILE", help="Save all files to FILE, a tar archive, or the one file.")] = None,
 ) -> None:
     """List or download the files that a failed task left behind. The server keeps them for one day by default."""
-    from agentcontainer_local.cli import downloads, output
+    from agentcontainer_local.cli import output
+    from agentcontainer_local.client import folder
 
     id = names.task(session, task)
     if path is None and save is None:
@@ -105,7 +106,7 @@ def workspace(
                  entry.path) for entry in entries]
         session.out.table(("size", "age", "path"), rows, entries, "The workspace is empty.")
         return
-    target = save or Path(downloads.safe(path))
+    target = save or Path(folder.safe(path))
     if target.exists():
         raise Stop(Exit.WRONG_USE, f"{target} already exists. Choose another name with -o.")
     with session.out.transfer(target.name) as progress:

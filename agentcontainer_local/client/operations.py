@@ -7,7 +7,6 @@ make functions of them, so that `help()` shows each with its parameters.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
-from urllib.parse import urlencode
 
 from pydantic import BaseModel
 
@@ -381,8 +380,7 @@ def download_workspace_file(
     task_id: str, path: str, to: transfers.Target, *, progress: transfers.Progress | None = None
 ) -> Program[None]:
     """One file of it, by the path that the list gives."""
-    query = urlencode({"path": path})
-    return transfers.download("/tasks" + below(task_id) + "/workspace/content?" + query, to, progress)
+    return transfers.download("/tasks" + below(task_id) + "/workspace/content", to, progress, {"path": path})
 
 
 def list_events(task_id: str, *, order: Order = "asc", limit: int | None = None) -> Program[None]:

@@ -140,18 +140,20 @@ def _read(file: BinaryIO, size: int, progress: Progress | None) -> Iterator[byte
             progress(sent, size)
 
 
-def download(path: str, to: Target, progress: Progress | None) -> Program[None]:
+def download(
+    path: str, to: Target, progress: Progress | None, query: dict[str, str] | None = None
+) -> Program[None]:
     """Into an open file from where it stands, or as the new file `to`: whole, or not there at all."""
     if isinstance(to, io.TextIOBase):
         raise WrongUse("A download goes to a path, or to a file object that is open in binary mode ('wb').")
     if not isinstance(to, str | os.PathLike):
-        yield from _received(path, to, progress)
+        yield from _received(path, query, to, progress)
         return
     target = Path(to)
     part = target.with_name(f".{secrets.token_hex(8)}.part")
     file = yield Work(lambda: part.open("xb"))
     try:
-        yield from _received(path, file, progress)
+        yield from _received(path, query, file, progress)
         yield Work(lambda: _kept(file, part, target))
     finally:
         file.close()
@@ -164,14 +166,16 @@ def _kept(file: BinaryIO, part: Path, target: Path) -> None:
     part.replace(target)
 
 
-def _received(path: str, file: BinaryIO, progress: Progress | None) -> Program[None]:
+def _received(
+    path: str, query: dict[str, str] | None, file: BinaryIO, progress: Progress | None
+) -> Program[None]:
     retries, failures = (yield Retries()), 0
     done, tag = 0, ""
     while True:
         headers = {"Range": f"bytes={done}-", "If-Range": tag} if done else {}
         answer = None
         try:
-            answer = yield Open(Request("GET", path, headers=headers))
+            answer = yield Open(Request("GET", path, query or {}, headers=headers))
             if answer.ok:
                 if done and answer.status != 206:
                     raise Changed("The file on the server has changed while it was fetched.")

@@ -120,7 +120,8 @@ def _clean(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
 def _entry(_: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> Entry:
     kind = "directory" if member.isdir() else "file" if _counts(member) else "link" if member.issym() else "other"
     changed = datetime.fromtimestamp(min(max(member.mtime, 0), 2**37), UTC)
-    return Entry(path, kind, member.size if member.isreg() else 0, kind == "file" and bool(member.mode & 0o100), changed)
+    executable = kind == "file" and bool(member.mode & 0o100)
+    return Entry(path, kind, member.size if member.isreg() else 0, executable, changed)
 
 
 class _Pieces(io.RawIOBase):
