@@ -99,15 +99,20 @@ class Browser:
     def opened(self, url: str) -> Iterator["Page"]:
         """A page of its own: nothing is stored that another one sees."""
         context = self.call("Target.createBrowserContext")["browserContextId"]
+        page = self.tab(context, url)
+        try:
+            yield page
+        finally:
+            self.pages = {session: one for session, one in self.pages.items() if one.context != context}
+            self.call("Target.disposeBrowserContext", {"browserContextId": context})
+
+    def tab(self, context: str, url: str) -> "Page":
+        """One more page that shares what is stored with those of the same context, and is closed with them."""
         target = self.call("Target.createTarget", {"url": "about:blank", "browserContextId": context})["targetId"]
         session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
         page = self.pages[session] = Page(self, session, context, url)
-        try:
-            page.begin()
-            yield page
-        finally:
-            del self.pages[session]
-            self.call("Target.disposeBrowserContext", {"browserContextId": context})
+        page.begin()
+        return page
 
     def close(self) -> None:
         with contextlib.suppress(Exception):
@@ -151,6 +156,15 @@ class Page:
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
                     {"name": "prefers-reduced-motion", "value": "reduce"}]
         self.call("Emulation.setEmulatedMedia", features=features)
+
+    def before_each_load(self, script: str) -> None:
+        """Runs before the page's own scripts, from the next load on."""
+        self.call("Page.addScriptToEvaluateOnNewDocument", source=script)
+
+    def on_paper(self) -> None:
+        """As it would be printed."""
+        self.call("Emulation.setEmulatedMedia", media="print")
+        self.run("void dispatchEvent(new Event('beforeprint'))")
 
     def network(self, offline: bool = False, upload_bytes_per_second: int = -1) -> None:
         self.call("Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1,

@@ -87,7 +87,7 @@ class Section {
     if (this.sign === sign) return;
     this.sign = sign;
     const open = [...this.report.querySelectorAll("details")].map((fold) => fold.open);
-    fill(this.report, summary(found), machine(found.checks, open[0]), walls(found.proof));
+    fill(this.report, summary(found), machine(found.checks, open[0]), walls(found.proof, open[1]));
     this.report.removeAttribute("aria-busy");
   }
 }
@@ -110,13 +110,15 @@ function machine(checks, open = false) {
   ];
 }
 
-function walls(proof) {
+function walls(proof, open = false) {
   if (proof === null) return h("p", { class: "empty-line" }, "The walls around agents were not tried on this machine yet.");
   const held = proof.promises.filter((one) => one.status === "enforced").length;
+  const broken = proof.promises.some((one) => one.status === "not_enforced");
   return [
     h("h3", {}, "The walls"),
-    h("p", { class: "muted" }, `${held} of ${proof.promises.length} promises hold, as tried `, h("time", { datetime: proof.at, title: moment(proof.at) }, `${age(proof.at)} ago`.replace("now ago", "just now")), "."),
-    table("The walls", ["State", "Promise", "Seen"], byWorst(proof.promises)),
+    h("details", { class: "fold", open: broken || open || null },
+      h("summary", {}, `${held} of ${proof.promises.length} promises hold, as tried `, h("time", { datetime: proof.at, title: moment(proof.at) }, `${age(proof.at)} ago`.replace("now ago", "just now"))),
+      table("The walls", ["State", "Promise", "Seen"], byWorst(proof.promises))),
   ];
 }
 

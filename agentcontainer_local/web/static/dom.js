@@ -129,6 +129,7 @@ export function ask(title, content, label, act, kind = "primary") {
     });
     document.body.append(dialog);
     dialog.showModal();
+    (form.querySelector(":is(input, textarea, select):not([readonly])") ?? form.querySelector("button")).focus();
   });
 }
 
