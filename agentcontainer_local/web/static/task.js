@@ -20,7 +20,7 @@ import { showWorkspace } from "./workspace.js";
 
 const EVERY_MS = 2000;
 const PAUSE_MS = 250;
-const UNSEEN_MS = 10_000;
+const UNSEEN_MS = 15_000;
 const SIGNS = { finished: "✓ ", failed: "✗ ", cancelled: "✗ ", expired: "✗ ", awaiting_input: "● ", running: "… ", pending: "… " };
 
 export async function task(main, { id, signal, entitle }) {
@@ -128,13 +128,20 @@ class View {
   }
 
   // A tab that is not in sight holds no stream: it only asks now and then how the task stands.
-  async lookWhileUnseen() {
-    const clock = setInterval(async () => {
-      if (!document.hidden || connection.lost || isOver(this.task)) return;
+  lookWhileUnseen() {
+    let clock;
+    const look = async () => {
+      if (connection.lost || isOver(this.task)) return;
       const task = await api.get(this.path, {}, this.signal).catch(() => this.task);
       if (document.hidden && task.status !== this.task.status) await this.refresh().catch(() => {});
-    }, UNSEEN_MS);
-    this.signal.addEventListener("abort", () => clearInterval(clock));
+    };
+    const turned = () => {
+      clearInterval(clock);
+      if (document.hidden && !this.signal.aborted) clock = setInterval(look, UNSEEN_MS);
+    };
+    turned();
+    document.addEventListener("visibilitychange", turned, { signal: this.signal });
+    this.signal.addEventListener("abort", turned);
   }
 
   // Many events at once are one look at the server.
