@@ -256,7 +256,9 @@ class Page:
 
     def _clicked(self, node: int) -> None:
         self.call("DOM.scrollIntoViewIfNeeded", backendNodeId=node)
-        quad = self.call("DOM.getContentQuads", backendNodeId=node)["quads"][0]
+        if not (quads := self.call("DOM.getContentQuads", backendNodeId=node)["quads"]):
+            raise RuntimeError("it is gone again")
+        quad = quads[0]
         x, y = (sum(quad[0::2]) / 4, sum(quad[1::2]) / 4)
         hit = self.at(node, f"function() {{ const there = document.elementFromPoint({x}, {y});"
                             " return this === there || this.contains(there) || !!there?.contains(this) }")

@@ -258,15 +258,20 @@ class View {
     const overrides = Object.entries(task.overrides);
     const fact = (name, value) => value === null || value === undefined ? null : h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value));
     const calls = [...this.calls.values()].filter((call) => call.status);
-    const sign = JSON.stringify([task, calls.length, age(task.createdAt)]);
-    if (this.asideSign === sign) return;
+    const sign = JSON.stringify([task, calls.length]);
+    const since = `${age(task.createdAt)} ago`.replace("now ago", "just now");
+    if (this.asideSign === sign) {
+      this.since.textContent = since;
+      return;
+    }
+    this.since = h("time", { datetime: task.createdAt, title: moment(task.createdAt) }, since);
     this.asideSign = sign;
     const focused = document.activeElement?.closest(".usage .link");
     const open = this.aside.querySelector("details")?.open ?? false;
     fill(this.aside,
       h("section", { "aria-label": "Tokens and cost" }, h("h2", {}, "Tokens and cost"), usage(task, calls)),
       h("section", { "aria-label": "Facts" }, h("h2", {}, "Facts"), h("table", { class: "facts" }, h("tbody", {},
-        fact("Created", h("time", { datetime: task.createdAt, title: moment(task.createdAt) }, `${age(task.createdAt)} ago`.replace("now ago", "just now"))),
+        fact("Created", this.since),
         fact("Container time", duration(Math.round(task.containerMinutes * 60) * 1000)),
         fact("Provider", task.execution.provider), fact("Model", task.execution.model), fact("Weak model", task.execution.weakModel),
         fact("Image", task.runtime.containerImage), fact("Turn", task.turnNumber)))),
