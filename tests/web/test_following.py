@@ -23,8 +23,9 @@ def test_a_conversation_scrolls_to_the_newest_message(page: Page, server: Server
     page.press("Enter", CTRL)
     page.wait("[...document.querySelectorAll('.said.agent')].at(-1).innerText.includes('200 more')", 60)
     page.wait(f"{BELOW} <= 0")
-    last = "[...document.querySelectorAll('.said.agent')].at(-1).getBoundingClientRect()"
-    assert page.run(f"{last}.bottom > 0 && {last}.bottom <= document.querySelector('.dock').getBoundingClientRect().top + 1")
+    box = "{}.getBoundingClientRect()"
+    last = page.run(box.format("[...document.querySelectorAll('.said.agent')].at(-1)") + ".bottom")
+    assert 0 < last <= page.run(box.format("document.querySelector('.dock')") + ".top") + 1
 
 
 def test_a_running_transcript_follows_until_one_scrolls_up_and_then_offers_the_latest(page: Page, server: Server):
@@ -79,7 +80,8 @@ def test_a_list_whose_server_is_gone_says_so_too(page: Page):
 def test_the_page_says_that_an_image_is_fetched(open_page: Callable[[Server], Page], own_server: Server):
     container = own_server.post("/containers", {"name": "Away", "containerImage": "localhost/never-there:1"})
     defaults = {"model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 60}
-    agent = own_server.post("/agents", {"name": "Away", "basePrompt": "x", "containerId": container["id"], "defaults": defaults})
+    body = {"name": "Away", "basePrompt": "x", "containerId": container["id"], "defaults": defaults}
+    agent = own_server.post("/agents", body)
     task = own_server.dispatch("Wait for the image", agent=agent["id"])
     own_server.wait(task["id"])
     page = open_page(own_server)
@@ -91,7 +93,8 @@ def test_the_page_says_that_an_image_is_fetched(open_page: Callable[[Server], Pa
 def test_the_instructions_are_shown_however_long_the_transcript_is_and_places_in_it_are_found(
     page: Page, server: Server
 ):
-    task = server.run("The very first words\n" + bash(*[f"echo call {n}" for n in range(218)], "ls not-there", "echo after"))
+    calls = [*(f"echo call {n}" for n in range(218)), "ls not-there", "echo after"]
+    task = server.run("The very first words\n" + bash(*calls))
     page.visit(f"#/tasks/{task['id']}", "Transcript")
     page.reads("The very first words")
     tools = "document.querySelectorAll('details.tool').length"
