@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -113,6 +114,7 @@ async def opened(
                             away, accounts.key_hash(owners))
                 host.traces = traces
                 host.integrity = integrity.Watch(settings.data)
+                store.serve()
                 yield Program(host, _face(host), _doors(host, client, outside), new_key,
                               lambda url: announce(lock.Served(url, owners)))
         finally:
@@ -203,6 +205,7 @@ def _grant(host: Host, door: guest.Door) -> gateway.Grant:
     """What this task may call, looked up for each call: a key that was changed counts from the next one."""
     task = tasks.get(host.db, door.task_id)
     execution = tasks.execution(host.db, host.vault, task, host.environ)
+    lost = f"The API key can't be read: {tasks.LOST_KEY}" if execution.lost and not execution.scripted else None
     return gateway.Grant(
         provider=execution.provider,
         models=frozenset(
@@ -221,18 +224,21 @@ def _grant(host: Host, door: guest.Door) -> gateway.Grant:
         working=lambda progress: _working(host, door.task_id, progress),
         capped=tasks.capped(host.db, task),
         known=door.known,
-        refuse=None if tasks.at_work(host.db, door.run_id) else NOT_RUNNING,
+        refuse=lost if tasks.at_work(host.db, door.run_id) else NOT_RUNNING,
     )
 
 
 async def _reserved(host: Host, door: guest.Door, worst: tasks.Worst) -> tasks.Reserved:
     """Raises tasks.Refused only when no call that is at work could give room by its end."""
+    def reserve() -> tasks.Reserved:
+        if not tasks.at_work(host.db, door.run_id):     # it waited, and the task lay down meanwhile
+            raise tasks.Refused(NOT_RUNNING)
+        return tasks.reserve(host.db, door.task_id, worst, host.now())
+
     while True:
         settled = host.settled.mark()
-        if not tasks.at_work(host.db, door.run_id):     # it waited for room, and the task lay down meanwhile
-            raise tasks.Refused(NOT_RUNNING)
         try:
-            return tasks.reserve(host.db, door.task_id, worst, host.now())
+            return await host.db.waited(reserve)
         except tasks.Refused as reason:
             if not reason.others_at_work:
                 raise
@@ -247,9 +253,19 @@ def _working(host: Host, task_id: str, progress: gateway.Progress | None) -> Non
 
 
 def _settled(host: Host, task_id: str, reserved: tasks.Reserved, usage: gateway.Usage) -> None:
-    if tasks.settle(host.db, reserved.number, usage, host.now()):
-        host.changed.set(task_id)
-    host.settled.set()
+    def settle() -> None:
+        if tasks.settle(host.db, reserved.number, usage, host.now()):
+            host.changed.set(task_id)
+        host.settled.set()
+
+    try:
+        settle()
+    except sqlite3.OperationalError as error:
+        if not db.is_busy(error):
+            raise
+        settling = asyncio.create_task(host.db.waited(settle, math.inf))
+        host.settling.add(settling)             # if the server ends first, the next one counts the worst case
+        settling.add_done_callback(host.settling.discard)
 
 
 class _Server(uvicorn.Server):
@@ -308,10 +324,10 @@ async def _supervised(program: Program) -> None:
         try:
             return await supervisor.supervise(program.host, program.open_door)
         except sqlite3.DatabaseError as error:
-            if not db.is_damage(error):
+            if not db.is_damage(error) and not db.is_busy(error):
                 raise
-            log.error("tasks can't be looked after, for the database is damaged: %s", error)
-            await asyncio.sleep(DAMAGED_SECONDS)
+            log.error("tasks can't be looked after at the moment: the database: %s", db.why(error))
+            await asyncio.sleep(DAMAGED_SECONDS if db.is_damage(error) else 1)
 
 
 async def _say_what_is_damaged(host: Host) -> None:

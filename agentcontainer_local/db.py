@@ -1,5 +1,6 @@
 """The SQLite file: opening it, bringing it up to date, and reading rows from it."""
 
+import asyncio
 import builtins
 import functools
 import json
@@ -7,11 +8,13 @@ import os
 import re
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeVar
 
 from sqlite_utils import Database
 
@@ -29,6 +32,12 @@ LETTERS = bytes(ord(ALPHABET[byte % len(ALPHABET)]) for byte in range(256))
 LOG_PAGES = 4000
 LOG_BYTES = LOG_PAGES * (4096 + 24)
 
+BRIEF_MS = 50               # for a moment everything may wait: most locks are held for less
+WAIT_SECONDS = 30.0
+RETRY_SECONDS = 0.05
+
+T = TypeVar("T")
+
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))     # json.dumps would make it anew each time
 
 
@@ -38,6 +47,43 @@ class Store(Database):
         self.names: dict[str, list[str]] = {}       # of the columns that a statement reads
         self._when_kept: list[Callable[[], None]] = []
         self._watchers = 0
+        self._patience_ms: int | None = None        # for another program's write lock; None: what `open` has set
+        self._held_elsewhere = False
+
+    def serve(self) -> None:
+        """From here on, another program that holds the write lock makes nobody wait but who is `waited` for."""
+        self._patience_ms = BRIEF_MS
+        self._set_patience(BRIEF_MS)
+
+    async def waited(self, act: Callable[[], T], seconds: float = WAIT_SECONDS) -> T:
+        """What `act`, a transaction, answers, as soon as no other program holds the write lock; reads go on meanwhile.
+
+        After so many seconds raises OperationalError, as `act` does; nothing of it was done then.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return act()
+            except sqlite3.OperationalError as error:
+                if not is_busy(error) or time.monotonic() >= deadline:
+                    raise
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _begin(self) -> None:
+        """Once it was found to be held, looking again takes no time."""
+        try:
+            self.conn.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if is_busy(error) and self._patience_ms is not None and not self._held_elsewhere:
+                self._held_elsewhere = True
+                self._set_patience(0)
+            raise
+        if self._held_elsewhere:
+            self._held_elsewhere = False
+            self._set_patience(self._patience_ms)
+
+    def _set_patience(self, ms: int) -> None:
+        self.conn.execute(f"PRAGMA busy_timeout={ms:d}").fetchall()
 
     @contextmanager
     def atomic(self) -> Iterator[Database]:
@@ -49,7 +95,10 @@ class Store(Database):
         once.
         """
         part, before = self.conn.in_transaction, len(self._when_kept)
-        self.conn.execute("SAVEPOINT part" if part else "BEGIN IMMEDIATE")
+        if part:
+            self.conn.execute("SAVEPOINT part")
+        else:
+            self._begin()
         try:
             yield self
             self.conn.execute("RELEASE part" if part else "COMMIT")
@@ -196,6 +245,11 @@ def check(db: Database, *tables: str) -> None:
         found = [line for (line,) in db.conn.execute(f"PRAGMA quick_check({table})")]
         if found != ["ok"]:
             raise Damaged("; ".join(found[:3]))
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Another program holds the write lock; nothing was done."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def is_damage(error: sqlite3.Error) -> bool:

@@ -136,6 +136,7 @@ class Host:
     integrity: Watch | None = None  # where there is a server
     proving: str | None = None  # what is being tried while the walls are
     followed: Counter[str] = field(default_factory=Counter)     # by task: guests that listen to what they are told
+    settling: set[asyncio.Task] = field(default_factory=set)    # model calls whose end could not be written yet
     _keeping: set[str] = field(default_factory=set)
     wanted_room: int = 0        # so many tasks wait for room: that many idle conversations give theirs up
 

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from agentcontainer_local import metrics
 from agentcontainer_local.api import http
 from agentcontainer_local.api.authentication import Authentication
-from agentcontainer_local.db import is_damage, row, why
+from agentcontainer_local.db import is_busy, is_damage, row, why
 from agentcontainer_local.errors import Problem
 from agentcontainer_local.host import Host
 from agentcontainer_local.tracing import Traces
@@ -26,6 +26,7 @@ from agentcontainer_local.tracing import Traces
 log = logging.getLogger(__name__)
 READY_SECONDS = 2.0
 READY_WORDS = {
+    "lock": "store: another program holds the database's write lock",
     "database": "store: the database is damaged; run `agentcontainer doctor`",
     "data directory": "store: the data directory can't be written; run `agentcontainer doctor`",
     "secret.key": "secret.key: provider keys can't be read; run `agentcontainer doctor`",
@@ -77,7 +78,7 @@ async def _wrong(host: Host, podman: _Podman) -> str:
             row(host.db, "SELECT id FROM store")
     except sqlite3.Error as error:
         log.warning("not ready: the store: %s", why(error))
-        return READY_WORDS["database"] if is_damage(error) else "store"
+        return READY_WORDS["database"] if is_damage(error) else READY_WORDS["lock"] if is_busy(error) else "store"
     except Exception:
         log.exception("not ready: the store")
         return "store"

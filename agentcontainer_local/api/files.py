@@ -62,7 +62,9 @@ async def _receive(call: Call) -> Response:
     upload = files.uploads.waiting(call.host.db, upload_id, call.now)
     with call.host.arriving.counting(call.host.db, upload["account_id"], call.host.settings) as count:
         incoming = await _received(call, upload, count)
-        files.uploads.fill(call.host.db, call.host.files, upload_id, incoming, call.host.settings, call.host.now())
+        host = call.host
+        await host.db.waited(
+            lambda: files.uploads.fill(host.db, host.files, upload_id, incoming, host.settings, host.now()))
     stored = schemas.StoredUpload(storage_id=incoming.name)
     return Response(stored.model_dump_json(), media_type="application/json")
 

@@ -152,9 +152,10 @@ class Resource:
         if route.takes is not None:
             text = await bodies.read(request, self.host.settings.max_body_bytes, self.host.settings.data)
             call.body = bodies.parse(route.takes, text, request.headers.get("content-type"), route.body_required)
+        waited = self.host.db.waited        # only a write waits where another program holds the database's lock
         if route.replayable:
-            return self._kept(route, call, text)
-        answered = route.function(call)
+            return await waited(functools.partial(self._kept, route, call, text))
+        answered = await waited(functools.partial(route.function, call))
         if not isinstance(answered, BaseModel) and inspect.isawaitable(answered):
             answered = await answered
         return answered if route.raw else _written(route, answered)

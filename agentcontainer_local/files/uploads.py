@@ -1,12 +1,13 @@
 """Uploads: prepared, then filled with bytes once, then completed into a file."""
 
+import sqlite3
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlite_utils import Database
 
 from agentcontainer_local import accounts, schemas
-from agentcontainer_local.db import Row, iso, new_id, parse_iso, row, rows
+from agentcontainer_local.db import Row, is_busy, iso, new_id, parse_iso, row, rows
 from agentcontainer_local.errors import Conflict, Invalid, NotFound
 from agentcontainer_local.files import disk
 from agentcontainer_local.files.rows import DEFAULT_TYPE, add
@@ -53,8 +54,9 @@ def fill(
                 "UPDATE uploads SET storage_id = ?, received_bytes = ?, sha256 = ? WHERE id = ?",
                 (incoming.name, incoming.size, incoming.sha256, upload_id),
             )
-    except BaseException:
-        disk.discard(root, [incoming.name])
+    except BaseException as error:
+        if not (isinstance(error, sqlite3.OperationalError) and is_busy(error)):    # else it is tried again
+            disk.discard(root, [incoming.name])
         raise
     if upload["storage_id"] is not None:
         disk.discard(root, [upload["storage_id"]])
