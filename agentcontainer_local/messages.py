@@ -224,6 +224,13 @@ def _end_activity(
     )
 
 
+def end_untaken(db: Database, task: Row, error: str, now: datetime) -> None:
+    """Follow-ups that waited for a turn that never comes."""
+    for message in waiting(db, task["id"]):
+        if message["turn_number"] != task["turn_number"]:
+            set_status(db, message, "failed", now, error)
+
+
 def end_open(db: Database, task_id: str, status: str, now: datetime, error: str | None = None) -> None:
     """Gives the messages that were still waiting or at work the status that the task's end gives them, and why."""
     found = rows(db, "SELECT * FROM messages WHERE task_id = ? AND status IN ('queued', 'running')", (task_id,))

@@ -118,7 +118,7 @@ The task is in `~/TASK.md`. {_network(task)}
 
 ## Files that came with the task
 {files}
-{ANSWERING if conversation else ENDING.format(outputs=_outputs(policy))}"""
+{(ANSWERING if conversation else ENDING).format(outputs=_outputs(policy))}"""
 
 
 def _network(task: Row) -> str:
@@ -135,7 +135,14 @@ ANSWERING = """## Answering
 This is a conversation: answer each message in words, and then stop; the next message comes when the user has read it.
 Files that the user should get with the answer are given with `attach FILE…` before you answer. Files in `/workspace`
 are kept from message to message; programs that run in the background may not be.
-"""
+
+## Ending the conversation
+When the user asks you to end it, or to finish, call `finish` instead of an answer: no further message comes then.
+If it is refused, it says why: mend that, and call it again.
+
+    finish --complete-task --message "What was done" FILE…
+
+{outputs}"""
 ENDING = """## Ending the task
 The task ends only when the command `finish` is accepted. If it is refused, it says why: mend that, and call it again.
 
@@ -158,4 +165,4 @@ def _outputs(policy: dict) -> str:
     wanted = "".join(f"- `{name}`" + (f": {text}" if text else "") + "\n" for name, text in about.items())
     flags = " ".join(f"--output {name}=PATH" for name in about)
     command = f'    finish --complete-task --message "What was done" {flags}\n'
-    return f"These outputs are required, each by its name, and no others:\n{wanted}\n{command}"
+    return f"These outputs are required, each by its name; further files need no name:\n{wanted}\n{command}"

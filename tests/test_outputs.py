@@ -120,3 +120,27 @@ async def test_bytes_that_come_after_the_commit_do_not_touch_what_was_accepted(h
     file = db.row(host.db, "SELECT id FROM files")["id"]
     assert (host.files / file).read_bytes() == b"a" * 800
     assert stored(host) == 800
+
+
+@pytest.mark.parametrize(("completion", "given", "accepted"), [
+    ("complete", [("a", "report"), ("b", None)], True),
+    ("complete", [("b", None), ("a", "report"), ("c", None)], True),
+    ("incomplete", [("b", None)], True),
+    ("complete", [("b", None)], False),
+    ("complete", [("a", "report"), ("b", "report")], False),
+    ("complete", [("a", "report"), ("b", "other")], False),
+    ("complete", [], False),
+])
+async def test_beside_the_named_outputs_files_without_a_name_are_allowed(host: Host, inside, task, completion, given,
+                                                                         accepted):
+    host.db.conn.execute("UPDATE tasks SET output_policy = ?", ('{"mode":"named","files":[{"name":"report"}]}',))
+    files = [{"path": path, "filename": path, "sizeBytes": 0, "outputName": name} for path, name in given]
+    claim = {"kind": "finish", "completion": completion, "message": "M", "files": files}
+    answer = await inside.post("/guest/outputs", json=claim)
+    assert answer.is_success == accepted, answer.text
+    if accepted:
+        for index in range(len(given)):
+            assert await sent(inside, answer.json()["id"], index, b"") == 200
+        assert (await inside.post(f"/guest/outputs/{answer.json()['id']}", json={})).is_success
+        kept = db.rows(host.db, "SELECT filename, output_name FROM task_outputs JOIN files ON files.id = file_id")
+        assert [(row["filename"], row["output_name"]) for row in kept] == given

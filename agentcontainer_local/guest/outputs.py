@@ -142,8 +142,6 @@ def _claim(body: bytes) -> Finish | Attach:
 def _check_moment(task: Row, claim: Finish | Attach) -> None:
     if task["status"] != lifecycle.RUNNING:
         raise Conflict(f"The task is {task['status']}.")
-    if isinstance(claim, Finish) and task["mode"] == "conversation":
-        raise Conflict("This is a conversation: answer in words, and give files with `attach`.")
     if isinstance(claim, Attach) and task["mode"] == "autonomous":
         raise Conflict("This is not a conversation: files are handed over with `finish`.")
 
@@ -180,8 +178,6 @@ def _against_policy(policy: dict, claim: Finish | Attach) -> str | None:
 
 def _against_names(wanted: list[str], named: list[str], claim: Finish, complete: bool) -> str | None:
     use = "use " + " ".join(f"--output {name}=PATH" for name in wanted)
-    if len(named) < len(claim.files):
-        return f"Every file needs its output's name: {use}."
     if unknown := [name for name in named if name not in wanted]:
         return f"There is no output named {', '.join(unknown)}: {use}."
     if len(set(named)) < len(named):
@@ -239,7 +235,7 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
         task = tasks.get(store, door.task_id)
         _check_claim(door, task, claim)     # again: others may have been accepted while its bytes came
         _check_quota(door, task, _size(claim))
-        message_id = _answer_of(door, task, now) if isinstance(claim, Attach) else None
+        message_id = _answer_of(door, task, claim, now) if task["mode"] == "conversation" else None
         if staged.key is not None:
             store.conn.execute("INSERT OR IGNORE INTO deliveries VALUES (?, ?)", (task["id"], staged.key))
         for index, claimed in enumerate(claim.files):
@@ -257,7 +253,15 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
             tasks.apply(store, task["id"], "finished", now, result=claim.message, completion=claim.completion)
 
 
-def _answer_of(door: Door, task: Row, now: datetime) -> str:
-    """The message that the files come with: often they are given before its first word."""
-    answer = messages.answer_of(door.host.db, task)
-    return answer["id"] if answer else messages.add(door.host.db, task, "assistant", "", "running", now)
+def _answer_of(door: Door, task: Row, claim: Finish | Attach, now: datetime) -> str:
+    """The message that the files come with: often they are given before its first word.
+
+    A turn that ends the conversation without a word is answered by the words of its finish.
+    """
+    store = door.host.db
+    answer = messages.answer_of(store, task)
+    if isinstance(claim, Finish) and not (answer and answer["content"]):
+        messages.said(store, task, claim.message, now)
+    elif answer is None:
+        messages.add(store, task, "assistant", "", "running", now)
+    return messages.answer_of(store, task)["id"]

@@ -18,6 +18,8 @@ MOVED = "task=%(task)s event=%(event)s from=%(from)s to=%(to)s"
 # Why a message has no whole answer, where the event brings no words of its own.
 ENDED = {"cancelled": "The task was cancelled.", "expired": "The conversation has expired."}
 
+NOT_TAKEN = "The conversation ended before the agent took this message."
+
 # A container that dies this often in a row, with nothing done between, is not started again.
 MOST_DEATHS = 3
 
@@ -52,6 +54,8 @@ def apply(
             },
         )
         facts = {"result": result, "error": error, "reason": reason}
+        if ended and task["turn_status"] in ("queued", "running"):
+            facts["turnStatus"] = _end_turn(db, task, status)
         data = {"event": event, "from": task["status"], "status": status, **{k: v for k, v in facts.items() if v}}
         history.append(db, task_id, history.TASK_UPDATED, data, now)
         crash.point(f"apply.{event}")
@@ -76,6 +80,13 @@ def container_ms(task: Row, now: datetime) -> int:
     return max(task["used_ms"], min(used_ms, task["turn_used_ms"] + task["max_runtime_seconds"] * 1000))
 
 
+def _end_turn(db: Database, task: Row, status: str) -> str:
+    """The turn at work ends with its task."""
+    turn_status = "completed" if status == lifecycle.FINISHED else "failed"
+    db.conn.execute("UPDATE tasks SET turn_status = ? WHERE id = ?", (turn_status, task["id"]))
+    return turn_status
+
+
 def _close_what_is_open(db: Database, task: Row, status: str, why: str | None, now: datetime) -> None:
     finished = status == lifecycle.FINISHED
     unfinished = messages.take_unfinished(db, task["id"])
@@ -84,6 +95,8 @@ def _close_what_is_open(db: Database, task: Row, status: str, why: str | None, n
     messages.end_open_activities(
         db, task["id"], "completed" if wanted else "failed", None if wanted else "interrupted", now
     )
+    if finished and task["mode"] == "conversation":
+        messages.end_untaken(db, task, NOT_TAKEN, now)
     if status in lifecycle.TERMINAL:
         messages.end_open(db, task["id"], "completed" if finished else "failed", now, None if finished else why)
 

@@ -200,12 +200,31 @@ def test_a_conversation_that_is_made_autonomous_goes_on_until_finish(server: Ser
 
 
 def test_conversations_do_not_hibernate_and_autonomous_tasks_do_not_attach(server: Server):
-    task = server.converse(bash("hibernate --for 1h; echo code $?", "finish --complete-task --message M; echo code $?"))
+    task = server.converse(bash("hibernate --for 1h; echo code $?"))
     answer = server.answered(task["id"], 1)
     outputs = server.said(task["id"])
-    assert "does not hibernate" in outputs and "This is a conversation" in outputs and outputs.count("code 1") == 2
+    assert "does not hibernate" in outputs and "code 1" in outputs
     assert answer["status"] == "completed"
     cancel(server, task["id"])
+
+
+def test_a_conversation_ends_with_finish_which_is_validated_as_any_other(server: Server):
+    policy = {"mode": "named", "files": [{"name": "report"}]}
+    task = server.converse("Hello", overrides={"outputPolicy": policy})
+    server.answered(task["id"], 1)
+    refused = "finish --complete-task --message M; echo code $?"
+    accepted = "finish --complete-task --message \"All is done\" --output report=a.md b.png"
+    server.say(task["id"], bash("touch a.md b.png", refused, accepted))
+    ended = server.wait(task["id"], "finished")
+    assert (ended["result"], ended["turnStatus"], ended["metadata"]["completion"]) == (
+        "All is done", "completed", "complete")
+    assert "report" in server.said(task["id"]) and "code 1" in server.said(task["id"])
+    files = server.get(f"/tasks/{task['id']}/files")["data"]
+    assert {file["filename"]: file["outputName"] for file in files} == {"a.md": "report", "b.png": None}
+    transcript = server.transcript(task["id"])
+    assert [(m["role"], m["status"]) for m in transcript] == [("user", "completed"), ("assistant", "completed")] * 2
+    assert {file["filename"] for file in transcript[-1]["files"]} == {"a.md", "b.png"}
+    assert server.post(f"/conversations/{task['id']}/messages", {"content": "More"}, 409)
 
 
 def test_idle_conversations_give_their_room_to_tasks_that_wait(tmp_path):
