@@ -484,3 +484,23 @@ CREATE TABLE unfinished_answers (task_id TEXT PRIMARY KEY REFERENCES tasks (id),
 
 ALTER TABLE api_keys ADD COLUMN scope TEXT NOT NULL DEFAULT 'all' CHECK (scope IN ('all', 'metrics'));
 ALTER TABLE api_keys ADD COLUMN expires_at TEXT;
+
+-- migration 12
+
+ALTER TABLE providers ADD COLUMN api TEXT CHECK (api IN ('responses', 'chat-completions', 'messages'));
+
+CREATE TABLE provider_models (              -- what models can take
+  account_id TEXT NOT NULL REFERENCES accounts,
+  provider TEXT NOT NULL CHECK (provider IN ('anthropic', 'openai', 'openrouter')),
+  model TEXT NOT NULL,                      -- '': all of the provider's
+  context_window INTEGER,                   -- tokens
+  max_output_tokens INTEGER,
+  images INTEGER CHECK (images IN (0, 1)),
+  free INTEGER CHECK (free IN (0, 1)),      -- it costs nothing
+  learned_window INTEGER,                   -- from an error of the provider's
+  PRIMARY KEY (account_id, provider, model)
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE tasks ADD COLUMN learned_window INTEGER;    -- its Pi has to know it: a run that does not is started anew
+ALTER TABLE runs ADD COLUMN base_url TEXT;              -- of the provider, when the run began: it stays with it
+ALTER TABLE runs ADD COLUMN provider_key BLOB;          -- and with this key, if the address is changed; encrypted

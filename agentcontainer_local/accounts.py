@@ -11,10 +11,11 @@ from typing import Literal
 
 from sqlite_utils import Database
 
-from agentcontainer_local import schemas
+from agentcontainer_local import models, schemas
 from agentcontainer_local.db import ALL, Row, iso, new_id, row, rows
 from agentcontainer_local.errors import Invalid, NotFound, TooLarge
 from agentcontainer_local.settings import PREFIX, Settings
+from agentcontainer_local.text import without_password
 from agentcontainer_local.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def ensure(
         mode = "standard" if settings.billing == "prepaid" else "unlimited_grant"
         if (account := only(db)) is not None:
             db.conn.execute("UPDATE accounts SET billing_mode = ? WHERE id = ?", (mode, account["id"]))
-            if environ.get(KEY_VARIABLE) and authenticated(db, key_hash(environ[KEY_VARIABLE])) is None:
+            if (key := environ.get(KEY_VARIABLE, "").strip()) and authenticated(db, key_hash(key)) is None:
                 log.warning("%s is no key of this store; `agentcontainer keys create` makes one", KEY_VARIABLE)
             return {**account, "billing_mode": mode}, None
         key = _first_key(environ)
@@ -55,7 +56,7 @@ def ensure(
 
 
 def _first_key(environ: Mapping[str, str]) -> str:
-    key = environ.get(KEY_VARIABLE)
+    key = environ.get(KEY_VARIABLE, "").strip()
     if not key:
         return new_key()
     if not KEY_PATTERN.fullmatch(key):
@@ -261,21 +262,25 @@ def default_provider(db: Database, account_id: str, environ: Mapping[str, str]) 
 
 def set_provider(
     db: Database, vault: Vault, account_id: str, provider: str, *, api_key: str | None = None,
-    base_url: str | None = None, default: bool | None = None, now: datetime,
+    base_url: str | None = None, default: bool | None = None, api: str | None = None, now: datetime,
 ) -> None:
     """Changes what is given; None leaves as it is. Raises NotFound for a provider that there is not, and Invalid."""
     check_provider(provider)
+    api_key = api_key and api_key.strip()
     if api_key and not re.fullmatch(schemas.SECRET, api_key):
         raise Invalid.field("apiKey", "must be one line of printable characters without spaces")
     if base_url and not re.fullmatch(schemas.URL, base_url):
         raise Invalid.field("baseUrl", "must be an http or https address")
     with db.atomic():
         db.conn.execute(
-            "INSERT INTO providers (account_id, provider, api_key, base_url, updated_at) VALUES (?, ?, ?, ?, ?)"
+            "INSERT INTO providers (account_id, provider, api_key, base_url, api, updated_at) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET api_key = coalesce(excluded.api_key, api_key),"
-            " base_url = coalesce(excluded.base_url, base_url), updated_at = excluded.updated_at",
-            (account_id, provider, vault.seal(api_key) if api_key else None, base_url, iso(now)),
+            " base_url = coalesce(excluded.base_url, base_url), api = coalesce(excluded.api, api),"
+            " updated_at = excluded.updated_at",
+            (account_id, provider, vault.seal(api_key) if api_key else None, base_url, api, iso(now)),
         )
+        if base_url:
+            models.forget_learned(db, account_id, provider)
         if default:
             db.conn.execute("UPDATE providers SET is_default = 0 WHERE account_id = ?", (account_id,))
         if default is not None:
@@ -295,6 +300,7 @@ def remove_provider(db: Database, account_id: str, provider: str) -> None:
     check_provider(provider)
     with db.atomic():
         db.conn.execute("DELETE FROM providers WHERE account_id = ? AND provider = ?", (account_id, provider))
+        models.forget(db, account_id, provider)
 
 
 def provider_shape(
@@ -302,6 +308,17 @@ def provider_shape(
 ) -> schemas.ProviderStatus:
     settings = provider(db, vault, account_id, name, environ)
     return schemas.ProviderStatus(
-        provider=name, has_api_key=settings.api_key is not None, base_url=settings.base_url,
+        provider=name, has_api_key=settings.api_key is not None, base_url=without_password(settings.base_url),
         is_default=name == default_provider(db, account_id, environ), source=settings.source,
+        api=models.api(db, account_id, name, environ), models=models.shapes(db, account_id, name),
     )
+
+
+def check_environment(environ: Mapping[str, str]) -> None:
+    """Raises Invalid for a variable that no call could be made with, and does not say what is in it."""
+    for name in BASE_URLS:
+        if (key := environ.get(_key_variable(name), "").strip()) and not re.fullmatch(schemas.SECRET, key):
+            raise Invalid(f"{_key_variable(name)} must be one line of printable characters without spaces.")
+        if (url := environ.get(_url_variable(name), "").strip()) and not re.fullmatch(schemas.URL, url):
+            raise Invalid(f"{_url_variable(name)} must be an http or https address.")
+        models.environment(name, environ)

@@ -9,7 +9,7 @@ import signal
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from agentcontainer_local import (
     limits,
     lock,
     metrics,
+    models,
     observed,
     pi,
     runtime,
@@ -156,6 +157,7 @@ def _first_start(store, settings: Settings, environ: Mapping[str, str], now: dat
     with store.atomic():
         if db.row(store, "SELECT id FROM store") is None:
             store.conn.execute("INSERT INTO store VALUES (?, ?)", (db.new_id("str"), db.iso(now)))
+        accounts.check_environment(environ)
         account, new_key = accounts.ensure(store, settings, environ, now)
         if new_key and settings.credit:
             billing.grant(store, account["id"], round(settings.credit * 1_000_000), now)
@@ -204,7 +206,7 @@ def _known(host: Host, task_id: str) -> gateway.Known:
 def _grant(host: Host, door: guest.Door) -> gateway.Grant:
     """What this task may call, looked up for each call: a key that was changed counts from the next one."""
     task = tasks.get(host.db, door.task_id)
-    execution = tasks.execution(host.db, host.vault, task, host.environ)
+    execution = _of_run(host, door.run_id, tasks.execution(host.db, host.vault, task, host.environ))
     lost = f"The API key can't be read: {tasks.LOST_KEY}" if execution.lost and not execution.scripted else None
     return gateway.Grant(
         provider=execution.provider,
@@ -217,15 +219,25 @@ def _grant(host: Host, door: guest.Door) -> gateway.Grant:
         conversation=task["mode"] == "conversation",
         reserve=lambda worst: _reserved(host, door, worst),
         settle=lambda reserved, usage: _settled(host, door.task_id, reserved, usage),
-        free=frozenset(),
+        free=models.free(host.db, task["account_id"], execution.provider, list(execution.settings), host.environ),
         own_address=execution.own_address,
         key_source=execution.key_source,
         reached=lambda: tasks.reached(host.db, door.task_id),
+        learn=lambda *told: tasks.learn_window(host.db, door.task_id, host.environ, *told),
         working=lambda progress: _working(host, door.task_id, progress),
         capped=tasks.capped(host.db, task),
         known=door.known,
         refuse=lost if tasks.at_work(host.db, door.run_id) else NOT_RUNNING,
     )
+
+
+def _of_run(host: Host, run_id: str, execution: tasks.Execution) -> tasks.Execution:
+    """A run stays with the address that it began with; a key that is changed counts at once, but not elsewhere."""
+    run = db.row(host.db, "SELECT base_url, provider_key FROM runs WHERE id = ?", (run_id,))
+    if run is None or run["base_url"] in (None, execution.base_url):
+        return execution
+    key = host.vault.unseal(run["provider_key"]) if run["provider_key"] is not None else None
+    return replace(execution, base_url=run["base_url"], api_key=key)
 
 
 async def _reserved(host: Host, door: guest.Door, worst: tasks.Worst) -> tasks.Reserved:

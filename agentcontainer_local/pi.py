@@ -4,6 +4,7 @@ import json
 import re
 
 from agentcontainer_local.db import Row
+from agentcontainer_local.models import UNSAID_WINDOW, Model
 from agentcontainer_local.tasks import Execution
 
 MOUNT = "/opt/agentcontainer"
@@ -14,6 +15,9 @@ EGRESS_PORT = 7412
 GATEWAY_PATHS = {"anthropic": "anthropic", "openai": "openai/v1", "openrouter": "openrouter/api/v1"}
 # Our extension's provider: auxiliary calls, like those for summaries, go to the weak model, all others to the main one.
 ROUTED = "agentcontainer"
+PI_APIS = {"messages": "anthropic-messages", "responses": "openai-responses", "chat-completions": "openai-completions"}
+UNSAID_OUTPUT = 16_384
+SMALL_WINDOW = 65_536
 APIS = {"anthropic": "anthropic-messages", "openai": "openai-responses", "openrouter": "openai-completions"}
 
 SETTINGS = {
@@ -86,8 +90,8 @@ def launch(
     return {
         "mode": task["mode"],
         "files": {
-            f"{STATE}/pi/models.json": json.dumps(_models(execution.provider, model, weak, catalog)),
-            f"{STATE}/pi/settings.json": json.dumps(SETTINGS),
+            f"{STATE}/pi/models.json": json.dumps(_models(execution, model, weak, catalog)),
+            f"{STATE}/pi/settings.json": json.dumps(SETTINGS | _compaction(execution)),
             f"{STATE}/pi/system.md": "\n\n".join(system),
         },
         "argv": [
@@ -101,7 +105,7 @@ def launch(
         "env": {
             "JITI_TRY_NATIVE": "1",     # else Pi loads all of Babel for our extension, which is plain JavaScript
             "PI_CODING_AGENT_DIR": f"{STATE}/pi", "PI_OFFLINE": "1", "PI_TELEMETRY": "0", "PI_SKIP_VERSION_CHECK": "1",
-            **({"AC_WEAK_MODEL": weak} if weak else {}), **(PROXY_VARIABLES if proxied else {}),
+            **({"AC_WEAK_MODEL": weak} if weak else {}), **_limited(execution), **(PROXY_VARIABLES if proxied else {}),
         },
         "model": {"provider": execution.provider, "id": model},
         "imageEnv": image_env,
@@ -139,16 +143,66 @@ def spelled(provider: str, model: str, catalog: dict[str, list[str]]) -> str:
     return dashed if provider == "anthropic" and model not in known and dashed in known else model
 
 
-def _models(provider: str, model: str, weak: str | None, catalog: dict[str, list[str]]) -> dict:
-    """models.json: only this provider, at the gateway, with what Pi does not know of itself."""
-    unknown = [_unknown(provider, id) for id in (model, weak) if id and id not in catalog.get(provider, [])]
-    gateway = {"baseUrl": f"http://127.0.0.1:{GATEWAY_PORT}/{GATEWAY_PATHS[provider]}", "apiKey": "none"}
-    return {"providers": {provider: {**gateway, **({"models": unknown} if unknown else {})}}}
+def _models(execution: Execution, model: str, weak: str | None, catalog: dict[str, list[str]]) -> dict:
+    """models.json: only this provider, at the gateway, with what Pi does not know of itself, or knows otherwise."""
+    provider = execution.provider
+    api, known = _api(execution), catalog.get(provider, [])
+    whole, changed = [], {}
+    for id, asked in ((model, execution.model), (weak, execution.weak_model)):
+        if id is None:
+            continue
+        settings = execution.settings.get(asked, Model())
+        if id not in known or api is not None:
+            whole.append(_whole(provider, id, api, settings))
+        elif change := _change(settings):
+            changed[id] = change
+    path = GATEWAY_PATHS[provider]
+    if provider == "anthropic" and api not in (None, APIS["anthropic"]):
+        path += "/v1"       # OpenAI's SDK takes it with that
+    gateway = {"baseUrl": f"http://127.0.0.1:{GATEWAY_PORT}/{path}", "apiKey": "none"}
+    extra = {**({"models": whole} if whole else {}), **({"modelOverrides": changed} if changed else {})}
+    return {"providers": {provider: gateway | extra}}
 
 
-def _unknown(provider: str, id: str) -> dict:
-    """A model that Pi's catalog does not have, with figures that any current model keeps."""
+def _api(execution: Execution) -> str | None:
+    """The one that was set; and relays in OpenRouter's place speak chat completions, for Claude's models too."""
+    if execution.api is not None:
+        return PI_APIS[execution.api]
+    return APIS["openrouter"] if execution.provider == "openrouter" and execution.own_address else None
+
+
+def _whole(provider: str, id: str, api: str | None, settings: Model) -> dict:
+    """A model that Pi does not know, or not with this API; where nothing is set, with figures that most models keep."""
+    most = _most_output(settings) or UNSAID_OUTPUT
     return {
-        "id": id, "api": APIS[provider], "reasoning": False, "input": ["text"], "contextWindow": 128_000,
-        "maxTokens": 16_384, "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
+        "id": id, "api": api or APIS[provider], "reasoning": False, "contextWindow": UNSAID_WINDOW, "maxTokens": most,
+        "input": ["text"], "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}, **_change(settings),
     }
+
+
+def _change(settings: Model) -> dict:
+    found = {"contextWindow": settings.context_window, "maxTokens": _most_output(settings)}
+    inputs = {} if settings.images is None else {"input": ["text", "image"] if settings.images else ["text"]}
+    return {name: value for name, value in found.items() if value is not None} | inputs
+
+
+def _most_output(settings: Model) -> int | None:
+    """No answer takes more than a quarter of a window that is known, so that there is room for what is asked."""
+    if settings.context_window is None:
+        return settings.max_output_tokens
+    return min(settings.max_output_tokens or UNSAID_OUTPUT, settings.context_window // 4)
+
+
+def _compaction(execution: Execution) -> dict:
+    """Pi keeps 20,000 tokens of a history that it shortens, and starts 16,384 before the window's end: too much for a
+    small one."""
+    window = execution.settings.get(execution.model, Model()).context_window
+    if window is None:
+        return {}
+    return {"compaction": {"reserveTokens": min(16_384, window // 4), "keepRecentTokens": min(20_000, window // 4)}}
+
+
+def _limited(execution: Execution) -> dict[str, str]:
+    """What one tool may answer, in characters, where the window is small: Pi's own limit is 50 kB."""
+    window = execution.settings.get(execution.model, Model()).context_window
+    return {"AC_TOOL_CHARACTERS": str(window // 2)} if window and window < SMALL_WINDOW else {}

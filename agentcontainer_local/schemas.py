@@ -83,7 +83,14 @@ def required(name: str) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+
+def _stripped(value: Any) -> Any:
+    """Keys come from files, with a line ending."""
+    return value.strip() if isinstance(value, str) else value
+
+
 MAX_RUNTIME_SECONDS = 604_800
+MAX_TOKENS = 10_000_000
 MAX_BYTES = 2**63 - 1
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-03-25T09:30:00.000Z"])]
@@ -106,6 +113,7 @@ CheckStatus = TypeAliasType("CheckStatus", Literal["ok", "warning", "missing"])
 WallStatus = TypeAliasType("WallStatus", Literal["enforced", "not_enforced", "unavailable"])
 CreditEntryKind = TypeAliasType("CreditEntryKind", Literal["grant", "reservation", "release", "charge"])
 KeyScope = TypeAliasType("KeyScope", Literal["all", "metrics"])
+ProviderApi = TypeAliasType("ProviderApi", Literal["responses", "chat-completions", "messages"])
 KeySource = TypeAliasType("KeySource", Literal["store", "environment"])
 LimitKeeper = TypeAliasType("LimitKeeper", Literal[
     "cgroup", "affinity", "ulimit", "watchdog", "ulimit and watchdog", "nothing"])
@@ -125,8 +133,8 @@ Image = Annotated[str, Field(max_length=500, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/
 Model = Annotated[str, Field(max_length=200, pattern=r"^[^\s-]\S*$", examples=["claude-sonnet-4-5"])]
 SECRET = r"^[!-~]+$"            # it becomes part of a header
 URL = r"^https?://[!-~]+$"
-Secret = Annotated[str, Field(min_length=1, max_length=1000, pattern=SECRET, examples=["sk-ant-..."],
-                              json_schema_extra={"writeOnly": True})]
+Secret = Annotated[str, BeforeValidator(_stripped), Field(
+    min_length=1, max_length=1000, pattern=SECRET, examples=["sk-ant-..."], json_schema_extra={"writeOnly": True})]
 Seconds = Annotated[int, Field(ge=1, le=MAX_RUNTIME_SECONDS), BeforeValidator(_whole)]
 SessionTtl = Annotated[int, Field(ge=60, le=MAX_RUNTIME_SECONDS), BeforeValidator(_whole)]
 FileIds = Annotated[list[Id], Field(max_length=1000)]
@@ -295,6 +303,27 @@ class UpdateProviderRequest(Request):
     base_url: Annotated[str, Field(max_length=2000, pattern=URL)] | None = Field(
         None, description="As the vendor's SDK takes it.", examples=["http://127.0.0.1:11434/v1"])
     is_default: bool | None = Field(None, description="Whether agents that name no provider use this one.")
+    api: ProviderApi | None = Field(
+        None, description="The API that the server at the base URL speaks, if it is not the vendor's usual one.")
+    model: Model | None = Field(
+        None, description="The model that the following settings are for; without it, all of the provider's.")
+    context_window: Annotated[int, Field(ge=4096, le=MAX_TOKENS)] | None = Field(
+        None, description="Context window, in tokens. The history is shortened to fit it.")
+    max_output_tokens: Annotated[int, Field(ge=256, le=MAX_TOKENS)] | None = Field(
+        None, description="Longest answer, in tokens.")
+    images: bool | None = Field(None, description="Whether the model accepts images.")
+    free: bool | None = Field(None, description="Whether its calls cost nothing, so that a budget in USD can be kept.")
+
+
+class ModelSettings(Shape):
+    """What a model can take; null where it was not set."""
+
+    model: str | None = Field(description="null: all models of the provider that have no setting of their own.")
+    context_window: int | None
+    max_output_tokens: int | None
+    images: bool | None
+    free: bool | None
+    learned_context_window: int | None = Field(description="Taken from an error of the provider's.")
 
 
 class ProviderStatus(Shape):
@@ -303,6 +332,8 @@ class ProviderStatus(Shape):
     base_url: str
     is_default: bool
     source: KeySource | None = Field(description="Where the key comes from.")
+    api: ProviderApi | None = Field(description="The API that its server speaks; null: the vendor's usual one.")
+    models: list[ModelSettings]
 
 
 class ListProvidersResponse(Page[ProviderStatus]):

@@ -13,3 +13,8 @@ def clean(text: str) -> str:
 
 def one_line(text: str) -> str:
     return " ".join(clean(text).split())
+
+
+def without_password(address: str) -> str:
+    """An address may hold a user's name and password before its `@`."""
+    return re.sub("(?<=://)[^/@]+@", "(secret)@", address)

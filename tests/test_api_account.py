@@ -73,7 +73,7 @@ async def test_a_provider_key_is_encrypted_at_rest_and_in_no_answer(client, host
     secret = "sk-ant-very-secret"
     answer = await client.put("/providers/anthropic", json={"apiKey": secret})
     assert answer.json() == {"provider": "anthropic", "hasApiKey": True, "baseUrl": "https://api.anthropic.com",
-                             "isDefault": True, "source": "store"}
+                             "isDefault": True, "source": "store", "api": None, "models": []}
     assert secret not in (await client.get("/providers")).text
     host.db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert secret.encode() not in (host.settings.data / "agentcontainer.db").read_bytes()
@@ -86,7 +86,7 @@ async def test_what_is_not_given_stays_and_delete_forgets_all(client):
     await client.put("/providers/openai", json={"isDefault": True})
     assert (await providers(client))["openai"] == {
         "provider": "openai", "hasApiKey": True, "baseUrl": "http://127.0.0.1:11434/v1", "isDefault": True,
-        "source": "store",
+        "source": "store", "api": None, "models": [],
     }
     assert (await client.delete("/providers/openai")).status_code == 204
     assert not (await providers(client))["openai"]["hasApiKey"]
@@ -168,3 +168,22 @@ def test_prepaid_credit_is_granted_once(tmp_path, host):
     assert [entry["kind"] for entry in billing.entries(store, account["id"], 10, 0, True)] == ["grant"]
     assert account["billing_mode"] == "standard"
     store.close()
+
+
+async def test_what_a_providers_models_can_take_is_set_for_all_or_for_one(client):
+    await client.put("/providers/openai", json={"api": "chat-completions", "contextWindow": 16_384, "images": False})
+    await client.put("/providers/openai", json={"model": "qwen3:8b", "free": True})
+    await client.put("/providers/openai", json={"model": "qwen3:8b", "contextWindow": 32_768, "maxOutputTokens": 2000})
+    openai = (await providers(client))["openai"]
+    assert openai["api"] == "chat-completions"
+    nothing = {"contextWindow": None, "maxOutputTokens": None, "images": None, "free": None,
+               "learnedContextWindow": None}
+    assert openai["models"] == [
+        {**nothing, "model": None, "contextWindow": 16_384, "images": False},
+        {**nothing, "model": "qwen3:8b", "contextWindow": 32_768, "maxOutputTokens": 2000, "free": True},
+    ]
+    for wrong in ({"api": "soap"}, {"contextWindow": 0}, {"contextWindow": 100}, {"images": "yes"}, {"model": "a b"}):
+        assert (await client.put("/providers/openai", json=wrong)).status_code == 422, wrong
+    assert (await providers(client))["openai"] == openai
+    assert (await client.delete("/providers/openai")).status_code == 204
+    assert (await providers(client))["openai"]["models"] == []

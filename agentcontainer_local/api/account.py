@@ -1,6 +1,6 @@
 """The account, its API keys and its provider settings."""
 
-from agentcontainer_local import accounts, doctor, schemas
+from agentcontainer_local import accounts, doctor, models, schemas
 from agentcontainer_local.api.http import Call, Route
 from agentcontainer_local.api.pages import page
 from agentcontainer_local.errors import Conflict, NotFound
@@ -52,10 +52,15 @@ def list_providers(call: Call) -> schemas.ListProvidersResponse:
 
 def set_provider(call: Call) -> schemas.ProviderStatus:
     """Stores a key (encrypted), a base URL, or the choice of this provider as the default."""
-    accounts.set_provider(
-        call.host.db, call.host.vault, call.account["id"], call.param("provider"), api_key=call.body.api_key,
-        base_url=call.body.base_url, default=call.body.is_default, now=call.now,
-    )
+    body, name = call.body, call.param("provider")
+    given = {"context_window": body.context_window, "max_output_tokens": body.max_output_tokens,
+             "images": body.images, "free": body.free}
+    with call.host.db.atomic():
+        accounts.set_provider(
+            call.host.db, call.host.vault, call.account["id"], name, api_key=body.api_key, base_url=body.base_url,
+            default=body.is_default, api=body.api, now=call.now,
+        )
+        models.change(call.host.db, call.account["id"], name, body.model, given)
     return _provider(call, call.param("provider"))
 
 

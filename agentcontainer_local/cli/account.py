@@ -158,11 +158,23 @@ def set_provider(
     base_url: Annotated[str | None, typer.Option(
         metavar="URL", help="Address, as the provider's own SDK takes it.")] = None,
     default: Annotated[bool, typer.Option("--default", help="Use it for tasks that name no provider.")] = False,
+    api: Annotated[str | None, typer.Option(
+        metavar="responses|chat-completions|messages", help="API of the server at that address.")] = None,
+    model: Annotated[str | None, typer.Option(
+        metavar="ID", help="Model that the options below are for. Without it: all models of the provider.")] = None,
+    context_window: Annotated[int | None, typer.Option(metavar="TOKENS", help="Context window.")] = None,
+    max_output: Annotated[int | None, typer.Option(metavar="TOKENS", help="Longest answer.")] = None,
+    images: Annotated[bool | None, typer.Option("--images/--no-images", help="Whether it accepts images.")] = None,
+    free: Annotated[bool | None, typer.Option("--free/--not-free", help="Whether its calls cost nothing.")] = None,
 ) -> None:
-    """Store a provider's API key, read from stdin. An empty stdin leaves the key as it is."""
+    """Store a provider's API key, read from stdin, its address, and what its models can take. An empty stdin leaves the
+    key as it is."""
     key = _typed_key()
-    given = {"api_key": key or None, "base_url": base_url, "is_default": default or None}
-    if not any(given.values()):
+    given = {
+        "api_key": key or None, "base_url": base_url, "is_default": default or None, "api": api, "model": model,
+        "context_window": context_window, "max_output_tokens": max_output, "images": images, "free": free,
+    }
+    if all(value is None for name, value in given.items() if name != "model"):
         raise Stop(Exit.WRONG_USE, f"There is no key on stdin. Example: agentcontainer providers set {provider} < FILE")
     found = session.client.set_provider(provider, **{name: value for name, value in given.items() if value is not None})
     session.out.done(f"{found.provider}  {'has a key' if found.has_api_key else 'has no key'}, {found.base_url}", found)

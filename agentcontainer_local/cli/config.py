@@ -1,15 +1,16 @@
 """`agentcontainer config`: what is set, by what."""
 
 import os
-import re
 
 from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.session import JsonFlag, ending
 
 SECRETS = ("AGENTCONTAINER_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENROUTER_API_KEY")
+PROVIDERS = ("ANTHROPIC", "OPENAI", "OPENROUTER")
 OTHERS = (
-    "AGENTCONTAINER_URL", "AGENTCONTAINER_USER", "AGENTCONTAINER_ANTHROPIC_BASE_URL", "AGENTCONTAINER_OPENAI_BASE_URL",
-    "AGENTCONTAINER_OPENROUTER_BASE_URL",
+    "AGENTCONTAINER_URL", "AGENTCONTAINER_USER",
+    *(f"AGENTCONTAINER_{provider}_{name}" for provider in PROVIDERS
+      for name in ("BASE_URL", "API", "CONTEXT_WINDOW", "MAX_OUTPUT", "IMAGES", "FREE")),
 )
 
 
@@ -22,6 +23,7 @@ def config(json: JsonFlag = False) -> None:
     from agentcontainer_local import service_account
     from agentcontainer_local.cli.serve import settings_of
     from agentcontainer_local.settings import Settings, variable
+    from agentcontainer_local.text import without_password
 
     with ending(json) as out:
         effective = settings_of()
@@ -40,8 +42,3 @@ def config(json: JsonFlag = False) -> None:
                 found.append({"name": name, "value": shown, "setBy": "environment"})
         rows = [(one["name"], one["setBy"], one["value"] or "") for one in found]
         out.table(("setting", "set by", "value~"), rows, found)
-
-
-def without_password(url: str) -> str:
-    """An address may hold a user's name and password before its `@`."""
-    return re.sub("(?<=://)[^/@]+@", "(secret)@", url)

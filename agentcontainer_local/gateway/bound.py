@@ -19,6 +19,9 @@ OUTPUT = {
     ("anthropic", "messages"): ("max_tokens",),
     ("openai", "responses"): ("max_output_tokens",),
     ("openai", "completions"): ("max_completion_tokens", "max_tokens"),
+    ("anthropic", "responses"): ("max_output_tokens",),
+    ("anthropic", "completions"): ("max_tokens", "max_completion_tokens"),
+    ("openai", "messages"): ("max_tokens",),
     ("openrouter", "messages"): ("max_tokens",),
     ("openrouter", "responses"): ("max_output_tokens",),
     ("openrouter", "completions"): ("max_tokens", "max_completion_tokens"),
@@ -26,7 +29,7 @@ OUTPUT = {
 UNSAID_TOKENS = 16_384              # where neither the call nor the table says how much a model writes
 MOST_TOKENS = 10_000_000
 LEAST_THINKING_TOKENS = 1024        # Anthropic takes no smaller budget for it
-TIER = {"openai": "default", "anthropic": "standard_only"}
+TIER = {"messages": "standard_only", "responses": "default", "completions": "default"}
 
 
 def worst(call: Call, grant: Grant, prices: Prices) -> Worst:
@@ -114,8 +117,7 @@ def _thinking_less(call: Call, output_tokens: int) -> dict[str, Any]:
 
 def _plain_tier(call: Call) -> dict[str, Any]:
     """What an account has set as its own tier may cost more than the table says."""
-    tier = TIER.get(call.route.provider)
-    return {"service_tier": tier} if tier else {}
+    return {} if call.route.provider == "openrouter" else {"service_tier": TIER[call.route.dialect]}
 
 
 def _no_dearer_route(call: Call, prices: Prices) -> dict[str, Any]:

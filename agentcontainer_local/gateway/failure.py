@@ -20,14 +20,17 @@ from agentcontainer_local.gateway.refusal import Refusal
 from agentcontainer_local.gateway.routes import Dialect
 
 # `fatal`: the same call would fail again. `passing`: it may succeed. `overflow`: the prompt has to be shortened first.
-Kind = Literal["fatal", "passing", "overflow"]
+# `picture`: without its pictures it may succeed.
+Kind = Literal["fatal", "passing", "overflow", "picture"]
 TO_PI: dict[Kind, tuple[str, str]] = {
     "fatal": ("invalid_request_error", "The model call failed, and to repeat it would not help."),
     "passing": ("overloaded_error", "The provider is overloaded or was not reached: upstream connection error."),
+    "picture": ("invalid_request_error", "The provider refused an image of the prompt."),
     "overflow": ("invalid_request_error", "The prompt is too long: it exceeds the context window of the model."),
 }
 PASSING = (408, 409, 425, 429)      # and all from 500 on but those that say "never"
 NEVER = (501, 505)
+FAILED_FOR_GOOD = 424               # "failed dependency": neither Pi nor our extension makes anything of it
 MAX_ATTEMPTS = 6                    # in a row that fail
 MAX_SILENT = 2                      # of them without any answer: each waits for as long as a provider may be silent
 MAX_DETAIL_CHARACTERS = 4000
@@ -48,7 +51,7 @@ class Failure:
     def refusal(self) -> Refusal:
         type, words = TO_PI[self.kind]
         kept = self.status == 429 or self.status >= 500 if self.kind == "passing" else 400 <= self.status < 429
-        return Refusal(self.status if kept else 503 if self.kind == "passing" else 400, type, words)
+        return Refusal(self.status if kept else 503 if self.kind == "passing" else FAILED_FOR_GOOD, type, words)
 
 
 class Failed(Exception):
@@ -111,7 +114,8 @@ def of_cut(error: Exception, idle_seconds: float) -> Failure:
 
 def of_redirect(location: str) -> Failure:
     to = f" to {shown(location)}" if location else ""
-    return Failure("fatal", 400, f"redirects{to} instead of answering", "Set the address that answers itself")
+    what = f"redirects{to} instead of answering"
+    return Failure("fatal", FAILED_FOR_GOOD, what, "Set the address that answers itself")
 
 
 def of_body(content_type: str, body: bytes) -> Failure:
@@ -125,7 +129,7 @@ def of_body(content_type: str, body: bytes) -> Failure:
         what = f'answered with an error where a stream was asked for: "{quoted}"'
     else:
         what = "answered with one document where a stream was asked for"
-    return Failure("fatal", 400, what, "Check the address, and that the server can stream", detail)
+    return Failure("fatal", FAILED_FOR_GOOD, what, "Check the address, and that the server can stream", detail)
 
 
 def of_status(status: int, reason: str | None, body: bytes, retry_after: str | None, dialect: str) -> Failure:
@@ -154,6 +158,8 @@ def of_full_window() -> Failure:
 def _of_words(words: str, status: int) -> tuple[Kind, str] | None:
     if 400 <= status < 500 and said.OVERFLOW.search(words) and not said.NO_OVERFLOW.search(words):
         return "overflow", OVERFLOW
+    if status in (400, 413, 415, 422) and said.PICTURES.search(words):
+        return "picture", "pictures"
     if said.SPENT.search(words):
         return "fatal", "Check the account and its limits at the provider"
     return None
@@ -199,6 +205,8 @@ def _remedy(remedy: str, grant: Grant, dialect: Dialect) -> str:
             return (f"If the server speaks chat completions, but not {dialect}: `{name} --api chat-completions`."
                     f" Else check the model's name, and the address: `{name} --base-url URL`")
         return f"Check the model's name, and the address: `{name} --base-url URL`"
+    if remedy == "pictures":
+        return f"If the model accepts no images: `{name} --no-images`"
     if "--context-window" in remedy:
         return f"If the model's context window is smaller than was assumed: `{name} --context-window TOKENS`"
     if "address" in remedy:

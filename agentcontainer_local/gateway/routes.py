@@ -13,6 +13,7 @@ class Route:
     path: str                       # below the provider's base URL
 
 
+# Each provider's own ones first; then those of other servers at a base URL of the account's own.
 ROUTES = {
     b"/anthropic/v1/messages": Route("anthropic", "messages", "/v1/messages"),
     b"/anthropic/v1/messages/count_tokens": Route("anthropic", "count", "/v1/messages/count_tokens"),
@@ -22,6 +23,9 @@ ROUTES = {
     b"/openrouter/api/v1/responses": Route("openrouter", "responses", "/responses"),
     b"/openrouter/api/v1/messages": Route("openrouter", "messages", "/messages"),
     b"/openrouter/v1/messages": Route("openrouter", "messages", "/messages"),
+    b"/anthropic/v1/responses": Route("anthropic", "responses", "/v1/responses"),
+    b"/anthropic/v1/chat/completions": Route("anthropic", "completions", "/v1/chat/completions"),
+    b"/openai/v1/messages": Route("openai", "messages", "/messages"),
 }
 
 

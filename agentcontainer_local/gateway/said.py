@@ -27,6 +27,8 @@ NO_OVERFLOW = re.compile(
 SPENT = re.compile(
     r"insufficient_quota|quota exceeded|exceeded your current quota|credit balance|insufficient (?:credits|balance)"
     r"|out of budget|usage limit reached|billing_(?:not_active|hard_limit)", re.IGNORECASE)
+PICTURES = re.compile(
+    r"\b(?:images?|image_url|input_image|pictures?|vision|multi-?modal|mmproj|media[_ ]type)\b", re.IGNORECASE)
 # A stop reason that says that the window, not the limit of the answer, ended it.
 FULL_WINDOW = re.compile(
     r"context_(?:window|length|limit)|window_exceeded|context_?overflow|prompt_too_long", re.IGNORECASE)

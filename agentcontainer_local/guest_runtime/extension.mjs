@@ -5,7 +5,7 @@ import { createBashToolDefinition } from "../pi/dist/bundle/index.js";
 import { LAUNCH } from "./paths.mjs";
 import { newlyRefused, withoutRefused } from "./pictures.mjs";
 
-const PRIVATE = ["AC_MODE", "AC_MODEL", "AC_WEAK_MODEL", "JITI_TRY_NATIVE", "NODE_COMPILE_CACHE"];
+const PRIVATE = ["AC_MODE", "AC_MODEL", "AC_TOOL_CHARACTERS", "AC_WEAK_MODEL", "JITI_TRY_NATIVE", "NODE_COMPILE_CACHE"];
 const PLACES = ["AC_RUN_DIR", "AC_WORKSPACE", "AC_STATE"];
 const BASH_TIMEOUT_SECONDS = 600;
 const LONGEST_TASK_SECONDS = 604_800;
@@ -22,13 +22,14 @@ const LEVELS = ["off", "minimal", "low", "medium", "high", "xhigh", "max"];
 const PATHS = { type: "array", items: { type: "string" } };
 
 export default function extend(pi) {
-  const { AC_MODE: mode, AC_MODEL: main, AC_WEAK_MODEL: weak } = process.env;
+  const { AC_MODE: mode, AC_MODEL: main, AC_TOOL_CHARACTERS: most, AC_WEAK_MODEL: weak } = process.env;
   // Ours and Pi's alone; what the agent's tools inherit is this process's environment.
   for (const name of PRIVATE) delete process.env[name];
   const tools = mode === "conversation" ? [ATTACH] : [FINISH, HIBERNATE];
   for (const tool of [...tools, shell()]) pi.registerTool(tool);
   pi.on("tool_call", limitBash);
   pi.on("tool_result", mendOutput);
+  if (most) pi.on("tool_result", (result) => shorten(result, Number(most)));
   pi.on("context", leaveOutRefused);
   pi.on("agent_before_settle", goOnWithoutRefused);
   if (weak) pi.registerVirtualModel(routed(JSON.parse(main), weak));
@@ -54,6 +55,17 @@ async function mendOutput({ toolName, content, details, isError, structuredConte
   const { withItsEnd } = await import("./printed.mjs");
   const text = withItsEnd(content[0].text);
   return text === content[0].text ? undefined : { content: [{ type: "text", text }], structuredContent };
+}
+
+/** In a small context window, one answer of a tool's could fill all of it. */
+function shorten({ content, structuredContent }, most) {
+  const cut = content.map((part) =>
+    part.type === "text" && part.text.length > most
+      ? { ...part, text: `${part.text.slice(0, most / 2)}\n[${part.text.length - most} characters left out: the model's ` +
+          `context window is small. Look at parts.]\n${part.text.slice(-most / 2)}` }
+      : part,
+  );
+  return cut.some((part, n) => part !== content[n]) ? { content: cut, structuredContent } : undefined;
 }
 
 function leaveOutRefused({ messages }) {

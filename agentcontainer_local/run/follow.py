@@ -94,7 +94,7 @@ def _due(host: Host, task: Row) -> float:
         _out_of_time(host, task)
         return 0
     if not tasks.fits(task, run) and (run["opened_at"] is None or run["settled_at"] is not None):
-        tasks.apply(host.db, task["id"], "interrupted", host.now(), reason="Pi is started anew, in its new mode.")
+        tasks.apply(host.db, task["id"], "interrupted", host.now(), reason=_changed(task))
         return 0
     if run["settled_at"] is not None and (run["opened_at"] is None or _has_all(host, task)):
         _after_settling(host, task, run)
@@ -107,6 +107,12 @@ def _due(host: Host, task: Row) -> float:
         host.db.conn.execute("UPDATE runs SET soft_told_at = ? WHERE id = ?", (iso(host.now()), run["id"]))
         host.changed.set(task["id"])
     return task["max_runtime_seconds"] - used_seconds
+
+
+def _changed(task: Row) -> str:
+    if task["learned_window"] is not None:
+        return f"The model's context window has {task['learned_window']} tokens: Pi is started anew to keep to it."
+    return "Pi is started anew, in its new mode."
 
 
 def _soft_seconds(task: Row) -> float | None:

@@ -169,8 +169,9 @@ def _write_launch(
     """How Pi is to be started, for the task as it is at this moment. `image`: None where it was removed since."""
     with host.db.atomic():
         task = tasks.get(host.db, task_id)
-        tasks.launched(host.db, record, task)
-    execution = tasks.execution(host.db, host.vault, task, host.environ)
+        execution = tasks.execution(host.db, host.vault, task, host.environ)
+        sealed = host.vault.seal(execution.api_key) if execution.api_key else None
+        tasks.launched(host.db, record, task, execution.base_url, sealed)
     version = agents.version(host.db, task["agent_id"], task["agent_version_id"])
     harness = workspace.document(host.db, task, "HARNESS.md")
     skills = [skill["skill"] for skill in json.loads(version["skills"])]

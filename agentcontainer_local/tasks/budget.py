@@ -4,7 +4,7 @@ A call is one row of `model_calls` from before it starts. While it is at work, a
 told (the guest cut it, the server was killed), it counts at its worst; so no sum is ever below what was spent.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -13,7 +13,7 @@ from typing import Literal
 
 from sqlite_utils import Database
 
-from agentcontainer_local import accounts, crash, schemas
+from agentcontainer_local import accounts, crash, models, schemas
 from agentcontainer_local.db import Row, iso, quick, row
 from agentcontainer_local.errors import Invalid
 from agentcontainer_local.prices import Prices
@@ -121,17 +121,22 @@ def _limits(db: Database, task: Row, month: str) -> Iterator[_Limit]:
             yield _Limit("maxTokens", whose, holder["max_tokens"], holder["spent_tokens"])
 
 
-def check_price(db: Database, task: Row, prices_file: Path | None) -> None:
+def check_price(db: Database, task: Row, prices_file: Path | None, environ: Mapping[str, str]) -> None:
     """Before it is taken on: a cost that nobody can tell can't be kept below anything."""
     holders = task, accounts.budget(db, task["account_id"], "")
     if task["model"] == SCRIPTED or all(holder["max_cost_microusd"] is None for holder in holders):
         return
-    prices = Prices.read(prices_file)
-    for field, model in (("model", task["model"]), ("weakModel", task["weak_model"])):
-        if model is not None and prices.find(task["provider"], model) is None:
+    whose = "This task" if task["max_cost_microusd"] is not None else "This account (`agentcontainer budget show`)"
+    provider, named = task["provider"], {"model": task["model"], "weakModel": task["weak_model"]}
+    free = models.free(db, task["account_id"], provider, list(filter(None, named.values())), environ)
+    prices = Prices.read(prices_file).with_free(free)
+    for field, model in named.items():
+        if model is not None and prices.find(provider, model) is None:
             raise Invalid.field(
-                f"overrides.{field}", f"there is no price for {model} of {task['provider']}, so a budget in USD can't"
-                " be kept: name another model, use maxTokens, or give the server a table that has it (--prices-file)")
+                f"overrides.{field}", f"there is no price for {model} of {provider}. {whose} has a budget in USD, which"
+                " needs one. Say that the model is free (`agentcontainer providers set"
+                f" {provider} --model {model} --free`), use maxTokens instead, name another model, or give the server"
+                " a table with its price (`serve --prices-file`)")
 
 
 def reserve(db: Database, task_id: str, worst: Worst, now: datetime) -> Reserved:

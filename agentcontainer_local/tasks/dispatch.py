@@ -44,7 +44,7 @@ def dispatch(
         files.owned(db, account["id"], given)
         plan = _planned(db, vault, account, agent, version, body, settings, now, environ)
         require_key(db, vault, plan, environ)
-        budget.check_price(db, plan, settings.prices_file)
+        budget.check_price(db, plan, settings.prices_file, environ)
         task = _insert(db, plan)
         task_id = task["id"]
         for position, file_id in enumerate(given):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from sqlite_utils import Database
 
-from agentcontainer_local import accounts
+from agentcontainer_local import accounts, models
 from agentcontainer_local.db import Row, row
 from agentcontainer_local.errors import ProviderKeyMissing
 from agentcontainer_local.vault import Vault
@@ -27,6 +27,8 @@ class Execution:
     key_source: Literal["task", "agent", "store", "environment"] | None = None
     own_address: bool = False       # the base URL is not the vendor's
     lost: bool = False              # there is one, which can't be unsealed
+    api: str | None = None          # that its server speaks, where it is not the vendor's usual one
+    settings: Mapping[str, models.Model] = field(default_factory=dict)      # of its models
 
     @property
     def scripted(self) -> bool:
@@ -62,6 +64,9 @@ def execution(db: Database, vault: Vault, task: Row, environ: Mapping[str, str])
         key_source=whose or account.source,
         own_address=account.own_address,
         lost=key is None and (own is not None or account.lost),
+        api=models.api(db, task["account_id"], task["provider"], environ),
+        settings={model: models.find(db, task["account_id"], task["provider"], model, environ)
+                  for model in (task["model"], task["weak_model"]) if model},
     )
 
 

@@ -35,7 +35,7 @@ def checked(
         task = _changed(task, message)
     changed = _changed(task, asked)
     require_key(db, vault, changed, environ)
-    check_price(db, changed, settings.prices_file)
+    check_price(db, changed, settings.prices_file, environ)
     return asked
 
 

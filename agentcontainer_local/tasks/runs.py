@@ -45,9 +45,12 @@ def end_run(db: Database, task_id: str, now: datetime) -> None:
     db.conn.execute("UPDATE runs SET ended_at = ? WHERE task_id = ? AND ended_at IS NULL", (iso(now), task_id))
 
 
-def launched(db: Database, run: Row, task: Row) -> None:
-    """Pi is started for the task as it is now."""
-    db.conn.execute("UPDATE runs SET launched = ? WHERE id = ?", (_launch(task), run["id"]))
+def launched(db: Database, run: Row, task: Row, base_url: str, provider_key: bytes | None) -> None:
+    """Pi is started for the task as it is now; its calls go to this address. `provider_key` is encrypted."""
+    db.conn.execute(
+        "UPDATE runs SET launched = ?, base_url = ?, provider_key = ? WHERE id = ?",
+        (_launch(task), base_url, provider_key, run["id"]),
+    )
 
 
 def fits(task: Row, run: Row) -> bool:
@@ -56,4 +59,5 @@ def fits(task: Row, run: Row) -> bool:
 
 
 def _launch(task: Row) -> str:
-    return dumps([task["mode"], task["provider"], task["model"], task["weak_model"]])
+    learned = [] if task["learned_window"] is None else [task["learned_window"]]
+    return dumps([task["mode"], task["provider"], task["model"], task["weak_model"], *learned])

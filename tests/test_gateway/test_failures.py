@@ -108,11 +108,11 @@ def test_a_silent_call_without_a_stream_may_have_been_answered_so_it_counts_whol
 
 def test_a_plain_server_behind_https_and_an_untrusted_certificate_are_said(door, fake, tmp_path):
     answer, usage = called(door, base_url=fake.base_url("anthropic").replace("http://", "https://"))
-    assert answer.status_code == 400
+    assert answer.status_code == 424
     assert "TLS" in usage.error
     with _tls(tmp_path) as port:
         answer, usage = called(door, base_url=f"https://127.0.0.1:{port}")
-    assert answer.status_code == 400
+    assert answer.status_code == 424
     assert "can't be trusted" in usage.error
 
 
@@ -122,7 +122,7 @@ def test_a_port_that_does_not_speak_http_is_said(door):
         thread.start()
         answer, usage = called(door, base_url=f"http://127.0.0.1:{listening.getsockname()[1]}")
         thread.join()
-    assert answer.status_code == 400
+    assert answer.status_code == 424
     assert "does not speak HTTP" in usage.error
 
 
@@ -194,6 +194,17 @@ def test_another_error_within_a_stream_is_told_to_pi_in_its_words(door, fake, ev
     answer, usage = called(door, "openrouter")
     assert answer.text.endswith(watch.told("completions", kind).decode())
     assert not usage.complete and usage.error
+
+
+@pytest.mark.parametrize("words", [
+    "Could not process image", "image input is not supported by this model", "mmproj is missing",
+    "No endpoints found that support image input", "this model does not support vision",
+])
+def test_a_refused_picture_is_told_as_one(door, fake, words):
+    fake.plan(Fails(400, words))
+    answer, usage = called(door)
+    assert answer.json()["error"]["message"] == failure.TO_PI["picture"][1]
+    assert words in usage.error and "--no-images" in usage.error
 
 
 def test_a_text_that_speaks_of_errors_is_no_error():
@@ -272,7 +283,7 @@ def test_a_proxy_of_the_environment_is_left_out_for_loopback_and_named_in_errors
     with served(base_url=fake.base_url("anthropic")) as door:
         assert called(door)[0].status_code == 200
         answer, usage = called(door, base_url="http://model.example")
-    assert answer.status_code == 400
+    assert answer.status_code == 424
     assert "proxy http://127.0.0.1:9" in usage.error and "secret" not in usage.error
 
 

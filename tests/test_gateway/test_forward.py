@@ -138,7 +138,7 @@ def test_the_key_never_comes_back_in_an_error(door, fake, status):
 def test_a_redirect_is_not_followed(door, fake):
     fake.plan(Fails(307, headers=(("location", "http://169.254.169.254/"),)))
     answer = door.post("/anthropic/v1/messages", request("claude-opus-4-5"))
-    assert answer.status_code == 400
+    assert answer.status_code == 424
     assert "location" not in answer.headers
     assert len(fake.seen) == 1
     assert (door.usages[0].status, door.usages[0].counts) == (307, "nothing")
@@ -180,7 +180,7 @@ def test_a_socket_that_closes_without_a_word_is_a_502(door):
 def test_a_provider_that_was_never_reached_is_not_tried_again(door, base_url):
     door.allow(base_url=base_url)
     answer = door.post("/anthropic/v1/messages", request("claude-opus-4-5"))
-    assert answer.status_code == 400
+    assert answer.status_code == 424
     assert answer.json()["type"] == "error"
     assert (door.usages[0].status, door.usages[0].complete, door.usages[0].counts) == (502, False, "nothing")
     assert f"{base_url}/v1/messages" in door.usages[0].error

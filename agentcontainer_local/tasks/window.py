@@ -1,0 +1,28 @@
+"""A prompt that was too long: what it tells of the model's context window, and whether Pi has to be started anew."""
+
+from collections.abc import Mapping
+
+from sqlite_utils import Database
+
+from agentcontainer_local import models
+from agentcontainer_local.tasks.rows import get
+
+BYTES_A_TOKEN = 4       # about
+NEARLY = 0.95           # a window that is not smaller than this part of the known one is no news
+
+
+def learn_window(
+    db: Database, task_id: str, environ: Mapping[str, str], model: str, window: int | None, size: int
+) -> bool:
+    """`window`: if the error said it; else it is guessed from the size of the request, in bytes. Answers whether Pi
+    has to be started anew, since it goes by a larger one; else it can shorten its history by itself."""
+    with db.atomic():
+        task = get(db, task_id)
+        settings = models.find(db, task["account_id"], task["provider"], model, environ)
+        known = task["learned_window"] or settings.context_window or models.UNSAID_WINDOW
+        found = max(models.LEAST_WINDOW, window or max(models.GUESSED_WINDOW, size // BYTES_A_TOKEN * 3 // 4))
+        if found >= known * NEARLY:
+            return False
+        models.learn(db, task["account_id"], task["provider"], model, found)
+        db.conn.execute("UPDATE tasks SET learned_window = ? WHERE id = ?", (found, task_id))
+        return True
