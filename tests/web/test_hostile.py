@@ -108,3 +108,46 @@ def test_the_browser_itself_refuses_what_the_page_never_does(page: Page):
 def quoted(text: str) -> str:
     """For a POSIX shell."""
     return "'" + text.replace("'", "'\\''") + "'"
+
+
+MARKDOWN = """![x](https://example.org/spy.png) ![y](//example.org/spy.png) ![z](data:image/png;base64,AAAA)
+[a](javascript:alert(21)) [b](data:text/html,<script>alert(22)</script>) [c](vbscript:alert(23)) <javascript:alert(24)>
+[d](//example.org/x) [e](blob:x) [f](#/account) ![g](../../secret.png) <b onclick=alert(25)>bold</b> &lt;script&gt;
+[ref]: javascript:alert(26)
+[ref] ![ref]
+
+| <img src=x onerror=alert(27)> | b |
+|-|-|
+| `<script>alert(28)</script>` | <svg onload=alert(29)> |
+"""
+
+
+def test_markdown_of_an_agent_loads_nothing_and_leads_only_to_the_web(page: Page, server: Server):
+    task = server.run(bash("cp task_files/m.md made.md", finish=f"--complete-task --message {quoted(MARKDOWN)} made.md"),
+                      files=[server.upload("m.md", MARKDOWN.encode())])
+    assert task["status"] == "finished", task["error"]
+    page.visit(f"#/tasks/{task['id']}", "Transcript")
+    page.wait("document.querySelector('.outcome .prose table')")
+    quiet(page)
+    page.click("button", "made.md")
+    page.wait("document.querySelector('dialog .prose table')")
+    quiet(page)
+    assert page.run("document.images.length") == 0
+    links = page.run("[...document.querySelectorAll('.prose a')].map((link) => link.href)")
+    assert set(links) == {"https://example.org/spy.png"}
+    assert "<b onclick=alert(25)>bold</b>" in page.run("document.querySelector('dialog .prose').innerText")
+
+
+def test_a_pdf_with_scripts_runs_none(page: Page, server: Server):
+    script = "<< /S /JavaScript /JS (app.alert\\(1\\); this.print\\(\\)) >>"
+    pages = "<< /Type /Pages /Kids [3 0 R] /Count 1 >>"
+    objects = [f"<< /Type /Catalog /Pages 2 0 R /OpenAction {script} >>", pages,
+               "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 99 99] /Annots [<< /Type /Annot /Subtype /Link"
+               f" /Rect [0 0 99 99] /A {script} >>] >>"]
+    text = "%PDF-1.4\n" + "".join(f"{number} 0 obj\n{one}\nendobj\n" for number, one in enumerate(objects, 1))
+    given = server.upload("p.pdf", (text + "trailer << /Root 1 0 R /Size 4 >>\n%%EOF\n").encode())
+    task = server.run(bash("cp task_files/p.pdf q.pdf", finish="--complete-task --message Done q.pdf"), files=[given])
+    page.visit(f"#/tasks/{task['id']}", "q.pdf")
+    page.click("button", "q.pdf")
+    page.wait("document.querySelector('canvas.drawn')")
+    quiet(page)

@@ -1,6 +1,10 @@
 """What the server gives a browser, without one."""
 
+import gzip
+import hashlib
+import json
 import re
+from pathlib import Path
 
 import httpx
 import pytest
@@ -8,6 +12,7 @@ from starlette.routing import Router
 
 from agentcontainer_local import web
 from agentcontainer_local.api import openapi, routes
+from agentcontainer_local.web.parts import VENDOR
 
 
 @pytest.fixture
@@ -64,3 +69,46 @@ async def test_the_reference_shows_every_operation_and_every_shape(browser: http
     for name in document["components"]["schemas"]:
         assert f'<article id="shape-{name}">' in page
     assert "<script" not in page and "style=" not in page
+
+
+async def test_the_page_names_its_parts_by_their_content_and_a_browser_may_keep_them(browser: httpx.AsyncClient):
+    start = await browser.get("/")
+    assert start.headers["cache-control"] == "no-cache"
+    parts = re.findall(r'(?:href|src)="(web/[^"]+)"', start.text)
+    assert len(parts) > 20 and all(re.match("web/[0-9a-f]{16}/", part) for part in parts)
+    for part in parts:
+        answer = await browser.get(f"/{part}")
+        assert answer.status_code == 200 and "immutable" in answer.headers["cache-control"], part
+    assert "immutable" not in (await browser.get("/web/app.js")).headers["cache-control"]
+    assert (await browser.get("/web/0123456789abcdef/app.js")).status_code == 404
+
+
+async def test_every_part_is_compressed_for_who_takes_that(browser: httpx.AsyncClient):
+    for path in ("/", "/docs", "/web/app.js", "/web/vendor/markdown-it.js"):
+        plain = await browser.get(path, headers={"accept-encoding": "identity"})
+        async with browser.stream("GET", path, headers={"accept-encoding": "gzip, br"}) as packed:
+            raw = b"".join([chunk async for chunk in packed.aiter_raw()])
+        assert packed.headers["content-encoding"] == "gzip" and "content-encoding" not in plain.headers
+        assert packed.headers["vary"] == plain.headers["vary"] == "accept-encoding"
+        assert packed.headers["etag"] != plain.headers["etag"]
+        assert gzip.decompress(raw) == plain.content and len(raw) < len(plain.content) * 0.6
+
+
+async def test_the_libraries_are_as_they_were_published_and_have_their_licences():
+    pinned = json.loads((Path(__file__).parent / "vendor.lock.json").read_text())
+    there = {file.name for file in VENDOR.iterdir()}
+    assert there == {*pinned, *(f"{name.split('.')[0]}.LICENSE.txt" for name in pinned)}
+    for name, one in pinned.items():
+        assert hashlib.sha256((VENDOR / name).read_bytes()).hexdigest() == one["sha256"], name
+        assert f"{one['package']} {one['version']}" in (VENDOR / f"{name.split('.')[0]}.LICENSE.txt").read_text()
+
+
+async def test_every_operation_has_a_curl_line_and_those_without_bytes_can_be_tried(browser: httpx.AsyncClient):
+    document, page = openapi.document(routes.ALL), (await browser.get("/docs")).text
+    operations = [one for verbs in document["paths"].values() for one in verbs.values()]
+    assert page.count("<h4>Call it</h4>") == len(operations)
+    dispatch = page.partition('<article id="createTask">')[2].partition("</article>")[0]
+    assert "agents/AGENT_ID/tasks&quot;" in dispatch and "-X POST" in dispatch and "-d &#x27;{" in dispatch
+    assert 'href="./#/try?verb=POST&amp;path=%2Fapi%2Fv1%2Fagents%2F%7BagentId%7D%2Ftasks' in dispatch
+    upload = page.partition('<article id="putUpload">')[2].partition("</article>")[0]
+    assert "--data-binary @FILE" in upload and "Try it" not in upload
