@@ -40,7 +40,7 @@ def test_a_running_transcript_follows_until_one_scrolls_up_and_then_offers_the_l
     before = page.run("document.querySelectorAll('details.tool').length")
     page.wait(f"document.querySelectorAll('details.tool').length > {before}", 30)
     assert page.run("scrollY") == 0
-    page.click("button", "Jump to latest ↓")
+    page.click("button", "Jump to latest")
     page.wait(f"{BELOW} <= 0 && {LATEST}.hidden")
     before = page.run("document.querySelectorAll('details.tool').length")
     page.wait(f"document.querySelectorAll('details.tool').length > {before} && {BELOW} <= 0", 30)

@@ -161,6 +161,20 @@ def test_keys_are_made_shown_once_and_revoked(page: Page, server: Server):
     page.wait("[...document.querySelectorAll('tr.gone')].some((row) => row.innerText.includes('from the page'))")
 
 
+def test_a_key_for_metrics_alone_that_expires_is_made(page: Page, server: Server):
+    page.visit("#/account", "API keys")
+    page.click("button", "New key")
+    page.fill("Name", "scraper")
+    page.choose("For", "Only /metrics")
+    page.choose("Expires", "After 30 days")
+    page.click("button", "Make it")
+    page.reads("It is shown this once")
+    made = next(key for key in server.get("/keys")["data"] if key["name"] == "scraper")
+    assert made["scope"] == "metrics" and made["expiresAt"]
+    page.press("Escape")
+    page.reads("only /metrics")
+
+
 def test_a_providers_key_can_be_written_and_not_read(page: Page, server: Server):
     secret = "sk-or-never-shown-again"
     page.visit("#/account", "Model providers")

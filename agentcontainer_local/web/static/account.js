@@ -3,8 +3,11 @@
 import * as api from "./api.js";
 import * as session from "./session.js";
 import { doctor } from "./doctor.js";
-import { ask, button, copy, field, fill, h } from "./dom.js";
+import { ask, button, choice, copy, field, fill, h } from "./dom.js";
 import { age, bytes, count, money, moment } from "./words.js";
+
+const DAY = 86_400;
+const LASTS = [["", "Never"], [DAY, "After a day"], [30 * DAY, "After 30 days"], [90 * DAY, "After 90 days"], [365 * DAY, "After a year"]];
 
 export async function account(main, { signal }, health = doctor(signal)) {
   const [who, keys, providers, budget] = await Promise.all([
@@ -80,16 +83,22 @@ async function remove(one, reload) {
 function keysOf(keys, reload) {
   const row = (key) => h("tr", { class: key.revokedAt ? "gone" : null },
     h("th", { scope: "row" }, key.name), h("td", {}, h("code", {}, `…${key.hint}`)),
+    h("td", {}, key.scope === "metrics" ? "only /metrics" : "everything"),
     h("td", { title: moment(key.createdAt) }, age(key.createdAt)),
+    h("td", {}, key.expiresAt ? moment(key.expiresAt) : "never"),
     h("td", { class: "actions" }, key.revokedAt ? h("span", { class: "muted" }, "revoked") : button("Revoke", () => revoke(key, reload), { class: "danger", "aria-label": `Revoke ${key.name}` })));
   return h("section", { "aria-label": "API keys" }, h("div", { class: "head" }, h("h2", {}, "API keys"), button("New key", () => create(reload))),
-    h("table", { class: "list" }, h("caption", { class: "unseen" }, "API keys"), h("thead", {}, h("tr", {}, ["Name", "Ends in", "Age", "Actions"].map((name) => h("th", { scope: "col" }, name === "Actions" ? h("span", { class: "unseen" }, name) : name)))),
+    h("table", { class: "list" }, h("caption", { class: "unseen" }, "API keys"), h("thead", {}, h("tr", {}, ["Name", "Ends in", "For", "Age", "Expires", "Actions"].map((name) => h("th", { scope: "col" }, name === "Actions" ? h("span", { class: "unseen" }, name) : name)))),
       h("tbody", {}, keys.map(row))));
 }
 
 async function create(reload) {
   const name = h("input", { required: true, maxlength: 200, placeholder: "laptop" });
-  const made = await ask("New API key", field("Name", name), "Make it", () => api.post("/keys", { name: name.value }));
+  const scope = choice([["all", "Everything"], ["metrics", "Only /metrics"]], "all");
+  const lasts = choice(LASTS, "");
+  const made = await ask("New API key", [field("Name", name), field("For", scope), field("Expires", lasts)], "Make it", () => api.post("/keys", {
+    name: name.value, scope: scope.value, ...(lasts.value ? { expiresInSeconds: Number(lasts.value) } : {}),
+  }));
   if (!made) return;
   const key = h("input", { readonly: true, value: made.key, class: "code" });
   await ask("The new key", [h("p", {}, "It is shown this once: copy it now."), field("API key", key)], "Copy", async () => {

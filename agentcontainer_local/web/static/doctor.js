@@ -128,9 +128,12 @@ function table(name, head, some) {
     h("tbody", {}, some.map((one) => {
       const [words, kind] = STATES[one.status];
       return h("tr", {}, h("td", { class: "state" }, h("span", { class: `badge ${kind}` }, words)), h("th", { scope: "row" }, one.name),
-        h("td", { class: "seen" }, one.detail, one.fix && one.status !== "ok" ? mend(one) : null));
+        h("td", { class: "seen" }, withCode(one.detail), one.fix && one.status !== "ok" ? mend(one) : null));
     })));
 }
+
+// What stands between backticks is code.
+const withCode = (text) => text.split("`").map((part, at) => at % 2 ? h("code", {}, part) : part);
 
 const mend = (one) => h("div", { class: "mend" }, h("code", {}, one.fix),
   button("Copy", () => copy(one.fix), { class: "quiet", "aria-label": `Copy the command for ${one.name}` }));

@@ -12,7 +12,7 @@ export class Follow {
     this.on = false;
     this.following = false;
     this.top = scrollY;
-    this.button = h("button", { type: "button", class: "latest", hidden: true, on: { click: () => this.go() } }, "Jump to latest ↓");
+    this.button = h("button", { type: "button", class: "latest", hidden: true, on: { click: () => this.go() } }, "Jump to latest", h("span", { "aria-hidden": "true" }, "\u00a0↓"));
     addEventListener("scroll", () => this.scrolled(), { passive: true, signal });
     addEventListener("resize", () => this.grown(), { passive: true, signal });
   }
