@@ -123,8 +123,9 @@ MARKDOWN = """![x](https://example.org/spy.png) ![y](//example.org/spy.png) ![z]
 
 
 def test_markdown_of_an_agent_loads_nothing_and_leads_only_to_the_web(page: Page, server: Server):
-    task = server.run(bash("cp task_files/m.md made.md", finish=f"--complete-task --message {quoted(MARKDOWN)} made.md"),
-                      files=[server.upload("m.md", MARKDOWN.encode())])
+    finish = f"--complete-task --message {quoted(MARKDOWN)} made.md"
+    given = server.upload("m.md", MARKDOWN.encode())
+    task = server.run(bash("cp task_files/m.md made.md", finish=finish), files=[given])
     assert task["status"] == "finished", task["error"]
     page.visit(f"#/tasks/{task['id']}", "Transcript")
     page.wait("document.querySelector('.outcome .prose table')")
