@@ -504,3 +504,7 @@ CREATE TABLE provider_models (              -- what models can take
 ALTER TABLE tasks ADD COLUMN learned_window INTEGER;    -- its Pi has to know it: a run that does not is started anew
 ALTER TABLE runs ADD COLUMN base_url TEXT;              -- of the provider, when the run began: it stays with it
 ALTER TABLE runs ADD COLUMN provider_key BLOB;          -- and with this key, if the address is changed; encrypted
+
+-- migration 13
+
+ALTER TABLE container_versions ADD COLUMN writable_paths TEXT NOT NULL DEFAULT '[]';   -- JSON: directories of the image

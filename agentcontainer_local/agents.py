@@ -248,7 +248,7 @@ def _place(
 ) -> str | None:
     """The container version that `body` asks for; None when it asks for none."""
     if body.runtime is not None:
-        return containers.for_image(db, account_id, name, body.runtime.container_image, before, now)
+        return containers.for_image(db, account_id, name, body.runtime, before, now)
     if body.container_version_id is not None and body.container_version_id == before and body.container_id is None:
         return before                   # even if its container is archived by now
     if body.container_id is not None or body.container_version_id is not None:
@@ -331,10 +331,12 @@ def shape(db: Database, agent: Row) -> schemas.Agent:
 
 
 def version_shape(db: Database, version: Row) -> schemas.AgentVersion:
-    container = row(db, "SELECT image FROM container_versions WHERE id = ?", (version["container_version_id"],))
+    container = containers.version(db, version["container_version_id"])
     return schemas.AgentVersion(
         id=version["id"], number=version["number"], container_version_id=version["container_version_id"],
-        runtime=schemas.RuntimeStatus(container_image=container["image"], agent_runtime="pi"),
+        runtime=schemas.RuntimeStatus(
+            container_image=container["image"], agent_runtime="pi",
+            writable_paths=json.loads(container["writable_paths"])),
         base_prompt=version["base_prompt"], defaults=_defaults_shape(version),
         skills=[schemas.Skill(skill=skill["skill"]) for skill in json.loads(version["skills"])],
         created_at=version["created_at"],

@@ -1,5 +1,6 @@
 """Containers: named execution environments, each a row of versions of which the last is the current one."""
 
+import json
 from datetime import datetime
 
 from sqlite_utils import Database
@@ -30,7 +31,7 @@ def ensure_standard(db: Database, now: datetime) -> None:
             )
             newest = row(db, NEWEST, (id,))
             if newest is None or newest["preset"] != preset:
-                add_version(db, id, preset, None, now)
+                add_version(db, id, preset, None, "[]", now)
 
 
 # Finding
@@ -116,14 +117,14 @@ def create(db: Database, account_id: str, body: schemas.CreateContainerRequest, 
     preset = body.container_preset or (None if body.container_image else "coding")
     with db.atomic():
         id = _insert(db, account_id, body.name, body.description or "", hidden=False, now=now)
-        add_version(db, id, preset, body.container_image, now)
+        add_version(db, id, preset, body.container_image, json.dumps(body.writable_paths or []), now)
         return owned(db, account_id, id)
 
 
 def update(
     db: Database, account_id: str, container_id: str, body: schemas.UpdateContainerRequest, now: datetime
 ) -> Row:
-    """Another preset or image makes a new version; a name or description does not."""
+    """Another preset, image or list of paths makes a new version; a name or description does not."""
     with db.atomic():
         container = custom(db, account_id, container_id)
         if container["archived_at"] is not None:
@@ -131,8 +132,11 @@ def update(
         _rename(db, container, body.name, body.description)
         newest = current(db, container_id)
         preset, image = body.container_preset, body.container_image
-        if (preset or image) and (preset, image) != (newest["preset"], newest["image"]):
-            add_version(db, container_id, preset, image, now)
+        before = newest["preset"], newest["image"], newest["writable_paths"]
+        source = (preset, image) if preset or image else before[:2]
+        paths = before[2] if body.writable_paths is None else json.dumps(body.writable_paths)
+        if (*source, paths) != before:
+            add_version(db, container_id, *source, paths, now)
         return owned(db, account_id, container_id)
 
 
@@ -161,25 +165,28 @@ def fork(db: Database, account_id: str, container_id: str, body: schemas.ForkRes
         newest = current(db, container_id)
         description = origin["description"] if body.description is None else body.description
         id = _insert(db, account_id, body.name or origin["name"], description, hidden=False, now=now)
-        add_version(db, id, newest["preset"], newest["image"], now)
+        add_version(db, id, newest["preset"], newest["image"], newest["writable_paths"], now)
         return owned(db, account_id, id)
 
 
-def for_image(db: Database, account_id: str, name: str, image: str, before: str | None, now: datetime) -> str:
+def for_image(
+    db: Database, account_id: str, name: str, runtime: schemas.AgentImage, before: str | None, now: datetime
+) -> str:
     """The id of a version for an agent's `runtime`: that of `before`, its version until now, if it is of this image
     already, else a new one, in a container that is the agent's own and in no list."""
+    image, paths = runtime.container_image, json.dumps(runtime.writable_paths or [])
     old = row(
         db,
         "SELECT version.*, container.hidden FROM container_versions AS version"
         " JOIN containers AS container ON container.id = version.container_id WHERE version.id = ?",
         (before,),
     )
-    if old is not None and old["image"] == image:
+    if old is not None and (old["image"], old["writable_paths"]) == (image, paths):
         return old["id"]
     if old is not None and old["hidden"]:
-        return add_version(db, old["container_id"], None, image, now)
+        return add_version(db, old["container_id"], None, image, paths, now)
     id = _insert(db, account_id, name, "", hidden=True, now=now)
-    return add_version(db, id, None, image, now)
+    return add_version(db, id, None, image, paths, now)
 
 
 def _insert(db: Database, account_id: str, name: str, description: str, hidden: bool, now: datetime) -> str:
@@ -191,12 +198,14 @@ def _insert(db: Database, account_id: str, name: str, description: str, hidden: 
     return id
 
 
-def add_version(db: Database, container_id: str, preset: str | None, image: str | None, now: datetime) -> str:
+def add_version(
+    db: Database, container_id: str, preset: str | None, image: str | None, writable_paths: str, now: datetime
+) -> str:
     id = new_id("ctrv")
     db.conn.execute(
-        "INSERT INTO container_versions (id, container_id, number, preset, image, created_at)"
-        " SELECT ?, ?, coalesce(max(number), 0) + 1, ?, ?, ? FROM container_versions WHERE container_id = ?",
-        (id, container_id, preset, image, iso(now), container_id),
+        "INSERT INTO container_versions (id, container_id, number, preset, image, writable_paths, created_at)"
+        " SELECT ?, ?, coalesce(max(number), 0) + 1, ?, ?, ?, ? FROM container_versions WHERE container_id = ?",
+        (id, container_id, preset, image, writable_paths, iso(now), container_id),
     )
     return id
 
@@ -214,6 +223,7 @@ def shape(db: Database, container: Row) -> schemas.Container:
 def version_shape(version: Row) -> schemas.ContainerVersion:
     return schemas.ContainerVersion(
         id=version["id"], number=version["number"], container_preset=version["preset"],
-        container_image=version["image"], container_contract_version=version["contract_version"],
+        container_image=version["image"], writable_paths=json.loads(version["writable_paths"]),
+        container_contract_version=version["contract_version"],
         created_at=version["created_at"],
     )

@@ -342,9 +342,27 @@ class ListProvidersResponse(Page[ProviderStatus]):
 
 # Containers
 
+RESERVED = ("/proc", "/sys", "/dev", "/run", "/opt/agentcontainer", "/workspace")
+
+
+def _writable(path: str) -> str:
+    parts = path.split("/")
+    if not path.startswith("/") or ".." in parts or "" in parts[1:] or "." in parts or not path.isprintable():
+        raise ValueError("give an absolute path of a directory, without a slash at its end: /testbed")
+    if any(path == place or path.startswith(place + "/") for place in RESERVED):
+        raise ValueError("this directory can't be changed")
+    return path
+
+
+WritablePath = Annotated[str, Field(min_length=2, max_length=500), AfterValidator(_writable)]
+WritablePaths = Annotated[list[WritablePath], Field(max_length=20)]
+WRITABLE = "Directories of the image that the agent may write to, whoever owns them there."
+
+
 class ContainerExecution(Request):
     container_preset: ContainerPreset | None = None
     container_image: Image | None = Field(None, description="Any image with glibc and /bin/sh.")
+    writable_paths: WritablePaths | None = Field(None, description=WRITABLE, examples=[["/testbed"]])
     container_contract_version: ContractVersion | None = None
 
     @model_validator(mode="after")
@@ -374,6 +392,7 @@ class ContainerVersion(Shape):
     number: int
     container_preset: str | None
     container_image: str | None
+    writable_paths: list[str] = Field([], description=WRITABLE, exclude_if=lambda paths: not paths)
     container_contract_version: str
     created_at: Timestamp
 
@@ -544,6 +563,7 @@ class AgentDefaults(UpdateAgentDefaults):
 class AgentImage(Request):
     container_image: Image
     agent_runtime: AgentRuntime
+    writable_paths: WritablePaths | None = Field(None, description=WRITABLE, examples=[["/testbed"]])
 
 
 class SkillRequest(Request):
@@ -609,6 +629,7 @@ class AgentVersionDefaults(Shape):
 class RuntimeStatus(Shape):
     container_image: str | None = Field(description="null where a preset says which image.")
     agent_runtime: AgentRuntime = "pi"
+    writable_paths: list[str] = Field([], description=WRITABLE, exclude_if=lambda paths: not paths)
 
 
 class Skill(Shape):

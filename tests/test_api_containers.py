@@ -162,3 +162,22 @@ def test_the_standard_ones_are_brought_up_to_date_and_else_left_alone(host):
     containers.ensure_standard(host.db, host.now())
     now = containers.current(host.db, "ctr_standard_data")
     assert (now["number"], now["preset"]) == (2, "data-processing")
+
+
+async def test_paths_that_the_agent_may_write_to_belong_to_a_version(client):
+    made = await create(client, containerImage=IMAGE, writablePaths=["/testbed"])
+    path = f"/containers/{made['id']}"
+    assert made["currentVersion"]["writablePaths"] == ["/testbed"]
+    same = (await client.patch(path, json={"writablePaths": ["/testbed"]})).json()
+    assert same["currentVersion"] == made["currentVersion"]
+    newer = (await client.patch(path, json={"containerImage": "debian:13"})).json()["currentVersion"]
+    assert (newer["number"], newer["writablePaths"]) == (2, ["/testbed"])
+    none = (await client.patch(path, json={"writablePaths": []})).json()["currentVersion"]
+    assert (none["number"], none["containerImage"], "writablePaths" in none) == (3, "debian:13", False)
+
+
+@pytest.mark.parametrize("path", ["testbed", "/", "", "/a/../b", "/a/", "//a", "/proc/1", "/dev", "/workspace",
+                                  "/opt/agentcontainer/pi", "/run", "/a\nb", "/a\0", "/" + "x" * 500, 7])
+async def test_paths_that_make_no_sense_are_refused(client, path):
+    answer = await client.post("/containers", json={"name": "x", "containerImage": IMAGE, "writablePaths": [path]})
+    assert answer.status_code == 422

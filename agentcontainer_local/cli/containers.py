@@ -18,6 +18,10 @@ Preset = Annotated[str | None, typer.Option(
     metavar="NAME", help="Standard image: coding, data-processing or document-analysis.")]
 
 
+Writable = Annotated[list[str] | None, typer.Option(
+    "--writable", metavar="DIR", help="Directory of the image that the agent may write to. Repeatable.")]
+
+
 def given(**fields) -> dict:
     """The fields that were given."""
     return {name: value for name, value in fields.items() if value is not None}
@@ -28,6 +32,7 @@ def _shown(session: Session, container) -> None:
     session.out.facts({
         "id": container.id, "name": container.name, "description": container.description,
         "preset": version.container_preset, "image": version.container_image,
+        "writable": ", ".join(version.writable_paths) or None,
         "version": f"{version.number} ({version.id})", "standard": "yes" if container.is_standard else None,
         "made": container.created_at,
     }, container)
@@ -52,20 +57,22 @@ def show(session: Session, container: Container) -> None:
 @command(app, "create", starts=AT_REST, example="containers create mine --image localhost/mine:1")
 def create(
     session: Session, name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the container.")],
-    image: Image = None, preset: Preset = None, description: About = None,
+    image: Image = None, preset: Preset = None, writable: Writable = None, description: About = None,
 ) -> None:
     """Define a container from an image or a standard image."""
-    fields = given(container_image=image, container_preset=preset, description=description)
+    fields = given(
+        container_image=image, container_preset=preset, writable_paths=writable or None, description=description)
     _shown(session, session.client.create_container(name=name, **fields))
 
 
 @command(app, "update", example="containers update mine --image localhost/mine:2")
 def update(
     session: Session, container: Container, name: Name = None, image: Image = None, preset: Preset = None,
-    description: About = None,
+    writable: Writable = None, description: About = None,
 ) -> None:
     """Change a container. A new image makes a new version."""
-    fields = given(name=name, container_image=image, container_preset=preset, description=description)
+    fields = given(name=name, container_image=image, container_preset=preset, writable_paths=writable or None,
+                   description=description)
     _shown(session, session.client.update_container(names.container(session, container), **fields))
 
 

@@ -15,11 +15,18 @@ class UpdateProvider(TypedDict, total=False):
     api_key: str | None
     base_url: str | None
     is_default: bool | None
+    api: Literal["responses", "chat-completions", "messages"] | None
+    model: str | None
+    context_window: int | None
+    max_output_tokens: int | None
+    images: bool | None
+    free: bool | None
 
 
 class CreateContainer(TypedDict, total=False):
     container_preset: Literal["coding", "data-processing", "document-analysis"] | None
     container_image: str | None
+    writable_paths: list[str] | None
     container_contract_version: Literal["1"] | None
     name: Required[str]
     description: str | None
@@ -28,6 +35,7 @@ class CreateContainer(TypedDict, total=False):
 class UpdateContainer(TypedDict, total=False):
     container_preset: Literal["coding", "data-processing", "document-analysis"] | None
     container_image: str | None
+    writable_paths: list[str] | None
     container_contract_version: Literal["1"] | None
     name: str | None
     description: str | None
@@ -41,6 +49,7 @@ class ForkResource(TypedDict, total=False):
 class AgentImage(TypedDict, total=False):
     container_image: Required[str]
     agent_runtime: Required[Literal["pi"]]
+    writable_paths: list[str] | None
 
 
 class ResourceLimits(TypedDict, total=False):

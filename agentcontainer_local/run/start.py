@@ -9,10 +9,12 @@ from pathlib import Path
 
 from agentcontainer_local import (
     agents,
+    containers,
     crash,
     history,
     images,
     lifecycle,
+    opened,
     pi,
     runtime,
     sandbox,
@@ -20,7 +22,7 @@ from agentcontainer_local import (
     walls,
     workspace,
 )
-from agentcontainer_local.db import Row, iso, row
+from agentcontainer_local.db import Row, iso
 from agentcontainer_local.host import Host
 from agentcontainer_local.run import uids
 from agentcontainer_local.run.names import labels, name_of, volumes_of
@@ -50,7 +52,7 @@ async def _start_kept(host: Host, task_id: str, record: Row, directory: Path) ->
     found = await host.sandbox.inspect(name)
     if found is None:
         return None
-    _write_launch(host, task_id, record, directory, await host.sandbox.image(found["Image"]))
+    _write_launch(host, task_id, record, directory, await opened.environment(host.sandbox, found["Image"]))
     try:
         if found["State"]["Status"] not in sandbox.ENDED:
             await host.sandbox.stop(name, 0)    # there may be a life in it that nobody follows
@@ -70,10 +72,10 @@ async def _make(host: Host, task: Row, record: Row, image: str, uid: int, direct
         lost = {"kind": "new_container", "message": what}
         history.append(host.db, task["id"], history.NOTICE, lost, host.now())
     marks, volumes = labels(task["id"]), volumes_of(name_of(host, task["id"]))
-    made, *_ = await asyncio.gather(
-        host.sandbox.image(image), *(host.sandbox.create_volume(name, marks, uid) for name in volumes)
+    env, *_ = await asyncio.gather(
+        opened.environment(host.sandbox, image), *(host.sandbox.create_volume(name, marks, uid) for name in volumes)
     )
-    _write_launch(host, task["id"], record, directory, made)
+    _write_launch(host, task["id"], record, directory, env)
     crash.point("volumes.made")
     limits = wanted(host, task["id"])
     spec = walls.around(_spec(host, task, image, uid, directory), limits)
@@ -82,7 +84,7 @@ async def _make(host: Host, task: Row, record: Row, image: str, uid: int, direct
     except sandbox.ImageMissing:            # somebody has removed it since we looked
         host.images.clear()
         spec = replace(spec, image=await _image(host, task))
-        _write_launch(host, task["id"], record, directory, await host.sandbox.image(spec.image))
+        _write_launch(host, task["id"], record, directory, await opened.environment(host.sandbox, spec.image))
         created = await host.sandbox.create(spec)
     crash.point("container.made")
     host.db.conn.execute(
@@ -110,13 +112,20 @@ async def _unless_ended(host: Host, task_id: str, work) -> str | None:
 async def _image(host: Host, task: Row) -> str:
     """Looked for once: two questions to Podman are a hundredth of a second of each task's start."""
     version_id = task["container_version_id"]
+    version = containers.version(host.db, version_id)
     if version_id not in host.images:
-        host.images[version_id] = await _found(host, task)
-    return host.images[version_id]
+        host.images[version_id] = await _found(host, task, version)
+    image, paths = host.images[version_id], json.loads(version["writable_paths"])
+    if not paths:
+        return image
+    found = await host.sandbox.image(image)     # each time: there may be another one of that name by now
+    if found is None:
+        host.images.pop(version_id)
+        return await _image(host, task)
+    return await opened.ensure(host.sandbox, found, paths, host.runtime, functools.partial(_say, host, image))
 
 
-async def _found(host: Host, task: Row) -> str:
-    version = row(host.db, "SELECT preset, image FROM container_versions WHERE id = ?", (task["container_version_id"],))
+async def _found(host: Host, task: Row, version: Row) -> str:
     image = version["image"] or images.BY_PRESET[version["preset"]]
     with host.preparing.waiting(task["id"], image):
         if version["preset"] is not None:
@@ -164,9 +173,9 @@ def _spec(host: Host, task: Row, image: str, uid: int, directory: Path) -> sandb
 
 
 def _write_launch(
-    host: Host, task_id: str, record: Row, directory: Path, image: sandbox.Image | None
+    host: Host, task_id: str, record: Row, directory: Path, env: dict[str, str]
 ) -> None:
-    """How Pi is to be started, for the task as it is at this moment. `image`: None where it was removed since."""
+    """How Pi is to be started, for the task as it is at this moment. `env`: the image's."""
     with host.db.atomic():
         task = tasks.get(host.db, task_id)
         execution = tasks.execution(host.db, host.vault, task, host.environ)
@@ -175,7 +184,6 @@ def _write_launch(
     version = agents.version(host.db, task["agent_id"], task["agent_version_id"])
     harness = workspace.document(host.db, task, "HARNESS.md")
     skills = [skill["skill"] for skill in json.loads(version["skills"])]
-    env = image.env if image else {}
     launch = pi.launch(task, execution, version["base_prompt"], harness, host.catalog, skills, env)
     path = directory / "launch.json"
     path.write_text(json.dumps(launch))

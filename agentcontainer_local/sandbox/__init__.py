@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from agentcontainer_local.sandbox.containers import CPUS, ENDED, STORE, Containers, annotations, at_most, written_paths
+from agentcontainer_local.sandbox.changed import Changes
+from agentcontainer_local.sandbox.containers import CPUS, ENDED, STORE, annotations, at_most, written_paths
 from agentcontainer_local.sandbox.errors import ImageMissing, Refusal, SandboxError, Unavailable, Unwalled
-from agentcontainer_local.sandbox.images import Images
 from agentcontainer_local.sandbox.libpod import Libpod
 from agentcontainer_local.sandbox.service import Service
 from agentcontainer_local.sandbox.spec import (
@@ -34,7 +34,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class Sandbox(Containers, Volumes, Images):
+class Sandbox(Changes, Volumes):
     """What a server may do with Podman. It finds only what carries its store's label; images are everybody's."""
 
     def __init__(self, api: Libpod, store_id: str, watchdog: Watchdog):

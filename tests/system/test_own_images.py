@@ -1,6 +1,7 @@
 """Images of a user's own: what they set and contain is for the agent, and does not keep our programs from working."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,3 +58,39 @@ def test_the_variables_of_an_image_reach_the_agents_commands_and_not_our_program
     assert {name: seen.get(name) for name in HARMFUL} == {**HARMFUL, **ours, "AC_RUN_DIR": None}
     assert seen["MINE"] == "one two"
     assert "END" in server.said(task["id"])
+
+
+OWNED_BY_ROOT = """RUN mkdir -p /testbed/pkg /root/.local/bin /elsewhere /opt/conda && cd /testbed && git init -q . \\
+ && echo 1 > pkg/a.py && ln -s /elsewhere out && printf '#!/bin/sh\\necho a tool\\n' > /root/.local/bin/tool \\
+ && chmod 755 /root/.local/bin/tool && chmod 700 /root /testbed/pkg && chmod 600 pkg/a.py
+ENV MINE=kept OPENSSL_CONF=/nowhere NODE_OPTIONS=--no-such-option PATH=/root/.local/bin:/usr/local/bin:/usr/bin:/bin"""
+TRY = (
+    "cd /testbed && echo 2 >> pkg/a.py && touch pkg/new && git add -A"
+    " && git -c user.name=a -c user.email=a@b commit -qm x",
+    "tool && echo $MINE $PATH && touch /root/.local/new && python3 -c 'import os; print(os.getuid() >= 20000)'",
+    "touch /elsewhere/new || echo refused; touch /opt/conda/new || echo refused; ls /root 2>/dev/null || echo hidden",
+    "grep -E '^Cap(Eff|Prm|Bnd):' /proc/self/status | sort -u -k2; grep NoNewPrivs /proc/self/status",
+)
+
+
+def test_declared_directories_of_an_image_are_writable_and_the_walls_stay(server: Server, built):
+    image = built(OWNED_BY_ROOT)
+    own = agent(server, image, writablePaths=["/testbed", "/root/.local"])
+    assert server.get(f"/agents/{own}")["runtime"]["writablePaths"] == ["/testbed", "/root/.local"]
+    task = server.run(bash(*TRY, finish="--complete-task --message Done /testbed/pkg/a.py"), agent=own)
+    said = server.said(task["id"])
+    assert task["status"] == "finished", (task["error"], said)
+    assert server.outputs(task["id"])["a.py"] == b"1\n2\n"
+    assert "a tool\nkept /opt/agentcontainer/bin:/root/.local/bin:/usr/local/bin" in said and "True" in said
+    assert said.count("refused") == 2 and "hidden" in said
+    assert set(re.findall(r"Cap\w+:\s*(\w+)", said)) == {"0" * 16} and "NoNewPrivs:\t1" in said
+    plain = server.run(bash("touch /testbed/new || echo refused", finish="--complete-task -m Done"),
+                       agent=agent(server, image))
+    assert "refused" in server.said(plain["id"])
+
+
+def test_a_directory_that_the_image_lacks_fails_the_task_and_is_named(server: Server, built):
+    image = built("RUN ln -s /proc /elsewhere")
+    for path in ("/nowhere", "/elsewhere"):
+        task = server.run(bash("true"), agent=agent(server, image, writablePaths=[path]))
+        assert task["status"] == "failed" and path in task["error"], task["error"]
