@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from agentcontainer_local import billing, clock_steps, history, lifecycle, schemas, tasks
 from agentcontainer_local.db import row, rows
 from agentcontainer_local.errors import Conflict, Problem
+from agentcontainer_local.guest.events import parse, record
 from agentcontainer_local.host import Host
 from tests.conftest import Clock
 
@@ -220,3 +221,17 @@ def test_a_turn_is_never_billed_for_more_than_its_limit(host: Host, clock: Clock
         said = tasks.say(host.db, host.vault, task["account_id"], task["id"], "More", [], None, host.settings, clock(),
                          host.environ)
         assert said is not None
+
+
+def test_a_late_start_is_a_death_and_so_is_tried_again_before_the_task_fails(host: Host, clock: Clock):
+    task = dispatched(host)
+    run = tasks.begin_run(host.db, task["id"], clock())
+    late = b'{"seq": 1, "event": {"type": "pi_failed", "message": "Pi did not answer within 120 s.", "late": true}}'
+    record(host.db, task["id"], run["id"], parse([late]), 1000, clock())
+    run = tasks.open_run(host.db, task["id"])
+    assert (run["last_words"], run["settled_at"]) == ("Pi did not answer within 120 s.", None)
+    for status in (lifecycle.PENDING, lifecycle.PENDING, lifecycle.FAILED):
+        tasks.apply(host.db, task["id"], "started", clock())
+        ended = tasks.died(host.db, task["id"], clock(), last_words=run["last_words"])
+        assert ended["status"] == status
+    assert "Pi did not answer within 120 s." in ended["error"]

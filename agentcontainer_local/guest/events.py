@@ -27,8 +27,11 @@ class Ready(BaseModel):
 
 
 class PiFailed(BaseModel):
+    """`late`: it did not start in time, which it may do when it is started again."""
+
     type: Literal["pi_failed"]
     message: Text
+    late: bool = False
 
 
 class Prompted(BaseModel):
@@ -220,6 +223,8 @@ def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime)
             _alive(db, task)
         case Settled():
             db.conn.execute("UPDATE runs SET settled_at = ? WHERE id = ?", (iso(now), run["id"]))
+        case PiFailed(late=True):
+            db.conn.execute("UPDATE runs SET last_words = ? WHERE id = ?", (event.message, run["id"]))
         case PiFailed() | Refused():
             _settle(db, run, now, event.message)
         case PiExited():

@@ -16,6 +16,9 @@ const PI_GRACE_MS = 3_000;
 const FLUSH_MS = 2_000;
 const KILLED_MS = 1_500;
 
+/** The machine may have been busy: a new start may be in time. */
+class Late extends Error {}
+
 /** Lives as long as the run does; resolves with the daemon's exit code. */
 export async function run(launch, child) {
   let finish;
@@ -43,7 +46,7 @@ export async function run(launch, child) {
   });
   ready.catch((error) => {
     if (error instanceof PiGone) return; // pi_exited says more
-    events.push({ type: "pi_failed", message: error.message });
+    events.push({ type: "pi_failed", message: error.message, late: error instanceof Late });
     finish("failed");
   });
   const actions = new Actions({ ...parts, ready, stop: () => finish("stop") });
@@ -83,9 +86,11 @@ function assemble(launch, child, finish) {
 
 /** Pi's state once it answers and has exactly the model that was asked for: its own search for a model is fuzzy. */
 async function becomeReady(pi, launch) {
-  const late = sleep(READY_MS, null, { ref: false });
+  const readyMs = launch.readyMs ?? READY_MS;
+  const late = sleep(readyMs, null, { ref: false });
   const answer = await Promise.race([pi.ask({ type: "get_state" }), late]);
-  if (!answer?.success) throw new Error(answer?.error ?? `Pi did not answer within ${READY_MS / 1000} s.`);
+  if (!answer) throw new Late(`Pi did not answer within ${readyMs / 1000} s.`);
+  if (!answer.success) throw new Error(answer.error);
   const { model, env } = launch;
   const weak = env?.AC_WEAK_MODEL;
   const found = answer.data.model ?? { provider: "none", id: "none" };

@@ -77,6 +77,14 @@ async def test_another_model_than_the_one_asked_for_is_never_run(lab: Lab, door:
     assert door.asked == []
 
 
+async def test_a_pi_that_starts_too_late_may_be_in_time_at_the_next_start(lab: Lab, door: Door):
+    lab.launch(argv=[str(lab.node), "-e", "setInterval(() => {}, 1000)"], readyMs=300)
+    daemon = await lab.start()
+    failed = await door.heard("pi_failed")
+    assert (failed["late"], failed["message"]) == (True, "Pi did not answer within 0.3 s.")
+    assert await daemon.wait() == 1
+
+
 async def test_a_refused_finish_tells_the_agent_why_and_the_agent_goes_on(lab: Lab, door: Door):
     door.refuse = lambda what, body: None if body["files"] else (422, "At least one output file is required.")
     door.answers = [
