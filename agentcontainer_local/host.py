@@ -18,6 +18,7 @@ from agentcontainer_local import messages, space
 from agentcontainer_local.clock import Clock
 from agentcontainer_local.files import Arriving
 from agentcontainer_local.integrity import Watch
+from agentcontainer_local.place import Place
 from agentcontainer_local.preparing import Preparing
 from agentcontainer_local.sandbox import Sandbox
 from agentcontainer_local.settings import Settings
@@ -138,7 +139,11 @@ class Host:
     followed: Counter[str] = field(default_factory=Counter)     # by task: guests that listen to what they are told
     settling: set[asyncio.Task] = field(default_factory=set)    # model calls whose end could not be written yet
     _keeping: set[str] = field(default_factory=set)
+    place: Place = field(init=False)
     wanted_room: int = 0        # so many tasks wait for room: that many idle conversations give theirs up
+
+    def __post_init__(self):
+        self.place = Place(self.steady)
 
     @property
     def steady(self) -> Callable[[], float]:

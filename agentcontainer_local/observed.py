@@ -1,7 +1,8 @@
 """What an operator sees of a running server: whether it is alive and ready, its metrics, its requests as log and trace.
 
-/healthz answers as long as the process does; /readyz when the store can be written and Podman answers. Neither needs a
-key, nor says more than that. /metrics needs a key, as the API does; a key with the scope `metrics` opens nothing else.
+/healthz answers as long as the process does; /readyz says ok when the store can be written and containers can run, else
+503 and the reason. Neither needs a key. /metrics needs a key, as the API does; a key with the scope `metrics` opens
+nothing else.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from agentcontainer_local.api.authentication import Authentication
 from agentcontainer_local.db import is_busy, is_damage, row, why
 from agentcontainer_local.errors import Problem
 from agentcontainer_local.host import Host
+from agentcontainer_local.sandbox import locks
 from agentcontainer_local.tracing import Traces
 
 log = logging.getLogger(__name__)
@@ -68,11 +70,17 @@ class _Podman:
             self._asked = asyncio.create_task(self._host.sandbox.image_id("localhost/agentcontainer-ready:0"))
         asked = self._asked
         answered, _ = await asyncio.wait({asked}, timeout=READY_SECONDS)
-        return str(asked.exception() or "") if answered else "no answer"
+        if not answered:
+            return self._host.place.reason or await asyncio.to_thread(_nothing_heard)
+        return str(asked.exception() or self._host.place.reason or "")
+
+
+def _nothing_heard() -> str:
+    return locks.holder(locks.storage()) or f"Podman has not answered for {READY_SECONDS:g} seconds"
 
 
 async def _wrong(host: Host, podman: _Podman) -> str:
-    """What is not in order, in a word for outside; the log has the rest."""
+    """What is not in order, and why, if that is known."""
     try:
         with host.db.atomic():
             row(host.db, "SELECT id FROM store")
@@ -87,8 +95,7 @@ async def _wrong(host: Host, podman: _Podman) -> str:
             log.warning("not ready: %s", fault.detail)
             return READY_WORDS[fault.what]
     if reason := await podman.wrong():
-        log.warning("not ready: podman: %s", reason)
-        return "podman"
+        return f"podman: {' '.join(reason.split())}"
     return ""
 
 

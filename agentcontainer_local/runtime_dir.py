@@ -33,6 +33,16 @@ def for_a_while() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="ac-", dir=_private(base, *ours))
 
 
+def make(directory: Path) -> None:
+    """Makes a directory in there, also where it was removed meanwhile with all that was above it."""
+    base, ours = _base()
+    if not directory.is_relative_to(base):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return
+    above = [part for part in reversed(directory.parents) if part.is_relative_to(base) and part != base]
+    _private(base, *ours, *above, directory)
+
+
 def _short(store_id: str) -> str:
     return store_id.rpartition("_")[2][:10]
 

@@ -1,6 +1,7 @@
 """Keeps what runs in step with what the rows say should run; at start it takes up what an earlier server left."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 
@@ -14,6 +15,7 @@ log = logging.getLogger(__name__)
 TASK_LABEL = "agentcontainer.task"
 TIDY_SECONDS = 10
 RETRY_SECONDS = 2                   # before something that did not work is tried again
+LOOK_SECONDS, LOOK_AGAIN_SECONDS = 5, 1     # between two looks at the place: while containers can run here, and cannot
 
 Runs = dict[str, asyncio.Task]      # by task: what is done for it at the moment, one thing at a time
 Containers = dict[str | None, sandbox.Found]
@@ -22,37 +24,83 @@ Containers = dict[str | None, sandbox.Found]
 async def supervise(host: Host, open_door: OpenDoor) -> None:
     """Runs until cancelled; then lets go of the runs, whose containers go on."""
     runs: Runs = {}
+    looking = asyncio.create_task(_look(host), name="look at the place")
     try:
-        found = await _found(host)
+        found = await _first_found(host)
         crash.point("supervisor.looked")
         _clear_orphans(host, runs, found)
         _do_not_count(host, found)
         while True:
             changed = host.changed.mark()
-            _reap(runs)
+            _reap(host, runs)
             _take_up(host, open_door, runs, found)
             _start_pending(host, open_door, runs, found)
             _clear_ended(host, runs)
             found = {}              # from here on what runs was started here
-            await asyncio.wait({changed, *runs.values()}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({changed, *runs.values()}, timeout=host.place.wait_seconds() or None,
+                               return_when=asyncio.FIRST_COMPLETED)
     finally:
+        looking.cancel()
         for running in runs.values():
             running.cancel()
-        await asyncio.gather(*runs.values(), return_exceptions=True)
+        await asyncio.gather(looking, *runs.values(), return_exceptions=True)
+
+
+async def _look(host: Host) -> None:
+    """Whether containers can run here; what waits for that is told."""
+    while True:
+        try:
+            await host.sandbox.ready()
+        except (sandbox.SandboxError, OSError) as error:
+            host.place.failed(str(error))
+        else:
+            if host.place.reason is not None:
+                host.place.looks_well()
+                host.changed.set()
+        await asyncio.sleep(LOOK_SECONDS if host.place.reason is None else LOOK_AGAIN_SECONDS)
+
+
+async def _first_found(host: Host) -> Containers:
+    """As soon as Podman answers. Until then everything else is served, and every task waits."""
+    while True:
+        try:
+            found = await _found(host)
+            host.place.looks_well()
+            return found
+        except sandbox.SandboxError as error:
+            host.place.failed(str(error))
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
 async def _found(host: Host) -> Containers:
     return {container.labels.get(TASK_LABEL): container for container in await host.sandbox.found()}
 
 
-def _reap(runs: Runs) -> None:
+def _reap(host: Host, runs: Runs) -> None:
     """What failed is not forgotten: the rows still say what should be, so it is tried again, a little later."""
     for task_id, running in list(runs.items()):
         if running.done():
             del runs[task_id]
             if error := running.exception():
-                log.error("did not work task=%s", task_id, exc_info=error)
-                runs[task_id] = asyncio.create_task(asyncio.sleep(RETRY_SECONDS), name=f"pause {task_id}")
+                _say(host, task_id, error)
+                runs[task_id] = asyncio.create_task(_again(host, task_id), name=f"pause {task_id}")
+
+
+def _say(host: Host, task_id: str, error: BaseException) -> None:
+    if isinstance(error, sandbox.Unavailable):
+        host.place.failed(str(error), start=task_id in tasks.with_status(host.db, lifecycle.PENDING))
+    elif isinstance(error, sandbox.SandboxError):
+        log.warning("did not work, and is tried again task=%s: %s", task_id, error)
+    else:
+        log.error("did not work task=%s", task_id, exc_info=error)
+
+
+async def _again(host: Host, task_id: str) -> None:
+    """A pause. What waits or runs is then taken up from its row; of what is at rest, the container may still run."""
+    await asyncio.sleep(max(RETRY_SECONDS, host.place.wait_seconds()))
+    with contextlib.suppress(LookupError):      # a container that had no task
+        if tasks.get(host.db, task_id)["status"] in (lifecycle.HIBERNATING, lifecycle.AWAITING_INPUT):
+            await clear_away(host, task_id)
 
 
 def _alive(host: Host, task_id: str, found: Containers) -> sandbox.Found | None:
@@ -95,15 +143,24 @@ def _do_not_count(host: Host, found: Containers) -> None:
 def _start_pending(host: Host, open_door: OpenDoor, runs: Runs, found: Containers) -> None:
     """Oldest first, up to the free room; idle conversations are asked to make some."""
     waiting = [task_id for task_id in tasks.with_status(host.db, lifecycle.PENDING) if task_id not in runs]
-    room = max(0, host.settings.max_running - len(runs))
+    room = _room(host, runs)
     leaving = sum(tasks.open_run(host.db, task_id) is None for task_id in runs) if waiting[room:] else 0
     for task_id in waiting[:room]:
         alive = _alive(host, task_id, found)
         runs[task_id] = asyncio.create_task(run(host, task_id, open_door, alive), name=f"run {task_id}")
-    wanted = len(waiting) - room - leaving
+    wanted = len(waiting) - room - leaving if host.place.reason is None else 0
     if wanted > 0 and wanted != host.wanted_room:
         asyncio.get_running_loop().call_soon(_call_idle, host)
     host.wanted_room = max(0, wanted)
+
+
+def _room(host: Host, runs: Runs) -> int:
+    """So many more may be started. While containers cannot run here, one is tried at a time, and not too often."""
+    room = max(0, host.settings.max_running - len(runs))
+    if host.place.reason is None:
+        return room
+    tried = any(task_id in runs for task_id in tasks.with_status(host.db, lifecycle.PENDING))
+    return 0 if tried or host.place.wait_seconds() > 0 else min(room, 1)
 
 
 def _call_idle(host: Host) -> None:
@@ -156,10 +213,18 @@ async def _end_orphan(host: Host, task_id: str | None, container: sandbox.Found)
 
 async def suspend(host: Host) -> None:
     """Stops every container of this store and keeps it; the next server goes on with them. Nobody died."""
-    running = [task_id for task_id, container in (await _found(host)).items() if container.state == "running"]
+    try:
+        found = await _found(host)
+    except sandbox.Unavailable as error:
+        log.error("nothing could be stopped: %s", error)
+        return
+    running = [task_id for task_id, container in found.items() if container.state == "running"]
     at_work = tasks.with_status(host.db, lifecycle.RUNNING)
     crash.point("supervisor.suspending")
     runs = [tasks.open_run(host.db, task_id) for task_id in {*running, *at_work}]
-    await asyncio.gather(*(clear_away(host, task_id) for task_id in {*running, *at_work}))
+    stopped = await asyncio.gather(*(clear_away(host, task_id) for task_id in {*running, *at_work}),
+                                   return_exceptions=True)
+    for error in (error for error in stopped if isinstance(error, Exception)):
+        log.error("a container could not be stopped: %s", error)
     for record in filter(None, runs):
         tell(host, record["id"])

@@ -11,7 +11,17 @@ from agentcontainer_local.sandbox import SandboxError
 async def get_doctor(call: Call) -> schemas.Doctor:
     """Returns what this machine has and lacks, with the command that mends it, and the last proof of its isolation."""
     report = await asyncio.to_thread(doctor.report, call.host.settings)
-    return report.model_copy(update={"proving": call.host.proving})
+    at_work = _at_work(call.host.place.reason)
+    ready = report.ready and at_work.status == "ok"
+    return report.model_copy(
+        update={"proving": call.host.proving, "checks": [*report.checks, at_work], "ready": ready})
+
+
+def _at_work(reason: str | None) -> schemas.Check:
+    """What this server has found out by running containers."""
+    if reason is None:
+        return schemas.Check(name="containers", status="ok", detail="can run")
+    return schemas.Check(name="containers", status="missing", detail=f"cannot run at the moment; tasks wait: {reason}")
 
 
 async def prove(call: Call) -> schemas.Doctor:

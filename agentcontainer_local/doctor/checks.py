@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agentcontainer_local import images, integrity, limits
-from agentcontainer_local.sandbox import conf, network
+from agentcontainer_local.sandbox import conf, locks, network
 from agentcontainer_local.schemas import Check
 from agentcontainer_local.settings import Settings
 
+PODMAN_SECONDS = 20
 LEAST_IDS = 65_536              # an agent's uid in its container is at most 59999
 LEAST_PODMAN = (4, 3)
 LEAST_FREE_GB = 5
@@ -227,8 +228,11 @@ def _podman_info(hands: Hands) -> tuple[Check, dict | None]:
     with _aside() as (options, environ, ended):
         command = ["podman", *options, "info", "--format", "json"]
         try:
-            done = subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, timeout=60)
-        except (OSError, subprocess.TimeoutExpired) as error:
+            done = subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, timeout=PODMAN_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            held = locks.holder(locks.storage())
+            return _missing("podman info", f"{held}. End that process" if held else str(error), None), None
+        except OSError as error:
             return _missing("podman info", str(error), hands.install("podman", "uidmap")), None
         finally:
             ended()

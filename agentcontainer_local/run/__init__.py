@@ -39,12 +39,19 @@ async def run(host: Host, task_id: str, open_door: OpenDoor, alive: sandbox.Foun
             pid = alive.pid if alive else await start(host, task_id, record, directory)
             if pid is not None:
                 started(host, task_id, record["id"])
+                host.place.started(task_id)
                 ceiling = walls.ceiling(wanted(host, task_id))
                 empty = alive is None and tasks.is_first_run(host.db, record)
                 async with host.sandbox.watching(name_of(host, task_id), pid, ceiling, empty) as broken:
-                    await follow(host, task_id, pid, broken)
+                    await follow(host, task_id, pid, broken, directory)
+    except sandbox.Unavailable:
+        raise                       # it waits, and the supervisor tries again
     except (sandbox.SandboxError, Problem) as error:
+        if sandbox.may_work_later(error) and host.place.worth_a_try(task_id):
+            raise
         fail(host, task_id, str(error))
+    except OSError as error:        # of the runtime directory, or of the disk: nothing that a task could have caused
+        raise sandbox.Unavailable(f"A container could not be started: {error}") from error
     except sqlite3.OperationalError:
         raise                       # the disk is full: nothing can be written now, and the supervisor tries again
     except Exception:

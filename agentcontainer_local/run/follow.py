@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 
 from agentcontainer_local import crash, lifecycle, messages, sandbox, tasks, walls
 from agentcontainer_local.db import Row, iso
@@ -14,14 +15,21 @@ LAST_PART, MOST_LAST_SECONDS = 10, 300  # a tenth of the time, but not more, is 
 LEAST_PARTED_SECONDS = 60
 AT_ONCE = 1e-6                      # look again
 LIE_DOWN_SECONDS = 0.5
+LOOK_SECONDS = 2
 # Exit codes. The guest ends with 0 on SIGTERM; 143 and 137 are what Podman sees of one that did not, or not in time.
 STOPS = (0, 143)
 STOPS_UNSEEN = (0, 143, 137, None)
 
 
-async def follow(host: Host, task_id: str, pid: int, broken: asyncio.Future[sandbox.Broken]) -> None:
-    """Acts on what the rows say, until the task is at rest or over, or its container has ended or takes too much."""
+async def follow(
+    host: Host, task_id: str, pid: int, broken: asyncio.Future[sandbox.Broken], directory: Path
+) -> None:
+    """Acts on what the rows say, until the task is at rest or over, or its container has ended or takes too much.
+
+    `directory`: where the guest reaches us. Without it the agent would wait until its time is over.
+    """
     exited = asyncio.ensure_future(host.sandbox.exited(pid))
+    removed = asyncio.create_task(_removed(directory), name=f"directory of {task_id}")
     idle = _Idle(host.steady)
     try:
         while True:
@@ -31,6 +39,8 @@ async def follow(host: Host, task_id: str, pid: int, broken: asyncio.Future[sand
                 return fail(host, task_id, walls.error(broken.result()))
             if exited.done():
                 return await _ended(host, task)
+            if removed.done():
+                return _cut_off(host, task, pid)
             if task["status"] == lifecycle.RUNNING:
                 wait = _due(host, task)
             elif task["status"] == lifecycle.AWAITING_INPUT:
@@ -39,10 +49,27 @@ async def follow(host: Host, task_id: str, pid: int, broken: asyncio.Future[sand
                 return await _let_lie_down(host, task, exited)
             if wait <= 0:
                 return tasks.end_run(host.db, task_id, host.now())      # at once: a message from here on starts another
-            await asyncio.wait({changed, exited, broken}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({changed, exited, broken, removed}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        exited.cancel()
-        await asyncio.wait({exited})
+        for watching in (exited, removed):
+            watching.cancel()
+        await asyncio.wait({exited, removed})
+
+
+async def _removed(directory: Path) -> None:
+    """Returns once the directory is gone; one that was made again is another one."""
+    with contextlib.suppress(OSError):
+        ours = directory.stat().st_ino
+        while directory.stat().st_ino == ours:
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _cut_off(host: Host, task: Row, pid: int) -> None:
+    """Podman may have lost its own files with the directory, so the container is ended without it."""
+    host.sandbox.kill(pid)
+    if task["status"] == lifecycle.RUNNING:
+        tasks.apply(host.db, task["id"], "interrupted", host.now(), reason="The runtime directory was removed.")
+    tasks.end_run(host.db, task["id"], host.now())
 
 
 class _Idle:
@@ -188,8 +215,14 @@ async def lost(host: Host, task_id: str, seen: bool) -> None:
     While nobody looked (not `seen`) the guest would have waited to say that Pi had died: whatever else ended it then
     is a stop.
     """
-    run, code = tasks.open_run(host.db, task_id), await host.sandbox.exit_code(name_of(host, task_id))
-    words = (run and run["last_words"]) or await host.sandbox.logs_tail(name_of(host, task_id), 4096)
+    run = tasks.open_run(host.db, task_id)
+    words = run and run["last_words"]
+    try:
+        code = await host.sandbox.exit_code(name_of(host, task_id))
+        words = words or await host.sandbox.logs_tail(name_of(host, task_id), 4096)
+    except sandbox.Unavailable as error:        # so nobody can say how it ended
+        host.place.failed(str(error))
+        code, words = STOPS[0], words or ""
     crash.point("container.lost")
     with contextlib.suppress(lifecycle.IllegalMove):
         if (run and run["last_words"]) or code not in (STOPS if seen else STOPS_UNSEEN):

@@ -33,9 +33,9 @@ def directory_of(host: Host, task_id: str) -> Path:
 
 
 def directory_for(host: Host, task_id: str) -> Path:
-    """What the container mounts; made again where a reboot has taken it."""
+    """What the container mounts; made again where a reboot has taken it. Raises OSError where all above it is gone."""
     directory = directory_of(host, task_id)
-    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.parent.mkdir(mode=0o700, exist_ok=True)
     directory.mkdir(exist_ok=True)
     directory.chmod(0o711)
     return directory

@@ -56,9 +56,12 @@ async def _start_kept(host: Host, task_id: str, record: Row, directory: Path) ->
     try:
         if found["State"]["Status"] not in sandbox.ENDED:
             await host.sandbox.stop(name, 0)    # there may be a life in it that nobody follows
+            await host.sandbox.end_strays(found["Id"])
             found = None
         crash.point("container.restarting")
         return await host.sandbox.start(name, found)
+    except sandbox.Unavailable:
+        raise
     except sandbox.SandboxError as error:
         log.warning("a kept container is of no use container=%s: %s", name, error)
         await host.sandbox.remove(name)

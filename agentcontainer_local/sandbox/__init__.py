@@ -5,9 +5,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from agentcontainer_local.sandbox import locks
 from agentcontainer_local.sandbox.changed import Changes
 from agentcontainer_local.sandbox.containers import CPUS, ENDED, STORE, annotations, at_most, written_paths
-from agentcontainer_local.sandbox.errors import ImageMissing, Refusal, SandboxError, Unavailable, Unwalled
+from agentcontainer_local.sandbox.errors import (
+    ImageMissing,
+    Refusal,
+    SandboxError,
+    Unavailable,
+    Unwalled,
+    may_work_later,
+)
 from agentcontainer_local.sandbox.libpod import Libpod
 from agentcontainer_local.sandbox.service import Service
 from agentcontainer_local.sandbox.spec import (
@@ -30,8 +38,10 @@ from agentcontainer_local.sandbox.watchdog import Watchdog
 __all__ = [
     "ENDED", "STORE", "Bind", "Broken", "By", "Ceiling", "ContainerSpec", "Created", "Found", "Image", "ImageMissing",
     "Mounted", "Refusal", "Sandbox", "SandboxError", "State", "Ulimits", "Unavailable", "Unwalled", "Volume", "at_most",
-    "open",
+    "may_work_later", "open",
 ]  # fmt: skip
+
+READY_SECONDS = 10
 
 
 class Sandbox(Changes, Volumes):
@@ -40,6 +50,17 @@ class Sandbox(Changes, Volumes):
     def __init__(self, api: Libpod, store_id: str, watchdog: Watchdog):
         super().__init__(api, store_id)
         self._watchdog = watchdog
+
+    async def ready(self) -> None:
+        """Raises Unavailable, with the reason, where no container could be started now."""
+        try:
+            await self._api.call("GET", "/images/localhost/agentcontainer-ready:0/json", expect=(404,), patient=True,
+                                 seconds=READY_SECONDS)
+        except Unavailable as error:
+            held = await asyncio.to_thread(locks.holder, locks.storage())
+            if held is None or held in str(error):
+                raise
+            raise Unavailable(f"{error} Perhaps because {held}: end that process.") from error
 
     async def close(self) -> None:
         await self._gvisor.close()
@@ -67,14 +88,16 @@ class Sandbox(Changes, Volumes):
 
 @asynccontextmanager
 async def open(
-    runtime_dir: Path, store_id: str, podman_socket: str | None = None, oci_runtime: str | None = None
+    runtime_dir: Path, store_id: str, podman_socket: str | None = None, oci_runtime: str | None = None,
+    patient: bool = False,
 ) -> AsyncIterator[Sandbox]:
     """A sandbox that answers; Podman's service is started in `runtime_dir` unless `podman_socket` names one.
 
+    `patient`: it need not answer yet; each call then says Unavailable until it does.
     Closing it ends that service; containers live on. One server at a time for one `runtime_dir`.
     """
     service = Service(runtime_dir, podman_socket, oci_runtime)
-    await service.prepare()
+    await (service.tell() if patient else service.prepare())
     api = Libpod(service)
     watchdog = Watchdog(service)
     watching = asyncio.create_task(watchdog.run(), name="watchdog")

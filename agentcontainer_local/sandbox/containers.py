@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import os
 import resource
+import signal
 from datetime import datetime
 from pathlib import Path
 
@@ -118,9 +120,18 @@ class Containers:
                     raise
         await asyncio.to_thread(process.end_strays, container_id)
 
+    async def end_strays(self, container_id: str) -> None:
+        """End what is left of a life that Podman does not know of, as when its runtime directory was removed."""
+        await asyncio.to_thread(process.end_strays, container_id)
+
     async def exited(self, pid: int) -> None:
         """Return when that process has ended; `pid` is from `start` or `found`."""
         await process.exited(pid)
+
+    def kill(self, pid: int) -> None:
+        """End a container's first process, and so all others, without Podman; `pid` as for `exited`."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     async def inspect(self, container_id: str) -> dict | None:
         answer = await self._api.call("GET", f"/containers/{container_id}/json", expect=(404,))

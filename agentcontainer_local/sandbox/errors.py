@@ -1,4 +1,22 @@
-"""What can go wrong with a sandbox; every message says what to do."""
+"""What can go wrong with a sandbox; every message says what to do.
+
+Whose fault it is decides what becomes of a task. `Unavailable` is the machine's: the task waits, and is tried again.
+A refusal with a status below 500, and every other error here, is the task's own: it fails at once. A refusal with a
+status of 500 can be either, and Podman's words do not always tell: the task is tried a few times, and then fails.
+"""
+
+import re
+
+# Podman's words, and those of the runtimes and file systems below it, for what no task can cause or mend.
+OF_THE_MACHINE = re.compile("|".join((
+    "no space left on device", "disk quota exceeded", "read-only file system", "input/output error",
+    "too many open files", "cannot allocate memory", "resource temporarily unavailable", "out of memory",
+    "database is locked", "exceeded num_locks", "opening seccomp profile failed", "pause process", "newuidmap",
+    "newgidmap", "cannot re-exec process", "no subuid ranges", r"\bconmon\b", "slirp4netns failed", "pasta failed",
+    "connection reset by peer", "connection refused", "broken pipe", "i/o timeout", "sd-bus", "dbus:",
+    "transient unit", r"\bcgroups?\b",
+)), re.IGNORECASE)  # fmt: skip
+GONE = "no such file or directory"
 
 
 class SandboxError(RuntimeError):
@@ -10,7 +28,7 @@ class ImageMissing(SandboxError):
 
 
 class Unavailable(SandboxError):
-    """Podman's API service does not answer; nothing is known about what was asked."""
+    """This machine cannot do it at the moment; nothing is known about what was asked."""
 
 
 class Unwalled(SandboxError):
@@ -23,3 +41,23 @@ class Refusal(SandboxError):
     def __init__(self, message: str, status: int):
         super().__init__(message)
         self.status = status
+
+
+def refused(said: str, status: int, runtime_dirs: tuple[str, ...]) -> SandboxError:
+    """The error for a refusal of Podman's. `runtime_dirs`: what is missing in one of these is not the task's fault."""
+    words = f"Podman: {said}"
+    gone = GONE in said.lower() and any(directory in said for directory in runtime_dirs)
+    if status >= 500 and (gone or OF_THE_MACHINE.search(said)):
+        return Unavailable(words)
+    return Refusal(words, status)
+
+
+def failed(command: str, code: int, said: str) -> SandboxError:
+    """The error for a podman command that failed: a pull fails for its image, unless the machine cannot do it."""
+    words = f"podman {command} failed ({code}): {said}"
+    return Unavailable(words) if OF_THE_MACHINE.search(said.rpartition("\n")[2]) else SandboxError(words)
+
+
+def may_work_later(error: SandboxError) -> bool:
+    """Whether it is worth a few more tries, though it may be the task's own fault."""
+    return isinstance(error, Refusal) and error.status >= 500

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from agentcontainer_local.sandbox import builds
-from agentcontainer_local.sandbox.errors import SandboxError
+from agentcontainer_local.sandbox.errors import failed
 from agentcontainer_local.sandbox.libpod import Libpod
 from agentcontainer_local.sandbox.spec import Image
 
@@ -80,7 +80,7 @@ class Images:
         finally:
             await _end(running)
         if code != 0:
-            raise SandboxError(f"podman {words[0]} failed ({code}): " + "\n".join(last))
+            raise failed(words[0], code, "\n".join(last))
 
 
 async def _lines(stream: asyncio.StreamReader):

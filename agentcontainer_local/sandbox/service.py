@@ -9,10 +9,11 @@ import signal
 import socket
 import struct
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-from agentcontainer_local import whole
-from agentcontainer_local.sandbox import conf, network, process, syscalls
+from agentcontainer_local import runtime_dir, whole
+from agentcontainer_local.sandbox import conf, locks, network, process, syscalls
 from agentcontainer_local.sandbox.errors import SandboxError, Unavailable
 
 START_SECONDS = 30
@@ -28,30 +29,44 @@ ENVIRONMENT = [
 class Service:
     """Where Podman answers. `up` before each call; `recover` after one that got no answer."""
 
-    def __init__(self, runtime_dir: Path, given_socket: str | None, oci_runtime: str | None):
-        self.socket = Path(given_socket.removeprefix("unix://")) if given_socket else runtime_dir / "podman.sock"
+    def __init__(self, directory: Path, given_socket: str | None, oci_runtime: str | None):
+        self.socket = Path(given_socket.removeprefix("unix://")) if given_socket else directory / "podman.sock"
         self.ours = not given_socket
         self.environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-        self.runtime_dir = runtime_dir
-        self.hooks = runtime_dir / "hooks.d"
+        self.runtime_dir = directory
+        self.hooks = directory / "hooks.d"
         self.seccomp: Path | None = None
+        self._told: list[Path] = []     # what must be there while it runs
         self._oci_runtime = oci_runtime
         self._scoped = False
         self._process: subprocess.Popen | None = None
         self._starting = asyncio.Lock()
+        self.started = 0                # how often a service was
+        self._failed: Unavailable | None = None         # the last attempt that did
+
+    @property
+    def runtime_dirs(self) -> tuple[str, ...]:
+        """What is missing in there is not for whoever asks Podman to mend."""
+        given = self.environment.get("XDG_RUNTIME_DIR")
+        return (str(self.runtime_dir), *([given] if given else []))
 
     async def up(self) -> None:
-        if not self.ours or self._alive():
+        if self._whole() and (not self.ours or self._alive()):
             return
-        async with self._starting:
-            if not self._alive():
+        async with self._alone():
+            if not self._whole():
+                await self._make_whole()
+            if self.ours and not self._alive():
                 await self._start()
 
-    async def recover(self, hung: bool = False) -> None:
-        """Make sure that somebody answers after a connection broke; raise Unavailable if nobody does."""
-        async with self._starting:
+    async def recover(self, hung: int = 0) -> None:
+        """Make sure that somebody answers after a connection broke; raise Unavailable if nobody does.
+
+        `hung`: the service that was started as the so-manieth does not answer. Another one may have its place by now.
+        """
+        async with self._alone():
             for _ in range(50):  # a process that was killed closes its sockets a moment before it can be waited for
-                if hung or (self.ours and not self._alive()):
+                if hung == self.started > 0 or (self.ours and not self._alive()):
                     break
                 if self._answers():
                     return
@@ -62,7 +77,38 @@ class Service:
                     f"unix://{self.socket}), or leave the setting out, and one is started for you."
                 )
             await self.close(signal.SIGKILL)
+            if not self._whole():
+                await self._make_whole()
             await self._start()
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """One at a time. Who waited for another one's attempt, and that failed, has failed too."""
+        before = self._failed
+        async with self._starting:
+            if self._failed is not before:
+                raise Unavailable(str(self._failed))
+            try:
+                yield
+            except Unavailable as error:
+                self._failed = error
+                raise
+
+    def _whole(self) -> bool:
+        """Whether what Podman was told is still there: a runtime directory may be removed under a living server."""
+        return bool(self._told) and all(path.exists() for path in self._told)
+
+    async def _make_whole(self) -> None:
+        """Again from nothing; a service that still runs has lost what it kept there too."""
+        await self.close(signal.SIGKILL)
+        try:
+            runtime_dir.make(self.runtime_dir)
+            await self._tell()
+        except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+            raise Unavailable(
+                f"The runtime directory {self.runtime_dir} is gone, and cannot be made again: {error}. Where logind "
+                "has removed it, run `loginctl enable-linger` for this account, which keeps it, or log in again."
+            ) from None
 
     async def close(self, number: int = signal.SIGTERM) -> None:
         """End our service; containers and what serves their network live on, in process groups of their own."""
@@ -76,25 +122,36 @@ class Service:
         except subprocess.TimeoutExpired:
             os.killpg(running.pid, signal.SIGKILL)
             await asyncio.to_thread(running.wait)
-        self.socket.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):      # it may be gone, with all that it was in
+            self.socket.unlink()
 
     async def prepare(self) -> None:
         """Write what Podman is told, and see that a service answers."""
-        self.runtime_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self.tell()
+        await (self.up() if self.ours else self.recover())
+
+    async def tell(self) -> None:
+        """Write what Podman is told. Raises SandboxError where no service can be started at all."""
+        if self.ours:
+            self._check()
+            conf.choose_storage()
+            self._scoped = await asyncio.to_thread(conf.gives_scopes)
+        await self._make_whole()
+
+    async def _tell(self) -> None:
         self.seccomp = syscalls.write_profile(self.runtime_dir)
-        if not self.ours:
-            await self.recover()
-            return
+        if self.ours:
+            await self._write_configuration()
+        ours = [self.runtime_dir / "containers.conf", self.hooks] if self.ours else [self.runtime_dir]
+        self._told = [*ours, *([self.seccomp] if self.seccomp else [])]
+
+    def _check(self) -> None:
         if os.getuid() == 0:
             raise SandboxError("containers are rootless here: run as an account that is not root")
         if len(os.fsencode(self.socket)) > 107:
             raise SandboxError(f"{self.socket} is longer than a socket's 107 bytes: choose a shorter runtime directory")
         if not shutil.which("podman"):
             raise SandboxError("podman is missing: apt-get install podman uidmap slirp4netns catatonit")
-        conf.choose_storage()
-        await self._write_configuration()
-        self._scoped = await asyncio.to_thread(conf.gives_scopes)
-        await self.up()
 
     async def _write_configuration(self) -> None:
         version = await asyncio.to_thread(subprocess.check_output, ["podman", "--version"], text=True, cwd="/")
@@ -110,6 +167,7 @@ class Service:
         log = self.runtime_dir / "podman.log"
         # Started on the event loop's own thread: the death signal comes when the *thread* that forked ends. It does not
         # reach the second process of Podman's first start after a boot: _end_leftover finds that one at our next start.
+        self.started += 1
         with log.open("wb") as output:
             command = ["setpriv", "--pdeathsig", "TERM", "podman", "system", "service", "--time=0",
                        f"unix://{self.socket}"]
@@ -124,9 +182,13 @@ class Service:
             if not self._alive():
                 break
             await asyncio.sleep(0.01)
-        await self.close()
-        said = log.read_text(errors="replace").strip()[-2000:]
-        raise Unavailable(f"Podman's API service did not start; try `podman info`. It said: {said or 'nothing'}")
+        await self.close(signal.SIGKILL)
+        said = ""
+        with contextlib.suppress(OSError):
+            said = log.read_text(errors="replace").strip()[-2000:]
+        held = await asyncio.to_thread(locks.holder, locks.storage())
+        why = f" because {held}: end that process" if held else "; try `podman info`"
+        raise Unavailable(f"Podman's API service did not start{why}. It said: {said or 'nothing'}")
 
     def _scope(self) -> list[str]:
         """Beside the containers: what serves their network is then not reached by `systemctl kill` of our own unit."""

@@ -161,7 +161,10 @@ class Watchdog:
                     one.before = before
                 answers = await self._ask([{"paths": one.paths, "pids": one.pids} for one in batch])
             beside = time.monotonic() - before.at - sum(answer["seconds"] for answer in answers)
-        except Exception:                   # a look that failed is made again
+        except OSError as error:            # a look that failed is made again
+            log.warning("the watchdog could not measure: %s", error)
+            return
+        except Exception:
             log.exception("the watchdog could not measure")
             return
         finally:

@@ -2,17 +2,20 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from agentcontainer_local import sandbox as sandboxes
-from agentcontainer_local.sandbox import Refusal, SandboxError, Unavailable, Unwalled, conf, process
+from agentcontainer_local.sandbox import Refusal, SandboxError, Unavailable, Unwalled, conf, libpod, locks, process
 from agentcontainer_local.sandbox.service import listener
 
 
@@ -210,3 +213,79 @@ async def test_a_refusal_keeps_podmans_words(sandbox, spec):
     with pytest.raises(Refusal, match="no such file"):
         wanted = spec(binds=(sandboxes.Bind("/no/such/source", "/opt/it"),))
         await sandbox.start((await sandbox.create(wanted)).id)
+
+
+async def test_a_call_that_hangs_holds_no_other_up(sandbox, monkeypatch):
+    """More of them than are at work at a time."""
+    monkeypatch.setattr(libpod, "SLOW_SECONDS", 0.2)
+    path = f"/events?stream=true&until={int(time.time()) + 5}"      # answers when it is over
+    hanging = [asyncio.create_task(sandbox._api.call("GET", path)) for _ in range(2 * os.cpu_count() + 1)]
+    await asyncio.sleep(0)
+    began = time.monotonic()
+    assert await sandbox.found() == []
+    assert time.monotonic() - began < 3
+    for call in hanging:
+        call.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
+
+
+async def test_a_runtime_directory_that_is_removed_is_made_again(sandbox, spec, runtime_dir):
+    first = listener(runtime_dir / "podman.sock")
+    shutil.rmtree(runtime_dir)
+    created = await sandbox.create(spec())
+    await sandbox.start(created.id)
+    assert listener(runtime_dir / "podman.sock") not in (None, first)
+    assert (runtime_dir / "containers.conf").exists() and (runtime_dir / "hooks.d").is_dir()
+    await sandbox.ready()
+
+
+async def test_a_runtime_directory_that_cannot_be_made_is_named_and_used_once_it_is_there(
+    spec, runtime_dir, monkeypatch
+):
+    session = runtime_dir / "session"
+    session.mkdir(parents=True)
+    async with sandboxes.open(session / "ours", "test-away") as opened:
+        shutil.rmtree(session)
+        session.touch()
+        for asked in (opened.ready(), opened.create(spec()), opened.found()):
+            with pytest.raises(Unavailable, match="loginctl enable-linger") as error:
+                await asked
+            assert str(session / "ours") in str(error.value)
+        session.unlink()
+        assert await opened.found() == []
+
+
+async def test_a_part_of_the_runtime_directory_that_is_cleaned_away_is_made_again(sandbox, runtime_dir):
+    for part in ("seccomp.json", "containers.conf", "hooks.d"):
+        gone = runtime_dir / part
+        shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+        await sandbox.ready()
+        assert gone.exists()
+
+
+async def test_a_patient_sandbox_opens_before_podman_answers(runtime_dir):
+    async with sandboxes.open(runtime_dir, "test-given", str(runtime_dir / "nothing.sock"), patient=True) as opened:
+        with pytest.raises(Unavailable, match=r"nothing\.sock does not answer: start it"):
+            await opened.ready()
+
+
+def test_who_holds_a_lock_of_the_storage_is_found(tmp_path):
+    path = tmp_path / "overlay-images/images.lock"
+    path.parent.mkdir()
+    assert locks.holder(tmp_path) is None
+    with path.open("w") as lock:
+        assert locks.holder(tmp_path) is None
+        for take in (fcntl.lockf, fcntl.flock):
+            take(lock, fcntl.LOCK_EX)
+            said = locks.holder(tmp_path)
+            assert f"process {os.getpid()} (" in said and str(path) in said
+            take(lock, fcntl.LOCK_UN)
+    assert locks.holder(tmp_path) is None
+
+
+async def test_a_container_is_ended_without_podman(sandbox, spec, runtime_dir):
+    created = await sandbox.create(spec())
+    pid = await sandbox.start(created.id)
+    sandbox.kill(pid)
+    await asyncio.wait_for(sandbox.exited(pid), 5)
+    assert await sandbox.exit_code(created.id) == 137
