@@ -42,6 +42,7 @@ from agentcontainer_local import (
     runtime,
     runtime_dir,
     sandbox,
+    space,
     supervisor,
     tasks,
     timers,
@@ -137,7 +138,8 @@ def _opened_store(path: Path) -> db.Database:
     try:
         return db.open(path)
     except sqlite3.OperationalError as error:
-        raise RuntimeError(f"{path} can't be opened: {db.why(error)}.") from None
+        words = "the disk is full: make room on it" if space.is_full(path.parent) else db.why(error)
+        raise RuntimeError(f"{path} can't be opened: {words}.") from None
     except sqlite3.DatabaseError as error:
         fault = integrity.damaged(path, db.why(error))
         raise RuntimeError(f"{fault.detail}. {fault.fix}") from None

@@ -44,9 +44,9 @@ def faults(data: Path) -> list[Fault]:
 
 def _directory(data: Path) -> list[Fault]:
     if not os.access(data, os.W_OK | os.X_OK):
-        return [Fault("data directory", f"{data} can't be written: nothing new is stored",
+        return [Fault("data directory", f"{data} can't be written: new files can't be stored",
                       f"Mount it for writing, or make it this account's (chown), uid {os.getuid()}.", True)]
-    if space.free_percent(data) < 0.01:
+    if space.is_full(data):
         return [Fault("data directory", f"The disk of {data} is full: nothing new is stored", "Make room on it.", True)]
     return []
 

@@ -17,6 +17,12 @@ def free_percent(place: Path) -> float:
     return 100 * found.f_bavail / max(1, found.f_blocks)
 
 
+def is_full(place: Path) -> bool:
+    """A database needs more than that to open."""
+    found = os.statvfs(place)
+    return found.f_bavail * found.f_frsize < 1024**2
+
+
 def room(place: Path) -> int:
     """Bytes that files may still take there: a hundredth of the disk, but not more than needed, is the database's."""
     found = os.statvfs(place)

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import hashlib
+import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -16,6 +17,8 @@ from agentcontainer_local import crash, space
 from agentcontainer_local.cancellation import to_the_end
 from agentcontainer_local.db import check, new_id, rows
 from agentcontainer_local.errors import TooLarge, Unavailable
+
+log = logging.getLogger(__name__)
 
 INCOMING = "incoming"           # the folder of what is not whole yet
 BATCH_BYTES = 4 * 1024**2       # so much goes to the disk's thread at once: a quarter of it took a tenth longer
@@ -149,7 +152,10 @@ def path(root: Path, file_id: str) -> Path:
 def discard(root: Path, names: Iterable[str]) -> None:
     """Removes bytes that no row names."""
     for name in names:
-        path(root, name).unlink(missing_ok=True)
+        try:
+            path(root, name).unlink(missing_ok=True)
+        except OSError as error:        # the next start removes them
+            log.warning("bytes that nobody needs were not removed: %s", error)
 
 
 def sweep(db: Database, root: Path) -> None:

@@ -1,10 +1,10 @@
-"""Two servers of one account, each with a data directory of its own: their agents do not meet."""
+"""What several servers and several versions of one account share: their agents, containers and volumes do not meet."""
 
 import re
 from pathlib import Path
 
 from agentcontainer_local import account_registry
-from tests.system.conftest import serving, wait_until
+from tests.system.conftest import Server, serving, wait_until
 from tests.system.test_main_job import bash
 
 
@@ -24,3 +24,21 @@ def test_agents_of_two_servers_have_different_uids_also_while_they_sleep(own_ser
         for server, task in zip(servers, asleep, strict=True):
             server.post(f"/tasks/{task['id']}/cancel", expect=200)
         wait_until(lambda: not any(name.is_symlink() for name in names), 30)
+
+
+def test_a_task_that_an_earlier_version_began_goes_on_under_its_old_names(own_server: Server):
+    own_server.stop()
+    own_server.settings["AGENTCONTAINER_MAX_RUNNING"] = "0"
+    own_server.start()
+    task = own_server.dispatch(bash("echo one > log", "hibernate --for 1h", "cat log; echo '!'",
+                                    finish="--complete-task --message Done"))
+    slot = f"agentcontainer-{task['id']}"
+    own_server.execute("UPDATE tasks SET slot = ? WHERE id = ?", slot, task["id"])
+    del own_server.settings["AGENTCONTAINER_MAX_RUNNING"]
+    own_server.stop()
+    own_server.start()
+    own_server.wait(task["id"], "hibernating")
+    assert own_server.things() == {slot, f"{slot}-work", f"{slot}-state"}
+    own_server.post(f"/tasks/{task['id']}/wake", {"kind": "external_wake"}, 200)
+    assert own_server.wait(task["id"])["status"] == "finished" and "one\n!" in own_server.said(task["id"])
+    wait_until(lambda: not own_server.things(), 30)
