@@ -1,5 +1,7 @@
 """What goes on is seen: the end of a transcript, a server that is gone, an image that is not there yet."""
 
+import os
+import subprocess
 from collections.abc import Callable
 
 from tests.system.conftest import Server
@@ -118,3 +120,33 @@ def test_the_title_of_the_tab_says_how_the_task_stands(page: Page, server: Serve
     page.visit(f"#/tasks/{task['id']}", "Transcript")
     page.wait("document.title.startsWith('… Look elsewhere')")
     page.wait("document.title.startsWith('✓ Look elsewhere')", 60)
+
+
+def test_a_server_that_was_killed_is_missed_at_once_and_followed_again_when_it_is_back(
+    open_page: Callable[[Server], Page], own_server: Server
+):
+    talk = own_server.converse("```say\nHello\n```")
+    own_server.answered(talk["id"], 1)
+    page = open_page(own_server)
+    sign_in(page, own_server)
+    page.visit(f"#/tasks/{talk['id']}", "Transcript")
+    status(page, "Your turn")
+    page.browser.listen(1)                              # its stream is open
+    with own_server.process:
+        own_server.process.kill()
+    page.wait("!document.querySelector('.away').hidden", 5)
+    again(own_server)
+    page.wait("document.querySelector('.away').hidden", 5)
+    own_server.say(talk["id"], "Are you back?\n```say\nI am\n```")
+    page.wait("[...document.querySelectorAll('.said.agent')].at(-1)?.innerText.includes('I am')", 60)
+    page.faults.clear()
+
+
+def again(server: Server) -> None:
+    """Starts it where it was."""
+    port = server.url.rpartition(":")[2]
+    command = [*server.command, "serve", "--port", port, "--data", str(server.data)]
+    environ = {**os.environ, "AGENTCONTAINER_API_KEY": server.key, **server.settings}
+    with server.log.open("ab") as log:
+        server.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environ)
+    assert next(line for line in server.process.stdout if "is ready at" in line)

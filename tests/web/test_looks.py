@@ -34,6 +34,7 @@ def there(server: Server) -> dict[str, str]:
         f"#/tasks/{conversation['id']}": "Your turn", f"#/tasks/{asleep['id']}": "Asleep", "#/new": "Instructions",
         f"#/new?from={finished['id']}": "Run again", "#/agents": "Two versions",
         f"#/agents/{agent['id']}": "What changed",
+        "#/try?verb=POST&path=/api/v1/agents/{agentId}/tasks&name=Dispatch+task&query=limit&body={}": "Body (JSON)",
         "#/containers": "Containers", "#/containers/ctr_standard_coding": "Versions", "#/account": "in order",
     }
 

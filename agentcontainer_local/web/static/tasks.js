@@ -95,7 +95,7 @@ class List {
     const shown = [...new Map([...this.kept.recent, ...this.kept.older].map((task) => [task.id, task])).values()];
     this.open = shown.filter((task) => !isOver(task));
     for (const id of this.selected) if (!this.open.some((task) => task.id === id)) this.selected.delete(id);
-    keyed(this.rows, shown, (task) => task.id, (task) => JSON.stringify([task.status, task.title, task.tokenUsage, cost(task), task.queuePosition]), (task) => this.row(task));
+    keyed(this.rows, shown, (task) => task.id, (task) => JSON.stringify([task.status, task.title, task.tokenUsage, cost(task), task.queuePosition, task.preparing]), (task) => this.row(task));
     const byId = new Map(shown.map((task) => [task.id, task]));
     for (const element of this.rows.children) tick(element, byId.get(element.dataset.key));
     this.table.hidden = !shown.length;
@@ -109,7 +109,7 @@ class List {
     const tokens = usage.inputTokens + usage.cacheReadTokens + usage.cacheWriteTokens + usage.outputTokens;
     return h("tr", {},
       h("td", { class: "status" }, this.box(task), badge(task)),
-      h("td", { class: "task" }, h("a", { href: `#/tasks/${task.id}`, dir: "auto", title: task.title }, titleOf(task))),
+      h("td", { class: "task" }, h("a", { href: `#/tasks/${task.id}`, dir: "auto", title: task.title }, titleOf(task)), task.preparing ? h("p", { class: "muted" }, task.preparing) : null),
       h("td", { class: "agent", dir: "auto" }, task.agentName),
       h("td", { class: "tokens number" }, count(tokens)),
       h("td", { class: "cost number", title: "Container and model" }, cost(task)),
