@@ -266,6 +266,7 @@ def _working(host: Host, task_id: str, progress: gateway.Progress | None) -> Non
         host.calling.pop(task_id, None)
     else:
         host.calling[task_id] = progress
+    host.called.set()
 
 
 def _settled(host: Host, task_id: str, reserved: tasks.Reserved, usage: gateway.Usage) -> None:

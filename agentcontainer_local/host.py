@@ -130,6 +130,7 @@ class Host:
     settled: Changed = field(default_factory=Changed)   # a model call has ended: there may be room in a budget
     live: Live = field(default_factory=Live)
     calling: dict[str, Any] = field(default_factory=dict)   # by task: the gateway's Progress of its call at work
+    called: Changed = field(default_factory=Changed)    # a model call has begun or ended
     arriving: Arriving = field(default_factory=Arriving)    # uploads
     images: dict[str, str] = field(default_factory=dict)    # here when last looked for, by container version
     preparing: Preparing = field(default_factory=Preparing)     # images that are built or pulled

@@ -114,6 +114,7 @@ WallStatus = TypeAliasType("WallStatus", Literal["enforced", "not_enforced", "un
 CreditEntryKind = TypeAliasType("CreditEntryKind", Literal["grant", "reservation", "release", "charge"])
 KeyScope = TypeAliasType("KeyScope", Literal["all", "metrics"])
 ProviderApi = TypeAliasType("ProviderApi", Literal["responses", "chat-completions", "messages"])
+ModelCallState = TypeAliasType("ModelCallState", Literal["waiting", "answering", "ended"])
 KeySource = TypeAliasType("KeySource", Literal["store", "environment"])
 LimitKeeper = TypeAliasType("LimitKeeper", Literal[
     "cgroup", "affinity", "ulimit", "watchdog", "ulimit and watchdog", "nothing"])
@@ -839,6 +840,16 @@ class TaskWalls(Shape):
     warnings: list[str] = Field(description="What Podman said of limits that it could not keep.")
 
 
+class CurrentModelCall(Shape):
+    """A call to the model that is at work."""
+
+    state: ModelCallState = Field(description="`waiting`: nothing of the answer has come yet.")
+    model: str
+    attempt: int = Field(description="1, and one more for each call before it that failed in a row.")
+    waited_seconds: float = Field(description="For how long the call waited for the first part of its answer.")
+    received_characters: int = Field(description="How much of the answer has come.")
+
+
 class Task(Shape):
     id: str
     agent_id: str
@@ -862,6 +873,7 @@ class Task(Shape):
     cost_usd: float = Field(description="Container time so far, in USD.")
     container_minutes: float
     token_usage: TokenUsage
+    model_call: CurrentModelCall | None = optional(description="Only while a call to the model is at work.")
     budget: Budget | None = Field(description="null where it has none of its own.")
     execution: Execution
     runtime: RuntimeStatus
@@ -1056,6 +1068,17 @@ class MessageDeltaData(EventData):
     text: str = Field(description="The next words of the answer. `message.updated` has them again, all together.")
 
 
+class ModelCallData(EventData):
+    """Live only, each second while a call to the model is at work: it is never stored, and has no `id:`."""
+
+    type: Literal["model.call"]
+    state: ModelCallState = Field(description="`waiting`: nothing of the answer has come yet.")
+    model: str
+    attempt: int = Field(description="1, and one more for each call before it that failed in a row.")
+    waited_seconds: float = Field(description="For how long the call waited for the first part of its answer.")
+    received_characters: int = Field(description="How much of the answer has come.")
+
+
 class ActivityStartedData(EventData):
     type: Literal["activity.started"]
     id: str
@@ -1091,7 +1114,7 @@ class NoticeData(EventData):
     type: Literal["notice"]
     kind: str = Field(examples=["retrying"])
     message: str = optional()
-    attempt: int = optional(description="Of `retrying`: the number of the next attempt.")
+    attempt: int = optional(description="Of `retrying`: how many calls in a row have failed.")
     delay_ms: int = optional(description="Of `retrying`: how long it waits before that.")
     reason: str = optional()
     host: str | None = optional(description="Of `egress_denied`: what the agent tried to reach.")
@@ -1100,11 +1123,11 @@ class NoticeData(EventData):
 
 
 TaskEventData = TypeAliasType("TaskEventData", Annotated[
-    TaskUpdatedData | MessageCreatedData | MessageUpdatedData | MessageDeltaData | ActivityStartedData
+    TaskUpdatedData | MessageCreatedData | MessageUpdatedData | MessageDeltaData | ModelCallData | ActivityStartedData
     | ActivityOutputData | ActivityCompletedData | NoticeData, Field(discriminator="type")])
 TaskEventName = TypeAliasType("TaskEventName", Literal[
-    "task.updated", "message.created", "message.updated", "message.delta", "activity.started", "activity.output",
-    "activity.completed", "notice"])
+    "task.updated", "message.created", "message.updated", "message.delta", "model.call", "activity.started",
+    "activity.output", "activity.completed", "notice"])
 
 
 class _Written:

@@ -15,6 +15,7 @@ from agentcontainer_local.errors import Invalid, NotFound
 from agentcontainer_local.host import Host
 
 HEARTBEAT_SECONDS = 15
+CALL_SECONDS = 1
 BATCH_CHARACTERS = 64 * 1024        # of events at once, and one event more
 # Neither is a block of its own: some readers make an event without data of each blank line.
 RECONNECT = b"retry: 1000\n"        # milliseconds, for a browser's EventSource
@@ -36,7 +37,8 @@ def list_events(call: Call) -> Response:
     follow the `task.updated` that says `finished`. When the task has ended and nothing is left to be sent, the answer
     is 204, so that a browser's EventSource stops.
 
-    Two events are live only, without `id:`. `message.delta` has the words of an answer as they come. `activity.output`
+    Three events are live only, without `id:`. `message.delta` has the words of an answer as they come. `model.call`
+    says each second that the model is waited for, and how much of its answer has come. `activity.output`
     has the last 4 kB that a running command has printed, up to ten times a second: each takes the place of the one
     before. The whole output of a command comes with its `activity.completed`.
     """
@@ -70,10 +72,10 @@ async def _stream(
     host: Host, task_id: str, after: int, is_allowed: Callable[[], bool] = lambda: True
 ) -> AsyncIterator[bytes]:
     """Only what one write takes is in memory, however slow the reader: the rest waits in the store."""
-    first, shown = RECONNECT, {}
+    first, shown, calling, told_at = RECONNECT, {}, None, 0.0
     with host.live.listening(task_id) as live:
         while True:
-            changed, revoked = host.changed.mark(task_id), host.revoked.mark()
+            changed, revoked, called = host.changed.mark(task_id), host.revoked.mark(), host.called.mark()
             events = True
             while events:
                 if not is_allowed():
@@ -93,12 +95,26 @@ async def _stream(
                     yield first + _live("activity.output", _output(tool))
                     first = b""
             shown = {tool["id"]: tool["output"] for tool in printed}
+            call, now = _calling(host, task_id, calling), asyncio.get_running_loop().time()
+            if call != calling and (now - told_at >= CALL_SECONDS or not calling or call["state"] != calling["state"]):
+                yield first + _live("model.call", call)
+                first, calling, told_at = b"", call, now
             if tasks.get(host.db, task_id)["status"] in lifecycle.TERMINAL:
                 return
+            patience = CALL_SECONDS if task_id in host.calling else HEARTBEAT_SECONDS
             heard, _ = await asyncio.wait(
-                {changed, revoked}, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if not heard:
+                {changed, revoked, called}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if not heard and patience == HEARTBEAT_SECONDS:
                 yield HEARTBEAT
+
+
+def _calling(host: Host, task_id: str, before: dict | None) -> dict | None:
+    """How far the task's model call has come, if it takes long enough for anybody to wonder; and then its end."""
+    progress = host.calling.get(task_id)
+    if progress is None:
+        return before and {**before, "state": "ended"}
+    going_on = before is not None and before["state"] != "ended"
+    return progress.facts() if going_on or progress.seconds() >= CALL_SECONDS else before
 
 
 def _output(tool: Row) -> dict:

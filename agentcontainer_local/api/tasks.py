@@ -102,6 +102,8 @@ def _owned(call: Call) -> Row:
 
 def _shape(call: Call, task: Row) -> schemas.Task:
     shape = tasks.shape(call.host.db, task, call.now)
+    if (calling := call.host.calling.get(shape.id)) is not None:
+        shape.model_call = schemas.CurrentModelCall(**calling.facts())
     if shape.status == lifecycle.PENDING:
         shape.preparing = call.host.preparing.of(shape.id)
     return shape

@@ -17,6 +17,7 @@ from agentcontainer_local.cli import output
 from agentcontainer_local.cli.exits import Exit, of_task
 from agentcontainer_local.cli.output import Output, clean
 
+MAX_RETRIES = 5         # of a model call
 FOLDED_LINES = 8        # of what a tool printed, the last ones
 
 
@@ -27,6 +28,7 @@ class Transcript:
         self._out = out
         self._verbose = verbose
         self._users = users
+        self._calling: dict = {}                # how far the model's answer has come
         self._streamed = ""                     # words of the answer that is coming
         self._printed: dict = {}                # what the command at work has printed last
         self._shown: dict[str, str] = {}        # what of each message has been shown
@@ -49,6 +51,8 @@ class Transcript:
         words = [self.status, output.duration(time.monotonic() - self._began)]
         if self.task is not None and self.task.token_usage.calls:
             words.append(usage(self.task))
+        if words_of_call := _of_call(self._calling):
+            words.append(words_of_call)
         if self.status == "pending" and (hint := self.hint()):
             words.append(output.one_line(hint))
         line = Text("  ".join(words), "dim", no_wrap=True, overflow="ellipsis")
@@ -72,12 +76,16 @@ class Transcript:
                 self._said(data["id"], data["content"])
             case "message.created" if self._users:
                 self._folded(Text("> ", "bold"), data["content"])
+            case "model.call":
+                self._calling = data
             case "activity.output":
                 self._printed = data
             case "activity.started":
                 self._started(data)
             case "activity.completed":
                 self._ended(data)
+            case "notice" if data.get("kind") == "retrying" and data.get("delayMs"):
+                self._print(Text(clean(_retry(data)), "yellow"))
             case "notice" if data.get("kind") == "preparing":
                 self._print(Text(clean(f"* {data['message']}"), "dim"))
             case "notice":
@@ -150,6 +158,20 @@ class Transcript:
             self._print(Text("  failed", "red"))
         elif (data.get("durationMs") or 0) >= 1000:
             self._print(Text(f"  {output.duration(data['durationMs'] / 1000)}", "dim"))
+
+
+def _retry(data: dict) -> str:
+    why, seconds = data.get("message") or "The model call failed.", data["delayMs"] / 1000
+    return f"{why} Trying again in {seconds:.0f} s (retry {data.get('attempt', 1)} of {MAX_RETRIES})."
+
+
+def _of_call(data: dict) -> str:
+    """What the model does, where that takes its time."""
+    if data.get("state") == "waiting":
+        return f"waiting for the model, {output.duration(data['waitedSeconds'])}"
+    if data.get("state") == "answering":
+        return f"the model answers, {output.number(data['receivedCharacters'])} characters"
+    return ""
 
 
 def _brief(given: Any) -> str:

@@ -17,7 +17,7 @@ LONGEST_WAIT_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Event:
-    """`id` grows, and is None for what is live only (`message.delta`, `activity.output`)."""
+    """`id` grows, and is None for what is live only (`message.delta`, `model.call`, `activity.output`)."""
 
     id: int | None
     event: str

@@ -201,6 +201,7 @@ async def _relay(state: Forwarded, response: aiohttp.ClientResponse, send) -> No
         (b"content-length", value) for name, value in response.raw_headers if name.lower() == b"content-length"]
     watching = watch.Watch(state.call.route.dialect)
     first, found = watching.feed(first) if state.streams else (first, None)
+    state.progress.came(watching.characters)
     if found and b"data:" not in first:
         raise Failed(found)
     state.started = True

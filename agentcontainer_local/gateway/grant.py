@@ -28,6 +28,13 @@ class Progress:
         """For how long the call waits for its answer, or the answer comes."""
         return time.monotonic() - (self.answering or self.since)
 
+    def facts(self) -> dict[str, str | int | float]:
+        """As on the wire."""
+        waited = (self.answering or time.monotonic()) - self.since
+        state = "waiting" if self.answering is None else "answering"
+        return {"state": state, "model": self.model, "attempt": self.attempt, "waitedSeconds": round(waited, 1),
+                "receivedCharacters": self.characters}
+
     def came(self, characters: int) -> None:
         self.characters = characters
 

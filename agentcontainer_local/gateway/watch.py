@@ -10,7 +10,7 @@ from agentcontainer_local.gateway.failure import TO_PI, Failure, Kind, of_event,
 from agentcontainer_local.gateway.routes import Dialect
 
 MAX_EVENT_BYTES = 256 * 1024        # a longer event is no error
-COUNTED_BYTES = 8 * 1024            # of a chunk; what is larger comes faster than anybody can read
+COUNTED_BYTES = 8 * 1024            # of events that come at once; more come faster than anybody can read
 END = re.compile(rb"\r?\n\r?\n|\r\r")
 ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
 HINTS = (b"error", b"response.failed", b"context", b"window", b"too_long")     # a chunk without one is not looked at
@@ -21,7 +21,7 @@ SIGNS = re.compile(
     rb'|"(?:stop_reason|finish_reason|native_finish_reason|reason)"\s*:\s*"[a-z_]*(?:error|context|window|too_long)'
 )
 WORDS: dict[Dialect, re.Pattern[bytes]] = {
-    "messages": re.compile(rb'_delta","(?:text|thinking|partial_json)": ?"((?:[^"\\]|\\.)*)"'),
+    "messages": re.compile(rb'_delta", ?"(?:text|thinking|partial_json)": ?"((?:[^"\\]|\\.)*)"'),
     "responses": re.compile(rb'"delta": ?"((?:[^"\\]|\\.)*)"'),
     "completions": re.compile(rb'"(?:content|reasoning_content|reasoning|arguments)": ?"((?:[^"\\]|\\.)*)"'),
     "count": re.compile(rb"(?!)"),
@@ -36,7 +36,6 @@ class Watch:
 
     def feed(self, chunk: bytes) -> tuple[bytes, Failure | None]:
         """What may be passed on of a chunk, and the error that it brings to its end: the guest gets all before it."""
-        self._count(chunk)
         before = len(self._event)
         text = self._event + chunk if before else chunk
         begin = 0
@@ -46,13 +45,14 @@ class Watch:
             if failure := failure_in(text[begin:end.start()]):
                 return chunk[:max(0, begin - before)], failure
             begin = end.end()
+        self._count(text[:begin])
         self._event = text[begin:] if len(text) - begin <= MAX_EVENT_BYTES else b""
         return chunk, None
 
-    def _count(self, chunk: bytes) -> None:
-        seen = chunk[:COUNTED_BYTES]
+    def _count(self, events: bytes) -> None:
+        seen = events[:COUNTED_BYTES]
         found = sum(map(len, WORDS[self.dialect].findall(seen)))
-        self.characters += found * len(chunk) // len(seen) if seen else 0
+        self.characters += found * len(events) // len(seen) if seen else 0
 
 
 def failure_in(event: bytes) -> Failure | None:

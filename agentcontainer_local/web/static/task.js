@@ -112,6 +112,7 @@ class View {
         for await (const event of api.stream(`${this.path}/events`, this.last, shown)) {
           pause = PAUSE_MS;
           if (event.event === "message.delta") this.transcript.type(event.data.text);
+          else if (event.event === "model.call") this.transcript.wait(event.data);
           else if (event.event === "activity.output") this.transcript.print(event.data);
           else this.soon(event);
         }
@@ -123,6 +124,7 @@ class View {
       if (!isOver(this.task)) await connection.pause(pause, this.signal);
     }
     this.transcript.type(null);
+    this.transcript.wait(null);
     this.follower.end();
     clearInterval(clock);
   }

@@ -2,7 +2,7 @@
 
 import { fill, h, keyed } from "./dom.js";
 import { markdown } from "./markdown.js";
-import { duration, moment, plain } from "./words.js";
+import { count, duration, moment, plain } from "./words.js";
 
 const SAID = {
   started: "The container runs", slept: "The agent went to sleep", woken: "The agent was woken",
@@ -58,7 +58,8 @@ export class Transcript {
   constructor(files) {
     this.list = h("ol", { class: "transcript" });
     this.typing = h("div", { class: "typing prose", dir: "auto", hidden: true });
-    this.element = h("div", {}, this.list, this.typing);
+    this.calling = h("p", { class: "muted", hidden: true });
+    this.element = h("div", {}, this.list, this.typing, this.calling);
     this.shown = STEP;
     this.items = [];
     this.files = files;         // of the task
@@ -137,6 +138,14 @@ export class Transcript {
   print({ id, text }) {
     this.printed.set(id, text.trimEnd().split("\n").slice(-LIVE_LINES).join("\n"));
     this.draw();
+  }
+
+  // How long the model has been waited for, and how much of its answer has come.
+  wait(call) {
+    const at = call && call.state !== "ended";
+    this.calling.hidden = !at;
+    if (at) this.calling.textContent = call.state === "waiting" ? `Waiting for the model, ${duration(call.waitedSeconds * 1000)}` : `The model answers, ${count(call.receivedCharacters)} characters`;
+    this.changed();
   }
 
   // Words of an answer as they come; the message itself takes their place.
