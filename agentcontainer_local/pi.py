@@ -146,37 +146,39 @@ def spelled(provider: str, model: str, catalog: dict[str, list[str]]) -> str:
 def _models(execution: Execution, model: str, weak: str | None, catalog: dict[str, list[str]]) -> dict:
     """models.json: only this provider, at the gateway, with what Pi does not know of itself, or knows otherwise."""
     provider = execution.provider
-    api, known = _api(execution), catalog.get(provider, [])
-    whole, changed = [], {}
+    known, whole, changed = catalog.get(provider, []), [], {}
     for id, asked in ((model, execution.model), (weak, execution.weak_model)):
         if id is None:
             continue
-        settings = execution.settings.get(asked, Model())
+        settings, api = execution.settings.get(asked, Model()), _api(execution, id)
         if id not in known or api is not None:
-            whole.append(_whole(provider, id, api, settings))
+            whole.append(_whole(provider, id, api, settings, id in known))
         elif change := _change(settings):
             changed[id] = change
     path = GATEWAY_PATHS[provider]
-    if provider == "anthropic" and api not in (None, APIS["anthropic"]):
+    if provider == "anthropic" and execution.api not in (None, "messages"):
         path += "/v1"       # OpenAI's SDK takes it with that
     gateway = {"baseUrl": f"http://127.0.0.1:{GATEWAY_PORT}/{path}", "apiKey": "none"}
     extra = {**({"models": whole} if whole else {}), **({"modelOverrides": changed} if changed else {})}
     return {"providers": {provider: gateway | extra}}
 
 
-def _api(execution: Execution) -> str | None:
-    """The one that was set; and relays in OpenRouter's place speak chat completions, for Claude's models too."""
+def _api(execution: Execution, id: str) -> str | None:
+    """The one that was set. Relays in OpenRouter's place lack Anthropic's, which Pi would use for Claude's models."""
     if execution.api is not None:
         return PI_APIS[execution.api]
-    return APIS["openrouter"] if execution.provider == "openrouter" and execution.own_address else None
+    relayed = execution.provider == "openrouter" and execution.own_address and id.startswith("anthropic/")
+    return APIS["openrouter"] if relayed else None
 
 
-def _whole(provider: str, id: str, api: str | None, settings: Model) -> dict:
-    """A model that Pi does not know, or not with this API; where nothing is set, with figures that most models keep."""
+def _whole(provider: str, id: str, api: str | None, settings: Model, known: bool) -> dict:
+    """A model that Pi does not know, or not with this API; where nothing is set, with figures that most models keep.
+    Nearly all that are known take images; of the others nobody knows it."""
     most = _most_output(settings) or UNSAID_OUTPUT
     return {
         "id": id, "api": api or APIS[provider], "reasoning": False, "contextWindow": UNSAID_WINDOW, "maxTokens": most,
-        "input": ["text"], "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}, **_change(settings),
+        "input": ["text", "image"] if known else ["text"],
+        "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}, **_change(settings),
     }
 
 
