@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.fake_provider import Answers, Cuts, Drips, Fails, FakeProvider, Raw, Silent, bash
+from tests.fake_provider import Answers, Cuts, Fails, FakeProvider, Raw, Silent, bash
 from tests.system.conftest import Server, serving, wait_until
 
 CLAUDE = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
@@ -85,7 +85,7 @@ def test_a_time_limit_says_what_the_model_was_doing(server: Server, provider: Fa
 @pytest.mark.parametrize("ends_by", ["cancel", "limit"])
 @pytest.mark.parametrize("mode", ["autonomous", "conversation"])
 def test_what_the_model_wrote_before_a_cut_is_kept(server: Server, provider: FakeProvider, ends_by: str, mode: str):
-    provider.plan(Drips(STORY, bytes_at_once=2000, pause_seconds=2))
+    provider.plan(Silent(answer=STORY, after_events=8))
     limit = {"maxRuntimeSeconds": 15 if ends_by == "limit" else 120}
     begin = server.dispatch if mode == "autonomous" else (
         lambda message, **overrides: server.converse(message, overrides=overrides))
