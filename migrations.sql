@@ -508,3 +508,7 @@ ALTER TABLE runs ADD COLUMN provider_key BLOB;          -- and with this key, if
 -- migration 13
 
 ALTER TABLE container_versions ADD COLUMN writable_paths TEXT NOT NULL DEFAULT '[]';   -- JSON: directories of the image
+
+-- migration 14
+
+ALTER TABLE tasks ADD COLUMN skills TEXT NOT NULL DEFAULT '[]';     -- of its own, beside its agent's version's

@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from sqlite_utils import Database
 
 from agentcontainer_local import containers, files, schemas
-from agentcontainer_local.db import ALL, Row, dumps, iso, new_id, row, rows
+from agentcontainer_local.db import ALL, STANDARD_DOWN, STANDARD_UP, Row, dumps, iso, new_id, row, rows
 from agentcontainer_local.errors import Conflict, Invalid, NotFound, Unsupported
 from agentcontainer_local.vault import Vault
 
@@ -80,12 +80,14 @@ OWNED = "SELECT * FROM agents WHERE id = ? AND (account_id = ? OR account_id IS 
 NEWEST = "SELECT * FROM agent_versions WHERE agent_id = ? ORDER BY number DESC LIMIT 1"
 VERSION = "SELECT * FROM agent_versions WHERE id = ? AND agent_id = ?"
 PAGE_UP = (
-    "SELECT * FROM agents WHERE (account_id = :account OR account_id IS NULL)"
-    " AND number > :after ORDER BY number LIMIT :limit"
+    f"SELECT agents.*, {STANDARD_UP} AS number FROM agents"
+    f" WHERE (account_id = :account OR account_id IS NULL) AND {STANDARD_UP} > :after"
+    f" ORDER BY {STANDARD_UP} LIMIT :limit"
 )
 PAGE_DOWN = (
-    "SELECT * FROM agents WHERE (account_id = :account OR account_id IS NULL)"
-    " AND number < :after ORDER BY number DESC LIMIT :limit"
+    f"SELECT agents.*, {STANDARD_DOWN} AS number FROM agents"
+    f" WHERE (account_id = :account OR account_id IS NULL) AND {STANDARD_DOWN} < :after"
+    f" ORDER BY {STANDARD_DOWN} DESC LIMIT :limit"
 )
 VERSIONS_UP = "SELECT * FROM agent_versions WHERE agent_id = ? AND number > ? ORDER BY number LIMIT ?"
 VERSIONS_DOWN = "SELECT * FROM agent_versions WHERE agent_id = ? AND number < ? ORDER BY number DESC LIMIT ?"
@@ -159,7 +161,7 @@ def create(db: Database, vault: Vault, account_id: str, body: schemas.CreateAgen
             place = containers.current(db, "ctr_standard_coding")["id"]
         id = _insert(db, account_id, body.name, body.description or "", now)
         defaults = {"outputPolicy": {"mode": "any"}, "runtimeRegion": "any", **body.defaults.stored()}
-        content = Content(place, body.base_prompt, defaults, body.defaults.provider_api_key, _skills(body.skills), [])
+        content = Content(place, body.base_prompt, defaults, body.defaults.provider_api_key, skills(body.skills), [])
         _add_version(db, vault, id, content, now)
         return owned(db, account_id, id)
 
@@ -182,7 +184,7 @@ def update(
             container_version_id=place or old.container_version_id,
             base_prompt=old.base_prompt if body.base_prompt is None else body.base_prompt,
             defaults=defaults, key=key,
-            skills=old.skills if body.skills is None else _skills(body.skills),
+            skills=old.skills if body.skills is None else skills(body.skills),
         )
         if new != old:
             _add_version(db, vault, agent_id, new, now)
@@ -276,7 +278,7 @@ def _merged(old: Content, given: schemas.UpdateAgentDefaults | None) -> tuple[di
     return defaults, old.key if same else None
 
 
-def _skills(given: list[schemas.SkillRequest] | None) -> list[dict]:
+def skills(given: list[schemas.SkillRequest] | None) -> list[dict]:
     for skill in given or ():
         if skill.ssh_key_id is not None:
             raise Unsupported("skills: sshKeyId is not supported here; give a repository that needs no key.")

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlite_utils import Database
 
 from agentcontainer_local import schemas
-from agentcontainer_local.db import Row, iso, new_id, row, rows
+from agentcontainer_local.db import STANDARD_DOWN, STANDARD_UP, Row, iso, new_id, row, rows
 from agentcontainer_local.errors import Conflict, Invalid, NotFound
 
 # id → (name, description, preset)
@@ -39,12 +39,14 @@ def ensure_standard(db: Database, now: datetime) -> None:
 OWNED = "SELECT * FROM containers WHERE id = ? AND NOT hidden AND (account_id = ? OR account_id IS NULL)"
 NEWEST = "SELECT * FROM container_versions WHERE container_id = ? ORDER BY number DESC LIMIT 1"
 PAGE_UP = (
-    "SELECT * FROM containers WHERE (account_id = :account OR account_id IS NULL) AND NOT hidden"
-    " AND number > :after ORDER BY number LIMIT :limit"
+    f"SELECT containers.*, {STANDARD_UP} AS number FROM containers"
+    f" WHERE (account_id = :account OR account_id IS NULL) AND NOT hidden AND {STANDARD_UP} > :after"
+    f" ORDER BY {STANDARD_UP} LIMIT :limit"
 )
 PAGE_DOWN = (
-    "SELECT * FROM containers WHERE (account_id = :account OR account_id IS NULL) AND NOT hidden"
-    " AND number < :after ORDER BY number DESC LIMIT :limit"
+    f"SELECT containers.*, {STANDARD_DOWN} AS number FROM containers"
+    f" WHERE (account_id = :account OR account_id IS NULL) AND NOT hidden AND {STANDARD_DOWN} < :after"
+    f" ORDER BY {STANDARD_DOWN} DESC LIMIT :limit"
 )
 VERSIONS_UP = "SELECT * FROM container_versions WHERE container_id = ? AND number > ? ORDER BY number LIMIT ?"
 VERSIONS_DOWN = "SELECT * FROM container_versions WHERE container_id = ? AND number < ? ORDER BY number DESC LIMIT ?"

@@ -20,6 +20,9 @@ from sqlite_utils import Database
 
 Row = dict
 ALL = -1        # as a LIMIT
+# Places in a list whose standard rows, which are nobody's, come first, upwards and downwards; 2^62 is beyond all rows.
+STANDARD_UP = "CASE WHEN account_id IS NULL THEN number ELSE 4611686018427387904 + number END"
+STANDARD_DOWN = "CASE WHEN account_id IS NULL THEN 4611686018427387904 - number ELSE number END"
 
 # A row's public name: 119 bits, lower case, without vowels and look-alikes, so that it spells nothing.
 ALPHABET = "bcdfghjkmnpqrstvwxz23456789"

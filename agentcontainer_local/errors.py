@@ -67,6 +67,13 @@ class UnsupportedMediaType(Problem):
     status, code = 415, "unsupported_media_type"
 
 
+class UnsupportedEncoding(UnsupportedMediaType):
+    headers = {"accept-encoding": "identity"}
+
+    def __init__(self):
+        super().__init__("The body has a Content-Encoding. Send it as it is, without that header.")
+
+
 class RangeNotSatisfiable(Problem):
     status, code = 416, "range_not_satisfiable"
 

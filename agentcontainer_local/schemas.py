@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
 from agentcontainer_local import hosts, lifecycle
+from agentcontainer_local.errors import Unsupported
 
 T = TypeVar("T")
 
@@ -119,6 +120,7 @@ KeySource = TypeAliasType("KeySource", Literal["store", "environment"])
 LimitKeeper = TypeAliasType("LimitKeeper", Literal[
     "cgroup", "affinity", "ulimit", "watchdog", "ulimit and watchdog", "nothing"])
 NetworkAccess = TypeAliasType("NetworkAccess", Literal["none", "internet"])
+WorkspaceEntryType = TypeAliasType("WorkspaceEntryType", Literal["file", "directory", "link", "other"])
 Snapshot = TypeAliasType("Snapshot", Literal["include"])
 TaskModeChange = TypeAliasType("TaskModeChange", Literal["autonomous"])
 WakeKind = TypeAliasType("WakeKind", Literal["message", "external_wake"])
@@ -183,7 +185,7 @@ class PageInfo(Shape):
 
 
 class PageQuery(Shape):
-    limit: int = Field(100, ge=1, le=1000, description="How many at most; fewer come where they are large.")
+    limit: int = Field(1000, ge=1, le=1000, description="How many at most; fewer come where they are large.")
     cursor: str | None = Field(None, max_length=100, description="`pageInfo.nextCursor` of the page before.")
     order: Order = Field("desc", description="Newest first (desc) or oldest first.")
 
@@ -735,19 +737,35 @@ class TaskOverrides(Thinking, Limits, Budgeted, Walled, Network):
     runtime_region: RuntimeRegion | None = None
 
 
+NO_REPOSITORIES = (
+    "inputRepositories are not supported here. Upload an archive of the repository as an input file, or let the agent"
+    " clone it, which needs `internetAccess` or its host in `allowedHosts`."
+)
+
+
 class WithInputs(Request):
+    input_repositories: list[Any] | None = Field(None, description="Not supported here: anything in it is refused.")
     input_file_ids: FileIds | None = None
     input_files: Annotated[list[InputFile], Field(max_length=1000)] | None = None
 
     def input_ids(self) -> list[str]:
-        """The file ids of both spellings, each once, in the order given."""
+        """The file ids of both spellings, each once, in the order given. Raises Unsupported for repositories."""
+        if self.input_repositories:
+            raise Unsupported(NO_REPOSITORIES)
         return list(dict.fromkeys([*(self.input_file_ids or ()), *(file.file_id for file in self.input_files or ())]))
 
 
-class NewTask(WithInputs):
+class Titled(Request):
+    title_source: Annotated[str, Field(max_length=100)] | None = Field(
+        None, description="Accepted for the sake of other clients; it changes nothing here.")
+
+
+class NewTask(WithInputs, Titled):
     version_id: Id | None = Field(None, description="If omitted, the agent's current version is used.")
     metadata: Metadata | None = None
     overrides: TaskOverrides | None = None
+    skills: Skills | None = Field(None, description="For this task, beside those of its agent. They need"
+                                                    " `internetAccess`.")
     title: Name | None = Field(
         None, description="Default: the first line of the instructions, or of a conversation's first message.")
 
@@ -768,7 +786,7 @@ class CreateTaskRequest(NewTask):
         return self
 
 
-class UpdateTaskRequest(Request):
+class UpdateTaskRequest(Titled):
     title: Name | None = None
     mode: TaskModeChange | None = Field(None, description="Lets a conversation go on by itself to its end.")
 
@@ -877,6 +895,7 @@ class Task(Shape):
     budget: Budget | None = Field(description="null where it has none of its own.")
     execution: Execution
     runtime: RuntimeStatus
+    skills: list[Skill] = Field(description="Those of this task, beside its agent's.")
     walls: TaskWalls | None = Field(description="null until it has a container.")
     turn_status: TurnStatus | None = Field(description="null when autonomous.")
     turn_number: int | None = Field(description="null when autonomous.")
@@ -903,7 +922,7 @@ class WorkspaceFileQuery(Shape):
 
 class WorkspaceEntry(Shape):
     path: str = Field(description="Below the workspace, with `/` between its parts.")
-    type: Literal["file", "directory", "link", "other"] = Field(
+    type: WorkspaceEntryType = Field(
         description="Only files can be downloaded; `other` is a FIFO, a socket or a device.")
     size_bytes: int
     is_executable: bool

@@ -9,13 +9,22 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from agentcontainer_local.errors import BadRequest, Invalid, Problem, TooLarge, Unavailable, UnsupportedMediaType
+from agentcontainer_local.errors import (
+    BadRequest,
+    Invalid,
+    Problem,
+    TooLarge,
+    Unavailable,
+    UnsupportedEncoding,
+    UnsupportedMediaType,
+)
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
 WORDS = {"extra_forbidden": "Unknown field", "missing": "Field required"}
 TAGS = frozenset({"any", "none", "at_least_one", "named"})      # of the output policies: not part of a field's name
 MOST_FAULTS = 20
+BOM = "\ufeff".encode()            # some editors and shells write one before JSON
 IN_MEMORY_BYTES = 32 * 1024         # of a body that is not whole yet
 
 
@@ -42,8 +51,16 @@ async def read(request: Request, most: int, folder: Path) -> bytes:
         raise Unavailable(f"The server can't store the body while it comes: {error.strerror}.") from None
 
 
+def check_encoding(request: Request) -> None:
+    """What was packed would be stored or read as it came."""
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedEncoding()
+
+
 def parse(shape: type[Shape], text: bytes, content_type: str | None, required: bool = True) -> Shape:
     """`text` as `shape`: 400 when it is not JSON, 415 when it does not say that it is, 422 when it does not fit."""
+    text = text.removeprefix(BOM)
     if not text:
         if required:
             raise BadRequest("A JSON body is required.")

@@ -148,6 +148,8 @@ class Resource:
         call = Call(self.host, request, authenticate(), self.host.now(), authenticate)
         if route.query is not None:
             call.query = bodies.query(route.query, request.query_params)
+        if route.takes is not None or route.sends:
+            bodies.check_encoding(request)
         text = b""
         if route.takes is not None:
             text = await bodies.read(request, self.host.settings.max_body_bytes, self.host.settings.data)

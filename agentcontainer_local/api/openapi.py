@@ -214,7 +214,7 @@ def _usual(route: Route) -> list[type[Problem]]:
         (True, (Misdirected, TooManyRequests)),
         (not route.open, (Unauthorized, Forbidden)),
         (route.takes, (BadRequest, TooLarge, UnsupportedMediaType, Invalid, Unavailable)),
-        (route.takes or route.sends, (RequestTimeout,)),
+        (route.takes or route.sends, (RequestTimeout, UnsupportedMediaType)),
         (route.query, (Invalid,)),
         (route.replayable, (BadRequest, IdempotencyConflict)),
         ("{" in route.path, (NotFound,)),

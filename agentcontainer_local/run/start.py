@@ -186,8 +186,8 @@ def _write_launch(
         tasks.launched(host.db, record, task, execution.base_url, sealed)
     version = agents.version(host.db, task["agent_id"], task["agent_version_id"])
     harness = workspace.document(host.db, task, "HARNESS.md")
-    skills = [skill["skill"] for skill in json.loads(version["skills"])]
-    launch = pi.launch(task, execution, version["base_prompt"], harness, host.catalog, skills, env)
+    skills = [skill["skill"] for skill in (*json.loads(version["skills"]), *json.loads(task["skills"]))]
+    launch = pi.launch(task, execution, version["base_prompt"], harness, host.catalog, list(dict.fromkeys(skills)), env)
     path = directory / "launch.json"
     path.write_text(json.dumps(launch))
     path.chmod(0o644)       # whatever our umask: the guest is another uid

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 CREATED = "task=%(task)s event=created to=%(to)s"
 TITLE_LENGTH = 80
 DEFAULT_SESSION_TTL_SECONDS = 3600
-NO_SKILLS = "the agent has skills, which are fetched when it starts: that needs internetAccess true"
+NO_SKILLS = "skills of an agent or a task are fetched when it starts: that needs internetAccess true"
 
 Body = CreateTaskRequest | CreateConversationRequest
 
@@ -76,7 +76,8 @@ def _planned(
         raise Invalid.field("overrides.softFinishAfterSeconds", "must be less than maxRuntimeSeconds")
     if chosen.get("allowedHosts") and chosen["internetAccess"]:
         raise Invalid.field("overrides.allowedHosts", ALLOWED_AND_OPEN)
-    if version["skills"] != "[]" and not chosen["internetAccess"]:
+    skills = agents.skills(body.skills)
+    if (skills or version["skills"] != "[]") and not chosen["internetAccess"]:
         raise Invalid.field("overrides.internetAccess", NO_SKILLS)
     limits.require(limits.isolation(settings, defaults, asked), chosen["internetAccess"])
     key = body.overrides.provider_api_key if body.overrides else None
@@ -92,7 +93,7 @@ def _planned(
         "max_runtime_seconds": chosen["maxRuntimeSeconds"],
         "soft_finish_after_seconds": soft, "max_cost_microusd": _microusd(chosen.get("maxCostUsd")),
         "max_tokens": chosen.get("maxTokens"), "output_policy": dumps(chosen.get("outputPolicy") or {"mode": "any"}),
-        "runtime_region": chosen.get("runtimeRegion") or "any", "created_at": iso(now),
+        "runtime_region": chosen.get("runtimeRegion") or "any", "skills": dumps(skills), "created_at": iso(now),
     }
 
 

@@ -32,7 +32,7 @@ WHOLE = (
     " instructions, metadata, overrides, provider_api_key IS NOT NULL AS has_provider_api_key, provider, model,"
     " weak_model, max_cost_microusd, max_tokens, spent_microusd, spent_tokens, runtime_region, session_ttl_seconds,"
     " turn_number, attempt_number, turn_status, hibernate_until, wake_due_id, created_at, started_at, completed_at,"
-    " result, completion, error, running_since, used_ms,"
+    " result, completion, error, running_since, used_ms, skills,"
     " max_runtime_seconds, turn_used_ms, (SELECT name FROM agents WHERE id = agent_id) AS agent_name,"
     " (SELECT image FROM container_versions WHERE id = container_version_id) AS image,"
     " (SELECT walls FROM runs WHERE task_id = tasks.id AND walls IS NOT NULL ORDER BY runs.number DESC LIMIT 1)"

@@ -37,6 +37,7 @@ def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
         runtime={"container_image": task["image"]},
         walls=None if task["walls"] is None else schemas.TaskWalls.model_validate_json(task["walls"]),
         turn_status=task["turn_status"], turn_number=task["turn_number"],
+        skills=[schemas.Skill(skill=skill["skill"]) for skill in from_json(task["skills"])],
         session_ttl_seconds=task["session_ttl_seconds"], hibernate_until_at=task["hibernate_until"],
         wake_due_id=task["wake_due_id"],
         queue_position=task["queue_position"],
