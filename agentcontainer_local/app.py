@@ -5,7 +5,6 @@ import contextlib
 import logging
 import math
 import os
-import pwd
 import signal
 import socket
 import sqlite3
@@ -301,7 +300,8 @@ async def serve(
     `announce` is called once, with the URL of the listener, when requests are answered.
     """
     async with opened(settings, environ, log.info, outside=outside) as program:
-        _warn_of_logouts()
+        if danger := runtime_dir.removed_at_logout():
+            log.warning(danger)
         stop = _on_signals()
         listeners = _listening(settings)
         server = _Server(uvicorn.Config(
@@ -351,14 +351,6 @@ async def _supervised(program: Program) -> None:
 async def _say_what_is_damaged(host: Host) -> None:
     for fault in await host.integrity.faults(patience=3600):
         log.error("%s. %s", fault.detail, fault.fix)
-
-
-def _warn_of_logouts() -> None:
-    """logind removes the runtime directory at the account's last logout, with all that runs in its session."""
-    name, given = pwd.getpwuid(os.getuid()).pw_name, os.environ.get("XDG_RUNTIME_DIR", "")
-    lingers = Path("/var/lib/systemd/linger", name).exists()
-    if Path("/run/systemd/system").is_dir() and given.startswith("/run/user/") and not lingers:
-        log.warning("%s is removed when %s logs out: run `loginctl enable-linger %s`", given, name, name)
 
 
 async def _tidied(host: Host, *while_alive: asyncio.Task) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pwd
 import stat
 import tempfile
 from pathlib import Path
@@ -25,6 +26,17 @@ def inherit(store_id: str, data: Path) -> None:
     if not old.exists():
         old.unlink(missing_ok=True)
         old.symlink_to(new.name)
+
+
+def removed_at_logout(
+    systemd: Path = Path("/run/systemd/system"), lingering: Path = Path("/var/lib/systemd/linger")
+) -> str | None:
+    """A warning where logind removes the session's directory at the account's last logout, with all that runs there."""
+    given, name = os.environ.get("XDG_RUNTIME_DIR", ""), pwd.getpwuid(os.getuid()).pw_name
+    if not systemd.is_dir() or not given.startswith("/run/user/") or (lingering / name).exists():
+        return None
+    return (f"Agents end when {name} logs out, because {given} is removed then. Run `loginctl enable-linger {name}` to"
+            " keep it.")
 
 
 def for_a_while() -> tempfile.TemporaryDirectory:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 
 from agentcontainer_local import clock_steps, crash, lifecycle, sandbox, tasks
 from agentcontainer_local.db import Row
@@ -26,10 +27,11 @@ async def supervise(host: Host, open_door: OpenDoor) -> None:
     runs: Runs = {}
     looking = asyncio.create_task(_look(host), name="look at the place")
     try:
+        began = host.steady()
         found = await _first_found(host)
         crash.point("supervisor.looked")
         _clear_orphans(host, runs, found)
-        _do_not_count(host, found)
+        _do_not_count(host, found, timedelta(seconds=host.steady() - began))
         while True:
             changed = host.changed.mark()
             _reap(host, runs)
@@ -133,11 +135,12 @@ async def _attend(host: Host, task_id: str, open_door: OpenDoor, found: Containe
             tell(host, record["id"])
 
 
-def _do_not_count(host: Host, found: Containers) -> None:
-    """A container that ended while no server looked is counted up to the moment at which one looked last."""
+def _do_not_count(host: Host, found: Containers, waited: timedelta) -> None:
+    """While we waited for Podman no agent could reach us. A container that ended while no server looked is counted up
+    to the moment at which one looked last."""
     for task_id in tasks.with_status(host.db, lifecycle.RUNNING):
-        if not _alive(host, task_id, found):
-            clock_steps.not_counted(host.db, task_id, host.away)
+        away = timedelta() if _alive(host, task_id, found) else host.away
+        clock_steps.not_counted(host.db, task_id, away + waited)
 
 
 def _start_pending(host: Host, open_door: OpenDoor, runs: Runs, found: Containers) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pwd
 import shutil
 import stat
 import tempfile
@@ -87,3 +88,30 @@ def test_containers_of_an_earlier_version_find_their_directory_at_the_path_that_
     shutil.rmtree(shared / "agentcontainer")        # a reboot
     runtime_dir.inherit("str_a", data)
     assert runtime_dir.of_store("str_a").samefile(old)
+
+
+def test_who_serves_under_systemd_without_linger_is_warned(monkeypatch, tmp_path: Path):
+    name = pwd.getpwuid(os.getuid()).pw_name
+    systemd, lingering = tmp_path / "systemd", tmp_path / "linger"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+    assert runtime_dir.removed_at_logout(systemd, lingering) is None
+    systemd.mkdir()
+    assert f"loginctl enable-linger {name}" in runtime_dir.removed_at_logout(systemd, lingering)
+    lingering.mkdir()
+    (lingering / name).touch()
+    assert runtime_dir.removed_at_logout(systemd, lingering) is None
+    (lingering / name).unlink()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))     # no session's
+    assert runtime_dir.removed_at_logout(systemd, lingering) is None
+
+
+def test_a_directory_that_is_made_again_is_ours_alone_or_refused(shared: Path):
+    directory = runtime_dir.of_store("str_test")
+    shutil.rmtree(directory.parent.parent)
+    runtime_dir.make(directory)
+    made = [part for part in (directory, *directory.parents) if shared in part.parents]
+    assert [stat.S_IMODE(part.stat().st_mode) for part in made] == [0o700] * 3
+    shutil.rmtree(directory.parent.parent)
+    directory.parent.parent.symlink_to(shared)
+    with pytest.raises(RuntimeError):
+        runtime_dir.make(directory)
