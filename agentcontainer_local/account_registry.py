@@ -21,8 +21,12 @@ class Registry:
     @contextlib.contextmanager
     def locked(self) -> Iterator[int]:
         """For moments only: nobody waits for Podman meanwhile."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise RuntimeError(f"{self.folder} can't be written ({error.strerror}): make the home of this account"
+                               " writable for it.") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield lock

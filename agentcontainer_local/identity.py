@@ -13,7 +13,7 @@ def claim(store_id: str, data: Path) -> None:
     sweep = registry.sweep_is_due()
     with registry.locked():
         there = registry.value(store_id)
-        if there and Path(there).exists() and not here.samefile(there) and _store_in(Path(there)) == store_id:
+        if there and Path(there).exists() and not here.samefile(there) and _may_be(store_id, Path(there)):
             raise RuntimeError(
                 f"The data directory {data} is a copy of {there}: with both, each server would end the other's agents."
                 f" To replace the original, move {there} away first. To have a second store, make it with"
@@ -32,9 +32,12 @@ def data_directories() -> list[Path]:
         return [Path(place) for _, place in registry.entries() if Path(place).exists()]
 
 
-def _store_in(data: Path) -> str | None:
-    """None where there is none, or none that can be read."""
+def _may_be(store_id: str, data: Path) -> bool:
+    """Also where that can't be read: its server may be at work."""
+    database = data / "agentcontainer.db"
+    if not database.exists():
+        return False
     with contextlib.suppress(sqlite3.Error), contextlib.closing(
-            sqlite3.connect(f"{(data / 'agentcontainer.db').as_uri()}?mode=ro", uri=True, timeout=5)) as store:
-        return store.execute("SELECT id FROM store").fetchone()[0]
-    return None
+            sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=5)) as store:
+        return store.execute("SELECT id FROM store").fetchone() == (store_id,)
+    return True

@@ -1,5 +1,6 @@
 """The life of a task: the table by itself, and every history that rows can have."""
 
+import json
 import re
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from agentcontainer_local.db import row, rows
 from agentcontainer_local.errors import Conflict, Problem
 from agentcontainer_local.guest.events import parse, record
 from agentcontainer_local.host import Host
+from agentcontainer_local.tasks.shape import _metadata
 from tests.conftest import Clock
 
 ACCOUNT = "SELECT * FROM accounts ORDER BY created_at LIMIT 1"
@@ -235,3 +237,11 @@ def test_a_late_start_is_a_death_and_so_is_tried_again_before_the_task_fails(hos
         ended = tasks.died(host.db, task["id"], clock(), last_words=run["last_words"])
         assert ended["status"] == status
     assert "Pi did not answer within 120 s." in ended["error"]
+
+
+def test_metadata_of_the_callers_is_not_lost_whatever_its_names_are():
+    for names in (["completion"], ["completion", "callerCompletion"], ["callerCompletion"], ["other"]):
+        mine = {name: f"mine: {name}" for name in names}
+        answered = _metadata({"metadata": json.dumps(mine), "completion": "complete"})
+        assert answered.pop("completion") == "complete"
+        assert sorted(answered.values()) == sorted(mine.values())

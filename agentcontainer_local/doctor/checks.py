@@ -325,7 +325,8 @@ def _data_directory(settings: Settings) -> Iterator[Check]:
     for fault in faults:
         yield (_missing if fault.fatal else _warning)(fault.what, fault.detail, fault.fix)
     if not faults:
-        yield _ok("data directory", f"{settings.data} is whole")
+        whole = (settings.data / "agentcontainer.db").exists()
+        yield _ok("data directory", f"{settings.data}{'' if whole else ' is made at the first start'}")
 
 
 def _gvisor(hands: Hands) -> Check:
