@@ -671,6 +671,10 @@ class ListAgentVersionsResponse(Page[AgentVersion]):
 
 # Files
 
+# A directory, packed as a tar archive of plain files and directories: unpacked in the workspace, and by the command.
+DIRECTORY = "application/x-tar; directory=true"
+
+
 class PrepareUploadRequest(Request):
     filename: Annotated[str, Field(min_length=1, max_length=1000)]
     content_type: Annotated[str, Field(max_length=255, pattern=r"^[ -~]*$")] | None = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from agentcontainer_local import agents, tasks
+from agentcontainer_local import agents, schemas, tasks
 from agentcontainer_local.db import Row, row
 
 NAME_BYTES = 255                    # what a Linux file system takes
@@ -25,7 +25,16 @@ class Input:
         return len(self.text.encode()) if self.file is None else self.file["size_bytes"]
 
     def command(self) -> dict:
-        return {"path": self.path, "url": f"/guest/inputs/{self.name}", "sizeBytes": self.size_bytes}
+        command = {"path": self.path, "url": f"/guest/inputs/{self.name}", "sizeBytes": self.size_bytes}
+        return {**command, "directory": True} if self.is_directory else command
+
+    @property
+    def place(self) -> str:
+        return f"{self.path}/" if self.is_directory else self.path
+
+    @property
+    def is_directory(self) -> bool:
+        return self.file is not None and self.file["content_type"] == schemas.DIRECTORY
 
 
 def inputs(db: Database, task: Row) -> list[Input]:
@@ -68,8 +77,13 @@ def paths_of(db: Database, task: Row, message: Row) -> list[str]:
 
 def _placed(folder: str, files: list[Row]) -> list[Input]:
     taken: dict[str, int] = {}
-    return [Input(f"{folder}/{free_name(safe_name(file['filename']), taken)}", file["id"], file=file)
-            for file in files]
+    return [Input(f"{folder}/{free_name(_name(file), taken)}", file["id"], file=file) for file in files]
+
+
+def _name(file: Row) -> str:
+    """A directory came as an archive, and is unpacked."""
+    name = safe_name(file["filename"])
+    return safe_name(name.removesuffix(".tar")) if file.get("content_type") == schemas.DIRECTORY else name
 
 
 def safe_name(filename: str) -> str:
@@ -109,7 +123,7 @@ POLICIES = {
 def harness(task: Row, given: list[Input], reference: list[Input]) -> str:
     """HARNESS.md: how work is done here, for an agent that has never seen this place."""
     policy = json.loads(task["output_policy"])
-    files = "".join(f"- `~/{item.path}` ({item.size_bytes} bytes)\n" for item in (*given, *reference)) or "- none\n"
+    files = "".join(f"- `~/{item.place}` ({item.size_bytes} bytes)\n" for item in (*given, *reference)) or "- none\n"
     conversation = task["mode"] == "conversation"
     return f"""# How work is done here
 
@@ -148,6 +162,8 @@ The task ends only when the command `finish` is accepted. If it is refused, it s
 
     finish --complete-task --message "What was done" FILE…
     finish --incomplete-task --message "What is missing, and why" FILE…
+
+A directory in the place of a file is handed over as one archive.
 
 `--incomplete-task` is for work that cannot be done in full.
 

@@ -35,6 +35,7 @@ def fetch(session: Session, task_id: str, directory: Path) -> list[dict]:
         transfer = session.out.transfer(file.filename, file.size_bytes)
         with transfer as progress, _new(directory, file.filename) as (path, opened):
             session.client.download_task_file(task_id, file.id, opened, progress=progress)
+        path = folder.settled(path, file.filename, file.content_type)
         fetched.append({**output.plain(file), "path": str(path)})
         session.out.note(f"{path}  {output.size(file.size_bytes)}")
     return fetched
@@ -43,7 +44,7 @@ def fetch(session: Session, task_id: str, directory: Path) -> list[dict]:
 def uploaded(session: Session, paths: list[Path]) -> list[schemas.UploadedFile]:
     files = []
     for path in paths:
-        with session.out.transfer(path.name, path.stat().st_size) as progress:
+        with session.out.transfer(path.name, None if path.is_dir() else path.stat().st_size) as progress:
             files.append(session.client.upload(path, progress=progress))
         session.out.note(f"{path}  {output.size(files[-1].size_bytes)} uploaded", "dim")
     return files

@@ -43,7 +43,7 @@ def run(
     instructions: Annotated[str | None, typer.Argument(
         metavar="INSTRUCTIONS", help="What the agent is to do; `-` reads stdin.")] = None,
     input: Annotated[list[Path] | None, typer.Option(
-        "--input", "-i", metavar="FILE", help="File for the agent. Repeatable.")] = None,
+        "--input", "-i", metavar="PATH", help="File or directory for the agent. Repeatable.")] = None,
     output: Annotated[Path | None, typer.Option(
         "--output", "-o", metavar="DIR", help="Folder for the agent's files. By default a new one.")] = None,
     agent: AgentFlag = CODING,
@@ -109,8 +109,8 @@ def _instructions(given: str | None) -> str:
 
 def _readable(paths: list[Path]) -> list[Path]:
     for path in paths:
-        if not path.is_file():
-            raise Stop(Exit.WRONG_USE, f"{path} is {'a folder: give its files' if path.is_dir() else 'not a file'}.")
+        if not path.is_file() and not path.is_dir():
+            raise Stop(Exit.WRONG_USE, f"{path} is neither a file nor a directory.")
     return paths
 
 

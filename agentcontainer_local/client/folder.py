@@ -6,6 +6,8 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from agentcontainer_local import schemas
+from agentcontainer_local.client import directory
 from agentcontainer_local.text import one_line
 
 LONGEST_BYTES = 200
@@ -27,6 +29,15 @@ def new(directory: Path, name: str) -> tuple[Path, BinaryIO]:
             path = directory / tried
             return path, path.open("xb")
     raise AssertionError("unreachable")
+
+
+def settled(path: Path, name: str, content_type: str) -> Path:
+    """Where a file that has come is now: a directory is unpacked, and its archive goes."""
+    if content_type != schemas.DIRECTORY:
+        return path
+    unpacked = directory.unpack(path, path.parent, safe(name.removesuffix(".tar")))
+    path.unlink()
+    return unpacked
 
 
 def safe(name: str) -> str:

@@ -105,5 +105,5 @@ def _fetched(
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        paths.append(path)
+        paths.append((yield Work(functools.partial(folder.settled, path, file.filename, file.content_type))))
     return paths

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from agentcontainer_local import schemas
-from agentcontainer_local.client import requests
+from agentcontainer_local.client import directory, requests
 from agentcontainer_local.client.effects import (
     Answer,
     Content,
@@ -40,11 +40,14 @@ Folder = str | os.PathLike[str]
 def upload(
     source: Source, *, filename: str | None = None, content_type: str | None = None, progress: Progress | None = None
 ) -> Program[schemas.UploadedFile]:
-    """Upload a file. `source` is its path, its bytes, or a file object, read from where it stands.
+    """Upload a file. `source` is its path, its bytes, or a file object, read from where it stands. A directory becomes
+    one archive, which is a directory again in the agent's workspace.
 
     Bytes, and a file object without a name, need a `filename`. Raises Changed if the file becomes shorter meanwhile.
     """
     name = _name(source, filename)
+    if _is_directory(source):
+        name, content_type = f"{name}.tar", content_type or schemas.DIRECTORY
     content = yield Work(lambda: _content(source, progress))
     try:
         guessed = content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
@@ -81,11 +84,14 @@ def _name(source: Source, given: str | None) -> str:
     name = given or (source if isinstance(source, str | os.PathLike) else getattr(source, "name", None))
     if not isinstance(name, str | os.PathLike):
         raise WrongUse("Bytes, and a file object without a name, need a filename: upload(data, filename='data.csv').")
-    whole = given or Path(os.fspath(name)).name
+    whole = given or Path(os.fspath(name)).name or Path(os.fspath(name)).resolve().name
     return os.fsencode(whole).decode(errors="replace")
 
 
 def _content(source: Source, progress: Progress | None) -> Content:
+    if _is_directory(source):
+        size, pieces = directory.plan(source)
+        return Content(size, lambda: _told(pieces(), size, progress))
     if isinstance(source, str | os.PathLike):
         size = Path(source).stat().st_size
         return Content(size, functools.partial(_pieces, source, size, progress))
@@ -102,6 +108,19 @@ def _content(source: Source, progress: Progress | None) -> Content:
         return _read(file, size, progress)
 
     return Content(size, pieces, (lambda: None) if file is source else file.close)
+
+
+def _is_directory(source: Source) -> bool:
+    return isinstance(source, str | os.PathLike) and Path(source).is_dir()
+
+
+def _told(pieces: Iterator[bytes], size: int, progress: Progress | None) -> Iterator[bytes]:
+    sent = 0
+    for piece in pieces:
+        yield piece
+        sent += len(piece)
+        if progress is not None:
+            progress(sent, size)
 
 
 def _copied(file: BinaryIO) -> BinaryIO:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 
-from agentcontainer_local import accounts, crash, db, files, lifecycle, messages, space, tasks, workspace
+from agentcontainer_local import accounts, crash, db, files, lifecycle, messages, schemas, space, tasks, workspace
 from agentcontainer_local.db import Row
 from agentcontainer_local.errors import Conflict, Invalid, NotFound, TooLarge
 from agentcontainer_local.guest.answers import answering, body_of
@@ -26,6 +26,7 @@ class ClaimedFile(BaseModel):
     filename: Annotated[str, Field(min_length=1, max_length=1000)]
     sizeBytes: Annotated[int, Field(ge=0, le=2**53)]
     outputName: Annotated[str, Field(max_length=200)] | None = None
+    directory: bool = False         # packed as an archive
 
 
 class Finish(BaseModel):
@@ -240,7 +241,7 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
             store.conn.execute("INSERT OR IGNORE INTO deliveries VALUES (?, ?)", (task["id"], staged.key))
         for index, claimed in enumerate(claim.files):
             came, filename = staged.received[index], workspace.safe_name(claimed.filename)
-            content_type = mimetypes.guess_type(filename)[0]
+            content_type = schemas.DIRECTORY if claimed.directory else mimetypes.guess_type(filename)[0]
             file = files.add(
                 store, task["account_id"], filename, content_type, came.name, came.size, came.sha256, now
             )

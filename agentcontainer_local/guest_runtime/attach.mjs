@@ -5,7 +5,8 @@ import { deliver } from "./outputs.mjs";
 
 const USAGE = `Usage: attach FILE...
 
-Adds files to your answer, so that the user gets them with it. Only in a conversation.
+Adds files to your answer, so that the user gets them with it. A directory is added as one archive. Only in a
+conversation.
 
 Exit codes: 0 accepted, 1 refused (the reason is on stderr), 2 wrong use.
 `;

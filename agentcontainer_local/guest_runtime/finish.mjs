@@ -10,8 +10,8 @@ Ends the task. Once accepted, the container stops: call it last.
   --complete-task      the task is done in full
   --incomplete-task    it is not, or only in part; say in the message what is missing
   --message TEXT       the result, in words (required)
-  FILE...              output files of the task
-  --output NAME=PATH   the output that the task calls NAME is the file PATH (only where outputs have names)
+  FILE...              output files of the task; a directory is handed over as one archive
+  --output NAME=PATH   the output that the task calls NAME is the file or directory PATH (only where outputs have names)
 
 Exit codes: 0 accepted, 1 refused (the reason is on stderr; mend it and call again), 2 wrong use.
 `;

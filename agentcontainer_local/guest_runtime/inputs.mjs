@@ -5,6 +5,7 @@ import { lstat, mkdir, readFile, rename, rm, stat, symlink, writeFile } from "no
 import { dirname, join } from "node:path";
 import { json } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
+import { unpack } from "./directories.mjs";
 import { insist, open, Unreachable } from "./door.mjs";
 import { STATE_DIR, WORKSPACE } from "./paths.mjs";
 
@@ -48,7 +49,7 @@ async function inParallel(items, work, signal) {
   over.throwIfAborted();
 }
 
-async function fetchOne({ path, url, sizeBytes }, signal) {
+async function fetchOne({ path, url, sizeBytes, directory }, signal) {
   const target = join(WORKSPACE, path);
   const temporary = join(ARRIVING, randomUUID());
   try {
@@ -57,7 +58,8 @@ async function fetchOne({ path, url, sizeBytes }, signal) {
     await insist(() => download(url, temporary, signal), { signal });
     const { size } = await stat(temporary);
     if (size !== sizeBytes) throw new Error(`it has ${size} bytes instead of ${sizeBytes}`);
-    await rename(temporary, target);
+    if (directory) await unpack(temporary, `${temporary}.d`);
+    await rename(directory ? `${temporary}.d` : temporary, target);
   } catch (error) {
     signal.throwIfAborted(); // another one's failure, or the end of the turn
     throw new Error(`The input file ${path} could not be put into the workspace: ${error.message}`, { cause: error });

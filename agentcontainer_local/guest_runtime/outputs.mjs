@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { constants, open as openFile } from "node:fs/promises";
 import { basename, resolve } from "node:path";
+import { packed, plan } from "./directories.mjs";
 import { exchange, insist, Unreachable } from "./door.mjs";
 
 const CHUNK = 256 * 1024;
@@ -29,7 +30,7 @@ export async function deliver(request, files, { cwd = process.cwd(), signal, onW
   try {
     await insist(attempts(request, opened, signal), { signal, onWait });
   } finally {
-    await Promise.all(opened.map(({ handle }) => handle.close()));
+    await Promise.all(opened.map(({ handle }) => handle?.close()));
   }
 }
 
@@ -43,8 +44,9 @@ function attempts(request, opened, signal) {
   const headers = { "idempotency-key": randomUUID() };
   let cuts = 0;
   return async () => {
-    const listed = opened.map(({ path, outputName, size }) => ({
-      filename: basename(path), sizeBytes: size, outputName: outputName ?? null, path,
+    const listed = opened.map(({ path, outputName, size, directory }) => ({
+      filename: directory?.name ?? basename(path), sizeBytes: size, outputName: outputName ?? null, path,
+      ...(directory && { directory: true }),
     }));
     const { id, done } = await post("/guest/outputs", { ...request, files: listed }, { signal, headers });
     if (done) return; // the host had taken it, and went away before it could say so
@@ -62,7 +64,7 @@ function attempts(request, opened, signal) {
 
 async function upload(path, file, signal) {
   const headers = { "content-type": "application/octet-stream", "content-length": file.size };
-  remembered(await exchange("PUT", path, { headers, body: () => bytesOf(file), signal }));
+  remembered(await exchange("PUT", path, { headers, body: () => (file.directory ? packed(file.directory, changed) : bytesOf(file)), signal }));
 }
 
 /** Asked again by itself while the host is away: a commit whose answer was lost must not begin a second delivery. */
@@ -105,6 +107,12 @@ async function openOne({ path, outputName }, cwd) {
     // O_NONBLOCK: opening a FIFO that nobody writes to must not wait for ever.
     handle = await openFile(resolve(cwd, path), constants.O_RDONLY | constants.O_NONBLOCK);
     const stats = await handle.stat();
+    if (stats.isDirectory()) {
+      await handle.close();
+      handle = undefined;
+      const directory = await plan(resolve(cwd, path));
+      return { path, outputName, directory, size: directory.size };
+    }
     if (stats.isFile()) return { path, outputName, handle, size: stats.size, mtimeMs: stats.mtimeMs };
     await handle.close();
     return { path, problem: `it is ${kind(stats)}, not a regular file` };
@@ -115,7 +123,6 @@ async function openOne({ path, outputName }, cwd) {
 }
 
 function kind(stats) {
-  if (stats.isDirectory()) return "a directory";
   if (stats.isFIFO()) return "a FIFO";
   return "a device";
 }
@@ -131,7 +138,7 @@ async function* bytesOf({ handle, size, path }) {
 }
 
 async function unchanged(opened) {
-  for (const { handle, size, mtimeMs, path } of opened) {
+  for (const { handle, size, mtimeMs, path } of opened.filter((file) => file.handle)) {
     const now = await handle.stat();
     if (now.size !== size || now.mtimeMs !== mtimeMs) throw changed(path);
   }

@@ -80,6 +80,7 @@ async def test_paths_are_relative_to_where_the_agent_is(lab: Lab, door: Door):
 async def test_what_cannot_be_sent_is_named_all_at_once_with_why(lab: Lab, door: Door):
     here = lab.workspace
     (here / "directory").mkdir()
+    os.mkfifo(here / "directory" / "pipe")
     (here / "good.md").write_text("good")
     (here / "secret.md").write_text("no")
     (here / "secret.md").chmod(0)
@@ -93,7 +94,8 @@ async def test_what_cannot_be_sent_is_named_all_at_once_with_why(lab: Lab, door:
         code, out, err = await asyncio.wait_for(lab.command(*DONE, "good.md", *names, user=NOBODY), 10)
     assert code == 1 and out == ""
     for name, why in {
-        "directory": "a directory", "fifo": "a FIFO", "/dev/zero": "a device", "missing.md": "no such file",
+        "directory": "neither a file nor a directory", "fifo": "a FIFO", "/dev/zero": "a device",
+        "missing.md": "no such file",
         "secret.md": "permission denied", "circle": "lead in a circle", "socket": "a socket",
         "good.md/x": "no such file",
     }.items():

@@ -279,3 +279,15 @@ def test_building_an_image_shows_a_bar_in_a_terminal_and_its_steps_in_a_pipe(tmp
         for image in built:
             podman("rmi", image)
     assert len(built) == 2
+
+
+def test_a_directory_goes_to_the_agent_and_comes_back_as_one(server: Server, tmp_path: Path):
+    (tmp_path / "src" / "deep").mkdir(parents=True)
+    (tmp_path / "src" / "deep" / "a.txt").write_text("one\n")
+    work = bash("cp -r task_files/src out && echo two >> out/deep/a.txt", finish="--complete-task -m Done out")
+    call("run", work, "-m", "scripted", "-i", "src", "-o", "got", env=environ(server), cwd=tmp_path)
+    assert (tmp_path / "got" / "out" / "deep" / "a.txt").read_text() == "one\ntwo\n"
+    assert [path.name for path in (tmp_path / "got").iterdir()] == ["out"]
+    task = json.loads(call("tasks", "show", "last", "--json", env=environ(server), cwd=tmp_path))
+    [file] = server.get(f"/tasks/{task['id']}/files")["data"]
+    assert (file["filename"], file["contentType"]) == ("out.tar", "application/x-tar; directory=true")
