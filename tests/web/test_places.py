@@ -45,8 +45,18 @@ def test_every_option_of_an_agents_version_is_compared(page: Page, server: Serve
     rows = "[...document.querySelectorAll('.changes tbody tr')]"
     cells = page.run(f"{rows}.map((row) => [...row.cells].map((cell) => cell.innerText))")
     changed = {name: after for name, _, after in cells}
+    assert "Prompt, line by line" not in page.text()
     assert changed == {"Hosts that it may reach": "example.org", "Model calls cost at most": "$2.00",
                        "Tokens at most": "50,000", "Limits": "memoryMb 512"}
+
+
+def test_a_change_of_the_prompt_alone_is_not_called_no_change(page: Page, server: Server):
+    agent = server.post("/agents/agt_standard_coding/fork", {"name": "Reworded"})
+    server.client.patch(f"/api/v1/agents/{agent['id']}", json={"basePrompt": "Say less."}).raise_for_status()
+    page.visit(f"#/agents/{agent['id']}", "What changed")
+    page.reads("Prompt, line by line")
+    shown = page.run("document.querySelector('.comparison').innerText")
+    assert "Say less." in shown and "othing" not in shown
 
 
 def test_the_months_budget_is_set_and_taken_away(page: Page, server: Server):
