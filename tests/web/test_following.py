@@ -4,7 +4,8 @@ import os
 import subprocess
 from collections.abc import Callable
 
-from tests.system.conftest import Server
+from tests.fake_provider import Fails, FakeProvider, Silent
+from tests.system.conftest import Server, far_end, provided, provider  # noqa: F401
 from tests.system.test_main_job import bash
 from tests.web.browser import CTRL, Page
 from tests.web.conftest import sign_in
@@ -140,6 +141,27 @@ def test_a_server_that_was_killed_is_missed_at_once_and_followed_again_when_it_i
     own_server.say(talk["id"], "Are you back?\n```say\nI am\n```")
     page.wait("[...document.querySelectorAll('.said.agent')].at(-1)?.innerText.includes('I am')", 60)
     page.faults.clear()
+
+
+CLAUDE = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
+
+
+def test_a_model_that_is_waited_for_or_tried_again_is_said(
+    open_page: Callable[[Server], Page], provided: Server, provider: FakeProvider  # noqa: F811
+):
+    provider.plan(Fails(529), Silent())
+    task = provided.dispatch("Nothing to do", **CLAUDE)
+    page = open_page(provided)
+    sign_in(page, provided)
+    page.visit(f"#/tasks/{task['id']}", "Transcript")
+    page.wait("/trying again in .* s .retry 1./.test(document.body.innerText)", 60)
+    waiting = "/Waiting for the model, [1-9]/.test(document.body.innerText)"
+    page.wait(waiting, 60)
+    page.go("/")
+    page.visit(f"#/tasks/{task['id']}", "Transcript")       # as it is found later
+    page.wait(waiting)
+    provided.post(f"/tasks/{task['id']}/cancel", expect=200)
+    page.wait(f"!{waiting}")
 
 
 def again(server: Server) -> None:

@@ -109,6 +109,7 @@ class View {
         const shown = await whileShown(this.signal);
         await this.refresh();
         if (isOver(this.task)) break;
+        this.transcript.wait(this.task.modelCall ?? null);
         for await (const event of api.stream(`${this.path}/events`, this.last, shown)) {
           pause = PAUSE_MS;
           if (event.event === "message.delta") this.transcript.type(event.data.text);

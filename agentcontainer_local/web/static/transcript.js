@@ -42,7 +42,9 @@ const NOTICES = {
 };
 
 function notice(data) {
-  return data.kind === "preparing" ? { text: data.message } : { text: NOTICES[data.kind] ?? "Note", more: data.message };
+  if (data.kind === "preparing") return { text: data.message };
+  const again = data.kind === "retrying" && data.delayMs ? ` in ${duration(data.delayMs)} (retry ${data.attempt ?? 1})` : "";
+  return { text: (NOTICES[data.kind] ?? "Note") + again, more: data.message };
 }
 
 // What can be found in an entry.
