@@ -8,6 +8,7 @@ log = logging.getLogger(__name__)
 
 FIRST_SECONDS, MAX_SECONDS = 1, 15      # between two tries, each time twice as long
 TRIES = 3                               # for a task whose start fails, where it is not known whose fault that is
+MAX_FAILURES = 5                        # of a task's start in a row, while other tasks start
 
 
 class Place:
@@ -20,6 +21,8 @@ class Place:
         self._retry_at = 0.0
         self._start_failed = self._look_failed = False
         self._tries: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()    # by task, in a row
+        self._outlived: set[str] = set()            # of these: another task has started since
 
     def failed(self, reason: str, start: bool = False) -> None:
         """`start`: a container did not start, although all looked well. Then only one that does start, or a while in
@@ -53,6 +56,16 @@ class Place:
         self._tries[task_id] += 1
         return self._tries[task_id] < TRIES
 
+    def failures(self, task_id: str) -> int:
+        return self._failures[task_id]
+
+    def is_the_tasks_own(self, task_id: str) -> bool:
+        """Its start failed as if this machine could do none; but others start, while it fails again and again."""
+        self._failures[task_id] += 1
+        return self._failures[task_id] >= MAX_FAILURES and task_id in self._outlived
+
     def started(self, task_id: str) -> None:
-        self._tries.pop(task_id, None)
+        for counted in (self._tries, self._failures):
+            counted.pop(task_id, None)
+        self._outlived = set(self._failures)
         self.works()

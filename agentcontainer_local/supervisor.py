@@ -147,6 +147,8 @@ def _start_pending(host: Host, open_door: OpenDoor, runs: Runs, found: Container
     """Oldest first, up to the free room; idle conversations are asked to make some."""
     waiting = [task_id for task_id in tasks.with_status(host.db, lifecycle.PENDING) if task_id not in runs]
     room = _room(host, runs)
+    if host.place.reason is not None:
+        waiting.sort(key=host.place.failures)       # what one task's start cannot, another's may
     leaving = sum(tasks.open_run(host.db, task_id) is None for task_id in runs) if waiting[room:] else 0
     for task_id in waiting[:room]:
         alive = _alive(host, task_id, found)

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from agentcontainer_local.place import MAX_SECONDS, TRIES, Place
+from agentcontainer_local.place import MAX_FAILURES, MAX_SECONDS, TRIES, Place
 from agentcontainer_local.sandbox import Refusal, Unavailable, errors
 from tests.conftest import Clock
 
@@ -44,6 +44,8 @@ def test_everything_else_is_the_tasks_own(said: str, status: int, again: bool):
 
 def test_a_pull_fails_for_its_image_unless_the_machine_cannot_do_it():
     assert type(errors.failed("pull", 125, "Error: initializing source: manifest unknown")) is errors.SandboxError
+    refused = "pinging container registry localhost:1: dial tcp 127.0.0.1:1: connect: connection refused"
+    assert type(errors.failed("pull", 125, refused)) is errors.SandboxError
     assert type(errors.failed("pull", 125, "Copying\nError: writing blob: no space left on device")) is Unavailable
 
 
@@ -83,6 +85,16 @@ def test_when_a_container_did_not_start_only_one_that_does_says_that_all_is_well
     place.failed("no directory")    # seen without a start
     place.looks_well()
     assert place.reason is None
+
+
+def test_a_task_that_alone_never_starts_is_its_own_fault(clock: Clock):
+    place = Place(clock.steady)
+    assert not any(place.is_the_tasks_own("tsk_1") for _ in range(2 * MAX_FAILURES))     # nothing starts
+    place.started("tsk_2")
+    assert place.is_the_tasks_own("tsk_1")
+    assert not any(place.is_the_tasks_own("tsk_3") for _ in range(MAX_FAILURES))
+    place.started("tsk_1")
+    assert (place.failures("tsk_1"), place.failures("tsk_3")) == (0, MAX_FAILURES)
 
 
 def test_a_start_that_fails_for_an_unknown_reason_is_tried_a_few_times(clock: Clock):

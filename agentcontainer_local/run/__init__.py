@@ -44,8 +44,10 @@ async def run(host: Host, task_id: str, open_door: OpenDoor, alive: sandbox.Foun
                 empty = alive is None and tasks.is_first_run(host.db, record)
                 async with host.sandbox.watching(name_of(host, task_id), pid, ceiling, empty) as broken:
                     await follow(host, task_id, pid, broken, directory)
-    except sandbox.Unavailable:
-        raise                       # it waits, and the supervisor tries again
+    except sandbox.Unavailable as error:
+        if not host.place.is_the_tasks_own(task_id):
+            raise                   # it waits, and the supervisor tries again
+        fail(host, task_id, str(error))
     except (sandbox.SandboxError, Problem) as error:
         if sandbox.may_work_later(error) and host.place.worth_a_try(task_id):
             raise

@@ -138,7 +138,8 @@ async def _found(host: Host, task: Row, version: Row) -> str:
             try:
                 await host.sandbox.pull(image, log.info)
             except sandbox.SandboxError as error:
-                raise sandbox.SandboxError(f"The image {image} can't be had: {error}") from None
+                kind = sandbox.Unavailable if isinstance(error, sandbox.Unavailable) else sandbox.SandboxError
+                raise kind(f"The image {image} can't be had: {error}") from None
         return image
 
 

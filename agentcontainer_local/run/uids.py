@@ -17,7 +17,7 @@ from agentcontainer_local.account_registry import Registry
 from agentcontainer_local.db import Row, rows
 from agentcontainer_local.host import Host
 from agentcontainer_local.run.names import TASK_LABEL
-from agentcontainer_local.sandbox import STORE, SandboxError
+from agentcontainer_local.sandbox import STORE, SandboxError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ FIRST, COUNT = 20_000, 40_000       # within the 65,536 sub-ids that an account 
 FRESH_SECONDS = 3600                # from a claim to its volumes, and more
 
 
-class NoneFree(SandboxError):
+class NoneFree(Unavailable):
     """All uids are in use."""
 
 

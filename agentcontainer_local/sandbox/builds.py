@@ -13,9 +13,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from agentcontainer_local.cancellation import to_the_end
+from agentcontainer_local.sandbox.errors import Unavailable
 from agentcontainer_local.sandbox.service import Service
 
 BENCHES = Path("/var/tmp")      # where Podman's own temporary files are by default: there may be gigabytes of them
+SECONDS = 60
 PREFIX = "agentcontainer-build-"
 
 
@@ -86,8 +88,11 @@ def _remove(service: Service, folder: Path) -> None:
 
 
 def _podman(service: Service, *words: str) -> str:
-    done = subprocess.run(
-        ["podman", *words], env=service.environment, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            ["podman", *words], env=service.environment, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True, check=False, timeout=SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"podman {words[0]} has not answered for {SECONDS} seconds") from None
     return done.stdout

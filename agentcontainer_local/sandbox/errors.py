@@ -8,14 +8,17 @@ status of 500 can be either, and Podman's words do not always tell: the task is 
 import re
 
 # Podman's words, and those of the runtimes and file systems below it, for what no task can cause or mend.
-OF_THE_MACHINE = re.compile("|".join((
+_MACHINE = (
     "no space left on device", "disk quota exceeded", "read-only file system", "input/output error",
     "too many open files", "cannot allocate memory", "resource temporarily unavailable", "out of memory",
     "database is locked", "exceeded num_locks", "opening seccomp profile failed", "pause process", "newuidmap",
     "newgidmap", "cannot re-exec process", "no subuid ranges", r"\bconmon\b", "slirp4netns failed", "pasta failed",
-    "connection reset by peer", "connection refused", "broken pipe", "i/o timeout", "sd-bus", "dbus:",
-    "transient unit", r"\bcgroups?\b",
-)), re.IGNORECASE)  # fmt: skip
+    "sd-bus", "dbus:", "transient unit", r"\bcgroups?\b",
+)  # fmt: skip
+# Of a container these are about its helpers; of a pull, about a registry that the task has named.
+_CONNECTIONS = ("connection reset by peer", "connection refused", "broken pipe", "i/o timeout")
+OF_A_CONTAINER = re.compile("|".join((*_MACHINE, *_CONNECTIONS)), re.IGNORECASE)
+OF_A_COMMAND = re.compile("|".join(_MACHINE), re.IGNORECASE)
 GONE = "no such file or directory"
 
 
@@ -47,7 +50,7 @@ def refused(said: str, status: int, runtime_dirs: tuple[str, ...]) -> SandboxErr
     """The error for a refusal of Podman's. `runtime_dirs`: what is missing in one of these is not the task's fault."""
     words = f"Podman: {said}"
     gone = GONE in said.lower() and any(directory in said for directory in runtime_dirs)
-    if status >= 500 and (gone or OF_THE_MACHINE.search(said)):
+    if status >= 500 and (gone or OF_A_CONTAINER.search(said)):
         return Unavailable(words)
     return Refusal(words, status)
 
@@ -55,7 +58,7 @@ def refused(said: str, status: int, runtime_dirs: tuple[str, ...]) -> SandboxErr
 def failed(command: str, code: int, said: str) -> SandboxError:
     """The error for a podman command that failed: a pull fails for its image, unless the machine cannot do it."""
     words = f"podman {command} failed ({code}): {said}"
-    return Unavailable(words) if OF_THE_MACHINE.search(said.rpartition("\n")[2]) else SandboxError(words)
+    return Unavailable(words) if OF_A_COMMAND.search(said.rpartition("\n")[2]) else SandboxError(words)
 
 
 def may_work_later(error: SandboxError) -> bool:
