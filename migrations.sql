@@ -512,3 +512,8 @@ ALTER TABLE container_versions ADD COLUMN writable_paths TEXT NOT NULL DEFAULT '
 -- migration 14
 
 ALTER TABLE tasks ADD COLUMN skills TEXT NOT NULL DEFAULT '[]';     -- of its own, beside its agent's version's
+
+-- migration 15
+
+-- Those that are waiting or at work are few, whatever an agent has said before.
+CREATE INDEX messages_at_work ON messages (task_id) WHERE status IN ('queued', 'running');

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import math
 import os
 import signal
 import socket
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -59,6 +61,7 @@ from agentcontainer_local.vault import Vault
 log = logging.getLogger(__name__)
 
 HELD_SECONDS = 5
+SWITCH_SECONDS = 0.001              # a thread lets others go on after so long
 DAMAGED_SECONDS = 30              # before tasks are looked after again
 EVERY_IPV6 = "::"
 NOT_RUNNING = "The task is not running."
@@ -291,6 +294,13 @@ class _Server(uvicorn.Server):
         yield
 
 
+def prepare_process() -> None:
+    """So that neither a thread that works on a large request nor a collection of garbage holds up the event loop."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()         # what is here already stays: it is not looked through again and again
+
+
 async def serve(
     settings: Settings, environ: Mapping[str, str], announce: Callable[[Program, str], None],
     outside: egress.Outside = egress.INTERNET,
@@ -302,6 +312,7 @@ async def serve(
     async with opened(settings, environ, log.info, outside=outside) as program:
         if danger := runtime_dir.removed_at_logout():
             log.warning(danger)
+        prepare_process()
         stop = _on_signals()
         listeners = _listening(settings)
         server = _Server(uvicorn.Config(

@@ -4,8 +4,8 @@ import asyncio
 import functools
 import sqlite3
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -82,6 +82,8 @@ class Heard:
 class Live:
     """The words of answers as they come, to who listens at that moment."""
 
+    MAX_UNKEPT = 2000               # pieces; the guest sends some 25 a second, and they are kept twice a second
+
     def __init__(self):
         self._listeners: dict[str, set[Heard]] = {}
         self._unkept: dict[str, list[str]] = {}     # of answers that are not whole yet: what no row has
@@ -98,7 +100,9 @@ class Live:
                 del self._listeners[task_id]
 
     def say(self, task_id: str, text: str) -> None:
-        self._unkept.setdefault(task_id, []).append(text)
+        unkept = self._unkept.setdefault(task_id, [])
+        if len(unkept) < self.MAX_UNKEPT:
+            unkept.append(text)
         for heard in self._listeners.get(task_id, ()):
             heard.put(text)
 
@@ -139,12 +143,20 @@ class Host:
     proving: str | None = None  # what is being tried while the walls are
     followed: Counter[str] = field(default_factory=Counter)     # by task: guests that listen to what they are told
     settling: set[asyncio.Task] = field(default_factory=set)    # model calls whose end could not be written yet
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _keeping: set[str] = field(default_factory=set)
     place: Place = field(init=False)
     wanted_room: int = 0        # so many tasks wait for room: that many idle conversations give theirs up
 
     def __post_init__(self):
         self.place = Place(self.steady)
+
+    @asynccontextmanager
+    async def in_turn(self) -> AsyncIterator[None]:
+        """A moment's work for a guest: one of them all at a time, and then the loop goes round before the next."""
+        async with self._turn:
+            yield
+            await asyncio.sleep(0)
 
     @property
     def steady(self) -> Callable[[], float]:

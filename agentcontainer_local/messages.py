@@ -145,8 +145,12 @@ def _grow(db: Database, answer: Row, text: str) -> None:
 
 def answer_of(db: Database, task: Row) -> Row | None:
     """The answer of the turn at work, as far as it has come."""
-    of_this = of_turn(db, task["id"], task["turn_number"])
-    return next((one for one in of_this if one["role"] == "assistant" and one["status"] == "running"), None)
+    return row(
+        db,
+        "SELECT * FROM messages WHERE task_id = ? AND turn_number = ? AND role = 'assistant' AND status = 'running'"
+        " ORDER BY number LIMIT 1",
+        (task["id"], task["turn_number"]),
+    )
 
 
 def last_said(db: Database, task_id: str) -> str | None:
@@ -201,6 +205,11 @@ def tool_ended(db: Database, task: Row, event: dict, at: datetime, now: datetime
         status = "failed" if event["failed"] else "completed"
         error = "tool_failed" if event["failed"] else None
         _end_activity(db, open, status, error, event["output"], at, now)
+
+
+def open_activities(db: Database, task_id: str) -> int:
+    """How many tools are at work."""
+    return row(db, "SELECT count(*) AS n FROM activities WHERE task_id = ? AND completed_at IS NULL", (task_id,))["n"]
 
 
 def end_open_activities(db: Database, task_id: str, status: str, error_code: str | None, now: datetime) -> None:

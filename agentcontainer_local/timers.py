@@ -73,6 +73,8 @@ async def tidy(host: Host) -> None:
         over = tasks.retention.too_much(host.db, settings.retention_bytes)
     for task in over:
         await asyncio.sleep(0)      # others are served between them
+        while tasks.retention.thin(host.db, task["id"]):
+            await asyncio.sleep(0)
         files.discard(host.files, tasks.retention.sweep(host.db, task["id"], now))
 
 

@@ -14,7 +14,7 @@ from agentcontainer_local.schemas import Page, PageInfo, PageQuery
 
 Answer = TypeVar("Answer", bound=Page)
 
-MOST_CHARACTERS = 8 * 1024**2       # of a page's rows, and one row more
+MOST_CHARACTERS = 1024**2           # of a page's rows, and one row more: to write them down holds up others
 
 
 @dataclass(frozen=True)

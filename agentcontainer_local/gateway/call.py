@@ -1,6 +1,5 @@
 """One model call as the guest asked for it."""
 
-import asyncio
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,15 +9,14 @@ import orjson
 
 from agentcontainer_local.gateway import content, headers, routes
 from agentcontainer_local.gateway.allowed import check_body
+from agentcontainer_local.gateway.client import Client
 from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.refusal import Refusal, forbidden, malformed
 from agentcontainer_local.prices import Prices
+from agentcontainer_local.values import has_more_values
 
-MOST_BODY_BYTES = 64 * 1024 * 1024
-LARGE_BODY_BYTES = 1024 * 1024      # from here on reading the JSON would hold up other streams
-# By their signs, which may be in texts too. A value takes some sixty bytes of memory, and a thread that reads JSON does
-# not let others go on.
-MOST_LISTS, MOST_VALUES = 500_000, 4_000_000
+MAX_BODY_BYTES = 32 * 1024 * 1024    # as Anthropic's; more would hold up others while it is read
+MAX_VALUES = 250_000               # beside those in texts; a task of a million tokens has not so many
 
 QUERY = re.compile(rb"[A-Za-z0-9._~=&-]{0,1024}")     # Pi sends `beta=true`
 
@@ -43,7 +41,7 @@ class Call:
         return any(self.body.get(name) for name in ("messages", "input", "system"))
 
 
-async def admitted(grant: Grant | None, prices: Prices, scope, receive) -> Call:
+async def admitted(grant: Grant | None, client: Client, scope, receive) -> Call:
     """The call, if this task may make it; raises Refusal."""
     route = routes.find(scope.get("raw_path") or scope["path"].encode())
     if scope["method"] != "POST" or route is None or grant is None or route.provider != grant.provider:
@@ -54,10 +52,9 @@ async def admitted(grant: Grant | None, prices: Prices, scope, receive) -> Call:
         raise forbidden(grant.refuse)
     headers.check(scope["headers"])
     given = await _read(receive)
-    large = len(given) > LARGE_BODY_BYTES
-    body, raw = await asyncio.to_thread(_of_large, route, given) if large else understood(route, given)
-    check_models(body, grant, prices)
-    return Call(route, body["model"], body, raw, content.found(body), scope["query_string"], scope["headers"])
+    body, raw, inside = await client.aside(grant.known, len(given), _looked_at, route, given)
+    check_models(body, grant, client.prices)
+    return Call(route, body["model"], body, raw, inside, scope["query_string"], scope["headers"])
 
 
 async def _read(receive) -> bytes:
@@ -68,16 +65,17 @@ async def _read(receive) -> bytes:
             raise Gone
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
-        if size > MOST_BODY_BYTES:
-            raise Refusal(413, "request_too_large", f"The request is larger than {MOST_BODY_BYTES} bytes.")
+        if size > MAX_BODY_BYTES:
+            raise Refusal(413, "request_too_large", f"The request is larger than {MAX_BODY_BYTES} bytes.")
         if not message.get("more_body"):
             return b"".join(chunks)
 
 
-def _of_large(route: routes.Route, given: bytes) -> tuple[dict[str, Any], bytes]:
-    if given.count(b"[") + given.count(b"{") > MOST_LISTS or given.count(b",") > MOST_VALUES:
-        raise Refusal(413, "request_too_large", "The request has millions of values.")
-    return understood(route, given)
+def _looked_at(route: routes.Route, given: bytes) -> tuple[dict[str, Any], bytes, content.Content]:
+    if has_more_values(given, MAX_VALUES):
+        raise Refusal(413, "request_too_large", f"The request has more than {MAX_VALUES} values.")
+    body, raw = understood(route, given)
+    return body, raw, content.found(body)
 
 
 def understood(route: routes.Route, given: bytes) -> tuple[dict[str, Any], bytes]:

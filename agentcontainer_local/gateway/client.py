@@ -2,22 +2,30 @@
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
 from agentcontainer_local.gateway.grant import Grant
+from agentcontainer_local.gateway.known import Known
 from agentcontainer_local.prices import Prices
 
 CONNECT_SECONDS = 30
 KEEPALIVE_SECONDS = 30
 READ_BYTES = 256 * 1024            # of an answer that is faster than its reader
+LARGE_BYTES = 64 * 1024            # from here on whatever is done with all of a request would hold up others
+LARGE_AT_ONCE = 2                  # of all runs; and one of each
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,21 @@ class Client:
     idle_seconds: float
     proxies: dict[tuple[str, str], str | None] = field(default_factory=dict)    # that were found, by scheme and host
     resting: dict[tuple[str, str | None], float] = field(default_factory=dict, repr=False)  # until, by address and key
+
+    workers: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(LARGE_AT_ONCE, "model-calls"), repr=False)
+
+    async def aside(self, known: Known, size: int, work: Callable[..., Answer], *given: Any) -> Answer:
+        """Does what takes the longer the larger a request is: of a large one in a thread, one at a time for each run.
+
+        Whoever goes away meanwhile keeps the run's turn until the work is done, or could begin it again and again.
+        """
+        if size <= LARGE_BYTES:
+            return work(*given)
+        await known.turn.acquire()
+        job = asyncio.get_running_loop().run_in_executor(self.workers, functools.partial(work, *given))
+        job.add_done_callback(lambda _: known.turn.release())
+        return await asyncio.shield(job)
 
     def proxy_of(self, address: str) -> str | None:
         """As HTTPS_PROXY, HTTP_PROXY and NO_PROXY say, but none for this machine: no proxy elsewhere gets to it.
@@ -79,4 +102,8 @@ async def client(idle_seconds: float = 300, prices_file: Path | None = None) -> 
         skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
         trust_env=False,
     ) as session:
-        yield Client(session, prices, idle_seconds)
+        opened = Client(session, prices, idle_seconds)
+        try:
+            yield opened
+        finally:
+            opened.workers.shutdown(wait=False, cancel_futures=True)

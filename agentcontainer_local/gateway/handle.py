@@ -6,13 +6,13 @@ from collections.abc import Coroutine
 from dataclasses import replace
 
 from agentcontainer_local.gateway import bound, refusal, scripted
-from agentcontainer_local.gateway.call import LARGE_BODY_BYTES, Call, Gone, admitted
+from agentcontainer_local.gateway.call import Call, Gone, admitted
 from agentcontainer_local.gateway.client import Client
 from agentcontainer_local.gateway.failure import shown
 from agentcontainer_local.gateway.forward import Forwarded, forward
 from agentcontainer_local.gateway.grant import Grant, Progress
 from agentcontainer_local.gateway.refusal import Refusal, forbidden
-from agentcontainer_local.tasks import Refused, Reserved
+from agentcontainer_local.tasks import Refused
 
 
 async def handle(grant: Grant | None, client: Client, scope, receive, send) -> None:
@@ -20,7 +20,7 @@ async def handle(grant: Grant | None, client: Client, scope, receive, send) -> N
     if grant is not None and grant.free:
         client = replace(client, prices=client.prices.with_free(grant.free))
     try:
-        call = await admitted(grant, client.prices, scope, receive)
+        call = await admitted(grant, client, scope, receive)
         sending = _Sending(send)
         await _while_listening(_answered(grant, client, call, sending), receive, sending, client.idle_seconds)
     except Refusal as reason:
@@ -31,7 +31,7 @@ async def handle(grant: Grant | None, client: Client, scope, receive, send) -> N
 
 async def _answered(grant: Grant, client: Client, call: Call, send) -> None:
     if grant.plays(call.model):
-        await scripted.play(grant, call, send)
+        await scripted.play(grant, client, call, send)
     elif call.route.dialect == "count":
         await _passed(Forwarded(grant, client, call, call.raw), send)
     else:
@@ -42,7 +42,7 @@ async def _reserved(grant: Grant, client: Client, call: Call, send) -> None:
     """What it used is written down whatever happens (a cut call has cost something too), and before its end is sent."""
     await client.rested(grant)
     try:
-        worst = bound.worst(call, grant, client.prices)
+        worst = await client.aside(grant.known, len(call.raw), bound.worst, call, grant, client.prices)
         reserved = await grant.reserve(worst)
     except Refused as reason:
         raise forbidden(str(reason)) from None
@@ -51,7 +51,8 @@ async def _reserved(grant: Grant, client: Client, call: Call, send) -> None:
     grant.working(progress)
 
     try:
-        state.body = await _body(grant, client, call, reserved)
+        state.body = await client.aside(
+            grant.known, len(call.raw), bound.kept_to, call, grant, client.prices, reserved.output_tokens)
         await forward(state, send)
     finally:
         grant.working(None)
@@ -59,12 +60,6 @@ async def _reserved(grant: Grant, client: Client, call: Call, send) -> None:
         grant.settle(reserved, usage)
         bound.learn(call, grant, reserved, state.figures, usage.counts == "told" and not usage.guessed)
     await _ended(state, send)
-
-
-async def _body(grant: Grant, client: Client, call: Call, reserved: Reserved) -> bytes:
-    if len(call.raw) <= LARGE_BODY_BYTES:
-        return bound.kept_to(call, grant, client.prices, reserved.output_tokens)
-    return await asyncio.to_thread(bound.kept_to, call, grant, client.prices, reserved.output_tokens)
 
 
 async def _passed(state: Forwarded, send) -> None:

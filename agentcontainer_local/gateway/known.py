@@ -6,6 +6,7 @@ so that many, and the bytes of what was added. It holds only where all else in t
 field like `truncation` or `tool_choice` decides whether something counts.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
@@ -40,6 +41,7 @@ class Known:
 
     written: int = 0
     prompts: dict[tuple[str, str], Prompt] = field(default_factory=dict, repr=False)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)    # of its large requests, to be worked on
 
 
 def by_bytes(size: int, content: Content, model: str) -> int:

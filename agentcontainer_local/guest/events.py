@@ -1,6 +1,7 @@
 """What the guest reports: checked, and written to the rows once each, whatever is sent again."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -13,9 +14,13 @@ from agentcontainer_local.db import Row, iso, parse_iso, quick
 from agentcontainer_local.errors import Conflict, Invalid, TooLarge
 from agentcontainer_local.guest.answers import answering, body_of
 from agentcontainer_local.guest.door import Door
+from agentcontainer_local.values import has_more_values
 
-MAX_BATCH_BYTES = 8 * 1024**2
+MAX_BATCH_BYTES = 2 * 1024**2       # a batch of the guest's has 1 MiB, or one event that is longer
 MOST_AT_ONCE = 1000                 # lines of a batch; the guest makes halves of one that has more
+SLICE_LINES, SLICE_BYTES = 20, 64 * 1024    # of a batch; then others are served
+MAX_LINE_VALUES = 70_000            # more than there are in the largest input
+MAX_OPEN_TOOL_CALLS = 100           # each is closed when the task ends, and all of them at once
 MOST_INPUT_BYTES = 128 * 1024       # of a tool's input; the guest leaves out what has more than half of that
 
 Line = Annotated[str, Field(max_length=2000)]
@@ -125,9 +130,18 @@ NUMBERED = TypeAdapter(Numbered)
 @answering
 async def events(request: Request, door: Door) -> dict:
     """POST /guest/events: NDJSON in; answers the number up to which everything is stored."""
-    lines = lines_of(await body_of(request, MAX_BATCH_BYTES))
-    batch = parse(lines)
+    batches = []
+    for lines in slices(lines_of(await body_of(request, MAX_BATCH_BYTES))):
+        async with door.host.in_turn():
+            batches.append((lines, parse(lines)))
     crash.point("events.received")
+    for lines, batch in batches:
+        async with door.host.in_turn():
+            ack = _take(door, lines, batch)
+    return {"ack": ack}
+
+
+def _take(door: Door, lines: list[bytes], batch: list[Numbered]) -> int:
     door.reported_bytes += sum(len(line) for line, one in zip(lines, batch, strict=True) if one.seq is not None)
     ack = record(door.host.db, door.task_id, door.run_id, batch, door.host.settings.max_events, door.host.now())
     crash.point("events.recorded")
@@ -139,7 +153,18 @@ async def events(request: Request, door: Door) -> dict:
             door.host.live.forget(door.task_id)     # it is written down whole
     door.host.keep_words_soon(door.task_id)
     door.host.changed.set(door.task_id)
-    return {"ack": ack}
+    return ack
+
+
+def slices(lines: list[bytes]) -> Iterator[list[bytes]]:
+    """Parts that take a moment each; at least one, if an empty one."""
+    part: list[bytes] = []
+    for line in lines:
+        if part and (len(part) == SLICE_LINES or sum(map(len, part)) + len(line) > SLICE_BYTES):
+            yield part
+            part = []
+        part.append(line)
+    yield part
 
 
 def lines_of(body: bytes) -> list[bytes]:
@@ -151,10 +176,15 @@ def lines_of(body: bytes) -> list[bytes]:
 
 def parse(lines: list[bytes]) -> list[Numbered]:
     """Raises Invalid at the first line that is not an event."""
+    if any(len(line) > SLICE_BYTES and has_more_values(line, MAX_LINE_VALUES) for line in lines):
+        raise TooLarge(f"An event with more than {MAX_LINE_VALUES} values is not taken.")
     try:
-        return [NUMBERED.validate_json(line) for line in lines]
+        batch = [NUMBERED.validate_json(line) for line in lines]
     except ValidationError as error:
         raise Invalid("Not an event: " + error.errors(include_url=False)[0]["msg"]) from None
+    if any(one.seq is None and not isinstance(one.event, Delta | ToolOutput) for one in batch):
+        raise Invalid("Not an event: what is kept has a number, `seq`.")
+    return batch
 
 
 def _check_size(door: Door) -> None:
@@ -188,10 +218,17 @@ def record(
                     _write(db, task, run, numbered, now)
         crash.point("events.recording")
         db.conn.execute("UPDATE runs SET guest_seq = ? WHERE id = ?", (ack, run_id))
-    if ack > max_events and task["status"] not in lifecycle.TERMINAL:
-        error = f"The agent did more than {max_events} things; that is the limit."
+    if task["status"] not in lifecycle.TERMINAL and (error := _excess(db, task_id, ack, max_events)):
         tasks.apply(db, task_id, "failed", now, error=error)
     return ack
+
+
+def _excess(db: Database, task_id: str, ack: int, max_events: int) -> str | None:
+    if ack > max_events:
+        return f"The agent did more than {max_events} things; that is the limit."
+    if messages.open_activities(db, task_id) > MAX_OPEN_TOOL_CALLS:
+        return f"The agent had more than {MAX_OPEN_TOOL_CALLS} tool calls open at once; that is the limit."
+    return None
 
 
 def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime) -> None:

@@ -16,8 +16,10 @@ from agentcontainer_local.errors import Conflict, Invalid, NotFound, TooLarge
 from agentcontainer_local.guest.answers import answering, body_of
 from agentcontainer_local.guest.door import Door
 from agentcontainer_local.settings import Settings
+from agentcontainer_local.values import has_more_values
 
-MAX_CLAIM_BYTES = 4 * 1024**2
+MAX_CLAIM_BYTES = 1024**2
+MAX_CLAIM_VALUES = 60_000           # of ten thousand files
 MOST_STAGED = 4                     # claims of one run that may be under way at once, together as large as one
 
 
@@ -133,6 +135,8 @@ def _was_delivered(door: Door, key: str | None) -> bool:
 
 
 def _claim(body: bytes) -> Finish | Attach:
+    if has_more_values(body, MAX_CLAIM_VALUES):
+        raise TooLarge(f"A claim with more than {MAX_CLAIM_VALUES} values is not taken.")
     try:
         return CLAIM.validate_json(body)
     except ValidationError as error:

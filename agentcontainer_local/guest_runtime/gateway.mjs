@@ -4,7 +4,7 @@ import { pipeline } from "node:stream/promises";
 import { insist, open } from "./door.mjs";
 import { OUTPUT_PATH } from "./paths.mjs";
 
-const BODY_LIMIT = 64 << 20;
+const BODY_LIMIT = 32 << 20;
 const HOP_BY_HOP = new Set(
   ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "upgrade", "expect"],
 );
@@ -28,7 +28,7 @@ async function forward(request, response) {
   response.on("close", () => gone.abort()); // Pi has its answer, or does not want it any more
   try {
     const body = await wholeBody(request);
-    if (body === null) return refuse(response, 413, "A request to the model may have at most 64 MiB.");
+    if (body === null) return refuse(response, 413, "A request to the model may have at most 32 MiB.");
     const options = { headers: headersOf(request, body), body, signal: gone.signal };
     const answer = await insist(() => open(request.method, request.url, options), { signal: gone.signal });
     response.writeHead(answer.statusCode, answer.statusMessage, passedOn(answer.rawHeaders));

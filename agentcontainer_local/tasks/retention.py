@@ -12,6 +12,7 @@ from agentcontainer_local.lifecycle import FAILED
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.tasks.rows import ended_with_workspace
 
+THINNED_AT_ONCE = 500
 AT_ONCE = 20                        # tasks in one go, so that nobody waits for it
 
 GIVEN = (
@@ -73,6 +74,15 @@ def too_much(db: Database, most_bytes: int) -> list[Row]:
     )
     before = accumulate((task["bytes"] for task in oldest), initial=0)
     return [task for task, gone in zip(oldest, before, strict=False) if gone < over]
+
+
+def thin(db: Database, task_id: str) -> bool:
+    """Removes some of an ended task's events or activities; whether there are more. A task can have 200,000 of them."""
+    for table in ("task_events", "activities"):
+        sql = f"DELETE FROM {table} WHERE number IN (SELECT number FROM {table} WHERE task_id = ? LIMIT ?)"
+        if db.conn.execute(sql, (task_id, THINNED_AT_ONCE)).rowcount == THINNED_AT_ONCE:
+            return True
+    return False
 
 
 def sweep(db: Database, task_id: str, now: datetime) -> list[str]:

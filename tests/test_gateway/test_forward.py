@@ -76,7 +76,7 @@ def test_a_large_body_passes(door, fake):
 
 
 def test_a_body_that_is_too_large_is_refused(door, fake, monkeypatch):
-    monkeypatch.setattr("agentcontainer_local.gateway.call.MOST_BODY_BYTES", 1000)
+    monkeypatch.setattr("agentcontainer_local.gateway.call.MAX_BODY_BYTES", 1000)
     assert door.post("/anthropic/v1/messages", b" " * 1001).status_code == 413
     assert fake.seen == []
 

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-FENCE = re.compile(r" {0,3}(`{3,})\s*([A-Za-z]*)[^`]*")
+FENCE = re.compile(r" {0,3}(`{3,})(?!`)")
+KIND = re.compile(r"\s*([A-Za-z]*)")
 KINDS = ("bash", "finish", "say", "done")
 DEFAULT_FINISH = 'finish --complete-task --message "Done"'
 
@@ -59,8 +60,8 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
     for line in text.split("\n"):
         line = line.removesuffix("\r")
         if not fence:
-            if head := FENCE.fullmatch(line):
-                fence, kind, lines = head[1], head[2].lower(), []
+            if (head := FENCE.match(line)) and "`" not in (behind := line[head.end():]):
+                fence, kind, lines = head[1], KIND.match(behind)[1].lower(), []
         elif (closing := line.strip()).startswith(fence) and not closing.strip("`"):
             yield from _kept(kind, lines)
             fence = ""

@@ -1,6 +1,7 @@
 """What the scripted model says or does next: it follows from the history alone."""
 
 import re
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ SUMMARY = "Summary by the scripted model. What was done is done."
 TO_SUMMARISE = re.compile(
     r"\A(?:<conversation>\n(.*)\n</conversation>\n|# Conversation\n(.*)\n\n# Instructions\n)", re.DOTALL
 )
-EARLIER = re.compile(r"<previous-summary>\n(.*?)\n</previous-summary>", re.DOTALL)
+EARLIER = "<previous-summary>\n", "\n</previous-summary>"
 
 
 @dataclass(frozen=True)
@@ -93,27 +94,32 @@ def _aligned(steps: tuple[Step, ...], calls: Sequence[str]) -> tuple[tuple[Step,
 
     Not by number: the default `finish` is in no block, and a compaction may keep a call but not its block.
     """
-    other = []
+    places: dict[bytes, deque[int]] = defaultdict(deque)
+    for at, step in enumerate(steps):
+        places[_plain(step.command)].append(at)
+    begin, other = 0, []
     for call in calls:
-        at = next((n for n, step in enumerate(steps) if _same(step.command, call)), None)
-        if at is None:
-            other.append(call)
+        found = places.get(_plain(call), deque())
+        while found and found[0] < begin:
+            found.popleft()
+        if found:
+            begin = found[0] + 1
         else:
-            steps = steps[at + 1:]
-    return steps, tuple(other)
+            other.append(call)
+    return steps[begin:], tuple(other)
 
 
-def _same(step: str, call: str) -> bool:
+def _plain(command: str) -> bytes:
     """Pi takes broken characters out of what it sends."""
-    return step == call or step.encode(errors="ignore").strip() == call.encode(errors="ignore").strip()
+    return command.encode(errors="ignore").strip()
 
 
 def summary(text: str, conversation: bool) -> str:
     """Answers Pi's wish for a summary: the blocks that are still to do, word for word, so that work goes on from it."""
     asked = TO_SUMMARISE.match(text)
     items: list[Item] = serialized(asked[1] or asked[2] or "") if asked else []
-    if earlier := EARLIER.search(text, asked.end() if asked else 0):
-        items.insert(0, User(earlier[1]))
+    if (earlier := _between(text, *EARLIER, asked.end() if asked else 0)) is not None:
+        items.insert(0, User(earlier))
     progress = _progress(_turn(items) if conversation else items)
     blocks = []
     for step in progress.left:
@@ -122,3 +128,9 @@ def summary(text: str, conversation: bool) -> str:
     blocks += [written("say", progress.say)] if progress.say else []
     blocks += [written("done", command) for command in progress.other]
     return "\n\n".join([SUMMARY, *blocks])
+
+
+def _between(text: str, opening: str, closing: str, start: int) -> str | None:
+    if (begin := text.find(opening, start)) < 0 or (end := text.find(closing, begin + len(opening) - 1)) < 0:
+        return None
+    return text[begin + len(opening):end]

@@ -13,7 +13,8 @@ FAILED = re.compile(r"Command exited with code -?\d+\s*$|Command terminated with
 UNKNOWN = re.compile(r"No result provided\s*$|Command aborted\s*$|Command timed out after .*$")
 
 SECTION = re.compile(r"^\[(User|Assistant|Assistant tool calls|Tool result)\]: ", re.MULTILINE)
-SERIALIZED_CALL = re.compile(r'bash\((?:.*?, )?command=("(?:[^"\\]|\\.)*")')
+# Other arguments may stand before the command, but no other call, or one line would be searched again and again.
+SERIALIZED_CALL = re.compile(r'bash\((?:[^("\n]{0,80}, )?command=("(?:[^"\\]|\\.)*")')
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import json
 from decimal import Decimal
 
 from agentcontainer_local.gateway.call import Call
+from agentcontainer_local.gateway.client import Client
 from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.refusal import forbidden, respond
 from agentcontainer_local.gateway.scripted import wire
@@ -18,12 +19,12 @@ FREE = Decimal(0)
 EVENT_STREAM = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
 
 
-async def play(grant: Grant, call: Call, send) -> None:
+async def play(grant: Grant, client: Client, call: Call, send) -> None:
     """The same request always gets the same answer, ids and figures included."""
     if call.route.dialect == "count":
         await respond(send, 200, json.dumps({"input_tokens": _tokens(len(call.raw))}).encode())
         return
-    answer = answered(grant, call)
+    answer = await client.aside(grant.known, len(call.raw), answered, grant, call)
     usage = _usage(grant, answer)
     free = Worst(grant.provider, answer.model, usage.input_tokens, usage.output_tokens, FREE, FREE, exact=True)
     try:
