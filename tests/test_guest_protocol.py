@@ -114,8 +114,12 @@ def words(seq: int, text: str) -> dict:
 
 
 async def test_a_batch_of_many_small_events_is_not_read_while_others_wait(door):
-    assert await said(door, "POST", "/guest/events", lines([{"event": {"type": "ready"}}] * 1000)) == 200
-    assert await said(door, "POST", "/guest/events", lines([{"event": {"type": "ready"}}] * 1002)) == 413
+    assert await said(door, "POST", "/guest/events", lines([{"event": {"type": "delta", "text": ""}}] * 1000)) == 200
+    assert await said(door, "POST", "/guest/events", lines([{"event": {"type": "delta", "text": ""}}] * 1002)) == 413
+
+
+async def test_what_is_kept_has_a_number(door):
+    assert await said(door, "POST", "/guest/events", lines([{"event": {"type": "ready"}}])) == 422
 
 
 def called(input: object) -> list:

@@ -61,8 +61,8 @@ async def test_a_request_to_the_model_may_be_large_but_not_endless(lab: Lab, doo
     await door.heard("ready")
     url = f"http://127.0.0.1:{lab.port}/anthropic/v1/messages"
     async with ClientSession() as client:
-        large = json.dumps({"model": "m", "x": "y" * (60 << 20)}).encode()
+        large = json.dumps({"model": "m", "x": "y" * (30 << 20)}).encode()
         async with client.post(url, data=BytesIO(large)) as answer:
             assert answer.status == 200
-        async with client.post(url, data=BytesIO(b"y" * (65 << 20))) as answer:
+        async with client.post(url, data=BytesIO(b"y" * (33 << 20))) as answer:
             assert answer.status == 413
