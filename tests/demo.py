@@ -151,6 +151,8 @@ def report(out: Output, task: schemas.Task, folder: Path, seconds: float) -> Non
     for name in OUTPUTS.values():
         out.say(f"   {folder / name}  ({size((folder / name).stat().st_size)})")
     out.say(f"   {summary(task)}: container time as the hosted service would bill it; {seconds:.0f} s in all")
+    out.say("5. Next", "bold")
+    out.say("   ./dev exec -- agentcontainer serve     starts a server, and says where its page is")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
-"""What the README says one can type is typed here: each of its blocks has a test, and a block without one fails."""
+"""Each command of the README and of docs/ is run here: a block without a test fails."""
 
+import contextlib
+import json
 import os
 import re
 import shlex
@@ -12,49 +14,58 @@ from pathlib import Path
 import httpx
 import pytest
 import typer
+import yaml
 
-from agentcontainer_local import images
-from agentcontainer_local.cli import app
+from agentcontainer_local import build, images
+from agentcontainer_local.cli import app, config
 from agentcontainer_local.settings import Settings, variable
 from tests import fake_provider
-from tests.guest_runtime.conftest import free_port
 from tests.system.conftest import Server, podman, podman_things, serving
 from tests.system.test_main_job import bash
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+PAGES = {page.stem: page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+README = PAGES["README"]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBERS = "1\n2\n3\n"
+SHOWN = ("text", "json", "yaml")      # languages of what is shown, and not typed
 
 
-def sections() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def sections(text: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Each heading, with its blocks: language and text."""
-    for part in re.split(r"^## ", README, flags=re.MULTILINE)[1:]:
+    for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         heading, _, text = part.partition("\n")
         yield heading, BLOCK.findall(text)
 
 
-BLOCKS = {(heading, at): block for heading, blocks in sections() for at, block in enumerate(blocks)}
+BLOCKS = {(page, heading, at): block for page, text in PAGES.items() for heading, blocks in sections(text)
+          for at, block in enumerate(blocks)}
 # What runs each of them. `./dev test` would run itself; that `./dev` sets up, and runs what it says, is in test_dev.
 TESTED = {
-    ("Two commands", 0): "test_the_demo_brings_a_chart",
-    ("A walk with curl", 0): "test_a_server_starts_as_written",
-    ("A walk with curl", 1): "test_the_walk_with_curl_works_as_written",
-    ("The command line", 0): "test_the_commands_work_as_written",
-    ("From Python", 0): "test_the_python_program_works_as_written",
-    ("In place of the hosted service, in tests", 0): "test_a_server_for_tests_works_as_written",
-    ("Your own image", 0): "test_an_image_of_ones_own_works_as_written",
-    ("A real provider", 0): "test_a_provider_works_as_written",
-    ("A model of your own", 0): "test_a_local_model_works_as_written",
-    ("As a service", 0): "test_the_service_is_shown_as_written",
-    ("Where things are; backup, upgrade, removal", 0): "test_backup_and_restore_work_as_written",
-    ("Where things are; backup, upgrade, removal", 1): "test_nothing_is_left_when_it_is_removed_as_written",
-    ("One file, or a wheel", 0): "test_the_executable_works_as_written",
+    ("README", "Two commands", 0): "test_the_demo_brings_a_chart",
+    ("README", "Start the server", 0): "test_a_server_starts_as_written",
+    ("README", "Run a task", 0): "test_a_task_runs_as_written_and_shows_what_is_written",
+    ("README", "The command line", 0): "test_the_commands_work_as_written",
+    ("README", "With curl", 0): "test_the_walk_with_curl_works_as_written",
+    ("README", "From Python", 0): "test_the_python_programs_work_as_written",
+    ("README", "From Python", 2): "test_the_python_programs_work_as_written",
+    ("README", "Your own image", 0): "test_an_image_of_ones_own_works_as_written",
+    ("README", "Your own image", 1): "test_an_image_of_ones_own_works_as_written",
+    ("README", "A real provider", 0): "test_a_provider_works_as_written",
+    ("README", "A model of your own", 0): "test_a_local_model_works_as_written",
+    ("testing", "A server for your tests", 0): "test_a_server_for_tests_works_as_written",
+    ("testing", "A server for your tests", 2): "test_the_fixture_for_pytest_works_as_written",
+    ("operating", "As a service", 0): "test_the_service_is_shown_as_written",
+    ("operating", "Health and metrics", 0): "test_a_key_for_metrics_is_made_as_written",
+    ("operating", "Behind a reverse proxy", 0): "test_a_server_behind_a_proxy_starts_as_written",
+    ("operating", "Backup and restore", 0): "test_backup_and_restore_work_as_written",
+    ("operating", "Removal", 0): "test_nothing_is_left_when_it_is_removed_as_written",
+    ("operating", "One file, or a wheel", 0): "test_the_executable_works_as_written",
 }
 
 
 def test_every_block_that_can_be_typed_has_a_test():
-    assert {key for key, (language, _) in BLOCKS.items() if language != "text"} == set(TESTED)
+    assert {key for key, (language, _) in BLOCKS.items() if language not in SHOWN} == set(TESTED)
     assert all(callable(globals()[name]) for name in TESTED.values())
 
 
@@ -67,7 +78,7 @@ def environ(server: Server | None = None, **more: str) -> dict[str, str]:
     return {**kept, "PATH": path, **named, **more}
 
 
-def typed(key: tuple[str, int], env: dict[str, str], cwd: Path, instead: dict[str, str] | None = None) -> str:
+def typed(key: tuple[str, str, int], env: dict[str, str], cwd: Path, instead: dict[str, str] | None = None) -> str:
     """A block as a shell runs it, with other words where this machine has no registry, root or vendor."""
     _, text = BLOCKS[key]
     for old, new in (instead or {}).items():
@@ -80,7 +91,7 @@ def typed(key: tuple[str, int], env: dict[str, str], cwd: Path, instead: dict[st
 
 
 def test_the_demo_brings_a_chart(tmp_path: Path):
-    assert "./dev demo " in BLOCKS["Two commands", 0][1]
+    assert "./dev demo " in BLOCKS["README", "Two commands", 0][1]
     env = {name: value for name, value in environ(TMPDIR=str(tmp_path)).items() if not name.endswith("_API_KEY")}
     done = subprocess.run([sys.executable, ROOT / "tests" / "demo.py"], cwd=tmp_path, env=env, capture_output=True,
                           text=True, timeout=300)
@@ -89,46 +100,108 @@ def test_the_demo_brings_a_chart(tmp_path: Path):
     assert chart.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_server_starts_as_written(tmp_path: Path):
-    env = environ(AGENTCONTAINER_PORT="0", AGENTCONTAINER_DATA=str(tmp_path / "data"))
-    command = ["bash", "-euo", "pipefail", "-c", BLOCKS["A walk with curl", 0][1]]
-    with subprocess.Popen(command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+def as_shown(shown: str, said: str) -> bool:
+    """Whether that is what was said; `…` stands for what differs each time."""
+    return bool(re.fullmatch(re.escape(shown.strip()).replace("…", ".*"), said.strip()))
+
+
+@contextlib.contextmanager
+def started(key: tuple[str, str, int], env: dict[str, str], cwd: Path) -> Iterator[tuple[str, subprocess.Popen]]:
+    """A block that starts a server, until it is ready: what it has said by then, and the process."""
+    command = ["bash", "-euo", "pipefail", "-c", BLOCKS[key][1]]
+    with subprocess.Popen(command, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                           start_new_session=True) as server:
         try:
-            url = next(line for line in server.stdout if "is ready at" in line).split("is ready at ")[1].split()[0]
-            assert httpx.get(f"{url}/healthz", trust_env=False).text == "ok\n"
+            said = ""
+            while "Try: curl" not in said:
+                line = server.stdout.readline()
+                assert line, said
+                said += line
+            yield said, server
         finally:
             os.killpg(server.pid, signal.SIGINT)
-        assert re.match(f"Page: {url}/ .*\nTry: curl -H", server.stdout.read())
+
+
+def test_a_server_starts_as_written(tmp_path: Path):
+    env = environ(AGENTCONTAINER_PORT="0", AGENTCONTAINER_DATA=str(tmp_path / "data"))
+    with started(("README", "Start the server", 0), env, tmp_path) as (said, _):
+        url = said.split("is ready at ")[1].split()[0]
+        assert httpx.get(f"{url}/healthz", trust_env=False).text == "ok\n"
+    shown = BLOCKS["README", "Start the server", 1][1]
+    said = said.replace(url, "http://127.0.0.1:3000").replace(build.version(), "0.1.0+g4e63416")
+    said = said.replace(str(tmp_path / "data"), "/home/you/.local/share/agentcontainer")
+    assert said == shown
+
+
+def test_a_server_behind_a_proxy_starts_as_written(tmp_path: Path):
+    env = environ(AGENTCONTAINER_PORT="0", AGENTCONTAINER_DATA=str(tmp_path / "data"), AGENTCONTAINER_API_KEY="")
+    with started(("operating", "Behind a reverse proxy", 0), env, tmp_path) as (said, _):
+        assert "is ready at https://example.org/agents " in said and "Listening on http://127.0.0.1:" in said
+
+
+def test_a_task_runs_as_written_and_shows_what_is_written(server: Server, tmp_path: Path):
+    _, text = BLOCKS["README", "Run a task", 0]
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", f"({text}) 2>&1"], cwd=tmp_path, env=environ(server),
+                          capture_output=True, text=True, timeout=120)
+    assert as_shown(BLOCKS["README", "Run a task", 1][1], done.stdout), done.stdout
+    assert (tmp_path / "out" / "sum.txt").read_text() == "6\n"
 
 
 def test_the_walk_with_curl_works_as_written(server: Server, tmp_path: Path):
-    said = typed(("A walk with curl", 1), environ(server), tmp_path)
+    said = typed(("README", "With curl", 0), environ(server), tmp_path)
     assert "event: activity.started" in said
     assert said.rstrip().endswith("finished\n6")
     assert (tmp_path / "sum.txt").read_text() == "6\n"
 
 
 def test_the_commands_work_as_written(own_server: Server, tmp_path: Path):
-    said = typed(("The command line", 0), environ(own_server), tmp_path)
+    said = typed(("README", "The command line", 0), environ(own_server), tmp_path)
     assert "\nHello\n" in said and "agt_standard_data" in said and '"billingMode"' in said
-    assert len(own_server.get("/tasks")["data"]) == 3
+    assert len(own_server.get("/tasks")["data"]) == 2
 
 
-def test_the_python_program_works_as_written(server: Server, tmp_path: Path):
+def test_the_python_programs_work_as_written(server: Server, tmp_path: Path):
     (tmp_path / "numbers.csv").write_text(NUMBERS)
-    language, program = BLOCKS["From Python", 0]
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environ(server), capture_output=True,
-                          text=True, timeout=120)
-    assert (language, done.stdout) == ("python", "finished Done\n"), done.stderr
+    for at in (0, 2):
+        language, program = BLOCKS["README", "From Python", at]
+        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environ(server), capture_output=True,
+                              text=True, timeout=120)
+        assert (language, done.returncode) == ("python", 0), done.stderr
+        assert at or done.stdout == BLOCKS["README", "From Python", 1][1]
+        assert at == 0 or "task.updated\n" in done.stdout
 
 
 def test_a_server_for_tests_works_as_written(tmp_path: Path):
-    port = str(free_port())
-    env = environ(AGENTCONTAINER_PORT=port, TMPDIR=str(tmp_path))
-    said = typed(("In place of the hosted service, in tests", 0), env, tmp_path, {":3000": f":{port}"})
+    said = typed(("testing", "A server for your tests", 0), environ(TMPDIR=str(tmp_path)), tmp_path)
     assert (tmp_path / "out" / "sum.txt").read_text() == "6\n"
-    assert said.count("is ready at") == 1 and "Six\n" in said and "Half of it\n" in said
+    assert "Six\n" in said and "Half of it\n" in said
+
+
+def test_the_line_that_says_that_a_server_is_ready_is_as_written(tmp_path: Path):
+    command = ["agentcontainer", "serve", "--port", "0", "--json", "--data", str(tmp_path / "data")]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(command, env=environ(), **streams) as server:
+        said = json.loads(server.stdout.readline())
+        server.terminate()
+    assert set(said) == set(json.loads(BLOCKS["testing", "A server for your tests", 1][1]))
+
+
+def test_the_fixture_for_pytest_works_as_written(tmp_path: Path):
+    (tmp_path / "test_it.py").write_text(BLOCKS["testing", "A server for your tests", 2][1])
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"], cwd=tmp_path,
+                          env=environ(), capture_output=True, text=True, timeout=120)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_key_for_metrics_is_made_as_written(own_server: Server, tmp_path: Path):
+    typed(("operating", "Health and metrics", 0), environ(own_server), tmp_path)
+    headers = {"Authorization": f"Bearer {(tmp_path / 'prometheus.key').read_text().strip()}"}
+    metrics = own_server.client.get("/metrics", headers=headers)
+    for name in re.findall(r"^\| `(agentcontainer_\w+)", PAGES["operating"], re.MULTILINE):
+        assert f"# TYPE {name} " in metrics.text, name
+    assert own_server.client.get("/api/v1/account", headers=headers).status_code == 403
+    scrape = yaml.safe_load(BLOCKS["operating", "Health and metrics", 1][1])
+    assert scrape["scrape_configs"][0]["job_name"] == "agentcontainer"
 
 
 def test_an_image_of_ones_own_works_as_written(server: Server, tmp_path: Path):
@@ -137,8 +210,9 @@ def test_an_image_of_ones_own_works_as_written(server: Server, tmp_path: Path):
     here = podman("images", "--format", "{{.Repository}}:{{.Tag}}").split()
     base = next(name for name in (images.REGISTRY_BASE, images.made_base()) if name in here)
     try:
-        said = typed(("Your own image", 0), environ(server), tmp_path, {images.REGISTRY_BASE: base})
+        said = typed(("README", "Your own image", 0), environ(server), tmp_path, {images.REGISTRY_BASE: base})
         assert "hello from my image" in said
+        assert "/usr/local/bin" in typed(("README", "Your own image", 1), environ(server), tmp_path)
     finally:
         podman("rmi", "--force", "localhost/mine:1")
 
@@ -156,7 +230,7 @@ def vendor(provider: fake_provider.FakeProvider, tmp_path: Path) -> Iterator[tup
 def test_a_provider_works_as_written(vendor, tmp_path: Path):
     provider, server = vendor
     (tmp_path / "key.txt").write_text("sk-of-the-file\n")
-    typed(("A real provider", 0), environ(server), tmp_path)
+    typed(("README", "A real provider", 0), environ(server), tmp_path)
     assert (tmp_path / "poems" / "poem.txt").read_text() == "Steel and sea\n"
     assert {seen.header("x-api-key") for seen in provider.seen} == {"sk-of-the-file"}
 
@@ -164,22 +238,22 @@ def test_a_provider_works_as_written(vendor, tmp_path: Path):
 def test_a_local_model_works_as_written(vendor, tmp_path: Path):
     provider, server = vendor
     here = {"http://127.0.0.1:11434/v1": provider.environ()["AGENTCONTAINER_OPENAI_BASE_URL"]}
-    typed(("A model of your own", 0), environ(server), tmp_path, here)
+    typed(("README", "A model of your own", 0), environ(server), tmp_path, here)
     assert (tmp_path / "poems" / "poem.txt").read_text() == "Steel and sea\n"
     assert {(seen.path, seen.json["model"]) for seen in provider.seen} == {("/v1/chat/completions", "qwen3:8b")}
 
 
 def test_the_service_is_shown_as_written(tmp_path: Path):
-    """Without root, and without a systemd that runs: the second command shows, too. That the unit is good, and that it
-    is written and started, is said in tests/test_cli/test_commands.py."""
-    unwritten = {"sudo agentcontainer install-service": "agentcontainer install-service --show"}
-    said = typed(("As a service", 0), environ(), tmp_path, unwritten)
-    assert said.count("[Service]") == 2 and "serve --max-running 8\n" in said and "CapabilityBoundingSet=" in said
+    """Without a systemd that runs: the second command shows, too. That the unit is good is tested in
+    tests/test_cli/test_commands.py."""
+    unwritten = {"--yes": "--show"}
+    said = typed(("operating", "As a service", 0), environ(), tmp_path, unwritten)
+    assert said.count("[Service]") == 2 and "serve --max-running 8\n" in said
 
 
 def test_backup_and_restore_work_as_written(own_server: Server, tmp_path: Path):
     own_server.upload("kept.txt", b"kept")
-    typed(("Where things are; backup, upgrade, removal", 0), environ(own_server), tmp_path)
+    typed(("operating", "Backup and restore", 0), environ(own_server), tmp_path)
     files = list((tmp_path / "elsewhere" / "files").iterdir())
     assert [file.read_bytes() for file in files] == [b"kept"]
 
@@ -196,45 +270,51 @@ def test_nothing_is_left_when_it_is_removed_as_written(tmp_path: Path):
     finally:
         server.stop()
     assert podman_things(label)
-    typed(("Where things are; backup, upgrade, removal", 1), environ(), tmp_path, {
+    typed(("operating", "Removal", 0), environ(), tmp_path, {
         "label=agentcontainer.store": f"label={label}", "localhost/agentcontainer-*": "localhost/not-ours-*",
         "~/": f"{tmp_path}/home/",
     })
     assert not podman_things(label) and not server.data.exists()
 
 
-# What it names in a sentence
+# What they name in a sentence
 
-def test_every_command_that_the_readme_names_in_a_sentence_is_there():
-    sentences = BLOCK.sub("", README)
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_that_a_page_names_in_a_sentence_is_there(page):
+    sentences = BLOCK.sub("", PAGES[page])
     for words in re.findall(r"`(agentcontainer [a-z][^`]*)`", sentences):
         command = typer.main.get_command(app)
         _, *rest = shlex.split(words)
         while rest and (below := getattr(command, "commands", {}).get(rest[0])):
             command, rest = below, rest[1:]
-        known = {option for parameter in command.params for option in parameter.opts}
+        known = {"-h", "--help"} | {option for parameter in command.params for option in parameter.opts}
         assert command.name != "main" and {word for word in rest if word.startswith("-")} <= known, words
     told = subprocess.run([ROOT / "dev"], capture_output=True, text=True).stderr
     for words in re.findall(r"`\./dev (\w+)", sentences):
         assert f"./dev {words}" in told
 
 
-def test_every_variable_and_path_that_the_readme_names_is_there():
+@pytest.mark.parametrize("page", PAGES)
+def test_every_variable_and_file_that_a_page_names_is_there(page):
     known = {variable(name) for name in Settings.model_fields} | {
-        "AGENTCONTAINER_API_KEY", "AGENTCONTAINER_URL",
-        *(f"AGENTCONTAINER_{name}_BASE_URL" for name in ("ANTHROPIC", "OPENAI", "OPENROUTER")),
+        *config.OTHERS, *config.SECRETS,
     }
     for path in Path(__file__).parent.glob("*.py"):     # what makes a test a long one
         known.update(re.findall(r'environ\.get\("(\w+)"', path.read_text()))
-    assert set(re.findall(r"AGENTCONTAINER_[A-Z_]+", README)) <= known
-    for path in re.findall(r"`((?:images|tests|agentcontainer_local|api|guest|tasks)/[\w/.]+)`", README):
+    assert set(re.findall(r"AGENTCONTAINER_[A-Z_]+", PAGES[page])) <= known
+    for path in re.findall(r"`((?:images|tests|agentcontainer_local|api|guest|tasks)/[\w/.]+)`", PAGES[page]):
         assert (ROOT / path).exists() or (ROOT / "agentcontainer_local" / path).exists(), path
-    tree = BLOCKS["Working on it", 0][1]
+    folder = ROOT if page == "README" else ROOT / "docs"
+    for link in re.findall(r"\]\(([^):#]+)(?:#[^)]*)?\)", PAGES[page]):
+        assert (folder / link).exists(), link
+
+
+def test_the_tree_of_the_readme_is_that_of_the_project():
+    tree = BLOCKS["README", "Working on it", 0][1]
     for line in re.findall(r"^  (\S.*?)   ", tree, re.MULTILINE):
         for name in re.split(r",\s+", line.strip()):
             place = ROOT / "agentcontainer_local" / name
             assert place.exists() or place.with_suffix(".py").exists(), name
-    assert (ROOT / re.search(r"!\[.*?\]\((.*?)\)", README)[1]).exists()
 
 
 def test_every_test_that_the_readme_names_is_there():
@@ -245,7 +325,7 @@ def test_every_test_that_the_readme_names_is_there():
 
 def test_the_executable_works_as_written(executable: Path, tmp_path: Path):
     env = environ(XDG_CACHE_HOME=str(tmp_path / "cache"), PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
-    said = typed(("One file, or a wheel", 0), env, tmp_path, {
+    said = typed(("operating", "One file, or a wheel", 0), env, tmp_path, {
         "./dev binary dist/agentcontainer ": f"install -D {executable} dist/agentcontainer ",   # as the fixture made it
         "sudo install -m 755 dist/agentcontainer /usr/local/bin/": "install -D dist/agentcontainer bin/agentcontainer",
     })
