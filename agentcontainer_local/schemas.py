@@ -748,7 +748,7 @@ NO_REPOSITORIES = (
 
 
 class WithInputs(Request):
-    input_repositories: list[Any] | None = Field(None, description="Not supported here: anything in it is refused.")
+    input_repositories: Any = Field(None, description="Not supported here: anything in it is refused.")
     input_file_ids: FileIds | None = None
     input_files: Annotated[list[InputFile], Field(max_length=1000)] | None = None
 
