@@ -2,10 +2,12 @@
 
 import contextlib
 import sqlite3
+from collections.abc import Callable
 
 from tests.system.conftest import Server
 from tests.system.test_main_job import bash
 from tests.web.browser import Page
+from tests.web.conftest import sign_in
 
 TITLES = "[...document.querySelectorAll('.tasks td.task')].map((cell) => cell.innerText)"
 
@@ -46,7 +48,9 @@ def test_several_tasks_are_cancelled_at_once(page: Page, server: Server):
     server.post(f"/tasks/{tasks[1]}/cancel", expect=200)
 
 
-def test_back_comes_to_the_row_that_was_left(page: Page, server: Server):
+def test_back_comes_to_the_row_that_was_left(open_page: Callable[[Server], Page], own_server: Server):
+    server, page = own_server, open_page(own_server)
+    sign_in(page, server)
     task = server.run("Many\n" + bash("true"))
     columns = [row["name"] for row in rows_of(server, "PRAGMA table_info(tasks)")]
     copied = [name for name in columns if name not in ("number", "id", "title", "uid")]

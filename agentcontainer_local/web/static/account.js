@@ -84,11 +84,11 @@ function keysOf(keys, reload) {
   const row = (key) => h("tr", { class: key.revokedAt ? "gone" : null },
     h("th", { scope: "row" }, key.name), h("td", {}, h("code", {}, `…${key.hint}`)),
     h("td", {}, key.scope === "metrics" ? "only /metrics" : "everything"),
-    h("td", { title: moment(key.createdAt) }, age(key.createdAt)),
-    h("td", {}, key.expiresAt ? moment(key.expiresAt) : "never"),
+    h("td", { class: "spare", title: moment(key.createdAt) }, age(key.createdAt)),
+    h("td", { class: "spare", title: key.expiresAt && moment(key.expiresAt) }, key.expiresAt ? new Date(key.expiresAt).toLocaleDateString() : "never"),
     h("td", { class: "actions" }, key.revokedAt ? h("span", { class: "muted" }, "revoked") : button("Revoke", () => revoke(key, reload), { class: "danger", "aria-label": `Revoke ${key.name}` })));
   return h("section", { "aria-label": "API keys" }, h("div", { class: "head" }, h("h2", {}, "API keys"), button("New key", () => create(reload))),
-    h("table", { class: "list" }, h("caption", { class: "unseen" }, "API keys"), h("thead", {}, h("tr", {}, ["Name", "Ends in", "For", "Age", "Expires", "Actions"].map((name) => h("th", { scope: "col" }, name === "Actions" ? h("span", { class: "unseen" }, name) : name)))),
+    h("table", { class: "list" }, h("caption", { class: "unseen" }, "API keys"), h("thead", {}, h("tr", {}, ["Name", "Ends in", "For", "Age", "Expires", "Actions"].map((name) => h("th", { scope: "col", class: ["Age", "Expires"].includes(name) ? "spare" : null }, name === "Actions" ? h("span", { class: "unseen" }, name) : name)))),
       h("tbody", {}, keys.map(row))));
 }
 
