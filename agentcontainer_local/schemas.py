@@ -514,6 +514,10 @@ class Budget(Shape):
     max_tokens: int | None
     used_cost_usd: float
     used_tokens: int
+    worst_case_cost_usd: float | None = optional(
+        description="The part of `usedCostUsd` for calls at work, or cut off: nobody knows yet what they really cost.")
+    worst_case_tokens: int | None = optional(
+        description="The same of `usedTokens`. `tokenUsage` has an estimate instead, so the two may differ by this.")
 
 
 class AccountBudget(Budget):

@@ -142,10 +142,12 @@ async def test_what_calls_at_work_may_use_is_in_the_budget_but_not_in_the_usage(
     reserved = tasks.reserve(host.db, task["id"], worst(1000, 500), host.now())
     seen = (await client.get(f"/tasks/{task['id']}")).json()
     assert (seen["budget"]["usedTokens"], seen["tokenUsage"]["calls"]) == (1500, 0)
+    assert seen["budget"]["worstCaseTokens"] == 1500
     used = Told(input_tokens=10, output_tokens=5, cache_read_tokens=900, cost_microusd=77)
     tasks.settle(host.db, reserved.number, used, host.now())
     seen = (await client.get(f"/tasks/{task['id']}")).json()
     assert (seen["budget"]["usedTokens"], seen["budget"]["usedCostUsd"]) == (15, 0.000077)
+    assert "worstCaseTokens" not in seen["budget"]
     assert seen["tokenUsage"] == {
         "inputTokens": 10, "outputTokens": 5, "cacheReadTokens": 900, "cacheWriteTokens": 0, "costUsd": 0.000077,
         "calls": 1, "estimatedCalls": 0, "byModel": {"m": {

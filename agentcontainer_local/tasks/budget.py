@@ -289,11 +289,14 @@ def _at_work(db: Database, task: Row, limit: _Limit) -> int:
     return int(counted[limit.kind])
 
 
-def shape(task: Row) -> schemas.Budget | None:
+def shape(db: Database, task: Row) -> schemas.Budget | None:
     """None where the task has none of its own."""
     if task["max_cost_microusd"] is None and task["max_tokens"] is None:
         return None
+    worst = row(db, "SELECT total(counted_microusd) AS microusd, total(counted_tokens) AS tokens FROM model_calls"
+                " WHERE task_id = ? AND (status IS NULL OR estimated)", (task["id"],))
     return schemas.Budget(
+        worst_case_cost_usd=worst["microusd"] / 1e6 or None, worst_case_tokens=int(worst["tokens"]) or None,
         max_cost_usd=None if task["max_cost_microusd"] is None else task["max_cost_microusd"] / 1e6,
         max_tokens=task["max_tokens"], used_cost_usd=task["spent_microusd"] / 1e6, used_tokens=task["spent_tokens"],
     )

@@ -32,7 +32,7 @@ def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
         completed_at=task["completed_at"], result=task["result"], error=task["error"],
         cost_usd=billing.cost_microusd(used_ms) / 1e6, container_minutes=round(used_ms / 1000) / 60,
         token_usage={} if task["started_at"] is None else token_usage(db, task["id"]),
-        budget=budget.shape(task),
+        budget=budget.shape(db, task),
         execution={"provider": task["provider"], "model": task["model"], "weak_model": task["weak_model"]},
         runtime={"container_image": task["image"]},
         walls=None if task["walls"] is None else schemas.TaskWalls.model_validate_json(task["walls"]),
