@@ -22,7 +22,8 @@ BODIES = (
 )
 REQUIRED = {("CreateTask", "instructions")}         # or, under its older name, `description`
 OPTIONAL = {("Wake", "kind")}                       # the client finds it out
-LEFT_OUT = {("CreateTask", "description")}
+LEFT_OUT = {("CreateTask", "description"), ("CreateTask", "input_repositories"),     # the latter is refused
+            ("CreateConversation", "input_repositories")}
 HEAD = '''"""The requests' shapes as TypedDicts, with which a type checker finds a misspelt or missing field.
 
 Made out of schemas.py by `python -m tests.client_bodies`; a test compares the two.

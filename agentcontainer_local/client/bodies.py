@@ -173,16 +173,19 @@ class TaskOverrides(TypedDict, total=False):
 
 
 class CreateTask(TypedDict, total=False):
+    title_source: str | None
     input_file_ids: list[str] | None
     input_files: list[InputFile] | None
     version_id: str | None
     metadata: dict[str, Any] | None
     overrides: TaskOverrides | None
+    skills: list[Skill] | None
     title: str | None
     instructions: Required[str]
 
 
 class UpdateTask(TypedDict, total=False):
+    title_source: str | None
     title: str | None
     mode: Literal["autonomous"] | None
 
@@ -204,11 +207,13 @@ class Wake(TypedDict, total=False):
 
 
 class CreateConversation(TypedDict, total=False):
+    title_source: str | None
     input_file_ids: list[str] | None
     input_files: list[InputFile] | None
     version_id: str | None
     metadata: dict[str, Any] | None
     overrides: TaskOverrides | None
+    skills: list[Skill] | None
     title: str | None
     instructions: Required[str]
     message: Required[str]
@@ -216,6 +221,7 @@ class CreateConversation(TypedDict, total=False):
 
 
 class CreateMessage(TypedDict, total=False):
+    input_repositories: Any
     input_file_ids: list[str] | None
     input_files: list[InputFile] | None
     content: Required[str]
