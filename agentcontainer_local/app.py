@@ -91,11 +91,14 @@ async def opened(
             raise RuntimeError(f"A restore into {settings.data} was interrupted. Run `agentcontainer restore` again: it"
                                " begins anew. Or remove that directory.")
         mounted = await asyncio.to_thread(runtime.prepare, settings.cache, say)
-        store = _opened_store(settings.data / "agentcontainer.db")
+        database = settings.data / "agentcontainer.db"
+        with _in_words(database):
+            store = db.open(database)
         try:
-            away = clock_steps.resume(store, now.read())
+            with _in_words(database):
+                away = clock_steps.resume(store, now.read())
+                store_id, new_key = _first_start(store, settings, environ, now())
             now.jumped = lambda by, set_by: clock_steps.taken(store, by, set_by)
-            store_id, new_key = _first_start(store, settings, environ, now())
             identity.claim(store_id, settings.data)
             with _in_spite_of_damage("removing bytes that no row names"):
                 files.sweep(store, settings.data / "files")
@@ -136,12 +139,14 @@ def _face(host: Host) -> ASGIApp:
     return observed.Observed(open, requests, host.traces)
 
 
-def _opened_store(path: Path) -> db.Database:
+@contextlib.contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """What keeps a server from starting."""
     try:
-        return db.open(path)
+        yield
     except sqlite3.OperationalError as error:
         words = "the disk is full: make room on it" if space.is_full(path.parent) else db.why(error)
-        raise RuntimeError(f"{path} can't be opened: {words}.") from None
+        raise RuntimeError(f"{path} can't be used: {words}.") from None
     except sqlite3.DatabaseError as error:
         fault = integrity.damaged(path, db.why(error))
         raise RuntimeError(f"{fault.detail}. {fault.fix}") from None

@@ -177,3 +177,17 @@ def test_a_file_with_the_name_of_anothers_temporary_file_is_not_lost(server: Ser
     ended = server.run(bash("cd task_files; cat b.csv .b.csv.part > ../both",
                             finish="--complete-task --message Done both"), files=files)
     assert server.outputs(ended["id"]) == {"both": b"b.csv.b.csv.part"}
+
+
+@pytest.mark.parametrize("table", ["accounts", "store"])
+def test_a_server_that_cannot_serve_at_all_says_what_is_damaged_and_what_to_do(own_server: Server, table: str):
+    own_server.stop()
+    whole = (own_server.data / "agentcontainer.db").read_bytes()
+    damage_pages(own_server.data, table)
+    refused = command(own_server, "serve", "--port", "0")
+    assert refused.returncode == 1 and "damaged" in refused.stderr and "restore" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    for name in ("agentcontainer.db-wal", "agentcontainer.db-shm"):
+        (own_server.data / name).unlink(missing_ok=True)
+    (own_server.data / "agentcontainer.db").write_bytes(whole)
+    own_server.start()

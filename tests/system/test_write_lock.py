@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -57,3 +58,12 @@ def test_while_the_write_lock_is_held_reads_go_on_and_writes_wait(own_server: Se
     assert server.wait(task["id"])["status"] == "finished" and "content" in server.said(task["id"])
     assert server.answered(talk["id"], 2)["content"].strip() == "and this"
     assert server.client.get("/readyz").text == "ok\n"
+
+
+def test_a_server_that_starts_while_the_write_lock_is_held_says_so(own_server: Server):
+    own_server.stop()
+    with locked(own_server):
+        words = [*own_server.command, "serve", "--port", "0", "--data", str(own_server.data)]
+        refused = subprocess.run(words, capture_output=True, text=True)
+    assert refused.returncode == 1 and "write lock" in refused.stderr and "Traceback" not in refused.stderr
+    own_server.start()
