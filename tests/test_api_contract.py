@@ -4,6 +4,7 @@ What is expected is transcribed from the reference's own text (its 28 operations
 later pages where they add to it; nothing of it comes from the program. `NULL` marks what later pages call nullable.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -232,7 +233,8 @@ def finished(host: Host, task_id: str) -> str:
     files.path(host.files, "file_out").parent.mkdir(parents=True, exist_ok=True)
     files.path(host.files, "file_out").write_bytes(b"out")
     account_id = tasks.get(host.db, task_id)["account_id"]
-    file = files.add(host.db, account_id, "out.md", "text/markdown", "file_out", 3, "0" * 64, host.now())
+    file = files.add(host.db, account_id, "out.md", "text/markdown", "file_out", 3, hashlib.sha256(b"out").hexdigest(),
+                     host.now())
     host.db.conn.execute("INSERT INTO task_outputs (task_id, file_id) VALUES (?, ?)", (task_id, file["id"]))
     tasks.apply(host.db, task_id, "finished", host.now(), result="Done", completion="complete")
     return file["id"]

@@ -1,6 +1,7 @@
 """What is removed in time, what is refused before the disk is full, and what happens when it is full all the same."""
 
 import dataclasses
+import hashlib
 import os
 import shutil
 import subprocess
@@ -29,7 +30,8 @@ def made(host: Host, clock: Clock, content: bytes = b"output") -> str:
     tasks.apply(host.db, task["id"], "started", clock())
     name = db.new_id("file")
     (host.files / name).write_bytes(content)
-    file = files.add(host.db, task["account_id"], "out", None, name, len(content), "0", clock())
+    file = files.add(host.db, task["account_id"], "out", None, name, len(content),
+                     hashlib.sha256(content).hexdigest(), clock())
     host.db.conn.execute("INSERT INTO task_outputs (task_id, file_id) VALUES (?, ?)", (task["id"], file["id"]))
     tasks.apply(host.db, task["id"], "finished", clock())
     return name

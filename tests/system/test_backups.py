@@ -179,21 +179,22 @@ def test_a_restore_that_fails_or_is_killed_leaves_nothing(own_server: Server, tm
     own_server.wait(asleep["id"], "hibernating")
     archive, data = tmp_path / "b.tar.gz", tmp_path / "deep" / "data2"
     assert command("backup", str(archive), "--data", str(own_server.data)).returncode == 0
-    everything = podman_things()
+    label = f"agentcontainer.task={asleep['id']}"
+    everything = podman_things(label)
     whole = archive.read_bytes()
     (cut := tmp_path / "cut.tar.gz").write_bytes(whole[:-200])
     refused = restored(cut, data, code=1)
     assert "Traceback" not in refused.stderr and not data.parent.exists()
-    assert podman_things() == everything
+    assert podman_things(label) == everything
 
     with monkeypatch.context() as dies:
         dies.setenv("AGENTCONTAINER_CRASH_AT", "restore.volume")
         restored(archive, data, code=86)
-    assert len(podman_things() - everything) == 1
+    assert len(podman_things(label) - everything) == 1
     refused = command("serve", "--port", "0", "--data", str(data))
     assert refused.returncode == 1 and "interrupted" in refused.stderr
     restored(archive, data)
-    assert podman_things() - everything == things_of(data)
+    assert podman_things(label) - everything == things_of(data)
     subprocess.run(["podman", "volume", "rm", *things_of(data)], check=True)
 
 

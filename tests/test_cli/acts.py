@@ -1,5 +1,7 @@
 """What tests of the command have done beside it: tasks that end, and files that agents hand over."""
 
+import hashlib
+
 from agentcontainer_local import accounts, db, files, tasks
 from tests.live import Live
 
@@ -24,8 +26,10 @@ def give(live: Live, task_id: str, *names: str, size: int = 0) -> None:
             id = db.new_id("file")
             place = files.path(host.files, id)
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(bytes(size) or name.encode(errors="replace"))
-            files.add(host.db, account_id, name, "text/plain", id, place.stat().st_size, "0" * 64, host.now())
+            content = bytes(size) or name.encode(errors="replace")
+            place.write_bytes(content)
+            digest = hashlib.sha256(content).hexdigest()
+            files.add(host.db, account_id, name, "text/plain", id, len(content), digest, host.now())
             host.db.conn.execute("INSERT INTO task_outputs (task_id, file_id) VALUES (?, ?)", (task_id, id))
 
     live.do(act)
