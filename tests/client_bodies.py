@@ -22,8 +22,8 @@ BODIES = (
 )
 REQUIRED = {("CreateTask", "instructions")}         # or, under its older name, `description`
 OPTIONAL = {("Wake", "kind")}                       # the client finds it out
-LEFT_OUT = {("CreateTask", "description"), ("CreateTask", "input_repositories"),     # the latter is refused
-            ("CreateConversation", "input_repositories")}
+LEFT_OUT = {("CreateTask", "description")}
+REFUSED = {"input_repositories"}                    # whoever sends it
 HEAD = '''"""The requests' shapes as TypedDicts, with which a type checker finds a misspelt or missing field.
 
 Made out of schemas.py by `python -m tests.client_bodies`; a test compares the two.
@@ -61,7 +61,7 @@ def _shapes_in(annotation: Any) -> Iterator[type[BaseModel]]:
 def _class(shape: type[BaseModel]) -> str:
     name, lines = name_of(shape), []
     for field, about in shape.model_fields.items():
-        if (name, field) in LEFT_OUT:
+        if (name, field) in LEFT_OUT or field in REFUSED:
             continue
         kind = _kind(about.annotation)
         if (about.is_required() or (name, field) in REQUIRED) and (name, field) not in OPTIONAL:

@@ -221,7 +221,6 @@ class CreateConversation(TypedDict, total=False):
 
 
 class CreateMessage(TypedDict, total=False):
-    input_repositories: Any
     input_file_ids: list[str] | None
     input_files: list[InputFile] | None
     content: Required[str]
