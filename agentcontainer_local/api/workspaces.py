@@ -58,8 +58,10 @@ async def _read(call: Call, reader, *arguments):
 
 def _export(call: Call) -> archives.Export:
     task = tasks.owned(call.host.db, call.account["id"], call.param("taskId"))
-    if task["status"] not in TERMINAL or task["has_container"]:
+    if task["status"] not in TERMINAL:
         raise Conflict("The task has not ended. Its workspace can be read once it has.", status=task["status"])
+    if task["has_container"]:
+        raise Conflict("The task's container is being removed. Ask again in a second.", status=task["status"])
     if task["workspace_removed_at"] is not None:
         raise _gone()
     volume, _ = volumes_of(name_of(call.host, task["id"]))
