@@ -167,8 +167,9 @@ def set_provider(
     images: Annotated[bool | None, typer.Option("--images/--no-images", help="Whether it accepts images.")] = None,
     free: Annotated[bool | None, typer.Option("--free/--not-free", help="Whether its calls cost nothing.")] = None,
 ) -> None:
-    """Store a provider's API key, read from stdin, its address, and what its models can take. An empty stdin leaves the
-    key as it is."""
+    """Store a provider's API key, address and model settings.
+
+    The key is read from stdin. An empty stdin leaves it as it is."""
     key = _typed_key()
     given = {
         "api_key": key or None, "base_url": base_url, "is_default": default or None, "api": api, "model": model,
