@@ -154,6 +154,7 @@ class Pi:
         for made in (agent, folder / "work"):
             made.mkdir(exist_ok=True)
         (folder / "work" / "a.png").write_bytes(base64.b64decode(PNG))
+        (folder / "launch.json").write_text("{}")
         own = {"models": [{"id": story.model, **story.own}]} if story.own else {}
         given = {"providers": {story.provider: {"baseUrl": url + BASES[story.provider], "apiKey": "none", **own}}}
         (agent / "models.json").write_text(json.dumps(given))
@@ -166,7 +167,8 @@ class Pi:
             cwd=folder / "work", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env={"PATH": os.environ["PATH"], "HOME": str(folder / "work"), "PI_OFFLINE": "1", "PI_TELEMETRY": "0",
                  "PI_SKIP_VERSION_CHECK": "1", "JITI_TRY_NATIVE": "1", "PI_CODING_AGENT_DIR": str(agent),
-                 "AC_MODE": mode, "AC_MODEL": json.dumps({"provider": story.provider, "id": model}), **routed},
+                 "AC_RUN_DIR": str(folder), "AC_MODE": mode,
+                 "AC_MODEL": json.dumps({"provider": story.provider, "id": model}), **routed},
         )
 
     def ask(self, command: dict[str, Any], until: str = "agent_settled") -> None:
