@@ -517,3 +517,55 @@ ALTER TABLE tasks ADD COLUMN skills TEXT NOT NULL DEFAULT '[]';     -- of its ow
 
 -- Those that are waiting or at work are few, whatever an agent has said before.
 CREATE INDEX messages_at_work ON messages (task_id) WHERE status IN ('queued', 'running');
+
+-- migration 16
+
+CREATE TABLE usage (                -- sums of a task's model_calls that are over, kept by triggers
+  task_id TEXT NOT NULL REFERENCES tasks (id),
+  turn_number INTEGER NOT NULL,     -- 0: all of the task
+  model TEXT NOT NULL,
+  input_tokens INTEGER NOT NULL,
+  output_tokens INTEGER NOT NULL,
+  cache_read_tokens INTEGER NOT NULL,
+  cache_write_tokens INTEGER NOT NULL,
+  cost_microusd INTEGER NOT NULL,
+  calls INTEGER NOT NULL,
+  unpriced INTEGER NOT NULL,        -- calls without a price
+  estimated INTEGER NOT NULL,       -- calls whose end was not told, and what these count against budgets
+  estimated_microusd INTEGER NOT NULL,
+  estimated_tokens INTEGER NOT NULL,
+  written_tokens INTEGER NOT NULL,  -- at most
+  PRIMARY KEY (task_id, turn_number, model)
+) STRICT, WITHOUT ROWID;
+
+-- What each call that is over adds to its task's sums, and to those of its turn.
+CREATE VIEW used AS SELECT number, task_id, of_turn * coalesce(turn_number, 0) AS turn_number, model,
+  input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, coalesce(cost_microusd, 0) AS cost_microusd,
+  1 AS calls, cost_microusd IS NULL AS unpriced, estimated, estimated * counted_microusd AS estimated_microusd,
+  estimated * counted_tokens AS estimated_tokens, max(output_tokens, estimated * counted_tokens) AS written_tokens
+  FROM model_calls JOIN (SELECT 0 AS of_turn UNION ALL SELECT 1) ON NOT of_turn OR turn_number IS NOT NULL
+  WHERE status IS NOT NULL;
+
+INSERT INTO usage SELECT task_id, turn_number, model, sum(input_tokens), sum(output_tokens), sum(cache_read_tokens),
+  sum(cache_write_tokens), sum(cost_microusd), sum(calls), sum(unpriced), sum(estimated), sum(estimated_microusd),
+  sum(estimated_tokens), sum(written_tokens) FROM used GROUP BY task_id, turn_number, model;
+
+CREATE TRIGGER end_is_counted AFTER UPDATE OF status ON model_calls WHEN OLD.status IS NULL BEGIN
+  INSERT INTO usage SELECT task_id, turn_number, model, input_tokens, output_tokens, cache_read_tokens,
+    cache_write_tokens, cost_microusd, calls, unpriced, estimated, estimated_microusd, estimated_tokens, written_tokens
+    FROM used WHERE number = NEW.number
+    ON CONFLICT DO UPDATE SET
+      input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens,
+      cache_read_tokens = cache_read_tokens + excluded.cache_read_tokens,
+      cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens,
+      cost_microusd = cost_microusd + excluded.cost_microusd, calls = calls + 1,
+      unpriced = unpriced + excluded.unpriced, estimated = estimated + excluded.estimated,
+      estimated_microusd = estimated_microusd + excluded.estimated_microusd,
+      estimated_tokens = estimated_tokens + excluded.estimated_tokens,
+      written_tokens = written_tokens + excluded.written_tokens;
+END;
+-- Each call is at work before it is over; should one ever be written that is over already, it counts as well.
+CREATE TRIGGER call_that_is_over_is_counted AFTER INSERT ON model_calls WHEN NEW.status IS NOT NULL BEGIN
+  UPDATE model_calls SET status = NULL WHERE number = NEW.number;
+  UPDATE model_calls SET status = NEW.status WHERE number = NEW.number;
+END;

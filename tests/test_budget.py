@@ -267,6 +267,7 @@ class Spending(RuleBasedStateMachine):
         store = self.host.db
         store.conn.execute("DELETE FROM model_calls")
         store.conn.execute("DELETE FROM spending")
+        store.conn.execute("DELETE FROM usage")
         store.conn.execute(
             "UPDATE tasks SET max_cost_microusd = ?, max_tokens = ?, spent_microusd = 0, spent_tokens = 0,"
             " budget_asked_at = NULL, budget_error = NULL, budget_told_at = NULL", task)

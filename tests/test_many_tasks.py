@@ -101,11 +101,7 @@ def test_what_is_asked_again_and_again_costs_the_same_however_many_tasks_have_en
 def test_how_an_answer_looks_costs_the_same_however_long_the_conversation_has_become(host: Host):
     talk = dispatched(host, conversation=True)
     id = messages.add(host.db, talk, "assistant", "Here it is.", "completed", host.now())
-    host.db.conn.execute(
-        "INSERT INTO model_calls (account_id, task_id, turn_number, provider, model, input_tokens, status,"
-        " counted_microusd, counted_tokens, created_at) VALUES (?, ?, 1, 'anthropic', 'm', 7, 200, 0, 0, '')",
-        (talk["account_id"], talk["id"]),
-    )
+    model_called(host, talk)
 
     def look(host: Host) -> None:
         assert tasks.message_shape(host.db, messages.one(host.db, id)).token_usage.input_tokens == 7
@@ -113,6 +109,30 @@ def test_how_an_answer_looks_costs_the_same_however_long_the_conversation_has_be
     before = steps(host, look)
     copied(host, "model_calls", turn_number="i + 1")
     assert steps(host, look) <= before + 100
+
+
+@pytest.mark.parametrize("looked_at", [
+    lambda host, task: tasks.shape(host.db, tasks.get(host.db, task["id"]), host.now()),
+    lambda host, task: tasks.written_tokens(host.db, task["id"]),
+], ids=["the task", "what was written"])
+def test_what_a_task_has_used_costs_the_same_to_read_however_often_it_has_called_a_model(host: Host, looked_at):
+    task = dispatched(host)
+    tasks.apply(host.db, task["id"], "started", host.now())
+    host.db.conn.execute("UPDATE tasks SET max_tokens = 1000000000 WHERE id = ?", (task["id"],))
+    model_called(host, task, turn=None)
+    before = steps(host, lambda host: looked_at(host, task))
+    copied(host, "model_calls")
+    usage = tasks.shape(host.db, tasks.get(host.db, task["id"]), host.now()).token_usage
+    assert (usage.calls, usage.input_tokens) == (MANY + 1, 7 * (MANY + 1))
+    assert steps(host, lambda host: looked_at(host, task)) <= before + 100
+
+
+def model_called(host: Host, task: dict, turn: int | None = 1) -> None:
+    host.db.conn.execute(
+        "INSERT INTO model_calls (account_id, task_id, turn_number, provider, model, input_tokens, status,"
+        " counted_microusd, counted_tokens, created_at) VALUES (?, ?, ?, 'anthropic', 'm', 7, 200, 0, 0, '')",
+        (task["account_id"], task["id"], turn),
+    )
 
 
 def steps(host: Host, act: Callable[[Host], object]) -> int:

@@ -1,5 +1,6 @@
 """Tasks: dispatching them, the one way their status changes, and how they look on the wire."""
 
+from agentcontainer_local.tasks import budget as budget
 from agentcontainer_local.tasks import retention as retention
 from agentcontainer_local.tasks.budget import (
     Refused,
@@ -10,7 +11,6 @@ from agentcontainer_local.tasks.budget import (
     reserve,
     settle,
     settle_leftovers,
-    written_tokens,
 )
 from agentcontainer_local.tasks.calls import call_shape, call_status, calls, failed_before, reached
 from agentcontainer_local.tasks.conversation import end_turn, expire, say, switch, turn_runs
@@ -34,15 +34,15 @@ from agentcontainer_local.tasks.runs import at_work, begin_run, end_run, fits, i
 from agentcontainer_local.tasks.shape import message_shape, shape
 from agentcontainer_local.tasks.sleep import sleep, wake, wake_due
 from agentcontainer_local.tasks.transitions import apply, cancel, container_ms, died
+from agentcontainer_local.tasks.usage import token_usage, written_tokens
 from agentcontainer_local.tasks.window import learn_window
 
 __all__ = [
     "LOST_KEY", "SCRIPTED", "Execution", "Refused", "Reserved", "Worst", "any_of_earlier_naming", "apply",
-    "ask_to_finish",
-    "at_work", "begin_run", "call_shape", "call_status", "calls", "cancel", "capped", "container_ms", "died",
-    "dispatch", "end_run", "end_turn", "ended_with_container", "ended_with_workspace", "execution", "expire",
+    "ask_to_finish", "at_work", "begin_run", "call_shape", "call_status", "calls", "cancel", "capped", "container_ms",
+    "died", "dispatch", "end_run", "end_turn", "ended_with_container", "ended_with_workspace", "execution", "expire",
     "failed_before", "fits", "get", "inputs", "is_first_run", "launched", "learn_window", "message_shape",
     "open_run", "output", "outputs", "owned", "owned_whole", "page", "reached", "rename", "reserve", "say",
-    "settle", "settle_leftovers", "shape", "sleep", "switch", "turn_runs", "wake", "wake_due", "with_status",
-    "written_tokens",
+    "settle", "settle_leftovers", "shape", "sleep", "switch", "token_usage", "turn_runs", "wake", "wake_due",
+    "with_status", "written_tokens",
 ]

@@ -262,12 +262,6 @@ def ask_to_finish(db: Database, task: Row, run: Row, now: datetime) -> bool:
     return True
 
 
-def written_tokens(db: Database, task_id: str) -> int:
-    """What models have written for the task until now, at most."""
-    most = "SELECT total(max(output_tokens, estimated * counted_tokens)) AS n FROM model_calls WHERE task_id = ?"
-    return int(row(db, most, (task_id,))["n"])
-
-
 def _tell(db: Database, task_id: str, now: datetime) -> bool:
     task = get(db, task_id)
     if task["budget_told_at"] is not None:
@@ -293,8 +287,14 @@ def shape(db: Database, task: Row) -> schemas.Budget | None:
     """None where the task has none of its own."""
     if task["max_cost_microusd"] is None and task["max_tokens"] is None:
         return None
-    worst = row(db, "SELECT total(counted_microusd) AS microusd, total(counted_tokens) AS tokens FROM model_calls"
-                " WHERE task_id = ? AND (status IS NULL OR estimated)", (task["id"],))
+    worst = row(
+        db,
+        "SELECT total(microusd) AS microusd, total(tokens) AS tokens FROM (SELECT estimated_microusd AS microusd,"
+        " estimated_tokens AS tokens FROM usage WHERE task_id = :task AND turn_number = 0 UNION ALL"
+        " SELECT counted_microusd, counted_tokens FROM model_calls"
+        " WHERE account_id = :account AND task_id = :task AND status IS NULL)",
+        {"task": task["id"], "account": task["account_id"]},
+    )
     return schemas.Budget(
         worst_case_cost_usd=worst["microusd"] / 1e6 or None, worst_case_tokens=int(worst["tokens"]) or None,
         max_cost_usd=None if task["max_cost_microusd"] is None else task["max_cost_microusd"] / 1e6,

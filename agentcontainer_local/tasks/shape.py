@@ -10,13 +10,7 @@ from agentcontainer_local.db import Row, rows
 from agentcontainer_local.tasks import budget
 from agentcontainer_local.tasks.rows import whole
 from agentcontainer_local.tasks.transitions import container_ms
-
-SUMS = (
-    "sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,"
-    " sum(cache_read_tokens) AS cache_read_tokens, sum(cache_write_tokens) AS cache_write_tokens,"
-    " sum(cost_microusd) AS cost_microusd, count(*) - count(cost_microusd) AS unpriced, count(*) AS calls,"
-    " sum(estimated) AS estimated"
-)
+from agentcontainer_local.tasks.usage import token_usage
 
 
 def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
@@ -88,21 +82,3 @@ def _files_of(db: Database, message: Row) -> list[Row]:
         " AND NOT EXISTS (SELECT 1 FROM messages WHERE task_id = :task AND number < :number) ORDER BY position",
         {"message": message["id"], "task": message["task_id"], "number": message["number"]},
     )
-
-
-def token_usage(db: Database, task_id: str, turn: int | None = None) -> schemas.TokenUsage:
-    """Of a task, or of one turn of a conversation."""
-    where = "task_id = :task AND status IS NOT NULL" + ("" if turn is None else " AND turn_number = :turn")
-    wanted = {"task": task_id, "turn": turn}
-    by_model = rows(db, f"SELECT model, {SUMS} FROM model_calls WHERE {where} GROUP BY model", wanted)
-    if not by_model:
-        return schemas.TokenUsage()
-    total = {name: sum(used[name] or 0 for used in by_model) for name in by_model[0] if name != "model"}
-    by_name = {used["model"]: _usage(used) for used in by_model}
-    return schemas.TokenUsage(**_usage(total), estimated_calls=total["estimated"], by_model=by_name)
-
-
-def _usage(sums: Row) -> dict:
-    counted = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "calls")
-    cost = None if sums["unpriced"] else (sums["cost_microusd"] or 0) / 1e6
-    return {**{name: sums[name] for name in counted}, "cost_usd": cost}
