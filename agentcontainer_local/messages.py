@@ -212,10 +212,28 @@ def open_activities(db: Database, task_id: str) -> int:
     return row(db, "SELECT count(*) AS n FROM activities WHERE task_id = ? AND completed_at IS NULL", (task_id,))["n"]
 
 
+OPEN = "task_id = :task AND completed_at IS NULL"
+END = "max(:now, started_at)"
+DURATION_MS = f"CAST(round((julianday({END}) - julianday(started_at)) * 86400000) AS INTEGER)"
+
+
 def end_open_activities(db: Database, task_id: str, status: str, error_code: str | None, now: datetime) -> None:
-    """What was still at work when the run ended: its end will never be told."""
-    for open in rows(db, "SELECT * FROM activities WHERE task_id = ? AND completed_at IS NULL", (task_id,)):
-        _end_activity(db, open, status, error_code, open["output"], now, now)
+    """Ends what was still at work when the run ended. Two statements, as an old store may hold thousands of these."""
+    given = {"task": task_id, "status": status, "error": error_code, "now": iso(now)}
+    told = db.conn.execute(
+        "INSERT INTO task_events (task_id, type, data, created_at) SELECT task_id, :type, json_object('id', id,"
+        " 'callId', call_id, 'toolKey', tool_key, 'status', :status, 'errorCode', :error, 'durationMs',"
+        f" {DURATION_MS}, 'output', output), :now FROM activities WHERE {OPEN} ORDER BY number",
+        {**given, "type": history.ACTIVITY_COMPLETED},
+    )
+    if told.rowcount:
+        db.conn.execute(
+            f"UPDATE activities SET status = :status, error_code = :error, duration_ms = {DURATION_MS},"
+            f" completed_sequence = :before + nth, completed_at = {END}, output = NULL"
+            " FROM (SELECT number AS found, row_number() OVER (ORDER BY number) AS nth"
+            f" FROM activities WHERE {OPEN}) WHERE number = found",
+            {**given, "before": told.lastrowid - told.rowcount},
+        )
 
 
 def _end_activity(

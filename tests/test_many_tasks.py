@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from agentcontainer_local import accounts, billing, db, files, lifecycle, messages, tasks
+from agentcontainer_local import accounts, billing, db, files, history, lifecycle, messages, tasks
 from agentcontainer_local.db import row, rows
 from agentcontainer_local.host import Host
 from tests.test_lifecycle import ACCOUNT, dispatched
@@ -133,6 +133,38 @@ def model_called(host: Host, task: dict, turn: int | None = 1) -> None:
         " counted_microusd, counted_tokens, created_at) VALUES (?, ?, ?, 'anthropic', 'm', 7, 200, 0, 0, '')",
         (task["account_id"], task["id"], turn),
     )
+
+
+@pytest.mark.parametrize(("event", "status", "error"), [
+    ("cancelled", "failed", "interrupted"), ("finished", "completed", None)])
+def test_however_many_tools_are_at_work_when_a_task_ends_they_end_in_two_statements(
+    host: Host, clock, event, status, error
+):
+    task = dispatched(host)
+    tasks.apply(host.db, task["id"], "started", host.now())
+    call = {"callId": "c1", "tool": "bash", "input": {"command": "é"}, "inputOmittedReason": None}
+    messages.tool_started(host.db, task, call, host.now(), host.now())
+    messages.tool_printed(host.db, task, "c1", 'half "a" line\n\x00\u2028ü')
+    clock.advance(1.234)
+    messages.tool_started(host.db, task, {**call, "callId": "c2"}, host.now() + timedelta(seconds=9), host.now())
+    copied(host, "activities", id="'act_' || i")
+    statements = []
+    host.db.conn.set_trace_callback(statements.append)
+    tasks.apply(host.db, task["id"], event, host.now())
+    host.db.conn.set_trace_callback(None)
+    assert sum("activities" in statement for statement in statements) == 2
+    told = {event["number"]: history.shape(event).data for event in history.page(host.db, task["id"], 10**5, 0, True)
+            if event["type"] == history.ACTIVITY_COMPLETED}
+    ended = list(messages.activities(host.db, task["id"], 0, 0, 10**5, 0, True))
+    assert list(told) == [activity["completed_sequence"] for activity in ended] and len(told) == MANY + 2
+    for activity in ended:
+        printed = 'half "a" line\n\x00\u2028ü' if activity["call_id"] == "c1" else None
+        assert told[activity["completed_sequence"]] == {
+            "type": history.ACTIVITY_COMPLETED, "id": activity["id"], "callId": activity["call_id"], "toolKey": "shell",
+            "status": status, "errorCode": error, "durationMs": activity["duration_ms"], "output": printed}
+        assert (activity["status"], activity["error_code"], activity["output"]) == (status, error, None)
+    assert [activity["duration_ms"] for activity in ended[:2]] == [1234, 0]
+    assert ended[1]["completed_at"] == ended[1]["started_at"]
 
 
 def steps(host: Host, act: Callable[[Host], object]) -> int:
