@@ -63,7 +63,6 @@ log = logging.getLogger(__name__)
 HELD_SECONDS = 5
 SWITCH_SECONDS = 0.001              # a thread lets others go on after so long
 DAMAGED_SECONDS = 30              # before tasks are looked after again
-EVERY_IPV6 = "::"
 NOT_RUNNING = "The task is not running."
 
 
@@ -398,7 +397,7 @@ def _listening(settings: Settings) -> list[socket.socket]:
     """`::` is every address of both families, each on its own socket: on one, IPv4 clients would look like IPv6."""
     try:
         first = _bound(settings.host, settings.port)
-        if settings.host != EVERY_IPV6:
+        if not _is_every_ipv6(settings.host):
             return [first]
         try:
             return [first, _bound("0.0.0.0", first.getsockname()[1])]
@@ -407,6 +406,14 @@ def _listening(settings: Settings) -> list[socket.socket]:
             raise
     except OSError as error:
         raise RuntimeError(f"Can't listen on {settings.host} port {settings.port}: {error.strerror}.") from None
+
+
+def _is_every_ipv6(host: str) -> bool:
+    """However it is spelled."""
+    try:
+        return socket.inet_pton(socket.AF_INET6, host) == bytes(16)
+    except OSError:
+        return False
 
 
 def _bound(host: str, port: int) -> socket.socket:

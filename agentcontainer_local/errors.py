@@ -71,7 +71,7 @@ class UnsupportedEncoding(UnsupportedMediaType):
     headers = {"accept-encoding": "identity"}
 
     def __init__(self):
-        super().__init__("The body has a Content-Encoding. Send it as it is, without that header.")
+        super().__init__("The body is compressed or encoded. Send its bytes as they are, without Content-Encoding.")
 
 
 class RangeNotSatisfiable(Problem):

@@ -295,6 +295,12 @@ async def test_what_has_not_changed_is_not_sent_again(client, upload):
     assert (same.status_code, other.status_code) == (206, 200)
 
 
+@pytest.mark.parametrize("asked", ["bytes=0-4", "bytes=99-"])
+async def test_a_range_is_of_a_get_alone(client, upload, asked):
+    answer = await client.head(f"/files/{await upload(b'0123456789')}/content", headers={"range": asked})
+    assert (answer.status_code, answer.headers["content-length"]) == (200, "10")
+
+
 # Files
 
 async def test_files_are_listed_and_answered(client, upload):

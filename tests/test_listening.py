@@ -25,8 +25,9 @@ def listening():
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
-def test_every_address_is_of_both_families(listening):
-    opened = listening(host="::", port=0)
+@pytest.mark.parametrize("host", ["::", "0::0", "0:0:0:0:0:0:0:0"])
+def test_every_address_is_of_both_families(listening, host):
+    opened = listening(host=host, port=0)
     port = opened[0].getsockname()[1]
     for address in ("127.0.0.1", "::1"):
         with socket.create_connection((address, port), timeout=10) as client:

@@ -125,7 +125,35 @@ async def test_a_body_that_is_packed_is_refused_and_nothing_is_stored(client, ho
     assert db.row(host.db, "SELECT count(*) AS n FROM uploads WHERE storage_id IS NOT NULL")["n"] == 0
 
 
-@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+async def test_what_is_packed_is_refused_however_it_says_so(client, host):
+    prepared = (await client.post("/uploads/prepare", json={"filename": "a.csv"})).json()
+    twice = [("content-encoding", "identity"), ("content-encoding", "gzip")]
+    for headers in (twice, [("transfer-encoding", "gzip, chunked")]):
+        answer = await client.put(prepared["uploadUrl"], content=b"abc", headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
+    assert db.row(host.db, "SELECT count(*) AS n FROM uploads WHERE storage_id IS NOT NULL")["n"] == 0
+
+
+@pytest.mark.parametrize(("header", "status"), [
+    ("Content-Encoding: gzip", 415), ("Content-Transfer-Encoding: base64", 415),
+    ("content-transfer-encoding:binary", 200), ("Content-Transfer-Encoding: 8bit", 200),
+    ("Content-Encoding: identity", 200)])
+async def test_a_part_of_a_form_that_is_packed_is_refused(client, host, header, status):
+    prepared = (await client.post("/uploads/prepare", json={"filename": "a.csv"})).json()
+    body = f'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n{header}\r\n\r\nYWJj\r\n--b--\r\n'
+    answer = await client.post(prepared["uploadUrl"], content=body.encode(),
+                               headers={"content-type": "multipart/form-data; boundary=b"})
+    assert answer.status_code == status
+    kept = db.row(host.db, "SELECT count(*) AS n FROM uploads WHERE storage_id IS NOT NULL")["n"]
+    assert kept == (status == 200)
+
+
+@pytest.mark.parametrize("query", ["limit=1&limit=", "limit=&limit=1"])
+async def test_an_empty_parameter_is_as_one_that_is_not_there(client, query):
+    assert len((await client.get(f"/agents?{query}")).json()["data"]) == 1
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", "", "identity, Identity"])
 async def test_a_body_that_says_that_it_is_not_packed_is_taken(client, encoding):
     assert (await client.post(TASKS, json=TASK, headers={"content-encoding": encoding})).status_code == 201
 

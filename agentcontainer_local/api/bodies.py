@@ -2,11 +2,11 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from agentcontainer_local.errors import (
@@ -53,9 +53,14 @@ async def read(request: Request, most: int, folder: Path) -> bytes:
 
 def check_encoding(request: Request) -> None:
     """What was packed would be stored or read as it came."""
-    encoding = request.headers.get("content-encoding", "").strip().lower()
-    if encoding not in ("", "identity"):
+    if _codings(request, "content-encoding") - {"identity"} or _codings(request, "transfer-encoding") - {"chunked"}:
         raise UnsupportedEncoding()
+
+
+def _codings(request: Request, name: str) -> set[str]:
+    """A list in a header may be given in several lines."""
+    listed = ",".join(request.headers.getlist(name)).split(",")
+    return {coding.strip().lower() for coding in listed} - {""}
 
 
 def parse(shape: type[Shape], text: bytes, content_type: str | None, required: bool = True) -> Shape:
@@ -78,10 +83,10 @@ def _is_json(content_type: str | None) -> bool:
     return media_type == "application/json" or media_type.endswith("+json")
 
 
-def query(shape: type[Shape], given: Mapping[str, str]) -> Shape:
+def query(shape: type[Shape], given: QueryParams) -> Shape:
     """An empty parameter is as one that is not there: `?cursor=`, `?after=`."""
     try:
-        return shape.model_validate({name: value for name, value in given.items() if value})
+        return shape.model_validate({name: value for name, value in given.multi_items() if value})
     except ValidationError as error:
         raise _problem(error) from None
 

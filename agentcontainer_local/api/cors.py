@@ -8,16 +8,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from agentcontainer_local.api.http import PREFIX
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-TAKEN = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "If-Range", "Last-Event-ID",
-         "Range")
 SHOWN = ("Content-Disposition", "Content-Range", "ETag", "Idempotency-Replayed", "Retry-After", "WWW-Authenticate")
 
 
 def opened(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """`app`, whose API answers the pages of `origins`. Keys are in headers or URLs: no cookie is ever accepted."""
+    """`app`, whose API answers the pages of `origins`. Keys are in headers or URLs: no cookie is ever accepted.
+
+    Any request header may be sent: tracing, caches and replacements of EventSource add some of their own.
+    """
     if not origins:
         return app
-    shared = CORSMiddleware(app, allow_origins=origins, allow_methods=METHODS, allow_headers=TAKEN,
+    shared = CORSMiddleware(app, allow_origins=origins, allow_methods=METHODS, allow_headers=("*",),
                             expose_headers=SHOWN, allow_private_network=True)
 
     async def choose(scope: Scope, receive: Receive, send: Send) -> None:

@@ -52,7 +52,7 @@ async def download(request: Request, file: Row, place: Path) -> Response:
     }
     if _names(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    if not _range_counts(request.headers, etag, file["size_bytes"]):
+    if request.method != "GET" or not _range_counts(request.headers, etag, file["size_bytes"]):
         request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
     try:
         found = place.stat()

@@ -40,7 +40,7 @@ def list_events(call: Call) -> Response:
     Three events are live only, without `id:`. `message.delta` has the words of an answer as they come. `model.call`
     says each second that the model is waited for, and how much of its answer has come. `activity.output`
     has the last 4 kB that a running command has printed, up to ten times a second: each takes the place of the one
-    before. The whole output of a command comes with its `activity.completed`.
+    before. `activity.completed` has the last 4 kB of the whole output.
     """
     task, query = task_of(call), call.query
     if query.stream:

@@ -6,11 +6,14 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from agentcontainer_local.errors import BadRequest
+from agentcontainer_local.errors import BadRequest, UnsupportedEncoding
 
 SENDS = {"multipart/form-data": {"schema": {
     "type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}},
 }}}
+# What was packed for its way would be stored like that.
+PACKING = (b"content-encoding", b"content-transfer-encoding")
+PLAIN = (b"identity", b"binary", b"8bit", b"7bit")
 
 
 def is_multipart(request: Request) -> bool:
@@ -23,7 +26,7 @@ class _Parts:
     def __init__(self, wanted: str):
         self.wanted = wanted.encode()
         self.bytes: list[memoryview] = []       # not copies: it is all of the transfer
-        self.seen = self.inside = self.ended = False
+        self.seen = self.inside = self.ended = self.packed = False
         self.header = self.value = b""
 
     def callbacks(self) -> dict:
@@ -47,6 +50,8 @@ class _Parts:
             name = parse_options_header(self.value)[1].get(b"name")
             if name == self.wanted and not self.seen:
                 self.seen = self.inside = True
+        if self.header.lower() in PACKING and self.value.strip().lower() not in PLAIN:
+            self.packed = True
         self.header = self.value = b""
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -70,6 +75,8 @@ async def field(request: Request, name: str) -> AsyncIterator[memoryview]:
         parser = MultipartParser(boundary, parts.callbacks())
         async for chunk in request.stream():
             parser.write(chunk)
+            if parts.packed:
+                raise UnsupportedEncoding()
             for piece in parts.bytes:
                 yield piece
             parts.bytes.clear()

@@ -1,6 +1,8 @@
 """How `--help` and `-h` look: an example for each command, and long lists of options in groups."""
 
+import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +13,7 @@ from agentcontainer_local.cli import streams
 
 NAME_COLUMNS = 26       # a longer name has a line of its own, so that descriptions keep most of the width
 OPTIONS = "Options"
+UsageError = typer.BadParameter.__mro__[1]      # typer has its own copy of click, and no public name for this
 
 
 class Command(TyperCommand):
@@ -43,9 +46,23 @@ def sections(command: TyperCommand, ctx: typer.Context) -> dict[str, list[tuple[
 
 
 class Group(TyperGroup):
-    def main(self, *args: Any, **more: Any) -> Any:
+    as_json = False
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """With --json, wrong use is told as other errors are."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            if not self.as_json:
+                raise
+            said = {"error": {"code": "wrong_use", "message": error.format_message()}}
+            print(json.dumps(said, ensure_ascii=False), file=sys.stderr)
+            raise typer.Exit(error.exit_code) from None
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **named: Any) -> Any:
+        self.as_json = "--json" in (sys.argv[1:] if args is None else args)
         with streams.guarded():
-            return super().main(*args, **more)
+            return super().main(args, *more, **named)
 
 
 def examples(*lines: str) -> str:

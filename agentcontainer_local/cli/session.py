@@ -121,7 +121,7 @@ def ending(as_json: bool = False) -> Iterator["Output"]:
         raise
     except Stop as stop:
         if stop.message:
-            _complain(out, "stopped", stop.message)
+            _complain(out, stop.code.name.lower(), stop.message)
         raise typer.Exit(stop.code) from None
     except ClientError as error:
         code, word, message = _said(error)

@@ -1,5 +1,7 @@
 # Starts one of our commands, without the variables of the image: one of them could keep Node from starting.
 # An image need have nothing but /bin/sh, so this uses no other program.
+# The image or the agent may have set these for every shell.
+set +eu
 here=${0%/*}
 IFS='
 '
@@ -12,7 +14,7 @@ for line in $(export -p); do
   esac
   name=${name%%=*}
   case $name in
-    AC_* | IFS | [0-9]* | *[!A-Za-z0-9_]*) ;;
+    AC_* | IFS | here | program | [0-9]* | *[!A-Za-z0-9_]*) ;;
     *) unset "$name" ;;
   esac
 done

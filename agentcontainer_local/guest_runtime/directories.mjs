@@ -33,6 +33,7 @@ async function entryOf(path, name, root) {
   let [at, stats] = [path, await lstat(path)];
   if (stats.isSymbolicLink()) {
     at = await realpath(path).catch(() => "");
+    if (!at) throw new Error(`${shown(name)} is a link that leads to nothing`);
     if (!at.startsWith(`${root}/`)) throw new Error(`${shown(name)} is a link that leads out of it`);
     stats = await lstat(at);
     if (!stats.isFile()) throw new Error(`${shown(name)} is a link to a directory`);

@@ -114,11 +114,11 @@ class Lab:
         out, err = await process.communicate()
         return process.returncode, out.decode(), err.decode()
 
-    async def begin(self, *argv: str, user: int | None = None, cwd: Path | None = None) -> Process:
+    async def begin(self, *argv: str, user: int | None = None, cwd: Path | None = None, **env: str) -> Process:
         another = () if user is None else ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups")
         return await asyncio.create_subprocess_exec(
             *another, f"{self.root}/agent/bin/{argv[0]}", *argv[1:],
-            env=self.env, cwd=cwd or self.workspace, stdout=PIPE, stderr=PIPE,
+            env={**self.env, **env}, cwd=cwd or self.workspace, stdout=PIPE, stderr=PIPE,
         )
 
     async def kill(self) -> None:

@@ -50,6 +50,20 @@ async def test_help_is_on_stdout(lab: Lab, name: str):
     assert code == 0 and out.startswith(f"Usage: {name}") and err == ""
 
 
+@pytest.mark.parametrize("set_by_image", [
+    {"here": "/nowhere"}, {"program": "attach"}, {"line": "1", "name": "2"}, {"ENV": "/nowhere"}, {"IFS": "/"}])
+async def test_no_variable_of_an_image_stops_a_command(lab: Lab, door: Door, set_by_image: dict[str, str]):
+    process = await lab.begin(*DONE, **set_by_image)
+    assert await process.wait() == 0 and door.accepted[0].begun["kind"] == "finish"
+
+
+async def test_an_sh_that_is_bash_and_stops_at_errors_runs_a_command(lab: Lab, door: Door):
+    finish = f"{lab.root}/agent/bin/finish"
+    process = await asyncio.create_subprocess_exec(
+        "bash", "--posix", finish, *DONE[1:], env={**lab.env, "SHELLOPTS": "errexit:nounset"}, cwd=lab.workspace)
+    assert await process.wait() == 0 and door.accepted[0].begun["kind"] == "finish"
+
+
 async def test_files_and_named_outputs_arrive_whole(lab: Lab, door: Door):
     contents = {"a b.md": b"one", "empty": b"", "big.bin": os.urandom(9_000_000), "-x=y.txt": b"odd"}
     for name, content in contents.items():

@@ -142,7 +142,8 @@ HARMFUL = {
     "OPENSSL_CONF": "/nowhere/openssl.cnf", "NODE_UNIQUE_ID": "", "NODE_OPTIONS": "--no-such-option",
     "NODE_CHANNEL_FD": "99", "LD_LIBRARY_PATH": "/nowhere", "TMPDIR": "/nowhere", "PI_CODING_AGENT_DIR": "/nowhere",
     "PI_OFFLINE": "0", "ANTHROPIC_API_KEY": "sk-of-the-image", "HTTP_PROXY": "http://127.0.0.1:9",
-    "http_proxy": "http://127.0.0.1:9", "HOME": "/root", "AC_MODE": "conversation", "LINES": "one\nexport two=2\ntwo",
+    "http_proxy": "http://127.0.0.1:9", "HOME": "/root", "AC_MODE": "conversation", "here": "/nowhere",
+    "program": "attach", "line": "1", "name": "2", "LINES": "one\nexport two=2\ntwo",
 }
 
 

@@ -159,6 +159,23 @@ def test_a_refusal_is_words_on_stderr_or_a_json_object_with_an_exit_code(cli):
     assert result.stdout == "" and json.loads(result.stderr)["error"]["code"] == "not_found"
 
 
+@pytest.mark.parametrize("words", [
+    ("tasks", "list", "--limit", "abc"), ("tasks", "show"), ("tasks", "list", "--colour"), ("agents", "nothing"),
+    ("nothing",), ("restore", "nowhere.tar.gz", "--data", "x"), ("credit", "add", "-5"), ("run", "x", "-i", "nowhere"),
+    ("run", ""),
+])
+def test_wrong_use_is_a_json_object_too(cli, words):
+    result = cli(*words, "--json", code=Exit.WRONG_USE)
+    assert result.stdout == "" and json.loads(result.stderr)["error"]["code"] == "wrong_use"
+    result = cli(*words, code=Exit.WRONG_USE)
+    assert result.stdout == "" and not result.stderr.startswith("{")
+
+
+def test_a_name_that_nothing_has_is_not_found(cli):
+    said = json.loads(cli("agents", "show", "nobody", "--json", code=Exit.NOT_FOUND).stderr)
+    assert said["error"]["code"] == "not_found"
+
+
 def test_a_missing_provider_key_says_how_to_set_one(cli):
     result = cli("run", "x", code=Exit.FAILED)
     assert "providers set" in result.stderr and "the model `scripted`" in result.stderr
