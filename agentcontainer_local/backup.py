@@ -28,6 +28,8 @@ from agentcontainer_local.sandbox import STORE
 from agentcontainer_local.settings import Settings
 
 DATABASE = "agentcontainer.db"
+ARRIVING = "arriving.db"            # the database of a backup, while its store's id is still that of the original
+END_BYTES = 1024                    # zeros that a tar archive ends with, at least
 Progress = Callable[[int, int], None]       # bytes so far, and in all
 WITH_WORKSPACE = "SELECT tasks.id, slot, store.id FROM tasks, store WHERE workspace_removed_at IS NULL ORDER BY number"
 FILES = "SELECT id FROM files UNION SELECT storage_id FROM uploads WHERE storage_id IS NOT NULL"
@@ -219,23 +221,41 @@ def _unpack(archive: tarfile.TarFile, data: Path) -> Held:
                     raise RuntimeError("This is no backup: its database does not come first.")
                 _restore_volume(store, *found.groups(), content)
                 with_workspace.add(found[1])
+            elif member.name == DATABASE:
+                _write(data / ARRIVING, content)
+                store = opened.enter_context(contextlib.closing(_as_another_store(data / ARRIVING, data / DATABASE)))
             else:
                 _write(data / member.name, content)
-            if member.name == DATABASE:
-                store = opened.enter_context(contextlib.closing(_as_another_store(data / DATABASE)))
         if store is None:
             raise RuntimeError("This is no backup: it holds no database.")
+        _require_end(archive)
     _sync(data / "files")
     return Held(len(list((data / "files").iterdir())), len(with_workspace))
 
 
-def _as_another_store(database: Path) -> sqlite3.Connection:
-    """Names and uids of its containers and volumes are not those of the store that was backed up."""
-    db.open(database).close()           # of an earlier version, perhaps
-    store = sqlite3.connect(database, isolation_level=None)
-    store.execute("UPDATE store SET id = ?", (db.new_id("str"),))
-    store.execute("UPDATE tasks SET uid = NULL, slot = NULL")
-    return store
+def _require_end(archive: tarfile.TarFile) -> None:
+    """tarfile takes a damaged header for the end, and does not read on to the checksum of the whole."""
+    archive.fileobj.seek(archive.offset)
+    size = 0
+    while piece := archive.fileobj.read(tarfile.RECORDSIZE):
+        size += len(piece)
+        if piece.strip(b"\0"):
+            raise tarfile.ReadError("it goes on after a part that can't be read")
+    if size < END_BYTES:
+        raise tarfile.ReadError("its end is missing")
+
+
+def _as_another_store(arriving: Path, database: Path) -> sqlite3.Connection:
+    """Names and uids of its containers and volumes are not those of the store that was backed up.
+
+    `database` is there only when it has an id of its own: `_undo` removes the volumes of the store that it names.
+    """
+    db.open(arriving).close()           # of an earlier version, perhaps
+    with contextlib.closing(sqlite3.connect(arriving, isolation_level=None)) as store:
+        store.execute("UPDATE store SET id = ?", (db.new_id("str"),))
+        store.execute("UPDATE tasks SET uid = NULL, slot = NULL")
+    arriving.rename(database)
+    return sqlite3.connect(database, isolation_level=None)
 
 
 def _write(path: Path, content: BinaryIO) -> None:

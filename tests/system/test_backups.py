@@ -1,6 +1,7 @@
 """A backup of a server at work, brought back: tasks go on from it."""
 
 import contextlib
+import gzip
 import os
 import shutil
 import sqlite3
@@ -196,6 +197,57 @@ def test_a_restore_that_fails_or_is_killed_leaves_nothing(own_server: Server, tm
     restored(archive, data)
     assert podman_things(label) - everything == things_of(data)
     subprocess.run(["podman", "volume", "rm", *things_of(data)], check=True)
+
+
+def _parts(archive: Path) -> list[tuple[str, int, int]]:
+    """Name, begin and size of each part's bytes."""
+    with tarfile.open(archive) as opened:
+        return [(part.name, part.offset_data, part.size) for part in opened]
+
+
+def test_a_restore_that_ends_before_its_store_has_an_id_of_its_own_removes_no_volume_of_the_original(tmp_path: Path):
+    server = Server(tmp_path / "data", AGENTCONTAINER_WORKSPACE_RETENTION_SECONDS="3600")
+    server.start()
+    volumes = server.things()
+    try:
+        server.run(bash("echo kept > kept", finish="--complete-task --message Done"))
+        wait_until(lambda: all(thing.endswith(("-work", "-state")) for thing in server.things()), 15)
+        volumes = things_of(server.data)
+        assert len(volumes) == 2
+        assert command("backup", str(tmp_path / "b.tar.gz"), "--data", str(server.data)).returncode == 0
+        with tarfile.open(tmp_path / "b.tar.gz") as archive:
+            (tmp_path / "agentcontainer.db").write_bytes(archive.extractfile("agentcontainer.db").read())
+        with contextlib.closing(sqlite3.connect(tmp_path / "agentcontainer.db")) as newer:
+            newer.execute("PRAGMA user_version=9999")
+        with tarfile.open(tmp_path / "newer.tar.gz", "w:gz") as archive:
+            archive.add(tmp_path / "agentcontainer.db", "agentcontainer.db")
+        assert "version" in restored(tmp_path / "newer.tar.gz", tmp_path / "data2", code=1).stderr
+        assert things_of(server.data) == volumes and not (tmp_path / "data2").exists()
+    finally:
+        server.stop()
+        subprocess.run(["podman", "volume", "rm", "-f", *volumes], check=True)
+
+
+def test_a_backup_that_is_damaged_anywhere_is_restored_nowhere(own_server: Server, tmp_path: Path):
+    for name in ("a.bin", "b.bin", "c.bin"):
+        own_server.upload(name, os.urandom(50_000))
+    archive, data = tmp_path / "b.tar.gz", tmp_path / "data2"
+    assert command("backup", str(archive), "--data", str(own_server.data)).returncode == 0
+    whole = archive.read_bytes()
+    tar = gzip.decompress(whole)
+    begin = _parts(archive)[-1][1]
+    damages = {
+        "a byte of a file": whole[:-30_000] + bytes([whole[-30_000] ^ 1]) + whole[-29_999:],
+        "a byte of a header": gzip.compress(tar[: begin - 512] + bytes([tar[begin - 512] ^ 1]) + tar[begin - 511 :]),
+        "no end": gzip.compress(tar[: begin - 512]),
+        "no checksum": whole[:-8],
+        "another checksum": whole[:-8] + b"12345678",
+    }
+    for what, content in damages.items():
+        (tmp_path / "damaged.tar.gz").write_bytes(content)
+        refused = restored(tmp_path / "damaged.tar.gz", data, code=1)
+        assert "damaged" in refused.stderr and "Traceback" not in refused.stderr, what
+        assert not data.exists(), what
 
 
 def _write_until(server: Server, stop: threading.Event) -> None:
