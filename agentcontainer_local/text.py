@@ -16,5 +16,6 @@ def one_line(text: str) -> str:
 
 
 def without_password(address: str) -> str:
-    """An address may hold a user's name and password before its `@`."""
-    return re.sub("(?<=://)[^/@]+@", "(secret)@", address)
+    """An address may hold a user's name and password before its last `@`, and a key in its query."""
+    named = re.sub("(?<=://)[^/?#]*@", "(secret)@", address)
+    return re.sub(r"(://[^?#]*)\?[^#]+", r"\1?(secret)", named)

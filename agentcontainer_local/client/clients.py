@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import ipaddress
 import os
 import re
 import ssl
@@ -32,6 +31,7 @@ from agentcontainer_local.client.effects import (
     Work,
 )
 from agentcontainer_local.client.errors import ClientError, NoKey, NotTrusted, WrongUse, local
+from agentcontainer_local.loopback import is_here
 
 URL, KEY = "AGENTCONTAINER_URL", "AGENTCONTAINER_API_KEY"
 DEFAULT_URL = "http://127.0.0.1:3000"
@@ -57,7 +57,8 @@ class _Settings:
         self._timeout = timeout
         self._headers = {"accept-encoding": "identity", "user-agent": f"agentcontainer-python/{__version__}"}
         self._key = _checked_key(os.environ.get(KEY, "") if api_key is None else api_key)
-        self._options = {"transport": transport, "trust_env": not _is_here(self.url), "follow_redirects": False}
+        proxied = not is_here(urlsplit(self.url).hostname or "")
+        self._options = {"transport": transport, "trust_env": proxied, "follow_redirects": False}
 
     @property
     def _verified(self) -> dict[str, Any]:
@@ -110,15 +111,6 @@ def _checked_key(given: str) -> str:
     if not re.fullmatch("[!-~]+", key):
         raise NoKey("The API key holds a space or a character that is not ASCII. Copy it again.")
     return key
-
-
-def _is_here(url: str) -> bool:
-    """Whether it is this machine, for which no proxy of the environment is asked."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def _threaded(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:

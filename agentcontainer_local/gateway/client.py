@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import ipaddress
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import aiohttp
 
 from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.known import Known
+from agentcontainer_local.loopback import is_here
 from agentcontainer_local.prices import Prices
 
 CONNECT_SECONDS = 30
@@ -73,18 +73,6 @@ class Client:
             await asyncio.sleep(left)
         self.resting.pop(at, None)
 
-
-def is_here(host: str) -> bool:
-    """Whether a name or an address is this machine's own loopback."""
-    name = host.rstrip(".").lower()
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback or address.is_unspecified
 
 
 @contextlib.asynccontextmanager

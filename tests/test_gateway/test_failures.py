@@ -12,7 +12,7 @@ import pytest
 
 from agentcontainer_local import tasks
 from agentcontainer_local.gateway import failure, said, watch
-from agentcontainer_local.gateway.client import is_here
+from agentcontainer_local.loopback import is_here
 from tests.fake_provider import Answers, Cuts, Fails, Raw, Silent
 from tests.test_gateway.conftest import KEY, MODELS, PATHS, for_provider, request, served
 
@@ -269,10 +269,14 @@ def test_a_providers_own_message_is_found_in_whatever_it_sends(body, message):
 @pytest.mark.parametrize(("host", "here"), [
     ("localhost", True), ("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("0.0.0.0", True),
     ("LOCALHOST.", True), ("llm.localhost", True), ("::ffff:127.0.0.1", True), ("192.168.1.5", False),
-    ("api.openai.com", False), ("localhost.example", False),
+    ("api.openai.com", False), ("localhost.example", False), ("127.1", True), ("2130706433", True), ("0x7f.1", True),
+    ("192.168.1", False), ("localhost.localdomain", True), ("IP6-localhost", True), ("box", True), ("lan", False),
+    ("commented", False), ("", False), ("\u00fcber.example", False),
 ])
-def test_a_model_on_this_machine_is_never_asked_through_a_proxy(host, here):
-    assert is_here(host) == here
+def test_a_model_on_this_machine_is_never_asked_through_a_proxy(tmp_path, host, here):
+    (tmp_path / "hosts").write_text("127.0.0.1 localhost localhost.localdomain # commented\n# 127.0.0.1 lan\n"
+                                    "::1 ip6-localhost\n127.0.1.1\tBox.example box\n192.168.1.5 lan\n\nnonsense\n")
+    assert is_here(host, tmp_path / "hosts") == here
 
 
 def test_a_proxy_of_the_environment_is_left_out_for_loopback_and_named_in_errors(monkeypatch, fake):

@@ -1,0 +1,43 @@
+"""Which names and addresses are this machine's own loopback: no proxy elsewhere gets to it."""
+
+import ipaddress
+import socket
+from pathlib import Path
+
+HOSTS_FILE = Path("/etc/hosts")
+
+
+def is_here(host: str, hosts_file: Path = HOSTS_FILE) -> bool:
+    """Without asking a name server, which may be slow, or somebody else's. `127.1` and such are what a resolver reads
+    as addresses; `localhost.localdomain`, `ip6-localhost` and this machine's own name stand in the hosts file."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    address = _address(name)
+    return _is_loopback(address) if address else any(map(_is_loopback, _listed(name, hosts_file)))
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(text))
+    except (OSError, UnicodeError):
+        return None
+
+
+def _is_loopback(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback or address.is_unspecified
+
+
+def _listed(name: str, hosts_file: Path) -> list:
+    """The addresses that the hosts file gives to a name."""
+    try:
+        lines = hosts_file.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    entries = [line.partition("#")[0].lower().split() for line in lines]
+    return [address for first, *names in filter(None, entries) if name in names and (address := _address(first))]
