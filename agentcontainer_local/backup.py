@@ -76,7 +76,7 @@ def _fill(archive: tarfile.TarFile, data: Path, folder: Path, progress: Progress
         progress(done, size)
 
     add(copy, copy.name)
-    if (data / "secret.key").exists():
+    if os.access(data / "secret.key", os.R_OK) and (data / "secret.key").is_file():
         archive.add(data / "secret.key", "secret.key")
     missing = []
     for path in paths:

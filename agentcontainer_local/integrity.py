@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentcontainer_local import space
-from agentcontainer_local.db import why
+from agentcontainer_local.db import is_damage, why
 from agentcontainer_local.vault import Vault
 
 SHARE = 100                 # a look may take a hundredth of the time
@@ -56,8 +56,16 @@ def _database(database: Path) -> list[Fault]:
         with _reading(database) as store:
             found = [line for (line,) in store.execute(f"PRAGMA quick_check({MOST_NAMED})")]
     except sqlite3.Error as error:
-        found = [why(error)]
+        return [_unreadable(database, error)]
     return [] if found == ["ok"] else [damaged(database, "; ".join(found))]
+
+
+def _unreadable(database: Path, error: sqlite3.Error) -> Fault:
+    if is_damage(error):
+        return damaged(database, why(error))
+    return Fault("database", f"{database} can't be read: {why(error)}",
+                 f"Make it this account's (chown), uid {os.getuid()}, with mode 0600, or end the program that holds it."
+                 " Nothing of it is lost.", True)
 
 
 def damaged(database: Path, said: str) -> Fault:
@@ -76,7 +84,7 @@ def lost_keys(data: Path) -> list[Fault]:
         with _reading(database) as store:
             sealed = [row for sql in SEALED for row in store.execute(sql)]
     except sqlite3.Error as error:
-        return [damaged(database, why(error))]
+        return [_unreadable(database, error)]
     lost = [(name, again) for name, key, again in sealed if vault is None or vault.unseal(key) is None]
     if not lost:
         return []

@@ -44,7 +44,7 @@ class Vault:
         except FileNotFoundError:
             return None, "is missing"
         except OSError as error:
-            raise RuntimeError(f"{path} can't be read ({error.strerror}): make it this account's (chown).") from None
+            return None, f"can't be read ({error.strerror})"
         try:
             return cls(Fernet(key), hashlib.sha256(b"sign" + base64.urlsafe_b64decode(key)).digest()), None
         except ValueError:

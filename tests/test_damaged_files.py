@@ -3,6 +3,7 @@
 import io
 import os
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -48,13 +49,28 @@ async def test_changed_bytes_are_never_downloaded_whole(client, host, upload, si
     assert part.status_code == 206 and part.content == content[:4]
 
 
-@pytest.mark.parametrize("change", ["missing", "shorter", "other"])
+def folder(place: Path) -> None:
+    place.unlink()
+    place.mkdir()
+
+
+def pipe(place: Path) -> None:
+    place.unlink()
+    os.mkfifo(place)
+
+
+CHANGES = {
+    "missing": Path.unlink, "shorter": lambda place: place.write_bytes(b"1"),
+    "longer": lambda place: place.write_bytes(b"1,2,3,4"), "other": lambda place: place.write_bytes(b"3,2,1"),
+    "a folder": folder, "a pipe": pipe, "not to be read": lambda place: place.chmod(0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
 async def test_a_guest_is_told_at_once_that_an_input_is_damaged(client, host, upload, change: str):
     id = await upload(b"1,2,3", "numbers.csv")
     task_id = await dispatched(client, [id])
-    place = host.files / id
-    {"missing": place.unlink, "shorter": lambda: place.write_bytes(b"1"),
-     "other": lambda: place.write_bytes(b"3,2,1")}[change]()
+    CHANGES[change](host.files / id)
     async with inside(host, task_id) as guest:
         answer = await guest.get(f"/{id}")
     assert answer.status_code == 410 and "numbers.csv" in answer.json()["error"]["message"]
@@ -79,6 +95,7 @@ async def test_an_archive_with_a_damaged_file_is_cut(client, host, upload):
     path = f"/tasks/{task_id}/files.zip"
     answer = await client.get(path)
     assert len(zipfile.ZipFile(io.BytesIO(answer.content)).namelist()) == 2
-    (host.files / ids[1]).write_bytes(b"x" * 10)
-    with pytest.raises(checked.Cut):
-        await client.get(path)
+    for damage in (lambda place: place.write_bytes(b"x" * 10), lambda place: place.chmod(0), Path.unlink):
+        damage(host.files / ids[1])
+        with pytest.raises(checked.Cut):
+            await client.get(path)

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -53,7 +54,7 @@ def _written(files: Iterable[tuple[Row, Path]]) -> Iterator[bytes]:
         for file, place in files:
             member = _member(free_name(safe_name(file["filename"]), taken), file["created_at"])
             digest = hashlib.sha256()
-            with place.open("rb") as source, zipped.open(member, "w", force_zip64=True) as target:
+            with _source(file, place) as source, zipped.open(member, "w", force_zip64=True) as target:
                 while chunk := source.read(CHUNK_BYTES):
                     digest.update(chunk)
                     target.write(chunk)
@@ -61,6 +62,13 @@ def _written(files: Iterable[tuple[Row, Path]]) -> Iterator[bytes]:
             if digest.hexdigest() != file["sha256"]:
                 raise Cut(file)
     yield sent.take()
+
+
+def _source(file: Row, place: Path) -> BinaryIO:
+    try:
+        return place.open("rb")
+    except OSError:
+        raise Cut(file) from None
 
 
 def _member(name: str, created_at: str) -> zipfile.ZipInfo:

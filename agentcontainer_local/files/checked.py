@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import os
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,10 +16,9 @@ MOST_KNOWN = 10_000
 
 
 class Damaged(Problem):
-    """The bytes on disk are not those that were stored, or are gone."""
+    """The bytes on disk are not those that were stored, are gone, or can't be read."""
 
-    def __init__(self, file: Row, missing: bool = False):
-        how = "its bytes are missing" if missing else "its bytes are not those that were stored (the SHA-256 differs)"
+    def __init__(self, file: Row, how: str = "its bytes are not those that were stored (the SHA-256 differs)"):
         super().__init__(f"The file {file['filename']} ({file['id']}) is damaged in the data directory: {how}."
                          " Upload it again, or restore a backup.")
 
@@ -37,7 +38,7 @@ async def require(file: Row, place: Path) -> bool:
     """True: its bytes are right. False: there are too many to know that at once; `chunks` will. Raises Damaged."""
     key = await asyncio.to_thread(_key, file, place)
     if key not in _known and file["size_bytes"] <= AT_ONCE_BYTES:
-        _remember(key, await asyncio.to_thread(_digest_of, place) == file["sha256"])
+        _remember(key, await asyncio.to_thread(_digest_of, file, place) == file["sha256"])
     if _known.get(key, True) is False:
         raise Damaged(file)
     return key in _known
@@ -48,7 +49,11 @@ async def chunks(file: Row, place: Path) -> AsyncIterator[bytes]:
     key, digest = await asyncio.to_thread(_key, file, place), hashlib.sha256()
 
     def read() -> bytes:
-        piece = source.read(PIECE_BYTES)
+        try:
+            piece = source.read(PIECE_BYTES)
+        except OSError:             # a disk that fails
+            _remember(key, False)
+            raise Cut(file) from None
         digest.update(piece)
         return piece
 
@@ -64,18 +69,28 @@ async def chunks(file: Row, place: Path) -> AsyncIterator[bytes]:
 
 
 def _key(file: Row, place: Path) -> tuple:
+    """Of a file that can be opened; what is in its place may be anything, so that nobody waits for it."""
     try:
-        found = place.stat()
+        opened = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        found = os.fstat(opened)
+        os.close(opened)
     except FileNotFoundError:
-        raise Damaged(file, missing=True) from None
+        raise Damaged(file, "its bytes are missing") from None
+    except OSError as error:
+        raise Damaged(file, f"its bytes can't be read ({error.strerror})") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise Damaged(file, "something else lies in its place")
     if found.st_size != file["size_bytes"]:
         raise Damaged(file)
     return str(place), file["sha256"], found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _digest_of(place: Path) -> str:
-    with place.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
+def _digest_of(file: Row, place: Path) -> str:
+    try:
+        with place.open("rb") as source:
+            return hashlib.file_digest(source, "sha256").hexdigest()
+    except OSError as error:
+        raise Damaged(file, f"its bytes can't be read ({error.strerror})") from None
 
 
 def _remember(key: tuple, whole: bool) -> None:

@@ -49,6 +49,8 @@ DAMAGES = {
     "empty": lambda key: key.write_bytes(b""),
     "half-written": lambda key: key.write_bytes(key.read_bytes()[:20]),
     "no text": lambda key: key.write_bytes(os.urandom(44)),
+    "a folder": lambda key: (key.unlink(), key.mkdir()),
+    "not to be read": lambda key: key.chmod(0),
     "another's": lambda key: (key.unlink(), Vault.open(key)),
 }
 
@@ -87,6 +89,30 @@ def test_without_its_secret_key_a_server_starts_and_says_which_keys_are_lost(key
     server.stop()
     server.start()                                      # the keys were set again
     assert server.client.get("/readyz").text == "ok\n"
+
+
+def test_a_secret_key_that_can_not_be_read_any_more_is_told_by_a_running_server(keyed, tmp_path: Path):
+    server, _ = keyed
+    server.start()
+    (server.data / "secret.key").chmod(0)
+    wait_until(lambda: "secret.key" in server.client.get("/readyz").text, 15)
+    assert server.client.get("/readyz").status_code == 503
+    assert doctor(server)["secret.key"]["status"] == "warning"
+    backup = command(server, "backup", str(tmp_path / "b.tar.gz"))
+    assert backup.returncode == 0 and "secret.key" in backup.stderr
+    (server.data / "secret.key").chmod(0o600)
+    wait_until(lambda: server.client.get("/readyz").text == "ok\n", 15)
+
+
+def test_a_database_that_can_not_be_read_is_not_said_to_be_damaged(own_server: Server):
+    own_server.stop()
+    (own_server.data / "agentcontainer.db").chmod(0)
+    found = doctor(own_server)["database"]
+    assert found["status"] == "missing" and "damaged" not in found["detail"] and ".recover" not in (found["fix"] or "")
+    refused = command(own_server, "serve", "--port", "0")
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr and "damaged" not in refused.stderr
+    (own_server.data / "agentcontainer.db").chmod(0o600)
+    own_server.start()
 
 
 def test_a_key_that_was_set_again_replaces_the_lost_one_and_a_server_without_sealed_keys_is_ready(own_server: Server):
