@@ -36,7 +36,7 @@ class Registry:
     def sweep_is_due(self) -> bool:
         """True once a day, for one server of the account."""
         with self.locked() as lock:
-            due = time.time() - os.fstat(lock).st_mtime > SWEEP_SECONDS
+            due = abs(time.time() - os.fstat(lock).st_mtime) > SWEEP_SECONDS    # the clock may have been set back
             if due:
                 os.utime(lock)
             return due

@@ -13,11 +13,12 @@ from agentcontainer_local.db import Row, iso, parse_iso, row
 MOVED = "strftime('%Y-%m-%dT%H:%M:%fZ', {column}, :by || ' seconds')"
 # Counted only while the machine is awake: how long a container has run, how long a conversation has been idle.
 AWAKE = (("tasks", "running_since", "status = 'running'"), ("tasks", "expires_at", "status = 'awaiting_input'"))
-# Counted always: how long an agent asked to sleep, how long an upload stays open and an idempotency key is kept.
+# Counted always: how long an agent asked to sleep, how long an upload stays open, and how long keys are valid or kept.
 ALWAYS = (
     ("tasks", "hibernate_until", "status = 'hibernating' AND hibernate_is_relative"),
     ("uploads", "expires_at", "file_id IS NULL"),
     ("idempotency_keys", "created_at", "true"),
+    ("api_keys", "expires_at", "true"),
 )
 
 

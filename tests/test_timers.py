@@ -203,15 +203,18 @@ HOUR = 3600
 
 @pytest.mark.parametrize("step", [-HOUR, HOUR, -30 * 24 * HOUR, 30 * 24 * HOUR, -50 * 365 * 24 * HOUR])
 async def test_a_step_of_the_clock_changes_no_duration(host: Host, clock: Clock, client, step: int):
-    """Not of a session, nor of a sleep for a time, a run, an upload or a kept workspace."""
+    """Not of a session, nor of a sleep for a time, a run, an upload, an API key or a kept workspace."""
     idle, sleeper, working, ended = running(host, conversation=True), running(host), running(host), running(host)
     tasks.end_turn(host.db, idle["id"], None, clock())
     tasks.sleep(host.db, sleeper["id"], clock() + timedelta(hours=2), None, clock(), relative=True)
     tasks.apply(host.db, ended["id"], "failed", clock(), error="x")
     host.settings = host.settings.model_copy(update={"workspace_retention_seconds": 2 * HOUR, "retention_days": 1})
     prepared = (await client.post("/uploads/prepare", json={"filename": "a"})).json()
+    key = (await client.post("/keys", json={"name": "k", "expiresInSeconds": 2 * HOUR})).json()["key"]
     clock.advance(20)
     clock.set(step)
+    async with calling(host, key) as briefly:
+        assert (await briefly.get("/account")).status_code == 200
     await timers.scan(host)
     await timers.tidy(host)
     assert tasks.get(host.db, idle["id"])["status"] == lifecycle.AWAITING_INPUT
@@ -224,6 +227,8 @@ async def test_a_step_of_the_clock_changes_no_duration(host: Host, clock: Clock,
     await timers.scan(host)
     assert tasks.get(host.db, idle["id"])["status"] == lifecycle.EXPIRED
     clock.advance(HOUR)
+    async with calling(host, key) as briefly:
+        assert (await briefly.get("/account")).status_code == 401
     await timers.scan(host)
     await timers.tidy(host)
     assert tasks.get(host.db, sleeper["id"])["status"] == lifecycle.PENDING
