@@ -51,8 +51,9 @@ def test_run_uploads_its_inputs_and_passes_what_it_was_told(cli, live, tmp_path)
     assert len(rows) == 1
 
 
-@pytest.mark.parametrize("words", [("run", "x", "-i", "nothing"), ("run", "x", "-i", "."), ("run", " "), ("run", "-"),
-                                   ("tasks",), ("nonsense",), ("credit", "add", "-1"), ("images", "build", "nonsense")])
+@pytest.mark.parametrize("words", [("run", "x", "-i", "nothing"), ("run", "x", "-i", "/dev/null"), ("run", " "),
+                                   ("run", "-"), ("tasks",), ("nonsense",), ("credit", "add", "-1"),
+                                   ("images", "build", "nonsense")])
 def test_wrong_use_says_so_and_dispatches_nothing(cli, live, words):
     cli(*words, code=Exit.WRONG_USE, stdin="")
     assert live.do(lambda host: db.rows(host.db, "SELECT * FROM tasks")) == []
