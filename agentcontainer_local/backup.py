@@ -81,8 +81,10 @@ def _fill(archive: tarfile.TarFile, data: Path, folder: Path, progress: Progress
     missing = []
     for path in paths:
         try:
+            if not path.is_file():      # what a folder holds is in no backup
+                raise FileNotFoundError(path)
             add(path, f"files/{path.name}")
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             missing.append(path.name)
     missing = [name for name in missing if _named_still(data / DATABASE, name)]     # not deleted since that moment
     with_workspace = set()
@@ -96,7 +98,8 @@ def _fill(archive: tarfile.TarFile, data: Path, folder: Path, progress: Progress
             exported.unlink(missing_ok=True)
     warnings = [f"{fault.detail}. {fault.fix}" for fault in integrity.lost_keys(data)]
     if missing:
-        warnings.append(f"The bytes of {len(missing)} files are missing in {data / 'files'}: {', '.join(missing[:5])}")
+        names = ", ".join(missing[:5])
+        warnings.append(f"The bytes of {len(missing)} files are missing in {data / 'files'}, or can't be read: {names}")
     return Held(len(paths) - len(missing), len(with_workspace), tuple(warnings))
 
 

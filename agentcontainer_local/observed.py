@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 READY_SECONDS = 2.0
 READY_WORDS = {
     "lock": "store: another program holds the database's write lock",
-    "database": "store: the database is damaged; run `agentcontainer doctor`",
+    "database": "store: the database is damaged or can't be read; run `agentcontainer doctor`",
     "data directory": "store: the data directory can't be written; run `agentcontainer doctor`",
     "secret.key": "secret.key: provider keys can't be read; run `agentcontainer doctor`",
 }

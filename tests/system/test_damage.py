@@ -176,12 +176,16 @@ def test_a_database_without_its_first_page_is_said_to_be_damaged(own_server: Ser
 
 
 def test_a_backup_says_which_bytes_are_missing(own_server: Server, tmp_path: Path):
-    kept, gone = own_server.upload("kept.txt", b"a"), own_server.upload("gone.txt", b"b")
-    (own_server.data / "files" / gone).unlink()
+    kept, *lost = (own_server.upload(f"{n}.txt", b"a") for n in range(4))
+    gone, folder, closed = (own_server.data / "files" / id for id in lost)
+    gone.unlink()
+    folder.unlink()
+    folder.mkdir()
+    closed.chmod(0)
     done = command(own_server, "backup", str(tmp_path / "b.tar.gz"), "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["files"]) == (0, 1)
-    assert gone in told["warnings"][0] and kept not in told["warnings"][0]
+    assert all(id in told["warnings"][0] for id in lost) and kept not in told["warnings"][0]
 
 
 @pytest.mark.parametrize("change", ["missing", "other"])
