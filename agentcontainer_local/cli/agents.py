@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from agentcontainer_local.cli import names
-from agentcontainer_local.cli.containers import About, Name, given
+from agentcontainer_local.cli.containers import About, Name, Writable, given
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.run import CostFlag, HostsFlag, TokensFlag
@@ -29,23 +29,35 @@ Whole = Annotated[Path | None, typer.Option(
 
 def _fields(
     name: str | None, prompt: str | None, model: str | None, provider: str | None, container: str | None,
-    image: str | None, internet: bool | None, hosts: list[str] | None, max_runtime: int | None, max_cost: float | None,
-    max_tokens: int | None, description: str | None, file: Path | None,
+    image: str | None, writable: list[str] | None, internet: bool | None, hosts: list[str] | None,
+    max_runtime: int | None, max_cost: float | None, max_tokens: int | None, description: str | None,
+    file: Path | None,
 ) -> dict[str, Any]:
     """The request's body: a file's, with what the flags say in its place."""
     body = _json(file) if file else {}
     prompt = Path(prompt[1:]).read_text() if prompt and prompt.startswith("@") else prompt
-    runtime = {"containerImage": image, "agentRuntime": "pi"} if image else None
     defaults = given(
         model=model, provider=provider, internetAccess=internet, allowedHosts=hosts or None,
         maxRuntimeSeconds=max_runtime, maxCostUsd=max_cost, maxTokens=max_tokens,
     )
+    runtime = _runtime(body.get("runtime") or {}, image, writable)
     said = given(name=name, basePrompt=prompt, containerId=container, runtime=runtime, description=description)
     before = body.get("defaults") or {}
     if not isinstance(before, dict):
         raise Stop(Exit.WRONG_USE, f"{file}: defaults is not a JSON object.")
     both = {**before, **defaults}
     return {**body, **said, **({"defaults": both} if both else {})}
+
+
+def _runtime(before: Any, image: str | None, writable: list[str] | None) -> dict[str, Any] | None:
+    """None where the flags say nothing of it."""
+    if not image and not writable:
+        return None
+    if not image and not (isinstance(before, dict) and before.get("containerImage")):
+        raise Stop(Exit.WRONG_USE, "--writable needs --image. For a container, use `agentcontainer containers update"
+                                   " CONTAINER --writable DIR`.")
+    flags = given(containerImage=image, writablePaths=writable or None)
+    return {"agentRuntime": "pi", **({} if image else before), **flags}
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -76,6 +88,7 @@ def _shown(session: Session, agent) -> None:
         "limits": ", ".join(f"{name} {value}" for name, value in limits.items()) or None,
         "isolation": defaults.isolation, "skills": ", ".join(skill.skill for skill in version.skills) or None,
         "outputs": defaults.output_policy.mode, "image": agent.runtime.container_image,
+        "writable": ", ".join(agent.runtime.writable_paths) or None,
         "container": version.container_version_id, "version": f"{version.number} ({version.id})",
         "standard": "yes" if agent.is_standard else None, "made": agent.created_at, "prompt": version.base_prompt,
     }, agent)
@@ -100,13 +113,14 @@ def show(session: Session, agent: Agent) -> None:
 def create(
     session: Session, name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the agent.")] = None,
     prompt: Prompt = None, model: Model = None, provider: Provider = None, container: Container = None,
-    image: Image = None, internet: Internet = None, allow_host: HostsFlag = None, max_runtime: MaxRuntime = None,
-    max_cost: CostFlag = None, max_tokens: TokensFlag = None, description: About = None, file: Whole = None,
+    image: Image = None, writable: Writable = None, internet: Internet = None, allow_host: HostsFlag = None,
+    max_runtime: MaxRuntime = None, max_cost: CostFlag = None, max_tokens: TokensFlag = None,
+    description: About = None, file: Whole = None,
 ) -> None:
     """Define an agent. By default it runs in the standard coding container, without internet access."""
     container = names.container(session, container) if container else None
-    body = _fields(name, prompt, model, provider, container, image, internet, allow_host, max_runtime, max_cost,
-                   max_tokens, description, file)
+    body = _fields(name, prompt, model, provider, container, image, writable, internet, allow_host, max_runtime,
+                   max_cost, max_tokens, description, file)
     if not body.get("name") or not (body.get("defaults") or {}).get("model"):
         raise Stop(Exit.WRONG_USE, "An agent needs a name and a model. Example: agentcontainer agents create analyst"
                                    " -m scripted")
@@ -117,15 +131,18 @@ def create(
 @command(app, "update", example="agents update analyst --max-cost 2")
 def update(
     session: Session, agent: Agent, name: Name = None, prompt: Prompt = None, model: Model = None,
-    provider: Provider = None, container: Container = None, image: Image = None, internet: Internet = None,
-    allow_host: HostsFlag = None, max_runtime: MaxRuntime = None, max_cost: CostFlag = None,
-    max_tokens: TokensFlag = None, description: About = None, file: Whole = None,
+    provider: Provider = None, container: Container = None, image: Image = None, writable: Writable = None,
+    internet: Internet = None, allow_host: HostsFlag = None, max_runtime: MaxRuntime = None,
+    max_cost: CostFlag = None, max_tokens: TokensFlag = None, description: About = None, file: Whole = None,
 ) -> None:
     """Change an agent. This makes a new version."""
     container = names.container(session, container) if container else None
-    body = _fields(name, prompt, model, provider, container, image, internet, allow_host, max_runtime, max_cost,
-                   max_tokens, description, file)
-    _shown(session, session.client.update_agent(names.agent(session, agent), body))
+    id = names.agent(session, agent)
+    if writable and not image and not file and not container:
+        image = session.client.get_agent(id).runtime.container_image        # as it is now
+    body = _fields(name, prompt, model, provider, container, image, writable, internet, allow_host, max_runtime,
+                   max_cost, max_tokens, description, file)
+    _shown(session, session.client.update_agent(id, body))
 
 
 @command(app, "fork", example="agents fork coding --name mine")

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agentcontainer_local import __version__
+from agentcontainer_local import __version__, build
 from tests.collector import Collector, collecting
 from tests.system.conftest import CLONE, Server, serving, wait_until
 from tests.system.test_limits import FILLER
@@ -32,6 +32,13 @@ def call(*argv: str | Path, code: int = 0, **options) -> str:
     done = subprocess.run(list(map(str, argv)), capture_output=True, text=True, timeout=300, **options)
     assert done.returncode == code, (done.stdout, done.stderr)
     return done.stdout
+
+
+def named() -> str:
+    """What `--version` prints of what was made of this checkout: its commit is in it."""
+    if (CLONE / ".git").exists():
+        assert re.fullmatch(rf"{re.escape(__version__)}\+g[0-9a-f]{{7,}}(\.dirty)?", build.version())
+    return f"{build.version()}\n"
 
 
 # The wheel
@@ -62,7 +69,7 @@ def test_a_wheel_carries_what_the_program_needs_and_nothing_else(wheel: Path):
     code = {str(path.relative_to(CLONE)) for path in (CLONE / "agentcontainer_local").rglob("*")
             if path.is_file() and path.suffix != ".pyc" and ".ruff_cache" not in path.parts}
     beside = {f"agentcontainer_local/{path.relative_to(CLONE)}"
-              for path in (*(CLONE / "images").rglob("Containerfile"), CLONE / "migrations.sql")}
+              for path in (*(CLONE / "images").rglob("Containerfile"), CLONE / "migrations.sql", CLONE / "commit")}
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         licences = [name for name in archive.namelist() if name.endswith("/licenses/LICENSE")]
@@ -77,7 +84,7 @@ def test_an_installed_wheel_serves_and_finishes_a_task(installed: Path, tmp_path
     alone = {"PYTHONPATH": "", "VIRTUAL_ENV": "", "PATH": os.pathsep.join(
         folder for folder in os.environ["PATH"].split(os.pathsep) if not (Path(folder) / "agentcontainer").exists()
         and folder != f"{sys.prefix}/bin")}
-    assert call(*Installed.command, "--version", env={**os.environ, **alone}, cwd=tmp_path) == f"{__version__}\n"
+    assert call(*Installed.command, "--version", env={**os.environ, **alone}, cwd=tmp_path) == named()
     with serving(tmp_path / "data", Installed, **alone) as server:
         assert server.client.get("/healthz").text == "ok\n"
         assert "<!doctype html>" in server.client.get("/").text
@@ -139,7 +146,7 @@ def test_the_executable_needs_no_library_of_the_machine(executable: Path, tmp_pa
         environ = ["/bin/env", "-i", "PATH=/bin", "HOME=/home", "/bin/agentcontainer", *words]
         return call("podman", "unshare", "unshare", "-m", "sh", "-c", ROOTED, "sh", root, *environ, code=code)
 
-    assert there("--version") == f"{__version__}\n"
+    assert there("--version") == named()
     assert there("config", "--json")
     assert there("tasks", "list", code=3) == ""
     checks = {check["name"]: check for check in json.loads(there("doctor", "--json", code=1))["checks"]}

@@ -229,6 +229,25 @@ def test_agents_and_containers_are_made_changed_and_archived(cli, tmp_path):
     assert "standard" in cli("agents", "archive", AGENT, code=Exit.FAILED).stderr.lower()
 
 
+def test_an_agent_may_write_to_directories_of_its_image(cli):
+    def runtime(*words: str) -> dict:
+        return json.loads(cli("agents", *words, "--json").stdout)["runtime"]
+
+    image = {"containerImage": "localhost/mine:1", "agentRuntime": "pi"}
+    made = runtime("create", "tester", "-m", "scripted", "--image", "localhost/mine:1", "--writable", "/testbed",
+                   "--writable", "/root/.local")
+    assert made == {**image, "writablePaths": ["/testbed", "/root/.local"]}
+    assert re.search(r"writable +/testbed, /root/\.local", cli("agents", "show", "tester").stdout)
+    assert runtime("update", "tester", "--writable", "/srv") == {**image, "writablePaths": ["/srv"]}
+    Path("agent.json").write_text(json.dumps({"runtime": image}))
+    assert runtime("update", "tester", "-f", "agent.json", "--writable", "/a/b") == {**image, "writablePaths": ["/a/b"]}
+    cli("agents", "update", "tester", "--writable", "testbed", code=Exit.WRONG_USE)
+    cli("containers", "create", "box", "--image", "localhost/mine:1")
+    for words in (("create", "b", "-m", "scripted"), ("create", "b", "-m", "scripted", "--container", "box"),
+                  ("update", "tester", "--container", "box")):
+        cli("agents", *words, "--writable", "/srv", code=Exit.WRONG_USE)
+
+
 def test_an_agent_may_be_given_as_the_api_has_it(cli):
     defaults = {"model": "m-1", "internetAccess": False, "maxRuntimeSeconds": 5}
     body = {"name": "a", "basePrompt": "p", "defaults": defaults}
