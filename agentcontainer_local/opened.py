@@ -7,6 +7,7 @@ layer of its own, the directories that its definition names are open to everybod
 import hashlib
 import json
 import tempfile
+from importlib.resources import files
 from pathlib import Path
 
 from agentcontainer_local.alone import alone
@@ -20,13 +21,21 @@ ORIGIN = "agentcontainer.opened-from"       # the image that it was made of, who
 
 async def ensure(sandbox: Sandbox, image: Image, paths: list[str], runtime: Path, say: Say) -> str:
     """The image's name. What opens the directories is our own program, with nothing of the image at work."""
-    program = (runtime / "guest" / "open.mjs").read_bytes()
-    tag = hashlib.sha256(json.dumps([image.id, paths]).encode() + program).hexdigest()[:12]
+    name = name_of(image.id, paths, (runtime / "guest" / "open.mjs").read_bytes())
     async with alone("images"):
-        if await sandbox.image_id(f"{NAME}:{tag}") is None:
+        if await sandbox.image_id(name) is None:
             say(f"Opening {', '.join(paths)}, once")
-            await _make(sandbox, image, paths, runtime, tag)
-    return f"{NAME}:{tag}"
+            await _make(sandbox, image, paths, runtime, name.rpartition(":")[2])
+    return name
+
+
+def name_of(image_id: str, paths: list[str], program: bytes) -> str:
+    return f"{NAME}:{hashlib.sha256(json.dumps([image_id, paths]).encode() + program).hexdigest()[:12]}"
+
+
+def program() -> bytes:
+    """Of this version."""
+    return files("agentcontainer_local").joinpath("guest_runtime", "open.mjs").read_bytes()
 
 
 async def _make(sandbox: Sandbox, image: Image, paths: list[str], runtime: Path, tag: str) -> None:

@@ -1,14 +1,15 @@
 """Which images may be removed: those that we made, for earlier versions, and that no definition names."""
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from agentcontainer_local import identity, images
+from agentcontainer_local import identity, images, opened
 from agentcontainer_local.sandbox import Image, Sandbox
 
-NAMED = "SELECT DISTINCT image FROM container_versions WHERE image IS NOT NULL"
+VERSIONS = "SELECT * FROM container_versions"
 
 
 def ours(image: Image, tag: str) -> bool:
@@ -19,18 +20,42 @@ def ours(image: Image, tag: str) -> bool:
     return tag.rpartition(":")[0] == f"localhost/agentcontainer-{image.labels.get(images.LABEL)}"
 
 
-async def named_by_definitions(sandbox: Sandbox, data: Path, warn: Callable[[str], None]) -> set[str]:
-    """The ids of the images that container definitions name, all versions of them: in `data`, which no server may have
-    served yet, and in the account's other stores."""
-    refs = {ref for data in {data.resolve(), *identity.data_directories()} for ref in _named_in(data, warn)}
+def definitions(data: Path, warn: Callable[[str], None]) -> list[dict]:
+    """All versions of all containers: in `data`, which no server may have served yet, and in the account's other
+    stores."""
+    return [version for data in {data.resolve(), *identity.data_directories()} for version in _versions(data, warn)]
+
+
+async def named(sandbox: Sandbox, versions: list[dict]) -> set[str]:
+    """The ids of the images that these name."""
+    refs = {version["image"] for version in versions if version["image"] is not None}
     return {found for ref in refs if (found := await sandbox.image_id(ref))}
 
 
-def _named_in(data: Path, warn: Callable[[str], None]) -> list[str]:
+async def opened_in_vain(sandbox: Sandbox, versions: list[dict]) -> list[tuple[str, Image]]:
+    """The images that were opened for directories that none of these asks for, or of an image that has changed."""
+    wanted = set()
+    for version in versions:
+        if paths := json.loads(version.get("writable_paths") or "[]"):      # a store of an earlier version has no such
+            ids = [await sandbox.image_id(ref) for ref in _refs(version)]
+            wanted |= {opened.name_of(id, paths, opened.program()) for id in ids if id}
+    return [(tag, image) for image in await sandbox.images(opened.ORIGIN) for tag in image.names
+            if tag.startswith(opened.NAME + ":") and tag not in wanted]
+
+
+def _refs(version: dict) -> list[str]:
+    if version["preset"] is None:
+        return [version["image"]]
+    bases = (images.REGISTRY_BASE, images.made_base())
+    return [images.tag_of(images.BY_PRESET[version["preset"]], base) for base in bases]
+
+
+def _versions(data: Path, warn: Callable[[str], None]) -> list[dict]:
     database = data / "agentcontainer.db"
     try:
         with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=10)) as store:
-            return [ref for (ref,) in store.execute(NAMED)]
+            store.row_factory = sqlite3.Row
+            return [dict(version) for version in store.execute(VERSIONS)]
     except sqlite3.Error as error:
         if database.exists():
             warn(f"The container definitions in {data} can't be read and were not asked: {error}.")

@@ -99,18 +99,22 @@ def _step(step: Callable, line: str) -> None:
 
 @app.command("prune", example="images prune")
 def prune(json: JsonFlag = False) -> None:
-    """Remove standard images of earlier versions. An image that a container definition names, or that a container
-    uses, stays; so does each image that you built yourself."""
+    """Remove standard images of earlier versions, and copies made for `--writable` that no container definition asks
+    for. An image that a container definition names, or that a container uses, stays; so does each image that you built
+    yourself."""
     from agentcontainer_local.cli.output import size
 
     warnings: list[str] = []
 
     async def pruned(podman) -> list[dict]:
-        from agentcontainer_local.prune import named_by_definitions
+        from agentcontainer_local import prune
         from agentcontainer_local.sandbox import SandboxError
 
-        named = {id[:12] for id in await named_by_definitions(podman, settings_of().data, warnings.append)}
-        found = [one for one in await _found(podman) if not one["current"]]
+        versions = prune.definitions(settings_of().data, warnings.append)
+        named = {id[:12] for id in await prune.named(podman, versions)}
+        found = [{"name": "writable", "tag": tag, "id": image.id[:12], "sizeBytes": image.size_bytes, "current": False}
+                 for tag, image in await prune.opened_in_vain(podman, versions)]
+        found += [one for one in await _found(podman) if not one["current"]]
         for one in found:
             if one["id"] in named:
                 one |= {"removed": False, "reason": "a container definition names it"}

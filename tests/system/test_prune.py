@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import account_registry, db, identity, images
+from agentcontainer_local import account_registry, db, identity, images, opened
 from tests.system.test_cli_system import call, environ
 
 Podman = Callable[..., str]
@@ -114,18 +114,50 @@ def test_images_of_ones_own_and_those_that_a_definition_names_are_never_removed(
     _podman(elsewhere, "untag", built("localhost/nameless:1", ours[2]))
     before = set(_podman(elsewhere, "images", "--quiet", "--no-trunc").split())
 
-    store = db.open(tmp_path / "agentcontainer.db")
-    store.conn.execute("PRAGMA foreign_keys=OFF")
-    for number, image in enumerate((ours[1], "localhost/mine:1")):
-        store.conn.execute("INSERT INTO container_versions (id, container_id, number, image, created_at)"
-                           " VALUES (?, 'c', ?, ?, 'now')", (f"v{number}", number, image))
-    store.close()
-    identity.claim(store_id := db.new_id("str"), tmp_path)
-    try:
-        said = json.loads(call("images", "prune", "--json", env=elsewhere, cwd=tmp_path))
-    finally:
-        account_registry.of_account("stores").remove(store_id)
+    said = pruned(elsewhere, tmp_path, *((image, None, "[]") for image in (ours[1], "localhost/mine:1")))
     assert {one["tag"]: one["removed"] for one in said} == {ours[0]: True, ours[1]: False, ours[2]: True}
     here = _podman(elsewhere, "images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
     assert kept <= set(here) and "<none>:<none>" in here
     assert len(before) - len(set(_podman(elsewhere, "images", "--quiet", "--no-trunc").split())) <= 2
+
+
+def test_an_image_that_was_opened_stays_as_long_as_a_definition_asks_for_it(elsewhere, tmp_path: Path):
+    empty = subprocess.run(["tar", "-c", "--files-from=/dev/null"], capture_output=True, check=True).stdout
+
+    def made(tag: str, *labels: str) -> str:
+        _podman(elsewhere, "import", *[f"--change=LABEL={label}" for label in labels], "-", tag, stdin=empty)
+        return _podman(elsewhere, "image", "inspect", "--format", "{{.Id}}", tag)
+
+    def opened_for(image: str, *paths: str, program: bytes | None = None) -> str:
+        name = opened.name_of(image, list(paths), program or opened.program())
+        made(name, f"{opened.ORIGIN}={image}", f"own={name}")
+        return name
+
+    mine, coding = made("localhost/mine:1"), made(images.tag_of("coding"), f"{images.LABEL}=coding", "made=now")
+    wanted = {opened_for(mine, "/testbed"), opened_for(coding, "/opt", "/srv")}
+    built = "localhost/built-on-an-opened-one:1"
+    made(built, f"{opened.ORIGIN}={mine}")
+    used = opened_for(mine, "/used")
+    _podman(elsewhere, "create", "--name", "at-work", used, "true")
+    unwanted = {opened_for(mine, "/testbed", "/srv"), opened_for(coding, "/testbed"), opened_for("f" * 64, "/testbed"),
+                opened_for(mine, "/testbed", program=b"of an earlier version")}
+    said = pruned(elsewhere, tmp_path, ("localhost/mine:1", None, '["/testbed"]'), (None, "coding", '["/opt", "/srv"]'),
+                  ("localhost/mine:1", None, "[]"))
+    assert {one["tag"]: one["removed"] for one in said} == {**dict.fromkeys(unwanted, True), used: False}
+    here = set(_podman(elsewhere, "images", "--format", "{{.Repository}}:{{.Tag}}").splitlines())
+    assert here == {*wanted, used, built, "localhost/mine:1", images.tag_of("coding")}
+
+
+def pruned(env: dict[str, str], folder: Path, *versions: tuple[str | None, str | None, str]) -> list[dict]:
+    """What is said where one of the account's stores has containers with these images, presets and directories."""
+    store = db.open(folder / "agentcontainer.db")
+    store.conn.execute("PRAGMA foreign_keys=OFF")
+    for number, version in enumerate(versions):
+        store.conn.execute("INSERT INTO container_versions (id, container_id, number, image, preset, writable_paths,"
+                           " created_at) VALUES (?, 'c', ?, ?, ?, ?, 'now')", (f"v{number}", number, *version))
+    store.close()
+    identity.claim(store_id := db.new_id("str"), folder)
+    try:
+        return json.loads(call("images", "prune", "--json", env=env, cwd=folder))
+    finally:
+        account_registry.of_account("stores").remove(store_id)
