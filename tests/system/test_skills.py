@@ -47,6 +47,22 @@ def test_a_skill_is_installed_before_pi_starts(server: Server, image: str):
     assert "Counts penguins by colony" in server.said(task["id"])
 
 
+def test_a_tasks_own_skill_is_installed_too(server: Server, image: str):
+    agent = server.post("/agents", {
+        "name": "plain", "basePrompt": "Work.", "runtime": {"containerImage": image, "agentRuntime": "pi"},
+        "defaults": {"model": "scripted", "internetAccess": True, "maxRuntimeSeconds": 120},
+    })["id"]
+    task = server.post(f"/agents/{agent}/tasks", {
+        "instructions": bash("cat /var/lib/agentcontainer/skills/.pi/skills/counting/SKILL.md"),
+        "skills": [{"skill": "file:///srv/birds.git"}], "overrides": {"model": "scripted"}})
+    ended = server.wait(task["id"])
+    assert ended["status"] == "finished", ended["error"]
+    assert "Counts penguins by colony" in server.said(task["id"])
+    look = bash("ls /var/lib/agentcontainer/skills/.pi || echo none")
+    without = server.wait(server.dispatch(look, agent=agent)["id"])
+    assert "none" in server.said(without["id"])
+
+
 def test_a_skill_that_cannot_be_had_fails_the_task_and_is_named(server: Server, image: str):
     agent = skilled(server, image, "file:///srv/nothing.git")
     task = server.wait(server.dispatch(bash("true"), agent=agent, internetAccess=True)["id"])
