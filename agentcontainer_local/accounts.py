@@ -44,7 +44,8 @@ def ensure(
         if (account := only(db)) is not None:
             db.conn.execute("UPDATE accounts SET billing_mode = ? WHERE id = ?", (mode, account["id"]))
             if (key := environ.get(KEY_VARIABLE, "").strip()) and authenticated(db, key_hash(key)) is None:
-                log.warning("%s is no key of this store; `agentcontainer keys create` makes one", KEY_VARIABLE)
+                log.warning("%s is not an API key of this data directory. Set a valid key, or unset it;"
+                            " `agentcontainer keys create` makes a key", KEY_VARIABLE)
             return {**account, "billing_mode": mode}, None
         key = _first_key(environ)
         account = {"id": new_id("acc"), "name": "Local account", "email": None, "billing_mode": mode,
@@ -60,7 +61,7 @@ def _first_key(environ: Mapping[str, str]) -> str:
     if not key:
         return new_key()
     if not KEY_PATTERN.fullmatch(key):
-        raise Invalid(f"{KEY_VARIABLE} must be ac_live_ and 24 or more of A-Z a-z 0-9 _ -.")
+        raise Invalid(f"{KEY_VARIABLE} must be `ac_live_` and at least 24 characters of A-Z a-z 0-9 _ -.")
     return key
 
 
@@ -122,7 +123,7 @@ def checkpoint_bytes(db: Database, account_id: str) -> int:
 def check_file_quota(db: Database, account_id: str, more_bytes: int, settings: Settings) -> None:
     quota = settings.file_quota_bytes
     if quota is not None and file_bytes(db, account_id) + more_bytes > quota:
-        raise TooLarge(f"The account's files would be over their quota of {quota} bytes; delete some first.")
+        raise TooLarge(f"The account's files would exceed their quota of {quota} bytes. Delete files first.")
 
 
 def check_checkpoint_quota(db: Database, account_id: str, settings: Settings) -> None:
@@ -268,7 +269,7 @@ def set_provider(
     check_provider(provider)
     api_key = api_key and api_key.strip()
     if api_key and not re.fullmatch(schemas.SECRET, api_key):
-        raise Invalid.field("apiKey", "must be one line of printable characters without spaces")
+        raise Invalid.field("apiKey", "must be one line of printable characters, without spaces")
     if base_url and not re.fullmatch(schemas.URL, base_url):
         raise Invalid.field("baseUrl", "must be an http or https address")
     with db.atomic():
@@ -318,7 +319,7 @@ def check_environment(environ: Mapping[str, str]) -> None:
     """Raises Invalid for a variable that no call could be made with, and does not say what is in it."""
     for name in BASE_URLS:
         if (key := environ.get(_key_variable(name), "").strip()) and not re.fullmatch(schemas.SECRET, key):
-            raise Invalid(f"{_key_variable(name)} must be one line of printable characters without spaces.")
+            raise Invalid(f"{_key_variable(name)} must be one line of printable characters, without spaces.")
         if (url := environ.get(_url_variable(name), "").strip()) and not re.fullmatch(schemas.URL, url):
             raise Invalid(f"{_url_variable(name)} must be an http or https address.")
         models.environment(name, environ)

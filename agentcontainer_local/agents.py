@@ -113,7 +113,7 @@ def custom(db: Database, account_id: str, agent_id: str) -> Row:
     """One that the account may change; raises Conflict for a standard one."""
     found = owned(db, account_id, agent_id)
     if found["account_id"] is None:
-        raise Conflict("Standard agents can't be changed: fork it, and change the fork.")
+        raise Conflict("A standard agent can't be changed. Fork it and change the fork.")
     return found
 
 
@@ -125,7 +125,7 @@ def version(db: Database, agent_id: str, version_id: str | None) -> Row:
     """For a task: the version it asks for, else the current one. Raises Invalid."""
     found = current(db, agent_id) if version_id is None else row(db, VERSION, (version_id, agent_id))
     if found is None:
-        raise Invalid.field("versionId", "there is no such version of this agent")
+        raise Invalid.field("versionId", "this agent has no such version")
     return found
 
 
@@ -241,7 +241,7 @@ def fork(
 
 def _alive(agent: Row) -> Row:
     if agent["archived_at"] is not None:
-        raise Conflict("The agent is archived; it can't be changed.")
+        raise Conflict("An archived agent can't be changed. Make a new one.")
     return agent
 
 
@@ -281,7 +281,7 @@ def _merged(old: Content, given: schemas.UpdateAgentDefaults | None) -> tuple[di
 def skills(given: list[schemas.SkillRequest] | None) -> list[dict]:
     for skill in given or ():
         if skill.ssh_key_id is not None:
-            raise Unsupported("skills: sshKeyId is not supported here; give a repository that needs no key.")
+            raise Unsupported("skills: sshKeyId is not supported. Name a repository that needs no key.")
     return [{"skill": skill.skill} for skill in given or ()]
 
 

@@ -87,8 +87,8 @@ async def opened(
     now = now or Clock()
     with lock.held(settings.data) as announce:
         if lock.was_restoring(settings.data):
-            raise RuntimeError(f"A restore into {settings.data} was interrupted. Run `agentcontainer restore` again: it"
-                               " begins anew. Or remove that directory.")
+            raise RuntimeError(f"A restore into {settings.data} was interrupted. Run `agentcontainer restore` again,"
+                               " or remove that directory.")
         mounted = await asyncio.to_thread(runtime.prepare, settings.cache, say)
         database = settings.data / "agentcontainer.db"
         with _in_words(database):

@@ -172,7 +172,7 @@ def restore(source: Path, data: Path, progress: Progress) -> Held:
 def _require_empty(data: Path) -> None:
     """But for what a restore that was killed has left."""
     if data.exists() and not lock.was_restoring(data) and any(path.name != "lock" for path in data.iterdir()):
-        raise RuntimeError(f"{data} is not empty: restore makes a data directory, it does not change one.")
+        raise RuntimeError(f"{data} is not empty. Name a new directory with --data.")
 
 
 def _undo(data: Path) -> None:

@@ -33,7 +33,7 @@ def reserve(db: Database, account: Row, task_id: str, now: datetime) -> None:
     if account["billing_mode"] != "standard":
         return
     if balance_microusd(db, account["id"]) < RESERVATION_MICROUSD:
-        raise InsufficientCredits("A task needs a balance of at least USD 0.50; add credit to dispatch it.")
+        raise InsufficientCredits("The balance is below 0.50 USD. Add credit with `agentcontainer credit add`.")
     _enter(db, account["id"], task_id, "reservation", -RESERVATION_MICROUSD, now)
 
 

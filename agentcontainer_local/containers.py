@@ -64,7 +64,7 @@ def custom(db: Database, account_id: str, container_id: str) -> Row:
     """One that the account may change; raises Conflict for a standard one."""
     found = owned(db, account_id, container_id)
     if found["account_id"] is None:
-        raise Conflict("Standard containers can't be changed: fork it, and change the fork.")
+        raise Conflict("A standard container can't be changed. Fork it and change the fork.")
     return found
 
 
@@ -107,7 +107,7 @@ def choose(db: Database, account_id: str, container_id: str | None, version_id: 
     )
     field = "containerId" if version_id is None else "containerVersionId"
     if found is None:
-        raise Invalid.field(field, "there is no such one")
+        raise Invalid.field(field, "no such container")
     if found["archived_at"] is not None:
         raise Invalid.field(field, "is archived")
     return found
@@ -130,7 +130,7 @@ def update(
     with db.atomic():
         container = custom(db, account_id, container_id)
         if container["archived_at"] is not None:
-            raise Conflict("The container is archived; it can't be changed.")
+            raise Conflict("An archived container can't be changed. Make a new one.")
         _rename(db, container, body.name, body.description)
         newest = current(db, container_id)
         preset, image = body.container_preset, body.container_image

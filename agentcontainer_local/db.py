@@ -181,7 +181,8 @@ def _migrate(db: Database) -> None:
     sections = _sections(_migrations())
     done = row(db, "PRAGMA user_version")["user_version"]
     if done > len(sections):
-        raise RuntimeError(f"The database is of version {done}, this program knows {len(sections)}: use a newer one.")
+        raise RuntimeError(f"The database has version {done}, and this program supports up to {len(sections)}."
+                           f" Use a newer program.")
     for number, statements in list(enumerate(sections, 1))[done:]:
         with db.atomic():
             for statement in statements:
@@ -224,7 +225,7 @@ def quick(db: Database) -> Iterator[None]:
 WORDS = {
     "SQLITE_FULL": "the disk is full",
     "SQLITE_READONLY": "the data directory can't be written",
-    "SQLITE_BUSY": "another program holds its write lock",
+    "SQLITE_BUSY": "another program holds the write lock",
     "SQLITE_CORRUPT": "a page of it is damaged",
     "SQLITE_NOTADB": "its first page is damaged",
     "SQLITE_IOERR": "the disk fails",

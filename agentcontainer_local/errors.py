@@ -117,7 +117,7 @@ class TooManyRequests(Problem):
     status, code = 429, "too_many_requests"
 
     def __init__(self, wait_seconds: float):
-        super().__init__("These are too many requests; wait for as long as Retry-After says.")
+        super().__init__("Too many requests. Wait for the seconds in the Retry-After header.")
         self.retry_after = math.ceil(wait_seconds)
 
 

@@ -61,8 +61,8 @@ def require(level: str, internet_access: bool) -> None:
         raise Unsupported(f"isolation gvisor: {GVISOR_MISSING}")
     if internet_access:
         raise Unsupported(
-            "isolation gvisor has no internet access here: gVisor's own network would pass by the walls that close the"
-            " host and the local networks. Give internetAccess false, or isolation container."
+            "isolation gvisor is not possible with internetAccess true: gVisor's network could reach the host and local"
+            " networks. Set internetAccess to false, or isolation to container."
         )
 
 

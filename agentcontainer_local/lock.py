@@ -70,8 +70,8 @@ def _opened(data: Path) -> TextIO:
         return os.fdopen(os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+")
     except PermissionError:
         who = pwd.getpwuid(os.geteuid()).pw_name
-        raise RuntimeError(f"{data} can't be a data directory of the account {who}, which may not write there:"
-                           f" name another one with --data, or make it the account's (chown).") from None
+        raise RuntimeError(f"{data} can't be written by the account {who}. Name another data directory with --data,"
+                           " or change its owner (chown).") from None
 
 
 def _take(file: TextIO, data: Path) -> None:

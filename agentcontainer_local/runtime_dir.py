@@ -81,6 +81,6 @@ def _private(base: Path, *parts: Path) -> Path:
         part.mkdir(mode=0o700, exist_ok=True)
         found = part.lstat()
         if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
-            raise RuntimeError(f"{part} belongs to somebody else: set XDG_RUNTIME_DIR to a folder of your own.")
+            raise RuntimeError(f"{part} belongs to another account. Set XDG_RUNTIME_DIR to a folder of this account.")
         part.chmod(0o700)
     return parts[-1] if parts else base

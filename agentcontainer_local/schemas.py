@@ -156,10 +156,10 @@ def _host(text: str) -> str:
 
 AllowedHosts = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_host)]], Field(max_length=100)]
-ALLOWED_AND_OPEN = "hosts are allowed one by one only where internetAccess is false; give [] for none"
+ALLOWED_AND_OPEN = "allowedHosts needs internetAccess false; give [] for none"
 ABOUT_ALLOWED_HOSTS = (
-    "Ours: the hosts that its tools may reach, by an HTTP proxy and no other way: `example.org`, `*.example.org` for"
-    " all names below it, either with `:8443` for that port instead of 80 and 443. Needs `internetAccess` false."
+    "Extension: hosts that the agent may reach through an HTTP proxy, for example `example.org`, or `*.example.org`"
+    " for all its subdomains; ports 80 and 443, or one port as in `example.org:8443`. Needs `internetAccess` false."
 )
 
 
@@ -168,7 +168,7 @@ ABOUT_ALLOWED_HOSTS = (
 class ErrorDetail(Shape):
     model_config = ConfigDict(extra="allow")
     code: str = Field(examples=["not_found"])
-    message: str = Field(description="What is wrong, and what to do about it.")
+    message: str = Field(description="Error message: problem and remedy.")
 
 
 class ErrorResponse(Shape):
@@ -181,12 +181,12 @@ class ErrorResponse(Shape):
 
 class PageInfo(Shape):
     has_more: bool
-    next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null at the end.")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page.")
 
 
 class PageQuery(Shape):
-    limit: int = Field(1000, ge=1, le=1000, description="How many at most; fewer come where they are large.")
-    cursor: str | None = Field(None, max_length=100, description="`pageInfo.nextCursor` of the page before.")
+    limit: int = Field(1000, ge=1, le=1000, description="Maximum number of items; large items may make a page shorter.")
+    cursor: str | None = Field(None, max_length=100, description="`pageInfo.nextCursor` of the previous page.")
     order: Order = Field("desc", description="Newest first (desc) or oldest first.")
 
 
@@ -199,7 +199,7 @@ class Page(Shape, Generic[T]):
 
 class StorageUse(Shape):
     used_bytes: int
-    quota_bytes: int | None = Field(description="null: no limit but the disk's.")
+    quota_bytes: int | None = Field(description="Maximum size, in bytes; null: only the disk limits it.")
     is_enforced: bool
 
 
@@ -209,7 +209,8 @@ class WallFigures(Shape):
     proved_at: Timestamp
     enforced: int
     not_enforced: int
-    unavailable: int = Field(description="Not possible here, and so refused.")
+    unavailable: int = Field(description="Number of promises that this machine cannot keep; tasks that need"
+                                         " them are refused.")
 
 
 class Account(Shape):
@@ -230,7 +231,7 @@ class Check(Shape):
     name: str
     status: CheckStatus = Field(description="`missing`: no task can run without it.")
     detail: str
-    fix: str | None = Field(None, description="The command that mends it.")
+    fix: str | None = Field(None, description="Command that fixes it.")
 
 
 class WallCheck(Shape):
@@ -238,7 +239,7 @@ class WallCheck(Shape):
 
     name: str
     status: WallStatus = Field(
-        description="`unavailable`: not possible here; what needs it is refused.")
+        description="`unavailable`: not possible on this machine; tasks that need it are refused.")
     detail: str
 
 
@@ -250,13 +251,13 @@ class Proof(Shape):
 class Doctor(Shape):
     ready: bool = Field(description="Nothing is missing.")
     checks: list[Check]
-    proof: Proof | None = Field(description="The last one; null if there was none yet.")
-    proving: str | None = Field(None, description="What is being tried at this moment, while the walls are.")
+    proof: Proof | None = Field(description="Latest proof; null if there is none yet.")
+    proving: str | None = Field(None, description="Promise that is being tested now; null if no proof is running.")
 
 
 class Credit(Shape):
     balance_usd: float
-    billing_mode: BillingMode = Field(description="Only `standard` charges it.")
+    billing_mode: BillingMode = Field(description="Only `standard` charges the credit.")
 
 
 class AddCreditRequest(Request):
@@ -278,7 +279,7 @@ class CreateKeyRequest(Request):
     name: Name
     scope: KeyScope | None = Field(None, description="By default `all`. A key with `metrics` can only read /metrics.")
     expires_in_seconds: Annotated[int, Field(ge=1, le=10 * 366 * 86400), BeforeValidator(_whole)] | None = Field(
-        None, description="When it stops working. By default never.")
+        None, description="Seconds until the key expires. By default never.")
 
 
 class ApiKey(Shape):
@@ -292,7 +293,7 @@ class ApiKey(Shape):
 
 
 class CreatedApiKey(ApiKey):
-    key: str = Field(description="The key itself: shown this once.", examples=["ac_live_..."])
+    key: str = Field(description="The full API key. It is shown only once.", examples=["ac_live_..."])
 
 
 class ListApiKeysResponse(Page[ApiKey]):
@@ -304,29 +305,31 @@ class UpdateProviderRequest(Request):
 
     api_key: Secret | None = Field(None, description="Write-only; never returned in responses.")
     base_url: Annotated[str, Field(max_length=2000, pattern=URL)] | None = Field(
-        None, description="As the vendor's SDK takes it.", examples=["http://127.0.0.1:11434/v1"])
-    is_default: bool | None = Field(None, description="Whether agents that name no provider use this one.")
+        None, description="Base URL, as for the vendor's SDK.", examples=["http://127.0.0.1:11434/v1"])
+    is_default: bool | None = Field(None, description="Whether this is the default provider of agents that name none.")
     api: ProviderApi | None = Field(
-        None, description="The API that the server at the base URL speaks, if it is not the vendor's usual one.")
+        None, description="API of the server at the base URL. By default the vendor's usual one.")
     model: Model | None = Field(
-        None, description="The model that the following settings are for; without it, all of the provider's.")
+        None, description="Model that the following settings apply to. By default all models of the provider.")
     context_window: Annotated[int, Field(ge=4096, le=MAX_TOKENS)] | None = Field(
         None, description="Context window, in tokens. The history is shortened to fit it.")
     max_output_tokens: Annotated[int, Field(ge=256, le=MAX_TOKENS)] | None = Field(
         None, description="Longest answer, in tokens.")
     images: bool | None = Field(None, description="Whether the model accepts images.")
-    free: bool | None = Field(None, description="Whether its calls cost nothing, so that a budget in USD can be kept.")
+    free: bool | None = Field(None, description="Whether the model's calls are free of charge. A budget in USD"
+                                                " needs a price or this setting.")
 
 
 class ModelSettings(Shape):
     """What a model can take; null where it was not set."""
 
-    model: str | None = Field(description="null: all models of the provider that have no setting of their own.")
+    model: str | None = Field(description="Model id; null: all models of the provider without settings of their own.")
     context_window: int | None
     max_output_tokens: int | None
     images: bool | None
     free: bool | None
-    learned_context_window: int | None = Field(description="Taken from an error of the provider's.")
+    learned_context_window: int | None = Field(description="Context window, in tokens, learned from a"
+                                                           " provider's error.")
 
 
 class ProviderStatus(Shape):
@@ -334,8 +337,8 @@ class ProviderStatus(Shape):
     has_api_key: bool
     base_url: str
     is_default: bool
-    source: KeySource | None = Field(description="Where the key comes from.")
-    api: ProviderApi | None = Field(description="The API that its server speaks; null: the vendor's usual one.")
+    source: KeySource | None = Field(description="Source of the key.")
+    api: ProviderApi | None = Field(description="API of the server; null: the vendor's usual one.")
     models: list[ModelSettings]
 
 
@@ -359,7 +362,7 @@ def _writable(path: str) -> str:
 
 WritablePath = Annotated[str, Field(min_length=2, max_length=500), AfterValidator(_writable)]
 WritablePaths = Annotated[list[WritablePath], Field(max_length=20)]
-WRITABLE = "Directories of the image that the agent may write to, whoever owns them there."
+WRITABLE = "Directories of the image that the agent may write to."
 
 
 class ContainerExecution(Request):
@@ -446,7 +449,7 @@ class NamedOutput(Request):
     def _distinct(self):
         names = [file.name for file in self.files]
         if len(set(names)) < len(names):
-            raise fault("files", "every name may be there once")
+            raise fault("files", "names must be unique")
         return self
 
 
@@ -457,8 +460,9 @@ OutputPolicy = TypeAliasType("OutputPolicy", Annotated[
 # Agents
 
 class Limits(Request):
-    max_runtime_seconds: Seconds | None = Field(None, description="Wall-clock seconds in which its container runs.")
-    soft_finish_after_seconds: Seconds | None = Field(None, description="When the agent is asked to wrap up.")
+    max_runtime_seconds: Seconds | None = Field(None, description="Maximum running time of the container, in seconds.")
+    soft_finish_after_seconds: Seconds | None = Field(None, description="Running time after which the agent is"
+                                                                        " asked to wrap up, in seconds.")
 
     @model_validator(mode="after")
     def _soft_before_hard(self):
@@ -473,22 +477,22 @@ class ResourceLimits(Request):
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
     memory_mb: Annotated[int, Field(ge=256, le=2**24), BeforeValidator(_whole)] | None = optional(
-        description="Memory of all its processes together, in MB of 1024 * 1024 bytes.")
+        description="Maximum memory of all processes together, in MB of 1024 * 1024 bytes.")
     cpus: Annotated[float, Field(ge=0.1, le=4096, allow_inf_nan=False)] | None = optional(
-        description="Processors; whole ones where the machine cannot share them out.")
+        description="Maximum number of processors. Rounded up to whole ones on a machine that cannot share them.")
     processes: Annotated[int, Field(ge=64, le=2**20), BeforeValidator(_whole)] | None = optional(
-        description="Processes and threads of them.")
+        description="Maximum number of processes and threads.")
     open_files: Annotated[int, Field(ge=256, le=2**20), BeforeValidator(_whole)] | None = optional(
-        description="Open files of each process.")
+        description="Maximum number of open files of each process.")
     workspace_mb: Annotated[int, Field(ge=16, le=2**30), BeforeValidator(_whole)] | None = optional(
-        description="What it may write to disk, in its workspace and beside it, in MB of 1024 * 1024 bytes.")
+        description="Maximum disk space, inside and outside of the workspace, in MB of 1024 * 1024 bytes.")
 
 
 class Walled(Request):
     """How its container is limited and isolated."""
 
-    limits: ResourceLimits | None = Field(None, description="What it may take of the machine.")
-    isolation: Isolation | None = Field(None, description="The least that it is isolated; `gvisor` needs runsc.")
+    limits: ResourceLimits | None = Field(None, description="Resource limits of the container.")
+    isolation: Isolation | None = Field(None, description="Minimum isolation; `gvisor` needs runsc.")
 
 
 Usd = Annotated[float, Field(ge=0.000001, le=1e6, allow_inf_nan=False)]
@@ -498,9 +502,11 @@ Tokens = Annotated[int, Field(ge=1, le=2**53), BeforeValidator(_whole)]
 class Budgeted(Request):
     """What its model calls may use. A call that would not fit is not made; a part is kept for the agent to finish."""
 
-    max_cost_usd: Usd | None = Field(None, description="Of all its model calls, by the price table; never exceeded.")
+    max_cost_usd: Usd | None = Field(None, description="Maximum cost of all model calls, in US dollars, by the"
+                                                       " price table. It is never exceeded.")
     max_tokens: Tokens | None = Field(
-        None, description="Of all its model calls, in and out, but for what was read from a cache; never exceeded.")
+        None, description="Maximum tokens of all model calls, input and output, without cache reads. It is"
+                          " never exceeded.")
 
 
 class BudgetRequest(Budgeted):
@@ -515,13 +521,14 @@ class Budget(Shape):
     used_cost_usd: float
     used_tokens: int
     worst_case_cost_usd: float | None = optional(
-        description="The part of `usedCostUsd` for calls at work, or cut off: nobody knows yet what they really cost.")
+        description="Part of `usedCostUsd` that is an upper bound, for calls that are running or were cut off.")
     worst_case_tokens: int | None = optional(
-        description="The same of `usedTokens`. `tokenUsage` has an estimate instead, so the two may differ by this.")
+        description="Part of `usedTokens` that is an upper bound. `tokenUsage` has an estimate instead, so the"
+                    " two may differ by this.")
 
 
 class AccountBudget(Budget):
-    month: str = Field(description="What is counted: model calls of this calendar month, UTC.", examples=["2026-03"])
+    month: str = Field(description="Calendar month (UTC) whose model calls are counted.", examples=["2026-03"])
 
 
 class Thinking(Request):
@@ -575,7 +582,7 @@ class AgentImage(Request):
 
 class SkillRequest(Request):
     skill: Annotated[str, Field(max_length=500, pattern=r"^[^\s-]\S*$")] = Field(
-        description="As `skills add` takes it.", examples=["vercel-labs/agent-skills"])
+        description="Source, as for `skills add`.", examples=["vercel-labs/agent-skills"])
     ssh_key_id: str | None = Field(None, description="Not supported here.")
 
 
@@ -629,12 +636,12 @@ class AgentVersionDefaults(Shape):
     max_tokens: int | None
     output_policy: OutputPolicy
     runtime_region: RuntimeRegion
-    limits: ResourceLimits = Field(description="Those that are set on this version.")
+    limits: ResourceLimits = Field(description="Names of the secrets that this version sets.")
     isolation: Isolation
 
 
 class RuntimeStatus(Shape):
-    container_image: str | None = Field(description="null where a preset says which image.")
+    container_image: str | None = Field(description="Image; null if a preset names it.")
     agent_runtime: AgentRuntime = "pi"
     writable_paths: list[str] = Field([], description=WRITABLE, exclude_if=lambda paths: not paths)
 
@@ -683,12 +690,12 @@ class PrepareUploadRequest(Request):
     filename: Annotated[str, Field(min_length=1, max_length=1000)]
     content_type: Annotated[str, Field(max_length=255, pattern=r"^[ -~]*$")] | None = None
     size_bytes: Annotated[int, Field(ge=0, le=MAX_BYTES), BeforeValidator(_whole)] | None = Field(
-        None, description="When given, exactly so many bytes must come.")
+        None, description="Size of the file, in bytes. If given, the upload must have exactly this size.")
 
 
 class PreparedUpload(Shape):
     upload_id: str
-    upload_url: str = Field(description="Needs no key, and expires.")
+    upload_url: str = Field(description="Upload URL. It needs no API key, and expires.")
     method: Literal["PUT"] = "PUT"
     headers: dict[str, str]
     expires_at: Timestamp
@@ -696,7 +703,7 @@ class PreparedUpload(Shape):
 
 class UploadQuery(Shape):
     model_config = ConfigDict(json_schema_extra=required("signature"))
-    signature: str = Field("", description="Part of the uploadUrl.")
+    signature: str = Field("", description="Token that is part of the uploadUrl.")
 
 
 class StoredUpload(Shape):
@@ -705,7 +712,8 @@ class StoredUpload(Shape):
 
 class CompleteUploadRequest(Request):
     upload_id: Id
-    storage_id: Id | None = Field(None, description="What a POST upload answered; for PUT uploads, omit it.")
+    storage_id: Id | None = Field(None, description="`storageId` from the answer to a POST upload. Omit it for"
+                                                    " PUT uploads.")
 
 
 class File(Shape):
@@ -721,7 +729,7 @@ class UploadedFile(File):
 
 
 class TaskFile(File):
-    output_name: str | None = Field(description="Its name under the `named` output policy.")
+    output_name: str | None = Field(description="Output name under the `named` output policy.")
 
 
 class ListFilesResponse(Page[File]):
@@ -752,7 +760,7 @@ NO_REPOSITORIES = (
 
 
 class WithInputs(Request):
-    input_repositories: Any = Field(None, description="Not supported here: anything in it is refused.")
+    input_repositories: Any = Field(None, description="Not supported. A list that is not empty is refused.")
     input_file_ids: FileIds | None = None
     input_files: Annotated[list[InputFile], Field(max_length=1000)] | None = None
 
@@ -765,7 +773,7 @@ class WithInputs(Request):
 
 class Titled(Request):
     title_source: Annotated[str, Field(max_length=100)] | None = Field(
-        None, description="Accepted for the sake of other clients; it changes nothing here.")
+        None, description="Accepted for compatibility. It has no effect.")
 
 
 class NewTask(WithInputs, Titled):
@@ -780,7 +788,7 @@ class NewTask(WithInputs, Titled):
 
 class CreateTaskRequest(NewTask):
     model_config = ConfigDict(json_schema_extra=required("instructions"))
-    instructions: Text | None = Field(None, description="What the agent is to do.")
+    instructions: Text | None = Field(None, description="Instructions for the agent.")
     description: Text | None = Field(None, description="The older name of `instructions`; accepted in its place.",
                                      json_schema_extra={"deprecated": True})
 
@@ -789,14 +797,16 @@ class CreateTaskRequest(NewTask):
         if self.instructions is None and self.description is None:
             raise fault("instructions", "Field required")
         if self.instructions and self.description and self.instructions != self.description:
-            raise fault("description", "is the older name of instructions: give one, or both the same")
+            raise fault("description", "is the older name of instructions: give only one of them, or the same"
+                                       " text in both")
         self.instructions = self.instructions or self.description
         return self
 
 
 class UpdateTaskRequest(Titled):
     title: Name | None = None
-    mode: TaskModeChange | None = Field(None, description="Lets a conversation go on by itself to its end.")
+    mode: TaskModeChange | None = Field(None, description="Makes a conversation autonomous: the agent completes"
+                                                          " the work alone.")
 
 
 class TaskResponseOverrides(Shape):
@@ -825,14 +835,16 @@ class ModelUsage(Shape):
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
-    cost_usd: float | None = Field(0.0, description="By the provider's list price; null when that is not known.")
+    cost_usd: float | None = Field(0.0, description="Cost in US dollars, by the provider's list price; null if"
+                                                    " the price is unknown.")
     calls: int = 0
 
 
 class TokenUsage(ModelUsage):
     """Model calls so far, as the providers reported them; paid to the provider, never billed."""
 
-    estimated_calls: int = Field(0, description="Calls whose end was not told: their figures are estimates.")
+    estimated_calls: int = Field(0, description="Number of calls with estimated figures, because the provider's"
+                                                " usage was not received.")
     by_model: dict[str, ModelUsage] = Field(default_factory=dict)
 
 
@@ -846,7 +858,7 @@ class Execution(Shape):
 
 class KeptLimit(Shape):
     value: float | None = Field(description="null: no limit.")
-    by: LimitKeeper = Field(description="What keeps it on this machine.")
+    by: LimitKeeper = Field(description="Mechanism that keeps the promise on this machine.")
 
 
 class KeptLimits(Shape):
@@ -863,17 +875,17 @@ class TaskWalls(Shape):
     isolation: Isolation
     network: NetworkAccess = Field(description="internet: without the host and local networks.")
     limits: KeptLimits
-    warnings: list[str] = Field(description="What Podman said of limits that it could not keep.")
+    warnings: list[str] = Field(description="Podman's warnings about limits that it could not set.")
 
 
 class CurrentModelCall(Shape):
     """A call to the model that is at work."""
 
-    state: ModelCallState = Field(description="`waiting`: nothing of the answer has come yet.")
+    state: ModelCallState = Field(description="`waiting`: no part of the answer has arrived yet.")
     model: str
-    attempt: int = Field(description="1, and one more for each call before it that failed in a row.")
-    waited_seconds: float = Field(description="For how long the call waited for the first part of its answer.")
-    received_characters: int = Field(description="How much of the answer has come.")
+    attempt: int = Field(description="Number of the attempt: 1, plus the failed calls directly before it.")
+    waited_seconds: float = Field(description="Seconds that the call waited for the first part of its answer.")
+    received_characters: int = Field(description="Characters of the answer received so far.")
 
 
 class Task(Shape):
@@ -890,7 +902,8 @@ class Task(Shape):
                              json_schema_extra={"deprecated": True})
     runtime_region: RuntimeRegion
     overrides: TaskResponseOverrides
-    metadata: dict[str, Any] = Field(description="The caller's, and `completion` once finished.")
+    metadata: dict[str, Any] = Field(description="Metadata from the caller, and `completion` after the task has"
+                                                 " finished.")
     created_at: Timestamp
     started_at: Timestamp | None
     completed_at: Timestamp | None
@@ -899,19 +912,19 @@ class Task(Shape):
     cost_usd: float = Field(description="Container time so far, in USD.")
     container_minutes: float
     token_usage: TokenUsage
-    model_call: CurrentModelCall | None = optional(description="Only while a call to the model is at work.")
-    budget: Budget | None = Field(description="null where it has none of its own.")
+    model_call: CurrentModelCall | None = optional(description="Running model call; null if there is none.")
+    budget: Budget | None = Field(description="The task's own settings; null if it has none.")
     execution: Execution
     runtime: RuntimeStatus
-    skills: list[Skill] = Field(description="Those of this task, beside its agent's.")
+    skills: list[Skill] = Field(description="Skills of this task, in addition to the agent's.")
     walls: TaskWalls | None = Field(description="null until it has a container.")
     turn_status: TurnStatus | None = Field(description="null when autonomous.")
     turn_number: int | None = Field(description="null when autonomous.")
     session_ttl_seconds: int | None
     hibernate_until_at: Timestamp | None
-    wake_due_id: str | None = Field(description="Names this sleep: a wake that gives it wakes from no later one.")
-    queue_position: int | None = Field(description="1 is next; null when not pending.")
-    preparing: str | None = optional(description="While its image is built or pulled: how far that is.")
+    wake_due_id: str | None = Field(description="Id of this hibernation. A wake with this id does not end a later one.")
+    queue_position: int | None = Field(description="Position in the queue: 1 is next; null if not pending.")
+    preparing: str | None = optional(description="Progress of building or pulling the image.")
 
 
 class TaskPageQuery(PageQuery):
@@ -921,15 +934,15 @@ class TaskPageQuery(PageQuery):
 
 
 class WorkspaceQuery(PageQuery):
-    order: Literal["asc"] = Field("asc", description="In the order of the names.")
+    order: Literal["asc"] = Field("asc", description="Entries, sorted by name.")
 
 
 class WorkspaceFileQuery(Shape):
-    path: Annotated[str, Field(min_length=1, max_length=4096)] = Field(description="As the list gives it.")
+    path: Annotated[str, Field(min_length=1, max_length=4096)] = Field(description="Path, as in the list.")
 
 
 class WorkspaceEntry(Shape):
-    path: str = Field(description="Below the workspace, with `/` between its parts.")
+    path: str = Field(description="Path relative to the workspace, with `/` as separator.")
     type: WorkspaceEntryType = Field(
         description="Only files can be downloaded; `other` is a FIFO, a socket or a device.")
     size_bytes: int
@@ -954,7 +967,7 @@ class MessageOverrides(Thinking, Limits):
 class CreateConversationRequest(NewTask):
     instructions: Text
     message: Text
-    session_ttl_seconds: SessionTtl | None = Field(None, description="How long it may wait for the next message.")
+    session_ttl_seconds: SessionTtl | None = Field(None, description="Maximum wait for the next message, in seconds.")
 
 
 class CreateMessageRequest(WithInputs):
@@ -971,7 +984,7 @@ class WakeRequest(Request):
     @model_validator(mode="after")
     def _message_with_its_kind(self):
         if (self.kind == "message") != (self.message is not None):
-            raise fault("message", "must be given where kind is message, and only there")
+            raise fault("message", "is required if kind is message, and not allowed otherwise")
         return self
 
 
@@ -1014,7 +1027,7 @@ class Activity(Shape):
     error_code: str | None
     started_at: Timestamp
     completed_at: Timestamp | None
-    duration_ms: int | None = Field(description="From startedAt to completedAt; null while it runs.")
+    duration_ms: int | None = Field(description="Time from startedAt to completedAt; null while it runs.")
 
 
 class ListActivitiesResponse(Page[Activity]):
@@ -1024,21 +1037,24 @@ class ListActivitiesResponse(Page[Activity]):
 class ModelCall(Shape):
     """One call to a model, as the provider reported it; ours."""
 
-    id: int = Field(description="Grows; no task has two of one.")
+    id: int = Field(description="Increasing number, unique within a task.")
     turn_number: int | None
     provider: str
-    model: str = Field(description="The one that answered, where it said so.")
-    input_tokens: int = Field(description="Those that came from no cache.")
+    model: str = Field(description="Model that answered, if the provider named it.")
+    input_tokens: int = Field(description="Input tokens that were not read from a cache.")
     output_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int
-    cost_usd: float | None = Field(description="By the provider's list price; null when that is not known, or not yet.")
-    estimated: bool = Field(description="Its end was not told: the figures are an estimate.")
+    cost_usd: float | None = Field(description="Cost in US dollars, by the provider's list price; null if it is"
+                                               " not known, or not yet.")
+    estimated: bool = Field(description="Whether the figures are an estimate, because the provider's usage was"
+                                        " not received.")
     status: Outcome | None = Field(description="null while it is at work.")
-    http_status: int | None = Field(description="The provider's, or ours in its place; null when there was none.")
-    attempt: int = Field(description="1, and one more for each call before it that failed in a row.")
-    error: str | None = Field(description="What went wrong, at which address, and what to do; null if nothing did.")
-    error_detail: str | None = Field(description="The provider's own answer, as far as it was kept.")
+    http_status: int | None = Field(description="HTTP status of the provider, or a replacement if it sent none;"
+                                                " null if there was no answer.")
+    attempt: int = Field(description="Number of the attempt: 1, plus the failed calls directly before it.")
+    error: str | None = Field(description="Error message with address and remedy; null if the call succeeded.")
+    error_detail: str | None = Field(description="The provider's own answer, shortened if it is long.")
     started_at: Timestamp
     ended_at: Timestamp | None
 
@@ -1058,12 +1074,12 @@ class EventData(Shape):
 
 class TaskUpdatedData(EventData):
     type: Literal["task.updated"]
-    event: TaskUpdate = Field(description="What happened to the task.")
-    status: TaskStatus = Field(description="Its status since then.")
-    from_: TaskStatus = optional(alias="from", description="Its status before, if that has changed.")
+    event: TaskUpdate = Field(description="Event of the task.")
+    status: TaskStatus = Field(description="Status after the event.")
+    from_: TaskStatus = optional(alias="from", description="Status before the event, if it changed.")
     result: str = optional(description="The agent's finish message.")
     error: str = optional(description="Why it failed.")
-    reason: str = optional(description="Why it was interrupted, hibernates or was woken.")
+    reason: str = optional(description="Reason for an interruption, a hibernation or a wake.")
     mode: TaskMode = optional()
     turn_number: int = optional()
     turn_status: TurnStatus = optional()
@@ -1084,26 +1100,26 @@ class MessageUpdatedData(EventData):
     role: MessageRole
     status: TurnStatus
     error: str | None = optional()
-    added: str = optional(description="What the agent said in addition; the answer goes on.")
-    content: str = optional(description="The whole answer, once it has ended.")
+    added: str = optional(description="Further text of the agent. The answer continues.")
+    content: str = optional(description="The whole answer, after its end.")
 
 
 class MessageDeltaData(EventData):
     """Live only: it is never stored, and has no `id:` in the stream."""
 
     type: Literal["message.delta"]
-    text: str = Field(description="The next words of the answer. `message.updated` has them again, all together.")
+    text: str = Field(description="Next part of the answer. `message.updated` repeats the whole text.")
 
 
 class ModelCallData(EventData):
     """Live only, each second while a call to the model is at work: it is never stored, and has no `id:`."""
 
     type: Literal["model.call"]
-    state: ModelCallState = Field(description="`waiting`: nothing of the answer has come yet.")
+    state: ModelCallState = Field(description="`waiting`: no part of the answer has arrived yet.")
     model: str
-    attempt: int = Field(description="1, and one more for each call before it that failed in a row.")
-    waited_seconds: float = Field(description="For how long the call waited for the first part of its answer.")
-    received_characters: int = Field(description="How much of the answer has come.")
+    attempt: int = Field(description="Number of the attempt: 1, plus the failed calls directly before it.")
+    waited_seconds: float = Field(description="Seconds that the call waited for the first part of its answer.")
+    received_characters: int = Field(description="Characters of the answer received so far.")
 
 
 class ActivityStartedData(EventData):
@@ -1111,7 +1127,7 @@ class ActivityStartedData(EventData):
     id: str
     call_id: str
     tool_key: str = Field(examples=["shell"])
-    input: Any = Field(description="What the tool was given; null when that was too large.")
+    input: Any = Field(description="Input of the tool; null if it was too large.")
 
 
 class ActivityOutputData(EventData):
@@ -1121,7 +1137,7 @@ class ActivityOutputData(EventData):
     id: str
     call_id: str
     tool_key: str = Field(examples=["shell"])
-    text: str = Field(description="What the tool has printed last, in the place of the event before.")
+    text: str = Field(description="Latest output of the tool. It replaces the previous event.")
 
 
 class ActivityCompletedData(EventData):
@@ -1132,7 +1148,7 @@ class ActivityCompletedData(EventData):
     status: Outcome
     error_code: str | None
     duration_ms: int
-    output: str | None = Field(description="What the tool answered; null when it was interrupted.")
+    output: str | None = Field(description="Result of the tool; null if it was interrupted.")
 
 
 class NoticeData(EventData):
@@ -1141,10 +1157,10 @@ class NoticeData(EventData):
     type: Literal["notice"]
     kind: str = Field(examples=["retrying"])
     message: str = optional()
-    attempt: int = optional(description="Of `retrying`: how many calls in a row have failed.")
-    delay_ms: int = optional(description="Of `retrying`: how long it waits before that.")
+    attempt: int = optional(description="For `retrying`: number of calls that failed in a row.")
+    delay_ms: int = optional(description="For `retrying`: wait before the next attempt.")
     reason: str = optional()
-    host: str | None = optional(description="Of `egress_denied`: what the agent tried to reach.")
+    host: str | None = optional(description="For `egress_denied`: host and port of the refused connection.")
     port: int | None = optional()
     addresses: list[str] = optional()
 
@@ -1167,7 +1183,7 @@ class _Written:
 class TaskEvent(Shape):
     """One thing that happened, as the stream sends it: `id:` and `event:` lines, and `data` as its data."""
 
-    id: int = Field(description="Grows; resume with `?after=` or `Last-Event-ID`.")
+    id: int = Field(description="Increasing number. Resume with `?after=` or `Last-Event-ID`.")
     event: TaskEventName
     data: Annotated[Any, _Written()]
     created_at: Timestamp

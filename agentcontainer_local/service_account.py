@@ -51,7 +51,8 @@ def become(data: Path | None) -> None:
     _make_runtime_dir(account)
     _drop_to(account)
     if data is not None and not os.access(data, os.R_OK | os.W_OK | os.X_OK):
-        raise RuntimeError(f"The account {account.pw_name} can't reach {data}: a folder above it is closed to it.")
+        raise RuntimeError(f"The account {account.pw_name} can't reach {data}: it may not enter a folder above"
+                           f" it. Name another data directory with --data.")
 
 
 def look_as(account: pwd.struct_passwd) -> None:
@@ -76,7 +77,8 @@ def _hand_over(data: Path, account: pwd.struct_passwd) -> None:
     """Makes a data directory the account's, with what is in it; a folder of something else is left alone."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(data.iterdir()) and not (data / "lock").exists():
-        raise RuntimeError(f"{data} is not empty, and no data directory of agentcontainer.")
+        raise RuntimeError(f"{data} is not empty, and is not a data directory of agentcontainer. Name another"
+                           f" one with --data.")
     for path in (data, *data.rglob("*")):
         os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
 

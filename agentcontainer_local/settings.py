@@ -55,19 +55,19 @@ class Settings(BaseModel):
         None, description="Address that clients use, for URLs in answers. By default the one in the request.")
     host_names: str = Field("", description="Further host names of this server, separated by commas.")
     trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
-        "", description="Addresses or networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto headers"
-                        " count, separated by commas.")
+        "", description="Addresses or networks of trusted reverse proxies, separated by commas. Their X-Forwarded-For"
+                        " and X-Forwarded-Proto headers are used.")
     cors_origin: Annotated[tuple[str, ...], BeforeValidator(_words), AfterValidator(_origins)] = Field(
         (), description="Web origin whose pages may call the API, like https://app.example.org; repeatable.")
     max_requests_per_second: int = Field(
-        2000, ge=1, description="Maximum requests per second of one API key; more get 429.")
+        2000, ge=1, description="Maximum requests per second of one API key. Above it, the answer is 429.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severity that is logged to stderr.")
+        "info", description="Minimum severity of log messages on stderr.")
     log_format: Literal["text", "json"] = Field(
-        "text", description="Format of the log: a line of text or of JSON per event.")
+        "text", description="Log format: one line of text, or of JSON, per event.")
 
     max_running: int = Field(4, ge=0, description="Maximum number of running containers; 0 starts none.")
-    max_pending: int = Field(1000, ge=1, description="Maximum number of waiting tasks; more get 429.")
+    max_pending: int = Field(1000, ge=1, description="Maximum number of waiting tasks. Above it, the answer is 429.")
     idle_seconds: int = Field(60, ge=0, description="Seconds that an idle conversation keeps its container running.")
     max_body_bytes: int = Field(10 * 1024**2, ge=1024, description="Maximum size of a request's JSON body, in bytes.")
     max_file_bytes: int = Field(
@@ -82,7 +82,8 @@ class Settings(BaseModel):
     upload_ttl_seconds: int = Field(3600, ge=1, description="Seconds that a prepared upload stays open.")
     workspace_retention_seconds: int = Field(0, ge=0, description="Seconds that an ended task's workspace is kept.")
     failed_workspace_retention_seconds: int = Field(
-        86_400, ge=0, description="The same for a failed task. A nearly full disk ends it earlier.")
+        86_400, ge=0, description="Seconds that a failed task's workspace is kept. A nearly full disk removes"
+                                  " it earlier.")
     retention_days: int = Field(
         0, ge=0, description="Days after which an ended task's events and files are deleted; 0: never.")
     retention_bytes: int | None = Field(
@@ -96,18 +97,19 @@ class Settings(BaseModel):
     task_processes: int = Field(2048, ge=64, description="Number of processes and threads.")
     task_open_files: int = Field(65536, ge=256, description="Number of open files of each process.")
     task_workspace_mb: int = Field(
-        10240, ge=16, description="Disk space that it may write, in MB of 1024 * 1024 bytes.")
+        10240, ge=16, description="Disk space, in MB of 1024 * 1024 bytes.")
     isolation: Literal["container", "gvisor"] = Field("container", description="Minimum isolation of every task.")
 
     billing: Literal["unlimited", "prepaid"] = Field("unlimited", description="Whether container time is charged.")
-    credit: float = Field(0, ge=0, description="First credit of a new data directory, in US dollars (prepaid).")
+    credit: float = Field(0, ge=0, description="Initial credit of a new data directory, in US dollars (for prepaid).")
 
     podman_socket: str | None = Field(
         None, description="Socket of a running Podman API service. By default the server starts one.")
     oci_runtime: str | None = Field(None, description="OCI runtime for Podman. By default a suitable one is chosen.")
-    max_events: int = Field(200_000, ge=1000, description="Maximum number of events of one run; more end its task.")
+    max_events: int = Field(200_000, ge=1000, description="Maximum number of events of one run. A task that"
+                                                          " exceeds it fails.")
     max_event_bytes: int = Field(
-        GIB, ge=1024**2, description="Maximum size of a run's events, in bytes; more end its task.")
+        GIB, ge=1024**2, description="Maximum size of a run's events, in bytes. A task that exceeds it fails.")
     prices_file: Path | None = Field(None, description="Table of model prices that replaces the built-in one.")
     provider_idle_seconds: int = Field(
         300, ge=1, description="Seconds of silence after which a model call is ended.")

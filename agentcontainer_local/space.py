@@ -46,6 +46,6 @@ def check(places: Iterable[Path], least_percent: float) -> None:
     place, free = fullest(places)
     if free < least_percent:
         raise Unavailable(
-            f"The disk of {place} is nearly full: {free:.1f} % are free, and new work is taken from {least_percent:g} %"
+            f"The disk of {place} is nearly full: {free:.1f} % are free. New work needs {least_percent:g} %"
             " on. Remove files, or lower the setting min_free_percent."
         )

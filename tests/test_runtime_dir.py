@@ -39,7 +39,7 @@ def test_without_a_session_it_is_ours_alone_whatever_the_umask(shared: Path):
 def test_a_link_that_somebody_put_there_before_is_not_followed(shared: Path, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (shared / f"agentcontainer-{os.getuid()}").symlink_to(elsewhere)
-    with pytest.raises(RuntimeError, match="belongs to somebody else"):
+    with pytest.raises(RuntimeError, match="belongs to another account"):
         runtime_dir.of_store("str_test")
     assert list(elsewhere.iterdir()) == []
 
@@ -49,7 +49,7 @@ def test_a_folder_that_somebody_else_owns_is_refused(shared: Path, monkeypatch):
     real = os.getuid()
     (shared / f"agentcontainer-{real}").rename(shared / f"agentcontainer-{real + 1}")
     monkeypatch.setattr(os, "getuid", lambda: real + 1)        # we are not who made it
-    with pytest.raises(RuntimeError, match="belongs to somebody else"):
+    with pytest.raises(RuntimeError, match="belongs to another account"):
         runtime_dir.of_store("str_test")
 
 

@@ -106,5 +106,5 @@ def test_a_key_that_is_given_to_a_store_that_has_others_is_warned_of(host, caplo
     for key, warned in ((KEY, False), ("ac_live_" + "x" * 32, True), ("", False)):
         caplog.clear()
         app._first_start(host.db, host.settings, {"AGENTCONTAINER_API_KEY": key}, host.now())
-        assert ("no key of this store" in caplog.text) == warned
+        assert ("is not an API key of this data directory" in caplog.text) == warned
         assert not key or key not in caplog.text

@@ -33,7 +33,7 @@ async def read(request: Request, most: int, folder: Path) -> bytes:
 
     While it comes it is in `folder`, on disk: many that never end would take the memory.
     """
-    too_large = TooLarge(f"The body is over {most} bytes.")
+    too_large = TooLarge(f"The request body is larger than {most} bytes.")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most:
         raise too_large
@@ -48,7 +48,7 @@ async def read(request: Request, most: int, folder: Path) -> bytes:
             whole.seek(0)
             return whole.read()
     except OSError as error:
-        raise Unavailable(f"The server can't store the body while it comes: {error.strerror}.") from None
+        raise Unavailable(f"The request body can't be stored: {error.strerror}.") from None
 
 
 def check_encoding(request: Request) -> None:
@@ -95,7 +95,7 @@ def _problem(error: ValidationError) -> Problem:
     """What pydantic found, without what was sent: that may hold a key."""
     faults = error.errors(include_url=False, include_input=False)
     if faults[0]["type"] == "json_invalid":
-        return BadRequest(f"The body is not JSON: {faults[0]['ctx']['error']}.")
+        return BadRequest(f"The request body is not valid JSON: {faults[0]['ctx']['error']}.")
     fields = [{"field": _name(fault), "message": WORDS.get(fault["type"], fault["msg"])} for fault in faults]
     said = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:MOST_FAULTS])
     return Invalid(said, fields[:MOST_FAULTS])

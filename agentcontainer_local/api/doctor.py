@@ -21,7 +21,8 @@ def _at_work(reason: str | None) -> schemas.Check:
     """What this server has found out by running containers."""
     if reason is None:
         return schemas.Check(name="containers", status="ok", detail="can run")
-    return schemas.Check(name="containers", status="missing", detail=f"cannot run at the moment; tasks wait: {reason}")
+    return schemas.Check(name="containers", status="missing", detail=f"can't start containers at the moment."
+                                                                     f" Tasks wait: {reason}")
 
 
 async def prove(call: Call) -> schemas.Doctor:
@@ -31,7 +32,7 @@ async def prove(call: Call) -> schemas.Doctor:
     if host.sandbox is None:
         raise Conflict("This server has no engine.")
     if host.proving:
-        raise Conflict("The walls are being tried already.")
+        raise Conflict("A proof is already running. Wait until it ends.")
 
     def say(step: str) -> None:
         host.proving = step
@@ -40,7 +41,7 @@ async def prove(call: Call) -> schemas.Doctor:
     try:
         promises = await doctor.prove(host.sandbox, host.runtime, host.settings, say)
     except SandboxError as error:
-        raise Unavailable(f"Podman did not do it: {error}") from None
+        raise Unavailable(f"Podman failed: {error}") from None
     finally:
         host.proving = None
     doctor.write_proof(host.settings, promises, host.now())

@@ -20,16 +20,16 @@ PLAIN = "!#$&+-.^_`|~"
 
 TYPE = "application/octet-stream"
 BYTES = {TYPE: {"schema": {"type": "string", "format": "binary"}}}
-ETAG = {"ETag": {"description": "Made of the file's bytes.", "schema": {"type": "string"}}}
+ETAG = {"ETag": {"description": "Identifies the file's content.", "schema": {"type": "string"}}}
 # For the OpenAPI document.
 HEADERS = {
-    "Range": "Which bytes, as in `bytes=0-1023`; without it, all.",
-    "If-Range": "The ETag that the range is of: all bytes are sent if the file has another.",
-    "If-None-Match": "ETags that need not be sent again.",
+    "Range": "Range of bytes, for example `bytes=0-1023`. By default the whole file.",
+    "If-Range": "ETag that `Range` refers to. If the file has another ETag, the whole file is sent.",
+    "If-None-Match": "ETags of the client's copies. If one matches, the answer is 304.",
 }
 ALSO = {
-    "206": {"description": "The bytes that `Range` asks for", "content": BYTES, "headers": {
-        **ETAG, "Content-Range": {"description": "Which bytes these are.", "schema": {"type": "string"}}}},
+    "206": {"description": "The requested range of bytes", "content": BYTES, "headers": {
+        **ETAG, "Content-Range": {"description": "Position of the range in the file.", "schema": {"type": "string"}}}},
     "304": {"description": "`If-None-Match` names this file", "headers": ETAG},
 }
 
@@ -57,7 +57,7 @@ async def download(request: Request, file: Row, place: Path) -> Response:
     try:
         found = place.stat()
     except FileNotFoundError:           # deleted since its row was read
-        raise NotFound("The file is not there any more.") from None
+        raise NotFound("The file has been deleted.") from None
     whole = request.method == "GET" and not any(name == b"range" for name, _ in request.scope["headers"])
     if not whole or await checked.require(file, place):
         return Download(place, headers=headers, media_type=TYPE, stat_result=found)

@@ -64,7 +64,7 @@ def _resumed_after(call: Call) -> int:
     if not said:
         return call.query.after or 0
     if not EVENT_ID.fullmatch(said) or int(said) > schemas.MAX_BYTES:
-        raise Invalid.field("Last-Event-ID", "is not the id of an event")
+        raise Invalid.field("Last-Event-ID", "must be the id of an event")
     return int(said)
 
 
@@ -151,8 +151,8 @@ CONTENT = {
         "example": "retry: 1000\nid: 7\nevent: task.updated\n"
                    'data: {"type":"task.updated","event":"started","from":"pending","status":"running"}\n\n'},
 }
-AFTER = {"Last-Event-ID": "With `stream=true`: only events behind this one. Browsers send it when they reconnect."}
-ALSO = {"204": {"description": "With `stream=true`: the task has ended, and nothing is left to be sent"}}
+AFTER = {"Last-Event-ID": "With `stream=true`: only events after this one. Browsers send it when they reconnect."}
+ALSO = {"204": {"description": "With `stream=true`: the task has ended and no events remain"}}
 
 
 def routes(prefix: str, tag: str) -> list[Route]:

@@ -30,7 +30,7 @@ def prepare_upload(call: Call) -> schemas.PreparedUpload:
     call.host.check_room()
     settings, size = call.host.settings, call.body.size_bytes or 0
     if size > settings.max_file_bytes:
-        raise TooLarge(f"A file may have {settings.max_file_bytes} bytes.")
+        raise TooLarge(f"A file may have at most {settings.max_file_bytes} bytes.")
     accounts.check_file_quota(call.host.db, call.account["id"], size, settings)
     upload = files.uploads.prepare(
         call.host.db, call.account["id"], call.body, timedelta(seconds=settings.upload_ttl_seconds), call.now
@@ -58,7 +58,7 @@ async def post_upload(call: Call) -> Response:
 async def _receive(call: Call) -> Response:
     upload_id = call.param("uploadId")
     if not call.host.vault.signed(upload_id, call.query.signature):
-        raise Forbidden("The upload URL's signature is wrong: use the uploadUrl as it was given.")
+        raise Forbidden("The upload URL's signature is wrong. Use the uploadUrl unchanged.")
     upload = files.uploads.waiting(call.host.db, upload_id, call.now)
     with call.host.arriving.counting(call.host.db, upload["account_id"], call.host.settings) as count:
         incoming = await _received(call, upload, count)
@@ -88,7 +88,7 @@ def _check_announced(call: Call, upload: Row) -> None:
     if announced.isdecimal():
         files.uploads.check_size(upload, int(announced))
         if int(announced) > settings.max_file_bytes:
-            raise TooLarge(f"A file may have {settings.max_file_bytes} bytes.")
+            raise TooLarge(f"A file may have at most {settings.max_file_bytes} bytes.")
         accounts.check_file_quota(call.host.db, upload["account_id"], int(announced), settings)
 
 

@@ -107,7 +107,7 @@ def mounted(host: Host, routes: Iterable[Route]) -> list[routing.BaseRoute]:
 async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
     """For a path that is nobody's."""
     if scope["type"] == "http":
-        await refusal(NotFound("There is nothing at this path."))(scope, receive, send)
+        await refusal(NotFound("No such path. The API is described at /docs."))(scope, receive, send)
     elif scope["type"] == "websocket":
         await send({"type": "websocket.close"})
 
@@ -134,7 +134,7 @@ class Resource:
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         route = self.verbs.get(scope["method"])
         if route is None:
-            return refusal(MethodNotAllowed("This path does not know the method."), {"allow": ", ".join(self.verbs)})
+            return refusal(MethodNotAllowed("This path does not support the method."), {"allow": ", ".join(self.verbs)})
         try:
             return await self._call(route, Request(scope, receive))
         except (Problem, ClientDisconnect):
@@ -179,15 +179,15 @@ class Resource:
 def _problem(error: Exception) -> Problem:
     """Where nothing can be read or stored at the moment it is a 503: nothing of the request was done."""
     if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
-        return Unavailable(f"The database can't be read: {why(error)}. The operator finds what to do with"
-                           " `agentcontainer doctor`.")
+        return Unavailable(f"The database can't be read: {why(error)}. `agentcontainer doctor` on the"
+                           " server's machine shows the remedy.")
     if isinstance(error, sqlite3.OperationalError):
-        return Unavailable(f"The database can't answer: {why(error)}. Try again; the operator finds what is wrong with"
-                           " `agentcontainer doctor`.")
+        return Unavailable(f"The database can't answer: {why(error)}. Try again. `agentcontainer doctor` on"
+                           " the server's machine shows the cause.")
     if isinstance(error, OSError) and error.errno in space.UNWRITABLE:
-        return Unavailable(f"Nothing can be stored ({error.strerror}). The operator finds what is wrong with"
-                           " `agentcontainer doctor`.")
-    return Problem("Something went wrong here; the server's log says what.")
+        return Unavailable(f"The server can't store anything ({error.strerror}). `agentcontainer doctor` on the"
+                           " server's machine shows the cause.")
+    return Problem("Internal error. The server's log has the details.")
 
 
 def _answer(route: Route, call: Call) -> Response:

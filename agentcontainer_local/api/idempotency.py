@@ -44,8 +44,8 @@ def once(
 
 def _again(kept: dict, digest: str) -> Response:
     if kept["body_hash"] != digest:
-        raise IdempotencyConflict("This Idempotency-Key was used for another body; use a new one.")
+        raise IdempotencyConflict("This Idempotency-Key was used with another request body. Use a new key.")
     if not kept["answer"]:
-        raise Conflict("This was done already, and its answer held a secret, which is kept nowhere. If that answer was"
-                       " lost, take back what was made, and ask again with a new Idempotency-Key.")
+        raise Conflict("The request with this Idempotency-Key was already done. Its answer contained a secret, which is"
+                       " not kept. If you lost it, delete the new object, and repeat with a new Idempotency-Key.")
     return Response(kept["answer"], kept["status"], {"idempotency-replayed": "true"}, "application/json")

@@ -69,7 +69,7 @@ async def field(request: Request, name: str) -> AsyncIterator[memoryview]:
     """The bytes of the first field called `name`; raises BadRequest when the body is not whole or has no such field."""
     boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary")
     if not boundary:
-        raise BadRequest("The multipart body's boundary is missing in its Content-Type.")
+        raise BadRequest("The Content-Type has no multipart boundary.")
     parts = _Parts(name)
     try:
         parser = MultipartParser(boundary, parts.callbacks())
@@ -82,8 +82,8 @@ async def field(request: Request, name: str) -> AsyncIterator[memoryview]:
             parts.bytes.clear()
         parser.finalize()
     except FormParserError as error:
-        raise BadRequest(f"The multipart body is broken: {error}.") from None
+        raise BadRequest(f"The multipart body is malformed: {error}.") from None
     if not parts.ended:
-        raise BadRequest("The multipart body ends in the middle.")
+        raise BadRequest("The multipart body is incomplete.")
     if not parts.seen:
         raise BadRequest(f"The multipart body has no field `{name}`.")

@@ -49,7 +49,7 @@ TAGS = {
     "Agents": "Reusable workers built on top of containers.",
     "Files": "Uploads and file relationships.",
     "Tasks": "Task dispatch and task inspection.",
-    "Conversations": "Tasks that go on message by message.",
+    "Conversations": "Tasks with several messages and answers.",
     "Other": "The description of this API.",
 }
 BEARER = {"bearerAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "API key"}}
@@ -204,7 +204,7 @@ def _responses(route: Route, shapes: dict) -> dict[str, dict]:
 
 def _examples(codes: list[str]) -> dict[str, dict]:
     known = {"unauthorized": Unauthorized().body()}
-    return {code: {"value": known.get(code, {"error": {"code": code, "message": "What is wrong, and what to do."}})}
+    return {code: {"value": known.get(code, {"error": {"code": code, "message": "Error message: problem and remedy."}})}
             for code in codes}
 
 

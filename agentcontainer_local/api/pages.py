@@ -64,7 +64,7 @@ def _number(cursor: str) -> int:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
         number = int(text.removeprefix("n"))
     except ValueError:
-        raise Invalid.field("cursor", "is not one that a page gave") from None
+        raise Invalid.field("cursor", "must be a cursor from an earlier page") from None
     if text != f"n{number}" or not 0 <= number <= LAST:
-        raise Invalid.field("cursor", "is not one that a page gave")
+        raise Invalid.field("cursor", "must be a cursor from an earlier page")
     return number

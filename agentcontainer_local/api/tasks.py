@@ -85,7 +85,7 @@ def download_task_files(call: Call) -> Response:
     task = _owned(call)
     found = tasks.outputs(call.host.db, task["id"], limit=ALL, after=0, ascending=True)
     if not found:
-        raise NotFound("The task has handed over no files.")
+        raise NotFound("The task has no output files.")
     placed = [(file, files.path(call.host.files, file["id"])) for file in found]
     return archive(call.request, f"{task['id']}.zip", placed)
 

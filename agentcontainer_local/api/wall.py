@@ -35,7 +35,7 @@ HEADERS = [
 ]
 
 
-TOO_SLOW = dumps(RequestTimeout("The request's body came too slowly. Send it again.").body())
+TOO_SLOW = dumps(RequestTimeout("The request body arrived too slowly. Send it again.").body())
 SLOW = (b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
         b"connection: close\r\n\r\n%b" % (len(TOO_SLOW), TOO_SLOW))
 
@@ -70,7 +70,7 @@ def walled(app: ASGIApp, settings: Settings, clock: Callable[[], float] = time.m
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         send = _telling_browsers(send)
         if len(hosts) > 1 or not all(is_known(host.decode("latin-1"), names) for host in hosts):
-            reason = "This server is not known by that name: start it with --host-names, or ask it by its address."
+            reason = "Unknown Host header. Use the server's address, or start it with --host-names NAME."
             await refusal(Misdirected(reason))(scope, receive, send)
         elif wait := calls.wait(_caller(scope)):
             await refusal(TooManyRequests(wait))(scope, receive, send)

@@ -42,7 +42,7 @@ async def download_workspace_file(call: Call) -> Response:
     """The bytes of one file, by the path that the list gives."""
     found = await _read(call, archives.content, call.query.path)
     if found is None:
-        raise NotFound("There is no such file in the workspace. Use a path from the list.")
+        raise NotFound("No such file in the workspace. Use a path from the list.")
     size, pieces = found
     name = call.query.path.rpartition("/")[2]
     headers = {**HEADERS, "content-disposition": disposition(name), "content-length": str(size)}
@@ -59,7 +59,7 @@ async def _read(call: Call, reader, *arguments):
 def _export(call: Call) -> archives.Export:
     task = tasks.owned(call.host.db, call.account["id"], call.param("taskId"))
     if task["status"] not in TERMINAL:
-        raise Conflict("The task has not ended. Its workspace can be read once it has.", status=task["status"])
+        raise Conflict("The task is still open. Its workspace can be read after its end.", status=task["status"])
     if task["has_container"]:
         raise Conflict("The task's container is being removed. Ask again in a second.", status=task["status"])
     if task["workspace_removed_at"] is not None:
@@ -69,7 +69,8 @@ def _export(call: Call) -> archives.Export:
 
 
 def _gone() -> NotFound:
-    return NotFound("The workspace of this task is not kept any more. --workspace-retention-seconds says for how long.")
+    return NotFound("The task's workspace has been deleted. `serve --workspace-retention-seconds` sets how long"
+                    " workspaces are kept.")
 
 
 def _shape(entry: archives.Entry) -> schemas.WorkspaceEntry:

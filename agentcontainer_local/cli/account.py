@@ -112,7 +112,8 @@ def add_credit(
 def create_key(
     session: Session, name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.")] = "default",
     metrics: Annotated[bool, typer.Option("--metrics", help="The key can only read /metrics.")] = False,
-    days: Annotated[int | None, typer.Option(min=1, max=3660, metavar="DAYS", help="Days until it expires.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=3660, metavar="DAYS", help="Days until the key expires."
+                                                                                   " By default never.")] = None,
 ) -> None:
     """Make an API key and print it. It is not shown again."""
     scope, seconds = "metrics" if metrics else None, days and days * 86400
@@ -156,16 +157,16 @@ def list_providers(session: Session) -> None:
 def set_provider(
     session: Session, provider: Provider,
     base_url: Annotated[str | None, typer.Option(
-        metavar="URL", help="Address, as the provider's own SDK takes it.")] = None,
+        metavar="URL", help="Base URL, as for the provider's SDK.")] = None,
     default: Annotated[bool, typer.Option("--default", help="Use it for tasks that name no provider.")] = False,
     api: Annotated[str | None, typer.Option(
         metavar="responses|chat-completions|messages", help="API of the server at that address.")] = None,
     model: Annotated[str | None, typer.Option(
-        metavar="ID", help="Model that the options below are for. Without it: all models of the provider.")] = None,
+        metavar="ID", help="Model that these options apply to. By default all models of the provider.")] = None,
     context_window: Annotated[int | None, typer.Option(metavar="TOKENS", help="Context window.")] = None,
     max_output: Annotated[int | None, typer.Option(metavar="TOKENS", help="Longest answer.")] = None,
     images: Annotated[bool | None, typer.Option("--images/--no-images", help="Whether it accepts images.")] = None,
-    free: Annotated[bool | None, typer.Option("--free/--not-free", help="Whether its calls cost nothing.")] = None,
+    free: Annotated[bool | None, typer.Option("--free/--not-free", help="Whether its calls are free.")] = None,
 ) -> None:
     """Store a provider's API key, address and model settings.
 
@@ -186,8 +187,8 @@ def _typed_key() -> str:
     key = (typer.prompt("API key", default="", show_default=False, hide_input=True) if sys.stdin.isatty()
            else sys.stdin.read()).strip()
     if key and not re.fullmatch("[!-~]+", key):
-        raise Stop(Exit.WRONG_USE, "This is not an API key: it holds a space, a second line, or a character that is not"
-                                   " ASCII. Nothing was stored.")
+        raise Stop(Exit.WRONG_USE, "Invalid provider key: it contains a space, a line break or a non-ASCII character."
+                                   " Nothing was stored.")
     return key
 
 

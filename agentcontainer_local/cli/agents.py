@@ -19,9 +19,9 @@ Agent = Annotated[str, typer.Argument(metavar="AGENT", help="Id or name of the a
 Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Base prompt; @FILE reads it from a file.")]
 Model = Annotated[str | None, typer.Option("--model", "-m", metavar="ID", help="Id of the model.")]
 Provider = Annotated[str | None, typer.Option(metavar="NAME", help="anthropic, openai or openrouter.")]
-Container = Annotated[str | None, typer.Option(metavar="CONTAINER", help="Id or name of the container it runs in.")]
-Image = Annotated[str | None, typer.Option(metavar="IMAGE", help="Image that it runs in, instead of a container.")]
-Internet = Annotated[bool | None, typer.Option("--internet/--no-internet", help="With or without internet access.")]
+Container = Annotated[str | None, typer.Option(metavar="CONTAINER", help="Id or name of the agent's container.")]
+Image = Annotated[str | None, typer.Option(metavar="IMAGE", help="Image to run in, instead of a container.")]
+Internet = Annotated[bool | None, typer.Option("--internet/--no-internet", help="Allow or close internet access.")]
 MaxRuntime = Annotated[int | None, typer.Option(metavar="SECONDS", help="Maximum run time of a task, in seconds.")]
 Whole = Annotated[Path | None, typer.Option(
     "--file", "-f", metavar="FILE", help="Request body of the API, as JSON; `-` is stdin. Flags override its fields.")]

@@ -26,7 +26,7 @@ def add_to(app: App) -> None:
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write (.tar.gz). It holds the secrets too.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write (.tar.gz). It contains secrets.")],
     data: Data = None, json: JsonFlag = False,
 ) -> None:
     """Write the data directory into one file. The server may keep running."""

@@ -24,7 +24,7 @@ from agentcontainer_local.cli.session import Session
 
 INSTRUCTIONS = "You talk with a person at a terminal. Answer each message; use your tools where that helps."
 HELP = ("/attach FILE sends a file with your next message. /files DIR downloads the agent's files. /finish lets the"
-        " agent work on alone until it is done. /quit or Ctrl-D leaves.")
+        " agent complete the work alone. /quit or Ctrl-D leaves.")
 QUIET = ("running", "pending", "awaiting_input")        # how it stands between turns goes without saying
 
 
@@ -118,7 +118,7 @@ class Talk:
             case "/files" if self.task_id:
                 downloads.fetch(self.session, self.task_id, Path(given.strip() or "."))
             case "/finish" if self.task_id and self.attached:
-                self.note_attached("Send a message before /finish; it takes along")
+                self.note_attached("Send a message before /finish. It includes")
             case "/finish" if self.task_id:
                 self._finish()
             case _:

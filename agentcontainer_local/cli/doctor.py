@@ -83,9 +83,10 @@ def _show(out, found) -> None:
         if check.status != "ok":
             out.say(f"\n{check.name}: {check.detail}" + (f"\n  {check.fix}" if check.fix else ""))
     if found.proof is None:
-        out.say("\nThe walls were not tried yet: agentcontainer doctor --prove")
+        out.say("\nThe security promises have not been tested on this machine. Test them with: agentcontainer"
+                " doctor --prove")
         return
-    out.say(f"\nThe walls, as tried at {found.proof.at}:")
+    out.say(f"\nSecurity promises, tested at {found.proof.at}:")
     rows = [(Text(*SIGNS[promise.status]), promise.name, promise.detail) for promise in found.proof.promises]
     out.table(("state", "promise", "seen~"), rows, found.proof.promises)
     for promise in found.proof.promises:

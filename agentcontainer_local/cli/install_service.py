@@ -69,7 +69,7 @@ def add_to(app: App) -> None:
 
 def install_service(
     system: Annotated[bool, typer.Option("--system", help="System unit, written as root, for the account"
-                                         " agentcontainer. By default, a unit of your own.")] = False,
+                                         " agentcontainer. By default, a unit of your account.")] = False,
     flags: Annotated[str, typer.Option(
         metavar="FLAGS", help="Flags of `serve`, in quotes.")] = "",
     environment_file: Annotated[Path | None, typer.Option(
@@ -100,17 +100,18 @@ def install_service(
         if json:
             out.json({"path": str(path), "unit": unit, "commands": steps, "written": not show})
         elif not show:
-            out.note("It runs. Its first API key, if it made one, is in its log; `agentcontainer keys create` makes"
-                     " more.")
+            out.note("The service runs. If it made an API key, the key is in its log. `agentcontainer keys create`"
+                     " makes more.")
 
 
 def _may_write(system: bool, yes: bool) -> None:
     if not Path("/run/systemd/system").is_dir():
-        raise Stop(Exit.FAILED, "systemd does not run here: keep the unit above for where it does (--show).")
+        raise Stop(Exit.FAILED, "systemd does not run on this machine. Show the unit with --show, and use it on"
+                                " a machine with systemd.")
     if system and os.getuid() != 0:
-        raise Stop(Exit.FAILED, "A unit of the system's is written by root: run this with sudo.")
+        raise Stop(Exit.FAILED, "A system unit needs root. Run this with sudo.")
     if not yes and not (sys.stdin.isatty() and typer.confirm("Write and start it?", err=True)):
-        raise Stop(Exit.FAILED, "Nothing was written; --yes writes it without asking.")
+        raise Stop(Exit.FAILED, "Nothing was written. --yes writes the unit without asking.")
 
 
 def _write(unit: str, path: Path, steps: list[list[str]]) -> None:

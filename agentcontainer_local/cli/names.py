@@ -29,7 +29,7 @@ def task(session: Session, given: str) -> str:
     if given == "last":
         for latest in session.client.list_tasks(limit=1):
             return latest.id
-        raise Stop(Exit.NOT_FOUND, "There is no task yet.")
+        raise Stop(Exit.NOT_FOUND, "There are no tasks yet.")
     return _id("task", "tsk_", given, lambda: ((one.id, one.title) for one in session.client.list_tasks(limit=1000)))
 
 

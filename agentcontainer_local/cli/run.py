@@ -21,7 +21,7 @@ ModelFlag = Annotated[str | None, typer.Option(
 ProviderFlag = Annotated[str | None, typer.Option(
     "--provider", metavar="NAME", help="Model provider: anthropic, openai or openrouter.")]
 InternetFlag = Annotated[bool | None, typer.Option(
-    "--internet/--no-internet", help="With or without internet access. By default as the agent says.")]
+    "--internet/--no-internet", help="Allow or close internet access. By default as set for the agent.")]
 HostsFlag = Annotated[list[str] | None, typer.Option(
     "--allow-host", metavar="HOST", help="Host that the agent may reach without internet access. Repeatable.")]
 CostFlag = Annotated[float | None, typer.Option(
@@ -41,7 +41,7 @@ def add_to(app: App) -> None:
 def run(
     session: Session,
     instructions: Annotated[str | None, typer.Argument(
-        metavar="INSTRUCTIONS", help="What the agent is to do; `-` reads stdin.")] = None,
+        metavar="INSTRUCTIONS", help="Instructions for the agent; `-` reads stdin.")] = None,
     input: Annotated[list[Path] | None, typer.Option(
         "--input", "-i", metavar="PATH", help="File or directory for the agent. Repeatable.")] = None,
     output: Annotated[Path | None, typer.Option(
@@ -50,7 +50,7 @@ def run(
     model: ModelFlag = None,
     provider: ProviderFlag = None,
     expect: Annotated[str | None, typer.Option(
-        metavar="NAMES", help="Outputs that the agent must hand over: report,dataset")] = None,
+        metavar="NAMES", help="Names of required outputs, for example report,dataset")] = None,
     internet: InternetFlag = None,
     allow_host: HostsFlag = None,
     max_runtime: Annotated[int | None, typer.Option(metavar="SECONDS", help="Maximum run time, in seconds.")] = None,

@@ -183,8 +183,8 @@ def _said(error: Exception) -> tuple[int, str, str]:
         case LocalFile():
             return Exit.FAILED, "io_error", str(error)
         case Refused(code="unauthorized"):
-            return Exit.NO_KEY, error.code, (f"The server does not accept this API key. Set {KEY} to a key of this"
-                                             " server; `agentcontainer keys create` makes one there.")
+            return Exit.NO_KEY, error.code, (f"The server does not accept this API key. Set {KEY} to a key of the"
+                                             " server. If the data directory is yours, unset it.")
         case Refused():
             code = {"not_found": Exit.NOT_FOUND, "validation_error": Exit.WRONG_USE}.get(error.code, Exit.FAILED)
             return code, error.code, error.message
@@ -229,8 +229,7 @@ def given_key(needed: bool = True) -> str:
     """Without the spaces and line ending that a file or a secret store leaves at its end. Never shown to anybody."""
     key = os.environ.get(KEY, "").strip()
     if key and not re.fullmatch("[!-~]+", key):
-        raise Stop(Exit.NO_KEY, f"{KEY} holds a character that no API key has: only letters, digits and ASCII signs"
-                                " are allowed, and no space within. Copy the key again.")
+        raise Stop(Exit.NO_KEY, f"{KEY} contains a space or a non-ASCII character. Copy the key again.")
     if not key and needed:
         raise Stop(Exit.NO_KEY, f"Set {KEY} to an API key of the server. `agentcontainer keys create` makes one there.")
     return key
@@ -268,7 +267,7 @@ def _started(out: "Output", directory: Path, how: Start) -> Iterator[tuple["Serv
             served = server_of(directory)
             if served is None:
                 server.wait()
-                why = _error_in(said) or "\n".join(["its last words were:", *said[-10:]])
+                why = _error_in(said) or "\n".join(["Its last output:", *said[-10:]])
                 raise Stop(Exit.NO_SERVER, f"The server did not start: {why}")
         yield served, said
     finally:

@@ -129,7 +129,7 @@ def calls(session: Session, task: Task) -> None:
              output.number(call.cache_write_tokens), output.number(call.output_tokens),
              output.usd(call.cost_usd) + ("~" if call.estimated else "")) for call in found]
     columns = ("age", "took", "status", "model~", "in", "cached", "written", "out", "cost")
-    session.out.table(columns, rows, found, "No model was called yet.")
+    session.out.table(columns, rows, found, "The task has made no model calls yet.")
 
 
 @command(app, "cancel", starts=AT_REST, example="tasks cancel last")
@@ -164,7 +164,7 @@ def update(
     session: Session, task: Task,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="New title.")] = None,
     autonomous: Annotated[bool, typer.Option(
-        "--autonomous", help="The conversation takes no more messages and works until it is done. This is final.")
+        "--autonomous", help="The agent takes no more messages and completes the work alone. This is final.")
     ] = False,
 ) -> None:
     """Rename a task, or let a conversation finish by itself."""

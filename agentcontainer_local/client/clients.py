@@ -91,7 +91,7 @@ class _Settings:
                 request.method, url, params=request.query or None, headers=headers, timeout=timeout, **body
             )
         except UnicodeError:
-            raise WrongUse("The request holds bytes that are not UTF-8 text.") from None
+            raise WrongUse("The request contains bytes that are not UTF-8 text.") from None
 
 
 def address(url: str) -> str:
@@ -109,7 +109,7 @@ def _checked_key(given: str) -> str:
     if not key:
         raise NoKey(f"There is no API key. Set {KEY}, or pass api_key.")
     if not re.fullmatch("[!-~]+", key):
-        raise NoKey("The API key holds a space or a character that is not ASCII. Copy it again.")
+        raise NoKey("The API key contains a space or a non-ASCII character. Copy it again.")
     return key
 
 
@@ -124,7 +124,7 @@ HTTP_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
 def _lost(error: Exception) -> Exception:
     if not isinstance(error, httpx.TransportError) or isinstance(
             error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
-        return ClientError("The request could not be sent: it has an address or a header that HTTP does not allow.")
+        return ClientError("The request could not be sent. Its address or a header is not valid in HTTP.")
     at = error.request.url
     where = f"{at.scheme}://{at.netloc.decode()}"
     if (fault := _of_tls(error)) is not None:
@@ -147,7 +147,7 @@ def _untrusted(where: str, fault: ssl.SSLError) -> NotTrusted:
     if isinstance(fault, ssl.SSLCertVerificationError):
         return NotTrusted(f"The certificate of {where} is not trusted: {fault.verify_message}. If it is your own, set"
                           " SSL_CERT_FILE to the file of its certificate authority.")
-    return NotTrusted(f"{where} does not speak TLS as it should ({fault.reason}). Does its address begin with http://?")
+    return NotTrusted(f"{where} does not speak TLS correctly ({fault.reason}). Does its address begin with http://?")
 
 
 def _worked(function: Callable[[], Any]) -> Any:

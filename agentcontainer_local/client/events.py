@@ -90,7 +90,8 @@ def _event(fields: dict[str, list[str]]) -> Event:
         _is_the_end(event)
         return event
     except (ValueError, LookupError, TypeError):
-        raise Misunderstood("The stream holds something that is not an event of this version.") from None
+        raise Misunderstood("The stream contains an unknown event. Client and server may have different"
+                            " versions.") from None
 
 
 def wait(task_id: str, *statuses: str, timeout: float | None = None) -> Program[schemas.Task]:

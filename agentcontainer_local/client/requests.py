@@ -26,7 +26,7 @@ def below(*parts: str) -> str:
     try:
         return "".join("/" + quote(part, safe="") for part in parts)
     except UnicodeError:
-        raise WrongUse("An id holds bytes that are not UTF-8.") from None
+        raise WrongUse("The id contains bytes that are not UTF-8.") from None
 
 
 def ask(request: Request) -> Program[Answer]:
@@ -110,7 +110,8 @@ def body_of(shape: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, Any]
     except ValidationError as error:
         raise WrongUse(*_faults(error)) from None       # its own words hold the input, which may be a key
     except (ValueError, TypeError, RecursionError):     # what Unicode cannot say, or JSON cannot hold
-        raise WrongUse("The request cannot be JSON: it holds bytes that are not UTF-8, or is too deep.") from None
+        raise WrongUse("The request cannot be written as JSON: it contains bytes that are not UTF-8, or is"
+                       " nested too deep.") from None
 
 
 def _faults(error: ValidationError) -> tuple[str, list[dict]]:

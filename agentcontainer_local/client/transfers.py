@@ -197,7 +197,7 @@ def _received(
             answer = yield Open(Request("GET", path, query or {}, headers=headers))
             if answer.ok:
                 if done and answer.status != 206:
-                    raise Changed("The file on the server has changed while it was fetched.")
+                    raise Changed("The file on the server changed during the download. Download it again.")
                 tag = answer.headers.get("etag", "")
                 size = done + int(answer.headers.get("content-length", 0))     # a proxy may leave it out
                 while piece := (yield Read()):

@@ -59,7 +59,7 @@ def examine(settings: Settings, root: bool = False) -> list[Check]:
     found = [check for look in (_account, _programs, _namespaces, _network, _cgroups) for check in look(hands)]
     info = None
     if any(check.status == "missing" for check in found):
-        found.append(_missing("podman info", "was not asked: mend what is missing above, the first row first", None))
+        found.append(_missing("podman info", "was not checked: first fix the missing rows above", None))
     else:
         said, info = _podman_info(hands)
         found.append(said)
@@ -97,7 +97,7 @@ def _me() -> str:
 
 def _account(hands: Hands) -> Iterator[Check]:
     if os.getuid() == 0:
-        yield _warning("account", "root; the server hands over to an account without rights", None)
+        yield _warning("account", "root; the server switches to an account without root's rights", None)
     else:
         yield _ok("account", f"{_me()}, uid {os.getuid()}")
     for kind, option in (("subuid", "--add-subuids"), ("subgid", "--add-subgids")):
@@ -112,7 +112,7 @@ def _account(hands: Hands) -> Iterator[Check]:
             return
     fix = hands.as_root(f"loginctl enable-linger {_me()}" if _systemd_runs() else
                         f"install -d -m 0700 -o {_me()} {directory}")
-    yield _missing("runtime directory", f"{directory} is not there, or not ours", fix)
+    yield _missing("runtime directory", f"{directory} is missing or belongs to another account", fix)
 
 
 def _sub_ids(file: Path) -> int:
@@ -168,14 +168,14 @@ def _namespaces(hands: Hands) -> Iterator[Check]:
     }  # fmt: skip
     broken = [fix for path, (good, fix) in wanted.items() if (value := _text(path)) is not None and not good(value)]
     if broken:
-        yield _missing("user namespaces", "are closed to accounts that are not root", hands.as_root(broken[0]))
+        yield _missing("user namespaces", "are closed to ordinary accounts", hands.as_root(broken[0]))
     else:
         yield _ok("user namespaces", "open")
 
 
 def _network(hands: Hands) -> Iterator[Check]:
     """Needed for `internetAccess: true` alone."""
-    refused = "internetAccess: true is refused without it"
+    refused = "without it, internetAccess: true is refused"
     programs = [name for name in ("pasta", "slirp4netns") if shutil.which(name)]
     if programs:
         yield _ok("user network", ", ".join(programs))
@@ -305,7 +305,7 @@ def _images(info: dict) -> Iterator[Check]:
     said = "" if conf.storage_is_unmade() else _run(*listing) or ""
     there = {line.rpartition("agentcontainer-")[2] for line in said.split()}
     for preset, name in images.BY_PRESET.items():
-        detail = "is built at the first task that needs it, which takes minutes"
+        detail = "is built at the first task that needs it; this takes some minutes"
         yield _ok(f"image {preset}", "is there") if name in there else _warning(f"image {preset}", detail, None)
 
 
@@ -317,7 +317,7 @@ def _room(settings: Settings, info: dict | None) -> Iterator[Check]:
         words = f"{free / GB:.1f} GB free at {path}"
         good = free >= LEAST_FREE_GB * GB
         yield _ok(f"disk for {name}", words) if good else _warning(
-            f"disk for {name}", words, "podman image prune, or give it more room")
+            f"disk for {name}", words, "podman image prune, or add disk space")
 
 
 def _data_directory(settings: Settings) -> Iterator[Check]:

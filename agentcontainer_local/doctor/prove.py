@@ -87,9 +87,9 @@ class _Attempt:
                 await self.sandbox.remove(left.id)
 
     async def everything(self, say: Say) -> list[WallCheck]:
-        say("Trying the walls from inside a container")
+        say("Testing the security promises inside a container")
         promises = await self.from_inside("none")
-        say("Trying the walls of a container with internet")
+        say("Testing a container with internet access")
         promises += await self.internet()
         for name, script, ceiling in HOGS:
             say(f"Taking more than the limit: {name}")

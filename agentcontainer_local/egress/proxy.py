@@ -132,9 +132,9 @@ async def _asked(client: Peer) -> tuple[h11.Request, str, int, str]:
             return request, *destination(request.method, target)
     except h11.RemoteProtocolError as error:
         line = client.first.split(b"\r\n")[0].decode("ascii", "backslashreplace")
-        raise Denied(400, f"This is no request that a proxy understands ({error}).", repr(line)) from None
+        raise Denied(400, f"Invalid proxy request ({error}).", repr(line)) from None
     except ValueError as error:
-        raise Denied(400, f"This is no host that a task may connect to: {error}.", target[:300]) from None
+        raise Denied(400, f"Invalid host: {error}.", target[:300]) from None
 
 
 def destination(method: bytes, target: str) -> tuple[str, int, str]:

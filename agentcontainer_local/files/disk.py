@@ -46,7 +46,7 @@ class Incoming:
         """Raises TooLarge, or Unavailable when the disk is full."""
         self.size += len(chunk)
         if self.size > self._max_bytes:
-            raise TooLarge(f"The file is over {self._max_bytes} bytes.")
+            raise TooLarge(f"The file is larger than {self._max_bytes} bytes.")
         self._batch.append(chunk)
         self._batched += len(chunk)
         if self._batched >= BATCH_BYTES:
@@ -116,9 +116,9 @@ def _full_disk_told() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Unavailable("The disk is full; nothing of the file was kept.") from error
+            raise Unavailable("The disk is full. The file was not stored.") from error
         if error.errno in space.UNWRITABLE:
-            words = f"The data directory can't be written ({error.strerror}); nothing of the file was kept."
+            words = f"The data directory can't be written ({error.strerror}). The file was not stored."
             raise Unavailable(words) from error
         raise
 

@@ -57,7 +57,7 @@ def delete(db: Database, account_id: str, file_id: str) -> None:
             one(db, account_id, file_id)
             db.conn.execute("DELETE FROM files WHERE id = ?", (file_id,))
     except sqlite3.IntegrityError:
-        raise Conflict("A task or an agent version needs this file.") from None
+        raise Conflict("A task or an agent version uses this file, so it can't be deleted.") from None
 
 
 def shape(file: Row) -> schemas.File:

@@ -32,9 +32,9 @@ def waiting(db: Database, upload_id: str, now: datetime) -> Row:
     """One that still takes bytes; raises NotFound or Conflict. Whoever has its signed URL may send them."""
     upload = _get(db, upload_id)
     if upload["file_id"] is not None:
-        raise Conflict("This upload is complete; prepare a new one.")
+        raise Conflict("This upload is already complete. Prepare a new one.")
     if parse_iso(upload["expires_at"]) <= now:
-        raise Conflict("This upload has expired; prepare a new one.")
+        raise Conflict("This upload has expired. Prepare a new one.")
     return upload
 
 
@@ -64,7 +64,7 @@ def fill(
 
 def check_size(upload: Row, size: int) -> None:
     if upload["size_bytes"] not in (None, size):
-        raise Invalid.field("sizeBytes", f"{upload['size_bytes']} bytes were announced, and {size} came")
+        raise Invalid.field("sizeBytes", f"{upload['size_bytes']} bytes were announced, but {size} arrived")
 
 
 def complete(db: Database, account_id: str, body: schemas.CompleteUploadRequest, now: datetime) -> Row:
@@ -74,9 +74,9 @@ def complete(db: Database, account_id: str, body: schemas.CompleteUploadRequest,
         if upload["account_id"] != account_id:
             raise _missing(body.upload_id)
         if upload["storage_id"] is None:
-            raise Conflict("The bytes have not come yet: send them to the uploadUrl first.")
+            raise Conflict("The upload has no content yet. Send the bytes to the uploadUrl first.")
         if body.storage_id not in (None, upload["storage_id"]):
-            raise Invalid.field("storageId", "is not what the upload answered")
+            raise Invalid.field("storageId", "must be the storageId from the answer to the upload")
         if upload["file_id"] is None:
             add(db, account_id, upload["filename"], upload["content_type"], upload["storage_id"],
                 upload["received_bytes"], upload["sha256"], now)

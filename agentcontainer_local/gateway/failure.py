@@ -74,9 +74,10 @@ def of_error(error: Exception, address: str, proxy: str | None, reached: bool, i
         case aiohttp.ClientConnectorCertificateError():
             why = said.brief(str(error.certificate_error).removeprefix("[SSL: CERTIFICATE_VERIFY_FAILED] "))
             return Failure("fatal", 502, f"can't be trusted: {why}",
-                           "Trust its certificate by SSL_CERT_FILE in the server's environment, or change the address")
+                           "Name its certificate authority in SSL_CERT_FILE in the server's environment, or"
+                           " change the address")
         case aiohttp.ClientConnectorSSLError() | aiohttp.ClientSSLError():
-            return Failure("fatal", 502, "does not speak TLS as https needs it", "Use http:// if it is a plain server")
+            return Failure("fatal", 502, "does not speak TLS correctly", "Use http:// if it is a plain server")
         case aiohttp.ClientConnectorError():
             return Failure(kind, 502, _not_connected(error, url), "Start the model server, or change the address")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
@@ -93,7 +94,7 @@ def of_error(error: Exception, address: str, proxy: str | None, reached: bool, i
 
 
 PROXY = "Check HTTP_PROXY, HTTPS_PROXY and NO_PROXY in the server's environment"
-PATIENCE = ("See what the model server is doing. How long a provider may be silent is set by"
+PATIENCE = ("Check the model server's load, or raise the maximum silence with"
             " `agentcontainer serve --provider-idle-seconds`")
 
 
@@ -115,7 +116,7 @@ def of_cut(error: Exception, idle_seconds: float) -> Failure:
 def of_redirect(location: str) -> Failure:
     to = f" to {shown(location)}" if location else ""
     what = f"redirects{to} instead of answering"
-    return Failure("fatal", FAILED_FOR_GOOD, what, "Set the address that answers itself")
+    return Failure("fatal", FAILED_FOR_GOOD, what, "Set the redirect's final address")
 
 
 def of_body(content_type: str, body: bytes) -> Failure:
@@ -129,7 +130,7 @@ def of_body(content_type: str, body: bytes) -> Failure:
         what = f'answered with an error where a stream was asked for: "{quoted}"'
     else:
         what = "answered with one document where a stream was asked for"
-    return Failure("fatal", FAILED_FOR_GOOD, what, "Check the address, and that the server can stream", detail)
+    return Failure("fatal", FAILED_FOR_GOOD, what, "Check the address. The server must support streaming", detail)
 
 
 def of_status(status: int, reason: str | None, body: bytes, retry_after: str | None, dialect: str) -> Failure:

@@ -58,7 +58,7 @@ async def run(host: Host, task_id: str, open_door: OpenDoor, alive: sandbox.Foun
         raise                       # the disk is full: nothing can be written now, and the supervisor tries again
     except Exception:
         log.exception("run failed task=%s", task_id)
-        fail(host, task_id, "Internal error; the server's log says more.")
+        fail(host, task_id, "Internal error. The server's log has the details.")
     await clear_away(host, task_id)
     if record is not None:
         tell(host, record["id"])

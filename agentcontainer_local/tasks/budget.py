@@ -134,7 +134,7 @@ def check_price(db: Database, task: Row, prices_file: Path | None, environ: Mapp
         if model is not None and prices.find(provider, model) is None:
             raise Invalid.field(
                 f"overrides.{field}", f"there is no price for {model} of {provider}. {whose} has a budget in USD, which"
-                " needs one. Say that the model is free (`agentcontainer providers set"
+                " needs one. Mark the model as free (`agentcontainer providers set"
                 f" {provider} --model {model} --free`), use maxTokens instead, name another model, or give the server"
                 " a table with its price (`serve --prices-file`)")
 

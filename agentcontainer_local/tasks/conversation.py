@@ -29,7 +29,7 @@ def say(
         files.owned(db, account_id, file_ids)
         last = row(db, "SELECT max(turn_number) AS turn FROM messages WHERE task_id = ?", (task_id,))["turn"]
         if last - task["turn_number"] >= MOST_WAITING:
-            raise Conflict(f"{MOST_WAITING} messages are waiting for their turn already.")
+            raise Conflict(f"{MOST_WAITING} messages are already waiting. Send this one later.")
         asked = override.checked(db, vault, task, overrides, settings, environ)
         turn = {**task, "turn_number": last + 1, "attempt_number": 1}
         id = messages.add(db, turn, "user", content, "queued", now, **asked)

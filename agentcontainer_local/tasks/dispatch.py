@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 CREATED = "task=%(task)s event=created to=%(to)s"
 TITLE_LENGTH = 80
 DEFAULT_SESSION_TTL_SECONDS = 3600
-NO_SKILLS = "skills of an agent or a task are fetched when it starts: that needs internetAccess true"
+NO_SKILLS = "skills need internetAccess true, because they are fetched when the task starts"
 
 Body = CreateTaskRequest | CreateConversationRequest
 
@@ -38,7 +38,7 @@ def dispatch(
             accounts.check_checkpoint_quota(db, account["id"], settings)
         agent = agents.owned(db, account["id"], agent_id)
         if agent["archived_at"] is not None:
-            raise Conflict("The agent is archived; it takes no new tasks.")
+            raise Conflict("An archived agent takes no new tasks. Choose another agent.")
         version = agents.version(db, agent["id"], body.version_id)
         given = body.input_ids()
         files.owned(db, account["id"], given)
@@ -61,7 +61,7 @@ def dispatch(
 def _check_room(db: Database, settings: Settings) -> None:
     pending = row(db, "SELECT count(*) AS n FROM tasks WHERE status = ?", (lifecycle.PENDING,))["n"]
     if pending >= settings.max_pending:
-        raise TooManyPending(f"{pending} tasks are waiting already; try again later.", retry_after=10)
+        raise TooManyPending(f"{pending} tasks are already waiting. Try again later.", retry_after=10)
 
 
 def _planned(

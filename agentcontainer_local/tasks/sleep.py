@@ -23,7 +23,7 @@ def sleep(
     unless the task runs, and Conflict for a conversation."""
     with db.atomic():
         if get(db, task_id)["mode"] == "conversation":
-            raise Conflict("A conversation does not hibernate: end the turn, the next message goes on.")
+            raise Conflict("A conversation can't hibernate. End the turn: the next message continues it.")
         db.conn.execute("UPDATE tasks SET wake_due_id = ?, hibernate_is_relative = ? WHERE id = ?",
                         (new_id("due"), relative, task_id))
         return apply(db, task_id, "slept", now, hibernate_until=until, reason=reason)
@@ -39,7 +39,7 @@ def wake(
         if task["status"] != lifecycle.HIBERNATING:
             raise Conflict(f"The task is {task['status']}, not hibernating.", status=task["status"])
         if due_id is not None and due_id != task["wake_due_id"]:
-            raise Conflict("The task has been woken since then, and sleeps again.")
+            raise Conflict("The task was woken in the meantime, and hibernates again.")
         if asked := override.checked(db, vault, task, overrides, settings, environ):
             override.take(db, task, asked)
         return _wake(db, task, kind, message, now)

@@ -40,7 +40,7 @@ def routes(document: Callable[[], dict]) -> list[BaseRoute]:
 
     def answer(request: Request, part: Part | None, caching: str) -> Response:
         if part is None:
-            return Response("There is no such file.", 404, {**HEADERS, "cache-control": ASK_AGAIN})
+            return Response("No such file.", 404, {**HEADERS, "cache-control": ASK_AGAIN})
         packed = "gzip" in request.headers.get("accept-encoding", "")
         headers = {**HEADERS, "cache-control": caching, "content-type": part.type, "etag": part.etag(packed)}
         known = request.headers.get("if-none-match", "").split(",")

@@ -203,7 +203,7 @@ def test_conversations_do_not_hibernate_and_autonomous_tasks_do_not_attach(serve
     task = server.converse(bash("hibernate --for 1h; echo code $?"))
     answer = server.answered(task["id"], 1)
     outputs = server.said(task["id"])
-    assert "does not hibernate" in outputs and "code 1" in outputs
+    assert "can't hibernate" in outputs and "code 1" in outputs
     assert answer["status"] == "completed"
     cancel(server, task["id"])
 

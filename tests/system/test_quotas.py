@@ -24,7 +24,7 @@ def test_an_agent_hands_over_no_more_than_the_account_may_have(strict: Server):
         finish="--complete-task --message less small",
     ))
     assert (task["status"], task["result"]) == ("finished", "less")
-    assert "over their quota of 1000 bytes" in strict.said(task["id"])
+    assert "quota of 1000 bytes" in strict.said(task["id"])
     assert strict.get("/account")["fileStorage"] == {"usedBytes": 500, "quotaBytes": 1000, "isEnforced": True}
 
 

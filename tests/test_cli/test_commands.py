@@ -103,7 +103,7 @@ def test_a_conversation_does_not_finish_before_what_is_attached_was_sent(cli, li
     said = "/attach plan.txt\n/finish\nFollow it.\n/attach data.csv\n/quit\n"
     told = " ".join(cli("chat", "--task", id, stdin=said).stderr.split())
     answering.join()
-    assert "takes along: plan.txt" in told and "Not sent: data.csv" in told
+    assert "plan.txt" in told and "Not sent: data.csv" in told
     assert live.do(lambda host: tasks.get(host.db, id))["mode"] == "conversation"
     sent = live.do(lambda host: db.rows(
         host.db, "SELECT content, filename FROM message_inputs JOIN messages ON messages.id = message_id"
@@ -138,7 +138,7 @@ def test_a_task_that_is_incomplete_by_the_agents_own_word_is_shown_so(cli, live)
 
 def test_the_model_calls_of_a_task_are_a_table_or_json(cli, live):
     id = dispatched(cli)
-    assert "No model was called yet" in cli("tasks", "calls", id).stderr
+    assert "no model calls" in cli("tasks", "calls", id).stderr
     assert json.loads(cli("tasks", "calls", id, "--json").stdout) == []
 
     def call(host, used: Told) -> None:

@@ -138,7 +138,7 @@ def test_a_data_directory_that_is_not_the_accounts_is_said_to_be_so(cli, tmp_pat
     for data in (tmp_path / "theirs", tmp_path / "theirs" / "below"):
         code, printed, said = ran("serve", "--port", "0", "--data", str(data))
         assert (code, printed) == (Exit.FAILED, "")
-        assert said.startswith(f"agentcontainer: {data} can't be a data directory of the account ")
+        assert said.startswith(f"agentcontainer: {data} can't be written by the account ")
         assert "--data" in said and said.count("\n") == 1
 
 
