@@ -929,7 +929,7 @@ class Task(Shape):
 
 class TaskPageQuery(PageQuery):
     status: TaskStatus | None = Field(None, description="Only tasks with this status.")
-    search: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+    search: Annotated[str, Field(max_length=200)] | None = Field(
         None, description="Only tasks whose title contains this text.")
 
 
