@@ -41,7 +41,8 @@ class Charging(FakeProvider):
         answer = self._made_up(request)
         move = self.dice.choice([answer, answer, Cuts(answer, self.dice.randint(0, 5)), Fails(529, "overloaded"),
                                  Silent(0.3, answer, self.dice.randint(0, 4))]) if self.troubled else answer
-        if not isinstance(move, Fails):
+        # A call without any part of an answer counts as free: else a silent server would use up a budget.
+        if not isinstance(move, Fails) and getattr(move, "after_events", 1):
             self._bill(answer)
         self.plan(move)
         await super()._answer(request, send)
