@@ -27,6 +27,7 @@ def there(server: Server) -> dict[str, str]:
     asleep = server.dispatch(bash("hibernate --for 1h"))
     server.wait(asleep["id"], "hibernating")
     agent = server.post("/agents/agt_standard_coding/fork", {"name": "Two versions"})
+    server.post("/agents/agt_standard_coding/fork", {"name": "An agent with a name that no narrow screen holds " * 3})
     changed = {"basePrompt": "Be someone else.", "defaults": {"model": "scripted"}}
     server.client.patch(f"/api/v1/agents/{agent['id']}", json=changed).raise_for_status()
     return {
