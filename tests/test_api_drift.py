@@ -1,5 +1,6 @@
 """Schemathesis reads the OpenAPI document of a running server and looks for answers that it does not describe."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,7 +36,8 @@ def search(server: str, folder: Path, seconds: int, examples: int, *more: str) -
         [program, "run", f"{server}/openapi.yaml", "-H", f"Authorization: Bearer {KEY}", "--no-color",
          "--exclude-checks", NOT_OURS, "--exclude-path-regex", WITHOUT, "--max-time", str(seconds),
          "--max-examples", str(examples), "--warnings", "off", *more],
-        cwd=folder, capture_output=True, text=True, timeout=4 * seconds, check=False,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.drift_hooks"}, cwd=folder,
+        capture_output=True, text=True, timeout=4 * seconds, check=False,
     )
 
 
