@@ -16,19 +16,22 @@ from tests import benchmarks
 from tests.benchmarks.figures import Figure
 
 NOT_BENCHMARKS = {"__main__", "figures"}
+ONLY_BY_NAME = {"real_model"}       # it builds a model server first
 
 
 def main() -> int:
     names = [module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name not in NOT_BENCHMARKS]
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which (all): {', '.join(names)}")
+    every = [name for name in names if name not in ONLY_BY_NAME]
+    parser.add_argument("names", nargs="*", metavar="NAME", type=lambda name: name.replace("-", "_"),
+                        help=f"{', '.join(names)}; without a name, all but {', '.join(ONLY_BY_NAME)}")
     parser.add_argument("--long", action="store_true", help="more rounds, and what takes long")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each figure")
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(names):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     as_installed()
-    for name in asked.names or names:
+    for name in asked.names or every:
         print(f"bench: {name}", file=sys.stderr, flush=True)
         figures = importlib.import_module(f"tests.benchmarks.{name}").run(asked.long)
         show(name, figures, asked.json)
