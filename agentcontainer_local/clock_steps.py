@@ -1,6 +1,6 @@
 """What a step of the wall clock changes in the rows: a date that stands for a duration moves with the clock.
 
-So the duration stays what it was, whichever way the clock is set and however far, also while no server runs.
+The duration stays the same in both directions, for a step of any size, and for a step while no server runs.
 """
 
 from datetime import datetime, timedelta

@@ -189,7 +189,7 @@ def _change(settings: Model) -> dict:
 
 
 def _most_output(settings: Model) -> int | None:
-    """No answer takes more than a quarter of a window that is known, so that there is room for what is asked."""
+    """The longest answer: at most a quarter of a known context window, so that the prompt has room."""
     if settings.context_window is None:
         return settings.max_output_tokens
     return min(settings.max_output_tokens or UNSAID_OUTPUT, settings.context_window // 4)

@@ -88,7 +88,7 @@ def runtime_dir(account: pwd.struct_passwd) -> Path:
 
 
 def _make_runtime_dir(account: pwd.struct_passwd) -> None:
-    """Where no systemd does: where it runs, it makes this directory a mount of its own when the account is at work."""
+    """For machines without systemd. With systemd, logind makes this directory when the account's manager starts."""
     directory = runtime_dir(account)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.chown(directory, account.pw_uid, account.pw_gid)

@@ -268,8 +268,11 @@ def _pause(runtime_dir: Path) -> int | None:
 
 def _podman_works() -> bool:
     """Whether another Podman of this account is at work, which would lose its namespace with that process."""
-    return any((_text(f"/proc/{pid}/comm") or "") == "podman" and Path("/proc", pid).stat().st_uid == os.getuid()
-               for pid in os.listdir("/proc") if pid.isdigit())
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):      # a process may end while it is looked at
+            if _text(f"/proc/{pid}/comm") == "podman" and Path("/proc", pid).stat().st_uid == os.getuid():
+                return True
+    return False
 
 
 def _end_pause(runtime_dir: Path) -> None:

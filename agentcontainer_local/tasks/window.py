@@ -1,4 +1,4 @@
-"""A prompt that was too long: what it tells of the model's context window, and whether Pi has to be started anew."""
+"""Learns a model's context window from a provider's "prompt too long" error, and decides whether to restart Pi."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-// The files that a task handed over, as what is written about them finds them: by name, to be opened, or as pictures.
+// Files that a task handed over: looked up by name, and shown as links or as pictures in Markdown.
 
 import * as api from "./api.js";
 import { h } from "./dom.js";

@@ -1,4 +1,4 @@
-// What the browser keeps for this tab, or for this device; where it is told to keep nothing, the memory of this tab.
+// Values kept for this tab or for this device. If the browser blocks storage, they are kept in memory.
 
 class Memory {
   #kept = new Map();
