@@ -99,7 +99,9 @@ def _step(step: Callable, line: str) -> None:
 
 @app.command("prune", example="images prune")
 def prune(json: JsonFlag = False) -> None:
-    """Remove standard images of earlier versions, and copies made for `--writable` that no container definition asks
+    """Remove images that nothing uses any more.
+
+    These are standard images of earlier versions, and copies made for `--writable` that no container definition asks
     for. An image that a container definition names, or that a container uses, stays; so does each image that you built
     yourself."""
     from agentcontainer_local.cli.output import size

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.guest_runtime.test_skills import repository
-from tests.system.conftest import Server, podman
+from tests.system.conftest import Server, podman, wait_until
 from tests.system.test_main_job import bash
 
 IMAGE = "localhost/agentcontainer-test-skills:1"
@@ -28,7 +28,8 @@ def image(server: Server, tmp_path_factory) -> Iterator[str]:
     )
     subprocess.run(["podman", "build", "-q", "-t", IMAGE, "."], cwd=folder, check=True, capture_output=True)
     yield IMAGE
-    subprocess.run(["podman", "rmi", "-f", IMAGE], check=True, capture_output=True)
+    remove = ["podman", "rmi", "-f", IMAGE]         # the last task's container may be on its way out
+    wait_until(lambda: subprocess.run(remove, check=False, capture_output=True).returncode == 0, 30)
 
 
 def skilled(server: Server, image: str, skill: str, internet: bool = True) -> str:

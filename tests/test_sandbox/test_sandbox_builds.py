@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +23,15 @@ def slow(tmp_path, image) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def prefix(monkeypatch) -> str:
+    """Folders of these builds alone: other tests build at the same time."""
+    monkeypatch.setattr(builds, "PREFIX", f"agentcontainer-build-{secrets.token_hex(4)}-")
+    return builds.PREFIX
+
+
 def left() -> tuple[list, list, list]:
-    """Processes of the RUN line, working containers, folders: of this account, whosever they are."""
+    """Processes of the RUN line, working containers and folders of these builds."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     said = subprocess.run(
         ["podman", "ps", "--all", "--external", "--format", "{{.Names}}"], check=True, capture_output=True, text=True,
@@ -57,6 +65,8 @@ async def test_what_a_killed_server_was_building_is_removed_before_the_next_buil
     script = (
         "import asyncio, pathlib, sys\n"
         "from agentcontainer_local import sandbox\n"
+        "from agentcontainer_local.sandbox import builds\n"
+        f"builds.PREFIX = {builds.PREFIX!r}\n"
         "async def main():\n"
         "    folder = pathlib.Path(sys.argv[2])\n"
         "    async with sandbox.open(pathlib.Path(sys.argv[1]), 'test-killed') as opened:\n"
