@@ -87,7 +87,7 @@ def _figures(api: str, measured: Measured) -> list[Figure]:
 
 def _measure(server: Server, relay: "Relay", log: Path, api: str, rounds: int) -> Measured:
     settings = {"apiKey": model_servers.KEY, "baseUrl": f"http://127.0.0.1:{relay.port}/v1", "api": api,
-                "contextWindow": WINDOW, "free": True}
+                "contextWindow": WINDOW, "maxOutputTokens": 256, "free": True}
     server.client.put("/api/v1/providers/openai", json=settings).raise_for_status()
     relay.calls.clear()
     said, measured = log.stat().st_size, Measured()
