@@ -6,7 +6,7 @@ import ssl
 import sys
 from pathlib import Path
 
-from agentcontainer_local import itself
+from agentcontainer_local.process import entry_point
 
 CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem")
 
@@ -30,7 +30,7 @@ def find_certificates() -> None:
 
 forget_the_loader()
 Path("/proc/self/comm").write_text("agentcontainer")       # else `top` shows the loader
-if sys.argv[1:2] == [itself.SCRIPT]:
+if sys.argv[1:2] == [entry_point.SCRIPT]:
     del sys.argv[:2]
     runpy.run_path(sys.argv[0], run_name="__main__")
 else:

@@ -19,44 +19,33 @@ import uvicorn
 from starlette.routing import Mount, Router
 from starlette.types import ASGIApp
 
-from agentcontainer_local import (
+from agentcontainer_local import egress, gateway, guest, lifecycle, resource_limits, web
+from agentcontainer_local.api import cors, routes
+from agentcontainer_local.engine import supervisor, timers
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.engine.run import hold_uids
+from agentcontainer_local.http import health, metrics, middleware, openapi, routing
+from agentcontainer_local.pi import bundle, launch
+from agentcontainer_local.process import disk_space, failpoints, runtime_directory, tracing
+from agentcontainer_local.process.clock import Clock
+from agentcontainer_local.sandbox import podman as sandbox
+from agentcontainer_local.settings import Settings
+from agentcontainer_local.store import (
     accounts,
     agents,
-    billing,
     clock_steps,
     containers,
-    crash,
     db,
-    egress,
     files,
-    gateway,
-    guest,
     identity,
     integrity,
-    lifecycle,
-    limits,
+    ledger,
     lock,
-    metrics,
-    models,
-    observed,
-    pi,
-    runtime,
-    runtime_dir,
-    sandbox,
-    space,
-    supervisor,
+    model_settings,
     tasks,
-    timers,
-    tracing,
-    web,
 )
-from agentcontainer_local.api import cors, http, openapi, routes, wall
-from agentcontainer_local.clock import Clock
-from agentcontainer_local.db import Row
-from agentcontainer_local.host import Host
-from agentcontainer_local.run import hold_uids
-from agentcontainer_local.settings import Settings
-from agentcontainer_local.vault import Vault
+from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.secrets import Vault
 
 log = logging.getLogger(__name__)
 
@@ -83,13 +72,13 @@ async def opened(
     now: Clock | None = None, outside: egress.Outside = egress.INTERNET,
 ) -> AsyncIterator[Program]:
     """Opens everything that one server owns, and closes it again; raises RuntimeError where another one has it."""
-    limits.require(settings.isolation, internet_access=False)
+    resource_limits.require(settings.isolation, internet_access=False)
     now = now or Clock()
     with lock.held(settings.data) as announce:
         if lock.was_restoring(settings.data):
             raise RuntimeError(f"A restore into {settings.data} was interrupted. Run `agentcontainer restore` again,"
                                " or remove that directory.")
-        mounted = await asyncio.to_thread(runtime.prepare, settings.cache, say)
+        mounted = await asyncio.to_thread(bundle.prepare, settings.cache, say)
         database = settings.data / "agentcontainer.db"
         with _in_words(database):
             store = db.open(database)
@@ -105,10 +94,10 @@ async def opened(
                 tasks.settle_leftovers(store)
             with _in_spite_of_damage("claiming the tasks' uids"):
                 hold_uids(store, store_id)
-            crash.point("server.opening")
-            sockets = runtime_dir.of_store(store_id)
+            failpoints.point("server.opening")
+            sockets = runtime_directory.of_store(store_id)
             if tasks.any_of_earlier_naming(store):
-                runtime_dir.inherit(store_id, settings.data)
+                runtime_directory.inherit(store_id, settings.data)
             async with (
                 tracing.opened(environ) as traces,
                 sandbox.open(sockets, store_id, settings.podman_socket, settings.oci_runtime,
@@ -116,7 +105,7 @@ async def opened(
                 gateway.client(settings.provider_idle_seconds, settings.prices_file) as client,
             ):
                 vault = Vault.open(settings.data / "secret.key")
-                catalog = runtime.catalog(mounted)
+                catalog = bundle.catalog(mounted)
                 owners = accounts.new_key()
                 host = Host(settings, store, vault, podman, store_id, sockets, mounted, catalog, environ, now,
                             away, accounts.key_hash(owners))
@@ -132,10 +121,10 @@ async def opened(
 def _face(host: Host) -> ASGIApp:
     """The pages, the API that they call, and what an operator watches, behind one wall."""
     requests = metrics.Requests()
-    pages = [*web.routes(lambda: openapi.document(routes.ALL)), *observed.routes(host, requests)]
-    face = Router([*pages, *http.mounted(host, routes.ALL)], redirect_slashes=False, default=http.unknown)
-    open = cors.opened(wall.walled(face, host.settings), host.settings.cors_origin)
-    return observed.Observed(open, requests, host.traces)
+    pages = [*web.routes(lambda: openapi.document(routes.ALL)), *health.routes(host, requests)]
+    face = Router([*pages, *routing.mounted(host, routes.ALL)], redirect_slashes=False, default=routing.unknown)
+    open = cors.opened(middleware.walled(face, host.settings), host.settings.cors_origin)
+    return health.Observed(open, requests, host.traces)
 
 
 @contextlib.contextmanager
@@ -144,7 +133,7 @@ def _in_words(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        words = "the disk is full: make room on it" if space.is_full(path.parent) else db.why(error)
+        words = "the disk is full: make room on it" if disk_space.is_full(path.parent) else db.why(error)
         raise RuntimeError(f"{path} can't be used: {words}.") from None
     except sqlite3.DatabaseError as error:
         fault = integrity.damaged(path, db.why(error))
@@ -170,7 +159,7 @@ def _first_start(store, settings: Settings, environ: Mapping[str, str], now: dat
         accounts.check_environment(environ)
         account, new_key = accounts.ensure(store, settings, environ, now)
         if new_key and settings.credit:
-            billing.grant(store, account["id"], round(settings.credit * 1_000_000), now)
+            ledger.grant(store, account["id"], round(settings.credit * 1_000_000), now)
         containers.ensure_standard(store, now)
         agents.ensure_standard(store, now)
         return db.row(store, "SELECT id FROM store")["id"], new_key
@@ -221,7 +210,7 @@ def _grant(host: Host, door: guest.Door) -> gateway.Grant:
     return gateway.Grant(
         provider=execution.provider,
         models=frozenset(
-            pi.spelled(execution.provider, id, host.catalog) for id in (execution.model, execution.weak_model) if id
+            launch.spelled(execution.provider, id, host.catalog) for id in (execution.model, execution.weak_model) if id
         ),
         api_key=execution.api_key,
         base_url=execution.base_url,
@@ -229,7 +218,7 @@ def _grant(host: Host, door: guest.Door) -> gateway.Grant:
         conversation=task["mode"] == "conversation",
         reserve=lambda worst: _reserved(host, door, worst),
         settle=lambda reserved, usage: _settled(host, door.task_id, reserved, usage),
-        free=models.free(host.db, task["account_id"], execution.provider, list(execution.settings), host.environ),
+        free=model_settings.free(host.db, task["account_id"], execution.provider, list(execution.settings), host.environ),
         own_address=execution.own_address,
         key_source=execution.key_source,
         reached=lambda: tasks.reached(host.db, door.task_id),
@@ -314,14 +303,14 @@ async def serve(
     `announce` is called once, with the URL of the listener, when requests are answered.
     """
     async with opened(settings, environ, log.info, outside=outside) as program:
-        if danger := runtime_dir.removed_at_logout():
+        if danger := runtime_directory.removed_at_logout():
             log.warning(danger)
         prepare_process()
         stop = _on_signals()
         listeners = _listening(settings)
         server = _Server(uvicorn.Config(
             program.face, lifespan="off", log_config=None, access_log=False, ws="none", server_header=False,
-            timeout_graceful_shutdown=1, http=wall.Connection, proxy_headers=bool(settings.trusted_proxies),
+            timeout_graceful_shutdown=1, http=middleware.Connection, proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=settings.trusted_proxies,
         ))
         timing = asyncio.create_task(timers.run(program.host), name="timers")
@@ -338,7 +327,7 @@ async def serve(
             if stop.done():
                 await _tidied(program.host, supervising, serving)
         finally:
-            crash.point("server.ending")
+            failpoints.point("server.ending")
             server.should_exit = True
             timing.cancel()
             supervising.cancel()

@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from agentcontainer_local import crash, db, integrity, lock
-from agentcontainer_local.run.names import TASK_LABEL, slot_of, volumes_of
-from agentcontainer_local.run.uids import Uids, owner_of
-from agentcontainer_local.sandbox import STORE
+from agentcontainer_local.engine.run.names import TASK_LABEL, slot_of, volumes_of
+from agentcontainer_local.engine.run.uids import Uids, owner_of
+from agentcontainer_local.process import failpoints
+from agentcontainer_local.sandbox.podman import STORE
 from agentcontainer_local.settings import Settings
+from agentcontainer_local.store import db, integrity, lock
 
 DATABASE = "agentcontainer.db"
 ARRIVING = "arriving.db"            # the database of a backup, while its store's id is still that of the original
@@ -279,7 +280,7 @@ def _restore_volume(store: sqlite3.Connection, task_id: str, kind: str, content:
     _podman("volume", "create", "--label", f"{STORE}={store_id}", "--label", f"{TASK_LABEL}={task_id}",
             "--opt", f"o=uid={uid},gid={uid}", name)
     _podman("volume", "import", name, "-", stdin=content)
-    crash.point("restore.volume")
+    failpoints.point("restore.volume")
     folder = _podman("volume", "inspect", "--format", "{{.Mountpoint}}", name).strip()
     _podman("unshare", "chown", "--recursive", "--no-dereference", f"{uid}:{uid}", folder)
 

@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
-from agentcontainer_local import hosts, lifecycle
+from agentcontainer_local import hostnames, lifecycle
 from agentcontainer_local.errors import Unsupported
 
 T = TypeVar("T")
@@ -148,7 +148,7 @@ OutputName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^=\x
 def _host(text: str) -> str:
     """As it was written, if it makes sense."""
     try:
-        hosts.allowed(text)
+        hostnames.allowed(text)
     except ValueError as error:
         raise PydanticCustomError("host", "{message}", {"message": str(error)}) from None
     return text

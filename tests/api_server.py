@@ -6,8 +6,9 @@ from pathlib import Path
 
 import uvicorn
 
-from agentcontainer_local.api import http, routes
-from agentcontainer_local.clock import Clock
+from agentcontainer_local.api import routes
+from agentcontainer_local.http import routing
+from agentcontainer_local.process.clock import Clock
 from tests.conftest import opened_host
 
 
@@ -15,7 +16,7 @@ def main(folder: Path) -> None:
     host = opened_host(folder, Clock())
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
-    config = uvicorn.Config(http.app(host, routes.ALL), lifespan="off", access_log=False, log_level="warning")
+    config = uvicorn.Config(routing.app(host, routes.ALL), lifespan="off", access_log=False, log_level="warning")
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -9,12 +9,13 @@ import httpx
 import pytest
 import uvloop
 
-from agentcontainer_local import accounts, agents, clock_steps, containers, db
-from agentcontainer_local import clock as clocks
-from agentcontainer_local.api import http, routes
-from agentcontainer_local.host import Host
+from agentcontainer_local.api import routes
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.http import routing
+from agentcontainer_local.process import clock as clocks
 from agentcontainer_local.settings import Settings
-from agentcontainer_local.vault import Vault
+from agentcontainer_local.store import accounts, agents, clock_steps, containers, db
+from agentcontainer_local.store.secrets import Vault
 from tests.time_limit import *  # noqa: F403 - its hooks
 
 # Who starts the tests in the background may have it ignored, and what they start would then know no Ctrl-C.
@@ -98,7 +99,7 @@ async def stranger(host: Host) -> AsyncIterator[httpx.AsyncClient]:
 
 def calling(host: Host, key: str | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        transport=httpx.ASGITransport(http.app(host, routes.ALL)), base_url="http://test/api/v1",
+        transport=httpx.ASGITransport(routing.app(host, routes.ALL)), base_url="http://test/api/v1",
         headers={"authorization": f"Bearer {key}"} if key else {},
     )
 

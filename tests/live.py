@@ -10,10 +10,11 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from agentcontainer_local.api import http, routes
-from agentcontainer_local.clock import Clock
-from agentcontainer_local.db import rows
-from agentcontainer_local.host import Host
+from agentcontainer_local.api import routes
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.http import routing
+from agentcontainer_local.process.clock import Clock
+from agentcontainer_local.store.db import rows
 from tests.conftest import opened_host
 
 
@@ -41,7 +42,7 @@ class Live:
 
     async def _served(self) -> None:
         host = opened_host(self._folder, Clock())
-        app = self._wrap(http.app(host, routes.ALL))
+        app = self._wrap(routing.app(host, routes.ALL))
         config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=0)
         self.host, self._loop, self._server = host, asyncio.get_running_loop(), uvicorn.Server(config)
         self._ready.set()

@@ -10,9 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agentcontainer_local import db, history, space, tasks, timers
-from agentcontainer_local.db import row
-from agentcontainer_local.host import Host
+from agentcontainer_local.engine import timers
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.process import disk_space
+from agentcontainer_local.store import db, events, tasks
+from agentcontainer_local.store.db import row
 from tests.conftest import KEY, calling, opened_host
 from tests.test_housekeeping import made, with_settings
 from tests.test_lifecycle import dispatched
@@ -30,7 +32,7 @@ class Disk:
     def fill(self, percent_free: float = 0) -> None:
         """Others fill it, until so much is free."""
         with self.ballast.open("ab", buffering=0) as ballast:
-            while space.free_percent(self.path) > percent_free:
+            while disk_space.free_percent(self.path) > percent_free:
                 try:
                     ballast.write(bytes(64 * 1024 if percent_free else 4096))
                 except OSError:
@@ -90,7 +92,7 @@ async def test_uploads_leave_the_database_its_part_and_new_work_is_refused_until
     codes = [(await client.put(upload["uploadUrl"], content=bytes(4 * MB))).status_code for upload in ready]
     taken = codes.count(200)
     assert codes == [200] * taken + [503] * (24 - taken) and 10 < taken < 16
-    assert space.room(disk.path) >= 0
+    assert disk_space.room(disk.path) >= 0
     assert len([path for path in host.files.rglob("*") if path.is_file()]) == taken
     disk.fill(percent_free=4)
     for path, body in (("/agents/agt_standard_coding/tasks", WORK), ("/uploads/prepare", {"filename": "more"})):
@@ -128,8 +130,8 @@ async def test_what_is_at_work_when_the_disk_is_full_goes_on_when_it_is_not(disk
         assert (await inside.post(f"/guest/outputs/{id}", json={})).status_code == 200
     assert (await client.get(f"/tasks/{task['id']}")).json()["status"] == "finished"
     assert (await client.post("/agents/agt_standard_coding/tasks", json=WORK)).status_code == 201
-    created = [event for event in history.page(host.db, task["id"], 10_000, 0, True)
-               if event["type"] == history.MESSAGE_CREATED]
+    created = [event for event in events.page(host.db, task["id"], 10_000, 0, True)
+               if event["type"] == events.MESSAGE_CREATED]
     assert len(created) == 1 + said + 1, "nothing is lost, and nothing there twice"
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from agentcontainer_local import accounts, app, billing, db
+from agentcontainer_local import app
+from agentcontainer_local.store import accounts, db, ledger
 from tests.conftest import KEY, calling
 
 
@@ -165,7 +166,7 @@ def test_prepaid_credit_is_granted_once(tmp_path, host):
     assert app._first_start(store, prepaid, {}, host.now()) == (store_id, None)
     account = accounts.only(store)
     assert accounts.shape(store, account, host.settings).credit_balance == 10
-    assert [entry["kind"] for entry in billing.entries(store, account["id"], 10, 0, True)] == ["grant"]
+    assert [entry["kind"] for entry in ledger.entries(store, account["id"], 10, 0, True)] == ["grant"]
     assert account["billing_mode"] == "standard"
     store.close()
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentcontainer_local import agents
+from agentcontainer_local.store import agents
 
 FIELDS = {"id", "name", "description", "isStandard", "archivedAt", "currentVersion", "createdAt", "runtime"}
 VERSION_FIELDS = {"id", "number", "containerVersionId", "basePrompt", "defaults", "createdAt", "runtime", "skills"}

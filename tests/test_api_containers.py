@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentcontainer_local import containers
+from agentcontainer_local.store import containers
 
 FIELDS = {"id", "name", "description", "isStandard", "archivedAt", "currentVersion", "createdAt"}
 VERSION_FIELDS = {"id", "number", "containerPreset", "containerImage", "containerContractVersion", "createdAt"}

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from agentcontainer_local import files, tasks
-from agentcontainer_local.host import Host
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.store import files, tasks
 from tests.conftest import KEY
 from tests.live import Live
 

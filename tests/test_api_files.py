@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentcontainer_local import files
-from agentcontainer_local.api import http, routes
-from agentcontainer_local.api.downloads import disposition
-from agentcontainer_local.files import disk
+from agentcontainer_local.api import routes
+from agentcontainer_local.http import routing
+from agentcontainer_local.http.downloads import disposition
+from agentcontainer_local.store import files
+from agentcontainer_local.store.files import disk
 from tests.conftest import calling
 
 HOSTILE = ["../../etc/passwd", "a\0b", "x" * 300 + ".csv", "🐧.csv", 'a"b.csv', "a\r\nSet-Cookie: x=1", "a\\b", ".",
@@ -216,7 +217,7 @@ async def test_a_client_that_goes_away_leaves_nothing(client, host):
         answered.append(message)
 
     scope = {"type": "http", "method": "PUT", "path": url.path, "query_string": url.query, "headers": []}
-    await http.app(host, routes.ALL)(scope, receive, send)
+    await routing.app(host, routes.ALL)(scope, receive, send)
     assert answered == []
     assert on_disk(host) == []
 

@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from agentcontainer_local import db, messages, schemas, tasks
-from agentcontainer_local.api import http, routes
+from agentcontainer_local import schemas
+from agentcontainer_local.api import routes
+from agentcontainer_local.http import routing
+from agentcontainer_local.store import db, tasks, transcript
 from tests.conftest import KEY, calling
 from tests.test_races import running
 
@@ -142,9 +144,9 @@ async def test_an_error_of_ours_shows_nothing_of_the_inside(host, caplog):
     def wrong(call):
         return Nothing()
 
-    table = [http.Route("GET", "/broken", broken, "", "Other", Nothing),
-             http.Route("GET", "/wrong", wrong, "", "Other", schemas.Account)]
-    transport = httpx.ASGITransport(http.app(host, table))
+    table = [routing.Route("GET", "/broken", broken, "", "Other", Nothing),
+             routing.Route("GET", "/wrong", wrong, "", "Other", schemas.Account)]
+    transport = httpx.ASGITransport(routing.app(host, table))
     async with httpx.AsyncClient(transport=transport, base_url="http://test/api/v1") as client:
         for path in ("/broken", "/wrong"):
             answer = await client.get(path, headers={"authorization": f"Bearer {KEY}"})
@@ -201,7 +203,7 @@ async def test_a_page_of_large_things_ends_before_its_limit_and_the_next_one_goe
         id = (await client.post("/agents/agt_standard_data/tasks", json=large)).json()["id"]
     with host.db.atomic():
         for _ in range(19):
-            messages.add(host.db, tasks.get(host.db, id), "assistant", large["instructions"], "completed", host.now())
+            transcript.add(host.db, tasks.get(host.db, id), "assistant", large["instructions"], "completed", host.now())
     for path, count in (("/tasks", 20), (f"/tasks/{id}/messages", 20), (f"/tasks/{id}/events", 21)):
         answer = await client.get(path, params={"limit": 1000, "order": order})
         assert len(answer.content) < 25_000_000
@@ -373,9 +375,9 @@ async def document(host) -> dict:
 async def test_the_document_has_every_route_with_its_errors(document):
     assert document["openapi"].startswith("3.1")
     for route in routes.ALL:
-        if route.prefix != http.PREFIX:
+        if route.prefix != routing.PREFIX:
             continue
-        operation = document["paths"][http.PREFIX + route.path][route.verb.lower()]
+        operation = document["paths"][routing.PREFIX + route.path][route.verb.lower()]
         assert operation["summary"]
         responses = set(operation["responses"])
         assert str(route.status) in responses
@@ -395,7 +397,7 @@ async def test_the_document_has_every_route_with_its_errors(document):
     ("post", "/agents/{agentId}/conversations", "422", "unsupported"),
 ])
 async def test_the_document_has_the_refusals_that_only_some_operations_know(document, verb, path, status, code):
-    assert f"`{code}`" in document["paths"][http.PREFIX + path][verb]["responses"][status]["description"]
+    assert f"`{code}`" in document["paths"][routing.PREFIX + path][verb]["responses"][status]["description"]
 
 
 async def test_the_document_says_of_each_operation_another_id(document):

@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from agentcontainer_local import db, files, tasks
+from agentcontainer_local.store import db, files, tasks
 
 FIELDS = {
     "id", "agentId", "agentVersionId", "containerVersionId", "status", "description", "runtimeRegion", "overrides",

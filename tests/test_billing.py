@@ -16,10 +16,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from agentcontainer_local import accounts, billing, db, lifecycle, schemas, tasks
-from agentcontainer_local import clock as clocks
+from agentcontainer_local import lifecycle, schemas
+from agentcontainer_local.engine.host import Host
 from agentcontainer_local.errors import InsufficientCredits
-from agentcontainer_local.host import Host
+from agentcontainer_local.process import clock as clocks
+from agentcontainer_local.store import accounts, db, ledger, tasks
 from tests.conftest import Clock, opened_host
 
 CENT = 10_000
@@ -72,7 +73,7 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(cents=st.integers(1, 300))
     def grant(self, cents: int):
-        billing.grant(self.host.db, self.account["id"], cents * CENT, self.host.now())
+        ledger.grant(self.host.db, self.account["id"], cents * CENT, self.host.now())
         self.granted += cents * CENT
 
     @rule(body=st.sampled_from([AUTONOMOUS, CONVERSATION]))
@@ -112,7 +113,7 @@ class Ledger(RuleBasedStateMachine):
 
     @invariant()
     def the_balance_is_what_the_model_says(self):
-        assert billing.balance_microusd(self.host.db, self.account["id"]) == self.balance()
+        assert ledger.balance_microusd(self.host.db, self.account["id"]) == self.balance()
         assert sum(entry["amount_microusd"] for entry in entries(self.host, self.account["id"])) == self.balance()
         shown = accounts.shape(self.host.db, self.account, self.host.settings)
         assert round(shown.credit_balance * 1e6) == self.balance()
@@ -135,12 +136,12 @@ def closed():
 
 def test_fifty_cents_are_enough_and_a_cent_less_is_not(host):
     payer = account(host)
-    billing.grant(host.db, payer["id"], RESERVED - CENT, host.now())
+    ledger.grant(host.db, payer["id"], RESERVED - CENT, host.now())
     with pytest.raises(InsufficientCredits):
         dispatch(host, payer)
-    billing.grant(host.db, payer["id"], CENT, host.now())
+    ledger.grant(host.db, payer["id"], CENT, host.now())
     dispatch(host, payer)
-    assert billing.balance_microusd(host.db, payer["id"]) == 0
+    assert ledger.balance_microusd(host.db, payer["id"]) == 0
 
 
 @pytest.mark.parametrize(("seconds", "microusd"), [
@@ -148,13 +149,13 @@ def test_fifty_cents_are_enough_and_a_cent_less_is_not(host):
 ])
 def test_a_task_costs_its_seconds(host, clock, seconds, microusd):
     payer = account(host)
-    billing.grant(host.db, payer["id"], 10_000_000, host.now())
+    ledger.grant(host.db, payer["id"], 10_000_000, host.now())
     task_id = dispatch(host, payer)
     host.db.conn.execute("UPDATE tasks SET max_runtime_seconds = 7200")
     tasks.apply(host.db, task_id, "started", host.now())
     clock.advance(seconds)
     tasks.apply(host.db, task_id, "finished", host.now(), result="Done", completion="complete")
-    assert billing.balance_microusd(host.db, payer["id"]) == 10_000_000 - microusd
+    assert ledger.balance_microusd(host.db, payer["id"]) == 10_000_000 - microusd
     shown = tasks.shape(host.db, tasks.get(host.db, task_id), host.now())
     assert shown.cost_usd == microusd / 1e6
     assert round(shown.container_minutes * 60) == round(seconds)
@@ -166,7 +167,7 @@ def test_a_task_costs_its_seconds(host, clock, seconds, microusd):
 ])
 def test_hibernating_waiting_and_idle_cost_nothing(host, clock, body, event, rest):
     payer = account(host)
-    billing.grant(host.db, payer["id"], 10_000_000, host.now())
+    ledger.grant(host.db, payer["id"], 10_000_000, host.now())
     task_id = dispatch(host, payer, body)
     clock.advance(3600)
     tasks.apply(host.db, task_id, "started", host.now())
@@ -176,7 +177,7 @@ def test_hibernating_waiting_and_idle_cost_nothing(host, clock, body, event, res
     clock.advance(7200)
     assert tasks.shape(host.db, tasks.get(host.db, task_id), host.now()).cost_usd == 0.025
     tasks.apply(host.db, task_id, "cancelled", host.now())
-    assert billing.balance_microusd(host.db, payer["id"]) == 10_000_000 - 25_000
+    assert ledger.balance_microusd(host.db, payer["id"]) == 10_000_000 - 25_000
 
 
 def test_an_account_with_an_unlimited_grant_is_neither_blocked_nor_charged(host, clock):
@@ -202,7 +203,7 @@ def spend(folder: Path) -> None:
     payer, chance = account(host), random.Random(folder.name)
     print("spending", flush=True)
     while True:
-        billing.grant(host.db, payer["id"], RESERVED + CENT, host.now())
+        ledger.grant(host.db, payer["id"], RESERVED + CENT, host.now())
         task_id = dispatch(host, payer)
         tasks.apply(host.db, task_id, "started", host.now())
         ending = chance.choice(["finished", "failed", "cancelled", None])
@@ -245,7 +246,7 @@ def assert_settled(store) -> None:
         expected += sum(kinds.values())
     grants = db.row(store, "SELECT count(*) AS n FROM ledger WHERE kind = 'grant'")["n"]
     assert grants - len(found) in (0, 1)
-    assert billing.balance_microusd(store, "acc_prepaid") == expected + grants * (RESERVED + CENT)
+    assert ledger.balance_microusd(store, "acc_prepaid") == expected + grants * (RESERVED + CENT)
 
 
 def test_a_store_from_before_sums_were_kept_has_them_after_its_next_start(tmp_path: Path):
@@ -262,7 +263,7 @@ def test_a_store_from_before_sums_were_kept_has_them_after_its_next_start(tmp_pa
                 " VALUES ('file_1', 'acc_b', '', '', 5, '', ''), ('file_2', 'acc_b', '', '', 6, '', '')")
     old.close()
     store = db.open(path)
-    assert [billing.balance_microusd(store, id) for id in ("acc_a", "acc_b")] == [4, 0]
+    assert [ledger.balance_microusd(store, id) for id in ("acc_a", "acc_b")] == [4, 0]
     assert [accounts.file_bytes(store, id) for id in ("acc_a", "acc_b")] == [0, 11]
     store.close()
 

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 from starlette.routing import Mount, Router
 
-from agentcontainer_local import app, gateway, guest, tasks
+from agentcontainer_local import app, gateway, guest
+from agentcontainer_local.engine.host import Host
 from agentcontainer_local.guest.events import MAX_OPEN_TOOL_CALLS
-from agentcontainer_local.host import Host
+from agentcontainer_local.store import tasks
 
 MAX_SECONDS = 0.1     # twice what is promised: the processor time of one thing grows with all that the machine does
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from agentcontainer_local import accounts, db, tasks
-from agentcontainer_local.host import Host
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.store import accounts, db, tasks
 
 AGENT = "/agents/agt_standard_data"
 REAL = {"provider": "anthropic", "model": "claude-sonnet-4-5", "providerApiKey": "sk-1"}

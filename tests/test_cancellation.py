@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from agentcontainer_local.cancellation import to_the_end
+from agentcontainer_local.process.shield import to_the_end
 
 
 async def test_what_cannot_be_stopped_is_waited_for_however_often_it_is_cancelled():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import schemas, tasks
+from agentcontainer_local import schemas
 from agentcontainer_local.api import routes
 from agentcontainer_local.client import (
     AsyncClient,
@@ -32,7 +32,8 @@ from agentcontainer_local.client import (
 from agentcontainer_local.client import operations as table
 from agentcontainer_local.client.effects import Open, Send, Work
 from agentcontainer_local.client.events import Parser
-from agentcontainer_local.db import rows
+from agentcontainer_local.store import tasks
+from agentcontainer_local.store.db import rows
 from tests.conftest import KEY
 from tests.live import Live
 from tests.test_cli import acts

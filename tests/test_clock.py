@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from agentcontainer_local.clock import Clock
+from agentcontainer_local.process.clock import Clock
 
 
 class Times:

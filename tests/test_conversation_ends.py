@@ -2,8 +2,8 @@
 
 import pytest
 
-from agentcontainer_local import db, messages, tasks
-from agentcontainer_local.host import Host
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.store import db, tasks, transcript
 from tests.conftest import Clock
 from tests.test_timers import running
 
@@ -56,7 +56,7 @@ async def test_a_turn_that_is_over_stays_as_it_is(host: Host, clock: Clock, clie
 
 async def test_when_it_finishes_a_message_that_waited_was_not_taken(host: Host, clock: Clock, client):
     def finish(task: dict) -> None:
-        messages.said(host.db, task, "Bye", clock())
+        transcript.said(host.db, task, "Bye", clock())
         tasks.apply(host.db, task["id"], "finished", clock(), result="Bye", completion="complete")
 
     task, listed = await ended(host, client, finish)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local.files import checked
+from agentcontainer_local.store.files import checked
 from tests.test_inputs import dispatched, inside
 
 MB = 1024**2

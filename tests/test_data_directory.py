@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import db, lock
+from agentcontainer_local.store import db, lock
 
 
 def modes(folder: Path) -> dict[str, int]:

@@ -9,12 +9,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agentcontainer_local import db, doctor
+from agentcontainer_local import doctor
 from agentcontainer_local.doctor import checks
-from agentcontainer_local.host import Host
-from agentcontainer_local.sandbox import conf, network
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.sandbox.podman import containers_conf, network
 from agentcontainer_local.schemas import WallCheck
 from agentcontainer_local.settings import Settings
+from agentcontainer_local.store import db
 from tests.system.test_isolation import everything_but
 
 
@@ -115,10 +116,10 @@ def test_an_account_without_storage_gets_overlay_and_one_that_has_some_is_left_a
     monkeypatch.setenv("HOME", str(tmp_path))
     file = tmp_path / ".config/containers/storage.conf"
     (tmp_path / ".local/share/containers/storage").mkdir(parents=True)
-    conf.choose_storage()
+    containers_conf.choose_storage()
     assert not file.exists()
     (tmp_path / ".local/share/containers/storage").rmdir()
-    conf.choose_storage()
+    containers_conf.choose_storage()
     assert tomllib.loads(file.read_text()) == {"storage": {"driver": "overlay"}}
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import db, egress, hosts, tasks
-from agentcontainer_local.egress import denials, outside, passing, proxy
-from agentcontainer_local.host import Host
+from agentcontainer_local import egress, hostnames
+from agentcontainer_local.egress import denials, proxy, resolver, tunnel
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.store import db, tasks
 
 FAR = "127.0.0.9"                   # stands for a public address
 NAMES = {
@@ -88,7 +89,7 @@ async def way(host: Host, client) -> AsyncIterator[Way]:
         return [ip_address(address) for address in NAMES[name]]
 
     def reachable(address) -> bool:
-        return str(address) == FAR or outside.reachable(address)
+        return str(address) == FAR or resolver.reachable(address)
 
     with tempfile.TemporaryDirectory() as folder:       # a short path
         way = Way(host, tasks.get(host.db, answer.json()["id"]), Path(folder), port, far)
@@ -237,7 +238,7 @@ async def test_a_run_has_so_many_connections_and_no_more(way: Way, monkeypatch):
 async def test_a_client_that_dawdles_and_a_tunnel_that_is_silent_are_cut(way: Way, monkeypatch):
     monkeypatch.setattr(proxy, "HEAD_SECONDS", 0.1)
     assert await way.say(b"CONNECT good.exam") == b""
-    monkeypatch.setattr(passing, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(tunnel, "IDLE_SECONDS", 0.2)
     reader, writer = await way.connect()
     writer.write(connect(way, "good.example.org").encode())
     assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 200 ")
@@ -258,12 +259,12 @@ async def test_without_allowed_hosts_there_is_no_socket(way: Way):
 
 
 def test_outside_of_tests_neither_this_machine_nor_a_private_network_is_reachable():
-    assert outside.is_own(ip_address("127.0.0.1")) and outside.is_own(ip_address("127.1.2.3"))
-    assert not outside.is_own(ip_address("1.1.1.1"))
-    assert egress.INTERNET.reachable is outside.reachable
+    assert resolver.is_own(ip_address("127.0.0.1")) and resolver.is_own(ip_address("127.1.2.3"))
+    assert not resolver.is_own(ip_address("1.1.1.1"))
+    assert egress.INTERNET.reachable is resolver.reachable
     for inner in ("127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1"):
-        assert not outside.reachable(ip_address(inner))
-    assert outside.reachable(ip_address("1.1.1.1")) == hosts.is_public(ip_address("1.1.1.1"))
+        assert not resolver.reachable(ip_address(inner))
+    assert resolver.reachable(ip_address("1.1.1.1")) == hostnames.is_public(ip_address("1.1.1.1"))
 
 
 @pytest.mark.parametrize("overrides", [

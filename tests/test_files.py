@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import files
+from agentcontainer_local.store import files
 
 
 async def received(root: Path, size: int) -> None:

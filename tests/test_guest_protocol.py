@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.routing import Router
 
-from agentcontainer_local import guest, messages, tasks
-from agentcontainer_local.host import Host
+from agentcontainer_local import guest
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.store import tasks, transcript
 
 REFUSED = {400, 404, 405, 409, 413, 422, 429}
 JSON = st.recursive(
@@ -184,8 +185,8 @@ async def test_an_answer_grows_only_so_long_and_the_events_have_the_rest(talk, c
     for seq in range(1, 6):
         assert await said(talk, "POST", "/guest/events", lines([words(seq, str(seq) * 250_000)])) == 200
     answer = (await client.get(f"/tasks/{talk.task_id}/messages")).json()["data"][0]
-    assert len(answer["content"]) == messages.MOST_ANSWER_CHARACTERS + len(messages.CUT)
-    assert answer["content"].endswith(messages.CUT) and answer["content"].count("2") == 250_000
+    assert len(answer["content"]) == transcript.MOST_ANSWER_CHARACTERS + len(transcript.CUT)
+    assert answer["content"].endswith(transcript.CUT) and answer["content"].count("2") == 250_000
     events = (await client.get(f"/tasks/{talk.task_id}/events")).json()["data"]
     assert sum("5" * 250_000 in str(event["data"]) for event in events) == 1
 

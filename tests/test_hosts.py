@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentcontainer_local import hosts
+from agentcontainer_local import hostnames
 
 LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True)
 NAMES = st.builds(lambda labels, last: ".".join([*labels, last]), st.lists(LABELS, min_size=1, max_size=5),
@@ -20,7 +20,7 @@ NAMES = st.builds(lambda labels, last: ".".join([*labels, last]), st.lists(LABEL
     ("\u200bexample.org", "example.org"),
 ])
 def test_one_host_has_one_name_however_it_is_written(written: str, known: str):
-    assert hosts.name(written) == known
+    assert hostnames.name(written) == known
 
 
 @pytest.mark.parametrize("text", [
@@ -33,7 +33,7 @@ def test_one_host_has_one_name_however_it_is_written(written: str, known: str):
 ])
 def test_what_is_no_full_name_of_a_host_is_refused(text: str):
     with pytest.raises(ValueError):
-        hosts.name(text)
+        hostnames.name(text)
 
 
 @pytest.mark.parametrize("text", [
@@ -43,21 +43,21 @@ def test_what_is_no_full_name_of_a_host_is_refused(text: str):
 ])
 def test_what_is_no_host_to_allow_is_refused(text: str):
     with pytest.raises(ValueError):
-        hosts.allowed(text)
+        hostnames.allowed(text)
 
 
 @given(NAMES, NAMES, st.integers(1, 65535))
 def test_a_host_is_allowed_by_its_own_name_and_ports_alone(name: str, other: str, port: int):
-    entry = hosts.allowed(name)
+    entry = hostnames.allowed(name)
     assert entry.covers(name, port) == (port in (80, 443))
-    assert hosts.allowed(f"{name}:{port}").covers(name, port)
-    assert not hosts.allowed(f"{name}:{port}").covers(name, port % 65535 + 1)
+    assert hostnames.allowed(f"{name}:{port}").covers(name, port)
+    assert not hostnames.allowed(f"{name}:{port}").covers(name, port % 65535 + 1)
     assert entry.covers(other, 443) == (other == name)
 
 
 @given(NAMES, NAMES, LABELS)
 def test_a_wildcard_stands_for_whole_labels_and_never_for_none(name: str, front: str, label: str):
-    entry = hosts.allowed(f"*.{name}")
+    entry = hostnames.allowed(f"*.{name}")
     assert entry.covers(f"{label}.{name}", 443) and entry.covers(f"{front}.{name}", 443)
     assert not entry.covers(name, 443)
     assert not entry.covers(f"{label}{name}", 443) or f"{label}{name}".endswith(f".{name}")
@@ -68,11 +68,11 @@ def test_a_wildcard_stands_for_whole_labels_and_never_for_none(name: str, front:
 def test_no_text_becomes_a_name_that_dns_would_not_take(text: str, name: str):
     for tried in (text, f"{text}.{name}", f"{name}{text}", f"{name}:{text}"):
         try:
-            host, port = hosts.destination(tried, 80)
+            host, port = hostnames.destination(tried, 80)
         except ValueError:
             continue
-        assert hosts.name(host) == host and 0 < port < 65536
-        assert all(hosts.LABEL.fullmatch(label) for label in host.split("."))
+        assert hostnames.name(host) == host and 0 < port < 65536
+        assert all(hostnames.LABEL.fullmatch(label) for label in host.split("."))
         with pytest.raises(ValueError):
             ip_address(host)
 
@@ -85,7 +85,7 @@ def test_no_text_becomes_a_name_that_dns_would_not_take(text: str, name: str):
     "64:ff9b:1::1", "2002:7f00:1::1", "2002:808:808::1", "2001::1", "2001:db8::1", "3fff::1", "100::1", "5f00::1",
 ])
 def test_an_address_that_is_not_public_is_known(text: str):
-    assert not hosts.is_public(ip_address(text))
+    assert not hostnames.is_public(ip_address(text))
 
 
 @pytest.mark.parametrize("text", [
@@ -93,17 +93,17 @@ def test_an_address_that_is_not_public_is_known(text: str):
     "::ffff:8.8.8.8", "64:ff9b::8.8.8.8",
 ])
 def test_a_public_address_is_known(text: str):
-    assert hosts.is_public(ip_address(text))
+    assert hostnames.is_public(ip_address(text))
 
 
 @given(st.integers(0, 2**32 - 1).map(IPv4Address))
 def test_an_ipv4_address_is_no_more_public_in_a_disguise(address: IPv4Address):
     mapped, nat64 = (IPv6Address(int(IPv6Address(net)) | int(address)) for net in ("::ffff:0:0", "64:ff9b::"))
-    assert hosts.is_public(mapped) == hosts.is_public(nat64) == hosts.is_public(address)
-    assert not hosts.is_public(address) or address.is_global
-    assert not hosts.is_public(IPv6Address((0x2002 << 112) | (int(address) << 80)))
+    assert hostnames.is_public(mapped) == hostnames.is_public(nat64) == hostnames.is_public(address)
+    assert not hostnames.is_public(address) or address.is_global
+    assert not hostnames.is_public(IPv6Address((0x2002 << 112) | (int(address) << 80)))
 
 
 @given(st.integers(0, 2**128 - 1).map(IPv6Address))
 def test_no_ipv6_address_is_public_that_python_calls_private(address: IPv6Address):
-    assert not hosts.is_public(address) or (address.is_global and not address.is_multicast)
+    assert not hostnames.is_public(address) or (address.is_global and not address.is_multicast)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import db, files, tasks, timers
-from agentcontainer_local.db import row
-from agentcontainer_local.host import Host
+from agentcontainer_local.engine import timers
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.store import db, files, tasks
+from agentcontainer_local.store.db import row
 from tests.conftest import Clock, calling
 from tests.test_lifecycle import dispatched
 

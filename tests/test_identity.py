@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import account_registry, db, identity
+from agentcontainer_local.process import account_registry
+from agentcontainer_local.store import db, identity
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import images, runtime
-from agentcontainer_local import sandbox as sandboxes
-from agentcontainer_local.alone import alone
+from agentcontainer_local.pi import bundle as runtime
+from agentcontainer_local.process.file_lock import alone
+from agentcontainer_local.sandbox import podman as sandboxes
+from agentcontainer_local.sandbox.podman import standard_images
 from agentcontainer_local.settings import Settings
 
 NODE = "/opt/agentcontainer/libexec/node"
@@ -145,16 +146,16 @@ def test_the_compile_cache_is_used_by_any_uid_from_a_read_only_mount(inside, for
 # The standard images
 
 def test_a_tag_stands_for_all_that_an_image_is_built_on():
-    assert images.parent_of("coding") is None
-    assert images.parent_of("data") == images.parent_of("documents") == "coding"
-    for name in images.BY_PRESET.values():
-        assert images.tag_of(name) == images.tag_of(name)
-        assert images.tag_of(name) != images.tag_of(name, images.made_base())
+    assert standard_images.parent_of("coding") is None
+    assert standard_images.parent_of("data") == standard_images.parent_of("documents") == "coding"
+    for name in standard_images.BY_PRESET.values():
+        assert standard_images.tag_of(name) == standard_images.tag_of(name)
+        assert standard_images.tag_of(name) != standard_images.tag_of(name, standard_images.made_base())
 
 
 @pytest.mark.parametrize("name", TOOLS)
 async def test_a_standard_image_has_its_tools(sandbox, inside, name):
-    image = await images.ensure(sandbox, name, print)
+    image = await standard_images.ensure(sandbox, name, print)
     script = f"for tool in {TOOLS[name]}; do command -v $tool >/dev/null || echo $tool; done"
     assert inside(image, "sh", "-c", script) == ""
     assert inside(image, "python3", "-c", f"import {MODULES[name]}; print('naïve — ok')") == "naïve — ok\n"
@@ -162,7 +163,7 @@ async def test_a_standard_image_has_its_tools(sandbox, inside, name):
 
 @pytest.mark.parametrize("name", TOOLS)
 async def test_a_standard_image_keeps_nothing_of_the_machine_that_built_it(sandbox, inside, name):
-    image = await images.ensure(sandbox, name, print)
+    image = await standard_images.ensure(sandbox, name, print)
     assert inside(image, "sh", "-c", "ls -A /mnt /usr/local/share/ca-certificates /etc/apt/auth.conf.d").split() == [
         "/etc/apt/auth.conf.d:", "/mnt:", "/usr/local/share/ca-certificates:"
     ]
@@ -177,22 +178,22 @@ async def test_a_standard_image_keeps_nothing_of_the_machine_that_built_it(sandb
 
 def _mirrors() -> set[str]:
     """Where this machine gets its packages, unless that is where everybody does."""
-    public = (images.folder() / "base/Containerfile").read_text()
-    uris = {line.split()[1].rstrip("/") for line in images._sources(images._suite())}
+    public = (standard_images.folder() / "base/Containerfile").read_text()
+    uris = {line.split()[1].rstrip("/") for line in standard_images._sources(standard_images._suite())}
     return {uri for uri in uris if uri not in public}
 
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch) -> str:
     """An image of one small layer, in a folder of its own beside the same base."""
-    shutil.copytree(images.folder() / "base", tmp_path / "images/base")
+    shutil.copytree(standard_images.folder() / "base", tmp_path / "images/base")
     (tmp_path / "images/tiny").mkdir()
     recipe = "ARG BASE=docker.io/library/debian:bookworm-slim\nFROM ${BASE}\nRUN date +%s.%N > /built\n"
     (tmp_path / "images/tiny/Containerfile").write_text(f"# {uuid.uuid4()}\n{recipe}")
-    monkeypatch.setattr(images, "folder", lambda: tmp_path / "images")
+    monkeypatch.setattr(standard_images, "folder", lambda: tmp_path / "images")
     yield "tiny"
-    for base in (images.REGISTRY_BASE, images.made_base()):
-        subprocess.run(["podman", "rmi", "--ignore", images.tag_of("tiny", base)], cwd="/", capture_output=True)
+    for base in (standard_images.REGISTRY_BASE, standard_images.made_base()):
+        subprocess.run(["podman", "rmi", "--ignore", standard_images.tag_of("tiny", base)], cwd="/", capture_output=True)
 
 
 SLOW_APT = """#!/bin/sh
@@ -218,7 +219,7 @@ async def test_others_are_answered_while_a_build_asks_a_slow_apt(sandbox, tiny, 
         (tmp_path / "heard").touch()
 
     answering = asyncio.create_task(answer())
-    await images.ensure(sandbox, tiny, print)
+    await standard_images.ensure(sandbox, tiny, print)
     await answering
     assert not (tmp_path / "unheard").exists()
 
@@ -238,9 +239,9 @@ async def test_all_who_want_an_image_wait_for_one_build(sandbox, tiny, tmp_path)
     said = []
     other_dir = Path(os.environ["XDG_RUNTIME_DIR"], f"ac-{uuid.uuid4().hex[:8]}")
     elsewhere = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", ELSEWHERE, str(images.folder()), str(other_dir), stdout=subprocess.PIPE
+        sys.executable, "-c", ELSEWHERE, str(standard_images.folder()), str(other_dir), stdout=subprocess.PIPE
     )
-    refs = await asyncio.gather(*(images.ensure(sandbox, tiny, said.append) for _ in range(3)))
+    refs = await asyncio.gather(*(standard_images.ensure(sandbox, tiny, said.append) for _ in range(3)))
     there, _ = await elsewhere.communicate()
     shutil.rmtree(other_dir, ignore_errors=True)
     assert elsewhere.returncode == 0
@@ -249,22 +250,22 @@ async def test_all_who_want_an_image_wait_for_one_build(sandbox, tiny, tmp_path)
 
 
 async def test_a_base_that_is_here_already_is_used_without_asking_a_registry(sandbox, tiny):
-    was_here = await sandbox.image_id(images.REGISTRY_BASE)
+    was_here = await sandbox.image_id(standard_images.REGISTRY_BASE)
     if not was_here:
-        podman("tag", images.made_base(), images.REGISTRY_BASE)
+        podman("tag", standard_images.made_base(), standard_images.REGISTRY_BASE)
     try:
-        assert await images.ensure(sandbox, tiny, print) == images.tag_of(tiny, images.REGISTRY_BASE)
+        assert await standard_images.ensure(sandbox, tiny, print) == standard_images.tag_of(tiny, standard_images.REGISTRY_BASE)
     finally:
         if not was_here:
-            podman("untag", images.REGISTRY_BASE, images.REGISTRY_BASE)
+            podman("untag", standard_images.REGISTRY_BASE, standard_images.REGISTRY_BASE)
 
 
 async def test_a_build_that_fails_says_why_and_leaves_no_image(sandbox, tiny):
-    with (images.folder() / "tiny/Containerfile").open("a") as recipe:
+    with (standard_images.folder() / "tiny/Containerfile").open("a") as recipe:
         recipe.write("RUN echo it broke on purpose; false\n")
     with pytest.raises(sandboxes.SandboxError, match="it broke on purpose"):
-        await images.ensure(sandbox, tiny, print)
-    assert await sandbox.image_id(images.tag_of(tiny, images.made_base())) is None
+        await standard_images.ensure(sandbox, tiny, print)
+    assert await sandbox.image_id(standard_images.tag_of(tiny, standard_images.made_base())) is None
 
 
 @pytest.fixture
@@ -277,9 +278,9 @@ def no_remains():
 
 
 async def test_a_cancelled_build_frees_the_way(sandbox, tiny, no_remains):
-    with (images.folder() / "tiny/Containerfile").open("a") as recipe:
+    with (standard_images.folder() / "tiny/Containerfile").open("a") as recipe:
         recipe.write("RUN sleep 600\n")
-    building = asyncio.ensure_future(images.ensure(sandbox, tiny, print))
+    building = asyncio.ensure_future(standard_images.ensure(sandbox, tiny, print))
     await asyncio.sleep(3)
     building.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -10,9 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.routing import Router
 
-from agentcontainer_local import agents, db, files, guest, tasks, workspace
+from agentcontainer_local import guest
+from agentcontainer_local.engine.host import Host
 from agentcontainer_local.guest.commands import in_force
-from agentcontainer_local.host import Host
+from agentcontainer_local.pi import workspace
+from agentcontainer_local.store import agents, db, files, tasks
 
 NAMES = st.sampled_from(["a.csv", "a-2.csv", "a-3.csv", "a-2", "a", ".a", "x/a", "x_a", "é" * 200])
 

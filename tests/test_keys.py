@@ -2,8 +2,8 @@
 
 import pytest
 
-from agentcontainer_local import accounts
 from agentcontainer_local.errors import Invalid
+from agentcontainer_local.store import accounts
 from tests.test_api_account import providers
 
 SECRETS = ("sk-secret-0123456789 two", "sk-secret-0123456789\nline", "sk-sécret-0123456789", "sk-secret-\x000123456789")

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentcontainer_local import billing, clock_steps, history, lifecycle, schemas, tasks
-from agentcontainer_local.db import row, rows
+from agentcontainer_local import lifecycle, schemas
+from agentcontainer_local.engine.host import Host
 from agentcontainer_local.errors import Conflict, Problem
 from agentcontainer_local.guest.events import parse, record
-from agentcontainer_local.host import Host
-from agentcontainer_local.tasks.shape import _metadata
+from agentcontainer_local.store import clock_steps, ledger, tasks
+from agentcontainer_local.store import events as history
+from agentcontainer_local.store.db import row, rows
+from agentcontainer_local.store.tasks.responses import _metadata
 from tests.conftest import Clock
 
 ACCOUNT = "SELECT * FROM accounts ORDER BY created_at LIMIT 1"
@@ -59,7 +61,7 @@ def test_every_status_can_be_reached_and_every_living_one_can_be_cancelled_and_c
 
 
 def test_each_move_is_one_line_of_the_log_without_anybodys_words(host: Host, caplog):
-    caplog.set_level("INFO", "agentcontainer_local.tasks")
+    caplog.set_level("INFO", "agentcontainer_local.store.tasks")
     task = dispatched(host)
     for event, facts in (("started", {}), ("interrupted", {"reason": "words"}), ("started", {}),
                          ("failed", {"error": "more words"})):
@@ -153,8 +155,8 @@ MOVES = {
 def test_whatever_happens_to_a_task_in_whatever_order_its_rows_agree(host: Host, clock: Clock, asked, conversation):
     host.db.conn.execute("UPDATE accounts SET billing_mode = 'standard'")
     account = row(host.db, ACCOUNT)
-    billing.grant(host.db, account["id"], 10_000_000, clock())
-    before = billing.balance_microusd(host.db, account["id"])
+    ledger.grant(host.db, account["id"], 10_000_000, clock())
+    before = ledger.balance_microusd(host.db, account["id"])
     task = dispatched(host, conversation)
     spent_ms = 0
     for name, milliseconds in asked:
@@ -178,8 +180,8 @@ def _agree(host: Host, task: dict, balance_before: int) -> None:
     assert not (ended and waiting)
     entered = sorted(e["kind"] for e in rows(host.db, "SELECT kind FROM ledger WHERE task_id = ?", (task["id"],)))
     assert entered == (["charge", "release", "reservation"] if ended else ["reservation"])
-    cost = billing.cost_microusd(task["used_ms"]) if ended else billing.RESERVATION_MICROUSD
-    assert billing.balance_microusd(host.db, task["account_id"]) == balance_before - cost
+    cost = ledger.cost_microusd(task["used_ms"]) if ended else ledger.RESERVATION_MICROUSD
+    assert ledger.balance_microusd(host.db, task["account_id"]) == balance_before - cost
     if task["status"] == lifecycle.AWAITING_INPUT:
         assert task["expires_at"] is not None and task["turn_status"] in ("completed", "failed")
     else:

@@ -6,9 +6,10 @@ from functools import partial
 
 import pytest
 
-from agentcontainer_local import accounts, billing, db, files, history, lifecycle, messages, tasks
-from agentcontainer_local.db import row, rows
-from agentcontainer_local.host import Host
+from agentcontainer_local import lifecycle
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.store import accounts, db, events, files, ledger, tasks, transcript
+from agentcontainer_local.store.db import row, rows
 from tests.test_lifecycle import ACCOUNT, dispatched
 
 MANY = 3000
@@ -21,7 +22,7 @@ def filled(host: Host) -> None:
     tasks.cancel(host.db, ended["account_id"], ended["id"], host.now())
     file = files.add(host.db, ended["account_id"], "out", None, "file_0", 1, "0", host.now())
     host.db.conn.execute("INSERT INTO task_outputs (task_id, file_id) VALUES (?, ?)", (ended["id"], file["id"]))
-    billing.grant(host.db, ended["account_id"], 1, host.now())
+    ledger.grant(host.db, ended["account_id"], 1, host.now())
     with host.db.atomic():
         copied(host, "tasks", id="'tsk_' || i")
         copied(host, "files", id="'file_' || i")
@@ -51,8 +52,8 @@ def waiting_looked_at(host: Host) -> None:
 
 def answer_looked_at(host: Host) -> None:
     talk = dispatched(host, conversation=True)
-    id = messages.add(host.db, talk, "assistant", "Here it is.", "completed", host.now())
-    tasks.message_shape(host.db, messages.one(host.db, id))
+    id = transcript.add(host.db, talk, "assistant", "Here it is.", "completed", host.now())
+    tasks.message_shape(host.db, transcript.one(host.db, id))
 
 
 def file_deleted(host: Host) -> None:
@@ -81,7 +82,7 @@ ASKED: dict[str, Callable[[Host], object]] = {
     "which conversation is over": lambda host: tasks.expire(host.db, host.now()),
     "which upload has expired": lambda host: files.uploads.forget_expired(host.db, host.files, host.now()),
     "a dispatch, and how the task looks that waits": waiting_looked_at,
-    "the balance": lambda host: billing.balance_microusd(host.db, row(host.db, ACCOUNT)["id"]),
+    "the balance": lambda host: ledger.balance_microusd(host.db, row(host.db, ACCOUNT)["id"]),
     "how much is stored": lambda host: accounts.file_bytes(host.db, row(host.db, ACCOUNT)["id"]),
     "how an answer looks": answer_looked_at,
     "a file's removal": file_deleted,
@@ -100,11 +101,11 @@ def test_what_is_asked_again_and_again_costs_the_same_however_many_tasks_have_en
 
 def test_how_an_answer_looks_costs_the_same_however_long_the_conversation_has_become(host: Host):
     talk = dispatched(host, conversation=True)
-    id = messages.add(host.db, talk, "assistant", "Here it is.", "completed", host.now())
+    id = transcript.add(host.db, talk, "assistant", "Here it is.", "completed", host.now())
     model_called(host, talk)
 
     def look(host: Host) -> None:
-        assert tasks.message_shape(host.db, messages.one(host.db, id)).token_usage.input_tokens == 7
+        assert tasks.message_shape(host.db, transcript.one(host.db, id)).token_usage.input_tokens == 7
 
     before = steps(host, look)
     copied(host, "model_calls", turn_number="i + 1")
@@ -143,24 +144,24 @@ def test_however_many_tools_are_at_work_when_a_task_ends_they_end_in_two_stateme
     task = dispatched(host)
     tasks.apply(host.db, task["id"], "started", host.now())
     call = {"callId": "c1", "tool": "bash", "input": {"command": "é"}, "inputOmittedReason": None}
-    messages.tool_started(host.db, task, call, host.now(), host.now())
-    messages.tool_printed(host.db, task, "c1", 'half "a" line\n\x00\u2028ü')
+    transcript.tool_started(host.db, task, call, host.now(), host.now())
+    transcript.tool_printed(host.db, task, "c1", 'half "a" line\n\x00\u2028ü')
     clock.advance(1.234)
-    messages.tool_started(host.db, task, {**call, "callId": "c2"}, host.now() + timedelta(seconds=9), host.now())
+    transcript.tool_started(host.db, task, {**call, "callId": "c2"}, host.now() + timedelta(seconds=9), host.now())
     copied(host, "activities", id="'act_' || i")
     statements = []
     host.db.conn.set_trace_callback(statements.append)
     tasks.apply(host.db, task["id"], event, host.now())
     host.db.conn.set_trace_callback(None)
     assert sum("activities" in statement for statement in statements) == 2
-    told = {event["number"]: history.shape(event).data for event in history.page(host.db, task["id"], 10**5, 0, True)
-            if event["type"] == history.ACTIVITY_COMPLETED}
-    ended = list(messages.activities(host.db, task["id"], 0, 0, 10**5, 0, True))
+    told = {event["number"]: events.shape(event).data for event in events.page(host.db, task["id"], 10**5, 0, True)
+            if event["type"] == events.ACTIVITY_COMPLETED}
+    ended = list(transcript.activities(host.db, task["id"], 0, 0, 10**5, 0, True))
     assert list(told) == [activity["completed_sequence"] for activity in ended] and len(told) == MANY + 2
     for activity in ended:
         printed = 'half "a" line\n\x00\u2028ü' if activity["call_id"] == "c1" else None
         assert told[activity["completed_sequence"]] == {
-            "type": history.ACTIVITY_COMPLETED, "id": activity["id"], "callId": activity["call_id"], "toolKey": "shell",
+            "type": events.ACTIVITY_COMPLETED, "id": activity["id"], "callId": activity["call_id"], "toolKey": "shell",
             "status": status, "errorCode": error, "durationMs": activity["duration_ms"], "output": printed}
         assert (activity["status"], activity["error_code"], activity["output"]) == (status, error, None)
     assert [activity["duration_ms"] for activity in ended[:2]] == [1234, 0]

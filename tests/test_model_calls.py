@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from agentcontainer_local import tasks
+from agentcontainer_local.store import tasks
 from tests.test_budget import Told, started, worst
 
 

@@ -11,8 +11,10 @@ import httpx
 import pytest
 import yaml
 
-from agentcontainer_local import logs, metrics, observed, tasks, tracing
-from agentcontainer_local.api import http, routes
+from agentcontainer_local.api import routes
+from agentcontainer_local.http import health, metrics, routing
+from agentcontainer_local.process import logs, tracing
+from agentcontainer_local.store import tasks
 from tests.conftest import KEY
 from tests.test_budget import Told, worst
 
@@ -37,9 +39,9 @@ def watched(host):
     """The host's API with what is watched, as `app` puts them together; and its base URL's client."""
     requests = metrics.Requests()
     host.sandbox = Podman(True)
-    router = http.routing.Router([*observed.routes(host, requests), *http.mounted(host, routes.ALL)],
-                                 default=http.unknown)
-    transport = httpx.ASGITransport(observed.Observed(router, requests))
+    router = routing.routing.Router([*health.routes(host, requests), *routing.mounted(host, routes.ALL)],
+                                 default=routing.unknown)
+    transport = httpx.ASGITransport(health.Observed(router, requests))
     return httpx.AsyncClient(transport=transport, base_url="http://test", headers={"authorization": f"Bearer {KEY}"})
 
 
@@ -156,7 +158,7 @@ async def test_metrics_count_tasks_and_requests(watched):
 
 
 async def test_each_answer_has_an_id_that_is_in_the_log_without_the_query(watched, caplog):
-    caplog.set_level("DEBUG", "agentcontainer_local.observed")
+    caplog.set_level("DEBUG", "agentcontainer_local.http.health")
     answer = await watched.get("/api/v1/tasks?limit=1&apiKey=secret")
     assert f"request={answer.headers['x-request-id']} method=GET path=/api/v1/tasks status=200" in caplog.text
     assert "secret" not in caplog.text
@@ -172,11 +174,11 @@ def test_an_event_is_one_line_whatever_it_holds(as_json, monkeypatch):
     try:
         logs.start("info", as_json)
         named = {"task": "tsk_1", "said": "a\nINFO forged\x1b[31m", "level": "none"}
-        logging.getLogger("agentcontainer_local.run").info("task=%(task)s said %(said)s", named)
+        logging.getLogger("agentcontainer_local.engine.run").info("task=%(task)s said %(said)s", named)
         try:
             raise ValueError("two\nlines")
         except ValueError:
-            logging.getLogger("agentcontainer_local.run").exception("failed")
+            logging.getLogger("agentcontainer_local.engine.run").exception("failed")
         logging.getLogger("uvicorn").info("chatter")
     finally:
         root.handlers[:], root.level = handlers, level

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from agentcontainer_local.api import openapi, routes
+from agentcontainer_local.api import routes
+from agentcontainer_local.http import openapi
 from tests.conftest import calling
 
 # Names that a class of a client must not have: globals of JavaScript and the browser, and all of java.lang.

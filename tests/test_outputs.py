@@ -8,8 +8,9 @@ import httpx
 import pytest
 from starlette.routing import Router
 
-from agentcontainer_local import db, guest, tasks
-from agentcontainer_local.host import Host
+from agentcontainer_local import guest
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.store import db, tasks
 from tests.test_housekeeping import with_settings
 from tests.test_lifecycle import dispatched
 

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, Router
 
-from agentcontainer_local.api import wall
 from agentcontainer_local.guest import Door, opened
+from agentcontainer_local.http import middleware
 from tests.test_connection import serving
 from tests.test_door import connected
 
@@ -44,7 +44,7 @@ APP = Router([Route("/{path:path}", echo, methods=["GET", "POST", "PUT"])])
 async def path(request, tmp_path: Path) -> AsyncIterator[Path]:
     path = tmp_path / "host.sock"
     door = opened(Door(None, "tsk", "run"), tmp_path, APP)
-    async with serving(APP, path, wall.Connection) if request.param == "face" else door:
+    async with serving(APP, path, middleware.Connection) if request.param == "face" else door:
         yield path
 
 

@@ -4,8 +4,9 @@ import logging
 
 import pytest
 
-from agentcontainer_local.place import MAX_FAILURES, MAX_SECONDS, TRIES, Place
-from agentcontainer_local.sandbox import Refusal, Unavailable, errors
+from agentcontainer_local.engine.availability import MAX_FAILURES, MAX_SECONDS, TRIES, Place
+from agentcontainer_local.sandbox import errors
+from agentcontainer_local.sandbox.podman import Refusal, Unavailable
 from tests.conftest import Clock
 
 RUNTIME_DIRS = ("/run/user/1000/agentcontainer/x", "/run/user/1000")

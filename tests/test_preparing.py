@@ -1,6 +1,6 @@
 """A task that waits for its image says what is done for it."""
 
-from agentcontainer_local.run.start import _built as built
+from agentcontainer_local.engine.run.start import _built as built
 from tests.test_api_tasks import dispatch
 
 

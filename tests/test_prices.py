@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from agentcontainer_local.gateway.usage import Figures
+from agentcontainer_local.gateway.metering import Figures
 from agentcontainer_local.prices import Prices
 
 PRICES = Prices.read()

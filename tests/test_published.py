@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from agentcontainer_local import db, tasks
 from agentcontainer_local.schemas import MAX_BYTES
+from agentcontainer_local.store import db, tasks
 
 STANDARD = {"agents": ["agt_standard_coding", "agt_standard_data", "agt_standard_documents"],
             "containers": ["ctr_standard_coding", "ctr_standard_data", "ctr_standard_documents"]}
@@ -160,5 +160,5 @@ async def test_a_body_that_says_that_it_is_not_packed_is_taken(client, encoding)
 
 @pytest.mark.parametrize("cursor", [0, 2**62, MAX_BYTES])
 async def test_a_cursor_of_any_number_is_answered(client, cursor):
-    from agentcontainer_local.api.pages import _cursor
+    from agentcontainer_local.http.pagination import _cursor
     assert (await client.get("/agents", params={"cursor": _cursor(cursor)})).status_code == 200

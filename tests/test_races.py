@@ -11,9 +11,10 @@ import httpx
 import pytest
 from starlette.routing import Router
 
-from agentcontainer_local import billing, guest, lifecycle, tasks
-from agentcontainer_local.db import row, rows
-from agentcontainer_local.host import Host
+from agentcontainer_local import guest, lifecycle
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.store import ledger, tasks
+from agentcontainer_local.store.db import row, rows
 from tests.test_lifecycle import ACCOUNT, dispatched, walk
 
 ROUNDS = 60
@@ -23,7 +24,7 @@ ROUNDS = 60
 def credit(host: Host) -> int:
     """The account's balance, which is charged."""
     host.db.conn.execute("UPDATE accounts SET billing_mode = 'standard'")
-    billing.grant(host.db, row(host.db, ACCOUNT)["id"], 1_000_000_000, host.now())
+    ledger.grant(host.db, row(host.db, ACCOUNT)["id"], 1_000_000_000, host.now())
     return 1_000_000_000
 
 
@@ -75,8 +76,8 @@ def in_order(host: Host, credit: int) -> None:
         entered = sorted(e["kind"] for e in rows(host.db, "SELECT kind FROM ledger WHERE task_id = ?", (task["id"],)))
         ended = task["status"] in lifecycle.TERMINAL
         assert entered == (["charge", "release", "reservation"] if ended else ["reservation"])
-        spent += billing.cost_microusd(task["used_ms"]) if ended else billing.RESERVATION_MICROUSD
-    assert billing.balance_microusd(host.db, row(host.db, ACCOUNT)["id"]) == credit - spent
+        spent += ledger.cost_microusd(task["used_ms"]) if ended else ledger.RESERVATION_MICROUSD
+    assert ledger.balance_microusd(host.db, row(host.db, ACCOUNT)["id"]) == credit - spent
 
 
 async def test_of_cancel_finish_and_hibernate_one_wins(client, host, clock, credit):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import runtime
 from agentcontainer_local.errors import Unavailable
+from agentcontainer_local.pi import bundle
 from agentcontainer_local.settings import Settings
 
 NO_REGISTRY = "http://127.0.0.1:9"
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def made() -> Path:
     """The account's own runtime, made if it is not there yet."""
-    return runtime.prepare(Settings().cache, lambda step: None)
+    return bundle.prepare(Settings().cache, lambda step: None)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def cache(made, tmp_path) -> Path:
 
 @pytest.fixture
 def guest(tmp_path) -> Path:
-    return Path(shutil.copytree(runtime.GUEST, tmp_path / "guest"))
+    return Path(shutil.copytree(bundle.GUEST, tmp_path / "guest"))
 
 
 def preparing(cache: Path) -> subprocess.Popen:
@@ -52,7 +52,7 @@ def preparing(cache: Path) -> subprocess.Popen:
 
 def test_a_runtime_that_is_there_is_taken_in_silence(made):
     said = []
-    assert runtime.prepare(Settings().cache, said.append) == made
+    assert bundle.prepare(Settings().cache, said.append) == made
     assert said == []
 
 
@@ -63,7 +63,7 @@ def test_a_runtime_has_what_containers_expect(made):
 
 
 def test_pi_says_which_models_it_knows(made):
-    known = runtime.catalog(made)
+    known = bundle.catalog(made)
     assert set(known) == {"anthropic", "openai", "openrouter"}
     assert "claude-sonnet-4-5" in known["anthropic"]
 
@@ -82,14 +82,14 @@ def test_a_killed_preparation_leaves_nothing_that_is_used(cache):
         assert process.stdout.readline().startswith("Warming")
         os.killpg(process.pid, signal.SIGKILL)
     assert [path for path in (cache / "runtime").iterdir() if not path.name.startswith(".making-")] == []
-    made = runtime.prepare(cache, lambda step: None)
+    made = bundle.prepare(cache, lambda step: None)
     assert list((cache / "runtime").iterdir()) == [made]
 
 
 def test_a_changed_guest_program_needs_no_registry(cache, guest, monkeypatch):
     monkeypatch.setenv("npm_config_registry", NO_REGISTRY)
     (guest / "another.mjs").write_text("// new\n")
-    made = runtime.prepare(cache, lambda step: None, guest)
+    made = bundle.prepare(cache, lambda step: None, guest)
     assert (made / "guest/another.mjs").is_file()
     (node,) = cache.glob("node/*/libexec/node")
     assert node.samefile(made / "libexec/node")
@@ -99,7 +99,7 @@ def test_a_registry_that_does_not_answer_is_an_error_that_says_so(cache, monkeyp
     monkeypatch.setenv("npm_config_registry", NO_REGISTRY)
     shutil.rmtree(cache / "pi")
     with pytest.raises(Unavailable, match="The first start needs the npm registry"):
-        runtime.prepare(cache, lambda step: None)
+        bundle.prepare(cache, lambda step: None)
     assert not (cache / "runtime").exists()
     assert list((cache / "pi").iterdir()) == []
 
@@ -110,7 +110,7 @@ def test_a_package_other_than_the_pinned_one_is_refused(cache, guest):
     (guest / "npm.lock.json").write_text(json.dumps(lock))
     before = set((cache / "pi").iterdir())
     with pytest.raises(Unavailable, match=r"jiti@\S+ from the npm registry is not what npm.lock.json pins"):
-        runtime.prepare(cache, lambda step: None, guest)
+        bundle.prepare(cache, lambda step: None, guest)
     assert set((cache / "pi").iterdir()) == before
     assert not (cache / "runtime").exists()
 
@@ -118,14 +118,14 @@ def test_a_package_other_than_the_pinned_one_is_refused(cache, guest):
 def test_a_pi_that_does_not_start_is_an_error_that_carries_its_words(cache, guest):
     (guest / "extension.mjs").write_text("throw new Error('broken on purpose');\n")
     with pytest.raises(Unavailable, match="broken on purpose"):
-        runtime.prepare(cache, lambda step: None, guest)
+        bundle.prepare(cache, lambda step: None, guest)
     assert list((cache / "runtime").iterdir()) == []
 
 
 def test_an_agent_can_read_all_of_it_whatever_our_umask(cache):
     before = os.umask(0o077)
     try:
-        made = runtime.prepare(cache, lambda step: None)
+        made = bundle.prepare(cache, lambda step: None)
     finally:
         os.umask(before)
     for path in [made, *made.rglob("*")]:
@@ -134,7 +134,7 @@ def test_an_agent_can_read_all_of_it_whatever_our_umask(cache):
 
 
 def test_allowing_a_uid_again_and_at_once_changes_nothing(made):
-    at_once = [threading.Thread(target=runtime.allow_uid, args=(made, 59999)) for _ in range(8)]
+    at_once = [threading.Thread(target=bundle.allow_uid, args=(made, 59999)) for _ in range(8)]
     for thread in at_once:
         thread.start()
     for thread in at_once:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import db, runtime_dir
 from agentcontainer_local.egress import proxy
 from agentcontainer_local.guest import door
+from agentcontainer_local.process import runtime_directory
+from agentcontainer_local.store import db
 
 
 @pytest.fixture
@@ -28,53 +29,53 @@ def shared(monkeypatch, tmp_path) -> Iterator[Path]:      # tmp_path: which pyte
 def test_without_a_session_it_is_ours_alone_whatever_the_umask(shared: Path):
     before = os.umask(0)
     try:
-        directory = runtime_dir.of_store("str_test")
+        directory = runtime_directory.of_store("str_test")
     finally:
         os.umask(before)
     made = [part for part in (directory, *directory.parents) if shared in part.parents]
     assert [stat.S_IMODE(part.stat().st_mode) for part in made] == [0o700] * 3
-    assert runtime_dir.of_store("str_test") == directory
+    assert runtime_directory.of_store("str_test") == directory
 
 
 def test_a_link_that_somebody_put_there_before_is_not_followed(shared: Path, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (shared / f"agentcontainer-{os.getuid()}").symlink_to(elsewhere)
     with pytest.raises(RuntimeError, match="belongs to another account"):
-        runtime_dir.of_store("str_test")
+        runtime_directory.of_store("str_test")
     assert list(elsewhere.iterdir()) == []
 
 
 def test_a_folder_that_somebody_else_owns_is_refused(shared: Path, monkeypatch):
-    runtime_dir.of_store("str_test")
+    runtime_directory.of_store("str_test")
     real = os.getuid()
     (shared / f"agentcontainer-{real}").rename(shared / f"agentcontainer-{real + 1}")
     monkeypatch.setattr(os, "getuid", lambda: real + 1)        # we are not who made it
     with pytest.raises(RuntimeError, match="belongs to another account"):
-        runtime_dir.of_store("str_test")
+        runtime_directory.of_store("str_test")
 
 
 @pytest.mark.parametrize("length", [20, 34, 35, 40, 56, 66, 100])
 def test_every_socket_has_a_path_that_is_short_enough_whatever_the_session_has(shared: Path, monkeypatch, length: int):
     session = str(shared).ljust(length - 1, "/").ljust(length, "x")
     monkeypatch.setenv("XDG_RUNTIME_DIR", session)
-    directory = runtime_dir.of_store(db.new_id("str"))
+    directory = runtime_directory.of_store(db.new_id("str"))
     for name in (door.SOCKET, proxy.SOCKET):
         assert len(os.fsencode(directory / "runs" / db.new_id("tsk") / name)) <= 107
     assert len(os.fsencode(directory / "gvisor" / "podman.sock")) <= 107
     assert (length > 34) != directory.is_relative_to(session)
-    with runtime_dir.for_a_while() as folder:
+    with runtime_directory.for_a_while() as folder:
         assert len(os.fsencode(Path(folder, "gvisor", "podman.sock"))) <= 107
 
 
 def test_a_long_folder_for_temporary_files_is_not_used(shared: Path, monkeypatch):
     (long := shared / ("x" * 60)).mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    assert runtime_dir.of_store("str_test").is_relative_to(f"/tmp/agentcontainer-{os.getuid()}")
+    assert runtime_directory.of_store("str_test").is_relative_to(f"/tmp/agentcontainer-{os.getuid()}")
 
 
 def test_a_store_keeps_its_sockets_where_its_data_directory_is_moved_to(shared: Path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(shared))
-    assert runtime_dir.of_store("str_a") == runtime_dir.of_store("str_a") != runtime_dir.of_store("str_b")
+    assert runtime_directory.of_store("str_a") == runtime_directory.of_store("str_a") != runtime_directory.of_store("str_b")
 
 
 def test_containers_of_an_earlier_version_find_their_directory_at_the_path_that_they_mount(shared: Path, monkeypatch):
@@ -83,35 +84,35 @@ def test_containers_of_an_earlier_version_find_their_directory_at_the_path_that_
     old = shared / "agentcontainer" / hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:8]
     (old / "runs/tsk_1").mkdir(parents=True)
     for _ in range(2):
-        runtime_dir.inherit("str_a", data)
-        assert (runtime_dir.of_store("str_a") / "runs/tsk_1").samefile(old / "runs/tsk_1")
+        runtime_directory.inherit("str_a", data)
+        assert (runtime_directory.of_store("str_a") / "runs/tsk_1").samefile(old / "runs/tsk_1")
     shutil.rmtree(shared / "agentcontainer")        # a reboot
-    runtime_dir.inherit("str_a", data)
-    assert runtime_dir.of_store("str_a").samefile(old)
+    runtime_directory.inherit("str_a", data)
+    assert runtime_directory.of_store("str_a").samefile(old)
 
 
 def test_who_serves_under_systemd_without_linger_is_warned(monkeypatch, tmp_path: Path):
     name = pwd.getpwuid(os.getuid()).pw_name
     systemd, lingering = tmp_path / "systemd", tmp_path / "linger"
     monkeypatch.setenv("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
-    assert runtime_dir.removed_at_logout(systemd, lingering) is None
+    assert runtime_directory.removed_at_logout(systemd, lingering) is None
     systemd.mkdir()
-    assert f"loginctl enable-linger {name}" in runtime_dir.removed_at_logout(systemd, lingering)
+    assert f"loginctl enable-linger {name}" in runtime_directory.removed_at_logout(systemd, lingering)
     lingering.mkdir()
     (lingering / name).touch()
-    assert runtime_dir.removed_at_logout(systemd, lingering) is None
+    assert runtime_directory.removed_at_logout(systemd, lingering) is None
     (lingering / name).unlink()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))     # no session's
-    assert runtime_dir.removed_at_logout(systemd, lingering) is None
+    assert runtime_directory.removed_at_logout(systemd, lingering) is None
 
 
 def test_a_directory_that_is_made_again_is_ours_alone_or_refused(shared: Path):
-    directory = runtime_dir.of_store("str_test")
+    directory = runtime_directory.of_store("str_test")
     shutil.rmtree(directory.parent.parent)
-    runtime_dir.make(directory)
+    runtime_directory.make(directory)
     made = [part for part in (directory, *directory.parents) if shared in part.parents]
     assert [stat.S_IMODE(part.stat().st_mode) for part in made] == [0o700] * 3
     shutil.rmtree(directory.parent.parent)
     directory.parent.parent.symlink_to(shared)
     with pytest.raises(RuntimeError):
-        runtime_dir.make(directory)
+        runtime_directory.make(directory)

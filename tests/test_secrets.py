@@ -5,8 +5,9 @@ import logging
 
 import pytest
 
-from agentcontainer_local import app, db, schemas, tasks
+from agentcontainer_local import app, schemas
 from agentcontainer_local.api import routes
+from agentcontainer_local.store import db, tasks
 from tests.conftest import KEY
 
 SECRET = "sk-ant-needle-in-haystack"

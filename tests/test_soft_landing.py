@@ -2,10 +2,10 @@
 
 import pytest
 
-from agentcontainer_local import tasks
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.engine.run.follow import _due
 from agentcontainer_local.guest.commands import in_force
-from agentcontainer_local.host import Host
-from agentcontainer_local.run.follow import _due
+from agentcontainer_local.store import tasks
 from tests.conftest import Clock
 from tests.test_races import running
 

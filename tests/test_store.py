@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import accounts, db
+from agentcontainer_local.store import accounts, db
 
 WRITE = """
 import sys, time

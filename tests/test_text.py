@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentcontainer_local.text import without_password
+from agentcontainer_local.process.text import without_password
 
 
 @pytest.mark.parametrize("address", [

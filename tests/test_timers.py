@@ -7,10 +7,13 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from agentcontainer_local import clock_steps, history, lifecycle, messages, supervisor, tasks, timers
+from agentcontainer_local import lifecycle
 from agentcontainer_local.api import events
-from agentcontainer_local.db import parse_iso
-from agentcontainer_local.host import Host
+from agentcontainer_local.engine import supervisor, timers
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.store import clock_steps, tasks, transcript
+from agentcontainer_local.store import events as history
+from agentcontainer_local.store.db import parse_iso
 from tests.conftest import KEY, Clock, calling
 from tests.test_lifecycle import dispatched, walk
 
@@ -135,22 +138,22 @@ async def test_the_words_of_an_answer_never_come_behind_it(host: Host, clock: Cl
 async def test_what_a_command_prints_is_streamed_between_its_start_and_its_end(host: Host, clock: Clock):
     task = running(host)
     call = {"callId": "c1", "tool": "bash", "input": {}, "inputOmittedReason": None}
-    messages.tool_started(host.db, task, call, clock(), clock())
-    messages.tool_printed(host.db, task, "c1", "10%")
+    transcript.tool_started(host.db, task, call, clock(), clock())
+    transcript.tool_printed(host.db, task, "c1", "10%")
     stream = events._stream(host, task["id"], 0)
     assert b"activity.started" in await anext(stream)
     live = (await anext(stream)).decode()
     assert live.startswith("event: activity.output\ndata: ") and "id: " not in live
     shown = json.loads(live.split("data: ")[1])
     assert (shown["callId"], shown["toolKey"], shown["text"]) == ("c1", "shell", "10%")
-    messages.tool_printed(host.db, task, "c1", "20%")
+    transcript.tool_printed(host.db, task, "c1", "20%")
     host.changed.set(task["id"])
     assert b'"20%"' in await anext(stream)
-    messages.tool_printed(host.db, task, "c1", "30%")
-    messages.tool_ended(host.db, task, {"callId": "c1", "failed": False, "output": "done"}, clock(), clock())
+    transcript.tool_printed(host.db, task, "c1", "30%")
+    transcript.tool_ended(host.db, task, {"callId": "c1", "failed": False, "output": "done"}, clock(), clock())
     host.changed.set(task["id"])
     assert b'"output":"done"' in await anext(stream)
-    assert messages.printed(host.db, task["id"]) == []
+    assert transcript.printed(host.db, task["id"]) == []
     await stream.aclose()
 
 
@@ -158,8 +161,8 @@ async def test_what_a_command_prints_is_streamed_between_its_start_and_its_end(h
 async def test_what_a_command_printed_is_kept_when_its_end_is_never_told(host: Host, clock: Clock, event: str):
     task = running(host)
     call = {"callId": "c1", "tool": "bash", "input": {}, "inputOmittedReason": None}
-    messages.tool_started(host.db, task, call, clock(), clock())
-    messages.tool_printed(host.db, task, "c1", "hello")
+    transcript.tool_started(host.db, task, call, clock(), clock())
+    transcript.tool_printed(host.db, task, "c1", "hello")
     tasks.apply(host.db, task["id"], event, clock())
     ended = [e for e in history.page(host.db, task["id"], 100, 0, True) if e["type"] == "activity.completed"]
     assert [json.loads(e["data"])["output"] for e in ended] == ["hello"]

@@ -5,10 +5,12 @@ from datetime import timedelta
 
 import httpx
 
-from agentcontainer_local import metrics, observed, tasks, tracing
-from agentcontainer_local.api import http, routes
-from agentcontainer_local.db import row
-from agentcontainer_local.run import traced
+from agentcontainer_local.api import routes
+from agentcontainer_local.engine.run import trace
+from agentcontainer_local.http import health, metrics, routing
+from agentcontainer_local.process import tracing
+from agentcontainer_local.store import tasks
+from agentcontainer_local.store.db import row
 from tests.collector import Collector, collecting
 from tests.conftest import KEY
 from tests.test_lifecycle import dispatched
@@ -27,7 +29,7 @@ async def traces(collector: Collector, monkeypatch):
 async def test_a_request_belongs_to_its_callers_trace_and_says_nothing_of_its_query(host, monkeypatch):
     with collecting() as collector:
         async with traces(collector, monkeypatch) as opened:
-            app = observed.Observed(http.app(host, routes.ALL), metrics.Requests(), opened)
+            app = health.Observed(routing.app(host, routes.ALL), metrics.Requests(), opened)
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
                 headers = {"authorization": f"Bearer {KEY}", "traceparent": TRACEPARENT}
                 await client.get("/api/v1/tasks/tsk_nobody/events?apiKey=secret-in-the-query", headers=headers)
@@ -48,7 +50,7 @@ async def test_a_run_without_any_call_is_told_too_and_a_failed_one_without_its_e
     tasks.end_run(host.db, task["id"], host.now())
     with collecting() as collector:
         async with traces(collector, monkeypatch) as host.traces:
-            traced.tell(host, run["id"])
+            trace.tell(host, run["id"])
     told = collector.wait("run")
     assert (told.ended - told.began, told.failed, told.events) == (2_000_000_000, True, ["created", "failed"])
     assert told.attributes["error.type"] == "failed"
@@ -63,7 +65,7 @@ def test_names_that_a_guest_chose_are_not_passed_on_where_they_could_be_text(hos
               " SELECT ?, id, 1, 1, ?, ?, running_since FROM tasks WHERE id = ?")
     for tool in ("shell", "two words", "x" * 101):
         host.db.conn.execute(insert, (f"act_{len(tool)}", tool[:9], tool, task["id"]))
-    span = traced.span(host.db, run["id"], host.now() + timedelta(seconds=1))
+    span = trace.span(host.db, run["id"], host.now() + timedelta(seconds=1))
     assert [one.name for one in span.within] == ["execute_tool shell", "execute_tool other", "execute_tool other"]
     assert row(host.db, "SELECT ended_at FROM runs WHERE id = ?", (run["id"],))["ended_at"] is None
     assert {one.ended for one in span.within} == {span.ended} == {host.now() + timedelta(seconds=1)}

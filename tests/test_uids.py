@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import account_registry, db
-from agentcontainer_local.account_registry import Registry
-from agentcontainer_local.run import hold_uids
-from agentcontainer_local.run import uids as module
-from agentcontainer_local.run.uids import COUNT, FIRST, NoneFree, Uids
+from agentcontainer_local.engine.run import hold_uids
+from agentcontainer_local.engine.run import uids as module
+from agentcontainer_local.engine.run.uids import COUNT, FIRST, NoneFree, Uids
+from agentcontainer_local.process import account_registry
+from agentcontainer_local.process.account_registry import Registry
+from agentcontainer_local.store import db
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from agentcontainer_local import db
-from agentcontainer_local.run.names import slot_of, volumes_of
+from agentcontainer_local.engine.run.names import slot_of, volumes_of
+from agentcontainer_local.store import db
 
 TASK = (
     "INSERT INTO tasks (number, id, account_id, agent_id, agent_version_id, container_version_id, mode, status, title,"

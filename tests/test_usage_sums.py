@@ -7,8 +7,9 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentcontainer_local import db, schemas, tasks
-from agentcontainer_local.host import Host
+from agentcontainer_local import schemas
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.store import db, tasks
 from tests.test_budget import Told
 from tests.test_lifecycle import dispatched
 from tests.test_upgrade import earlier_store

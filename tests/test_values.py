@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentcontainer_local import values
+from agentcontainer_local.http import json_size
 
 JSON = st.recursive(
     st.none() | st.integers() | st.text(max_size=20) | st.sampled_from(['a,"b[{\\', "\\\\", "[{,", '"', "\\" * 7]),
@@ -23,13 +23,13 @@ def signs(value) -> int:
 def test_only_what_is_outside_of_texts_counts_wherever_it_is_cut(value, size):
     text, count = json.dumps(value).encode(), signs(value)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(values, "PIECE_BYTES", size)
-        assert not values.has_more_values(text, count)
-        assert count == 0 or values.has_more_values(text, count - 1)
+        patched.setattr(json_size, "PIECE_BYTES", size)
+        assert not json_size.has_more_values(text, count)
+        assert count == 0 or json_size.has_more_values(text, count - 1)
 
 
 @given(st.binary(max_size=100), st.integers(0, 20), st.integers(2, 30))
 def test_no_bytes_make_the_count_raise_or_go_on_for_ever(text, most, size):
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(values, "PIECE_BYTES", size)
-        values.has_more_values(text, most)
+        patched.setattr(json_size, "PIECE_BYTES", size)
+        json_size.has_more_values(text, most)

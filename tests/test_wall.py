@@ -7,12 +7,13 @@ import secrets
 import httpx
 import pytest
 
-from agentcontainer_local.api import cors, http, routes, wall
+from agentcontainer_local.api import cors, routes
+from agentcontainer_local.http import middleware, routing
 from agentcontainer_local.settings import Settings, from_environment
 from tests import fake_provider
 from tests.conftest import KEY
 
-HEADERS = {name.decode() for name, _ in wall.HEADERS}
+HEADERS = {name.decode() for name, _ in middleware.HEADERS}
 
 
 def settings_of(**given) -> Settings:
@@ -20,7 +21,7 @@ def settings_of(**given) -> Settings:
 
 
 def asking(app_host, /, key: str | None = KEY, clock=None, **given) -> httpx.AsyncClient:
-    face = wall.walled(http.app(app_host, routes.ALL), settings_of(**given), *([clock] if clock else []))
+    face = middleware.walled(routing.app(app_host, routes.ALL), settings_of(**given), *([clock] if clock else []))
     headers = {"authorization": f"Bearer {key}"} if key else {}
     return httpx.AsyncClient(transport=httpx.ASGITransport(face), base_url="http://localhost/api/v1", headers=headers)
 
@@ -57,7 +58,7 @@ APP, OTHER = "https://app.example.org", "http://localhost:5173"
 
 def sharing(app_host, key: str | None = KEY, **given) -> httpx.AsyncClient:
     settings = settings_of(cors_origin=(APP, OTHER), **given)
-    face = cors.opened(wall.walled(http.app(app_host, routes.ALL), settings), settings.cors_origin)
+    face = cors.opened(middleware.walled(routing.app(app_host, routes.ALL), settings), settings.cors_origin)
     headers = {"authorization": f"Bearer {key}"} if key else {}
     return httpx.AsyncClient(transport=httpx.ASGITransport(face), base_url="http://localhost/api/v1", headers=headers)
 
@@ -174,15 +175,15 @@ async def test_who_tries_keys_is_soon_told_nothing_but_the_right_one_is_always_a
             return (await client.get("/account", headers={"authorization": f"Bearer {key}"})).status_code
 
         tries = [await tried(secrets.token_urlsafe(24)) for _ in range(60)]
-        assert tries == [401] * wall.FAILED_AT_ONCE + [429] * 10
+        assert tries == [401] * middleware.FAILED_AT_ONCE + [429] * 10
         assert await tried(KEY) == 200
         ticks.at += 1
         assert [await tried("x") for _ in range(6)] == [401] * 5 + [429]
 
 
 def test_what_is_remembered_of_callers_is_bounded(monkeypatch):
-    monkeypatch.setattr(wall, "MOST_CALLERS", 5)
-    rate = wall.Rate(1, 2, Ticks())
+    monkeypatch.setattr(middleware, "MOST_CALLERS", 5)
+    rate = middleware.Rate(1, 2, Ticks())
     assert [rate.wait(caller) for caller in (*range(9), 8, 8)] == [0] * 10 + [1]
     assert len(rate._left) == 5
 
@@ -216,7 +217,7 @@ async def _raw(port: int, head: bytes) -> bytes:
 
 
 async def test_a_head_without_end_is_cut_off(host):
-    face = wall.walled(http.app(host, routes.ALL), settings_of())
+    face = middleware.walled(routing.app(host, routes.ALL), settings_of())
     for head in (b"GET /api/v1/account HTTP/1.1\r\nx: " + b"x" * 200_000, b"GET /" + b"x" * 200_000,
                  b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 30_000):
         with _served(face) as port:
@@ -225,11 +226,11 @@ async def test_a_head_without_end_is_cut_off(host):
 
 
 def _served(face):
-    return fake_provider.in_thread(face, lifespan="off", http=wall.Connection)
+    return fake_provider.in_thread(face, lifespan="off", http=middleware.Connection)
 
 
 async def test_a_large_body_is_no_head_and_a_larger_one_than_allowed_is_refused(host):
-    with _served(wall.walled(http.app(host, routes.ALL), settings_of())) as port:
+    with _served(middleware.walled(routing.app(host, routes.ALL), settings_of())) as port:
         async with httpx.AsyncClient(trust_env=False) as client:
             answer = await client.post(f"http://localhost:{port}/nothing", content=b"x" * 200_000)
             assert answer.status_code == 404

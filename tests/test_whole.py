@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from agentcontainer_local import whole
+from agentcontainer_local.process import atomic_file
 
 TEXTS = [json.dumps([number] * 20_000) for number in range(2)]
 WRITER = (
@@ -27,6 +27,6 @@ def test_whoever_reads_while_it_is_written_and_its_writer_killed_finds_it_whole(
             writing.kill()
         seen.add(path.read_text())
     assert seen == set(TEXTS)
-    whole.write(path, "short", 0o700)
+    atomic_file.write(path, "short", 0o700)
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("short", 0o700)
     assert list(tmp_path.iterdir()) == [path]

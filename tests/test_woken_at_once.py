@@ -7,10 +7,11 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from agentcontainer_local import app, egress, gateway, guest, lifecycle, tasks
+from agentcontainer_local import app, egress, gateway, guest, lifecycle
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.engine.run.follow import _let_lie_down
 from agentcontainer_local.guest.commands import in_force
-from agentcontainer_local.host import Host
-from agentcontainer_local.run.follow import _let_lie_down
+from agentcontainer_local.store import tasks
 from tests.test_races import door, running
 
 CALL = {"model": "scripted", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}

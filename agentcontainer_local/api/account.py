@@ -1,9 +1,10 @@
 """The account, its API keys and its provider settings."""
 
-from agentcontainer_local import accounts, doctor, models, schemas
-from agentcontainer_local.api.http import Call, Route
-from agentcontainer_local.api.pages import page
+from agentcontainer_local import doctor, schemas
 from agentcontainer_local.errors import Conflict, NotFound
+from agentcontainer_local.http.pagination import page
+from agentcontainer_local.http.routing import Call, Route
+from agentcontainer_local.store import accounts, model_settings
 
 
 def get_account(call: Call) -> schemas.Account:
@@ -60,7 +61,7 @@ def set_provider(call: Call) -> schemas.ProviderStatus:
             call.host.db, call.host.vault, call.account["id"], name, api_key=body.api_key, base_url=body.base_url,
             default=body.is_default, api=body.api, now=call.now,
         )
-        models.change(call.host.db, call.account["id"], name, body.model, given)
+        model_settings.change(call.host.db, call.account["id"], name, body.model, given)
     return _provider(call, call.param("provider"))
 
 

@@ -1,10 +1,11 @@
 """Reusable workers built on top of containers."""
 
-from agentcontainer_local import agents, files, schemas
-from agentcontainer_local.api.http import Call, Route
-from agentcontainer_local.api.pages import page
-from agentcontainer_local.db import Row
+from agentcontainer_local import schemas
 from agentcontainer_local.errors import Conflict, NotFound, Unsupported
+from agentcontainer_local.http.pagination import page
+from agentcontainer_local.http.routing import Call, Route
+from agentcontainer_local.store import agents, files
+from agentcontainer_local.store.db import Row
 
 
 def list_agents(call: Call) -> schemas.ListAgentsResponse:

@@ -1,10 +1,11 @@
 """Reusable execution environments."""
 
-from agentcontainer_local import containers, schemas
-from agentcontainer_local.api.http import Call, Route
-from agentcontainer_local.api.pages import page
-from agentcontainer_local.db import Row
+from agentcontainer_local import schemas
 from agentcontainer_local.errors import Conflict, NotFound
+from agentcontainer_local.http.pagination import page
+from agentcontainer_local.http.routing import Call, Route
+from agentcontainer_local.store import containers
+from agentcontainer_local.store.db import Row
 
 
 def list_containers(call: Call) -> schemas.ListContainersResponse:

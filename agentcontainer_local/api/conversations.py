@@ -1,10 +1,11 @@
 """Tasks that one talks with, and waking those that sleep."""
 
-from agentcontainer_local import messages, schemas, tasks
+from agentcontainer_local import schemas
 from agentcontainer_local.api import events
-from agentcontainer_local.api.http import Call, Route
 from agentcontainer_local.api.tasks import DISPATCH
 from agentcontainer_local.errors import Conflict, NotFound, ProviderKeyMissing, Unavailable
+from agentcontainer_local.http.routing import Call, Route
+from agentcontainer_local.store import tasks, transcript
 
 
 def create_conversation(call: Call) -> schemas.TaskAndMessage:
@@ -14,7 +15,7 @@ def create_conversation(call: Call) -> schemas.TaskAndMessage:
     task = tasks.dispatch(
         host.db, host.vault, call.account, call.param("agentId"), call.body, host.settings, call.now, host.environ
     )
-    return _said(call, task, messages.of_turn(host.db, task["id"], 1)[0])
+    return _said(call, task, transcript.of_turn(host.db, task["id"], 1)[0])
 
 
 def create_message(call: Call) -> schemas.TaskAndMessage:

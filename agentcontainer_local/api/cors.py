@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from agentcontainer_local.api.http import PREFIX
+from agentcontainer_local.http.routing import PREFIX
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 SHOWN = ("Content-Disposition", "Content-Range", "ETag", "Idempotency-Replayed", "Retry-After", "WWW-Authenticate")

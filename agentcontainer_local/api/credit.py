@@ -1,27 +1,28 @@
 """The account's credit: the balance, its ledger, and grants; who has a key of this server is its operator."""
 
-from agentcontainer_local import billing, schemas
-from agentcontainer_local.api.http import Call, Route
-from agentcontainer_local.api.pages import page
-from agentcontainer_local.db import Row
+from agentcontainer_local import schemas
+from agentcontainer_local.http.pagination import page
+from agentcontainer_local.http.routing import Call, Route
+from agentcontainer_local.store import ledger
+from agentcontainer_local.store.db import Row
 
 
 def get_credit(call: Call) -> schemas.Credit:
     """Returns the account's balance, and whether container time is charged to it."""
-    balance = billing.balance_microusd(call.host.db, call.account["id"])
+    balance = ledger.balance_microusd(call.host.db, call.account["id"])
     return schemas.Credit(balance_usd=balance / 1e6, billing_mode=call.account["billing_mode"])
 
 
 def add_credit(call: Call) -> schemas.Credit:
     """Adds credit to the account, and returns the new balance."""
-    billing.grant(call.host.db, call.account["id"], round(call.body.amount_usd * 1e6), call.now)
+    ledger.grant(call.host.db, call.account["id"], round(call.body.amount_usd * 1e6), call.now)
     return get_credit(call)
 
 
 def list_credit_entries(call: Call) -> schemas.ListCreditEntriesResponse:
     """Lists the entries of which the balance is the sum: credit that was added, and for each task a reservation, its
     release, and the charge."""
-    found = billing.entries(call.host.db, call.account["id"], **call.cut.asked)
+    found = ledger.entries(call.host.db, call.account["id"], **call.cut.asked)
     return page(schemas.ListCreditEntriesResponse, call.cut, found, _entry)
 
 

@@ -3,9 +3,9 @@
 import asyncio
 
 from agentcontainer_local import doctor, schemas
-from agentcontainer_local.api.http import Call, Route
 from agentcontainer_local.errors import Conflict, Unavailable
-from agentcontainer_local.sandbox import SandboxError
+from agentcontainer_local.http.routing import Call, Route
+from agentcontainer_local.sandbox.podman import SandboxError
 
 
 async def get_doctor(call: Call) -> schemas.Doctor:

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Callable
 
 from starlette.responses import Response, StreamingResponse
 
-from agentcontainer_local import history, lifecycle, messages, schemas, tasks
-from agentcontainer_local.api.http import Call, Route
-from agentcontainer_local.api.pages import Cut, page
-from agentcontainer_local.db import Row
+from agentcontainer_local import lifecycle, schemas
+from agentcontainer_local.engine.host import Host
 from agentcontainer_local.errors import Invalid, NotFound
-from agentcontainer_local.host import Host
+from agentcontainer_local.http.pagination import Cut, page
+from agentcontainer_local.http.routing import Call, Route
+from agentcontainer_local.store import events as history
+from agentcontainer_local.store import tasks, transcript
+from agentcontainer_local.store.db import Row
 
 HEARTBEAT_SECONDS = 15
 CALL_SECONDS = 1
@@ -89,7 +91,7 @@ async def _stream(
                     after = events[-1]["number"]
                     yield first + b"".join(map(_stored, events))
                     first = b""
-            printed = messages.printed(host.db, task_id)
+            printed = transcript.printed(host.db, task_id)
             for tool in printed:
                 if shown.get(tool["id"]) != tool["output"]:
                     yield first + _live("activity.output", _output(tool))
@@ -132,7 +134,7 @@ def _live(event: str, data: dict) -> bytes:
 def list_messages(call: Call) -> schemas.ListMessagesResponse:
     """The transcript."""
     task, host = task_of(call), call.host
-    found = messages.page(host.db, task["id"], **call.cut.asked)
+    found = transcript.page(host.db, task["id"], **call.cut.asked)
     return page(schemas.ListMessagesResponse, call.cut, found, lambda row: tasks.message_shape(host.db, row))
 
 
@@ -140,8 +142,8 @@ def list_activities(call: Call) -> schemas.ListActivitiesResponse:
     """Which tools the agent used, without what they answered."""
     task, query = task_of(call), call.query
     turns = query.from_turn or 0, query.to_turn if query.to_turn is not None else schemas.MAX_BYTES
-    found = messages.activities(call.host.db, task["id"], *turns, **call.cut.asked)
-    return page(schemas.ListActivitiesResponse, call.cut, found, messages.activity_shape)
+    found = transcript.activities(call.host.db, task["id"], *turns, **call.cut.asked)
+    return page(schemas.ListActivitiesResponse, call.cut, found, transcript.activity_shape)
 
 
 CONTENT = {

@@ -6,12 +6,7 @@ from datetime import timedelta
 
 from starlette.responses import Response
 
-from agentcontainer_local import accounts, files, schemas
-from agentcontainer_local.api import downloads, multipart
-from agentcontainer_local.api.downloads import BYTES, download
-from agentcontainer_local.api.http import PREFIX, Call, Route
-from agentcontainer_local.api.pages import page
-from agentcontainer_local.db import Row
+from agentcontainer_local import schemas
 from agentcontainer_local.errors import (
     BadRequest,
     Conflict,
@@ -22,6 +17,12 @@ from agentcontainer_local.errors import (
     TooLarge,
     Unavailable,
 )
+from agentcontainer_local.http import downloads, multipart
+from agentcontainer_local.http.downloads import BYTES, download
+from agentcontainer_local.http.pagination import page
+from agentcontainer_local.http.routing import PREFIX, Call, Route
+from agentcontainer_local.store import accounts, files
+from agentcontainer_local.store.db import Row
 
 
 def prepare_upload(call: Call) -> schemas.PreparedUpload:

@@ -9,10 +9,10 @@ from agentcontainer_local.api import (
     doctor,
     events,
     files,
-    openapi,
     tasks,
     workspaces,
 )
+from agentcontainer_local.http import openapi
 
 _RESOURCES = [
     *tasks.ROUTES, *workspaces.ROUTES, *events.ROUTES, *conversations.ROUTES, *agents.ROUTES, *files.ROUTES,

@@ -2,13 +2,8 @@
 
 from starlette.responses import Response
 
-from agentcontainer_local import agents, files, lifecycle, schemas, tasks
-from agentcontainer_local.api import downloads
+from agentcontainer_local import lifecycle, schemas
 from agentcontainer_local.api.archives import archive
-from agentcontainer_local.api.downloads import BYTES, download
-from agentcontainer_local.api.http import Call, Route
-from agentcontainer_local.api.pages import page
-from agentcontainer_local.db import ALL, Row
 from agentcontainer_local.errors import (
     Conflict,
     InsufficientCredits,
@@ -19,6 +14,12 @@ from agentcontainer_local.errors import (
     Unavailable,
     Unsupported,
 )
+from agentcontainer_local.http import downloads
+from agentcontainer_local.http.downloads import BYTES, download
+from agentcontainer_local.http.pagination import page
+from agentcontainer_local.http.routing import Call, Route
+from agentcontainer_local.store import agents, files, tasks
+from agentcontainer_local.store.db import ALL, Row
 
 
 def list_agent_tasks(call: Call) -> schemas.ListTasksResponse:

@@ -5,14 +5,15 @@ import functools
 
 from starlette.responses import Response, StreamingResponse
 
-from agentcontainer_local import schemas, tasks
-from agentcontainer_local.api.downloads import BYTES, disposition
-from agentcontainer_local.api.http import Call, Route
-from agentcontainer_local.api.pages import cut_of, page
+from agentcontainer_local import schemas
+from agentcontainer_local.engine.run.names import name_of, volumes_of
 from agentcontainer_local.errors import Conflict, NotFound
+from agentcontainer_local.http.downloads import BYTES, disposition
+from agentcontainer_local.http.pagination import cut_of, page
+from agentcontainer_local.http.routing import Call, Route
 from agentcontainer_local.lifecycle import TERMINAL
-from agentcontainer_local.run.names import name_of, volumes_of
-from agentcontainer_local.sandbox import archives
+from agentcontainer_local.sandbox.podman import archives
+from agentcontainer_local.store import tasks
 
 HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox", "cache-control": "no-store"}
 

@@ -32,7 +32,7 @@ app = App(
 @app.callback(invoke_without_command=True)
 def main(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False):
     if version:
-        from agentcontainer_local import build
+        from agentcontainer_local.process import build
 
         print(build.version())
         raise typer.Exit

@@ -20,10 +20,10 @@ def add_to(app: App) -> None:
 
 def config(json: JsonFlag = False) -> None:
     """Show every setting and where it comes from. Secrets are never shown."""
-    from agentcontainer_local import service_account
     from agentcontainer_local.cli.serve import settings_of
+    from agentcontainer_local.process import service_account
+    from agentcontainer_local.process.text import without_password
     from agentcontainer_local.settings import Settings, variable
-    from agentcontainer_local.text import without_password
 
     with ending(json) as out:
         effective = settings_of()

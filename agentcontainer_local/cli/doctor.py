@@ -50,7 +50,8 @@ def command(
 
 def _report() -> Any:
     """Root looks as the account that `serve` would hand over to, and changes nothing on its way there."""
-    from agentcontainer_local import doctor, service_account
+    from agentcontainer_local import doctor
+    from agentcontainer_local.process import service_account
 
     root = os.getuid() == 0
     if root and (account := service_account.there()) is None:
@@ -63,11 +64,14 @@ def _report() -> Any:
 
 def _prove(settings: Settings, say) -> Any:
     """With a Podman of this command's own, beside a server that may be running."""
-    from agentcontainer_local import doctor, runtime, runtime_dir, sandbox
+    from agentcontainer_local import doctor
+    from agentcontainer_local.pi import bundle
+    from agentcontainer_local.process import runtime_directory
+    from agentcontainer_local.sandbox import podman as sandbox
 
     async def proved() -> list:
-        mounted = await asyncio.to_thread(runtime.prepare, settings.cache, say)
-        with runtime_dir.for_a_while() as folder:
+        mounted = await asyncio.to_thread(bundle.prepare, settings.cache, say)
+        with runtime_directory.for_a_while() as folder:
             async with sandbox.open(Path(folder), "doctor", oci_runtime=settings.oci_runtime) as podman:
                 return await doctor.prove(podman, mounted, settings, say)
 

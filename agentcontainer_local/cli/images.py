@@ -24,10 +24,11 @@ def _with_podman(work: Callable[[Any], Awaitable[Any]]) -> Any:
     """Runs `work(sandbox)` with a Podman of this command's own, as the account that `serve` would work as."""
     import os
 
-    from agentcontainer_local import runtime_dir, sandbox, service_account
+    from agentcontainer_local.process import runtime_directory, service_account
+    from agentcontainer_local.sandbox import podman as sandbox
 
     async def opened() -> Any:
-        with runtime_dir.for_a_while() as folder:
+        with runtime_directory.for_a_while() as folder:
             async with sandbox.open(Path(folder), "images") as podman:
                 return await work(podman)
 
@@ -38,16 +39,16 @@ def _with_podman(work: Callable[[Any], Awaitable[Any]]) -> Any:
 
 async def _found(podman) -> list[dict]:
     """Each image of ours: which standard one it is, and whether it is the one in use."""
-    from agentcontainer_local import images
-    from agentcontainer_local.prune import ours
+    from agentcontainer_local.sandbox.podman import standard_images
+    from agentcontainer_local.sandbox.podman.prune import ours
 
-    bases = (images.REGISTRY_BASE, images.made_base())
-    current = {images.tag_of(name, base) for name in images.BY_PRESET.values() for base in bases} | {bases[1]}
-    presets = {folder: preset for preset, folder in images.BY_PRESET.items()}
+    bases = (standard_images.REGISTRY_BASE, standard_images.made_base())
+    current = {standard_images.tag_of(name, base) for name in standard_images.BY_PRESET.values() for base in bases} | {bases[1]}
+    presets = {folder: preset for preset, folder in standard_images.BY_PRESET.items()}
     return [
-        {"name": presets.get(image.labels[images.LABEL], image.labels[images.LABEL]), "tag": tag, "id": image.id[:12],
+        {"name": presets.get(image.labels[standard_images.LABEL], image.labels[standard_images.LABEL]), "tag": tag, "id": image.id[:12],
          "sizeBytes": image.size_bytes, "current": tag in current}
-        for image in await podman.images(images.LABEL) for tag in image.names if ours(image, tag)
+        for image in await podman.images(standard_images.LABEL) for tag in image.names if ours(image, tag)
     ]
 
 
@@ -70,19 +71,19 @@ def build(
     json: JsonFlag = False,
 ) -> None:
     """Build the images now, instead of at the first task that needs them."""
-    from agentcontainer_local import images
     from agentcontainer_local.cli import output
+    from agentcontainer_local.sandbox.podman import standard_images
 
     with ending(json) as out:
-        folders = {**images.BY_PRESET, **{folder: folder for folder in images.BY_PRESET.values()}}
+        folders = {**standard_images.BY_PRESET, **{folder: folder for folder in standard_images.BY_PRESET.values()}}
         if wrong := [name for name in names or () if name not in folders]:
-            known = ", ".join(images.BY_PRESET)
+            known = ", ".join(standard_images.BY_PRESET)
             raise Stop(Exit.WRONG_USE, f"There is no image {output.one_line(wrong[0])}. There are: {known}.")
         with out.steps("Looking") as step:
 
             async def all_of(podman) -> list[dict]:
-                return [{"name": name, "tag": await images.ensure(
-                    podman, folders[name], lambda line: _step(step, line))} for name in names or images.BY_PRESET]
+                return [{"name": name, "tag": await standard_images.ensure(
+                    podman, folders[name], lambda line: _step(step, line))} for name in names or standard_images.BY_PRESET]
 
             built = _with_podman(all_of)
         if json:
@@ -109,8 +110,7 @@ def prune(json: JsonFlag = False) -> None:
     warnings: list[str] = []
 
     async def pruned(podman) -> list[dict]:
-        from agentcontainer_local import prune
-        from agentcontainer_local.sandbox import SandboxError
+        from agentcontainer_local.sandbox.podman import SandboxError, prune
 
         versions = prune.definitions(settings_of().data, warnings.append)
         named = {id[:12] for id in await prune.named(podman, versions)}

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from agentcontainer_local import itself, service_account
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.session import JsonFlag, ending
+from agentcontainer_local.process import entry_point, resources, service_account
 
 NAME = "agentcontainer.service"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -162,11 +162,11 @@ def _unit(system: bool, account: pwd.struct_passwd | None, flags: str, environme
 
 
 def _program() -> list[str]:
-    checkout = Path(__file__).parents[2]
+    checkout = resources.CHECKOUT
     if (checkout / "dev").is_file():        # it finds the environment, also after that was made anew
         return [str(checkout / "dev"), "exec", "--", "agentcontainer"]
-    found = None if itself.FROZEN else shutil.which("agentcontainer")
-    return [str(Path(found).absolute())] if found else itself.installed()
+    found = None if entry_point.FROZEN else shutil.which("agentcontainer")
+    return [str(Path(found).absolute())] if found else entry_point.installed()
 
 
 def _word(word: str) -> str:

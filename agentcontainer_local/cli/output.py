@@ -26,7 +26,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from agentcontainer_local.text import HOSTILE, clean, one_line
+from agentcontainer_local.process.text import HOSTILE, clean, one_line
 
 STYLES = {
     "pending": "yellow", "running": "cyan", "awaiting_input": "magenta", "hibernating": "blue", "finished": "green",

@@ -14,10 +14,10 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from agentcontainer_local import build, logs, service_account
 from agentcontainer_local.cli import help
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.session import JsonFlag, ending, faults
+from agentcontainer_local.process import build, logs, service_account
 from agentcontainer_local.settings import Settings, from_environment, variable
 
 if TYPE_CHECKING:

@@ -24,16 +24,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentcontainer_local import itself
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.help import App
+from agentcontainer_local.process import entry_point
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
     from agentcontainer_local.cli.output import Output
     from agentcontainer_local.client import Client
-    from agentcontainer_local.lock import Served
+    from agentcontainer_local.store.lock import Served
 
 URL, KEY = "AGENTCONTAINER_URL", "AGENTCONTAINER_API_KEY"
 
@@ -237,7 +237,7 @@ def given_key(needed: bool = True) -> str:
 
 def data_directory(given: Path | None) -> Path:
     """The one given, or set, or this account's own; root's is that of the account which `serve` would work as."""
-    from agentcontainer_local import service_account
+    from agentcontainer_local.process import service_account
 
     chosen = given or os.environ.get("AGENTCONTAINER_DATA")
     return Path(chosen).absolute() if chosen else service_account.data_directory()
@@ -245,7 +245,7 @@ def data_directory(given: Path | None) -> Path:
 
 def server_of(directory: Path) -> "Served | None":
     """The server that has this data directory, if there is one."""
-    from agentcontainer_local import lock
+    from agentcontainer_local.store import lock
 
     try:
         return lock.holder(directory)
@@ -256,7 +256,7 @@ def server_of(directory: Path) -> "Served | None":
 @contextlib.contextmanager
 def _started(out: "Output", directory: Path, how: Start) -> Iterator[tuple["Served", list[str]]]:
     """A temporary server, on a free port; and what it logs."""
-    command = [*itself.again(), "serve", "--json", "--port", "0", "--data", str(directory), *how.flags]
+    command = [*entry_point.again(), "serve", "--json", "--port", "0", "--data", str(directory), *how.flags]
     out.note("No server is running. Starting a temporary one.", "dim")
     # A session of its own: Ctrl-C is for us, who then tell it.
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

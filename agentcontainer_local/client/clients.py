@@ -31,7 +31,7 @@ from agentcontainer_local.client.effects import (
     Work,
 )
 from agentcontainer_local.client.errors import ClientError, NoKey, NotTrusted, WrongUse, local
-from agentcontainer_local.loopback import is_here
+from agentcontainer_local.process.loopback import is_here
 
 URL, KEY = "AGENTCONTAINER_URL", "AGENTCONTAINER_API_KEY"
 DEFAULT_URL = "http://127.0.0.1:3000"

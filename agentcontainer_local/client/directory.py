@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentcontainer_local.client.errors import Changed, WrongUse
-from agentcontainer_local.text import clean, one_line
+from agentcontainer_local.process.text import clean, one_line
 
 PIECE = 256 * 1024
 BLOCK = 512

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from agentcontainer_local import schemas
 from agentcontainer_local.client import directory
-from agentcontainer_local.text import one_line
+from agentcontainer_local.process.text import one_line
 
 LONGEST_BYTES = 200
 

@@ -14,10 +14,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from agentcontainer_local import images, integrity, limits
-from agentcontainer_local.sandbox import conf, locks, network
+from agentcontainer_local import resource_limits
+from agentcontainer_local.sandbox.podman import containers_conf, locks, network, standard_images
 from agentcontainer_local.schemas import Check
 from agentcontainer_local.settings import Settings
+from agentcontainer_local.store import integrity
 
 PODMAN_SECONDS = 20
 LEAST_IDS = 65_536              # an agent's uid in its container is at most 59999
@@ -138,7 +139,7 @@ def _programs(hands: Hands) -> Iterator[Check]:
             yield _missing(program, f"{found} is neither setuid nor has file capabilities", fix)
         else:
             yield _ok(program, found)
-    here = conf.cgroups_are_v2()
+    here = containers_conf.cgroups_are_v2()
     runtime = next((name for name in ("crun", "runc") if shutil.which(name) and (here or name == "runc")), None)
     if runtime:
         yield _ok("OCI runtime", runtime)
@@ -192,7 +193,7 @@ def _network(hands: Hands) -> Iterator[Check]:
 
 def _cgroups(hands: Hands) -> Iterator[Check]:
     instead = "limits of memory, processes and processors are kept by a watchdog, ulimits and affinity"
-    if not conf.cgroups_are_v2():
+    if not containers_conf.cgroups_are_v2():
         boot = "systemd.unified_cgroup_hierarchy=1"
         line = f"echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX {boot}\"' > /etc/default/grub.d/cgroups.cfg"
         fix = hands.as_root(f"sh -c {shlex.quote(line)} && update-grub && reboot") if _anywhere("update-grub") else None
@@ -204,7 +205,7 @@ def _cgroups(hands: Hands) -> Iterator[Check]:
         what = "is off: the account's systemd, and all containers with it, ends soon after the account logs out"
         fix = hands.as_root(f"loginctl enable-linger {_me()}")
         yield _ok("linger", "on") if linger else _warning("linger", what, fix)
-    held = conf.session_controllers()
+    held = containers_conf.session_controllers()
     if held is None:
         yield _warning("delegated controllers", f"none, as the account has no systemd of its own: {instead}",
                        hands.as_root(f"loginctl enable-linger {_me()}") if _systemd_runs() else None)
@@ -249,14 +250,14 @@ def _aside() -> Iterator[tuple[list[str], dict[str, str], Callable[[], None]]]:
     An account that has no storage yet gets none by it: Debian 12's Podman would choose vfs, which is for good.
     """
     environ = dict(os.environ)
-    if not conf.storage_is_unmade():
+    if not containers_conf.storage_is_unmade():
         directory = Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
         was_there = _pause(directory) is not None or _podman_works()
         yield [], environ, lambda: None if was_there else _end_pause(directory)
         return
     with tempfile.TemporaryDirectory(prefix="agentcontainer-doctor-") as folder:
         options = [f"--root={folder}/root", f"--runroot={folder}/run", f"--network-config-dir={folder}"]
-        if conf.overlay_works():
+        if containers_conf.overlay_works():
             options.append("--storage-driver=overlay")
         yield options, {**environ, "XDG_RUNTIME_DIR": folder}, lambda: _end_pause(Path(folder))
 
@@ -288,7 +289,7 @@ def _podman(info: dict, hands: Hands) -> Iterator[Check]:
     yield _ok("podman version", version) if new else _missing(
         "podman version", f"{version}; 4.3 is the oldest that works", "upgrade to Debian 12, Ubuntu 24.04 or later")
     driver = info["store"]["graphDriverName"]
-    if conf.storage_is_unmade():
+    if containers_conf.storage_is_unmade():
         yield _ok("storage", f"{driver}, from the first start on")
     elif driver in ("overlay", "btrfs"):
         yield _ok("storage", driver)
@@ -304,10 +305,10 @@ def _podman(info: dict, hands: Hands) -> Iterator[Check]:
 
 
 def _images(info: dict) -> Iterator[Check]:
-    listing = ("podman", "images", "--filter", f"label={images.LABEL}", "--format", "{{.Repository}}")
-    said = "" if conf.storage_is_unmade() else _run(*listing) or ""
+    listing = ("podman", "images", "--filter", f"label={standard_images.LABEL}", "--format", "{{.Repository}}")
+    said = "" if containers_conf.storage_is_unmade() else _run(*listing) or ""
     there = {line.rpartition("agentcontainer-")[2] for line in said.split()}
-    for preset, name in images.BY_PRESET.items():
+    for preset, name in standard_images.BY_PRESET.items():
         detail = "is built at the first task that needs it; this takes some minutes"
         yield _ok(f"image {preset}", "is there") if name in there else _warning(f"image {preset}", detail, None)
 
@@ -333,7 +334,7 @@ def _data_directory(settings: Settings) -> Iterator[Check]:
 
 
 def _gvisor(hands: Hands) -> Check:
-    if found := shutil.which(limits.RUNSC):
+    if found := shutil.which(resource_limits.RUNSC):
         return _ok("gVisor", found)
     if platform.machine() not in ("x86_64", "aarch64"):
         return _warning("gVisor", "does not exist for this machine; only `isolation: gvisor` needs it", None)

@@ -12,10 +12,18 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agentcontainer_local import images, limits
-from agentcontainer_local.alone import alone
-from agentcontainer_local.limits import MB
-from agentcontainer_local.sandbox import Bind, Ceiling, ContainerSpec, Sandbox, SandboxError, Ulimits
+from agentcontainer_local import resource_limits
+from agentcontainer_local.process.file_lock import alone
+from agentcontainer_local.resource_limits import MB
+from agentcontainer_local.sandbox.podman import (
+    Bind,
+    Ceiling,
+    ContainerSpec,
+    Sandbox,
+    SandboxError,
+    Ulimits,
+    standard_images,
+)
 from agentcontainer_local.schemas import WallCheck
 from agentcontainer_local.settings import Settings
 
@@ -56,10 +64,10 @@ async def prove(sandbox: Sandbox, runtime: Path, settings: Settings, say: Say) -
 
 async def _image(sandbox: Sandbox, say: Say) -> str:
     """A standard one: any that is there, else the first, which is built."""
-    there = [image for image in await sandbox.images(images.LABEL) if image.names]
+    there = [image for image in await sandbox.images(standard_images.LABEL) if image.names]
     if there:
         return min(there, key=lambda image: image.size_bytes).names[0]
-    return await images.ensure(sandbox, "coding", say)
+    return await standard_images.ensure(sandbox, "coding", say)
 
 
 @contextlib.contextmanager
@@ -162,7 +170,7 @@ class _Attempt:
         return _promise("limit of open files", said == "300", f"by ulimit: {said} of 300")
 
     async def gvisor(self) -> WallCheck:
-        if not shutil.which(limits.RUNSC):
+        if not shutil.which(resource_limits.RUNSC):
             detail = "is not installed; `isolation: gvisor` is refused"
             return WallCheck(name="gVisor", status="unavailable", detail=detail)
         spec = self._spec(("/bin/sh", "-c", "uname -r >&2"), isolation="gvisor")

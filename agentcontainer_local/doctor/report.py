@@ -4,11 +4,11 @@ import contextlib
 from datetime import datetime
 from pathlib import Path
 
-from agentcontainer_local import whole
-from agentcontainer_local.db import iso
 from agentcontainer_local.doctor.checks import examine
+from agentcontainer_local.process import atomic_file
 from agentcontainer_local.schemas import Check, Doctor, Proof, WallCheck, WallFigures
 from agentcontainer_local.settings import Settings
+from agentcontainer_local.store.db import iso
 
 
 def report(settings: Settings, root: bool = False) -> Doctor:
@@ -24,7 +24,7 @@ def write_proof(settings: Settings, promises: list[WallCheck], now: datetime) ->
     proof = Proof(at=iso(now), promises=promises)
     path = _path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole.write(path, proof.model_dump_json(by_alias=True))
+    atomic_file.write(path, proof.model_dump_json(by_alias=True))
     return proof
 
 

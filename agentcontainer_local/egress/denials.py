@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from agentcontainer_local import history
-from agentcontainer_local.host import Host
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.store import events
 
 MOST = 200                          # recorded of one run
 KIND = "egress_denied"
@@ -42,5 +42,5 @@ class Denials:
             self._append({"host": None, "port": None, "message": message})
 
     def _append(self, facts: dict) -> None:
-        history.append(self.host.db, self.task_id, history.NOTICE, {"kind": KIND, **facts}, self.host.now())
+        events.append(self.host.db, self.task_id, events.NOTICE, {"kind": KIND, **facts}, self.host.now())
         self.host.changed.set(self.task_id)

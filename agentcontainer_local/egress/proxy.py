@@ -12,13 +12,13 @@ from pathlib import Path
 
 import h11
 
-from agentcontainer_local import hosts
-from agentcontainer_local.db import Row
+from agentcontainer_local import hostnames
+from agentcontainer_local.egress.connection import READ_BYTES, Peer
 from agentcontainer_local.egress.denials import Denials, Denied, Refused
-from agentcontainer_local.egress.outside import Outside
-from agentcontainer_local.egress.passing import one_request, tunnel
-from agentcontainer_local.egress.peer import READ_BYTES, Peer
-from agentcontainer_local.host import Host
+from agentcontainer_local.egress.resolver import Outside
+from agentcontainer_local.egress.tunnel import one_request, tunnel
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.store.db import Row
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ PLAIN = re.compile(r"http://([^/?#]*)(/[^#]*|\?[^#]*)?", re.IGNORECASE)
 @contextlib.asynccontextmanager
 async def opened(host: Host, task: Row, directory: Path, outside: Outside) -> AsyncIterator[None]:
     """Serves the proxy in `directory`, which only the run's container mounts; no socket where nothing is allowed."""
-    allowed = [hosts.allowed(text) for text in json.loads(task["allowed_hosts"])]
+    allowed = [hostnames.allowed(text) for text in json.loads(task["allowed_hosts"])]
     (directory / SOCKET).unlink(missing_ok=True)
     if not allowed:
         yield
@@ -50,7 +50,7 @@ async def opened(host: Host, task: Row, directory: Path, outside: Outside) -> As
 
 
 class Proxy:
-    def __init__(self, allowed: list[hosts.Allowed], denials: Denials, outside: Outside):
+    def __init__(self, allowed: list[hostnames.Allowed], denials: Denials, outside: Outside):
         self._allowed = allowed
         self._denials = denials
         self._outside = outside
@@ -99,7 +99,7 @@ class Proxy:
 
     async def _connected(self, host: str, port: int) -> Peer:
         """To an address that was checked, and not to the name again, which might have another one by now."""
-        if not hosts.is_allowed(self._allowed, host, port):
+        if not hostnames.is_allowed(self._allowed, host, port):
             raise Denied(403, f"This task may not connect to {host} port {port}.", host, port)
         try:
             async with asyncio.timeout(RESOLVE_SECONDS):
@@ -140,9 +140,9 @@ async def _asked(client: Peer) -> tuple[h11.Request, str, int, str]:
 def destination(method: bytes, target: str) -> tuple[str, int, str]:
     """Host, port and path of what is asked for; raises ValueError."""
     if method == b"CONNECT":
-        return *hosts.destination(target), ""
+        return *hostnames.destination(target), ""
     plain = PLAIN.fullmatch(target)
     if plain is None:
         raise ValueError("only CONNECT, and addresses that begin with http://, pass here")
     path = plain[2] or "/"
-    return *hosts.destination(plain[1], 80), path if path.startswith("/") else f"/{path}"
+    return *hostnames.destination(plain[1], 80), path if path.startswith("/") else f"/{path}"

@@ -1,9 +1,9 @@
 """A task's model calls: checked, forwarded with the provider's key, metered; or answered by the scripted model."""
 
-from agentcontainer_local.gateway.client import Client, client
 from agentcontainer_local.gateway.grant import Grant, Progress
 from agentcontainer_local.gateway.handle import handle
-from agentcontainer_local.gateway.known import Known
-from agentcontainer_local.gateway.usage import Usage
+from agentcontainer_local.gateway.metering import Usage
+from agentcontainer_local.gateway.provider_session import Client, client
+from agentcontainer_local.gateway.token_estimate import Known
 
 __all__ = ["Client", "Grant", "Known", "Progress", "Usage", "client", "handle"]

@@ -13,9 +13,9 @@ import aiohttp
 from yarl import URL
 
 from agentcontainer_local.gateway import said
-from agentcontainer_local.gateway.call import Call
-from agentcontainer_local.gateway.client import CONNECT_SECONDS
+from agentcontainer_local.gateway.admission import Call
 from agentcontainer_local.gateway.grant import Grant
+from agentcontainer_local.gateway.provider_session import CONNECT_SECONDS
 from agentcontainer_local.gateway.refusal import Refusal
 from agentcontainer_local.gateway.routes import Dialect
 

@@ -10,12 +10,12 @@ import aiohttp
 from yarl import URL
 
 from agentcontainer_local.gateway import failure, headers, watch
-from agentcontainer_local.gateway.call import Call
-from agentcontainer_local.gateway.client import Client
+from agentcontainer_local.gateway.admission import Call
 from agentcontainer_local.gateway.failure import Failed, Failure
 from agentcontainer_local.gateway.grant import Grant, Progress
-from agentcontainer_local.gateway.usage import Figures, Meter, Usage
-from agentcontainer_local.tasks import Reserved, Worst
+from agentcontainer_local.gateway.metering import Figures, Meter, Usage
+from agentcontainer_local.gateway.provider_session import Client
+from agentcontainer_local.store.tasks import Reserved, Worst
 
 ONE_WRITE_BYTES = 1024 * 1024       # more than this is sent in pieces, so that other streams are not held up
 MAX_ERROR_BYTES = 256 * 1024

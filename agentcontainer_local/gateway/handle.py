@@ -5,14 +5,14 @@ import time
 from collections.abc import Coroutine
 from dataclasses import replace
 
-from agentcontainer_local.gateway import bound, refusal, scripted
-from agentcontainer_local.gateway.call import Call, Gone, admitted
-from agentcontainer_local.gateway.client import Client
+from agentcontainer_local.gateway import refusal, scripted, worst_case
+from agentcontainer_local.gateway.admission import Call, Gone, admitted
 from agentcontainer_local.gateway.failure import shown
 from agentcontainer_local.gateway.forward import Forwarded, forward
 from agentcontainer_local.gateway.grant import Grant, Progress
+from agentcontainer_local.gateway.provider_session import Client
 from agentcontainer_local.gateway.refusal import Refusal, forbidden
-from agentcontainer_local.tasks import Refused
+from agentcontainer_local.store.tasks import Refused
 
 
 async def handle(grant: Grant | None, client: Client, scope, receive, send) -> None:
@@ -42,7 +42,7 @@ async def _reserved(grant: Grant, client: Client, call: Call, send) -> None:
     """What it used is written down whatever happens (a cut call has cost something too), and before its end is sent."""
     await client.rested(grant)
     try:
-        worst = await client.aside(grant.known, len(call.raw), bound.worst, call, grant, client.prices)
+        worst = await client.aside(grant.known, len(call.raw), worst_case.worst, call, grant, client.prices)
         reserved = await grant.reserve(worst)
     except Refused as reason:
         raise forbidden(str(reason)) from None
@@ -52,13 +52,13 @@ async def _reserved(grant: Grant, client: Client, call: Call, send) -> None:
 
     try:
         state.body = await client.aside(
-            grant.known, len(call.raw), bound.kept_to, call, grant, client.prices, reserved.output_tokens)
+            grant.known, len(call.raw), worst_case.kept_to, call, grant, client.prices, reserved.output_tokens)
         await forward(state, send)
     finally:
         grant.working(None)
         usage = state.usage()
         grant.settle(reserved, usage)
-        bound.learn(call, grant, reserved, state.figures, usage.counts == "told" and not usage.guessed)
+        worst_case.learn(call, grant, reserved, state.figures, usage.counts == "told" and not usage.guessed)
     await _ended(state, send)
 
 

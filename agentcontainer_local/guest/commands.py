@@ -8,9 +8,11 @@ from sqlite_utils import Database
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from agentcontainer_local import crash, messages, pi, tasks, workspace
-from agentcontainer_local.db import Row
 from agentcontainer_local.guest.door import Door
+from agentcontainer_local.pi import launch, workspace
+from agentcontainer_local.process import failpoints
+from agentcontainer_local.store import tasks, transcript
+from agentcontainer_local.store.db import Row
 
 HEARTBEAT_SECONDS = 15
 
@@ -30,7 +32,7 @@ async def _lines(door: Door) -> AsyncIterator[bytes]:
                     sent.add(command["id"])
                     if command["type"] == "prompt":
                         command["inputs"] = [item.command() for item in _inputs(store, door.task_id)]
-                    crash.point("command.giving")
+                    failpoints.point("command.giving")
                     yield json.dumps(command).encode() + b"\n"
             _, waiting = await asyncio.wait({changed}, timeout=HEARTBEAT_SECONDS)
             if waiting:
@@ -46,41 +48,41 @@ def in_force(db: Database, task_id: str) -> list[dict]:
     task, run = tasks.get(db, task_id), tasks.open_run(db, task_id)
     if run is None or not tasks.at_work(db, run["id"]) or not tasks.fits(task, run):
         return []
-    prompts = [*_told(task, run), *(_given(db, task, message) for message in messages.for_run(db, task, run))]
+    prompts = [*_told(task, run), *(_given(db, task, message) for message in transcript.for_run(db, task, run))]
     if not prompts and run["opened_at"] is None:
-        prompts = [_given(db, task, messages.last_given(db, task))]
-    nudges = [_prompt(f"nudge-{n}", pi.NUDGE) for n in range(1, run["nudges"] + 1)]
-    soft = {"type": "steer", "id": f"soft-{task['turn_number']}", "message": pi.WRAP_UP}
+        prompts = [_given(db, task, transcript.last_given(db, task))]
+    nudges = [_prompt(f"nudge-{n}", launch.NUDGE) for n in range(1, run["nudges"] + 1)]
+    soft = {"type": "steer", "id": f"soft-{task['turn_number']}", "message": launch.WRAP_UP}
     return [*prompts, *nudges, *([soft] if run["soft_told_at"] else []), *_of_budget(task, run)]
 
 
 def _of_budget(task: Row, run: Row) -> list[dict]:
     """Told in the run in which it came to that; a later one finds it in Pi's session. Once asked, it is not told."""
     told = (task["budget_told_at"] or "") >= run["created_at"] and not run["budget_asked_at"]
-    soon = {"type": "steer", "id": "budget-told", "message": pi.BUDGET_SOON[task["mode"]]}
-    asked = _prompt("budget-asked", pi.BUDGET_OUT[task["mode"]])
+    soon = {"type": "steer", "id": "budget-told", "message": launch.BUDGET_SOON[task["mode"]]}
+    asked = _prompt("budget-asked", launch.BUDGET_OUT[task["mode"]])
     return [*([soon] if told else []), *([asked] if run["budget_asked_at"] else [])]
 
 
 def _told(task: Row, run: Row) -> list[dict]:
-    return [_prompt(f"tell-{run['id']}", pi.TELL[task["to_tell"]])] if task["to_tell"] in pi.TELL else []
+    return [_prompt(f"tell-{run['id']}", launch.TELL[task["to_tell"]])] if task["to_tell"] in launch.TELL else []
 
 
 def _given(db: Database, task: Row, message: Row) -> dict:
     """A message of the user's, in the same words each time, for the guest tells by them whether Pi has it already."""
-    return _prompt(message["id"], _before(db, message) + message["content"] + _files(db, task, message), pi.RESUME)
+    return _prompt(message["id"], _before(db, message) + message["content"] + _files(db, task, message), launch.RESUME)
 
 
 def _before(db: Database, message: Row) -> str:
-    return "" if message["turn_number"] or messages.is_first(db, message) else pi.WOKEN_BY_MESSAGE
+    return "" if message["turn_number"] or transcript.is_first(db, message) else launch.WOKEN_BY_MESSAGE
 
 
 def _files(db: Database, task: Row, message: Row) -> str:
     """An autonomous task's first message is the task itself, which says where it is; later ones may bring files."""
-    if message["turn_number"] is None and messages.is_first(db, message):
-        return pi.FOOTER
+    if message["turn_number"] is None and transcript.is_first(db, message):
+        return launch.FOOTER
     paths = workspace.paths_of(db, task, message)
-    return pi.WITH_FILES + "".join(f"\n~/{path}" for path in paths) if paths else ""
+    return launch.WITH_FILES + "".join(f"\n~/{path}" for path in paths) if paths else ""
 
 
 def _prompt(id: str, message: str, resume: str | None = None) -> dict:

@@ -13,8 +13,8 @@ from typing import Any
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from agentcontainer_local.connection import Connection
-from agentcontainer_local.host import Host
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.http.connection_limits import Connection
 
 log = logging.getLogger(__name__)
 

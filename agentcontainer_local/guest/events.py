@@ -9,12 +9,16 @@ from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationEr
 from sqlite_utils import Database
 from starlette.requests import Request
 
-from agentcontainer_local import crash, history, lifecycle, messages, pi, tasks
-from agentcontainer_local.db import Row, iso, parse_iso, quick
+from agentcontainer_local import lifecycle
 from agentcontainer_local.errors import Conflict, Invalid, TooLarge
-from agentcontainer_local.guest.answers import answering, body_of
 from agentcontainer_local.guest.door import Door
-from agentcontainer_local.values import has_more_values
+from agentcontainer_local.guest.responses import answering, body_of
+from agentcontainer_local.http.json_size import has_more_values
+from agentcontainer_local.pi import launch
+from agentcontainer_local.process import failpoints
+from agentcontainer_local.store import events as history
+from agentcontainer_local.store import tasks, transcript
+from agentcontainer_local.store.db import Row, iso, parse_iso, quick
 
 MAX_BATCH_BYTES = 2 * 1024**2       # a batch of the guest's has 1 MiB, or one event that is longer
 MOST_AT_ONCE = 1000                 # lines of a batch; the guest makes halves of one that has more
@@ -134,7 +138,7 @@ async def events(request: Request, door: Door) -> dict:
     for lines in slices(lines_of(await body_of(request, MAX_BATCH_BYTES))):
         async with door.host.in_turn():
             batches.append((lines, parse(lines)))
-    crash.point("events.received")
+    failpoints.point("events.received")
     for lines, batch in batches:
         async with door.host.in_turn():
             ack = _take(door, lines, batch)
@@ -144,7 +148,7 @@ async def events(request: Request, door: Door) -> dict:
 def _take(door: Door, lines: list[bytes], batch: list[Numbered]) -> int:
     door.reported_bytes += sum(len(line) for line, one in zip(lines, batch, strict=True) if one.seq is not None)
     ack = record(door.host.db, door.task_id, door.run_id, batch, door.host.settings.max_events, door.host.now())
-    crash.point("events.recorded")
+    failpoints.point("events.recorded")
     _check_size(door)
     for numbered in batch:
         if isinstance(numbered.event, Delta):
@@ -211,12 +215,12 @@ def record(
         latest = {one.event.callId: one for one in batch if isinstance(one.event, ToolOutput)}
         for numbered in batch:
             if numbered.seq is None and latest.get(getattr(numbered.event, "callId", None)) is numbered:
-                messages.tool_printed(db, task, numbered.event.callId, numbered.event.text)
+                transcript.tool_printed(db, task, numbered.event.callId, numbered.event.text)
             if numbered.seq is not None and numbered.seq > ack:
                 ack = numbered.seq
                 if task["status"] not in lifecycle.TERMINAL:
                     _write(db, task, run, numbered, now)
-        crash.point("events.recording")
+        failpoints.point("events.recording")
         db.conn.execute("UPDATE runs SET guest_seq = ? WHERE id = ?", (ack, run_id))
     if task["status"] not in lifecycle.TERMINAL and (error := _excess(db, task_id, ack, max_events)):
         tasks.apply(db, task_id, "failed", now, error=error)
@@ -226,7 +230,7 @@ def record(
 def _excess(db: Database, task_id: str, ack: int, max_events: int) -> str | None:
     if ack > max_events:
         return f"The agent did more than {max_events} things; that is the limit."
-    if messages.open_activities(db, task_id) > MAX_OPEN_TOOL_CALLS:
+    if transcript.open_activities(db, task_id) > MAX_OPEN_TOOL_CALLS:
         return f"The agent had more than {MAX_OPEN_TOOL_CALLS} tool calls open at once; that is the limit."
     return None
 
@@ -238,25 +242,25 @@ def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime)
             db.conn.execute("UPDATE runs SET opened_at = coalesce(opened_at, ?) WHERE id = ?", (iso(now), run["id"]))
             if tasks.at_work(db, run["id"]):        # else it is for the next run to hear
                 db.conn.execute("UPDATE tasks SET to_tell = NULL WHERE id = ?", (task["id"],))
-            crash.point("prompt.delivered")
-            messages.delivered(db, task, run, event.id, now)
+            failpoints.point("prompt.delivered")
+            transcript.delivered(db, task, run, event.id, now)
             tasks.turn_runs(db, task, now)
         case Said():
-            messages.take_unfinished(db, task["id"])
+            transcript.take_unfinished(db, task["id"])
             error = _why(db, task, event.errorMessage) if event.stopReason in ("error", "aborted") else None
             if error:
-                messages.interrupted(db, task, event.text, error, now)
+                transcript.interrupted(db, task, event.text, error, now)
             elif event.text.strip():
-                messages.said(db, task, event.text, now)
+                transcript.said(db, task, event.text, now)
             _settle(db, run, None, error if event.stopReason == "error" else None)
             if event.stopReason == "stop":
                 _alive(db, task)
         case ToolStarted():
-            messages.tool_started(db, task, event.model_dump(), _happened(numbered.at, run, now), now)
+            transcript.tool_started(db, task, event.model_dump(), _happened(numbered.at, run, now), now)
         case ToolOutput():
-            messages.tool_printed(db, task, event.callId, event.text)
+            transcript.tool_printed(db, task, event.callId, event.text)
         case ToolEnded():
-            messages.tool_ended(db, task, event.model_dump(), _happened(numbered.at, run, now), now)
+            transcript.tool_ended(db, task, event.model_dump(), _happened(numbered.at, run, now), now)
             _alive(db, task)
         case Settled():
             db.conn.execute("UPDATE runs SET settled_at = ? WHERE id = ?", (iso(now), run["id"]))
@@ -275,11 +279,11 @@ def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime)
 
 def _why(db: Database, task: Row, error: str | None) -> str:
     """Of a model call that failed, in our words where we have some: Pi's are for Pi."""
-    if refused := pi.refused(error):
+    if refused := launch.refused(error):
         return refused
     if failed := tasks.failed_before(db, task):
         return failed["error"]
-    return pi.plain(error) if error else "The answer was cut off."
+    return launch.plain(error) if error else "The answer was cut off."
 
 
 def _told_of(db: Database, task: Row, event: Noticed) -> dict:

@@ -6,10 +6,11 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_validator
 from starlette.requests import Request
 
-from agentcontainer_local import accounts, crash, tasks
 from agentcontainer_local.errors import Invalid, TooLarge
-from agentcontainer_local.guest.answers import answering, body_of
 from agentcontainer_local.guest.door import Door
+from agentcontainer_local.guest.responses import answering, body_of
+from agentcontainer_local.process import failpoints
+from agentcontainer_local.store import accounts, tasks
 
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=30)
 MAX_BYTES = 256 * 1024
@@ -38,10 +39,10 @@ async def hibernate(request: Request, door: Door) -> dict:
     if not SHORTEST <= until - now <= LONGEST:
         raise Invalid("Hibernation lasts from one second to thirty days.")
     _check_quota(door)
-    crash.point("hibernate.asked")
+    failpoints.point("hibernate.asked")
     relative = wish.forSeconds is not None
     tasks.sleep(door.host.db, door.task_id, until, wish.message, now, relative=relative)
-    crash.point("hibernate.accepted")
+    failpoints.point("hibernate.accepted")
     door.host.changed.set(door.task_id)
     return {}
 

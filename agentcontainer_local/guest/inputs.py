@@ -3,10 +3,12 @@
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
-from agentcontainer_local import crash, files, tasks, workspace
-from agentcontainer_local.db import Row
 from agentcontainer_local.errors import NotFound, Problem
 from agentcontainer_local.guest.door import Door
+from agentcontainer_local.pi import workspace
+from agentcontainer_local.process import failpoints
+from agentcontainer_local.store import files, tasks
+from agentcontainer_local.store.db import Row
 
 GONE = 410      # the guest asks again after a 5xx, and tells its task's end after this
 
@@ -15,7 +17,7 @@ async def give_input(request: Request) -> Response:
     door: Door = request.scope["door"]
     name, db = request.path_params["name"], door.host.db
     task = tasks.get(db, door.task_id)
-    crash.point("input.asked")
+    failpoints.point("input.asked")
     if (file := workspace.given_file(db, task, name)) is not None:
         return await _bytes_of(door, file)
     if (text := workspace.document(db, task, name)) is not None:

@@ -10,13 +10,16 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 
-from agentcontainer_local import accounts, crash, db, files, lifecycle, messages, schemas, space, tasks, workspace
-from agentcontainer_local.db import Row
+from agentcontainer_local import lifecycle, schemas
 from agentcontainer_local.errors import Conflict, Invalid, NotFound, TooLarge
-from agentcontainer_local.guest.answers import answering, body_of
 from agentcontainer_local.guest.door import Door
+from agentcontainer_local.guest.responses import answering, body_of
+from agentcontainer_local.http.json_size import has_more_values
+from agentcontainer_local.pi import workspace
+from agentcontainer_local.process import disk_space, failpoints
 from agentcontainer_local.settings import Settings
-from agentcontainer_local.values import has_more_values
+from agentcontainer_local.store import accounts, db, files, tasks, transcript
+from agentcontainer_local.store.db import Row
 
 MAX_CLAIM_BYTES = 1024**2
 MAX_CLAIM_VALUES = 60_000           # of ten thousand files
@@ -79,7 +82,7 @@ async def begin(request: Request, door: Door) -> dict:
     _check_claim(door, task, claim)
     _check_quota(door, task, _size(claim))
     _make_room(door, claim)
-    crash.point("outputs.claimed")
+    failpoints.point("outputs.claimed")
     id = db.new_id("out")
     door.staged[id] = Staged(claim, door.host.files, key)
     return {"id": id}
@@ -99,7 +102,7 @@ def _attached(door: Door, task: Row) -> tuple[int, int]:
     """Files, and their bytes, that the answer at work has already."""
     sql = ("SELECT count(*) AS files, coalesce(sum(size_bytes), 0) AS bytes FROM task_outputs"
            " JOIN files ON files.id = file_id WHERE message_id = ?")
-    answer = messages.answer_of(door.host.db, task)
+    answer = transcript.answer_of(door.host.db, task)
     found = db.row(door.host.db, sql, (answer and answer["id"],))
     return found["files"], found["bytes"]
 
@@ -109,7 +112,7 @@ def _make_room(door: Door, claim: Finish | Attach) -> None:
     most = door.host.settings.max_output_bytes - _size(claim)
     while len(door.staged) >= MOST_STAGED or sum(staged.size_bytes for staged in door.staged.values()) > most:
         door.staged.pop(next(iter(door.staged))).discard()
-    if claim.files and _size(claim) > space.room(door.host.settings.data):
+    if claim.files and _size(claim) > disk_space.room(door.host.settings.data):
         raise Invalid(f"There is no room on the server's disk for {_size(claim)} bytes: hand over less, or wait.")
 
 
@@ -219,9 +222,9 @@ async def commit(request: Request, door: Door) -> dict:
     if missing := [file.path for index, file in enumerate(staged.claim.files) if index not in staged.received]:
         raise Invalid(f"These files have not come in: {', '.join(missing)}.")
     _check_moment(tasks.get(door.host.db, door.task_id), staged.claim)
-    crash.point("outputs.received")
+    failpoints.point("outputs.received")
     _write(door, staged, door.host.now())
-    crash.point("outputs.committed")
+    failpoints.point("outputs.committed")
     del door.staged[request.path_params["id"]]
     door.host.changed.set(door.task_id)
     return {}
@@ -253,7 +256,7 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
                 "INSERT INTO task_outputs (task_id, file_id, output_name, message_id) VALUES (?, ?, ?, ?)",
                 (task["id"], file["id"], claimed.outputName, message_id),
             )
-        crash.point("outputs.written")
+        failpoints.point("outputs.written")
         if isinstance(claim, Finish):
             tasks.apply(store, task["id"], "finished", now, result=claim.message, completion=claim.completion)
 
@@ -264,9 +267,9 @@ def _answer_of(door: Door, task: Row, claim: Finish | Attach, now: datetime) -> 
     A turn that ends the conversation without a word is answered by the words of its finish.
     """
     store = door.host.db
-    answer = messages.answer_of(store, task)
+    answer = transcript.answer_of(store, task)
     if isinstance(claim, Finish) and not (answer and answer["content"]):
-        messages.said(store, task, claim.message, now)
+        transcript.said(store, task, claim.message, now)
     elif answer is None:
-        messages.add(store, task, "assistant", "", "running", now)
-    return messages.answer_of(store, task)["id"]
+        transcript.add(store, task, "assistant", "", "running", now)
+    return transcript.answer_of(store, task)["id"]

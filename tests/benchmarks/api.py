@@ -24,9 +24,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from agentcontainer_local import db
-from agentcontainer_local.api import http, routes
-from agentcontainer_local.clock import Clock
+from agentcontainer_local.api import routes
+from agentcontainer_local.http import routing
+from agentcontainer_local.process.clock import Clock
+from agentcontainer_local.store import db
 from tests.benchmarks.figures import Figure, ratios
 from tests.conftest import KEY, opened_host
 
@@ -244,7 +245,7 @@ def main(folder: Path, tasks: int) -> None:
     object.__setattr__(host.settings, "max_pending", 10**9)
     if tasks:
         _fill(host, tasks)
-    api, bare = http.app(host, routes.ALL), _bare(folder / "copy")
+    api, bare = routing.app(host, routes.ALL), _bare(folder / "copy")
 
     async def both(scope, receive, send) -> None:
         await (bare if scope["path"].startswith("/bare/") else api)(scope, receive, send)
@@ -278,7 +279,8 @@ def _bare(copy: Path) -> Starlette:
 
 def _fill(host, count: int) -> None:
     """Copies of one finished task, as many as that."""
-    from agentcontainer_local import accounts, schemas, tasks
+    from agentcontainer_local import schemas
+    from agentcontainer_local.store import accounts, tasks
 
     account = accounts.only(host.db)
     first = tasks.dispatch(host.db, host.vault, account, "agt_standard_coding", schemas.CreateTaskRequest(**TASK),

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import platformdirs
 
-from agentcontainer_local import images, runtime, sandbox
+from agentcontainer_local.pi import bundle as runtime
+from agentcontainer_local.sandbox import podman as sandbox
+from agentcontainer_local.sandbox.podman import standard_images
 from tests import fake_provider
 from tests.benchmarks.figures import Figure, ratios
 from tests.fake_provider import bash
@@ -131,7 +133,7 @@ async def _with_containers(work) -> None:
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory(dir=os.environ["XDG_RUNTIME_DIR"]) as folder:
         async with sandbox.open(Path(folder), "str_bench") as podman:
-            image = await images.ensure(podman, "coding", lambda line: print(line, file=sys.stderr))
+            image = await standard_images.ensure(podman, "coding", lambda line: print(line, file=sys.stderr))
 
             def start() -> float:
                 return asyncio.run_coroutine_threadsafe(_create_and_start(podman, image, folder), loop).result()

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import platformdirs
 
-from agentcontainer_local import accounts, schemas, tasks
+from agentcontainer_local import schemas
+from agentcontainer_local.store import accounts, tasks
 from tests.benchmarks.figures import Figure, ratios
 from tests.test_gateway.purse import opened
 

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from platformdirs import user_cache_path
 
-from agentcontainer_local import runtime
+from agentcontainer_local.pi import bundle
 
 from .door import Door
 from .lab import Lab
@@ -26,7 +26,7 @@ def node() -> Path:
 def pi_home() -> Path:
     """Pi as the runtime has it. Its node is for containers (it names its loader by the path there): not used here."""
     cache = Path(os.environ.get("AC_TEST_RUNTIME") or user_cache_path("agentcontainer"))
-    return runtime.prepare(cache, print) / "pi"
+    return bundle.prepare(cache, print) / "pi"
 
 
 @pytest_asyncio.fixture

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agentcontainer_local import runtime
+from agentcontainer_local.pi import bundle
 
 PATHS = {"anthropic": "anthropic", "openai": "openai/v1", "openrouter": "openrouter/api/v1"}
 SETTINGS = {
@@ -33,7 +33,7 @@ class Lab:
     def __post_init__(self) -> None:
         for name in ("run", "workspace", "state", "agent/libexec"):
             (self.root / name).mkdir(parents=True)
-        shutil.copytree(runtime.GUEST, self.root / "agent/guest")
+        shutil.copytree(bundle.GUEST, self.root / "agent/guest")
         shutil.move(self.root / "agent/guest/bin", self.root / "agent/bin")
         (self.root / "agent/libexec/node").symlink_to(self.node)
         (self.root / "agent/pi").symlink_to(self.pi)

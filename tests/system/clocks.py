@@ -20,8 +20,8 @@ class Date(dates.datetime):
 def main() -> None:
     import apscheduler.schedulers.base
 
-    from agentcontainer_local import clock
     from agentcontainer_local.cli import app
+    from agentcontainer_local.process import clock
 
     clock.datetime = apscheduler.schedulers.base.datetime = Date
     sys.exit(app())

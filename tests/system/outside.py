@@ -11,7 +11,7 @@ from pathlib import Path
 import uvloop
 
 from agentcontainer_local import app, egress
-from agentcontainer_local.egress import outside
+from agentcontainer_local.egress import resolver
 from agentcontainer_local.settings import from_environment
 
 FAR = "127.0.0.9"
@@ -28,7 +28,7 @@ def resolve(host: str) -> list:
 
 
 def reachable(address) -> bool:
-    return str(address) == FAR or outside.reachable(address)
+    return str(address) == FAR or resolver.reachable(address)
 
 
 def announce(program: app.Program, url: str) -> None:

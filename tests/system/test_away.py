@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local.sandbox.service import listener
+from agentcontainer_local.sandbox.podman.service import listener
 from tests.system.conftest import Server, serving, wait_until
 from tests.system.test_conversations import moves
 from tests.system.test_main_job import bash

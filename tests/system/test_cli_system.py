@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import images
+from agentcontainer_local.sandbox.podman import standard_images
 from tests.system.conftest import NOTHING_KEPT, Server, podman, wait_until
 from tests.system.test_main_job import bash
 from tests.terminal import COMMAND, terminal
@@ -257,7 +257,7 @@ def test_building_an_image_shows_a_bar_in_a_terminal_and_its_steps_in_a_pipe(tmp
     folder = tmp_path / "images"
     for name in ("coding", "data", "documents"):
         (folder / name).mkdir(parents=True)
-    shutil.copytree(images.folder() / "base", folder / "base")
+    shutil.copytree(standard_images.folder() / "base", folder / "base")
     program, built = [sys.executable, "-c", BUILD, str(folder)], set()
     try:
         for turn in (1, 2):

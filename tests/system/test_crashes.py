@@ -15,11 +15,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agentcontainer_local import crash, lifecycle
+from agentcontainer_local import lifecycle
+from agentcontainer_local.process import failpoints
 from tests.system.conftest import ENDED, Server, podman, wait_until
 from tests.system.test_main_job import bash
 
-SOURCE = Path(crash.__file__).parent
+SOURCE = Path(failpoints.__file__).parent
 DOZEN = 12
 
 
@@ -33,7 +34,7 @@ class Mortal(Server):
         self.died = False
 
     def arm(self) -> None:
-        self.settings[crash.VARIABLE] = self.point
+        self.settings[failpoints.VARIABLE] = self.point
 
     def get(self, path: str, **query) -> dict:
         return self._insist(lambda: super(Mortal, self).get(path, **query))
@@ -64,11 +65,11 @@ class Mortal(Server):
     def revive(self) -> None:
         """It must have died at the point, and of nothing else."""
         with self.process:
-            assert self.process.wait(timeout=30) == crash.EXIT_CODE, self.log.read_text()[-3000:]
+            assert self.process.wait(timeout=30) == failpoints.EXIT_CODE, self.log.read_text()[-3000:]
         assert not self.died
         self.died = True
         self.client.close()
-        self.settings.pop(crash.VARIABLE, None)
+        self.settings.pop(failpoints.VARIABLE, None)
         self.start()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local.vault import Vault
+from agentcontainer_local.store.secrets import Vault
 from tests.system.conftest import Server, wait_until
 from tests.system.test_main_job import bash
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agentcontainer_local import __version__, build
+from agentcontainer_local import __version__
+from agentcontainer_local.process import build
 from tests.collector import Collector, collecting
 from tests.system.conftest import CLONE, Server, serving, wait_until
 from tests.system.test_limits import FILLER

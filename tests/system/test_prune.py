@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import account_registry, db, identity, images, opened
+from agentcontainer_local.process import account_registry
+from agentcontainer_local.sandbox.podman import standard_images, writable_images
+from agentcontainer_local.store import db, identity
 from tests.system.test_cli_system import call, environ
 
 Podman = Callable[..., str]
@@ -66,18 +68,18 @@ def test_images_of_earlier_versions_are_removed_unless_a_container_uses_them(els
         return tag
 
     def ours(name: str, tag: str) -> str:
-        return made(f"localhost/agentcontainer-{name}:{tag}", f"{images.LABEL}={name}", f"made={tag}")
+        return made(f"localhost/agentcontainer-{name}:{tag}", f"{standard_images.LABEL}={name}", f"made={tag}")
 
-    current = {images.tag_of("coding"), images.tag_of("data", images.made_base()), images.made_base()}
+    current = {standard_images.tag_of("coding"), standard_images.tag_of("data", standard_images.made_base()), standard_images.made_base()}
     for tag in current:
         ours(*tag.removeprefix("localhost/agentcontainer-").split(":"))
     kept = {made("localhost/agentcontainer-coding:of-somebody-else"), ours("documents", "at-work")}
     _podman(elsewhere, "create", "--name", "at-work", "localhost/agentcontainer-documents:at-work", "true")
     old = {ours("coding", "old"), ours("coding", "older")}
-    (tmp_path / "Containerfile").write_text(f"FROM localhost/agentcontainer-coding:old\nLABEL {images.LABEL}=data\n")
+    (tmp_path / "Containerfile").write_text(f"FROM localhost/agentcontainer-coding:old\nLABEL {standard_images.LABEL}=data\n")
     old.add("localhost/agentcontainer-data:old")
     _podman(elsewhere, "build", "--pull=never", "--tag", "localhost/agentcontainer-data:old", str(tmp_path))
-    _podman(elsewhere, "tag", images.tag_of("coding"), "localhost/agentcontainer-coding:by-another-name")
+    _podman(elsewhere, "tag", standard_images.tag_of("coding"), "localhost/agentcontainer-coding:by-another-name")
     old.add("localhost/agentcontainer-coding:by-another-name")
 
     said = json.loads(call("images", "prune", "--json", env=elsewhere, cwd=tmp_path))
@@ -107,8 +109,8 @@ def test_images_of_ones_own_and_those_that_a_definition_names_are_never_removed(
 
     ours = [f"localhost/agentcontainer-coding:{name}" for name in ("old", "named", "marked")]
     for tag in ours[:2]:
-        made(tag, **{images.LABEL: "coding"})
-    made(ours[2], **{images.LABEL: "coding", images.MADE_FOR: ours[2]})
+        made(tag, **{standard_images.LABEL: "coding"})
+    made(ours[2], **{standard_images.LABEL: "coding", standard_images.MADE_FOR: ours[2]})
     kept = {ours[1], built("localhost/mine:1", ours[0]), built("localhost/agentcontainer-coding:mine", ours[2]),
             built("localhost/agentcontainer-mine:1", ours[2])}
     _podman(elsewhere, "untag", built("localhost/nameless:1", ours[2]))
@@ -129,14 +131,14 @@ def test_an_image_that_was_opened_stays_as_long_as_a_definition_asks_for_it(else
         return _podman(elsewhere, "image", "inspect", "--format", "{{.Id}}", tag)
 
     def opened_for(image: str, *paths: str, program: bytes | None = None) -> str:
-        name = opened.name_of(image, list(paths), program or opened.program())
-        made(name, f"{opened.ORIGIN}={image}", f"own={name}")
+        name = writable_images.name_of(image, list(paths), program or writable_images.program())
+        made(name, f"{writable_images.ORIGIN}={image}", f"own={name}")
         return name
 
-    mine, coding = made("localhost/mine:1"), made(images.tag_of("coding"), f"{images.LABEL}=coding", "made=now")
+    mine, coding = made("localhost/mine:1"), made(standard_images.tag_of("coding"), f"{standard_images.LABEL}=coding", "made=now")
     wanted = {opened_for(mine, "/testbed"), opened_for(coding, "/opt", "/srv")}
     built = "localhost/built-on-an-opened-one:1"
-    made(built, f"{opened.ORIGIN}={mine}")
+    made(built, f"{writable_images.ORIGIN}={mine}")
     used = opened_for(mine, "/used")
     _podman(elsewhere, "create", "--name", "at-work", used, "true")
     unwanted = {opened_for(mine, "/testbed", "/srv"), opened_for(coding, "/testbed"), opened_for("f" * 64, "/testbed"),
@@ -145,7 +147,7 @@ def test_an_image_that_was_opened_stays_as_long_as_a_definition_asks_for_it(else
                   ("localhost/mine:1", None, "[]"))
     assert {one["tag"]: one["removed"] for one in said} == {**dict.fromkeys(unwanted, True), used: False}
     here = set(_podman(elsewhere, "images", "--format", "{{.Repository}}:{{.Tag}}").splitlines())
-    assert here == {*wanted, used, built, "localhost/mine:1", images.tag_of("coding")}
+    assert here == {*wanted, used, built, "localhost/mine:1", standard_images.tag_of("coding")}
 
 
 def pruned(env: dict[str, str], folder: Path, *versions: tuple[str | None, str | None, str]) -> list[dict]:

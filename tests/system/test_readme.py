@@ -16,8 +16,9 @@ import pytest
 import typer
 import yaml
 
-from agentcontainer_local import build, images
 from agentcontainer_local.cli import app, config
+from agentcontainer_local.process import build
+from agentcontainer_local.sandbox.podman import standard_images
 from agentcontainer_local.settings import Settings, variable
 from tests import fake_provider
 from tests.system.conftest import Server, podman, podman_things, serving
@@ -208,9 +209,9 @@ def test_an_image_of_ones_own_works_as_written(server: Server, tmp_path: Path):
     """On the base that this machine has: a registry may be out of reach."""
     server.run("Nothing.")                      # from here on there is one
     here = podman("images", "--format", "{{.Repository}}:{{.Tag}}").split()
-    base = next(name for name in (images.REGISTRY_BASE, images.made_base()) if name in here)
+    base = next(name for name in (standard_images.REGISTRY_BASE, standard_images.made_base()) if name in here)
     try:
-        said = typed(("README", "Your own image", 0), environ(server), tmp_path, {images.REGISTRY_BASE: base})
+        said = typed(("README", "Your own image", 0), environ(server), tmp_path, {standard_images.REGISTRY_BASE: base})
         assert "hello from my image" in said
         assert "/usr/local/bin" in typed(("README", "Your own image", 1), environ(server), tmp_path)
     finally:

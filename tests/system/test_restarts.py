@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import runtime_dir
-from agentcontainer_local.sandbox import process
+from agentcontainer_local.process import runtime_directory
+from agentcontainer_local.sandbox.podman import processes
 from tests.system.conftest import Server, podman, podman_things, wait_until
 from tests.system.test_conversations import moves, running_containers
 from tests.system.test_main_job import bash
@@ -89,7 +89,7 @@ def test_an_agent_that_lost_its_network_with_the_server_is_started_anew(own_serv
     task = begun(own_server, internetAccess=True)
     own_server.stop(signal.SIGKILL)
     namespace = podman("inspect", own_server.container(task), "--format", "{{.NetworkSettings.SandboxKey}}").strip()
-    for pid in process.network_servers(namespace):
+    for pid in processes.network_servers(namespace):
         os.kill(pid, signal.SIGKILL)
     own_server.start()
     resumed_and_finished(own_server, task)
@@ -204,7 +204,7 @@ def test_after_a_reboot_agents_resume_from_workspace_and_session_and_none_has_di
         podman("stop", own_server.container(task))
         wait_until(lambda: moves(own_server, task["id"])[2:3] == ["pending"], 5)
         own_server.stop(signal.SIGKILL)
-    shutil.rmtree(runtime_dir.of_store(own_server.row("SELECT id FROM store")["id"]))
+    shutil.rmtree(runtime_directory.of_store(own_server.row("SELECT id FROM store")["id"]))
     own_server.start()
     resumed_and_finished(own_server, task)
     assert deaths(own_server, task) == 0

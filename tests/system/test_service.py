@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agentcontainer_local import lock
-from agentcontainer_local.sandbox import conf
+from agentcontainer_local.sandbox.podman import containers_conf
+from agentcontainer_local.store import lock
 from tests.system.conftest import ENDED, Server, podman, wait_until
 from tests.system.test_main_job import bash
 
@@ -94,6 +94,6 @@ def test_a_units_agent_outlives_its_stop_and_is_found_again_by_its_start(unit: U
     assert unit.outputs(task["id"]) == {"log": b"one\ntwo\n"}
     moves = [e["data"]["status"] for e in unit.history(task["id"]) if e["event"] == "task.updated"]
     assert moves == ["pending", "running", "finished"]
-    if conf.cgroups_are_v2():
+    if containers_conf.cgroups_are_v2():
         limits = ended["walls"]["limits"]
         assert {limits[name]["by"] for name in ("memoryMb", "processes")} == {"cgroup"}

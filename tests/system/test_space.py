@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import space
+from agentcontainer_local.process import disk_space
 from tests.system.conftest import Server, serving, wait_until
 from tests.system.test_main_job import bash
 
@@ -15,7 +15,7 @@ def volumes(server: Server, *tasks: dict) -> int:
 
 def test_kept_workspaces_go_when_the_disk_fills_and_work_goes_on(tmp_path: Path):
     """The disk is this machine's own, and is called full where it is."""
-    free = space.fullest([tmp_path, Path.home() / ".local/share/containers"])[1]
+    free = disk_space.fullest([tmp_path, Path.home() / ".local/share/containers"])[1]
     if free < 10:
         pytest.skip(f"only {free:.0f} % of the disk are free")
     with serving(tmp_path / "data", AGENTCONTAINER_WORKSPACE_RETENTION_SECONDS="3600") as server:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from agentcontainer_local import account_registry
+from agentcontainer_local.process import account_registry
 from tests.system.conftest import Server, serving, wait_until
 from tests.system.test_main_job import bash
 

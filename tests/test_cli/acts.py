@@ -2,7 +2,7 @@
 
 import hashlib
 
-from agentcontainer_local import accounts, db, files, tasks
+from agentcontainer_local.store import accounts, db, files, tasks
 from tests.live import Live
 
 AGENT = "agt_standard_coding"

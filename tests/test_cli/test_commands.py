@@ -14,11 +14,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agentcontainer_local import accounts, db, lock, schemas, tasks
+from agentcontainer_local import schemas
 from agentcontainer_local.cli import app, doctor, output
 from agentcontainer_local.cli.exits import Exit
 from agentcontainer_local.cli.install_service import _word
 from agentcontainer_local.client import Client, folder
+from agentcontainer_local.store import accounts, db, lock, tasks
 from tests.conftest import KEY
 from tests.test_budget import Told, worst
 from tests.test_cli.acts import AGENT, dispatched, end, give

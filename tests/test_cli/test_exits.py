@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import db, lock, tasks
 from agentcontainer_local.cli.exits import Exit
+from agentcontainer_local.store import db, lock, tasks
 from tests.live import Live
 from tests.terminal import COMMAND
 from tests.test_cli.acts import AGENT, dispatched, give

@@ -34,7 +34,7 @@ def test_a_providers_key_that_is_none_is_refused_unseen_and_nothing_is_stored(cl
 @pytest.mark.parametrize("around", ["\n{}\n", "{}\r\n", "  {}", "{}"])
 def test_a_providers_key_is_taken_without_what_is_around_it(cli, live, around):
     cli("providers", "set", "openai", stdin=around.format("sk-s3cr3t"))
-    from agentcontainer_local import accounts
+    from agentcontainer_local.store import accounts
 
     def stored(host) -> str:
         return accounts.provider(host.db, host.vault, accounts.only(host.db)["id"], "openai", {}).api_key

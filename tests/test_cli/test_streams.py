@@ -131,7 +131,7 @@ def test_where_the_files_cannot_be_written_after_all_the_result_is_shown_and_how
     (tmp_path / "out").mkdir()
 
     def finish() -> None:
-        from agentcontainer_local import db
+        from agentcontainer_local.store import db
 
         found: list = []
         while not found:

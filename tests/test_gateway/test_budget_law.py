@@ -15,8 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agentcontainer_local import accounts, db, schemas, tasks
-from agentcontainer_local.host import Host
+from agentcontainer_local import schemas
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.store import accounts, db, tasks
 from tests import fake_provider
 from tests.fake_provider import Answers, Cuts, Fails, FakeProvider, Silent
 from tests.test_gateway.conftest import MODELS, PATHS, request

@@ -10,9 +10,9 @@ import threading
 import httpx
 import pytest
 
-from agentcontainer_local import tasks
 from agentcontainer_local.gateway import failure, said, watch
-from agentcontainer_local.loopback import is_here
+from agentcontainer_local.process.loopback import is_here
+from agentcontainer_local.store import tasks
 from tests.fake_provider import Answers, Cuts, Fails, Raw, Silent
 from tests.test_gateway.conftest import KEY, MODELS, PATHS, for_provider, request, served
 

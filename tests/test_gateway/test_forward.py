@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentcontainer_local import tasks
+from agentcontainer_local.store import tasks
 from tests.fake_provider import Answers, Cuts, Drips, Fails, Raw, Silent, bash
 from tests.test_gateway.conftest import KEY, PATHS, for_provider, request, served
 
@@ -76,7 +76,7 @@ def test_a_large_body_passes(door, fake):
 
 
 def test_a_body_that_is_too_large_is_refused(door, fake, monkeypatch):
-    monkeypatch.setattr("agentcontainer_local.gateway.call.MAX_BODY_BYTES", 1000)
+    monkeypatch.setattr("agentcontainer_local.gateway.admission.MAX_BODY_BYTES", 1000)
     assert door.post("/anthropic/v1/messages", b" " * 1001).status_code == 413
     assert fake.seen == []
 

@@ -12,14 +12,14 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentcontainer_local.gateway import bound, call, content, routes
+from agentcontainer_local.gateway import admission, content, routes, worst_case
 from agentcontainer_local.gateway.allowed import BODIES
 from agentcontainer_local.gateway.allowed.messages import PLACEHOLDER
 from agentcontainer_local.gateway.allowed.shape import FREE, Exactly, Kinds
+from agentcontainer_local.gateway.metering import Figures
 from agentcontainer_local.gateway.refusal import Refusal
-from agentcontainer_local.gateway.usage import Figures
 from agentcontainer_local.prices import Prices
-from agentcontainer_local.tasks import Reserved
+from agentcontainer_local.store.tasks import Reserved
 from tests.test_gateway.conftest import MODELS, PATHS, granted
 
 TIER = {"input": 6, "output": 30, "cacheRead": 1, "cacheWrite": 9, "inputTokensAbove": 5000}
@@ -126,14 +126,14 @@ def test_no_request_that_passes_costs_more_than_was_reserved(asked, data):
     provider, route = kind.split()[0], routes.find(PATHS[kind].encode())
     grant = granted(provider=provider, models=frozenset({MODELS[provider]}), capped=True)
     try:
-        understood, raw = call.understood(route, json.dumps(body).encode())
-        call.check_models(understood, grant, PRICES)
+        understood, raw = admission.understood(route, json.dumps(body).encode())
+        admission.check_models(understood, grant, PRICES)
     except Refusal:
         return
-    one = call.Call(route, body["model"], understood, raw, content.found(understood), b"", ())
-    worst = bound.worst(one, grant, PRICES)
+    one = admission.Call(route, body["model"], understood, raw, content.found(understood), b"", ())
+    worst = worst_case.worst(one, grant, PRICES)
     output = data.draw(st.integers(1, worst.output_tokens))
-    sent = json.loads(bound.kept_to(one, grant, PRICES, output))
+    sent = json.loads(worst_case.kept_to(one, grant, PRICES, output))
     tokens, microusd = owed(provider, understood, sent)
     assert worst.tokens(output) >= tokens
     assert worst.microusd(output) >= microusd
@@ -154,11 +154,11 @@ def test_nor_does_one_that_goes_on_from_another(asked, bytes_a_token):
         history = history + (items if isinstance(items, list) else [])
         body = {**bodies[0], field: history}
         try:
-            understood, raw = call.understood(route, json.dumps(body).encode())
+            understood, raw = admission.understood(route, json.dumps(body).encode())
         except Refusal:
             return
-        one = call.Call(route, body["model"], understood, raw, content.found(understood), b"", ())
+        one = admission.Call(route, body["model"], understood, raw, content.found(understood), b"", ())
         size, images = read(understood, 0)
         prompt = size // bytes_a_token + images * IMAGE_TOKENS[provider]
-        assert bound.worst(one, grant, PRICES).input_tokens >= prompt
-        bound.learn(one, grant, Reserved(1, 9), Figures(input_tokens=prompt, told=True), True)
+        assert worst_case.worst(one, grant, PRICES).input_tokens >= prompt
+        worst_case.learn(one, grant, Reserved(1, 9), Figures(input_tokens=prompt, told=True), True)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentcontainer_local.gateway import usage
+from agentcontainer_local.gateway import metering as usage
+from agentcontainer_local.gateway.metering import Figures, Meter
 from agentcontainer_local.gateway.scripted import wire
-from agentcontainer_local.gateway.usage import Figures, Meter
 
 # Answers as the vendors document them, shortened.
 MESSAGES = b"""event: message_start

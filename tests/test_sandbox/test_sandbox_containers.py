@@ -9,8 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import sandbox as sandboxes
-from agentcontainer_local.sandbox import STORE, Bind, ImageMissing, Mounted, Refusal, SandboxError, Ulimits, process
+from agentcontainer_local.sandbox import podman as sandboxes
+from agentcontainer_local.sandbox.podman import (
+    STORE,
+    Bind,
+    ImageMissing,
+    Mounted,
+    Refusal,
+    SandboxError,
+    Ulimits,
+    processes,
+)
 
 
 async def test_a_container_runs_to_its_end_and_its_exit_code_is_known(run):
@@ -57,7 +66,7 @@ async def test_the_servers_environment_reaches_neither_container_nor_podman(runt
         pid = await sandbox.start(created.id)
         conmon = (await sandbox.inspect(created.id))["State"]["ConmonPid"]
         assert "ANTHROPIC" not in Path(f"/proc/{conmon}/environ").read_text()
-        assert process.conmon_of(pid, created.id) == conmon
+        assert processes.conmon_of(pid, created.id) == conmon
         assert await sandbox.logs_tail(created.id) == ""
         assert "canary-" not in str(await sandbox.inspect(created.id))
         await sandbox.remove(created.id)

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from agentcontainer_local.sandbox import Ceiling, Mounted, Ulimits, conf, usage, watchdog
-from agentcontainer_local.sandbox.watchdog import SCAN_SECONDS, Machine, Watched
+from agentcontainer_local.sandbox.podman import Ceiling, Mounted, Ulimits, containers_conf, memory_usage, watchdog
+from agentcontainer_local.sandbox.podman.watchdog import SCAN_SECONDS, Machine, Watched
 
 MB = 1024**2
 GB = 1024 * MB
@@ -35,7 +35,7 @@ async def test_each_limit_is_kept_by_something_and_podman_agrees(sandbox, spec):
     asked_for = {"memory": ("Memory", 64 * MB), "cpus": ("CpuQuota", 50_000), "processes": ("PidsLimit", 50)}
     in_force = {name for name, (field, value) in asked_for.items() if host[field] == value}
     assert {name for name, by in created.limits.items() if by == "cgroup"} == in_force
-    if not conf.cgroups_are_v2():
+    if not containers_conf.cgroups_are_v2():
         assert created.limits == {
             "memory": "watchdog", "cpus": "affinity", "processes": "ulimit and watchdog", "open_files": "ulimit",
             "disk": "watchdog",
@@ -103,8 +103,8 @@ async def test_a_disk_filler_is_told_of_while_it_rests(watched, monkeypatch):
 
 
 async def test_a_measurement_that_takes_long_keeps_nobody_from_looking(watched, monkeypatch, tmp_path):
-    (tmp_path / "measure.py").write_text("import time\ntime.sleep(30)")     # as on a disk that is very slow
-    monkeypatch.setattr(watchdog, "MEASURE", tmp_path / "measure.py")
+    (tmp_path / "disk_usage.py").write_text("import time\ntime.sleep(30)")     # as on a disk that is very slow
+    monkeypatch.setattr(watchdog, "MEASURE", tmp_path / "disk_usage.py")
     script = "dd if=/dev/zero of=/tmp/some bs=1M count=100; sleep 60"
     filler = await watched(script, Ceiling(GB, 500, 50 * MB), uid=20008)
     await asyncio.sleep(2 * SCAN_SECONDS)
@@ -155,7 +155,7 @@ async def test_whoever_keeps_below_its_limits_is_left_alone(watched):
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor only")
-@pytest.mark.skipif(conf.cgroups_are_v2(), reason="a cgroup shares the processors out")
+@pytest.mark.skipif(containers_conf.cgroups_are_v2(), reason="a cgroup shares the processors out")
 async def test_processors_are_given_out_and_those_that_a_program_takes_are_taken_back(watched, sandbox):
     script = "for p in 1 $$; do taskset -p ff $p; done >/dev/null; nproc >&2; sleep 4; nproc >&2; sleep 60"
     await watched(f"nproc >&2; {script}", cpus=1)
@@ -173,15 +173,15 @@ async def test_one_look_counts_every_process_of_a_container_and_no_other(sandbox
         for _ in range(2)
     ]
     await asyncio.sleep(0.5)
-    seen = usage.of_containers([first, second, 2**22 - 1])
+    seen = memory_usage.of_containers([first, second, 2**22 - 1])
     assert {pid: used.processes for pid, used in seen.items()} == {first: 4, second: 4}
-    private, _ = usage.exact(seen[first])
+    private, _ = memory_usage.exact(seen[first])
     assert 0 < private <= seen[first].private_bytes
 
 
 def test_the_kernels_own_word_of_an_ended_process_is_read():
-    assert usage.oom_kill("low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n") == 2
-    assert usage.oom_kill("") == 0
+    assert memory_usage.oom_kill("low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n") == 2
+    assert memory_usage.oom_kill("") == 0
     scope = "user.slice/user-1000.slice/user@1000.service/user.slice/libpod-1.scope/container"
-    assert str(usage.memory_events(f"0::/{scope}\n")) == f"/sys/fs/cgroup/{scope}/memory.events"
-    assert usage.memory_events("12:memory:/user.slice\n0::/\n") is None
+    assert str(memory_usage.memory_events(f"0::/{scope}\n")) == f"/sys/fs/cgroup/{scope}/memory.events"
+    assert memory_usage.memory_events("12:memory:/user.slice\n0::/\n") is None

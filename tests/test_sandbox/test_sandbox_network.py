@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local.sandbox import network, process
+from agentcontainer_local.sandbox.podman import network, processes
 
 ADDRESSES = [
     line.split()[3].split("/")[0]
@@ -86,9 +86,9 @@ async def test_a_container_whose_network_process_was_killed_is_noticed(sandbox, 
     closed, opened = found[made["none"]], found[made["internet"]]
     assert await sandbox.network_serves(closed) and await sandbox.network_serves(opened)
     namespace = (await sandbox.inspect(opened.id))["NetworkSettings"]["SandboxKey"]
-    [server] = process.network_servers(namespace)
+    [server] = processes.network_servers(namespace)
     os.kill(server, signal.SIGKILL)
-    await process.exited(server)
+    await processes.exited(server)
     assert not await sandbox.network_serves(opened)
 
 

@@ -14,20 +14,29 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import sandbox as sandboxes
-from agentcontainer_local.sandbox import Refusal, SandboxError, Unavailable, Unwalled, conf, libpod, locks, process
-from agentcontainer_local.sandbox.service import listener
+from agentcontainer_local.sandbox import podman as sandboxes
+from agentcontainer_local.sandbox.podman import (
+    Refusal,
+    SandboxError,
+    Unavailable,
+    Unwalled,
+    containers_conf,
+    libpod,
+    locks,
+    processes,
+)
+from agentcontainer_local.sandbox.podman.service import listener
 
 
 def services(path: Path) -> list[int]:
     """Every process that serves that socket, found by its command line."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [pid for pid in pids if f"unix://{path}" in process.command_line(pid)]
+    return [pid for pid in pids if f"unix://{path}" in processes.command_line(pid)]
 
 
 def conmons(container_id: str) -> list[int]:
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [pid for pid in pids if {"-c", container_id} < set(process.command_line(pid))]
+    return [pid for pid in pids if {"-c", container_id} < set(processes.command_line(pid))]
 
 
 async def test_a_killed_service_is_brought_back_once_and_containers_go_on(sandbox, spec, runtime_dir):
@@ -151,7 +160,7 @@ async def test_a_given_service_without_our_hook_runs_containers_but_none_with_in
     path = runtime_dir / "given.sock"
     configuration = runtime_dir / "given.conf"
     no_hooks = sandbox._api.service.environment | {"CONTAINERS_CONF": str(configuration)}
-    configuration.write_text(conf.text(runtime_dir / "no-such-directory", None))
+    configuration.write_text(containers_conf.text(runtime_dir / "no-such-directory", None))
     words = ["podman", "system", "service", "--time=0", f"unix://{path}"]
     with subprocess.Popen(words, cwd="/", env=no_hooks, stderr=subprocess.DEVNULL) as given:
         while listener(path) is None:
@@ -200,7 +209,7 @@ def test_the_engine_part_of_the_users_configuration_is_kept_and_the_containers_p
         '[engine]\nnum_locks = 4096\nremote = true\nruntime = "crun"\n[engine.runtimes]\nrunsc = ["/usr/bin/runsc"]\n'
     )
     monkeypatch.setenv("CONTAINERS_CONF", str(own))
-    text = conf.text(Path("/hooks"), None)
+    text = containers_conf.text(Path("/hooks"), None)
     assert "num_locks = 4096" in text
     assert 'runtime = "crun"' in text
     assert 'hooks_dir = ["/hooks"]' in text

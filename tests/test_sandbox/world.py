@@ -1,4 +1,4 @@
-"""A small internet in namespaces of our own, run by `unshare --map-root-user --net --mount`, to try walls.sh on.
+"""A small internet in namespaces of our own, run by `unshare --map-root-user --net --mount`, to try network_hook.sh on.
 
     container --- slirp4netns --- host (lo, 198.51.100.7, 192.168.77.1) --- neighbour (192.168.77.2, 203.0.113.9, …)
 

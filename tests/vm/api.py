@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import httpx
 
-from agentcontainer_local import images
+from agentcontainer_local.sandbox.podman import standard_images
 from tests.vm.machine import Failed, Machine
 
 KEY = "ac_live_" + "v" * 32
@@ -105,7 +105,7 @@ def served(vm: Machine, port: int, agent: str | None = None) -> Iterator[Api]:
     with vm.forwarded(port) as url:
         api = Api(url, KEY)
         until("the server is ready", api.is_ready, 300)
-        api.agent = agent or api.make_agent(images.made_base())
+        api.agent = agent or api.make_agent(standard_images.made_base())
         yield api
 
 

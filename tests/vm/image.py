@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from agentcontainer_local import images
+from agentcontainer_local.sandbox.podman import standard_images
 
 CLONE = Path(__file__).parents[2]
 SUITES = {"debian-12": "bookworm", "debian-13": "trixie"}
@@ -84,15 +84,15 @@ def _make(work: Path, suite: str, executable: Path) -> None:
         shutil.copy(executable, given / "agentcontainer")
         shutil.copy(work / "key.pub", given / "key.pub")
         _say("The base image and Pi, in place of registries")
-        _run("podman", "save", "--quiet", "-o", str(given / "base.tar"), images.made_base())
+        _run("podman", "save", "--quiet", "-o", str(given / "base.tar"), standard_images.made_base())
         _fill_cache(executable, given)
         (given / "customize").write_text(CUSTOMIZE)
         packages = ",".join((*PACKAGES, NETWORK[suite]))
         hook = f'cd {given} && sh ./customize "$1"'
         _run("mmdebstrap", "--quiet", "--variant=apt", '--aptopt=APT::Install-Recommends "false"',
-             *(f"--aptopt={option}" for option in images._acquire()), f"--include={packages}",
+             *(f"--aptopt={option}" for option in standard_images._acquire()), f"--include={packages}",
              "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
-             f"--customize-hook={hook}", suite, str(root), *images._sources(suite))
+             f"--customize-hook={hook}", suite, str(root), *standard_images._sources(suite))
     _say("The disk")
     _run("podman", "unshare", "sh", "-ec", _DISK, "sh", str(work))
     root.unlink()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local import runtime
 from agentcontainer_local.errors import Unavailable
+from agentcontainer_local.pi import bundle
 from agentcontainer_local.settings import Settings
 from tests.system.conftest import Server, own_server, server  # noqa: F401
 from tests.web.browser import Browser, Page, program
@@ -66,9 +66,9 @@ def axe() -> str:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             try:
-                tarball = runtime._packed("axe-core", pinned, Path(folder))
+                tarball = bundle._packed("axe-core", pinned, Path(folder))
             except Unavailable as error:
                 pytest.skip(f"axe-core can't be had here: {error}")
-            runtime._unpack(tarball, Path(folder), ("axe.min.js",))
+            bundle._unpack(tarball, Path(folder), ("axe.min.js",))
             Path(folder, "axe.min.js").replace(kept)
     return kept.read_text()

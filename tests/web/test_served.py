@@ -11,7 +11,8 @@ import pytest
 from starlette.routing import Router
 
 from agentcontainer_local import web
-from agentcontainer_local.api import openapi, routes
+from agentcontainer_local.api import routes
+from agentcontainer_local.http import openapi
 from agentcontainer_local.web.parts import VENDOR
 
 

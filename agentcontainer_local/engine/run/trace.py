@@ -1,0 +1,93 @@
+"""A run that is over as a trace: when its container started, which models were called, which tools ran."""
+
+import json
+import re
+from datetime import datetime
+
+from sqlite_utils import Database
+
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.process.tracing import Span
+from agentcontainer_local.store import events as history
+from agentcontainer_local.store import tasks
+from agentcontainer_local.store.db import Row, parse_iso, row, rows
+
+MOST = 5000                         # of calls, and of tools: the last ones
+PLAIN = re.compile(r"[\w.:/-]{1,100}", re.ASCII)
+WITHIN = "task_id = :task AND {at} BETWEEN :began AND :ended ORDER BY number DESC LIMIT :most"
+
+
+def tell(host: Host, run_id: str) -> None:
+    """Nothing where no traces are wanted."""
+    if host.traces is not None:
+        host.traces.tell(span(host.db, run_id, host.now()))
+
+
+def span(db: Database, run_id: str, now: datetime) -> Span:
+    """All from the rows: what a server did that was killed meanwhile is in it too."""
+    run = row(db, "SELECT * FROM runs WHERE id = ?", (run_id,))
+    task = tasks.get(db, run["task_id"])
+    began, ended = parse_iso(run["created_at"]), parse_iso(run["ended_at"]) if run["ended_at"] else now
+    asked = {"task": task["id"], "began": run["created_at"], "ended": run["ended_at"] or "9", "most": MOST}
+
+    def some(table: str, at: str) -> list[Row]:
+        return rows(db, f"SELECT * FROM {table} WHERE {WITHIN.format(at=at)}", asked)[::-1]
+
+    within = [_start(run, began)] if run["started_at"] else []
+    within += [_call(call, ended) for call in some("model_calls", "created_at")]
+    within += [_tool(tool, ended) for tool in some("activities", "started_at")]
+    return Span(
+        "run", began, ended,
+        {"agentcontainer.run.id": run_id, "agentcontainer.task.id": task["id"],
+         "agentcontainer.task.mode": task["mode"], "agentcontainer.task.status": task["status"],
+         "agentcontainer.account.id": task["account_id"], "gen_ai.agent.id": task["agent_id"],
+         "gen_ai.provider.name": task["provider"], "gen_ai.request.model": _plain(task["model"])},
+        "failed" if task["status"] == "failed" else None,
+        tuple(_moves(some("task_events", "created_at"))), tuple(within),
+    )
+
+
+def _start(run: Row, began: datetime) -> Span:
+    """From the image to the container's first process."""
+    image = {"container.image.name": _plain(run["image"])} if run["image"] else {}
+    return Span("start", began, parse_iso(run["started_at"]), image)
+
+
+def _call(call: Row, ended: datetime) -> Span:
+    """Named as OpenTelemetry's conventions for generative AI have it; input tokens include those of the cache there."""
+    read = call["input_tokens"] + call["cache_read_tokens"] + call["cache_write_tokens"]
+    model, status = _plain(call["model"]), tasks.call_status(call)
+    facts = {
+        "gen_ai.operation.name": "chat", "gen_ai.provider.name": call["provider"], "gen_ai.request.model": model,
+        "gen_ai.usage.input_tokens": read, "gen_ai.usage.output_tokens": call["output_tokens"],
+        "gen_ai.usage.cache_read.input_tokens": call["cache_read_tokens"],
+        "gen_ai.usage.cache_creation.input_tokens": call["cache_write_tokens"],
+        "agentcontainer.estimated": bool(call["estimated"]),
+    }
+    if call["cost_microusd"] is not None:
+        facts["agentcontainer.cost_usd"] = call["cost_microusd"] / 1e6
+    if call["status"]:
+        facts["http.response.status_code"] = call["status"]
+    over = parse_iso(call["ended_at"]) if call["ended_at"] else ended
+    return Span(f"chat {model}", parse_iso(call["created_at"]), over, facts,
+                str(call["status"] or "lost") if status == "failed" else None)
+
+
+def _tool(tool: Row, ended: datetime) -> Span:
+    name = _plain(tool["tool_key"])
+    facts = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name,
+             "agentcontainer.activity.id": tool["id"]}
+    over = parse_iso(tool["completed_at"]) if tool["completed_at"] else ended
+    return Span(f"execute_tool {name}", parse_iso(tool["started_at"]), over, facts, tool["error_code"])
+
+
+def _moves(events: list[Row]):
+    for event in events:
+        if event["type"] == history.TASK_UPDATED:
+            told = json.loads(event["data"])
+            yield told["event"], parse_iso(event["created_at"]), {"agentcontainer.task.status": told["status"]}
+
+
+def _plain(name: str) -> str:
+    """A guest or a provider says it: what could be text is not passed on."""
+    return name if PLAIN.fullmatch(name) else "other"

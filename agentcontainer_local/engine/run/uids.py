@@ -1,0 +1,120 @@
+"""The uid of each task's agent: unique among all stores of this account, for as long as the task's volumes exist.
+
+The kernel counts processes by uid, so two agents with one uid could starve each other. The account's registry has each
+uid in use, with its task. Those of stores that were deleted are removed once Podman has no such volumes.
+"""
+
+import asyncio
+import contextlib
+import logging
+import zlib
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.engine.run.names import TASK_LABEL
+from agentcontainer_local.process import account_registry, failpoints
+from agentcontainer_local.process.account_registry import Registry
+from agentcontainer_local.sandbox.podman import STORE, SandboxError, Unavailable
+from agentcontainer_local.store.db import Row, rows
+
+log = logging.getLogger(__name__)
+
+FIRST, COUNT = 20_000, 40_000       # within the 65,536 sub-ids that an account has
+FRESH_SECONDS = 3600                # from a claim to its volumes, and more
+
+
+class NoneFree(Unavailable):
+    """All uids are in use."""
+
+
+class Uids:
+    def __init__(self, registry: Registry | None = None):
+        self.registry = registry or account_registry.of_account("uids")
+
+    def claim(self, owner: str, wanted: int | None = None) -> int:
+        """A uid that no other owner has: `wanted` where that is free, else another. The same again for who has one."""
+        first = zlib.crc32(owner.encode()) % COUNT if wanted is None else wanted - FIRST
+        with self.registry.locked():
+            for uid in (FIRST + (first + step) % COUNT for step in range(COUNT)):
+                if self._taken(str(uid), owner):
+                    return uid
+        raise NoneFree(f"All {COUNT} uids of agents are in use: remove tasks, or volumes of stores that are gone.")
+
+    def release(self, owner: str, uid: int) -> None:
+        with self.registry.locked():
+            if self._owner(str(uid)) == owner:
+                self.registry.remove(str(uid))
+
+    def sweep(self, in_use: set[str], seconds: float = FRESH_SECONDS) -> None:
+        """Removes what belongs to nobody: older than `seconds`, and of this Podman storage, but not `in_use`."""
+        here = _storage()
+        with self.registry.locked():
+            for name, value in list(self.registry.entries()):
+                storage, _, owner = value.rpartition("/")
+                gone = not Path(storage).exists() or (storage == here and owner not in in_use)
+                if gone and self.registry.seconds_old(name) > seconds:
+                    self.registry.remove(name)
+
+    def _taken(self, name: str, owner: str) -> bool:
+        if self.registry.put(name, f"{_storage()}/{owner}"):
+            return True
+        if self._owner(name) != owner:
+            return False
+        self.registry.touch(name)
+        return True
+
+    def _owner(self, name: str) -> str | None:
+        value = self.registry.value(name)
+        return value and value.rpartition("/")[2]
+
+
+def hold(db: Database, store_id: str) -> None:
+    """At start, as the registry may be new, or have lost something: the rows say whose uid their volumes have."""
+    uids = Uids()
+    for task in rows(db, "SELECT id, uid FROM tasks WHERE uid IS NOT NULL"):
+        who = owner_of(store_id, task["id"])
+        if (uid := uids.claim(who, task["uid"])) != task["uid"]:     # both stores were made before the registry
+            uids.release(who, uid)
+            log.warning("another store has a task of the same uid task=%s uid=%d", task["id"], task["uid"])
+
+
+async def claimed(host: Host, task: Row) -> int:
+    """The task's uid, which it keeps until its workspace is removed."""
+    uids, who = Uids(), owner_of(host.store_id, task["id"])
+    if task["uid"] is not None:
+        return task["uid"]
+    if await asyncio.to_thread(uids.registry.sweep_is_due):
+        with contextlib.suppress(SandboxError):
+            await _swept(host, uids)
+    try:
+        uid = await asyncio.to_thread(uids.claim, who)
+    except NoneFree:
+        await _swept(host, uids)
+        uid = await asyncio.to_thread(uids.claim, who)
+    failpoints.point("uid.claimed")
+    host.db.conn.execute("UPDATE tasks SET uid = ? WHERE id = ?", (uid, task["id"]))
+    return uid
+
+
+async def released(host: Host, task: Row) -> None:
+    """For a task whose volumes are gone."""
+    if task["uid"] is not None:
+        who = owner_of(host.store_id, task["id"])
+        await asyncio.to_thread(Uids().release, who, task["uid"])
+
+
+async def _swept(host: Host, uids: Uids) -> None:
+    found = await host.sandbox.labels_of_all_volumes(TASK_LABEL)
+    in_use = {owner_of(labels.get(STORE, ""), labels[TASK_LABEL]) for labels in found}
+    await asyncio.to_thread(uids.sweep, in_use)
+
+
+def owner_of(store_id: str, task_id: str) -> str:
+    return f"{store_id}.{task_id}"
+
+
+def _storage() -> str:
+    """Whose volumes Podman finds: it keeps them under HOME."""
+    return str(Path.home())

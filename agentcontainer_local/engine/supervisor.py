@@ -1,0 +1,238 @@
+"""Keeps what runs in step with what the rows say should run; at start it takes up what an earlier server left."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+
+from agentcontainer_local import lifecycle
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.engine.run import OpenDoor, clear_away, lost, remove_workspace, run, tell
+from agentcontainer_local.process import failpoints
+from agentcontainer_local.sandbox import podman
+from agentcontainer_local.store import clock_steps, tasks
+from agentcontainer_local.store.db import Row
+
+log = logging.getLogger(__name__)
+
+TASK_LABEL = "agentcontainer.task"
+TIDY_SECONDS = 10
+RETRY_SECONDS = 2                   # before something that did not work is tried again
+LOOK_SECONDS, LOOK_AGAIN_SECONDS = 5, 1     # between two looks at the place: while containers can run here, and cannot
+
+Runs = dict[str, asyncio.Task]      # by task: what is done for it at the moment, one thing at a time
+Containers = dict[str | None, podman.Found]
+
+
+async def supervise(host: Host, open_door: OpenDoor) -> None:
+    """Runs until cancelled; then lets go of the runs, whose containers go on."""
+    runs: Runs = {}
+    looking = asyncio.create_task(_look(host), name="look at the place")
+    try:
+        began = host.steady()
+        found = await _first_found(host)
+        failpoints.point("supervisor.looked")
+        _clear_orphans(host, runs, found)
+        _do_not_count(host, found, timedelta(seconds=host.steady() - began))
+        while True:
+            changed = host.changed.mark()
+            _reap(host, runs)
+            _take_up(host, open_door, runs, found)
+            _start_pending(host, open_door, runs, found)
+            _clear_ended(host, runs)
+            found = {}              # from here on what runs was started here
+            await asyncio.wait({changed, *runs.values()}, timeout=host.place.wait_seconds() or None,
+                               return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        looking.cancel()
+        for running in runs.values():
+            running.cancel()
+        await asyncio.gather(looking, *runs.values(), return_exceptions=True)
+
+
+async def _look(host: Host) -> None:
+    """Whether containers can run here; what waits for that is told."""
+    while True:
+        try:
+            await host.sandbox.ready()
+        except (podman.SandboxError, OSError) as error:
+            host.place.failed(str(error))
+        else:
+            if host.place.reason is not None:
+                host.place.looks_well()
+                host.changed.set()
+        await asyncio.sleep(LOOK_SECONDS if host.place.reason is None else LOOK_AGAIN_SECONDS)
+
+
+async def _first_found(host: Host) -> Containers:
+    """As soon as Podman answers. Until then everything else is served, and every task waits."""
+    while True:
+        try:
+            found = await _found(host)
+            host.place.looks_well()
+            return found
+        except podman.SandboxError as error:
+            host.place.failed(str(error))
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+
+async def _found(host: Host) -> Containers:
+    return {container.labels.get(TASK_LABEL): container for container in await host.sandbox.found()}
+
+
+def _reap(host: Host, runs: Runs) -> None:
+    """What failed is not forgotten: the rows still say what should be, so it is tried again, a little later."""
+    for task_id, running in list(runs.items()):
+        if running.done():
+            del runs[task_id]
+            if error := running.exception():
+                _say(host, task_id, error)
+                runs[task_id] = asyncio.create_task(_again(host, task_id), name=f"pause {task_id}")
+
+
+def _say(host: Host, task_id: str, error: BaseException) -> None:
+    if isinstance(error, podman.Unavailable):
+        host.place.failed(str(error), start=task_id in tasks.with_status(host.db, lifecycle.PENDING))
+    elif isinstance(error, podman.SandboxError):
+        log.warning("did not work, and is tried again task=%s: %s", task_id, error)
+    else:
+        log.error("did not work task=%s", task_id, exc_info=error)
+
+
+async def _again(host: Host, task_id: str) -> None:
+    """A pause. What waits or runs is then taken up from its row; of what is at rest, the container may still run."""
+    await asyncio.sleep(max(RETRY_SECONDS, host.place.wait_seconds()))
+    with contextlib.suppress(LookupError):      # a container that had no task
+        if tasks.get(host.db, task_id)["status"] in (lifecycle.HIBERNATING, lifecycle.AWAITING_INPUT):
+            await clear_away(host, task_id)
+
+
+def _alive(host: Host, task_id: str, found: Containers) -> podman.Found | None:
+    """Its container, if that is at work and its run is open. Without a run it is on its way to its stop."""
+    container = found.get(task_id)
+    at_work = container is not None and container.state == "running" and tasks.open_run(host.db, task_id)
+    return container if at_work else None
+
+
+def _take_up(host: Host, open_door: OpenDoor, runs: Runs, found: Containers) -> None:
+    """Tasks that run, and that nobody here has: an earlier server had them, or a run here came to a bad end."""
+    for task_id in tasks.with_status(host.db, lifecycle.RUNNING):
+        if task_id not in runs:
+            runs[task_id] = asyncio.create_task(_attend(host, task_id, open_door, found))
+
+
+async def _attend(host: Host, task_id: str, open_door: OpenDoor, found: Containers) -> None:
+    alive = _alive(host, task_id, found or await _found(host))
+    failpoints.point("supervisor.attending")
+    if alive and not await host.sandbox.network_serves(alive):
+        log.warning("the container's network process is gone: it is started anew task=%s", task_id)
+        await clear_away(host, task_id)
+    elif alive:
+        await run(host, task_id, open_door, alive)
+    else:
+        record = tasks.open_run(host.db, task_id)
+        await lost(host, task_id, seen=False)
+        await clear_away(host, task_id)
+        if record is not None:
+            tell(host, record["id"])
+
+
+def _do_not_count(host: Host, found: Containers, waited: timedelta) -> None:
+    """While we waited for Podman no agent could reach us. A container that ended while no server looked is counted up
+    to the moment at which one looked last."""
+    for task_id in tasks.with_status(host.db, lifecycle.RUNNING):
+        away = timedelta() if _alive(host, task_id, found) else host.away
+        clock_steps.not_counted(host.db, task_id, away + waited)
+
+
+def _start_pending(host: Host, open_door: OpenDoor, runs: Runs, found: Containers) -> None:
+    """Oldest first, up to the free room; idle conversations are asked to make some."""
+    waiting = [task_id for task_id in tasks.with_status(host.db, lifecycle.PENDING) if task_id not in runs]
+    room = _room(host, runs)
+    if host.place.reason is not None:
+        waiting.sort(key=host.place.failures)       # what one task's start cannot, another's may
+    leaving = sum(tasks.open_run(host.db, task_id) is None for task_id in runs) if waiting[room:] else 0
+    for task_id in waiting[:room]:
+        alive = _alive(host, task_id, found)
+        runs[task_id] = asyncio.create_task(run(host, task_id, open_door, alive), name=f"run {task_id}")
+    wanted = len(waiting) - room - leaving if host.place.reason is None else 0
+    if wanted > 0 and wanted != host.wanted_room:
+        asyncio.get_running_loop().call_soon(_call_idle, host)
+    host.wanted_room = max(0, wanted)
+
+
+def _room(host: Host, runs: Runs) -> int:
+    """So many more may be started. While containers cannot run here, one is tried at a time, and not too often."""
+    room = max(0, host.settings.max_running - len(runs))
+    if host.place.reason is None:
+        return room
+    tried = any(task_id in runs for task_id in tasks.with_status(host.db, lifecycle.PENDING))
+    return 0 if tried or host.place.wait_seconds() > 0 else min(room, 1)
+
+
+def _call_idle(host: Host) -> None:
+    host.changed.set(*tasks.with_status(host.db, lifecycle.AWAITING_INPUT))
+
+
+def _clear_ended(host: Host, runs: Runs) -> None:
+    """What ended while no run had it (asleep, idle), and workspaces whose time is over, or whose place is needed."""
+    over = tasks.retention.due(host.db, host.now(), host.settings, host.crowded)
+    _do(runs, tasks.ended_with_container(host.db), lambda task_id: clear_away(host, task_id))
+    _do(runs, over, lambda task_id: remove_workspace(host, task_id))
+
+
+async def tidy(host: Host) -> None:
+    """While it supervises, waits until what has ended is cleared away, but not for long: the next server would do it.
+
+    A server for the time being, of `run` or the demo, has no next one.
+    """
+    for _ in range(round(TIDY_SECONDS / 0.05)):
+        due = tasks.retention.due(host.db, host.now(), host.settings, crowded=False)
+        if not tasks.ended_with_container(host.db) and not due:
+            return
+        await asyncio.sleep(0.05)
+
+
+def _do(runs: Runs, found: list[Row], work: Callable[[str], Coroutine]) -> None:
+    for task in found:
+        if task["id"] not in runs:
+            runs[task["id"]] = asyncio.create_task(work(task["id"]), name=f"clear {task['id']}")
+
+
+def _clear_orphans(host: Host, runs: Runs, found: Containers) -> None:
+    """Containers whose task is at rest or over, or is none of this store's."""
+    at_work = set(tasks.with_status(host.db, lifecycle.PENDING, lifecycle.RUNNING))
+    for task_id, container in found.items():
+        if task_id not in at_work:
+            runs[container.name] = asyncio.create_task(_end_orphan(host, task_id, container))
+
+
+async def _end_orphan(host: Host, task_id: str | None, container: podman.Found) -> None:
+    try:
+        task = tasks.get(host.db, task_id)
+    except LookupError:
+        log.warning("removing a container without a task container=%s", container.name)
+        await host.sandbox.remove(container.name)
+    else:
+        if container.state == "running" or task["status"] in lifecycle.TERMINAL:
+            await clear_away(host, task_id)
+
+
+async def suspend(host: Host) -> None:
+    """Stops every container of this store and keeps it; the next server goes on with them. Nobody died."""
+    try:
+        found = await _found(host)
+    except podman.Unavailable as error:
+        log.error("nothing could be stopped: %s", error)
+        return
+    running = [task_id for task_id, container in found.items() if container.state == "running"]
+    at_work = tasks.with_status(host.db, lifecycle.RUNNING)
+    failpoints.point("supervisor.suspending")
+    runs = [tasks.open_run(host.db, task_id) for task_id in {*running, *at_work}]
+    stopped = await asyncio.gather(*(clear_away(host, task_id) for task_id in {*running, *at_work}),
+                                   return_exceptions=True)
+    for error in (error for error in stopped if isinstance(error, Exception)):
+        log.error("a container could not be stopped: %s", error)
+    for record in filter(None, runs):
+        tell(host, record["id"])

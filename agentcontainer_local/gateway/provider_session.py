@@ -1,0 +1,97 @@
+"""The connection to the providers: opened once, shared by all calls."""
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+
+from agentcontainer_local.gateway.grant import Grant
+from agentcontainer_local.gateway.token_estimate import Known
+from agentcontainer_local.prices import Prices
+from agentcontainer_local.process.loopback import is_here
+
+CONNECT_SECONDS = 30
+KEEPALIVE_SECONDS = 30
+READ_BYTES = 256 * 1024            # of an answer that is faster than its reader
+LARGE_BYTES = 64 * 1024            # from here on whatever is done with all of a request would hold up others
+LARGE_AT_ONCE = 2                  # of all runs; and one of each
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Client:
+    session: aiohttp.ClientSession
+    prices: Prices
+    idle_seconds: float
+    proxies: dict[tuple[str, str], str | None] = field(default_factory=dict)    # that were found, by scheme and host
+    resting: dict[tuple[str, str | None], float] = field(default_factory=dict, repr=False)  # until, by address and key
+
+    workers: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(LARGE_AT_ONCE, "model-calls"), repr=False)
+
+    async def aside(self, known: Known, size: int, work: Callable[..., Answer], *given: Any) -> Answer:
+        """Does what takes the longer the larger a request is: of a large one in a thread, one at a time for each run.
+
+        Whoever goes away meanwhile keeps the run's turn until the work is done, or could begin it again and again.
+        """
+        if size <= LARGE_BYTES:
+            return work(*given)
+        await known.turn.acquire()
+        job = asyncio.get_running_loop().run_in_executor(self.workers, functools.partial(work, *given))
+        job.add_done_callback(lambda _: known.turn.release())
+        return await asyncio.shield(job)
+
+    def proxy_of(self, address: str) -> str | None:
+        """As HTTPS_PROXY, HTTP_PROXY and NO_PROXY say, but none for this machine: no proxy elsewhere gets to it.
+        aiohttp's own `trust_env` would add keys from ~/.netrc."""
+        try:
+            at = urlsplit(address).scheme, urlsplit(address).hostname or ""
+        except ValueError:
+            return None
+        if at not in self.proxies:
+            self.proxies[at] = None if is_here(at[1]) or proxy_bypass(at[1]) else getproxies().get(at[0])
+        return self.proxies[at]
+
+    def rest(self, grant: Grant, seconds: float) -> None:
+        """The provider asked for this pause, of everybody with this key."""
+        self.resting[grant.base_url, grant.api_key] = time.monotonic() + seconds
+
+    async def rested(self, grant: Grant) -> None:
+        """Waits for the end of the pause, if there is one."""
+        at = grant.base_url, grant.api_key
+        while (left := self.resting.get(at, 0) - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+        self.resting.pop(at, None)
+
+
+
+@contextlib.asynccontextmanager
+async def client(idle_seconds: float = 300, prices_file: Path | None = None) -> AsyncIterator[Client]:
+    """`idle_seconds`: how long a provider may be silent within a call, and a guest not read what it says.
+
+    `prices_file` replaces the package's table.
+    """
+    prices = Prices.read(prices_file)
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds),
+        read_bufsize=READ_BYTES,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
+        trust_env=False,
+    ) as session:
+        opened = Client(session, prices, idle_seconds)
+        try:
+            yield opened
+        finally:
+            opened.workers.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,131 @@
+"""A client's connection, at the door or at the HTTP face: uvicorn's, with bounds for what it keeps of a client."""
+
+import asyncio
+import resource
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from agentcontainer_local.http.parser import Parser
+
+MOST_HEAD_BYTES = 64 * 1024         # of a request's first line and headers, or of a trailer
+HEAD_SECONDS = 30                   # until a request's head is there
+BODY_SECONDS, BODY_BYTES = 50, 4096     # a body that brings fewer bytes in this time is not waited for any longer
+MOST_CONNECTIONS = 10_000
+MOST_WAITING = 8                    # requests that did not wait for the answer to the one before
+
+
+def most_connections() -> int:
+    """At most three quarters of the files that we may have open: the rest is for the work."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MOST_CONNECTIONS if most == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, most * 3 // 4)
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn takes as many requests as come at once (of 256 KB it makes 27 MB), and when the client goes it tells the
+    last of them alone: the one that is at work would never end. An answer that is under way is not broken into."""
+
+    unparsed_bytes = 0              # that came since the parser last had something for us
+    in_head = True                  # what is to come next, or has begun to come
+    late: asyncio.TimerHandle | None = None
+    in_body, body_bytes = False, 0  # that came since the last look at it
+    slow: asyncio.TimerHandle | None = None
+    deaf = False
+    at_work = None
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.parser = Parser(self)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > self.most():
+            transport.abort()
+        else:
+            self.late = self.loop.call_later(HEAD_SECONDS, transport.abort)
+
+    def most(self) -> int:
+        return most_connections()
+
+    def data_received(self, data: bytes) -> None:
+        if self.deaf:
+            return
+        self.unparsed_bytes += len(data)
+        super().data_received(data)
+        if self.in_head and self.late is None:
+            self.late = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+        if self.in_body and self.slow is None:
+            self.slow = self.loop.call_later(BODY_SECONDS, self._look_at_body)
+        if self.unparsed_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+            self.refuse_head()
+
+    def _head_is_there(self) -> None:
+        self.in_head, self.unparsed_bytes = False, 0
+        if self.late is not None:
+            self.late.cancel()
+            self.late = None
+
+    def refuse_head(self) -> None:
+        self.transport.abort()
+
+    def _look_at_body(self) -> None:
+        """Where we do not read, have not said that it may come, or answer another request, the client is not slow."""
+        ours = self.flow.read_paused or self.cycle.waiting_for_100_continue or self.cycle is not self.at_work
+        enough, self.body_bytes = self.body_bytes >= BODY_BYTES, 0
+        if ours or enough:
+            self.slow = self.loop.call_later(BODY_SECONDS, self._look_at_body)
+        else:
+            self.refuse_body()
+
+    def _body_is_there(self) -> None:
+        self.in_body, self.body_bytes = False, 0
+        if self.slow is not None:
+            self.slow.cancel()
+            self.slow = None
+
+    def refuse_body(self) -> None:
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._head_is_there()
+        self._body_is_there()
+        if self.at_work is not None and not self.at_work.response_complete:
+            self.at_work.disconnected = True
+            self.at_work.message_event.set()
+
+    def _start_asgi_task(self, cycle, app) -> None:
+        self.at_work = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MOST_WAITING:
+            raise ValueError("too many requests at once")       # of which the parser makes an error of its own
+        self.in_head = True
+        super().on_message_begin()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no request ends the connection, but the answers to those before it come first."""
+        self.deaf = True
+        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+            super().send_400_response(msg)
+        else:
+            self.cycle.keep_alive = False
+
+    def on_headers_complete(self) -> None:
+        if self.parser.offered():
+            return
+        self._head_is_there()
+        self.in_body = True
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self.unparsed_bytes = 0
+        self.body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self.parser.offered():
+            return
+        self.unparsed_bytes = 0
+        self._body_is_there()
+        super().on_message_complete()

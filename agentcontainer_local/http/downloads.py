@@ -1,0 +1,92 @@
+"""A stored file as an answer: always a download, whatever it is and whatever it is called."""
+
+import re
+from collections.abc import Mapping
+from email.utils import formatdate
+from pathlib import Path
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response, StreamingResponse
+
+from agentcontainer_local.errors import NotFound, RangeNotSatisfiable
+from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.files import checked
+
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+# Of RFC 8187: what needs no escape in filename*.
+PLAIN = "!#$&+-.^_`|~"
+
+
+TYPE = "application/octet-stream"
+BYTES = {TYPE: {"schema": {"type": "string", "format": "binary"}}}
+ETAG = {"ETag": {"description": "Identifies the file's content.", "schema": {"type": "string"}}}
+# For the OpenAPI document.
+HEADERS = {
+    "Range": "Range of bytes, for example `bytes=0-1023`. By default the whole file.",
+    "If-Range": "ETag that `Range` refers to. If the file has another ETag, the whole file is sent.",
+    "If-None-Match": "ETags of the client's copies. If one matches, the answer is 304.",
+}
+ALSO = {
+    "206": {"description": "The requested range of bytes", "content": BYTES, "headers": {
+        **ETAG, "Content-Range": {"description": "Position of the range in the file.", "schema": {"type": "string"}}}},
+    "304": {"description": "`If-None-Match` names this file", "headers": ETAG},
+}
+
+
+class Download(FileResponse):
+    chunk_size = 256 * 1024
+
+
+async def download(request: Request, file: Row, place: Path) -> Response:
+    """Bytes that are asked for whole are compared with their SHA-256; raises files.checked.Damaged.
+
+    Range and If-Range are Starlette's; one range that makes no sense is as if it were not there (RFC 9110)."""
+    etag = f'"{file["sha256"]}"'
+    headers = {
+        "etag": etag,
+        "content-disposition": disposition(file["filename"]),
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "sandbox",
+        "cache-control": "private, no-cache",
+    }
+    if _names(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    if request.method != "GET" or not _range_counts(request.headers, etag, file["size_bytes"]):
+        request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
+    try:
+        found = place.stat()
+    except FileNotFoundError:           # deleted since its row was read
+        raise NotFound("The file has been deleted.") from None
+    whole = request.method == "GET" and not any(name == b"range" for name, _ in request.scope["headers"])
+    if not whole or await checked.require(file, place):
+        return Download(place, headers=headers, media_type=TYPE, stat_result=found)
+    headers |= {"content-length": str(found.st_size), "accept-ranges": "bytes",
+                "last-modified": formatdate(found.st_mtime, usegmt=True)}
+    return StreamingResponse(checked.chunks(file, place), headers=headers, media_type=TYPE)
+
+
+def _names(if_none_match: str | None, etag: str) -> bool:
+    tags = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
+    return etag in tags or "*" in tags
+
+
+def _range_counts(headers: Mapping[str, str], etag: str, size: int) -> bool:
+    """Whether to answer a part only; raises RangeNotSatisfiable when there is no such part."""
+    if headers.get("if-range", etag) != etag:
+        return False
+    asked = RANGE.fullmatch(headers.get("range", "").replace(" ", ""))
+    if asked is None or asked.group(1) == asked.group(2) == "":
+        return False
+    start, end = asked.groups()
+    if start and end and int(start) > int(end):
+        return False
+    if (int(start) >= size) if start else (int(end) == 0 or size == 0):
+        raise RangeNotSatisfiable(size)
+    return True
+
+
+def disposition(filename: str) -> str:
+    """RFC 6266: an ASCII name for old clients, and the name as it is; nothing in it ends the header or the quotes."""
+    ascii_name = "".join(c if " " <= c <= "~" and c not in '"\\/%' else "_" for c in filename)
+    return f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(filename, safe=PLAIN)}"

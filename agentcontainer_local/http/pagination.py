@@ -1,0 +1,70 @@
+"""Lists in pages: a cursor is the number of the last row seen, so that rows added meanwhile move nothing."""
+
+import base64
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from agentcontainer_local.errors import Invalid
+from agentcontainer_local.schemas import MAX_BYTES as LAST
+from agentcontainer_local.schemas import Page, PageInfo, PageQuery
+from agentcontainer_local.store.db import Row
+
+Answer = TypeVar("Answer", bound=Page)
+
+MOST_CHARACTERS = 1024**2           # of a page's rows, and one row more: to write them down holds up others
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which rows: at most `limit` beyond the one numbered `after`, upwards or downwards."""
+
+    limit: int
+    after: int
+    ascending: bool
+
+    @property
+    def asked(self) -> dict:
+        """As keyword arguments for a record's `page`: one row more than wanted tells whether there is a next page."""
+        return {"limit": self.limit + 1, "after": self.after, "ascending": self.ascending}
+
+
+def cut_of(query: PageQuery) -> Cut:
+    ascending = query.order == "asc"
+    after = _number(query.cursor) if query.cursor else (0 if ascending else LAST)
+    return Cut(query.limit, after, ascending)
+
+
+def page(answer: type[Answer], cut: Cut, found: Iterable[Row], shape: Callable[[Row], BaseModel]) -> Answer:
+    """`found`: what is there for `cut.asked`, each with its `number`."""
+    rows, more = _taken(found, cut.limit)
+    info = PageInfo(has_more=more, next_cursor=_cursor(rows[-1]["number"]) if more else None)
+    return answer(data=[shape(row) for row in rows], page_info=info)
+
+
+def _taken(found: Iterable[Row], limit: int) -> tuple[list[Row], bool]:
+    """At most `limit` rows, and fewer where they are large; and whether there are more."""
+    rows, size = [], 0
+    for row in found:
+        if len(rows) == limit or size >= MOST_CHARACTERS:
+            return rows, True
+        rows.append(row)
+        size += sum(len(value) for value in row.values() if type(value) is str)
+    return rows, False
+
+
+def _cursor(number: int) -> str:
+    return base64.urlsafe_b64encode(f"n{number}".encode()).decode().rstrip("=")
+
+
+def _number(cursor: str) -> int:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        number = int(text.removeprefix("n"))
+    except ValueError:
+        raise Invalid.field("cursor", "must be a cursor from an earlier page") from None
+    if text != f"n{number}" or not 0 <= number <= LAST:
+        raise Invalid.field("cursor", "must be a cursor from an earlier page")
+    return number

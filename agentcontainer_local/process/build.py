@@ -1,0 +1,34 @@
+"""Which build of which version this is: 0.1.0+g4e63416, with `.dirty` where a checkout has changes of its own."""
+
+import functools
+import subprocess
+from pathlib import Path
+
+from agentcontainer_local import __version__
+from agentcontainer_local.process import resources
+
+COMMIT = resources.PACKAGE / "commit"     # written into a wheel, and into what is made of it
+
+
+@functools.cache
+def version() -> str:
+    """The version alone where the commit is not known."""
+    commit = _packed() or commit_of(resources.CHECKOUT)
+    return f"{__version__}+g{commit}" if commit else __version__
+
+
+def _packed() -> str:
+    return COMMIT.read_text().strip() if COMMIT.exists() else ""
+
+
+def commit_of(checkout: Path) -> str:
+    """4e63416, or 4e63416.dirty; nothing where it is no checkout of its own."""
+    if not (checkout / ".git").exists():
+        return ""
+    command = ["git", "-c", "safe.directory=*", "-C", str(checkout), "describe", "--always", "--exclude=*",
+               "--abbrev=7", "--dirty=.dirty"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return said.stdout.strip()

@@ -1,0 +1,113 @@
+"""Containers, volumes and images of one store, by rootless Podman; nothing else here knows Podman."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from agentcontainer_local.sandbox.errors import (
+    ImageMissing,
+    Refusal,
+    SandboxError,
+    Unavailable,
+    Unwalled,
+    may_work_later,
+)
+from agentcontainer_local.sandbox.podman import locks
+from agentcontainer_local.sandbox.podman.changed import Changes
+from agentcontainer_local.sandbox.podman.containers import CPUS, ENDED, STORE, annotations, at_most, written_paths
+from agentcontainer_local.sandbox.podman.libpod import Libpod
+from agentcontainer_local.sandbox.podman.service import Service
+from agentcontainer_local.sandbox.podman.spec import (
+    Bind,
+    Broken,
+    By,
+    Ceiling,
+    ContainerSpec,
+    Created,
+    Found,
+    Image,
+    Mounted,
+    State,
+    Ulimits,
+    Volume,
+)
+from agentcontainer_local.sandbox.podman.volumes import Volumes
+from agentcontainer_local.sandbox.podman.watchdog import Watchdog
+
+__all__ = [
+    "ENDED", "STORE", "Bind", "Broken", "By", "Ceiling", "ContainerSpec", "Created", "Found", "Image", "ImageMissing",
+    "Mounted", "Refusal", "Sandbox", "SandboxError", "State", "Ulimits", "Unavailable", "Unwalled", "Volume", "at_most",
+    "may_work_later", "open",
+]  # fmt: skip
+
+READY_SECONDS = 10
+
+
+class Sandbox(Changes, Volumes):
+    """What a server may do with Podman. It finds only what carries its store's label; images are everybody's."""
+
+    def __init__(self, api: Libpod, store_id: str, watchdog: Watchdog):
+        super().__init__(api, store_id)
+        self._watchdog = watchdog
+
+    async def ready(self) -> None:
+        """Raises Unavailable, with the reason, where no container could be started now."""
+        try:
+            await self._api.call("GET", "/images/localhost/agentcontainer-ready:0/json", expect=(404,), patient=True,
+                                 seconds=READY_SECONDS)
+        except Unavailable as error:
+            held = await asyncio.to_thread(locks.holder, locks.storage())
+            if held is None or held in str(error):
+                raise
+            raise Unavailable(f"{error} Perhaps because {held}: end that process.") from error
+
+    async def close(self) -> None:
+        await self._gvisor.close()
+
+    @asynccontextmanager
+    async def watching(
+        self, container: str, pid: int, ceiling: Ceiling, empty: bool = False
+    ) -> AsyncIterator[asyncio.Future[Broken]]:
+        """While open: the future is done once the container takes more than that. Ending it is the caller's affair.
+
+        `empty`: nothing was written in it or its volumes before, so that it need not be measured soon.
+        """
+        started = self._started
+        known = started and started["Name"] == container and started["State"]["Pid"] == pid
+        found = started if known else await self.inspect(container) or {}
+        cpus = annotations(found).get(CPUS)
+        with self._watchdog.watching(pid, ceiling, written_paths(found), cpus and float(cpus), empty) as broken:
+            yield broken
+
+    async def disk_bytes(self, container: str) -> int:
+        """What a container has written, its volumes included; 0 where there is none."""
+        found = await self.inspect(container)
+        return 0 if found is None else await self._watchdog.disk_bytes(written_paths(found))
+
+
+@asynccontextmanager
+async def open(
+    runtime_dir: Path, store_id: str, podman_socket: str | None = None, oci_runtime: str | None = None,
+    patient: bool = False,
+) -> AsyncIterator[Sandbox]:
+    """A sandbox that answers; Podman's service is started in `runtime_dir` unless `podman_socket` names one.
+
+    `patient`: it need not answer yet; each call then says Unavailable until it does.
+    Closing it ends that service; containers live on. One server at a time for one `runtime_dir`.
+    """
+    service = Service(runtime_dir, podman_socket, oci_runtime)
+    await (service.tell() if patient else service.prepare())
+    api = Libpod(service)
+    watchdog = Watchdog(service)
+    watching = asyncio.create_task(watchdog.run(), name="watchdog")
+    sandbox = Sandbox(api, store_id, watchdog)
+    try:
+        yield sandbox
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        await sandbox.close()
+        api.close()
+        await service.close()

@@ -1,0 +1,124 @@
+"""The network of a container: no device at all, or the public internet behind walls that are proven at each start."""
+
+import json
+import shutil
+import sys
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from agentcontainer_local.process import atomic_file
+from agentcontainer_local.sandbox.errors import SandboxError, Unwalled
+
+ANNOTATION = "agentcontainer.network"
+HOOK = Path(__file__).with_name("network_hook.sh")
+HOOK_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+SUBNET = "10.99.99.0/24"  # not slirp4netns's 10.0.2.0/24, which is the host's own network in many virtual machines
+# Closed beside the host's own addresses and networks, which the hook finds out for itself. IPv6 is closed as a whole.
+RANGES = (
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+)
+_REJECT = 0x0200  # RTF_REJECT in /proc/net/route
+
+
+def namespace(network: str, driver: str | None) -> dict:
+    """The part of a create request that gives the container its network."""
+    if network == "none":
+        return {"netns": {"nsmode": "none"}}
+    if driver is None:
+        raise SandboxError("internet access needs slirp4netns (Podman 4) or passt (Podman 5): install it")
+    return {
+        "netns": {"nsmode": driver}, "network_options": {driver: _OPTIONS[driver]},
+        # The host's own nameservers and search domains are internal addresses and names: they stay on the host.
+        "dns_server": [_RESOLVER[driver]], "dns_search": ["."],
+    }
+
+
+# With an address of its own pasta has no route into the host's network; its name for the host, 169.254.1.2, is taken.
+_OPTIONS = {
+    "slirp4netns": ["allow_host_loopback=false", "enable_ipv6=false", f"cidr={SUBNET}"],
+    "pasta": ["-a", "10.99.99.100", "-n", "24", "-g", "10.99.99.2", "--map-guest-addr", "none"],
+}
+_RESOLVER = {"slirp4netns": "10.99.99.3", "pasta": "169.254.1.1"}
+
+
+def driver(podman_version: str) -> str | None:
+    """Podman 5 is made for pasta; 4 knows slirp4netns (and 4.3 nothing else)."""
+    if int(podman_version.split(".")[0]) >= 5 and shutil.which("pasta"):
+        return "pasta"
+    return "slirp4netns" if shutil.which("slirp4netns") else None
+
+
+def write_hook(directory: Path, driver: str | None) -> None:
+    """Put the hook where Podman looks. /bin/sh runs it: packages lose mode bits."""
+    directory.mkdir(exist_ok=True)
+    hook = {
+        "version": "1.0.0",
+        "hook": {
+            "path": "/bin/sh",
+            "args": ["sh", str(HOOK), str(directory), "10.99.99.2", _RESOLVER.get(driver or "slirp4netns"), SUBNET,
+                     *RANGES],
+            "env": [f"PATH={HOOK_PATH}"],
+        },
+        "when": {"annotations": {f"^{ANNOTATION.replace('.', '[.]')}$": "^internet$"}},
+        "stages": ["createRuntime"],
+    }
+    atomic_file.write(directory / "agentcontainer-walls.json", json.dumps(hook))
+
+
+def hook_error(directory: Path, container_id: str) -> str:
+    """What the hook wrote to stderr before it failed, once; empty where it did not fail. An OCI runtime tells only
+    its exit code."""
+    file = directory / f"{container_id}.error"
+    try:
+        said = file.read_text(errors="replace").strip()
+        file.unlink()
+    except OSError:
+        return ""
+    return said[-500:]
+
+
+def prove(pid: int, network: str) -> None:
+    """Raise Unwalled unless the network namespace of this process is what `network` promises.
+
+    Read from /proc between init and start, when nothing of the container runs yet. It has to be looked at, as Podman
+    ignores a wrong hooks directory in silence.
+    """
+    if not Path(f"/proc/{pid}/net").exists():
+        raise SandboxError("not started: its first process is gone, or Podman is wrong about which it is")
+    if network == "none":
+        found = _devices(pid)
+        if found != {"lo"}:
+            raise Unwalled(f"not started: the container must have no network device, but has {sorted(found)}")
+        return
+    open_ranges = set(map(IPv4Network, RANGES)) - _unreachable(pid)
+    if open_ranges:
+        raise Unwalled(
+            "internet access is refused here: Podman did not run the hook that closes the host and the local networks "
+            f"({len(open_ranges)} of {len(RANGES)} ranges are open). If AGENTCONTAINER_PODMAN_SOCKET names your own "
+            "service, leave it out: the service that is started then has the hook."
+        )
+
+
+def _devices(pid: int) -> set[str]:
+    lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
+    return {line.split(":")[0].strip() for line in lines}
+
+
+def _unreachable(pid: int) -> set[IPv4Network]:
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/route").read_text().splitlines()[1:]]
+    return {_network(row[1], row[7]) for row in rows if int(row[3], 16) & _REJECT}
+
+
+def _network(address: str, mask: str) -> IPv4Network:
+    # printed as the machine's own integer of an address that lies in memory in network order
+    host = int(address, 16).to_bytes(4, sys.byteorder)
+    return IPv4Network((host, int(mask, 16).bit_count()))

@@ -1,0 +1,62 @@
+"""Which images may be removed: those that we made, for earlier versions, and that no definition names."""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from agentcontainer_local.sandbox.podman import Image, Sandbox, standard_images, writable_images
+from agentcontainer_local.store import identity
+
+VERSIONS = "SELECT * FROM container_versions"
+
+
+def ours(image: Image, tag: str) -> bool:
+    """An image that is built on one of ours inherits its labels. Ours say which tag they were made for, since 1.0."""
+    made_for = image.labels.get(standard_images.MADE_FOR)
+    if made_for is not None:
+        return tag == made_for
+    return tag.rpartition(":")[0] == f"localhost/agentcontainer-{image.labels.get(standard_images.LABEL)}"
+
+
+def definitions(data: Path, warn: Callable[[str], None]) -> list[dict]:
+    """All versions of all containers: in `data`, which no server may have served yet, and in the account's other
+    stores."""
+    return [version for data in {data.resolve(), *identity.data_directories()} for version in _versions(data, warn)]
+
+
+async def named(sandbox: Sandbox, versions: list[dict]) -> set[str]:
+    """The ids of the images that these name."""
+    refs = {version["image"] for version in versions if version["image"] is not None}
+    return {found for ref in refs if (found := await sandbox.image_id(ref))}
+
+
+async def opened_in_vain(sandbox: Sandbox, versions: list[dict]) -> list[tuple[str, Image]]:
+    """The images that were opened for directories that none of these asks for, or of an image that has changed."""
+    wanted = set()
+    for version in versions:
+        if paths := json.loads(version.get("writable_paths") or "[]"):      # a store of an earlier version has no such
+            ids = [await sandbox.image_id(ref) for ref in _refs(version)]
+            wanted |= {writable_images.name_of(id, paths, writable_images.program()) for id in ids if id}
+    return [(tag, image) for image in await sandbox.images(writable_images.ORIGIN) for tag in image.names
+            if tag.startswith(writable_images.NAME + ":") and tag not in wanted]
+
+
+def _refs(version: dict) -> list[str]:
+    if version["preset"] is None:
+        return [version["image"]]
+    bases = (standard_images.REGISTRY_BASE, standard_images.made_base())
+    return [standard_images.tag_of(standard_images.BY_PRESET[version["preset"]], base) for base in bases]
+
+
+def _versions(data: Path, warn: Callable[[str], None]) -> list[dict]:
+    database = data / "agentcontainer.db"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=10)) as store:
+            store.row_factory = sqlite3.Row
+            return [dict(version) for version in store.execute(VERSIONS)]
+    except sqlite3.Error as error:
+        if database.exists():
+            warn(f"The container definitions in {data} can't be read and were not asked: {error}.")
+        return []

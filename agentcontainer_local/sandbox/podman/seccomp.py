@@ -1,0 +1,41 @@
+"""The system calls that a container may make: the distribution's own list for containers, and stricter."""
+
+import json
+from pathlib import Path
+
+from agentcontainer_local.process import atomic_file
+
+PROFILES = (Path("/etc/containers/seccomp.json"), Path("/usr/share/containers/seccomp.json"))
+# That list lets containers make containers. In a user namespace of its own a program has every capability, and reaches
+# parts of the kernel that most ways out begin in. Keyrings are not namespaced. The kernel's log is open to everybody
+# where kernel.dmesg_restrict is 0.
+CLOSED = frozenset({
+    "unshare", "setns", "mount", "mount_setattr", "move_mount", "open_tree", "fsopen", "fsconfig", "fsmount", "fspick",
+    "umount", "umount2", "pivot_root", "keyctl", "add_key", "request_key", "reboot", "syslog",
+    "clone", "clone3",          # clone is opened again, without namespaces; its flags in clone3 cannot be looked at
+})  # fmt: skip
+NAMESPACES = 0x7E020000         # CLONE_NEWNS, …CGROUP, …UTS, …IPC, …USER, …PID, …NET
+PROCESSES_AND_THREADS = {
+    "names": ["clone"], "action": "SCMP_ACT_ALLOW",
+    "args": [{"index": 0, "value": NAMESPACES, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}],
+}  # fmt: skip
+
+
+def write_profile(directory: Path) -> Path | None:
+    """None where the distribution has no such list: Podman's built-in one is in force then."""
+    given = next((path for path in PROFILES if path.is_file()), None)
+    if given is None:
+        return None
+    profile = directory / "seccomp.json"
+    atomic_file.write(profile, json.dumps(stricter(json.loads(given.read_text()))))
+    return profile
+
+
+def stricter(profile: dict) -> dict:
+    """What is no longer allowed gets the list's default answer, ENOSYS: programs then do without."""
+    allowed = [_without_closed(rule) if rule["action"] == "SCMP_ACT_ALLOW" else rule for rule in profile["syscalls"]]
+    return {**profile, "syscalls": [*(rule for rule in allowed if rule["names"]), PROCESSES_AND_THREADS]}
+
+
+def _without_closed(rule: dict) -> dict:
+    return {**rule, "names": [name for name in rule["names"] if name not in CLOSED]}

@@ -1,0 +1,57 @@
+"""Named volumes: a task's workspace and its agent's session, which outlive containers."""
+
+import json
+import subprocess
+from datetime import datetime
+
+from agentcontainer_local.sandbox.errors import Refusal
+from agentcontainer_local.sandbox.podman.containers import STORE
+from agentcontainer_local.sandbox.podman.libpod import Libpod
+from agentcontainer_local.sandbox.podman.spec import Volume
+
+
+class Volumes:
+    def __init__(self, api: Libpod, store_id: str):
+        self._api = api
+        self._store_id = store_id
+
+    async def create_volume(self, name: str, labels: dict[str, str], uid: int) -> None:
+        """A volume whose root belongs to that uid inside containers. There already: left as it is."""
+        body = {
+            "Name": name,
+            "Labels": {**labels, STORE: self._store_id},
+            "Options": {"o": f"uid={uid},gid={uid}"},
+        }
+        try:
+            await self._api.call("POST", "/volumes/create", body=body)
+        except Refusal as said:
+            if "already exists" not in str(said):
+                raise
+
+    def export(self, name: str) -> subprocess.Popen:
+        """A process whose stdout is the volume as a tar archive. The REST API of Podman 4 has no such call.
+
+        Only for a volume that no container uses: an agent at work could put a link in a file's place meanwhile.
+        """
+        return subprocess.Popen(
+            ["podman", "volume", "export", name], env=self._api.service.environment, cwd="/",
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    async def remove_volume(self, name: str) -> None:
+        """Gone already: nothing. In use by a container: SandboxError."""
+        await self._api.call("DELETE", f"/volumes/{name}", expect=(404,))
+
+    async def volumes(self) -> list[Volume]:
+        """Every volume of this store."""
+        filters = json.dumps({"label": [f"{STORE}={self._store_id}"]})
+        answer = await self._api.call("GET", "/volumes/json", params={"filters": filters})
+        return [
+            Volume(row["Name"], row.get("Labels") or {}, datetime.fromisoformat(row["CreatedAt"]))
+            for row in answer.body or ()
+        ]
+
+    async def labels_of_all_volumes(self, label: str) -> list[dict[str, str]]:
+        """Of every volume in this account's storage that has that label, whatever its store."""
+        params = {"filters": json.dumps({"label": [label]})}
+        return [row["Labels"] for row in (await self._api.call("GET", "/volumes/json", params=params)).body or ()]

@@ -1,0 +1,250 @@
+"""What no cgroup keeps: the memory, the processes and the disk of running containers, looked at once a second."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from agentcontainer_local.process import entry_point
+from agentcontainer_local.sandbox.podman import cpu_affinity as cpus
+from agentcontainer_local.sandbox.podman import memory_usage
+from agentcontainer_local.sandbox.podman import oom_events as kills
+from agentcontainer_local.sandbox.podman.service import Service
+from agentcontainer_local.sandbox.podman.spec import Broken, Ceiling
+
+log = logging.getLogger(__name__)
+
+MB = 1024**2
+SCAN_SECONDS = 1
+# A container's folders are measured when the disk has lost half of what it may still take, or memory files have grown;
+# but at least so often, as others may have given back what it took. Where that takes long, as with a million files, it
+# is then left alone for longer, unless the disk has lost as much as would break its limit, and a part of that limit.
+MEASURE_SECONDS = 60
+SETTLING_SECONDS = 5        # what may hold something already is measured when its start is over, which that would slow
+RESTING = 30
+MOST_RESTING_SECONDS = 600
+LEAST_PART = 10
+LEAST_CHANGE = 32 * MB
+# All that are measured quickly are measured together, and nobody waits for those that are not.
+QUICK_SECONDS = 1
+AT_ONCE = 4
+# With less than this free, whoever has taken most is ended before the server itself finds no room.
+LEAST_FREE = 512 * MB
+LEAST_BLAMED = 64 * MB
+MEASURE = Path(__file__).with_name("disk_usage.py")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What costs nothing to look at: bytes that are free where containers write, and bytes in memory files."""
+
+    at: float
+    free: int
+    shared: int
+
+    @classmethod
+    def now(cls, paths: Iterable[str]) -> "Machine":
+        return cls(time.monotonic(), _free(paths), memory_usage.memory_files())
+
+
+@dataclass(eq=False)
+class Watched:
+    pid: int
+    ceiling: Ceiling
+    paths: list[str]
+    broken: asyncio.Future[Broken]
+    cpus: float | None      # to which it is kept by affinity
+    before: Machine         # when it was measured last
+    pids: list[int] = field(default_factory=list)
+    disk_bytes: int = 0
+    memory_file_bytes: int = 0
+    took: float = 0
+    measured: bool = True       # and not being measured
+
+    def tell(self, limit: str, used: int | None, allowed: int) -> None:
+        if not self.broken.done():
+            self.broken.set_result(Broken(limit, used, allowed))
+
+    def must_be_measured(self, now: Machine) -> bool:
+        """Whether anything has happened on this machine that could mean a broken limit."""
+        passed, lost, grown = now.at - self.before.at, self.before.free - now.free, now.shared - self.before.shared
+        rests = passed < min(RESTING * self.took, MOST_RESTING_SECONDS)
+        room, memory = self.ceiling.disk_bytes - self.disk_bytes, self.ceiling.memory_bytes
+        enough = max(room, self.ceiling.disk_bytes // LEAST_PART) if rests else room // 2
+        return (
+            passed >= MEASURE_SECONDS and not rests
+            or lost > max(LEAST_CHANGE, min(enough, self.before.free - LEAST_FREE))
+            or grown > max(LEAST_CHANGE, memory if rests else memory // 4)
+        )
+
+
+class Watchdog:
+    """`run` it as a task; it rests while nothing is watched."""
+
+    def __init__(self, service: Service):
+        self._service = service
+        self._watched: set[Watched] = set()
+        self._some = asyncio.Event()
+        self._measuring: set[asyncio.Task] = set()
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    @contextlib.contextmanager
+    def watching(
+        self, pid: int, ceiling: Ceiling, paths: list[str], cpus: float | None, empty: bool
+    ) -> Iterator[asyncio.Future[Broken]]:
+        """A future of what was Broken first; what then happens is its holder's to say."""
+        broken = asyncio.get_running_loop().create_future()
+        before = Machine.now(paths)
+        if not empty:
+            before = replace(before, at=before.at - MEASURE_SECONDS + SETTLING_SECONDS)
+        watched = Watched(pid, ceiling, paths, broken, cpus, before)
+        self._watched.add(watched)
+        self._some.set()
+        try:
+            with kills.heard(pid, lambda: watched.tell("memory", None, ceiling.memory_bytes)):
+                yield broken
+        finally:
+            self._watched.discard(watched)
+            broken.cancel()
+            if not self._watched:
+                self._some.clear()
+
+    async def disk_bytes(self, paths: list[str]) -> int:
+        """What lies there at this moment."""
+        [answer] = await self._ask([{"paths": paths, "pids": []}])
+        return answer["disk"]
+
+    async def run(self) -> None:
+        try:
+            while True:
+                await self._some.wait()
+                try:
+                    await self._scan(list(self._watched))
+                except Exception:           # a look that failed is made again
+                    log.exception("the watchdog could not look")
+                await asyncio.sleep(SCAN_SECONDS)
+        finally:
+            for measuring in self._measuring:
+                measuring.cancel()
+            await asyncio.gather(*self._measuring, return_exceptions=True)
+
+    async def _scan(self, watched: list[Watched]) -> None:
+        found = await asyncio.to_thread(_look, watched)
+        for one in watched:
+            if one.pid in found:
+                found[one.pid].judge(one)
+        for batch in self._batches():
+            for one in batch:
+                one.measured = False
+            measuring = asyncio.create_task(self._measure(batch), name="measuring")
+            self._measuring.add(measuring)
+            measuring.add_done_callback(self._measuring.discard)
+
+    def _batches(self) -> list[list[Watched]]:
+        idle = [one for one in self._watched if one.measured]
+        now = Machine.now(path for one in idle for path in one.paths)
+        due = [one for one in idle if one.must_be_measured(now)]
+        slow = [[one] for one in due if one.took >= QUICK_SECONDS]
+        return [[one for one in idle if one.took < QUICK_SECONDS], *slow] if len(slow) < len(due) else slow
+
+    async def _measure(self, batch: list[Watched]) -> None:
+        """Beside the looks, which go on."""
+        try:
+            async with self._places:
+                before = Machine.now(path for one in batch for path in one.paths)
+                for one in batch:
+                    one.before = before
+                answers = await self._ask([{"paths": one.paths, "pids": one.pids} for one in batch])
+            beside = time.monotonic() - before.at - sum(answer["seconds"] for answer in answers)
+        except OSError as error:            # a look that failed is made again
+            log.warning("the watchdog could not measure: %s", error)
+            return
+        except Exception:
+            log.exception("the watchdog could not measure")
+            return
+        finally:
+            for one in batch:
+                one.measured = True
+        for one, answer in zip(batch, answers, strict=True):
+            one.took = answer["seconds"] + beside / len(batch)
+            one.disk_bytes, one.memory_file_bytes = answer["disk"], answer["memory"]
+            if one.disk_bytes > one.ceiling.disk_bytes:
+                one.tell("disk", one.disk_bytes, one.ceiling.disk_bytes)
+        if all(one.measured for one in self._watched):
+            self._keep_some_free()
+
+    def _keep_some_free(self) -> None:
+        """Once all that had to be measured was."""
+        most = max(self._watched, key=lambda one: one.disk_bytes, default=None)
+        if most and _free(most.paths) < LEAST_FREE and most.disk_bytes > LEAST_BLAMED:
+            most.tell("disk_full", most.disk_bytes, most.ceiling.disk_bytes)
+
+    async def _ask(self, wanted: list[dict]) -> list[dict]:
+        """Volumes belong to sub-uids, and agents close their folders: only our user namespace's root sees all."""
+        running = await asyncio.create_subprocess_exec(
+            "podman", "unshare", "nice", *entry_point.script(MEASURE), env=self._service.environment, cwd="/",
+            start_new_session=True,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            said, errors = await running.communicate(json.dumps(wanted).encode())
+        finally:
+            if running.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(running.pid, signal.SIGKILL)      # what Podman has started as well
+                await running.communicate()
+        if running.returncode:
+            raise OSError(errors.decode(errors="replace")[-500:])
+        return json.loads(said)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    processes: int
+    memory_bytes: int
+    kills: int
+
+    def judge(self, one: Watched) -> None:
+        if self.kills:
+            one.tell("memory", None, one.ceiling.memory_bytes)
+        elif self.memory_bytes > one.ceiling.memory_bytes:
+            one.tell("memory", self.memory_bytes, one.ceiling.memory_bytes)
+        elif self.processes >= one.ceiling.processes:
+            one.tell("processes", self.processes, one.ceiling.processes)
+
+
+def _look(watched: list[Watched]) -> dict[int, _Seen]:
+    """By pid, what runs; in a thread, as with many processes it takes a while."""
+    found = memory_usage.of_containers(one.pid for one in watched)
+    seen = {}
+    for one in watched:
+        if (used := found.get(one.pid)) is not None:
+            one.pids = used.pids
+            if one.cpus:
+                cpus.confine(one.pid, one.cpus, used.pids)
+            seen[one.pid] = _Seen(used.processes, _memory(one, used), memory_usage.out_of_memory_kills(one.pid))
+    return seen
+
+
+def _memory(one: Watched, used: memory_usage.Usage) -> int:
+    """Counted quickly, and exactly where that is too much."""
+    private, shared = used.private_bytes, used.shared_bytes
+    if private + shared > one.ceiling.memory_bytes:
+        private, shared = memory_usage.exact(used)
+    return private + max(shared, one.memory_file_bytes)
+
+
+def _free(paths: Iterable[str]) -> int:
+    """Bytes that are left where containers write; they are all in Podman's storage."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            found = os.statvfs(path)
+            return found.f_bavail * found.f_frsize
+    return sys.maxsize

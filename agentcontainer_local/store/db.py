@@ -1,0 +1,307 @@
+"""The SQLite file: opening it, bringing it up to date, and reading rows from it."""
+
+import asyncio
+import builtins
+import functools
+import json
+import os
+import re
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from sqlite_utils import Database
+
+from agentcontainer_local.process import resources
+
+Row = dict
+ALL = -1        # as a LIMIT
+# Places in a list whose standard rows, which are nobody's, come first, upwards and downwards; 2^62 is beyond all rows.
+STANDARD_UP = "CASE WHEN account_id IS NULL THEN number ELSE 4611686018427387904 + number END"
+STANDARD_DOWN = "CASE WHEN account_id IS NULL THEN 4611686018427387904 - number ELSE number END"
+
+# A row's public name: 119 bits, lower case, without vowels and look-alikes, so that it spells nothing.
+ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
+ID_LENGTH = 25
+UNFAIR = bytes(range(256 // len(ALPHABET) * len(ALPHABET), 256))      # these would make some letters likelier
+LETTERS = bytes(ord(ALPHABET[byte % len(ALPHABET)]) for byte in range(256))
+
+
+# The log is copied back when it has so many pages, not 1000: each time a few commits wait.
+LOG_PAGES = 4000
+LOG_BYTES = LOG_PAGES * (4096 + 24)
+
+BRIEF_MS = 50               # for a moment everything may wait: most locks are held for less
+WAIT_SECONDS = 30.0
+RETRY_SECONDS = 0.05
+
+T = TypeVar("T")
+
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))     # json.dumps would make it anew each time
+
+
+class Store(Database):
+    def __init__(self, connection: sqlite3.Connection):
+        super().__init__(connection)
+        self.names: dict[str, list[str]] = {}       # of the columns that a statement reads
+        self._when_kept: list[Callable[[], None]] = []
+        self._watchers = 0
+        self._patience_ms: int | None = None        # for another program's write lock; None: what `open` has set
+        self._held_elsewhere = False
+
+    def serve(self) -> None:
+        """From here on, another program that holds the write lock makes nobody wait but who is `waited` for."""
+        self._patience_ms = BRIEF_MS
+        self._set_patience(BRIEF_MS)
+
+    async def waited(self, act: Callable[[], T], seconds: float = WAIT_SECONDS) -> T:
+        """What `act`, a transaction, answers, as soon as no other program holds the write lock; reads go on meanwhile.
+
+        After so many seconds raises OperationalError, as `act` does; nothing of it was done then.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return act()
+            except sqlite3.OperationalError as error:
+                if not is_busy(error) or time.monotonic() >= deadline:
+                    raise
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _begin(self) -> None:
+        """Once it was found to be held, looking again takes no time."""
+        try:
+            self.conn.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if is_busy(error) and self._patience_ms is not None and not self._held_elsewhere:
+                self._held_elsewhere = True
+                self._set_patience(0)
+            raise
+        if self._held_elsewhere:
+            self._held_elsewhere = False
+            self._set_patience(self._patience_ms)
+
+    def _set_patience(self, ms: int) -> None:
+        self.conn.execute(f"PRAGMA busy_timeout={ms:d}").fetchall()
+
+    @contextmanager
+    def atomic(self) -> Iterator[Database]:
+        """A transaction; within another one, a part that can fail by itself.
+
+        It begins as a writer. The directory's lock keeps other servers out, and who is `reading` never writes; but a
+        tool of the owner's, such as the sqlite3 shell, may, and one that has read already is refused at once, and not
+        made to wait, where another wrote in between. All parts have one name, so that these statements too are prepared
+        once.
+        """
+        part, before = self.conn.in_transaction, len(self._when_kept)
+        if part:
+            self.conn.execute("SAVEPOINT part")
+        else:
+            self._begin()
+        try:
+            yield self
+            self.conn.execute("RELEASE part" if part else "COMMIT")
+        except BaseException:
+            del self._when_kept[before:]
+            if not part:
+                self.conn.rollback()
+            elif self.conn.in_transaction:          # a full disk may have ended all of it
+                self.conn.execute("ROLLBACK TO part")
+                self.conn.execute("RELEASE part")
+            raise
+        if not part:
+            kept, self._when_kept = self._when_kept, []
+            for act in kept:
+                act()
+
+    def when_kept(self, act: Callable[[], None]) -> None:
+        """Does this when the transaction at hand is committed, all of it; else never."""
+        self._when_kept.append(act)
+
+    def at_each_write(self, tables: Iterable[str], act: Callable[[], None]) -> None:
+        """Does this whenever this connection changes a row of one of these tables, whatever becomes of the change."""
+        self._watchers += 1
+        name = f"watcher_{self._watchers:d}"
+        self.conn.create_function(name, 0, act)
+        for table in tables:
+            for verb in ("INSERT", "UPDATE", "DELETE"):
+                trigger = f"CREATE TEMP TRIGGER {name}_{verb}_{table} AFTER {verb} ON {table}"
+                self.conn.execute(f"{trigger} BEGIN SELECT {name}(); END")
+
+
+def open(path: Path) -> Database:
+    """Opens (or makes) the database at `path` and runs the migrations that it has not seen.
+
+    WAL with synchronous=FULL: a commit that returned survives kill -9 and power loss.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))      # the log that SQLite makes beside it gets its mode
+    connection = sqlite3.connect(path, isolation_level=None, timeout=10, cached_statements=1000)
+    connection.executescript(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=10000;"
+        f"PRAGMA wal_autocheckpoint={LOG_PAGES:d};"
+    )
+    db = Store(connection)
+    _migrate(db)
+    return db
+
+
+def lengthen_log(db: Database) -> None:
+    """Gives the log its full length at once: a commit that makes its file longer waits for the file system's own
+    journal too (measured: twice as long).
+
+    No frame can be written meanwhile, and what lies behind the last valid one means nothing: sqlite.org/fileformat2.
+    """
+    with db.atomic(), suppress(OSError), builtins.open(f"{path(db)}-wal", "ab") as log:
+        log.write(bytes(max(0, LOG_BYTES - log.tell())))
+        log.flush()
+        os.fsync(log.fileno())
+
+
+def path(db: Database) -> str:
+    return row(db, "PRAGMA database_list")["file"]
+
+
+@contextmanager
+def reading(path: str) -> Iterator[Database]:
+    """The store at one moment, for another thread: what takes long holds nobody up."""
+    store = Store(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True, isolation_level=None))
+    try:
+        store.conn.execute("BEGIN")
+        yield store
+    finally:
+        store.close()
+
+
+def _migrate(db: Database) -> None:
+    """Each section of migrations.sql in a transaction of its own; a newer database than the program is refused."""
+    sections = _sections(_migrations())
+    done = row(db, "PRAGMA user_version")["user_version"]
+    if done > len(sections):
+        raise RuntimeError(f"The database has version {done}, and this program supports up to {len(sections)}."
+                           f" Use a newer program.")
+    for number, statements in list(enumerate(sections, 1))[done:]:
+        with db.atomic():
+            for statement in statements:
+                db.conn.execute(statement)
+            db.conn.execute(f"PRAGMA user_version = {number:d}")
+
+
+def _migrations() -> str:
+    return resources.path_of("migrations.sql").read_text()
+
+
+def _sections(text: str) -> list[list[str]]:
+    """Splits at lines `-- migration N`, and each part into whole statements (executescript would commit half-way)."""
+    parts = re.split(r"^-- migration \d+.*$", text, flags=re.MULTILINE)[1:]
+    return [_statements(part) for part in parts]
+
+
+def _statements(text: str) -> list[str]:
+    statements, current = [], ""
+    for line in text.splitlines(keepends=True):
+        current += line
+        if sqlite3.complete_statement(current):
+            statements.append(current)
+            current = ""
+    return statements
+
+
+@contextmanager
+def quick(db: Database) -> Iterator[None]:
+    """A transaction that survives kill -9 but not a loss of power: for what a loss of power ends anyway."""
+    db.conn.execute("PRAGMA synchronous=NORMAL")
+    try:
+        with db.atomic():
+            yield
+    finally:
+        db.conn.execute("PRAGMA synchronous=FULL")
+
+
+WORDS = {
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_READONLY": "the data directory can't be written",
+    "SQLITE_BUSY": "another program holds the write lock",
+    "SQLITE_CORRUPT": "a page of it is damaged",
+    "SQLITE_NOTADB": "its first page is damaged",
+    "SQLITE_IOERR": "the disk fails",
+    "SQLITE_CANTOPEN": "it can't be opened",
+}
+
+
+def why(error: sqlite3.Error) -> str:
+    """In words, what SQLite could not do, with its own words."""
+    name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
+    return f"{WORDS[name]} ({error})" if name in WORDS else str(error)
+
+
+class Damaged(sqlite3.DatabaseError):
+    sqlite_errorcode, sqlite_errorname = sqlite3.SQLITE_CORRUPT, "SQLITE_CORRUPT"
+
+
+def check(db: Database, *tables: str) -> None:
+    """Raises Damaged where a page of one of these is."""
+    for table in tables:
+        found = [line for (line,) in db.conn.execute(f"PRAGMA quick_check({table})")]
+        if found != ["ok"]:
+            raise Damaged("; ".join(found[:3]))
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Another program holds the write lock; nothing was done."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def row(db: Database, sql: str, parameters=()) -> Row | None:
+    cursor = db.conn.execute(sql, parameters)
+    values = cursor.fetchone()
+    return None if values is None else dict(zip(_names(db, sql, cursor), values, strict=True))
+
+
+def rows(db: Database, sql: str, parameters=()) -> list[Row]:
+    return list(each(db, sql, parameters))
+
+
+def each(db: Database, sql: str, parameters=()) -> Iterator[Row]:
+    """Row by row, for who does not want all of them."""
+    cursor = db.conn.execute(sql, parameters)
+    names = _names(db, sql, cursor)
+    for values in cursor:
+        yield dict(zip(names, values, strict=True))
+
+
+def _names(db: Database, sql: str, cursor: sqlite3.Cursor) -> list[str]:
+    """Once for each statement: a description is long to read."""
+    names = db.names.get(sql)
+    if names is None:
+        names = db.names[sql] = [column[0] for column in cursor.description]
+    return names
+
+
+def new_id(prefix: str) -> str:
+    letters = b""
+    while len(letters) < ID_LENGTH:
+        letters += secrets.token_bytes(2 * ID_LENGTH).translate(LETTERS, UNFAIR)
+    return f"{prefix}_{letters[:ID_LENGTH].decode()}"
+
+
+@functools.lru_cache(64)             # one moment is written into several rows
+def iso(at: datetime) -> str:
+    """UTC with milliseconds and Z, as on the wire; sorts as text in the order of time."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_iso(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def dumps(value) -> str:
+    return _JSON.encode(value)

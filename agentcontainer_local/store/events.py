@@ -1,0 +1,55 @@
+"""What happened to a task, in order: one row an event, never changed, read as pages and as a stream."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+
+from sqlite_utils import Database
+
+from agentcontainer_local import schemas
+from agentcontainer_local.store.db import Row, dumps, each, iso
+
+TASK_UPDATED = "task.updated"
+MESSAGE_CREATED = "message.created"
+MESSAGE_UPDATED = "message.updated"
+ACTIVITY_STARTED = "activity.started"
+ACTIVITY_COMPLETED = "activity.completed"
+NOTICE = "notice"                   # what an operator may want to know: a retry, a lost container, a refused connection
+
+
+def append(db: Database, task_id: str, type: str, data: dict, now: datetime) -> int:
+    """Adds an event and answers its number, which grows over all tasks of the store."""
+    return db.conn.execute(
+        "INSERT INTO task_events (task_id, type, data, created_at) VALUES (?, ?, ?, ?)",
+        (task_id, type, dumps(data), iso(now)),
+    ).lastrowid
+
+
+PAGE_UP = "SELECT * FROM task_events WHERE task_id = ? AND number > ? ORDER BY number LIMIT ?"
+PAGE_DOWN = "SELECT * FROM task_events WHERE task_id = ? AND number < ? ORDER BY number DESC LIMIT ?"
+
+
+def page(db: Database, task_id: str, limit: int, after: int, ascending: bool) -> Iterator[Row]:
+    return each(db, PAGE_UP if ascending else PAGE_DOWN, (task_id, after, limit))
+
+
+def some(db: Database, task_id: str, after: int, most_characters: int) -> list[Row]:
+    """The events behind `after`, until they are `most_characters` long together; at least one, if there is one."""
+    found, size = [], 0
+    for event in each(db, PAGE_UP, (task_id, after, -1)):
+        found.append(event)
+        size += len(event["data"])
+        if size >= most_characters:
+            break
+    return found
+
+
+def shape(event: Row) -> schemas.TaskEvent:
+    return schemas.TaskEvent(
+        id=event["number"], event=event["type"], data=json.loads(typed(event)), created_at=event["created_at"]
+    )
+
+
+def typed(event: Row) -> str:
+    """The event's data with its name within, which tells readers what else is there; it is stored beside the data."""
+    return f'{{"type":"{event["type"]}",{event["data"][1:]}'

@@ -1,0 +1,174 @@
+"""Bytes on disk, under names that no user chose: in whole and synced, or not at all."""
+
+import asyncio
+import errno
+import hashlib
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from sqlite_utils import Database
+
+from agentcontainer_local.errors import TooLarge, Unavailable
+from agentcontainer_local.process import disk_space, failpoints
+from agentcontainer_local.process.shield import to_the_end
+from agentcontainer_local.store.db import check, new_id, rows
+
+log = logging.getLogger(__name__)
+
+INCOMING = "incoming"           # the folder of what is not whole yet
+BATCH_BYTES = 4 * 1024**2       # so much goes to the disk's thread at once: a quarter of it took a tenth longer
+
+
+class Incoming:
+    """Bytes on their way in: written in a worker thread, hashed on the way, counted against `max_bytes`."""
+
+    def __init__(self, file: BinaryIO, max_bytes: int, count: Callable[[int], None] | None):
+        self.name = new_id("file")      # of the bytes on disk, and of the file that they become
+        self.size = 0
+        self._file = file
+        self._max_bytes = max_bytes
+        self._count = count
+        self._batch: list[bytes | memoryview] = []
+        self._batched = 0
+        self._storing: asyncio.Future | None = None
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    async def write(self, chunk: bytes | memoryview) -> None:
+        """Raises TooLarge, or Unavailable when the disk is full."""
+        self.size += len(chunk)
+        if self.size > self._max_bytes:
+            raise TooLarge(f"The file is larger than {self._max_bytes} bytes.")
+        self._batch.append(chunk)
+        self._batched += len(chunk)
+        if self._batched >= BATCH_BYTES:
+            await self._pass_on()
+
+    async def flush(self) -> None:
+        await self._pass_on()
+        await self.rest()
+
+    async def _pass_on(self) -> None:
+        """While one batch is hashed and stored, the next one comes in."""
+        await self.rest()
+        batch, size, self._batch, self._batched = self._batch, self._batched, [], 0
+        if batch:
+            if self._count is not None:
+                self._count(size)
+            self._storing = asyncio.ensure_future(_with_disk(self._store, batch))
+
+    async def rest(self) -> None:
+        """Waits for what is at work."""
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            await storing
+
+    def _store(self, batch: list[bytes | memoryview]) -> None:
+        if disk_space.room(Path(self._file.name).parent) < sum(map(len, batch)):
+            raise OSError(errno.ENOSPC, "what is left is the database's")
+        begin = self._file.tell()
+        for chunk in batch:
+            self._file.write(chunk)
+            self._digest.update(chunk)
+        # Has the kernel begin to write it out, so that the sync at the end has little left to wait for.
+        os.posix_fadvise(self._file.fileno(), begin, self._file.tell() - begin, os.POSIX_FADV_DONTNEED)
+
+
+@asynccontextmanager
+async def receiving(
+    root: Path, max_bytes: int, count: Callable[[int], None] | None = None
+) -> AsyncIterator[Incoming]:
+    """Gives an Incoming to write to. Left without an error, its bytes are whole, synced and in place; else gone.
+
+    `count` is told of so many more bytes before they are written, and may raise.
+    They are nobody's until `add` (or an upload's row) names them; what a crash leaves unnamed, `sweep` removes.
+    """
+    temporary = root / INCOMING / secrets.token_hex(16)
+    with _full_disk_told():
+        file = _open_new(temporary)
+    incoming = Incoming(file, max_bytes, count)
+    try:
+        yield incoming
+        await incoming.flush()
+        await _with_disk(_settle, file, temporary, path(root, incoming.name))
+        failpoints.point("bytes.placed")
+    except BaseException:
+        with suppress(Exception, asyncio.CancelledError):       # whatever it is, it comes after what ends this
+            await asyncio.shield(incoming.rest())
+        path(root, incoming.name).unlink(missing_ok=True)
+        raise
+    finally:
+        file.close()
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Unavailable("The disk is full. The file was not stored.") from error
+        if error.errno in disk_space.UNWRITABLE:
+            words = f"The data directory can't be written ({error.strerror}). The file was not stored."
+            raise Unavailable(words) from error
+        raise
+
+
+async def _with_disk(work, *arguments):
+    with _full_disk_told():
+        return await to_the_end(asyncio.to_thread(work, *arguments))
+
+
+def _open_new(path: Path) -> BinaryIO:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
+def _settle(file: BinaryIO, temporary: Path, place: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    temporary.rename(place)
+    folder = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def path(root: Path, file_id: str) -> Path:
+    """Where a file's bytes are; `file_id` from a row, never from outside."""
+    return root / file_id
+
+
+def discard(root: Path, names: Iterable[str]) -> None:
+    """Removes bytes that no row names."""
+    for name in names:
+        try:
+            path(root, name).unlink(missing_ok=True)
+        except OSError as error:        # the next start removes them
+            log.warning("bytes that nobody needs were not removed: %s", error)
+
+
+def sweep(db: Database, root: Path) -> None:
+    """Removes bytes that no row names: what a crash, or a deletion cut short, left behind. Only at start.
+
+    Not where the tables that name them are damaged, which raises sqlite3.DatabaseError: nobody knows then.
+    """
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    named = "SELECT id FROM files UNION SELECT storage_id FROM uploads WHERE storage_id IS NOT NULL"
+    kept = {entry["id"] for entry in rows(db, named)}
+    nobodys = [entry for entry in root.iterdir() if entry.name not in kept and entry.is_file()]
+    if nobodys:
+        check(db, "files", "uploads")
+    for leftover in [*(root / INCOMING).glob("*"), *nobodys]:
+        if leftover.is_file():
+            leftover.unlink()

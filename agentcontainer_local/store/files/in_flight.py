@@ -1,0 +1,34 @@
+"""Bytes on their way in, which count in their account's quota before any row says that they are there."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlite_utils import Database
+
+from agentcontainer_local.settings import Settings
+from agentcontainer_local.store import accounts
+
+
+class Arriving:
+    def __init__(self):
+        self._bytes: Counter[str] = Counter()       # by account
+
+    @contextmanager
+    def counting(self, db: Database, account_id: str, settings: Settings) -> Iterator[Callable[[int], None]]:
+        """Gives a function to be told of bytes before they are written, which raises TooLarge where they are too many.
+
+        They count until this is left, when they are in a row, or gone.
+        """
+        mine = 0
+
+        def count(size: int) -> None:
+            nonlocal mine
+            accounts.check_file_quota(db, account_id, self._bytes[account_id] + size, settings)
+            mine += size
+            self._bytes[account_id] += size
+
+        try:
+            yield count
+        finally:
+            self._bytes -= Counter({account_id: mine})

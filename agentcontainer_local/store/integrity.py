@@ -1,0 +1,123 @@
+"""What is damaged in a data directory, in words for its operator; looked at beside a server that may be running."""
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentcontainer_local.process import disk_space
+from agentcontainer_local.store.db import is_damage, why
+from agentcontainer_local.store.secrets import Vault
+
+SHARE = 100                 # a look may take a hundredth of the time
+LEAST_SECONDS = 5.0
+MOST_NAMED = 5
+SEALED = (
+    "SELECT 'the account''s ' || provider, api_key, 'agentcontainer providers set ' || provider FROM providers"
+    " WHERE api_key IS NOT NULL",
+    "SELECT 'agent ' || name, provider_api_key, 'providerApiKey of the agent' FROM agents"
+    " JOIN agent_versions ON agent_id = agents.id WHERE provider_api_key IS NOT NULL AND archived_at IS NULL"
+    " AND agent_versions.number = (SELECT max(number) FROM agent_versions WHERE agent_id = agents.id)",
+    "SELECT 'task ' || id, provider_api_key, 'a new task' FROM tasks"
+    " WHERE provider_api_key IS NOT NULL AND completed_at IS NULL",
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    what: str           # is wrong: "database", "secret.key", "data directory"
+    detail: str
+    fix: str
+    fatal: bool         # nothing can be relied on; else the rest works
+
+
+def faults(data: Path) -> list[Fault]:
+    """Blocks for as long as the whole database takes to read."""
+    database = data / "agentcontainer.db"
+    if not database.exists():
+        return []
+    return [*_directory(data), *(_database(database) or lost_keys(data))]
+
+
+def _directory(data: Path) -> list[Fault]:
+    if not os.access(data, os.W_OK | os.X_OK):
+        return [Fault("data directory", f"{data} can't be written: new files can't be stored",
+                      f"Mount it for writing, or make it this account's (chown), uid {os.getuid()}.", True)]
+    if disk_space.is_full(data):
+        return [Fault("data directory", f"The disk of {data} is full: nothing new is stored", "Make room on it.", True)]
+    return []
+
+
+def _database(database: Path) -> list[Fault]:
+    try:
+        with _reading(database) as store:
+            found = [line for (line,) in store.execute(f"PRAGMA quick_check({MOST_NAMED})")]
+    except sqlite3.Error as error:
+        return [_unreadable(database, error)]
+    return [] if found == ["ok"] else [damaged(database, "; ".join(found))]
+
+
+def _unreadable(database: Path, error: sqlite3.Error) -> Fault:
+    if is_damage(error):
+        return damaged(database, why(error))
+    return Fault("database", f"{database} can't be read: {why(error)}",
+                 f"Make it this account's (chown), uid {os.getuid()}, with mode 0600, or end the program that holds it."
+                 " Nothing of it is lost.", True)
+
+
+def damaged(database: Path, said: str) -> Fault:
+    return Fault(
+        "database",
+        f"{database} is damaged, and what stood on the damaged pages is lost: {' '.join(said.split())[:500]}",
+        "Stop the server. Restore the last backup into a new directory: agentcontainer restore FILE --data DIR. Or save"
+        f" what can still be read: sqlite3 {database} .recover | sqlite3 new.db, and put new.db in its place.", True)
+
+
+def lost_keys(data: Path) -> list[Fault]:
+    """Of providers, agents and tasks that are not over."""
+    database, path = data / "agentcontainer.db", data / "secret.key"
+    vault, reason = Vault.read(path)
+    try:
+        with _reading(database) as store:
+            sealed = [row for sql in SEALED for row in store.execute(sql)]
+    except sqlite3.Error as error:
+        return [_unreadable(database, error)]
+    lost = [(name, again) for name, key, again in sealed if vault is None or vault.unseal(key) is None]
+    if not lost:
+        return []
+    names = ", ".join(name for name, _ in lost[:MOST_NAMED]) + (", …" if len(lost) > MOST_NAMED else "")
+    ways = ", ".join(dict.fromkeys(again for _, again in lost))
+    reason = reason or "is not the key that these were encrypted with"
+    return [Fault("secret.key", f"{path} {reason}: {len(lost)} provider keys can't be read ({names})",
+                  f"Put the right secret.key back and start the server again, or set the keys again ({ways}).", False)]
+
+
+@contextlib.contextmanager
+def _reading(database: Path):
+    with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as store:
+        yield store
+
+
+class Watch:
+    """The faults of a server's own directory, as seen not long ago."""
+
+    def __init__(self, data: Path):
+        self._data = data
+        self._looking: asyncio.Task | None = None
+        self._due = 0.0
+
+    async def faults(self, patience: float) -> list[Fault]:
+        """As they were seen last, where looking takes longer than `patience`."""
+        if self._looking is None or (self._looking.done() and time.monotonic() >= self._due):
+            self._looking = asyncio.create_task(self._look())
+        await asyncio.wait({self._looking}, timeout=patience)
+        return self._looking.result() if self._looking.done() else []
+
+    async def _look(self) -> list[Fault]:
+        began = time.monotonic()
+        found = await asyncio.to_thread(faults, self._data)
+        self._due = time.monotonic() + max(LEAST_SECONDS, SHARE * (time.monotonic() - began))
+        return found

@@ -1,0 +1,144 @@
+"""What a provider's server and its models can take: set by the account or the environment, or learned from an error."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlite_utils import Database
+
+from agentcontainer_local import schemas
+from agentcontainer_local.errors import Invalid
+from agentcontainer_local.settings import PREFIX
+from agentcontainer_local.store.db import Row, row, rows
+
+ALL = ""                # as a model's name: what holds for each that has no setting of its own
+APIS = ("responses", "chat-completions", "messages")
+LEAST_WINDOW = 4096     # less has no room for an agent's own instructions
+GUESSED_WINDOW = 8192   # at least, where an error does not say it
+UNSAID_WINDOW = 128_000     # where nobody says it
+YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+@dataclass(frozen=True)
+class Model:
+    """None: not known. Sizes are in tokens."""
+
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+    images: bool | None = None
+    free: bool = False
+
+
+def find(db: Database, account_id: str, provider: str, model: str, environ: Mapping[str, str]) -> Model:
+    """The model's own settings, else those for all of the provider's, else the environment's; a window that was
+    learned holds where none is set, or where it is smaller."""
+    own, every = (_stored(db, account_id, provider, name) or {} for name in (model, ALL))
+    variables = environment(provider, environ)
+
+    def first(name: str) -> Any:
+        return next((one[name] for one in (own, every, variables) if one.get(name) is not None), None)
+
+    window, learned, images = first("context_window"), own.get("learned_window"), first("images")
+    return Model(
+        context_window=min(filter(None, (window, learned)), default=None), max_output_tokens=first("max_output_tokens"),
+        images=None if images is None else bool(images), free=bool(first("free")),
+    )
+
+
+def free(db: Database, account_id: str, provider: str, models: list[str], environ: Mapping[str, str]) -> frozenset[str]:
+    """Those of these models that cost nothing."""
+    return frozenset(model for model in models if find(db, account_id, provider, model, environ).free)
+
+
+def api(db: Database, account_id: str, provider: str, environ: Mapping[str, str]) -> str | None:
+    """Which API the provider's server speaks, if that was said."""
+    stored = row(db, "SELECT api FROM providers WHERE account_id = ? AND provider = ?", (account_id, provider)) or {}
+    return stored.get("api") or environment(provider, environ)["api"]
+
+
+def environment(provider: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Raises Invalid for a value that makes no sense, which a server's start looks for."""
+    def given(name: str) -> str:
+        return environ.get(f"{PREFIX}{provider.upper()}_{name}", "").strip()
+
+    if (spoken := given("API")) and spoken not in APIS:
+        raise Invalid(f"{PREFIX}{provider.upper()}_API must be one of {', '.join(APIS)}.")
+    return {
+        "api": spoken or None, "context_window": _size(provider, "CONTEXT_WINDOW", given("CONTEXT_WINDOW")),
+        "max_output_tokens": _size(provider, "MAX_OUTPUT", given("MAX_OUTPUT")),
+        "images": _flag(provider, "IMAGES", given("IMAGES")), "free": _flag(provider, "FREE", given("FREE")),
+    }
+
+
+def _size(provider: str, name: str, value: str) -> int | None:
+    if value and not (value.isdecimal() and 0 < int(value) <= schemas.MAX_TOKENS):
+        raise Invalid(f"{PREFIX}{provider.upper()}_{name} must be a number of tokens.")
+    return int(value) if value else None
+
+
+def _flag(provider: str, name: str, value: str) -> bool | None:
+    if value and value.lower() not in YES + NO:
+        raise Invalid(f"{PREFIX}{provider.upper()}_{name} must be true or false.")
+    return value.lower() in YES if value else None
+
+
+def change(db: Database, account_id: str, provider: str, model: str | None, given: Mapping[str, Any]) -> None:
+    """Sets what is not None, for one model or (None) for all of the provider's. A window that is set is no longer
+    learned."""
+    if all(value is None for value in given.values()):
+        return
+    names = ("context_window", "max_output_tokens", "images", "free")
+    db.conn.execute(
+        "INSERT INTO provider_models (account_id, provider, model, context_window, max_output_tokens, images, free)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " context_window = coalesce(excluded.context_window, context_window),"
+        " max_output_tokens = coalesce(excluded.max_output_tokens, max_output_tokens),"
+        " images = coalesce(excluded.images, images), free = coalesce(excluded.free, free)",
+        (account_id, provider, model or ALL, *(given.get(name) for name in names)),
+    )
+    if given.get("context_window") is not None:
+        forget_learned(db, account_id, provider, model)
+
+
+def learn(db: Database, account_id: str, provider: str, model: str, window: int) -> None:
+    """An error has told the window."""
+    db.conn.execute(
+        "INSERT INTO provider_models (account_id, provider, model, learned_window) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET learned_window = excluded.learned_window",
+        (account_id, provider, model, window),
+    )
+
+
+def forget_learned(db: Database, account_id: str, provider: str, model: str | None = None) -> None:
+    """The server is another one, or somebody knows better."""
+    db.conn.execute(
+        "UPDATE provider_models SET learned_window = NULL WHERE account_id = ? AND provider = ?"
+        " AND (? IS NULL OR model = ?)",
+        (account_id, provider, model, model),
+    )
+
+
+def forget(db: Database, account_id: str, provider: str) -> None:
+    db.conn.execute("DELETE FROM provider_models WHERE account_id = ? AND provider = ?", (account_id, provider))
+
+
+def shapes(db: Database, account_id: str, provider: str) -> list[schemas.ModelSettings]:
+    found = rows(db, "SELECT * FROM provider_models WHERE account_id = ? AND provider = ? ORDER BY model",
+                 (account_id, provider))
+    return [
+        schemas.ModelSettings(
+            model=one["model"] or None, context_window=one["context_window"],
+            max_output_tokens=one["max_output_tokens"], images=_truth(one["images"]), free=_truth(one["free"]),
+            learned_context_window=one["learned_window"],
+        )
+        for one in found
+    ]
+
+
+def _truth(value: int | None) -> bool | None:
+    return None if value is None else bool(value)
+
+
+def _stored(db: Database, account_id: str, provider: str, model: str) -> Row | None:
+    sql = "SELECT * FROM provider_models WHERE account_id = ? AND provider = ? AND model = ?"
+    return row(db, sql, (account_id, provider, model))

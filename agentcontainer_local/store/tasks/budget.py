@@ -1,0 +1,304 @@
+"""Budgets: what a call may use at worst is set aside before it, and what it did use takes that place after it.
+
+A call is one row of `model_calls` from before it starts. While it is at work, and for ever where its end was never
+told (the guest cut it, the server was killed), it counts at its worst; so no sum is ever below what was spent.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from pathlib import Path
+from typing import Literal
+
+from sqlite_utils import Database
+
+from agentcontainer_local import schemas
+from agentcontainer_local.errors import Invalid
+from agentcontainer_local.prices import Prices
+from agentcontainer_local.process import failpoints
+from agentcontainer_local.store import accounts, model_settings
+from agentcontainer_local.store.db import Row, iso, quick, row
+from agentcontainer_local.store.tasks.model_calls import failed_before
+from agentcontainer_local.store.tasks.provider_choice import SCRIPTED
+from agentcontainer_local.store.tasks.rows import get
+
+TOLD_PERCENT = 80                   # of a budget: the agent is told
+LAST_CALLS = 2                      # are kept for `finish`, of the size of the call that does not fit any more,
+LAST_OUTPUT_TOKENS = 1000
+LAST_SHARE = 5                      # but never more than a fifth of the budget
+LEAST_OUTPUT_TOKENS = 1024          # with less a call is no use
+LEAST_LAST_OUTPUT_TOKENS = 256
+SILENT = 504                        # the status of a call that got no answer in time
+FREELY_TOKENS = 8192                # a call that may write more leaves half of what is there to others
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The most that one call can use; prices are micro-USD a token, None where they are not known."""
+
+    provider: str
+    model: str
+    input_tokens: int
+    output_tokens: int              # as asked
+    input_price: Decimal | None
+    output_price: Decimal | None
+    exact: bool = False             # it uses just this, and can't be made shorter
+    times: int = 1                  # models that may be asked in turn, each with all of it
+
+    def microusd(self, output_tokens: int) -> int:
+        if self.input_price is None:
+            return 0
+        cost = self.input_tokens * self.input_price + output_tokens * self.output_price
+        return int((cost * self.times).to_integral_value(ROUND_CEILING))
+
+    def tokens(self, output_tokens: int) -> int:
+        return (self.input_tokens + output_tokens) * self.times
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """A call that may be made, with at most so many tokens of output; `number` is its row.
+
+    `attempt`: 1, and one more for each call before it that failed in a row; `silent_before`: those of them that got no
+    answer in time.
+    """
+
+    number: int
+    output_tokens: int
+    attempt: int = 1
+    silent_before: int = 0
+
+
+class Refused(Exception):
+    """The call does not fit into what is left. The message reaches the agent: plain words, or Pi would try again."""
+
+    def __init__(self, message: str, others_at_work: bool = False):
+        super().__init__(message)
+        self.others_at_work = others_at_work        # when they end there may be room
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """One budget, of a task or of an account."""
+
+    kind: Literal["maxCostUsd", "maxTokens"]
+    whose: Literal["task", "account"]
+    most: int                       # micro-USD or tokens
+    spent: int
+
+    def room(self, worst: Worst, last: bool) -> int:
+        kept = 0 if last else min(self.most // LAST_SHARE, LAST_CALLS * self.used(worst, LAST_OUTPUT_TOKENS))
+        return self.most - kept - self.spent
+
+    def used(self, worst: Worst, output_tokens: int) -> int:
+        return worst.microusd(output_tokens) if self.kind == "maxCostUsd" else worst.tokens(output_tokens)
+
+    def output_tokens(self, worst: Worst, last: bool) -> int:
+        """How much output there is room for; below zero when not even the input has room."""
+        room = self.room(worst, last)
+        if self.kind == "maxTokens":
+            return room // worst.times - worst.input_tokens
+        room -= worst.microusd(0)
+        if room < 0 or not worst.output_price:
+            return -1 if room < 0 else worst.output_tokens
+        return int((room / worst.output_price / worst.times).to_integral_value(ROUND_FLOOR))
+
+    def __str__(self) -> str:
+        most = f"{self.most / 1e6:g}" if self.kind == "maxCostUsd" else str(self.most)
+        return f"the {self.whose}'s {self.kind} of {most}"
+
+
+def capped(db: Database, task: Row) -> bool:
+    """Whether the task has a budget, of its own or its account's."""
+    return next(_limits(db, task, ""), None) is not None
+
+
+def _limits(db: Database, task: Row, month: str) -> Iterator[_Limit]:
+    account = accounts.budget(db, task["account_id"], month)
+    for whose, holder in (("task", task), ("account", account)):
+        if holder["max_cost_microusd"] is not None:
+            yield _Limit("maxCostUsd", whose, holder["max_cost_microusd"], holder["spent_microusd"])
+        if holder["max_tokens"] is not None:
+            yield _Limit("maxTokens", whose, holder["max_tokens"], holder["spent_tokens"])
+
+
+def check_price(db: Database, task: Row, prices_file: Path | None, environ: Mapping[str, str]) -> None:
+    """Before it is taken on: a cost that nobody can tell can't be kept below anything."""
+    holders = task, accounts.budget(db, task["account_id"], "")
+    if task["model"] == SCRIPTED or all(holder["max_cost_microusd"] is None for holder in holders):
+        return
+    whose = "This task" if task["max_cost_microusd"] is not None else "This account (`agentcontainer budget show`)"
+    provider, named = task["provider"], {"model": task["model"], "weakModel": task["weak_model"]}
+    free = model_settings.free(db, task["account_id"], provider, list(filter(None, named.values())), environ)
+    prices = Prices.read(prices_file).with_free(free)
+    for field, model in named.items():
+        if model is not None and prices.find(provider, model) is None:
+            raise Invalid.field(
+                f"overrides.{field}", f"there is no price for {model} of {provider}. {whose} has a budget in USD, which"
+                " needs one. Mark the model as free (`agentcontainer providers set"
+                f" {provider} --model {model} --free`), use maxTokens instead, name another model, or give the server"
+                " a table with its price (`serve --prices-file`)")
+
+
+def reserve(db: Database, task_id: str, worst: Worst, now: datetime) -> Reserved:
+    """Sets the worst case aside, in one transaction, or raises Refused; the output may be cut down to what fits.
+
+    It holds whatever is killed. A loss of power may forget it, but that ends the call too, and everything that was
+    settled before is kept; to wait for the disk here would delay each answer's first byte.
+    """
+    with quick(db):
+        task = get(db, task_id)
+        limits = list(_limits(db, task, iso(now)[:7]))
+        last = task["budget_asked_at"] is not None
+        output_tokens = _granted(worst, limits, last)
+        if output_tokens is not None:
+            if task["budget_error"] is not None:
+                db.conn.execute("UPDATE tasks SET budget_error = NULL WHERE id = ?", (task_id,))
+            return _insert(db, task, worst, output_tokens, now)
+    raise _refused(db, task, worst, limits, last, now)
+
+
+def _granted(worst: Worst, limits: list[_Limit], last: bool) -> int | None:
+    """As much output as there is room for; None where that is too little."""
+    if any(limit.kind == "maxCostUsd" for limit in limits) and worst.input_price is None:
+        return None
+    room = min((limit.output_tokens(worst, last) for limit in limits), default=worst.output_tokens)
+    least = min(worst.output_tokens, LEAST_LAST_OUTPUT_TOKENS if last else LEAST_OUTPUT_TOKENS)
+    if room < (worst.output_tokens if worst.exact else least):
+        return None
+    return min(worst.output_tokens, room if room < FREELY_TOKENS else max(FREELY_TOKENS, room // 2)) if (
+        limits and not worst.exact) else worst.output_tokens
+
+
+def _insert(db: Database, task: Row, worst: Worst, output_tokens: int, now: datetime) -> Reserved:
+    before = failed_before(db, task)
+    attempt = before["attempt"] + 1 if before else 1
+    number = db.conn.execute(
+        "INSERT INTO model_calls (account_id, task_id, turn_number, provider, model, counted_microusd, counted_tokens,"
+        " attempt, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (task["account_id"], task["id"], task["turn_number"], worst.provider, worst.model,
+         worst.microusd(output_tokens), worst.tokens(output_tokens), attempt, iso(now)),
+    ).lastrowid
+    return Reserved(number, output_tokens, attempt, int(bool(before) and before["status"] == SILENT))
+
+
+def _refused(db: Database, task: Row, worst: Worst, limits: list[_Limit], last: bool, now: datetime) -> Refused:
+    """Others that are at work may give room when they end; else this is the end, or the begin of the last part."""
+    if worst.input_price is None and any(limit.kind == "maxCostUsd" for limit in limits):
+        return Refused(f"There is no price for {worst.model}, so a budget in USD can't be kept.")
+    tight = min(limits, key=lambda limit: limit.output_tokens(worst, last))
+    at_work = row(db, "SELECT count(*) AS n FROM model_calls WHERE account_id = ? AND status IS NULL"
+                  " AND (? = 'account' OR task_id = ?)", (task["account_id"], tight.whose, task["id"]))
+    if at_work["n"]:
+        return Refused("Other calls are at work.", others_at_work=True)
+    reason = f"The budget is used up: {tight}."
+    with db.atomic():
+        if not tight.spent:
+            reason = f"{tight} is too small for one call of this task: the least is {_least(tight, worst)}."
+            _end_for(db, task, f"{reason[0].upper()}{reason[1:]}")
+        elif last:
+            reason = f"{reason} The agent did not finish with what was kept for that."
+            _end_for(db, task, reason)
+        else:
+            db.conn.execute("UPDATE tasks SET budget_asked_at = ? WHERE id = ?", (iso(now), task["id"]))
+    return Refused(reason)
+
+
+def _end_for(db: Database, task: Row, error: str) -> None:
+    """The task will fail with this; and with what its last call failed of, if it did."""
+    failed = failed_before(db, task)
+    why = f"{error} The last model call failed: {failed['error']}" if failed else error
+    db.conn.execute("UPDATE tasks SET budget_error = ? WHERE id = ?", (why, task["id"]))
+
+
+def _least(limit: _Limit, worst: Worst) -> str:
+    """The smallest budget of this kind in which the call fits, so that one like it is left to finish with."""
+    used = limit.used(worst, min(worst.output_tokens, LEAST_OUTPUT_TOKENS))
+    kept = LAST_CALLS * limit.used(worst, LAST_OUTPUT_TOKENS)
+    most = min(used + kept, -(-used * LAST_SHARE // (LAST_SHARE - 1)))
+    return f"{-(-most // 10_000) / 100:.2f}" if limit.kind == "maxCostUsd" else str(-(-most // 1000) * 1000)
+
+
+def settle(db: Database, number: int, usage, now: datetime) -> bool:
+    """Puts what the call used in its reservation's place, once; answers whether the agent is to be told of it now.
+
+    `usage`: a gateway.Usage.
+    """
+    failpoints.point("usage.recording")
+    with db.atomic():
+        call = row(db, "SELECT * FROM model_calls WHERE number = ? AND status IS NULL", (number,))
+        if call is None:
+            return False
+        counted = {
+            "told": (usage.cost_microusd or 0, usage.input_tokens + usage.cache_write_tokens + usage.output_tokens),
+            "nothing": (0, 0), "worst": (call["counted_microusd"], call["counted_tokens"]),
+        }[usage.counts]
+        db.conn.execute(
+            "UPDATE model_calls SET model = ?, input_tokens = ?, output_tokens = ?, cache_read_tokens = ?,"
+            " cache_write_tokens = ?, cost_microusd = ?, status = ?, estimated = ?, error = ?, error_detail = ?,"
+            " ended_at = ?, counted_microusd = ?, counted_tokens = ? WHERE number = ?",
+            (usage.model, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens,
+             usage.cost_microusd, usage.status, usage.estimated, usage.error, usage.detail, iso(now), *counted, number),
+        )
+        return _tell(db, call["task_id"], now)
+
+
+def settle_leftovers(db: Database) -> int:
+    """At start: calls that a killed server left. What they used nobody will say: they go on counting at their worst."""
+    return db.conn.execute(
+        "UPDATE model_calls SET status = 0, estimated = 1, cost_microusd = counted_microusd,"
+        " input_tokens = counted_tokens, error = 'The server was ended before the answer was whole.'"
+        " WHERE status IS NULL"
+    ).rowcount
+
+
+def ask_to_finish(db: Database, task: Row, run: Row, now: datetime) -> bool:
+    """Whether a run that stopped because its budget is used up is asked, out of what was kept for that, to finish."""
+    if task["budget_asked_at"] is None or task["budget_error"] is not None or run["budget_asked_at"] is not None:
+        return False
+    db.conn.execute(
+        "UPDATE runs SET budget_asked_at = ?, settled_at = NULL, settled_error = NULL WHERE id = ?",
+        (iso(now), run["id"]),
+    )
+    return True
+
+
+def _tell(db: Database, task_id: str, now: datetime) -> bool:
+    task = get(db, task_id)
+    if task["budget_told_at"] is not None:
+        return False
+    for limit in _limits(db, task, iso(now)[:7]):
+        if (limit.spent - _at_work(db, task, limit)) * 100 >= limit.most * TOLD_PERCENT:
+            db.conn.execute("UPDATE tasks SET budget_told_at = ? WHERE id = ?", (iso(now), task_id))
+            return True
+    return False
+
+
+def _at_work(db: Database, task: Row, limit: _Limit) -> int:
+    counted = row(
+        db,
+        "SELECT total(counted_microusd) AS maxCostUsd, total(counted_tokens) AS maxTokens FROM model_calls"
+        " WHERE account_id = ? AND status IS NULL AND (? = 'account' OR task_id = ?)",
+        (task["account_id"], limit.whose, task["id"]),
+    )
+    return int(counted[limit.kind])
+
+
+def shape(db: Database, task: Row) -> schemas.Budget | None:
+    """None where the task has none of its own."""
+    if task["max_cost_microusd"] is None and task["max_tokens"] is None:
+        return None
+    worst = row(
+        db,
+        "SELECT total(microusd) AS microusd, total(tokens) AS tokens FROM (SELECT estimated_microusd AS microusd,"
+        " estimated_tokens AS tokens FROM usage WHERE task_id = :task AND turn_number = 0 UNION ALL"
+        " SELECT counted_microusd, counted_tokens FROM model_calls"
+        " WHERE account_id = :account AND task_id = :task AND status IS NULL)",
+        {"task": task["id"], "account": task["account_id"]},
+    )
+    return schemas.Budget(
+        worst_case_cost_usd=worst["microusd"] / 1e6 or None, worst_case_tokens=int(worst["tokens"]) or None,
+        max_cost_usd=None if task["max_cost_microusd"] is None else task["max_cost_microusd"] / 1e6,
+        max_tokens=task["max_tokens"], used_cost_usd=task["spent_microusd"] / 1e6, used_tokens=task["spent_tokens"],
+    )

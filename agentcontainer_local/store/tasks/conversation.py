@@ -1,0 +1,141 @@
+"""Conversations: one turn for each message, the next one when the one before has been answered."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from sqlite_utils import Database
+
+from agentcontainer_local import lifecycle
+from agentcontainer_local.errors import Conflict
+from agentcontainer_local.process import failpoints
+from agentcontainer_local.schemas import MessageOverrides
+from agentcontainer_local.settings import Settings
+from agentcontainer_local.store import events, files, transcript
+from agentcontainer_local.store.db import Row, iso, row, rows
+from agentcontainer_local.store.secrets import Vault
+from agentcontainer_local.store.tasks import overrides as override
+from agentcontainer_local.store.tasks.rows import get, owned
+from agentcontainer_local.store.tasks.runs import fits, open_run
+from agentcontainer_local.store.tasks.transitions import apply, container_ms
+
+MOST_WAITING = 100
+
+
+def say(
+    db: Database, vault: Vault, account_id: str, task_id: str, content: str, file_ids: list[str],
+    overrides: MessageOverrides | None, settings: Settings, now: datetime, environ: Mapping[str, str],
+) -> tuple[Row, Row]:
+    """A follow-up: starts the next turn, or waits for the one at work. Answers the task and the message."""
+    with db.atomic():
+        task = _open_conversation(db, account_id, task_id)
+        files.owned(db, account_id, file_ids)
+        last = row(db, "SELECT max(turn_number) AS turn FROM messages WHERE task_id = ?", (task_id,))["turn"]
+        if last - task["turn_number"] >= MOST_WAITING:
+            raise Conflict(f"{MOST_WAITING} messages are already waiting. Send this one later.")
+        asked = override.checked(db, vault, task, overrides, settings, environ)
+        turn = {**task, "turn_number": last + 1, "attempt_number": 1}
+        id = transcript.add(db, turn, "user", content, "queued", now, **asked)
+        for position, file_id in enumerate(file_ids):
+            sql = "INSERT INTO message_inputs (message_id, position, file_id) VALUES (?, ?, ?)"
+            db.conn.execute(sql, (id, position, file_id))
+        failpoints.point("message.written")
+        if task["status"] == lifecycle.AWAITING_INPUT:
+            _prepare_turn(db, task, transcript.one(db, id), now)
+            apply(db, task_id, "messaged" if _alive(db, task_id) else "messaged_cold", now)
+            _set_turn(db, get(db, task_id), last + 1, "queued", now)
+        return get(db, task_id), transcript.one(db, id)
+
+
+def _open_conversation(db: Database, account_id: str, task_id: str) -> Row:
+    task = owned(db, account_id, task_id)
+    if task["mode"] != "conversation":
+        raise Conflict("This task is not a conversation.")
+    if task["status"] in lifecycle.TERMINAL:
+        raise Conflict(f"The conversation is {task['status']}.", status=task["status"])
+    return task
+
+
+def _alive(db: Database, task_id: str) -> bool:
+    """Whether its container runs, with a Pi that was started for what the task is now."""
+    run = open_run(db, task_id)
+    return run is not None and fits(get(db, task_id), run)
+
+
+def end_turn(db: Database, task_id: str, error: str | None, now: datetime) -> Row:
+    """The agent has answered, or could not: the next message that waits is taken, else the next one is waited for."""
+    with db.atomic():
+        task = get(db, task_id)
+        status = "failed" if error else "completed"
+        unfinished = transcript.take_unfinished(db, task_id)
+        transcript.interrupted(db, task, unfinished, error or "The answer was cut off.", now)
+        for message in transcript.of_turn(db, task_id, task["turn_number"]):
+            transcript.set_status(db, message, status, now, error)
+        transcript.end_open_activities(db, task_id, "failed", "interrupted", now)
+        _set_turn(db, task, task["turn_number"], status, now)
+        failpoints.point("turn.ending")
+        if waiting := transcript.of_turn(db, task_id, task["turn_number"] + 1):
+            _prepare_turn(db, task, waiting[0], now)
+            if not _alive(db, task_id):
+                apply(db, task_id, "interrupted", now, reason="The next turn is for another model.")
+            return _set_turn(db, get(db, task_id), task["turn_number"] + 1, "queued", now)
+        expires_at = now + timedelta(seconds=task["session_ttl_seconds"])
+        db.conn.execute("UPDATE tasks SET expires_at = ? WHERE id = ?", (iso(expires_at), task_id))
+        return apply(db, task_id, "turn_ended", now)
+
+
+def turn_runs(db: Database, task: Row, now: datetime) -> None:
+    """Pi has this turn's message."""
+    if task["turn_status"] == "queued":
+        _set_turn(db, task, task["turn_number"], "running", now)
+
+
+def _prepare_turn(db: Database, task: Row, message: Row, now: datetime) -> None:
+    """The turn of `message` is to begin, with its overrides."""
+    db.conn.execute(
+        "UPDATE runs SET settled_at = NULL, settled_error = NULL, soft_told_at = NULL"
+        " WHERE task_id = ? AND ended_at IS NULL",
+        (task["id"],),
+    )
+    db.conn.execute(
+        "UPDATE tasks SET expires_at = NULL, attempt_number = 1, turn_used_ms = ? WHERE id = ?",
+        (container_ms(task, now), task["id"]),
+    )
+    override.take(db, task, message)
+
+
+def _set_turn(db: Database, task: Row, number: int, status: str, now: datetime) -> Row:
+    db.conn.execute("UPDATE tasks SET turn_number = ?, turn_status = ? WHERE id = ?", (number, status, task["id"]))
+    data = {"event": "turn", "status": task["status"], "turnNumber": number, "turnStatus": status}
+    events.append(db, task["id"], events.TASK_UPDATED, data, now)
+    return get(db, task["id"])
+
+
+def switch(db: Database, account_id: str, task_id: str, now: datetime) -> Row:
+    """Lets a conversation go on by itself until it calls finish. One that is autonomous already stays as it is.
+
+    A turn at work comes to its end first; then Pi is started anew, since an autonomous one has other tools.
+    """
+    with db.atomic():
+        task = owned(db, account_id, task_id)
+        if task["mode"] == "autonomous":
+            return task
+        task = _open_conversation(db, account_id, task_id)
+        db.conn.execute(
+            "UPDATE tasks SET mode = 'autonomous', turn_number = NULL, turn_status = NULL, expires_at = NULL,"
+            " session_ttl_seconds = NULL, to_tell = 'switched' WHERE id = ?", (task_id,)
+        )
+        failpoints.point("task.switching")
+        if task["status"] == lifecycle.AWAITING_INPUT:
+            return apply(db, task_id, "switched", now)
+        data = {"event": "mode", "status": task["status"], "mode": "autonomous"}
+        events.append(db, task_id, events.TASK_UPDATED, data, now)
+        return get(db, task_id)
+
+
+def expire(db: Database, now: datetime) -> list[Row]:
+    """Ends all that have waited for a message for too long."""
+    with db.atomic():
+        due = rows(
+            db, "SELECT id FROM tasks WHERE status = 'awaiting_input' AND expires_at <= ? ORDER BY number", (iso(now),)
+        )
+        return [apply(db, task["id"], "expired", now) for task in due]

@@ -1,0 +1,125 @@
+"""From a request to a pending task, in one transaction."""
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlite_utils import Database
+
+from agentcontainer_local import lifecycle, resource_limits
+from agentcontainer_local.errors import Conflict, Invalid, TooManyPending
+from agentcontainer_local.process import failpoints
+from agentcontainer_local.schemas import ALLOWED_AND_OPEN, CreateConversationRequest, CreateTaskRequest
+from agentcontainer_local.settings import Settings
+from agentcontainer_local.store import accounts, agents, events, files, ledger, transcript
+from agentcontainer_local.store.db import Row, dumps, iso, new_id, row
+from agentcontainer_local.store.secrets import Vault
+from agentcontainer_local.store.tasks import budget
+from agentcontainer_local.store.tasks.provider_choice import choose_provider, require_key
+from agentcontainer_local.store.tasks.rows import owned_whole
+
+log = logging.getLogger(__name__)
+
+CREATED = "task=%(task)s event=created to=%(to)s"
+TITLE_LENGTH = 80
+DEFAULT_SESSION_TTL_SECONDS = 3600
+NO_SKILLS = "skills need internetAccess true, because they are fetched when the task starts"
+
+Body = CreateTaskRequest | CreateConversationRequest
+
+
+def dispatch(
+    db: Database, vault: Vault, account: Row, agent_id: str, body: Body, settings: Settings,
+    now: datetime, environ: Mapping[str, str],
+) -> Row:
+    """Checks everything that can be known now, then writes the task; a refused one leaves nothing behind."""
+    with db.atomic():
+        _check_room(db, settings)
+        if isinstance(body, CreateConversationRequest):
+            accounts.check_checkpoint_quota(db, account["id"], settings)
+        agent = agents.owned(db, account["id"], agent_id)
+        if agent["archived_at"] is not None:
+            raise Conflict("An archived agent takes no new tasks. Choose another agent.")
+        version = agents.version(db, agent["id"], body.version_id)
+        given = body.input_ids()
+        files.owned(db, account["id"], given)
+        plan = _planned(db, vault, account, agent, version, body, settings, now, environ)
+        require_key(db, vault, plan, environ)
+        budget.check_price(db, plan, settings.prices_file, environ)
+        task = _insert(db, plan)
+        task_id = task["id"]
+        for position, file_id in enumerate(given):
+            sql = "INSERT INTO task_inputs (task_id, position, file_id) VALUES (?, ?, ?)"
+            db.conn.execute(sql, (task_id, position, file_id))
+        ledger.reserve(db, account, task_id, now)
+        events.append(db, task_id, events.TASK_UPDATED, {"event": "created", "status": lifecycle.PENDING}, now)
+        transcript.add(db, task, "user", _first(body), "queued", now)
+        failpoints.point("task.creating")
+        db.when_kept(lambda: log.info(CREATED, {"task": task_id, "to": task["status"]}))
+    return task
+
+
+def _check_room(db: Database, settings: Settings) -> None:
+    pending = row(db, "SELECT count(*) AS n FROM tasks WHERE status = ?", (lifecycle.PENDING,))["n"]
+    if pending >= settings.max_pending:
+        raise TooManyPending(f"{pending} tasks are already waiting. Try again later.", retry_after=10)
+
+
+def _planned(
+    db: Database, vault: Vault, account: Row, agent: Row, version: Row, body: Body, settings: Settings, now: datetime,
+    environ: Mapping[str, str],
+) -> Row:
+    """The new task's columns."""
+    defaults, asked = json.loads(version["defaults"]), body.overrides.stored() if body.overrides else {}
+    chosen = {**{k: v for k, v in defaults.items() if v is not None}, **asked}
+    soft = chosen.get("softFinishAfterSeconds")
+    if soft is not None and soft >= chosen["maxRuntimeSeconds"]:
+        raise Invalid.field("overrides.softFinishAfterSeconds", "must be less than maxRuntimeSeconds")
+    if chosen.get("allowedHosts") and chosen["internetAccess"]:
+        raise Invalid.field("overrides.allowedHosts", ALLOWED_AND_OPEN)
+    skills = agents.skills(body.skills)
+    if (skills or version["skills"] != "[]") and not chosen["internetAccess"]:
+        raise Invalid.field("overrides.internetAccess", NO_SKILLS)
+    resource_limits.require(resource_limits.isolation(settings, defaults, asked), chosen["internetAccess"])
+    key = body.overrides.provider_api_key if body.overrides else None
+    return {
+        "id": new_id("tsk"), "account_id": account["id"], "agent_id": agent["id"], "agent_version_id": version["id"],
+        "container_version_id": version["container_version_id"], "status": lifecycle.PENDING, **_mode(body),
+        "title": body.title or title_of(_first(body)), "instructions": body.instructions,
+        "metadata": dumps(body.metadata or {}), "overrides": dumps(asked),
+        "provider_api_key": vault.seal(key) if key else None,
+        "provider": choose_provider(db, account["id"], chosen["model"], environ, chosen.get("provider")),
+        "model": chosen["model"], "weak_model": chosen.get("weakModel"),
+        "internet_access": chosen["internetAccess"], "allowed_hosts": dumps(chosen.get("allowedHosts") or []),
+        "max_runtime_seconds": chosen["maxRuntimeSeconds"],
+        "soft_finish_after_seconds": soft, "max_cost_microusd": _microusd(chosen.get("maxCostUsd")),
+        "max_tokens": chosen.get("maxTokens"), "output_policy": dumps(chosen.get("outputPolicy") or {"mode": "any"}),
+        "runtime_region": chosen.get("runtimeRegion") or "any", "skills": dumps(skills), "created_at": iso(now),
+    }
+
+
+def _insert(db: Database, plan: Row) -> Row:
+    names, marks = ", ".join(plan), ", ".join("?" * len(plan))
+    db.conn.execute(f"INSERT INTO tasks ({names}) VALUES ({marks})", tuple(plan.values()))
+    return owned_whole(db, plan["account_id"], plan["id"])
+
+
+def _microusd(usd: float | None) -> int | None:
+    return None if usd is None else round(usd * 1e6)
+
+
+def _mode(body: Body) -> dict:
+    if not isinstance(body, CreateConversationRequest):
+        return {"mode": "autonomous"}
+    ttl = body.session_ttl_seconds or DEFAULT_SESSION_TTL_SECONDS
+    return {"mode": "conversation", "turn_number": 1, "turn_status": "queued", "session_ttl_seconds": ttl}
+
+
+def _first(body: Body) -> str:
+    """What the agent is told first."""
+    return body.message if isinstance(body, CreateConversationRequest) else body.instructions
+
+
+def title_of(words: str) -> str:
+    return words.strip().splitlines()[0].strip()[:TITLE_LENGTH]

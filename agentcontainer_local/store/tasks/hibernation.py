@@ -1,0 +1,64 @@
+"""Hibernation: an autonomous task lies down by itself, and a deadline, a message or an outside event wakes it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlite_utils import Database
+
+from agentcontainer_local import lifecycle
+from agentcontainer_local.errors import Conflict
+from agentcontainer_local.process import failpoints
+from agentcontainer_local.schemas import MessageOverrides
+from agentcontainer_local.settings import Settings
+from agentcontainer_local.store import transcript
+from agentcontainer_local.store.db import Row, iso, new_id, rows
+from agentcontainer_local.store.secrets import Vault
+from agentcontainer_local.store.tasks import overrides as override
+from agentcontainer_local.store.tasks.rows import get, owned
+from agentcontainer_local.store.tasks.transitions import apply
+
+
+def sleep(
+    db: Database, task_id: str, until: datetime, reason: str | None, now: datetime, *, relative: bool = False
+) -> Row:
+    """`relative`: it asked for a duration, so that `until` moves with the clock when that is set. Raises IllegalMove
+    unless the task runs, and Conflict for a conversation."""
+    with db.atomic():
+        if get(db, task_id)["mode"] == "conversation":
+            raise Conflict("A conversation can't hibernate. End the turn: the next message continues it.")
+        db.conn.execute("UPDATE tasks SET wake_due_id = ?, hibernate_is_relative = ? WHERE id = ?",
+                        (new_id("due"), relative, task_id))
+        return apply(db, task_id, "slept", now, hibernate_until=until, reason=reason)
+
+
+def wake(
+    db: Database, vault: Vault, account_id: str, task_id: str, kind: str, message: str | None, due_id: str | None,
+    overrides: MessageOverrides | None, settings: Settings, now: datetime, environ: Mapping[str, str],
+) -> Row:
+    """`kind`: message (with one) or external_wake. With `due_id`, only the sleep of that id is ended."""
+    with db.atomic():
+        task = owned(db, account_id, task_id)
+        if task["status"] != lifecycle.HIBERNATING:
+            raise Conflict(f"The task is {task['status']}, not hibernating.", status=task["status"])
+        if due_id is not None and due_id != task["wake_due_id"]:
+            raise Conflict("The task was woken in the meantime, and hibernates again.")
+        if asked := override.checked(db, vault, task, overrides, settings, environ):
+            override.take(db, task, asked)
+        return _wake(db, task, kind, message, now)
+
+
+def wake_due(db: Database, now: datetime) -> list[Row]:
+    """Wakes all whose time has come."""
+    with db.atomic():
+        due = rows(
+            db, "SELECT * FROM tasks WHERE status = 'hibernating' AND hibernate_until <= ? ORDER BY number", (iso(now),)
+        )
+        return [_wake(db, task, "deadline", None, now) for task in due]
+
+
+def _wake(db: Database, task: Row, reason: str, message: str | None, now: datetime) -> Row:
+    if message is not None:
+        transcript.add(db, task, "user", message, "queued", now)
+    failpoints.point("task.waking")
+    db.conn.execute("UPDATE tasks SET to_tell = ?, wake_due_id = NULL WHERE id = ?", (reason, task["id"]))
+    return apply(db, task["id"], "woken", now, reason=reason)

@@ -1,0 +1,66 @@
+"""Overrides that come with a message or a wake: they hold from that turn on."""
+
+import json
+from collections.abc import Mapping
+
+from sqlite_utils import Database
+
+from agentcontainer_local.errors import Invalid
+from agentcontainer_local.schemas import MessageOverrides
+from agentcontainer_local.settings import Settings
+from agentcontainer_local.store import transcript
+from agentcontainer_local.store.db import Row, dumps
+from agentcontainer_local.store.secrets import Vault
+from agentcontainer_local.store.tasks.budget import check_price
+from agentcontainer_local.store.tasks.provider_choice import require_key
+
+COLUMNS = {
+    "provider": "provider", "model": "model", "weakModel": "weak_model", "maxRuntimeSeconds": "max_runtime_seconds",
+    "softFinishAfterSeconds": "soft_finish_after_seconds",
+}
+
+
+def checked(
+    db: Database, vault: Vault, task: Row, overrides: MessageOverrides | None, settings: Settings,
+    environ: Mapping[str, str],
+) -> dict:
+    """As columns of a message. They must make sense with what the messages before it, which wait, will have changed."""
+    if overrides is None:
+        return {}
+    key = overrides.provider_api_key
+    asked = {
+        "overrides": dumps(overrides.stored()), "provider_api_key": vault.seal(key) if key is not None else None,
+    }
+    for message in transcript.waiting(db, task["id"]):
+        task = _changed(task, message)
+    changed = _changed(task, asked)
+    require_key(db, vault, changed, environ)
+    check_price(db, changed, settings.prices_file, environ)
+    return asked
+
+
+def take(db: Database, task: Row, message: Row) -> None:
+    """From here on the message's overrides hold. Call within the transaction that begins its turn."""
+    changed = _changed(task, message)
+    if changed == task:
+        return
+    db.conn.execute(
+        "UPDATE tasks SET provider = :provider, model = :model, weak_model = :weak_model,"
+        " max_runtime_seconds = :max_runtime_seconds, soft_finish_after_seconds = :soft_finish_after_seconds,"
+        " provider_api_key = :provider_api_key WHERE id = :id",
+        changed,
+    )
+
+
+def _changed(task: Row, message: Row) -> Row:
+    """The task's row with the message's overrides. A key that was given for one provider is not used for another."""
+    given = json.loads(message["overrides"])
+    changed = {**task, **{COLUMNS[name]: value for name, value in given.items()}}
+    soft = changed["soft_finish_after_seconds"]
+    if soft is not None and soft >= changed["max_runtime_seconds"]:
+        raise Invalid.field("overrides.softFinishAfterSeconds", "must be less than maxRuntimeSeconds")
+    if message["provider_api_key"] is not None:
+        changed["provider_api_key"] = message["provider_api_key"]
+    elif changed["provider"] != task["provider"]:
+        changed["provider_api_key"] = None
+    return changed

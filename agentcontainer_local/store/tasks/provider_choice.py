@@ -1,0 +1,98 @@
+"""What a task runs with: which provider, model and key, from its override, its agent's version or its account."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sqlite_utils import Database
+
+from agentcontainer_local.errors import ProviderKeyMissing
+from agentcontainer_local.store import accounts, model_settings
+from agentcontainer_local.store.db import Row, row
+from agentcontainer_local.store.secrets import Vault
+
+SCRIPTED = "scripted"               # the built-in model: any provider, no key, no network
+
+LOST_KEY = ("it was encrypted with a secret.key that this data directory no longer has. Put that file back and start"
+            " the server again, or set the key again.")
+
+
+@dataclass(frozen=True)
+class Execution:
+    provider: str
+    model: str
+    weak_model: str | None
+    base_url: str
+    api_key: str | None = field(repr=False)
+    key_source: Literal["task", "agent", "store", "environment"] | None = None
+    own_address: bool = False       # the base URL is not the vendor's
+    lost: bool = False              # there is one, which can't be unsealed
+    api: str | None = None          # that its server speaks, where it is not the vendor's usual one
+    settings: Mapping[str, model_settings.Model] = field(default_factory=dict)      # of its models
+
+    @property
+    def scripted(self) -> bool:
+        return self.model == SCRIPTED
+
+
+def choose_provider(
+    db: Database, account_id: str, model: str, environ: Mapping[str, str], *choices: str | None
+) -> str:
+    """The first of `choices` that is given (task, agent), else the account's default one."""
+    for choice in (*choices, accounts.default_provider(db, account_id, environ)):
+        if choice is not None:
+            return choice
+    if model == SCRIPTED:
+        return "anthropic"          # whose words the scripted model then speaks
+    raise ProviderKeyMissing(
+        "No provider is chosen and the account has no default: give `provider` and `providerApiKey`, or set a key"
+        " with `agentcontainer providers set anthropic`, or use the model `scripted`."
+    )
+
+
+def execution(db: Database, vault: Vault, task: Row, environ: Mapping[str, str]) -> Execution:
+    """A key is used only for the provider that it was given for; `api_key` is None where there is none."""
+    account = accounts.provider(db, vault, task["account_id"], task["provider"], environ)
+    own, whose = _own_key(db, task)
+    key = vault.unseal(own) if own else account.api_key
+    return Execution(
+        provider=task["provider"],
+        model=task["model"],
+        weak_model=task["weak_model"],
+        base_url=account.base_url,
+        api_key=key,
+        key_source=whose or account.source,
+        own_address=account.own_address,
+        lost=key is None and (own is not None or account.lost),
+        api=model_settings.api(db, task["account_id"], task["provider"], environ),
+        settings={model: model_settings.find(db, task["account_id"], task["provider"], model, environ)
+                  for model in (task["model"], task["weak_model"]) if model},
+    )
+
+
+def require_key(db: Database, vault: Vault, task: Row, environ: Mapping[str, str]) -> None:
+    """Raises ProviderKeyMissing if the task's model could not be called."""
+    if task["model"] == SCRIPTED:
+        return
+    effective = execution(db, vault, task, environ)
+    if effective.lost:
+        raise ProviderKeyMissing(f"The API key for {effective.provider} can't be read: {LOST_KEY}")
+    if effective.api_key is None:
+        raise ProviderKeyMissing(
+            f"There is no API key for {effective.provider}: give `overrides.providerApiKey`, set one on the agent,"
+            f" or for the account with `agentcontainer providers set {effective.provider}`."
+        )
+
+
+def _own_key(db: Database, task: Row) -> tuple[bytes | None, Literal["task", "agent"] | None]:
+    """Sealed: the task's own, or its agent version's if that was given for this provider; and which."""
+    if task["provider_api_key"] is not None:
+        return task["provider_api_key"], "task"
+    version = row(
+        db,
+        "SELECT provider_api_key, defaults ->> 'provider' AS provider FROM agent_versions WHERE id = ?",
+        (task["agent_version_id"],),
+    )
+    if version["provider_api_key"] is not None and version["provider"] in (None, task["provider"]):
+        return version["provider_api_key"], "agent"
+    return None, None

@@ -1,0 +1,85 @@
+"""How a task looks on the wire."""
+
+from datetime import datetime
+
+from pydantic_core import from_json
+from sqlite_utils import Database
+
+from agentcontainer_local import schemas
+from agentcontainer_local.store import files, ledger
+from agentcontainer_local.store.db import Row, rows
+from agentcontainer_local.store.tasks import budget
+from agentcontainer_local.store.tasks.rows import whole
+from agentcontainer_local.store.tasks.transitions import container_ms
+from agentcontainer_local.store.tasks.usage import token_usage
+
+
+def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
+    """`now`: for what a running task has cost so far."""
+    task = whole(db, task)
+    used_ms = container_ms(task, now)
+    return schemas.Task.made(
+        id=task["id"], agent_id=task["agent_id"], agent_name=task["agent_name"],
+        agent_version_id=task["agent_version_id"], container_version_id=task["container_version_id"],
+        mode=task["mode"], status=task["status"], title=task["title"], instructions=task["instructions"],
+        description=task["instructions"], runtime_region=task["runtime_region"], overrides=_overrides(task),
+        metadata=_metadata(task), created_at=task["created_at"], started_at=task["started_at"],
+        completed_at=task["completed_at"], result=task["result"], error=task["error"],
+        cost_usd=ledger.cost_microusd(used_ms) / 1e6, container_minutes=round(used_ms / 1000) / 60,
+        token_usage={} if task["started_at"] is None else token_usage(db, task["id"]),
+        budget=budget.shape(db, task),
+        execution={"provider": task["provider"], "model": task["model"], "weak_model": task["weak_model"]},
+        runtime={"container_image": task["image"]},
+        walls=None if task["walls"] is None else schemas.TaskWalls.model_validate_json(task["walls"]),
+        turn_status=task["turn_status"], turn_number=task["turn_number"],
+        skills=[schemas.Skill(skill=skill["skill"]) for skill in from_json(task["skills"])],
+        session_ttl_seconds=task["session_ttl_seconds"], hibernate_until_at=task["hibernate_until"],
+        wake_due_id=task["wake_due_id"],
+        queue_position=task["queue_position"],
+    )
+
+
+def _overrides(task: Row) -> schemas.TaskResponseOverrides:
+    overrides = schemas.TaskResponseOverrides.model_validate_json(task["overrides"])
+    overrides.has_provider_api_key = True if task["has_provider_api_key"] else None
+    return overrides
+
+
+def _metadata(task: Row) -> dict:
+    """The caller's; once finished with `completion`, where a `completion` of the caller's makes room."""
+    metadata = from_json(task["metadata"])
+    if task["completion"] is None:
+        return metadata
+    if "completion" in metadata:
+        name = "callerCompletion"
+        while name in metadata:         # that one is the caller's as well
+            name += "_"
+        metadata[name] = metadata["completion"]
+    return {**metadata, "completion": task["completion"]}
+
+
+def message_shape(db: Database, message: Row) -> schemas.Message:
+    """An answer carries what its turn used, and the files that the agent gave with it."""
+    answer = message["role"] == "assistant" and message["turn_number"] is not None
+    usage = token_usage(db, message["task_id"], message["turn_number"]) if answer else None
+    return schemas.Message(
+        id=message["id"], turn_number=message["turn_number"], attempt_number=message["attempt_number"],
+        role=message["role"], status=message["status"], content=message["content"], error=message["error"],
+        files=[files.shape(file) for file in _files_of(db, message)], token_usage=usage,
+        cost_usd=usage.cost_usd if usage else None, sequence=message["sequence"], created_at=message["created_at"],
+    )
+
+
+def _files_of(db: Database, message: Row) -> list[Row]:
+    """What the agent gave with its answer; what came with the user's message, with the first one the task's inputs."""
+    if message["role"] == "assistant":
+        sql = ("SELECT files.* FROM task_outputs JOIN files ON files.id = file_id WHERE message_id = ?"
+               " ORDER BY task_outputs.number")
+        return rows(db, sql, (message["id"],))
+    return rows(
+        db,
+        "SELECT files.*, position FROM message_inputs JOIN files ON files.id = file_id WHERE message_id = :message"
+        " UNION ALL SELECT files.*, position FROM task_inputs JOIN files ON files.id = file_id WHERE task_id = :task"
+        " AND NOT EXISTS (SELECT 1 FROM messages WHERE task_id = :task AND number < :number) ORDER BY position",
+        {"message": message["id"], "task": message["task_id"], "number": message["number"]},
+    )

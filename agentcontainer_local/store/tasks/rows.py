@@ -1,0 +1,155 @@
+"""Finding tasks, and the files that go in and come out of them."""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+
+from sqlite_utils import Database
+
+from agentcontainer_local import lifecycle
+from agentcontainer_local.errors import NotFound
+from agentcontainer_local.store.db import ALL, Row, each, iso, row, rows
+
+
+def get(db: Database, task_id: str) -> Row:
+    """For the engine, which has the id from a row; raises LookupError."""
+    found = row(db, "SELECT * FROM tasks WHERE id = ?", (task_id,))
+    if found is None:
+        raise LookupError(task_id)
+    return found
+
+
+def owned(db: Database, account_id: str, task_id: str) -> Row:
+    found = row(db, "SELECT * FROM tasks WHERE id = ? AND account_id = ?", (task_id, account_id))
+    if found is None:
+        raise NotFound(f"There is no task {task_id}.")
+    return found
+
+
+# What a task's answer says. Not `tasks.*`: sqlite3 describes each column anew at each read, a third of a GET's time.
+WHOLE = (
+    "SELECT number, id, account_id, agent_id, agent_version_id, container_version_id, mode, status, title,"
+    " instructions, metadata, overrides, provider_api_key IS NOT NULL AS has_provider_api_key, provider, model,"
+    " weak_model, max_cost_microusd, max_tokens, spent_microusd, spent_tokens, runtime_region, session_ttl_seconds,"
+    " turn_number, attempt_number, turn_status, hibernate_until, wake_due_id, created_at, started_at, completed_at,"
+    " result, completion, error, running_since, used_ms, skills,"
+    " max_runtime_seconds, turn_used_ms, (SELECT name FROM agents WHERE id = agent_id) AS agent_name,"
+    " (SELECT image FROM container_versions WHERE id = container_version_id) AS image,"
+    " (SELECT walls FROM runs WHERE task_id = tasks.id AND walls IS NOT NULL ORDER BY runs.number DESC LIMIT 1)"
+    "   AS walls,"
+    " CASE WHEN tasks.status = 'pending' THEN (SELECT count(*) FROM tasks AS ahead"
+    "   WHERE ahead.status = 'pending' AND ahead.number <= tasks.number) END AS queue_position"
+    " FROM tasks"
+)
+
+
+def whole(db: Database, task: Row) -> Row:
+    """The task with what its answer says beyond its own row, by one statement."""
+    return task if "queue_position" in task else row(db, WHOLE + " WHERE tasks.id = ?", (task["id"],))
+
+
+def owned_whole(db: Database, account_id: str, task_id: str) -> Row:
+    found = row(db, WHOLE + " WHERE tasks.id = ? AND tasks.account_id = ?", (task_id, account_id))
+    if found is None:
+        raise NotFound(f"There is no task {task_id}.")
+    return found
+
+
+def rename(db: Database, task_id: str, title: str) -> None:
+    db.conn.execute("UPDATE tasks SET title = ? WHERE id = ?", (title, task_id))
+
+
+def page(
+    db: Database, account_id: str, *, agent_id: str | None, status: str | None, search: str | None = None, limit: int,
+    after: int, ascending: bool,
+) -> Iterator[Row]:
+    """At most `limit` of the account's tasks beyond the one with number `after`, newest first unless ascending.
+
+    They are whole. `search`: only tasks whose title contains this text.
+    """
+    wanted = {"account": account_id, "agent": agent_id, "status": status, "after": after, "limit": limit}
+    if search is not None:
+        escaped = re.sub("([%_^])", r"^\1", search)
+        wanted["search"] = f"%{escaped}%"
+    return each(db, _page_sql(agent_id, status, search, ascending), wanted)
+
+
+def _page_sql(agent_id: str | None, status: str | None, search: str | None, ascending: bool) -> str:
+    """Only the conditions in use, so that SQLite takes the index that serves them: for `+tasks.x` it takes none."""
+    ended = status in lifecycle.TERMINAL
+    plus = "" if status is None or ended else "+"
+    where = [f"{plus}tasks.account_id = :account", "tasks.number > :after" if ascending else "tasks.number < :after"]
+    if agent_id is not None:
+        where.append(f"{plus}tasks.agent_id = :agent")
+    if status is not None:
+        where.append("tasks.status = :status")
+    if ended:
+        where.append("tasks.completed_at IS NOT NULL")
+    if search is not None:
+        where.append("tasks.title LIKE :search ESCAPE '^'")
+    order = "ASC" if ascending else "DESC"
+    return f"{WHOLE} WHERE {' AND '.join(where)} ORDER BY tasks.number {order} LIMIT :limit"
+
+
+def with_status(db: Database, *statuses: str) -> list[str]:
+    """The ids of all tasks in one of these statuses, oldest first."""
+    marks = ", ".join("?" * len(statuses))
+    found = rows(db, f"SELECT id FROM tasks WHERE status IN ({marks}) ORDER BY number", statuses)
+    return [task["id"] for task in found]
+
+
+def inputs(db: Database, task_id: str) -> list[Row]:
+    """The files that the task and its messages were given, in the order in which they came."""
+    return rows(
+        db,
+        "SELECT files.*, 0 AS message, position FROM task_inputs JOIN files ON files.id = file_id WHERE task_id = :task"
+        " UNION ALL SELECT files.*, messages.number, position FROM messages"
+        " JOIN message_inputs ON message_id = messages.id JOIN files ON files.id = file_id WHERE task_id = :task"
+        " ORDER BY message, position",
+        {"task": task_id},
+    )
+
+
+OUTPUTS = (
+    "SELECT files.*, output_name, message_id, task_outputs.number AS number FROM task_outputs"
+    " JOIN files ON files.id = file_id WHERE task_id = ?"
+)
+OUTPUTS_UP = OUTPUTS + " AND task_outputs.number > ? ORDER BY task_outputs.number LIMIT ?"
+OUTPUTS_DOWN = OUTPUTS + " AND task_outputs.number < ? ORDER BY task_outputs.number DESC LIMIT ?"
+
+
+def outputs(db: Database, task_id: str, limit: int, after: int, ascending: bool) -> list[Row]:
+    """Files that the agent handed over, with `output_name`; `number` is the place in the list."""
+    return rows(db, OUTPUTS_UP if ascending else OUTPUTS_DOWN, (task_id, after, limit))
+
+
+def output(db: Database, task_id: str, file_id: str) -> Row:
+    found = row(db, OUTPUTS + " AND file_id = ?", (task_id, file_id))
+    if found is None:
+        raise NotFound(f"The task has no file {file_id}.")
+    return found
+
+
+def ended_with_workspace(
+    db: Database, before: datetime, most: int = ALL, failed_before: datetime | None = None
+) -> list[Row]:
+    """Tasks that ended before then, a steady date, those that did first, and whose workspace is still there.
+
+    Failed ones only if they ended before `failed_before` as well.
+    """
+    return rows(
+        db,
+        "SELECT id FROM tasks WHERE ended_on <= ? AND workspace_removed_at IS NULL"
+        " AND (status <> 'failed' OR ended_on <= ?) ORDER BY ended_on LIMIT ?",
+        (iso(before), iso(failed_before or before), most),
+    )
+
+
+def ended_with_container(db: Database) -> list[Row]:
+    """Tasks that ended while no run had them, and whose container is still kept."""
+    return rows(db, "SELECT id FROM tasks WHERE completed_at IS NOT NULL AND has_container ORDER BY number")
+
+
+def any_of_earlier_naming(db: Database) -> bool:
+    """Whether things of a task may still have the names that an earlier version gave them."""
+    return row(db, "SELECT 1 FROM tasks WHERE slot IS NOT NULL") is not None

@@ -1,0 +1,28 @@
+"""Learns a model's context window from a provider's "prompt too long" error, and decides whether to restart Pi."""
+
+from collections.abc import Mapping
+
+from sqlite_utils import Database
+
+from agentcontainer_local.store import model_settings
+from agentcontainer_local.store.tasks.rows import get
+
+BYTES_A_TOKEN = 4       # about
+NEARLY = 0.95           # a window that is not smaller than this part of the known one is no news
+
+
+def learn_window(
+    db: Database, task_id: str, environ: Mapping[str, str], model: str, window: int | None, size: int
+) -> bool:
+    """`window`: if the error said it; else it is guessed from the size of the request, in bytes. Answers whether Pi
+    has to be started anew, since it goes by a larger one; else it can shorten its history by itself."""
+    with db.atomic():
+        task = get(db, task_id)
+        settings = model_settings.find(db, task["account_id"], task["provider"], model, environ)
+        known = task["learned_window"] or settings.context_window or model_settings.UNSAID_WINDOW
+        found = max(model_settings.LEAST_WINDOW, window or max(model_settings.GUESSED_WINDOW, size // BYTES_A_TOKEN * 3 // 4))
+        if found >= known * NEARLY:
+            return False
+        model_settings.learn(db, task["account_id"], task["provider"], model, found)
+        db.conn.execute("UPDATE tasks SET learned_window = ? WHERE id = ?", (found, task_id))
+        return True

@@ -1,0 +1,303 @@
+"""The transcript of a task: what was said, and which tools were used."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from sqlite_utils import Database
+
+from agentcontainer_local import schemas
+from agentcontainer_local.store import events
+from agentcontainer_local.store.db import Row, dumps, each, iso, new_id, parse_iso, row, rows
+
+# The API's word for a tool of Pi's, where it has one of its own (spec: Activity.toolKey).
+TOOL_KEYS = {"bash": "shell"}
+MOST_SHOWN_AT_WORK = 16             # tools at once whose output is streamed
+MILLISECOND = timedelta(milliseconds=1)
+
+# All that an agent says in a turn is one answer, written anew each time that it grows: past this it grows no more.
+MOST_ANSWER_CHARACTERS = 512 * 1024
+CUT = "\n\n[The answer is cut here; the task's events have the rest.]"
+
+
+def add(
+    db: Database, task: Row, role: str, content: str, status: str, now: datetime, *,
+    overrides: str = "{}", provider_api_key: bytes | None = None, error: str | None = None,
+) -> str:
+    """Adds a message to the transcript and to the history; answers its id."""
+    id = new_id("msg")
+    data = {"id": id, "role": role, "status": status, "content": content, "turnNumber": task["turn_number"],
+            **({"error": error} if error else {})}
+    sequence = events.append(db, task["id"], events.MESSAGE_CREATED, data, now)
+    db.conn.execute(
+        "INSERT INTO messages (id, task_id, turn_number, attempt_number, role, status, content, error, overrides,"
+        " provider_api_key, sequence, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (id, task["id"], task["turn_number"], task["attempt_number"], role, status, content, error, overrides,
+         provider_api_key, sequence, iso(now)),
+    )
+    return id
+
+
+def set_status(db: Database, message: Row, status: str, now: datetime, error: str | None = None) -> None:
+    """An answer comes with all its words once it is whole; while it grew, each event had what was new."""
+    if message["status"] == status:
+        return
+    db.conn.execute("UPDATE messages SET status = ?, error = ? WHERE id = ?", (status, error, message["id"]))
+    data = {"id": message["id"], "role": message["role"], "status": status, "error": error}
+    if message["role"] == "assistant":
+        data["content"] = message["content"]
+    events.append(db, message["task_id"], events.MESSAGE_UPDATED, data, now)
+
+
+def one(db: Database, message_id: str) -> Row:
+    return row(db, "SELECT * FROM messages WHERE id = ?", (message_id,))
+
+
+def of_turn(db: Database, task_id: str, turn: int) -> list[Row]:
+    return rows(
+        db, "SELECT * FROM messages WHERE task_id = ? AND turn_number = ? ORDER BY number", (task_id, turn)
+    )
+
+
+def for_run(db: Database, task: Row, run: Row) -> list[Row]:
+    """The user's messages that this run gives to Pi: those that no earlier run gave; of a conversation, this turn's."""
+    return rows(
+        db,
+        "SELECT * FROM messages WHERE task_id = ? AND role = 'user' AND (? IS NULL OR turn_number = ?)"
+        " AND (run_id IS NULL OR run_id = ?) ORDER BY number",
+        (task["id"], task["turn_number"], task["turn_number"], run["id"]),
+    )
+
+
+def is_first(db: Database, message: Row) -> bool:
+    first = row(db, "SELECT min(number) AS number FROM messages WHERE task_id = ?", (message["task_id"],))
+    return message["number"] == first["number"]
+
+
+def last_given(db: Database, task: Row) -> Row | None:
+    """The user's last message that Pi was given, in whichever run."""
+    return row(
+        db,
+        "SELECT * FROM messages WHERE task_id = ? AND role = 'user' AND run_id IS NOT NULL ORDER BY number DESC"
+        " LIMIT 1",
+        (task["id"],),
+    )
+
+
+def waiting(db: Database, task_id: str) -> list[Row]:
+    """The user's messages that Pi was not given yet."""
+    return rows(
+        db, "SELECT * FROM messages WHERE task_id = ? AND role = 'user' AND run_id IS NULL ORDER BY number", (task_id,)
+    )
+
+
+def delivered(db: Database, task: Row, run: Row, message_id: str, now: datetime) -> None:
+    """Pi has what was sent under this id; nothing happens if that was no message."""
+    message = row(db, "SELECT * FROM messages WHERE task_id = ? AND id = ?", (task["id"], message_id))
+    if message is not None:
+        db.conn.execute("UPDATE messages SET run_id = ? WHERE id = ?", (run["id"], message_id))
+        set_status(db, message, "running", now)
+
+
+def said(db: Database, task: Row, text: str, now: datetime) -> None:
+    """The agent says something: a message of its own, but in a conversation all of a turn is one answer."""
+    if task["mode"] == "autonomous":
+        add(db, task, "assistant", text, "completed", now)
+    elif (answer := answer_of(db, task)) is None:
+        add(db, task, "assistant", text, "running", now)
+    else:
+        _grow(db, answer, text)
+        data = {"id": answer["id"], "role": "assistant", "status": answer["status"], "added": text}
+        events.append(db, task["id"], events.MESSAGE_UPDATED, data, now)
+
+
+def interrupted(db: Database, task: Row, text: str, error: str, now: datetime) -> None:
+    """An answer that was cut off: what had come of it, and why there is no more."""
+    if text.strip():
+        add(db, task, "assistant", text[:MOST_ANSWER_CHARACTERS], "failed", now, error=error)
+
+
+def keep_unfinished(db: Database, task_id: str, text: str) -> None:
+    """More of the answer that is coming; a cut may be its end."""
+    db.conn.execute(
+        "INSERT INTO unfinished_answers VALUES (?, ?) ON CONFLICT DO UPDATE SET content = content || excluded.content"
+        " WHERE length(content) < ?",
+        (task_id, text, MOST_ANSWER_CHARACTERS),
+    )
+
+
+def take_unfinished(db: Database, task_id: str) -> str:
+    """What was kept of the answer that was coming; it is kept no longer."""
+    found = row(db, "SELECT content FROM unfinished_answers WHERE task_id = ?", (task_id,))
+    if found is None:
+        return ""
+    db.conn.execute("DELETE FROM unfinished_answers WHERE task_id = ?", (task_id,))
+    return found["content"]
+
+
+def _grow(db: Database, answer: Row, text: str) -> None:
+    content = f"{answer['content']}\n\n{text}" if answer["content"] else text
+    if len(content) > MOST_ANSWER_CHARACTERS:
+        if answer["content"].endswith(CUT):
+            return
+        content = content[:MOST_ANSWER_CHARACTERS] + CUT
+    db.conn.execute("UPDATE messages SET content = ? WHERE id = ?", (content, answer["id"]))
+
+
+def answer_of(db: Database, task: Row) -> Row | None:
+    """The answer of the turn at work, as far as it has come."""
+    return row(
+        db,
+        "SELECT * FROM messages WHERE task_id = ? AND turn_number = ? AND role = 'assistant' AND status = 'running'"
+        " ORDER BY number LIMIT 1",
+        (task["id"], task["turn_number"]),
+    )
+
+
+def last_said(db: Database, task_id: str) -> str | None:
+    """The agent's last answer."""
+    last = row(db, "SELECT content FROM messages WHERE task_id = ? AND role = 'assistant' ORDER BY number DESC LIMIT 1",
+               (task_id,))
+    return last and last["content"]
+
+
+def used_tools(db: Database, task_id: str) -> bool:
+    return row(db, "SELECT 1 AS found FROM activities WHERE task_id = ? LIMIT 1", (task_id,)) is not None
+
+
+def tool_started(db: Database, task: Row, event: dict, at: datetime, now: datetime) -> None:
+    """`event`: {callId, tool, input | null, inputOmittedReason | null}; it happened at `at`, and is heard of now."""
+    id = new_id("act")
+    tool = TOOL_KEYS.get(event["tool"], event["tool"])
+    data = {"id": id, "callId": event["callId"], "toolKey": tool, "input": event["input"]}
+    sequence = events.append(db, task["id"], events.ACTIVITY_STARTED, data, now)
+    db.conn.execute(
+        "INSERT INTO activities (id, task_id, turn_number, attempt_number, started_sequence, call_id, tool_key, input,"
+        " input_omitted_reason, started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (id, task["id"], task["turn_number"], task["attempt_number"], sequence, event["callId"], tool,
+         None if event["input"] is None else dumps(event["input"]), event["inputOmittedReason"], iso(at)),
+    )
+
+
+def tool_printed(db: Database, task: Row, call_id: str, text: str) -> None:
+    """What a tool at work has printed last: streamed, and its output if its end is never told."""
+    db.conn.execute(
+        "UPDATE activities SET output = ? WHERE task_id = ? AND call_id = ? AND completed_at IS NULL",
+        (text, task["id"], call_id),
+    )
+
+
+def printed(db: Database, task_id: str) -> list[Row]:
+    """The latest tools at work that have printed something."""
+    return rows(
+        db, "SELECT id, call_id, tool_key, output FROM activities WHERE task_id = ? AND completed_at IS NULL"
+            " AND output IS NOT NULL ORDER BY number DESC LIMIT ?", (task_id, MOST_SHOWN_AT_WORK)
+    )[::-1]
+
+
+def tool_ended(db: Database, task: Row, event: dict, at: datetime, now: datetime) -> None:
+    """`event`: {callId, failed, output}; the output goes into the history only, not into the activity."""
+    open = row(
+        db,
+        "SELECT * FROM activities WHERE task_id = ? AND call_id = ? AND completed_at IS NULL ORDER BY number DESC",
+        (task["id"], event["callId"]),
+    )
+    if open is not None:
+        status = "failed" if event["failed"] else "completed"
+        error = "tool_failed" if event["failed"] else None
+        _end_activity(db, open, status, error, event["output"], at, now)
+
+
+def open_activities(db: Database, task_id: str) -> int:
+    """How many tools are at work."""
+    return row(db, "SELECT count(*) AS n FROM activities WHERE task_id = ? AND completed_at IS NULL", (task_id,))["n"]
+
+
+OPEN = "task_id = :task AND completed_at IS NULL"
+END = "max(:now, started_at)"
+DURATION_MS = f"CAST(round((julianday({END}) - julianday(started_at)) * 86400000) AS INTEGER)"
+
+
+def end_open_activities(db: Database, task_id: str, status: str, error_code: str | None, now: datetime) -> None:
+    """Ends what was still at work when the run ended. Two statements, as an old store may hold thousands of these."""
+    given = {"task": task_id, "status": status, "error": error_code, "now": iso(now)}
+    told = db.conn.execute(
+        "INSERT INTO task_events (task_id, type, data, created_at) SELECT task_id, :type, json_object('id', id,"
+        " 'callId', call_id, 'toolKey', tool_key, 'status', :status, 'errorCode', :error, 'durationMs',"
+        f" {DURATION_MS}, 'output', output), :now FROM activities WHERE {OPEN} ORDER BY number",
+        {**given, "type": events.ACTIVITY_COMPLETED},
+    )
+    if told.rowcount:
+        db.conn.execute(
+            f"UPDATE activities SET status = :status, error_code = :error, duration_ms = {DURATION_MS},"
+            f" completed_sequence = :before + nth, completed_at = {END}, output = NULL"
+            " FROM (SELECT number AS found, row_number() OVER (ORDER BY number) AS nth"
+            f" FROM activities WHERE {OPEN}) WHERE number = found",
+            {**given, "before": told.lastrowid - told.rowcount},
+        )
+
+
+def _end_activity(
+    db: Database, activity: Row, status: str, error: str | None, output: str | None, at: datetime, now: datetime
+) -> None:
+    ended = max(iso(at), activity["started_at"])
+    duration_ms = (parse_iso(ended) - parse_iso(activity["started_at"])) // MILLISECOND
+    data = {"id": activity["id"], "callId": activity["call_id"], "toolKey": activity["tool_key"], "status": status,
+            "errorCode": error, "durationMs": duration_ms, "output": output}
+    sequence = events.append(db, activity["task_id"], events.ACTIVITY_COMPLETED, data, now)
+    db.conn.execute(
+        "UPDATE activities SET status = ?, error_code = ?, duration_ms = ?, completed_sequence = ?, completed_at = ?,"
+        " output = NULL WHERE id = ?",
+        (status, error, duration_ms, sequence, ended, activity["id"]),
+    )
+
+
+def end_untaken(db: Database, task: Row, error: str, now: datetime) -> None:
+    """Follow-ups that waited for a turn that never comes."""
+    for message in waiting(db, task["id"]):
+        if message["turn_number"] != task["turn_number"]:
+            set_status(db, message, "failed", now, error)
+
+
+def end_open(db: Database, task_id: str, status: str, now: datetime, error: str | None = None) -> None:
+    """Gives the messages that were still waiting or at work the status that the task's end gives them, and why."""
+    found = rows(db, "SELECT * FROM messages WHERE task_id = ? AND status IN ('queued', 'running')", (task_id,))
+    for message in found:
+        set_status(db, message, status, now, error)
+
+
+# On the wire
+
+MESSAGES_UP = "SELECT * FROM messages WHERE task_id = ? AND number > ? ORDER BY number LIMIT ?"
+MESSAGES_DOWN = "SELECT * FROM messages WHERE task_id = ? AND number < ? ORDER BY number DESC LIMIT ?"
+ACTIVITIES_UP = (
+    "SELECT * FROM activities WHERE task_id = ? AND coalesce(turn_number, 0) BETWEEN ? AND ? AND number > ?"
+    " ORDER BY number LIMIT ?"
+)
+ACTIVITIES_DOWN = (
+    "SELECT * FROM activities WHERE task_id = ? AND coalesce(turn_number, 0) BETWEEN ? AND ? AND number < ?"
+    " ORDER BY number DESC LIMIT ?"
+)
+
+
+def page(db: Database, task_id: str, limit: int, after: int, ascending: bool) -> Iterator[Row]:
+    return each(db, MESSAGES_UP if ascending else MESSAGES_DOWN, (task_id, after, limit))
+
+
+def activities(
+    db: Database, task_id: str, from_turn: int, to_turn: int, limit: int, after: int, ascending: bool
+) -> Iterator[Row]:
+    sql = ACTIVITIES_UP if ascending else ACTIVITIES_DOWN
+    return each(db, sql, (task_id, from_turn, to_turn, after, limit))
+
+
+def activity_shape(activity: Row) -> schemas.Activity:
+    return schemas.Activity(
+        id=activity["id"], turn_number=activity["turn_number"], attempt_number=activity["attempt_number"],
+        started_sequence=activity["started_sequence"], completed_sequence=activity["completed_sequence"],
+        call_id=activity["call_id"], tool_key=activity["tool_key"],
+        input=None if activity["input"] is None else json.loads(activity["input"]),
+        input_omitted_reason=activity["input_omitted_reason"], status=activity["status"],
+        error_code=activity["error_code"], started_at=activity["started_at"], completed_at=activity["completed_at"],
+        duration_ms=activity["duration_ms"],
+    )
