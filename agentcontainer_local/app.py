@@ -50,8 +50,8 @@ from agentcontainer_local.store.secrets import Vault
 log = logging.getLogger(__name__)
 
 HELD_SECONDS = 5
-SWITCH_SECONDS = 0.001              # a thread lets others go on after so long
-DAMAGED_SECONDS = 30              # before tasks are looked after again
+SWITCH_SECONDS = 0.001  # a thread lets others go on after so long
+DAMAGED_SECONDS = 30  # before tasks are looked after again
 NOT_RUNNING = "The task is not running."
 
 
@@ -63,21 +63,26 @@ class Program:
     face: Callable
     open_door: Callable
     new_key: str | None
-    say_where: Callable[[str], None]        # tells the owner's other processes the URL, with a key for them
+    say_where: Callable[[str], None]  # tells the owner's other processes the URL, with a key for them
 
 
 @contextlib.asynccontextmanager
 async def opened(
-    settings: Settings, environ: Mapping[str, str], say: Callable[[str], None],
-    now: Clock | None = None, outside: egress.Outside = egress.INTERNET,
+    settings: Settings,
+    environ: Mapping[str, str],
+    say: Callable[[str], None],
+    now: Clock | None = None,
+    outside: egress.Outside = egress.INTERNET,
 ) -> AsyncIterator[Program]:
     """Opens everything that one server owns, and closes it again; raises RuntimeError where another one has it."""
     resource_limits.require(settings.isolation, internet_access=False)
     now = now or Clock()
     with lock.held(settings.data) as announce:
         if lock.was_restoring(settings.data):
-            raise RuntimeError(f"A restore into {settings.data} was interrupted. Run `agentcontainer restore` again,"
-                               " or remove that directory.")
+            raise RuntimeError(
+                f"A restore into {settings.data} was interrupted. Run `agentcontainer restore` again,"
+                " or remove that directory."
+            )
         mounted = await asyncio.to_thread(bundle.prepare, settings.cache, say)
         database = settings.data / "agentcontainer.db"
         with _in_words(database):
@@ -100,20 +105,36 @@ async def opened(
                 runtime_directory.inherit(store_id, settings.data)
             async with (
                 tracing.opened(environ) as traces,
-                sandbox.open(sockets, store_id, settings.podman_socket, settings.oci_runtime,
-                             patient=True) as podman,
+                sandbox.open(sockets, store_id, settings.podman_socket, settings.oci_runtime, patient=True) as podman,
                 gateway.client(settings.provider_idle_seconds, settings.prices_file) as client,
             ):
                 vault = Vault.open(settings.data / "secret.key")
                 catalog = bundle.catalog(mounted)
                 owners = accounts.new_key()
-                host = Host(settings, store, vault, podman, store_id, sockets, mounted, catalog, environ, now,
-                            away, accounts.key_hash(owners))
+                host = Host(
+                    settings,
+                    store,
+                    vault,
+                    podman,
+                    store_id,
+                    sockets,
+                    mounted,
+                    catalog,
+                    environ,
+                    now,
+                    away,
+                    accounts.key_hash(owners),
+                )
                 host.traces = traces
                 host.integrity = integrity.Watch(settings.data)
                 store.serve()
-                yield Program(host, _face(host), _doors(host, client, outside), new_key,
-                              lambda url: announce(lock.Served(url, owners)))
+                yield Program(
+                    host,
+                    _face(host),
+                    _doors(host, client, outside),
+                    new_key,
+                    lambda url: announce(lock.Served(url, owners)),
+                )
         finally:
             store.close()
 
@@ -218,7 +239,9 @@ def _grant(host: Host, door: guest.Door) -> gateway.Grant:
         conversation=task["mode"] == "conversation",
         reserve=lambda worst: _reserved(host, door, worst),
         settle=lambda reserved, usage: _settled(host, door.task_id, reserved, usage),
-        free=model_settings.free(host.db, task["account_id"], execution.provider, list(execution.settings), host.environ),
+        free=model_settings.free(
+            host.db, task["account_id"], execution.provider, list(execution.settings), host.environ
+        ),
         own_address=execution.own_address,
         key_source=execution.key_source,
         reached=lambda: tasks.reached(host.db, door.task_id),
@@ -241,8 +264,9 @@ def _of_run(host: Host, run_id: str, execution: tasks.Execution) -> tasks.Execut
 
 async def _reserved(host: Host, door: guest.Door, worst: tasks.Worst) -> tasks.Reserved:
     """Raises tasks.Refused only when no call that is at work could give room by its end."""
+
     def reserve() -> tasks.Reserved:
-        if not tasks.at_work(host.db, door.run_id):     # it waited, and the task lay down meanwhile
+        if not tasks.at_work(host.db, door.run_id):  # it waited, and the task lay down meanwhile
             raise tasks.Refused(NOT_RUNNING)
         return tasks.reserve(host.db, door.task_id, worst, host.now())
 
@@ -276,7 +300,7 @@ def _settled(host: Host, task_id: str, reserved: tasks.Reserved, usage: gateway.
         if not db.is_busy(error):
             raise
         settling = asyncio.create_task(host.db.waited(settle, math.inf))
-        host.settling.add(settling)             # if the server ends first, the next one counts the worst case
+        host.settling.add(settling)  # if the server ends first, the next one counts the worst case
         settling.add_done_callback(host.settling.discard)
 
 
@@ -291,11 +315,13 @@ def prepare_process() -> None:
     """So that neither a thread that works on a large request nor a collection of garbage holds up the event loop."""
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
-    gc.freeze()         # what is here already stays: it is not looked through again and again
+    gc.freeze()  # what is here already stays: it is not looked through again and again
 
 
 async def serve(
-    settings: Settings, environ: Mapping[str, str], announce: Callable[[Program, str], None],
+    settings: Settings,
+    environ: Mapping[str, str],
+    announce: Callable[[Program, str], None],
     outside: egress.Outside = egress.INTERNET,
 ) -> None:
     """Serves until SIGTERM, which leaves runs to the next server, or SIGINT, which suspends them first.
@@ -308,11 +334,20 @@ async def serve(
         prepare_process()
         stop = _on_signals()
         listeners = _listening(settings)
-        server = _Server(uvicorn.Config(
-            program.face, lifespan="off", log_config=None, access_log=False, ws="none", server_header=False,
-            timeout_graceful_shutdown=1, http=middleware.Connection, proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=settings.trusted_proxies,
-        ))
+        server = _Server(
+            uvicorn.Config(
+                program.face,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                ws="none",
+                server_header=False,
+                timeout_graceful_shutdown=1,
+                http=middleware.Connection,
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=settings.trusted_proxies,
+            )
+        )
         timing = asyncio.create_task(timers.run(program.host), name="timers")
         serving = asyncio.create_task(server.serve(sockets=listeners))
         supervising = asyncio.create_task(_supervised(program))

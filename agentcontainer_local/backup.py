@@ -29,9 +29,9 @@ from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import db, integrity, lock
 
 DATABASE = "agentcontainer.db"
-ARRIVING = "arriving.db"            # the database of a backup, while its store's id is still that of the original
-END_BYTES = 1024                    # zeros that a tar archive ends with, at least
-Progress = Callable[[int, int], None]       # bytes so far, and in all
+ARRIVING = "arriving.db"  # the database of a backup, while its store's id is still that of the original
+END_BYTES = 1024  # zeros that a tar archive ends with, at least
+Progress = Callable[[int, int], None]  # bytes so far, and in all
 WITH_WORKSPACE = "SELECT tasks.id, slot, store.id FROM tasks, store WHERE workspace_removed_at IS NULL ORDER BY number"
 FILES = "SELECT id FROM files UNION SELECT storage_id FROM uploads WHERE storage_id IS NOT NULL"
 KINDS = "work", "state"
@@ -45,7 +45,7 @@ class Held:
 
     files: int
     tasks: int
-    warnings: tuple[str, ...] = ()      # what it does not hold, though it should
+    warnings: tuple[str, ...] = ()  # what it does not hold, though it should
 
 
 def backup(settings: Settings, target: Path, progress: Progress) -> Held:
@@ -82,12 +82,12 @@ def _fill(archive: tarfile.TarFile, data: Path, folder: Path, progress: Progress
     missing = []
     for path in paths:
         try:
-            if not path.is_file():      # what a folder holds is in no backup
+            if not path.is_file():  # what a folder holds is in no backup
                 raise FileNotFoundError(path)
             add(path, f"files/{path.name}")
         except (FileNotFoundError, PermissionError):
             missing.append(path.name)
-    missing = [name for name in missing if _named_still(data / DATABASE, name)]     # not deleted since that moment
+    missing = [name for name in missing if _named_still(data / DATABASE, name)]  # not deleted since that moment
     with_workspace = set()
     for task_id, slot, store_id in _rows(copy, WITH_WORKSPACE):
         volumes = volumes_of(slot_of(store_id, {"id": task_id, "slot": slot}))
@@ -122,8 +122,10 @@ def _exported(volume: str, target: Path) -> bool:
 def _copy_database(source: Path, target: Path) -> None:
     """In one step: a copy in many would begin again each time that the server writes."""
     try:
-        with contextlib.closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, timeout=60)) as live, \
-                contextlib.closing(sqlite3.connect(target)) as copy:
+        with (
+            contextlib.closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, timeout=60)) as live,
+            contextlib.closing(sqlite3.connect(target)) as copy,
+        ):
             live.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
             found = copy.execute("PRAGMA integrity_check(5)").fetchall()
@@ -134,7 +136,7 @@ def _copy_database(source: Path, target: Path) -> None:
     if found != [("ok",)]:
         fault = integrity.damaged(source, "; ".join(line for (line,) in found))
         raise RuntimeError(f"No backup was written. {fault.detail}. {fault.fix}")
-    db.open(target).close()         # of an earlier version, perhaps
+    db.open(target).close()  # of an earlier version, perhaps
 
 
 def restore(source: Path, data: Path, progress: Progress) -> Held:
@@ -147,14 +149,14 @@ def restore(source: Path, data: Path, progress: Progress) -> Held:
     missing = [folder for folder in (data, *data.parents) if not folder.exists()]
     try:
         with lock.held(data):
-            _require_empty(data)        # a server may have been faster
+            _require_empty(data)  # a server may have been faster
             lock.mark_restoring(data)
             try:
-                _undo(data)             # of a restore that was killed
+                _undo(data)  # of a restore that was killed
                 with _Watched(source, progress) as file, tarfile.open(fileobj=file, mode="r:gz") as archive:
                     held = _unpack(archive, data)
             except BaseException:
-                with contextlib.suppress(RuntimeError):     # what ended it is what is told
+                with contextlib.suppress(RuntimeError):  # what ended it is what is told
                     _undo(data)
                 _empty(data)
                 lock.remove(data)
@@ -254,7 +256,7 @@ def _as_another_store(arriving: Path, database: Path) -> sqlite3.Connection:
 
     `database` is there only when it has an id of its own: `_undo` removes the volumes of the store that it names.
     """
-    db.open(arriving).close()           # of an earlier version, perhaps
+    db.open(arriving).close()  # of an earlier version, perhaps
     with contextlib.closing(sqlite3.connect(arriving, isolation_level=None)) as store:
         store.execute("UPDATE store SET id = ?", (db.new_id("str"),))
         store.execute("UPDATE tasks SET uid = NULL, slot = NULL")
@@ -277,8 +279,17 @@ def _restore_volume(store: sqlite3.Connection, task_id: str, kind: str, content:
     uid = Uids().claim(owner_of(store_id, task_id))
     store.execute("UPDATE tasks SET uid = ? WHERE id = ?", (uid, task_id))
     name = dict(zip(KINDS, volumes_of(slot_of(store_id, {"id": task_id, "slot": None})), strict=True))[kind]
-    _podman("volume", "create", "--label", f"{STORE}={store_id}", "--label", f"{TASK_LABEL}={task_id}",
-            "--opt", f"o=uid={uid},gid={uid}", name)
+    _podman(
+        "volume",
+        "create",
+        "--label",
+        f"{STORE}={store_id}",
+        "--label",
+        f"{TASK_LABEL}={task_id}",
+        "--opt",
+        f"o=uid={uid},gid={uid}",
+        name,
+    )
     _podman("volume", "import", name, "-", stdin=content)
     failpoints.point("restore.volume")
     folder = _podman("volume", "inspect", "--format", "{{.Mountpoint}}", name).strip()

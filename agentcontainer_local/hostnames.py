@@ -20,11 +20,28 @@ NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 PORT = re.compile(r"[1-9][0-9]{0,4}")
 
 # IANA's special-purpose registries, written out: what Python's `is_global` means by them depends on its version.
-NOT_PUBLIC = tuple(map(IPv4Network, (
-    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-    "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
-    "224.0.0.0/4", "240.0.0.0/4",
-)))
+NOT_PUBLIC = tuple(
+    map(
+        IPv4Network,
+        (
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.0.0.0/24",
+            "192.0.2.0/24",
+            "192.88.99.0/24",
+            "192.168.0.0/16",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "224.0.0.0/4",
+            "240.0.0.0/4",
+        ),
+    )
+)
 PUBLIC6 = IPv6Network("2000::/3")
 # Teredo and others, documentation, 6to4 (which holds an IPv4 address, any)
 NOT_PUBLIC6 = tuple(map(IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
@@ -34,8 +51,8 @@ NAT64 = IPv6Network("64:ff9b::/96")
 
 @dataclass(frozen=True)
 class Allowed:
-    name: str                       # in A-labels, lower case
-    below: bool                     # the names below it, instead of itself
+    name: str  # in A-labels, lower case
+    below: bool  # the names below it, instead of itself
     ports: frozenset[int] = WEB_PORTS
 
     def covers(self, host: str, port: int) -> bool:

@@ -10,8 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-DATED = re.compile(r"-20\d\d-?\d\d-?\d\d$")     # claude-sonnet-4-5-20250929, gpt-4o-2024-11-20
-TIERS = {"flex": Decimal("0.5"), "priority": Decimal("2.5"), "fast": Decimal("2.5")}   # service tiers, the dearest rate
+DATED = re.compile(r"-20\d\d-?\d\d-?\d\d$")  # claude-sonnet-4-5-20250929, gpt-4o-2024-11-20
+TIERS = {"flex": Decimal("0.5"), "priority": Decimal("2.5"), "fast": Decimal("2.5")}  # service tiers, the dearest rate
 NOTHING = {"input": 0, "output": 0}
 
 
@@ -21,7 +21,7 @@ class Prices:
 
     as_of: str
     models: dict[str, dict[str, dict[str, Any]]]
-    free: frozenset[str] = frozenset()      # models that cost nothing, whatever the table says
+    free: frozenset[str] = frozenset()  # models that cost nothing, whatever the table says
 
     @classmethod
     @cache
@@ -62,7 +62,7 @@ class Prices:
             + figures.output_tokens * _rate(rates, "output")
             + figures.cache_read_tokens * (_rate(rates, "cacheRead") or _rate(rates, "input"))
             + (figures.cache_write_tokens - hour) * (_rate(rates, "cacheWrite") or _rate(rates, "input"))
-            + hour * 2 * _rate(rates, "input")      # an hour's cache is written at twice the price of input
+            + hour * 2 * _rate(rates, "input")  # an hour's cache is written at twice the price of input
         )
         return _whole(cost * TIERS.get(figures.service_tier, 1))
 
@@ -75,8 +75,9 @@ class Prices:
 def dearest(rates: dict[str, Any], input_tokens: int, cached_for_an_hour: bool) -> tuple[Decimal, Decimal]:
     """The most that a token in, and a token out, can cost (micro-USD) in a call of at most so many input tokens."""
     reachable = [rates, *(tier for tier in rates.get("tiers", []) if input_tokens > tier["inputTokensAbove"])]
-    written = max(max(_rate(one, "input") * (2 if cached_for_an_hour else 1), _rate(one, "cacheWrite"))
-                  for one in reachable)
+    written = max(
+        max(_rate(one, "input") * (2 if cached_for_an_hour else 1), _rate(one, "cacheWrite")) for one in reachable
+    )
     read = max(_rate(one, "cacheRead") for one in reachable)
     return max(written, read), max(_rate(one, "output") for one in reachable)
 

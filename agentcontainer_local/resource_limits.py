@@ -10,7 +10,7 @@ from agentcontainer_local.errors import Unsupported
 from agentcontainer_local.settings import Settings, variable
 
 MB = 1024**2
-CONTAINER, GVISOR = "container", "gvisor"       # weakest first
+CONTAINER, GVISOR = "container", "gvisor"  # weakest first
 LEVELS = (CONTAINER, GVISOR)
 RUNSC = "runsc"
 GVISOR_MISSING = "gVisor is not installed here: as root, run `apt-get install runsc`, and start the server again."
@@ -42,10 +42,12 @@ class Limits:
 def limits(settings: Settings, *asked: dict) -> Limits:
     """Of a task: `asked` are the agent version's defaults and the task's overrides, the later wins, limit by limit."""
     given = {name: value for choice in asked for name, value in (choice.get("limits") or {}).items()}
-    return Limits(**{
-        name: given.get(wire) if given.get(wire) is not None else getattr(settings, setting)
-        for name, (wire, setting) in NAMES.items()
-    })
+    return Limits(
+        **{
+            name: given.get(wire) if given.get(wire) is not None else getattr(settings, setting)
+            for name, (wire, setting) in NAMES.items()
+        }
+    )
 
 
 def isolation(settings: Settings, *asked: dict) -> str:
@@ -69,5 +71,7 @@ def require(level: str, internet_access: bool) -> None:
 def how_to_raise(limit: str) -> str:
     """What a message about a broken limit ends with."""
     wire, setting = NAMES[limit]
-    return (f"Raise limits.{wire} in the task's overrides or the agent's defaults, or {variable(setting)} for all tasks"
-            " of this server.")
+    return (
+        f"Raise limits.{wire} in the task's overrides or the agent's defaults, or {variable(setting)} for all tasks"
+        " of this server."
+    )

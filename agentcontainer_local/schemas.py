@@ -24,9 +24,15 @@ T = TypeVar("T")
 
 class Shape(BaseModel):
     # defer_build: each shape is built when it is first used; all of them took a tenth of a second of every start.
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True,
-                              serialize_by_alias=True, protected_namespaces=(),
-                              json_schema_serialization_defaults_required=True, defer_build=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        protected_namespaces=(),
+        json_schema_serialization_defaults_required=True,
+        defer_build=True,
+    )
 
     @classmethod
     def made(cls, **values: Any) -> Self:
@@ -62,7 +68,7 @@ def _finite(value: dict) -> dict:
     return value
 
 
-_IS_NONE = partial(operator.is_, None)        # a lambda takes twice as long, for each field of each answer
+_IS_NONE = partial(operator.is_, None)  # a lambda takes twice as long, for each field of each answer
 
 
 def optional(**about) -> Any:
@@ -82,7 +88,6 @@ def required(name: str) -> Callable[[dict[str, Any]], None]:
         schema["properties"][name].pop("default", None)
 
     return change
-
 
 
 def _stripped(value: Any) -> Any:
@@ -117,8 +122,9 @@ KeyScope = TypeAliasType("KeyScope", Literal["all", "metrics"])
 ProviderApi = TypeAliasType("ProviderApi", Literal["responses", "chat-completions", "messages"])
 ModelCallState = TypeAliasType("ModelCallState", Literal["waiting", "answering", "ended"])
 KeySource = TypeAliasType("KeySource", Literal["store", "environment"])
-LimitKeeper = TypeAliasType("LimitKeeper", Literal[
-    "cgroup", "affinity", "ulimit", "watchdog", "ulimit and watchdog", "nothing"])
+LimitKeeper = TypeAliasType(
+    "LimitKeeper", Literal["cgroup", "affinity", "ulimit", "watchdog", "ulimit and watchdog", "nothing"]
+)
 NetworkAccess = TypeAliasType("NetworkAccess", Literal["none", "internet"])
 WorkspaceEntryType = TypeAliasType("WorkspaceEntryType", Literal["file", "directory", "link", "other"])
 Snapshot = TypeAliasType("Snapshot", Literal["include"])
@@ -131,18 +137,26 @@ SAID = {"minLength": 1, "pattern": r"^[\s\S]*\S[\s\S]*$"}
 Name = Annotated[str, Field(max_length=200, json_schema_extra=SAID), AfterValidator(_said)]
 Text = Annotated[str, Field(json_schema_extra=SAID), AfterValidator(_said)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_finite)]
-Image = Annotated[str, Field(max_length=500, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$",
-                             examples=["docker.io/library/python:3.13-slim"])]
+Image = Annotated[
+    str,
+    Field(max_length=500, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$", examples=["docker.io/library/python:3.13-slim"]),
+]
 Model = Annotated[str, Field(max_length=200, pattern=r"^[^\s-]\S*$", examples=["claude-sonnet-4-5"])]
-SECRET = r"^[!-~]+$"            # it becomes part of a header
+SECRET = r"^[!-~]+$"  # it becomes part of a header
 URL = r"^https?://[!-~]+$"
-Secret = Annotated[str, BeforeValidator(_stripped), Field(
-    min_length=1, max_length=1000, pattern=SECRET, examples=["sk-ant-..."], json_schema_extra={"writeOnly": True})]
+Secret = Annotated[
+    str,
+    BeforeValidator(_stripped),
+    Field(
+        min_length=1, max_length=1000, pattern=SECRET, examples=["sk-ant-..."], json_schema_extra={"writeOnly": True}
+    ),
+]
 Seconds = Annotated[int, Field(ge=1, le=MAX_RUNTIME_SECONDS), BeforeValidator(_whole)]
 SessionTtl = Annotated[int, Field(ge=60, le=MAX_RUNTIME_SECONDS), BeforeValidator(_whole)]
 FileIds = Annotated[list[Id], Field(max_length=1000)]
-OutputName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^=\x00-\x1f-][^=\x00-\x1f]*$",
-                                  examples=["report"])]
+OutputName = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[^=\x00-\x1f-][^=\x00-\x1f]*$", examples=["report"])
+]
 
 
 def _host(text: str) -> str:
@@ -155,7 +169,8 @@ def _host(text: str) -> str:
 
 
 AllowedHosts = Annotated[
-    list[Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_host)]], Field(max_length=100)]
+    list[Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_host)]], Field(max_length=100)
+]
 ALLOWED_AND_OPEN = "allowedHosts needs internetAccess false; give [] for none"
 ABOUT_ALLOWED_HOSTS = (
     "Extension: hosts that the agent may reach through an HTTP proxy, for example `example.org`, or `*.example.org`"
@@ -164,6 +179,7 @@ ABOUT_ALLOWED_HOSTS = (
 
 
 # Errors
+
 
 class ErrorDetail(Shape):
     model_config = ConfigDict(extra="allow")
@@ -178,6 +194,7 @@ class ErrorResponse(Shape):
 
 
 # Pages
+
 
 class PageInfo(Shape):
     has_more: bool
@@ -197,6 +214,7 @@ class Page(Shape, Generic[T]):
 
 # Account
 
+
 class StorageUse(Shape):
     used_bytes: int
     quota_bytes: int | None = Field(description="Maximum size, in bytes; null: only the disk limits it.")
@@ -209,8 +227,9 @@ class WallFigures(Shape):
     proved_at: Timestamp
     enforced: int
     not_enforced: int
-    unavailable: int = Field(description="Number of promises that this machine cannot keep; tasks that need"
-                                         " them are refused.")
+    unavailable: int = Field(
+        description="Number of promises that this machine cannot keep; tasks that need them are refused."
+    )
 
 
 class Account(Shape):
@@ -239,7 +258,8 @@ class WallCheck(Shape):
 
     name: str
     status: WallStatus = Field(
-        description="`unavailable`: not possible on this machine; tasks that need it are refused.")
+        description="`unavailable`: not possible on this machine; tasks that need it are refused."
+    )
     detail: str
 
 
@@ -279,7 +299,8 @@ class CreateKeyRequest(Request):
     name: Name
     scope: KeyScope | None = Field(None, description="By default `all`. A key with `metrics` can only read /metrics.")
     expires_in_seconds: Annotated[int, Field(ge=1, le=10 * 366 * 86400), BeforeValidator(_whole)] | None = Field(
-        None, description="Seconds until the key expires. By default never.")
+        None, description="Seconds until the key expires. By default never."
+    )
 
 
 class ApiKey(Shape):
@@ -305,19 +326,25 @@ class UpdateProviderRequest(Request):
 
     api_key: Secret | None = Field(None, description="Write-only; never returned in responses.")
     base_url: Annotated[str, Field(max_length=2000, pattern=URL)] | None = Field(
-        None, description="Base URL, as for the vendor's SDK.", examples=["http://127.0.0.1:11434/v1"])
+        None, description="Base URL, as for the vendor's SDK.", examples=["http://127.0.0.1:11434/v1"]
+    )
     is_default: bool | None = Field(None, description="Whether this is the default provider of agents that name none.")
     api: ProviderApi | None = Field(
-        None, description="API of the server at the base URL. By default the vendor's usual one.")
+        None, description="API of the server at the base URL. By default the vendor's usual one."
+    )
     model: Model | None = Field(
-        None, description="Model that the following settings apply to. By default all models of the provider.")
+        None, description="Model that the following settings apply to. By default all models of the provider."
+    )
     context_window: Annotated[int, Field(ge=4096, le=MAX_TOKENS)] | None = Field(
-        None, description="Context window, in tokens. The history is shortened to fit it.")
+        None, description="Context window, in tokens. The history is shortened to fit it."
+    )
     max_output_tokens: Annotated[int, Field(ge=256, le=MAX_TOKENS)] | None = Field(
-        None, description="Longest answer, in tokens.")
+        None, description="Longest answer, in tokens."
+    )
     images: bool | None = Field(None, description="Whether the model accepts images.")
-    free: bool | None = Field(None, description="Whether the model's calls are free of charge. A budget in USD"
-                                                " needs a price or this setting.")
+    free: bool | None = Field(
+        None, description="Whether the model's calls are free of charge. A budget in USD needs a price or this setting."
+    )
 
 
 class ModelSettings(Shape):
@@ -328,8 +355,9 @@ class ModelSettings(Shape):
     max_output_tokens: int | None
     images: bool | None
     free: bool | None
-    learned_context_window: int | None = Field(description="Context window, in tokens, learned from a"
-                                                           " provider's error.")
+    learned_context_window: int | None = Field(
+        description="Context window, in tokens, learned from a provider's error."
+    )
 
 
 class ProviderStatus(Shape):
@@ -423,6 +451,7 @@ class ListContainerVersionsResponse(Page[ContainerVersion]):
 
 # Output policies
 
+
 class OutputDescriptor(Request):
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
     name: OutputName
@@ -453,16 +482,19 @@ class NamedOutput(Request):
         return self
 
 
-OutputPolicy = TypeAliasType("OutputPolicy", Annotated[
-    AnyOutput | NoOutput | AtLeastOneOutput | NamedOutput, Field(discriminator="mode")])
+OutputPolicy = TypeAliasType(
+    "OutputPolicy", Annotated[AnyOutput | NoOutput | AtLeastOneOutput | NamedOutput, Field(discriminator="mode")]
+)
 
 
 # Agents
 
+
 class Limits(Request):
     max_runtime_seconds: Seconds | None = Field(None, description="Maximum running time of the container, in seconds.")
-    soft_finish_after_seconds: Seconds | None = Field(None, description="Running time after which the agent is"
-                                                                        " asked to wrap up, in seconds.")
+    soft_finish_after_seconds: Seconds | None = Field(
+        None, description="Running time after which the agent is asked to wrap up, in seconds."
+    )
 
     @model_validator(mode="after")
     def _soft_before_hard(self):
@@ -477,15 +509,20 @@ class ResourceLimits(Request):
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
     memory_mb: Annotated[int, Field(ge=256, le=2**24), BeforeValidator(_whole)] | None = optional(
-        description="Maximum memory of all processes together, in MB of 1024 * 1024 bytes.")
+        description="Maximum memory of all processes together, in MB of 1024 * 1024 bytes."
+    )
     cpus: Annotated[float, Field(ge=0.1, le=4096, allow_inf_nan=False)] | None = optional(
-        description="Maximum number of processors. Rounded up to whole ones on a machine that cannot share them.")
+        description="Maximum number of processors. Rounded up to whole ones on a machine that cannot share them."
+    )
     processes: Annotated[int, Field(ge=64, le=2**20), BeforeValidator(_whole)] | None = optional(
-        description="Maximum number of processes and threads.")
+        description="Maximum number of processes and threads."
+    )
     open_files: Annotated[int, Field(ge=256, le=2**20), BeforeValidator(_whole)] | None = optional(
-        description="Maximum number of open files of each process.")
+        description="Maximum number of open files of each process."
+    )
     workspace_mb: Annotated[int, Field(ge=16, le=2**30), BeforeValidator(_whole)] | None = optional(
-        description="Maximum disk space, inside and outside of the workspace, in MB of 1024 * 1024 bytes.")
+        description="Maximum disk space, inside and outside of the workspace, in MB of 1024 * 1024 bytes."
+    )
 
 
 class Walled(Request):
@@ -502,11 +539,13 @@ Tokens = Annotated[int, Field(ge=1, le=2**53), BeforeValidator(_whole)]
 class Budgeted(Request):
     """What its model calls may use. A call that would not fit is not made; a part is kept for the agent to finish."""
 
-    max_cost_usd: Usd | None = Field(None, description="Maximum cost of all model calls, in US dollars, by the"
-                                                       " price table. It is never exceeded.")
+    max_cost_usd: Usd | None = Field(
+        None, description="Maximum cost of all model calls, in US dollars, by the price table. It is never exceeded."
+    )
     max_tokens: Tokens | None = Field(
-        None, description="Maximum tokens of all model calls, input and output, without cache reads. It is"
-                          " never exceeded.")
+        None,
+        description="Maximum tokens of all model calls, input and output, without cache reads. It is never exceeded.",
+    )
 
 
 class BudgetRequest(Budgeted):
@@ -521,10 +560,12 @@ class Budget(Shape):
     used_cost_usd: float
     used_tokens: int
     worst_case_cost_usd: float | None = optional(
-        description="Part of `usedCostUsd` that is an upper bound, for calls that are running or were cut off.")
+        description="Part of `usedCostUsd` that is an upper bound, for calls that are running or were cut off."
+    )
     worst_case_tokens: int | None = optional(
         description="Part of `usedTokens` that is an upper bound. `tokenUsage` has an estimate instead, so the"
-                    " two may differ by this.")
+        " two may differ by this."
+    )
 
 
 class AccountBudget(Budget):
@@ -536,7 +577,8 @@ class Thinking(Request):
 
     provider: Provider | None = Field(None, description="LLM provider. Falls back to the account's default.")
     provider_api_key: Secret | None = Field(
-        None, description="API key for the specified provider. Write-only; never returned in responses.")
+        None, description="API key for the specified provider. Write-only; never returned in responses."
+    )
     model: Model | None = None
     weak_model: Model | None = Field(None, description="A lighter model for auxiliary work.")
 
@@ -548,7 +590,8 @@ class Thinking(Request):
 class Network(Request):
     internet_access: bool | None = None
     allowed_hosts: AllowedHosts | None = Field(
-        None, description=ABOUT_ALLOWED_HOSTS, examples=[["*.example.org", "registry.example:8443"]])
+        None, description=ABOUT_ALLOWED_HOSTS, examples=[["*.example.org", "registry.example:8443"]]
+    )
 
     @model_validator(mode="after")
     def _one_way_out(self):
@@ -582,7 +625,8 @@ class AgentImage(Request):
 
 class SkillRequest(Request):
     skill: Annotated[str, Field(max_length=500, pattern=r"^[^\s-]\S*$")] = Field(
-        description="Source, as for `skills add`.", examples=["vercel-labs/agent-skills"])
+        description="Source, as for `skills add`.", examples=["vercel-labs/agent-skills"]
+    )
     ssh_key_id: str | None = Field(None, description="Not supported here.")
 
 
@@ -690,7 +734,8 @@ class PrepareUploadRequest(Request):
     filename: Annotated[str, Field(min_length=1, max_length=1000)]
     content_type: Annotated[str, Field(max_length=255, pattern=r"^[ -~]*$")] | None = None
     size_bytes: Annotated[int, Field(ge=0, le=MAX_BYTES), BeforeValidator(_whole)] | None = Field(
-        None, description="Size of the file, in bytes. If given, the upload must have exactly this size.")
+        None, description="Size of the file, in bytes. If given, the upload must have exactly this size."
+    )
 
 
 class PreparedUpload(Shape):
@@ -712,8 +757,9 @@ class StoredUpload(Shape):
 
 class CompleteUploadRequest(Request):
     upload_id: Id
-    storage_id: Id | None = Field(None, description="`storageId` from the answer to a POST upload. Omit it for"
-                                                    " PUT uploads.")
+    storage_id: Id | None = Field(
+        None, description="`storageId` from the answer to a POST upload. Omit it for PUT uploads."
+    )
 
 
 class File(Shape):
@@ -741,6 +787,7 @@ class ListTaskFilesResponse(Page[TaskFile]):
 
 
 # Tasks
+
 
 class InputFile(Request):
     file_id: Id
@@ -773,40 +820,48 @@ class WithInputs(Request):
 
 class Titled(Request):
     title_source: Annotated[str, Field(max_length=100)] | None = Field(
-        None, description="Accepted for compatibility. It has no effect.")
+        None, description="Accepted for compatibility. It has no effect."
+    )
 
 
 class NewTask(WithInputs, Titled):
     version_id: Id | None = Field(None, description="If omitted, the agent's current version is used.")
     metadata: Metadata | None = None
     overrides: TaskOverrides | None = None
-    skills: Skills | None = Field(None, description="For this task, beside those of its agent. They need"
-                                                    " `internetAccess`.")
+    skills: Skills | None = Field(
+        None, description="For this task, beside those of its agent. They need `internetAccess`."
+    )
     title: Name | None = Field(
-        None, description="Default: the first line of the instructions, or of a conversation's first message.")
+        None, description="Default: the first line of the instructions, or of a conversation's first message."
+    )
 
 
 class CreateTaskRequest(NewTask):
     model_config = ConfigDict(json_schema_extra=required("instructions"))
     instructions: Text | None = Field(None, description="Instructions for the agent.")
-    description: Text | None = Field(None, description="The older name of `instructions`; accepted in its place.",
-                                     json_schema_extra={"deprecated": True})
+    description: Text | None = Field(
+        None,
+        description="The older name of `instructions`; accepted in its place.",
+        json_schema_extra={"deprecated": True},
+    )
 
     @model_validator(mode="after")
     def _told_once(self):
         if self.instructions is None and self.description is None:
             raise fault("instructions", "Field required")
         if self.instructions and self.description and self.instructions != self.description:
-            raise fault("description", "is the older name of instructions: give only one of them, or the same"
-                                       " text in both")
+            raise fault(
+                "description", "is the older name of instructions: give only one of them, or the same text in both"
+            )
         self.instructions = self.instructions or self.description
         return self
 
 
 class UpdateTaskRequest(Titled):
     title: Name | None = None
-    mode: TaskModeChange | None = Field(None, description="Makes a conversation autonomous: the agent completes"
-                                                          " the work alone.")
+    mode: TaskModeChange | None = Field(
+        None, description="Makes a conversation autonomous: the agent completes the work alone."
+    )
 
 
 class TaskResponseOverrides(Shape):
@@ -835,16 +890,18 @@ class ModelUsage(Shape):
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
-    cost_usd: float | None = Field(0.0, description="Cost in US dollars, by the provider's list price; null if"
-                                                    " the price is unknown.")
+    cost_usd: float | None = Field(
+        0.0, description="Cost in US dollars, by the provider's list price; null if the price is unknown."
+    )
     calls: int = 0
 
 
 class TokenUsage(ModelUsage):
     """Model calls so far, as the providers reported them; paid to the provider, never billed."""
 
-    estimated_calls: int = Field(0, description="Number of calls with estimated figures, because the provider's"
-                                                " usage was not received.")
+    estimated_calls: int = Field(
+        0, description="Number of calls with estimated figures, because the provider's usage was not received."
+    )
     by_model: dict[str, ModelUsage] = Field(default_factory=dict)
 
 
@@ -898,12 +955,14 @@ class Task(Shape):
     status: TaskStatus
     title: str
     instructions: str
-    description: str = Field(description="The same as `instructions`, under its older name.",
-                             json_schema_extra={"deprecated": True})
+    description: str = Field(
+        description="The same as `instructions`, under its older name.", json_schema_extra={"deprecated": True}
+    )
     runtime_region: RuntimeRegion
     overrides: TaskResponseOverrides
-    metadata: dict[str, Any] = Field(description="Metadata from the caller, and `completion` after the task has"
-                                                 " finished.")
+    metadata: dict[str, Any] = Field(
+        description="Metadata from the caller, and `completion` after the task has finished."
+    )
     created_at: Timestamp
     started_at: Timestamp | None
     completed_at: Timestamp | None
@@ -930,7 +989,8 @@ class Task(Shape):
 class TaskPageQuery(PageQuery):
     status: TaskStatus | None = Field(None, description="Only tasks with this status.")
     search: Annotated[str, Field(max_length=200)] | None = Field(
-        None, description="Only tasks whose title contains this text.")
+        None, description="Only tasks whose title contains this text."
+    )
 
 
 class WorkspaceQuery(PageQuery):
@@ -944,7 +1004,8 @@ class WorkspaceFileQuery(Shape):
 class WorkspaceEntry(Shape):
     path: str = Field(description="Path relative to the workspace, with `/` as separator.")
     type: WorkspaceEntryType = Field(
-        description="Only files can be downloaded; `other` is a FIFO, a socket or a device.")
+        description="Only files can be downloaded; `other` is a FIFO, a socket or a device."
+    )
     size_bytes: int
     is_executable: bool
     modified_at: Timestamp
@@ -959,6 +1020,7 @@ class ListTasksResponse(Page[Task]):
 
 
 # Conversations, and what happened in a task
+
 
 class MessageOverrides(Thinking, Limits):
     """From this turn on."""
@@ -1045,13 +1107,16 @@ class ModelCall(Shape):
     output_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int
-    cost_usd: float | None = Field(description="Cost in US dollars, by the provider's list price; null if it is"
-                                               " not known, or not yet.")
-    estimated: bool = Field(description="Whether the figures are an estimate, because the provider's usage was"
-                                        " not received.")
+    cost_usd: float | None = Field(
+        description="Cost in US dollars, by the provider's list price; null if it is not known, or not yet."
+    )
+    estimated: bool = Field(
+        description="Whether the figures are an estimate, because the provider's usage was not received."
+    )
     status: Outcome | None = Field(description="null while it is at work.")
-    http_status: int | None = Field(description="HTTP status of the provider, or a replacement if it sent none;"
-                                                " null if there was no answer.")
+    http_status: int | None = Field(
+        description="HTTP status of the provider, or a replacement if it sent none; null if there was no answer."
+    )
     attempt: int = Field(description="Number of the attempt: 1, plus the failed calls directly before it.")
     error: str | None = Field(description="Error message with address and remedy; null if the call succeeded.")
     error_detail: str | None = Field(description="The provider's own answer, shortened if it is long.")
@@ -1165,12 +1230,35 @@ class NoticeData(EventData):
     addresses: list[str] = optional()
 
 
-TaskEventData = TypeAliasType("TaskEventData", Annotated[
-    TaskUpdatedData | MessageCreatedData | MessageUpdatedData | MessageDeltaData | ModelCallData | ActivityStartedData
-    | ActivityOutputData | ActivityCompletedData | NoticeData, Field(discriminator="type")])
-TaskEventName = TypeAliasType("TaskEventName", Literal[
-    "task.updated", "message.created", "message.updated", "message.delta", "model.call", "activity.started",
-    "activity.output", "activity.completed", "notice"])
+TaskEventData = TypeAliasType(
+    "TaskEventData",
+    Annotated[
+        TaskUpdatedData
+        | MessageCreatedData
+        | MessageUpdatedData
+        | MessageDeltaData
+        | ModelCallData
+        | ActivityStartedData
+        | ActivityOutputData
+        | ActivityCompletedData
+        | NoticeData,
+        Field(discriminator="type"),
+    ],
+)
+TaskEventName = TypeAliasType(
+    "TaskEventName",
+    Literal[
+        "task.updated",
+        "message.created",
+        "message.updated",
+        "message.delta",
+        "model.call",
+        "activity.started",
+        "activity.output",
+        "activity.completed",
+        "notice",
+    ],
+)
 
 
 class _Written:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 PREFIX = "AGENTCONTAINER_"
 GIB = 1024**3
-ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")      # as browsers write it: in small letters, without a path
+ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")  # as browsers write it: in small letters, without a path
 
 
 def _words(given: object) -> object:
@@ -52,67 +52,83 @@ class Settings(BaseModel):
         description="Folder for Node, Pi and the guest's programs. All data directories share it.",
     )
     public_url: str | None = Field(
-        None, description="Address that clients use, for URLs in answers. By default the one in the request.")
+        None, description="Address that clients use, for URLs in answers. By default the one in the request."
+    )
     host_names: str = Field("", description="Further host names of this server, separated by commas.")
     trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
-        "", description="Addresses or networks of trusted reverse proxies, separated by commas. Their X-Forwarded-For"
-                        " and X-Forwarded-Proto headers are used.")
+        "",
+        description="Addresses or networks of trusted reverse proxies, separated by commas. Their X-Forwarded-For"
+        " and X-Forwarded-Proto headers are used.",
+    )
     cors_origin: Annotated[tuple[str, ...], BeforeValidator(_words), AfterValidator(_origins)] = Field(
-        (), description="Web origin whose pages may call the API, like https://app.example.org; repeatable.")
+        (), description="Web origin whose pages may call the API, like https://app.example.org; repeatable."
+    )
     max_requests_per_second: int = Field(
-        2000, ge=1, description="Maximum requests per second of one API key. Above it, the answer is 429.")
+        2000, ge=1, description="Maximum requests per second of one API key. Above it, the answer is 429."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Minimum severity of log messages on stderr.")
+        "info", description="Minimum severity of log messages on stderr."
+    )
     log_format: Literal["text", "json"] = Field(
-        "text", description="Log format: one line of text, or of JSON, per event.")
+        "text", description="Log format: one line of text, or of JSON, per event."
+    )
 
     max_running: int = Field(4, ge=0, description="Maximum number of running containers; 0 starts none.")
     max_pending: int = Field(1000, ge=1, description="Maximum number of waiting tasks. Above it, the answer is 429.")
     idle_seconds: int = Field(60, ge=0, description="Seconds that an idle conversation keeps its container running.")
     max_body_bytes: int = Field(10 * 1024**2, ge=1024, description="Maximum size of a request's JSON body, in bytes.")
     max_file_bytes: int = Field(
-        2 * GIB, ge=1, description="Maximum size of a file from a client or an agent, in bytes.")
+        2 * GIB, ge=1, description="Maximum size of a file from a client or an agent, in bytes."
+    )
     max_output_files: int = Field(1000, ge=1, description="Maximum number of files in one `finish`.")
     max_output_bytes: int = Field(10 * GIB, ge=1, description="Maximum size of all files in one `finish`, in bytes.")
     file_quota_bytes: int | None = Field(
-        None, ge=1, description="Maximum size of all stored files, in bytes. By default only the disk limits it.")
+        None, ge=1, description="Maximum size of all stored files, in bytes. By default only the disk limits it."
+    )
     checkpoint_quota_bytes: int | None = Field(
-        None, ge=1,
-        description="Size of kept workspaces, in bytes, above which no agent may hibernate and no chat may start.")
+        None,
+        ge=1,
+        description="Size of kept workspaces, in bytes, above which no agent may hibernate and no chat may start.",
+    )
     upload_ttl_seconds: int = Field(3600, ge=1, description="Seconds that a prepared upload stays open.")
     workspace_retention_seconds: int = Field(0, ge=0, description="Seconds that an ended task's workspace is kept.")
     failed_workspace_retention_seconds: int = Field(
-        86_400, ge=0, description="Seconds that a failed task's workspace is kept. A nearly full disk removes"
-                                  " it earlier.")
+        86_400,
+        ge=0,
+        description="Seconds that a failed task's workspace is kept. A nearly full disk removes it earlier.",
+    )
     retention_days: int = Field(
-        0, ge=0, description="Days after which an ended task's events and files are deleted; 0: never.")
+        0, ge=0, description="Days after which an ended task's events and files are deleted; 0: never."
+    )
     retention_bytes: int | None = Field(
-        None, ge=1,
-        description="Maximum size of ended tasks' output files, in bytes. Above it, the oldest are deleted.")
+        None, ge=1, description="Maximum size of ended tasks' output files, in bytes. Above it, the oldest are deleted."
+    )
     min_free_percent: float = Field(
-        5, ge=0, le=100, description="Free disk space, in percent, below which new work is refused.")
+        5, ge=0, le=100, description="Free disk space, in percent, below which new work is refused."
+    )
 
     task_memory_mb: int = Field(4096, ge=256, description="Memory, in MB of 1024 * 1024 bytes.")
     task_cpus: float | None = Field(None, gt=0, description="Processors. By default all.")
     task_processes: int = Field(2048, ge=64, description="Number of processes and threads.")
     task_open_files: int = Field(65536, ge=256, description="Number of open files of each process.")
-    task_workspace_mb: int = Field(
-        10240, ge=16, description="Disk space, in MB of 1024 * 1024 bytes.")
+    task_workspace_mb: int = Field(10240, ge=16, description="Disk space, in MB of 1024 * 1024 bytes.")
     isolation: Literal["container", "gvisor"] = Field("container", description="Minimum isolation of every task.")
 
     billing: Literal["unlimited", "prepaid"] = Field("unlimited", description="Whether container time is charged.")
     credit: float = Field(0, ge=0, description="Initial credit of a new data directory, in US dollars (for prepaid).")
 
     podman_socket: str | None = Field(
-        None, description="Socket of a running Podman API service. By default the server starts one.")
+        None, description="Socket of a running Podman API service. By default the server starts one."
+    )
     oci_runtime: str | None = Field(None, description="OCI runtime for Podman. By default a suitable one is chosen.")
-    max_events: int = Field(200_000, ge=1000, description="Maximum number of events of one run. A task that"
-                                                          " exceeds it fails.")
+    max_events: int = Field(
+        200_000, ge=1000, description="Maximum number of events of one run. A task that exceeds it fails."
+    )
     max_event_bytes: int = Field(
-        GIB, ge=1024**2, description="Maximum size of a run's events, in bytes. A task that exceeds it fails.")
+        GIB, ge=1024**2, description="Maximum size of a run's events, in bytes. A task that exceeds it fails."
+    )
     prices_file: Path | None = Field(None, description="Table of model prices that replaces the built-in one.")
-    provider_idle_seconds: int = Field(
-        300, ge=1, description="Seconds of silence after which a model call is ended.")
+    provider_idle_seconds: int = Field(300, ge=1, description="Seconds of silence after which a model call is ended.")
 
 
 def variable(field: str) -> str:

@@ -1,6 +1,6 @@
 """Writes agentcontainer_local/client/bodies.py: the requests' shapes as TypedDicts, so that a type checker knows them.
 
-    python -m tests.client_bodies
+python -m tests.client_bodies
 """
 
 import inspect
@@ -15,15 +15,24 @@ from agentcontainer_local import schemas
 
 FILE = Path(schemas.__file__).parent / "client" / "bodies.py"
 BODIES = (
-    schemas.BudgetRequest, schemas.UpdateProviderRequest, schemas.CreateContainerRequest,
-    schemas.UpdateContainerRequest, schemas.ForkResourceRequest, schemas.CreateAgentRequest, schemas.UpdateAgentRequest,
-    schemas.CreateKeyRequest, schemas.CreateTaskRequest, schemas.UpdateTaskRequest, schemas.WakeRequest,
-    schemas.CreateConversationRequest, schemas.CreateMessageRequest,
+    schemas.BudgetRequest,
+    schemas.UpdateProviderRequest,
+    schemas.CreateContainerRequest,
+    schemas.UpdateContainerRequest,
+    schemas.ForkResourceRequest,
+    schemas.CreateAgentRequest,
+    schemas.UpdateAgentRequest,
+    schemas.CreateKeyRequest,
+    schemas.CreateTaskRequest,
+    schemas.UpdateTaskRequest,
+    schemas.WakeRequest,
+    schemas.CreateConversationRequest,
+    schemas.CreateMessageRequest,
 )
-REQUIRED = {("CreateTask", "instructions")}         # or, under its older name, `description`
-OPTIONAL = {("Wake", "kind")}                       # the client finds it out
+REQUIRED = {("CreateTask", "instructions")}  # or, under its older name, `description`
+OPTIONAL = {("Wake", "kind")}  # the client finds it out
 LEFT_OUT = {("CreateTask", "description")}
-REFUSED = {"input_repositories"}                    # whoever sends it
+REFUSED = {"input_repositories"}  # whoever sends it
 HEAD = '''"""The requests' shapes as TypedDicts, with which a type checker finds a misspelt or missing field.
 
 Made out of schemas.py by `python -m tests.client_bodies`; a test compares the two.
@@ -51,7 +60,7 @@ def _with_nested(shapes: tuple[type[BaseModel], ...]) -> list[type[BaseModel]]:
 
 
 def _shapes_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    annotation = getattr(annotation, "__value__", annotation)       # an alias
+    annotation = getattr(annotation, "__value__", annotation)  # an alias
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):
@@ -71,7 +80,7 @@ def _class(shape: type[BaseModel]) -> str:
 
 
 def _kind(annotation: Any) -> str:
-    annotation = getattr(annotation, "__value__", annotation)       # an alias
+    annotation = getattr(annotation, "__value__", annotation)  # an alias
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _kind(parts[0])

@@ -61,8 +61,15 @@ class Collector:
 
 def _told(span) -> Told:
     return Told(
-        span.name, span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex(), span.kind,
-        span.start_time_unix_nano, span.end_time_unix_nano, span.status.code == 2, _values(span.attributes),
+        span.name,
+        span.trace_id.hex(),
+        span.span_id.hex(),
+        span.parent_span_id.hex(),
+        span.kind,
+        span.start_time_unix_nano,
+        span.end_time_unix_nano,
+        span.status.code == 2,
+        _values(span.attributes),
         [event.name for event in span.events],
     )
 

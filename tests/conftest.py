@@ -99,7 +99,8 @@ async def stranger(host: Host) -> AsyncIterator[httpx.AsyncClient]:
 
 def calling(host: Host, key: str | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        transport=httpx.ASGITransport(routing.app(host, routes.ALL)), base_url="http://test/api/v1",
+        transport=httpx.ASGITransport(routing.app(host, routes.ALL)),
+        base_url="http://test/api/v1",
         headers={"authorization": f"Bearer {key}"} if key else {},
     )
 

@@ -19,12 +19,13 @@ from agentcontainer_local.client import Client, ClientError
 
 CSV = Path(__file__).parent / "data" / "penguins.csv"
 KEYS = {
-    "ANTHROPIC_API_KEY": "claude-sonnet-4-5", "OPENAI_API_KEY": "gpt-5",
+    "ANTHROPIC_API_KEY": "claude-sonnet-4-5",
+    "OPENAI_API_KEY": "gpt-5",
     "OPENROUTER_API_KEY": "anthropic/claude-sonnet-4.5",
 }
 OUTPUTS = {"summary": "summary.md", "chart": "chart.png"}
 
-INSTRUCTIONS = '''Look at the penguins in task_files/penguins.csv: how heavy are the three species, and how does body
+INSTRUCTIONS = """Look at the penguins in task_files/penguins.csv: how heavy are the three species, and how does body
 mass go with flipper length?
 Write summary.md with a table of the means, and draw chart.png. This program does it:
 
@@ -66,7 +67,7 @@ python3 analyse.py
 ```finish
 --complete-task --message "Here are the table and the chart." --output summary=summary.md --output chart=chart.png
 ```
-'''
+"""
 
 
 def main() -> int:
@@ -124,7 +125,9 @@ def dispatch(client: Client, file_id: str) -> schemas.Task:
     model = next((model for name, model in KEYS.items() if os.environ.get(name)), "scripted")
     policy = {"mode": "named", "files": [{"name": name} for name in OUTPUTS]}
     return client.create_task(
-        "agt_standard_data", instructions=INSTRUCTIONS, input_file_ids=[file_id],
+        "agt_standard_data",
+        instructions=INSTRUCTIONS,
+        input_file_ids=[file_id],
         overrides={"model": model, "max_runtime_seconds": 600, "output_policy": policy},
     )
 

@@ -112,7 +112,7 @@ class Seen:
 class FakeProvider:
     port: int = 0
     seen: list[Seen] = field(default_factory=list)
-    gone: int = 0                   # clients that left before their answer was whole
+    gone: int = 0  # clients that left before their answer was whole
     _plans: dict[str | None, deque[Move]] = field(default_factory=lambda: defaultdict(deque))
 
     def plan(self, *moves: Move | Iterable[Move], model: str | None = None) -> None:
@@ -132,7 +132,9 @@ class FakeProvider:
     def environ(self) -> dict[str, str]:
         """What makes a server use this provider for all three."""
         return {
-            name: value for provider in ("anthropic", "openai", "openrouter") for name, value in (
+            name: value
+            for provider in ("anthropic", "openai", "openrouter")
+            for name, value in (
                 (f"AGENTCONTAINER_{provider.upper()}_BASE_URL", self.base_url(provider)),
                 (f"{provider.upper()}_API_KEY", f"fake-key-of-{provider}"),
             )
@@ -170,17 +172,17 @@ class FakeProvider:
             case Cuts():
                 headers, events = _spoken(dialect, request, move.answer, len(self.seen))
                 if move.after_events:
-                    await _send(send, 200, headers, events[:move.after_events], ends=False)
+                    await _send(send, 200, headers, events[: move.after_events], ends=False)
             case Silent(answer=None):
                 await asyncio.sleep(move.seconds)
             case Silent():
                 headers, events = _spoken(dialect, request, move.answer, len(self.seen))
-                await _send(send, 200, headers, events[:move.after_events], ends=False)
+                await _send(send, 200, headers, events[: move.after_events], ends=False)
                 await asyncio.sleep(move.seconds)
             case Drips():
                 headers, events = _spoken(dialect, request, move.answer, len(self.seen))
                 data, size = b"".join(events), move.bytes_at_once
-                drops = [data[at:at + size] for at in range(0, len(data), size)]
+                drops = [data[at : at + size] for at in range(0, len(data), size)]
                 await _send(send, 200, headers, drops, pause_seconds=move.pause_seconds)
 
     def _next(self, model: Any) -> Move:
@@ -194,9 +196,15 @@ def _spoken(dialect: str, request: Seen, move: Answers, number: int) -> tuple[li
     body = request.json
     calls = tuple(wire.ToolCall(f"call_{number}_{n}", name, given) for n, (name, given) in enumerate(move.calls))
     answer = wire.Answer(
-        id=str(number), model=body.get("model", ""), text=move.text, calls=calls, input_tokens=move.input_tokens,
-        output_tokens=move.output_tokens, cache_read_tokens=move.cache_read_tokens,
-        cache_write_tokens=move.cache_write_tokens, cost_usd=move.cost_usd,
+        id=str(number),
+        model=body.get("model", ""),
+        text=move.text,
+        calls=calls,
+        input_tokens=move.input_tokens,
+        output_tokens=move.output_tokens,
+        cache_read_tokens=move.cache_read_tokens,
+        cache_write_tokens=move.cache_write_tokens,
+        cost_usd=move.cost_usd,
     )
     if not body.get("stream"):
         return [(b"content-type", b"application/json")], [json.dumps(wire.whole(dialect, answer)).encode()]
@@ -253,8 +261,15 @@ def serving() -> Iterator[FakeProvider]:
 def in_thread(app, lifespan: str = "on", **options: Any) -> Iterator[int]:
     """Serves an app on a free port of the loopback; the port. What still hangs at the end is dropped."""
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, lifespan=lifespan, log_level="critical", access_log=False, ws="none",
-                            timeout_graceful_shutdown=1, **options)
+    config = uvicorn.Config(
+        app,
+        lifespan=lifespan,
+        log_level="critical",
+        access_log=False,
+        ws="none",
+        timeout_graceful_shutdown=1,
+        **options,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

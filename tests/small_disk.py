@@ -99,8 +99,10 @@ async def test_uploads_leave_the_database_its_part_and_new_work_is_refused_until
         refused = await client.post(path, json=body)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
         assert f"The disk of {host.settings.data} is nearly full" in refused.json()["error"]["message"]
-    kept = [(await client.post("/uploads/complete", json={"uploadId": upload["uploadId"]})).json()["id"]
-            for upload in ready[:taken]]
+    kept = [
+        (await client.post("/uploads/complete", json={"uploadId": upload["uploadId"]})).json()["id"]
+        for upload in ready[:taken]
+    ]
     assert (await client.post(f"/tasks/{begun['id']}/cancel")).status_code == 200
     assert len((await client.get(f"/files/{kept[0]}/content")).content) == 4 * MB
     assert (await client.delete(f"/files/{kept[0]}")).status_code == 204
@@ -117,7 +119,7 @@ async def test_what_is_at_work_when_the_disk_is_full_goes_on_when_it_is_not(disk
         said = 0
         while (answer := await inside.post("/guest/events", content=line % (said + 1, b"x" * 50_000))).is_success:
             said += 1
-        assert answer.status_code == 503                    # which the guest takes as: ask again
+        assert answer.status_code == 503  # which the guest takes as: ask again
         for _ in range(3):
             refused = await careless.post("/agents/agt_standard_coding/tasks", json={**WORK, "title": "x" * 200})
             assert refused.status_code == 503
@@ -130,8 +132,9 @@ async def test_what_is_at_work_when_the_disk_is_full_goes_on_when_it_is_not(disk
         assert (await inside.post(f"/guest/outputs/{id}", json={})).status_code == 200
     assert (await client.get(f"/tasks/{task['id']}")).json()["status"] == "finished"
     assert (await client.post("/agents/agt_standard_coding/tasks", json=WORK)).status_code == 201
-    created = [event for event in events.page(host.db, task["id"], 10_000, 0, True)
-               if event["type"] == events.MESSAGE_CREATED]
+    created = [
+        event for event in events.page(host.db, task["id"], 10_000, 0, True) if event["type"] == events.MESSAGE_CREATED
+    ]
     assert len(created) == 1 + said + 1, "nothing is lost, and nothing there twice"
 
 
@@ -139,9 +142,14 @@ async def test_an_agent_hands_over_what_there_is_room_for(disk: Disk, host: Host
     disk.fill(percent_free=10)
     task = running(host)
     async with door(host, task) as inside:
+
         def claim(size: int) -> dict:
-            return {"kind": "finish", "completion": "complete", "message": "Done",
-                    "files": [{"path": "a", "filename": "a", "sizeBytes": size}]}
+            return {
+                "kind": "finish",
+                "completion": "complete",
+                "message": "Done",
+                "files": [{"path": "a", "filename": "a", "sizeBytes": size}],
+            }
 
         refused = await inside.post("/guest/outputs", json=claim(8 * MB))
         assert refused.status_code == 422

@@ -25,8 +25,14 @@ class Terminal:
         self._end, its_end = pty.openpty()
         fcntl.ioctl(its_end, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 80, 0, 0))
         self.process = subprocess.Popen(
-            command, env={**env, "TERM": "xterm-256color"}, cwd=cwd, stdin=its_end, stdout=its_end, stderr=its_end,
-            start_new_session=True, preexec_fn=_controlling,
+            command,
+            env={**env, "TERM": "xterm-256color"},
+            cwd=cwd,
+            stdin=its_end,
+            stdout=its_end,
+            stderr=its_end,
+            start_new_session=True,
+            preexec_fn=_controlling,
         )
         os.close(its_end)
         self.text = self.raw = ""
@@ -58,7 +64,7 @@ class Terminal:
                 self.raw += came
                 self.text = ESCAPE.sub("", self.text + came)
             except OSError:
-                time.sleep(0.05)        # its end is closed
+                time.sleep(0.05)  # its end is closed
 
     def close(self) -> None:
         if self.process.poll() is None:

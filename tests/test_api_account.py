@@ -9,8 +9,17 @@ from tests.conftest import KEY, calling
 
 async def test_the_account_has_the_fields_of_the_reference_and_the_later_ones(client):
     account = (await client.get("/account")).json()
-    assert set(account) == {"id", "name", "email", "creditBalance", "billingMode", "fileStorage", "checkpointStorage",
-                            "walls", "createdAt"}
+    assert set(account) == {
+        "id",
+        "name",
+        "email",
+        "creditBalance",
+        "billingMode",
+        "fileStorage",
+        "checkpointStorage",
+        "walls",
+        "createdAt",
+    }
     assert account["billingMode"] == "unlimited_grant"
     assert account["fileStorage"] == {"usedBytes": 0, "quotaBytes": None, "isEnforced": False}
 
@@ -73,8 +82,15 @@ async def providers(client) -> dict:
 async def test_a_provider_key_is_encrypted_at_rest_and_in_no_answer(client, host):
     secret = "sk-ant-very-secret"
     answer = await client.put("/providers/anthropic", json={"apiKey": secret})
-    assert answer.json() == {"provider": "anthropic", "hasApiKey": True, "baseUrl": "https://api.anthropic.com",
-                             "isDefault": True, "source": "store", "api": None, "models": []}
+    assert answer.json() == {
+        "provider": "anthropic",
+        "hasApiKey": True,
+        "baseUrl": "https://api.anthropic.com",
+        "isDefault": True,
+        "source": "store",
+        "api": None,
+        "models": [],
+    }
     assert secret not in (await client.get("/providers")).text
     host.db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert secret.encode() not in (host.settings.data / "agentcontainer.db").read_bytes()
@@ -86,8 +102,13 @@ async def test_what_is_not_given_stays_and_delete_forgets_all(client):
     await client.put("/providers/openai", json={"apiKey": "k", "baseUrl": "http://127.0.0.1:11434/v1"})
     await client.put("/providers/openai", json={"isDefault": True})
     assert (await providers(client))["openai"] == {
-        "provider": "openai", "hasApiKey": True, "baseUrl": "http://127.0.0.1:11434/v1", "isDefault": True,
-        "source": "store", "api": None, "models": [],
+        "provider": "openai",
+        "hasApiKey": True,
+        "baseUrl": "http://127.0.0.1:11434/v1",
+        "isDefault": True,
+        "source": "store",
+        "api": None,
+        "models": [],
     }
     assert (await client.delete("/providers/openai")).status_code == 204
     assert not (await providers(client))["openai"]["hasApiKey"]
@@ -112,8 +133,18 @@ async def test_base_urls_come_from_the_environment_too(client, host):
     assert (openai["baseUrl"], openai["hasApiKey"]) == ("http://127.0.0.1:8080/v1", False)
 
 
-@pytest.mark.parametrize("body", [{"apiKey": "with space"}, {"apiKey": "line\nbreak"}, {"apiKey": ""},
-                                  {"baseUrl": "ftp://x"}, {"baseUrl": "x"}, {"isDefault": "yes"}, {"key": "x"}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"apiKey": "with space"},
+        {"apiKey": "line\nbreak"},
+        {"apiKey": ""},
+        {"baseUrl": "ftp://x"},
+        {"baseUrl": "x"},
+        {"isDefault": "yes"},
+        {"key": "x"},
+    ],
+)
 async def test_provider_settings_that_cannot_work_are_refused(client, body):
     before = await providers(client)
     assert (await client.put("/providers/openai", json=body)).status_code == 422
@@ -147,9 +178,15 @@ def test_the_first_start_takes_the_key_from_the_environment_and_later_ones_leave
     assert accounts.only(host.db)["id"] == again["id"]
 
 
-@pytest.mark.parametrize("key", [
-    "ac_live_short", "ac_test_" + "k" * 32, "ac_live_" + "k" * 23, "ac_live_" + "k" * 30 + "!",
-])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "ac_live_short",
+        "ac_test_" + "k" * 32,
+        "ac_live_" + "k" * 23,
+        "ac_live_" + "k" * 30 + "!",
+    ],
+)
 def test_a_key_in_the_environment_that_is_not_one_stops_the_first_start(tmp_path, host, key):
     store = db.open(tmp_path / "other.db")
     with pytest.raises(accounts.Invalid, match="AGENTCONTAINER_API_KEY"):
@@ -177,8 +214,13 @@ async def test_what_a_providers_models_can_take_is_set_for_all_or_for_one(client
     await client.put("/providers/openai", json={"model": "qwen3:8b", "contextWindow": 32_768, "maxOutputTokens": 2000})
     openai = (await providers(client))["openai"]
     assert openai["api"] == "chat-completions"
-    nothing = {"contextWindow": None, "maxOutputTokens": None, "images": None, "free": None,
-               "learnedContextWindow": None}
+    nothing = {
+        "contextWindow": None,
+        "maxOutputTokens": None,
+        "images": None,
+        "free": None,
+        "learnedContextWindow": None,
+    }
     assert openai["models"] == [
         {**nothing, "model": None, "contextWindow": 16_384, "images": False},
         {**nothing, "model": "qwen3:8b", "contextWindow": 32_768, "maxOutputTokens": 2000, "free": True},

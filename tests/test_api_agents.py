@@ -8,9 +8,22 @@ from agentcontainer_local.store import agents
 
 FIELDS = {"id", "name", "description", "isStandard", "archivedAt", "currentVersion", "createdAt", "runtime"}
 VERSION_FIELDS = {"id", "number", "containerVersionId", "basePrompt", "defaults", "createdAt", "runtime", "skills"}
-DEFAULT_FIELDS = {"provider", "hasProviderApiKey", "model", "internetAccess", "maxRuntimeSeconds", "outputPolicy",
-                  "runtimeRegion", "weakModel", "softFinishAfterSeconds", "allowedHosts", "limits", "isolation",
-                  "maxCostUsd", "maxTokens"}
+DEFAULT_FIELDS = {
+    "provider",
+    "hasProviderApiKey",
+    "model",
+    "internetAccess",
+    "maxRuntimeSeconds",
+    "outputPolicy",
+    "runtimeRegion",
+    "weakModel",
+    "softFinishAfterSeconds",
+    "allowedHosts",
+    "limits",
+    "isolation",
+    "maxCostUsd",
+    "maxTokens",
+}
 WALLS = {"allowedHosts": [], "limits": {}, "isolation": "container", "maxCostUsd": None, "maxTokens": None}
 DEFAULTS = {"model": "claude-sonnet-4-5", "internetAccess": False, "maxRuntimeSeconds": 600}
 NAMED = {"mode": "named", "files": [{"name": "report", "description": "the report"}, {"name": "data"}]}
@@ -48,17 +61,35 @@ async def test_the_standard_agents_stand_on_their_containers(client):
 
 
 async def test_an_agent_has_the_fields_of_the_reference_and_the_later_ones(client):
-    made = await create(client, description="d", containerId="ctr_standard_data", skills=[{"skill": "a/b"}], defaults={
-        **DEFAULTS, "provider": "openai", "providerApiKey": "sk-1", "weakModel": "small", "softFinishAfterSeconds": 500,
-        "outputPolicy": NAMED, "runtimeRegion": "eu",
-    })
+    made = await create(
+        client,
+        description="d",
+        containerId="ctr_standard_data",
+        skills=[{"skill": "a/b"}],
+        defaults={
+            **DEFAULTS,
+            "provider": "openai",
+            "providerApiKey": "sk-1",
+            "weakModel": "small",
+            "softFinishAfterSeconds": 500,
+            "outputPolicy": NAMED,
+            "runtimeRegion": "eu",
+        },
+    )
     assert set(made) == FIELDS
     version = made["currentVersion"]
     assert set(version) == VERSION_FIELDS
     assert version["defaults"] == {
-        "provider": "openai", "hasProviderApiKey": True, "model": "claude-sonnet-4-5", "weakModel": "small",
-        "internetAccess": False, "maxRuntimeSeconds": 600, "softFinishAfterSeconds": 500, "outputPolicy": NAMED,
-        "runtimeRegion": "eu", **WALLS,
+        "provider": "openai",
+        "hasProviderApiKey": True,
+        "model": "claude-sonnet-4-5",
+        "weakModel": "small",
+        "internetAccess": False,
+        "maxRuntimeSeconds": 600,
+        "softFinishAfterSeconds": 500,
+        "outputPolicy": NAMED,
+        "runtimeRegion": "eu",
+        **WALLS,
     }
     assert (version["number"], version["basePrompt"], version["skills"]) == (1, "p", [{"skill": "a/b"}])
     assert made["runtime"] == version["runtime"] == {"containerImage": None, "agentRuntime": "pi"}
@@ -70,39 +101,60 @@ async def test_what_is_not_said_has_its_default(client):
     made = await create(client)
     assert set(made["currentVersion"]["defaults"]) == DEFAULT_FIELDS
     assert made["currentVersion"]["defaults"] == {
-        "provider": None, "hasProviderApiKey": False, "model": "claude-sonnet-4-5", "weakModel": None,
-        "internetAccess": False, "maxRuntimeSeconds": 600, "softFinishAfterSeconds": None,
-        "outputPolicy": {"mode": "any"}, "runtimeRegion": "any", **WALLS,
+        "provider": None,
+        "hasProviderApiKey": False,
+        "model": "claude-sonnet-4-5",
+        "weakModel": None,
+        "internetAccess": False,
+        "maxRuntimeSeconds": 600,
+        "softFinishAfterSeconds": None,
+        "outputPolicy": {"mode": "any"},
+        "runtimeRegion": "any",
+        **WALLS,
     }
     coding = (await client.get("/containers/ctr_standard_coding")).json()["currentVersion"]["id"]
     assert made["currentVersion"]["containerVersionId"] == coding
 
 
-@pytest.mark.parametrize(("body", "field"), [
-    ({"name": None}, "name"), ({"basePrompt": None}, "basePrompt"), ({"defaults": None}, "defaults"),
-    ({"defaults": {**DEFAULTS, "model": None}}, "defaults.model"),
-    ({"defaults": {**DEFAULTS, "model": "--help"}}, "defaults.model"),
-    ({"defaults": {**DEFAULTS, "internetAccess": "no"}}, "defaults.internetAccess"),
-    ({"defaults": {**DEFAULTS, "maxRuntimeSeconds": 0}}, "defaults.maxRuntimeSeconds"),
-    ({"defaults": {**DEFAULTS, "maxRuntimeSeconds": 604_801}}, "defaults.maxRuntimeSeconds"),
-    ({"defaults": {**DEFAULTS, "maxRuntimeSeconds": 1.5}}, "defaults.maxRuntimeSeconds"),
-    ({"defaults": {**DEFAULTS, "softFinishAfterSeconds": 600}}, "defaults.softFinishAfterSeconds"),
-    ({"defaults": {**DEFAULTS, "provider": "acme"}}, "defaults.provider"),
-    ({"defaults": {**DEFAULTS, "runtimeRegion": "us"}}, "defaults.runtimeRegion"),
-    ({"defaults": {**DEFAULTS, "outputPolicy": {"mode": "some"}}}, "defaults.outputPolicy"),
-    ({"defaults": {**DEFAULTS, "outputPolicy": {"mode": "any", "files": []}}}, "defaults.outputPolicy.files"),
-    ({"defaults": {**DEFAULTS, "outputPolicy": {"mode": "named"}}}, "defaults.outputPolicy.files"),
-    ({"defaults": {**DEFAULTS, "outputPolicy": {"mode": "named", "files": []}}}, "defaults.outputPolicy.files"),
-    ({"defaults": {**DEFAULTS, "outputPolicy": {"mode": "named", "files": [{"name": "a=b"}]}}},
-     "defaults.outputPolicy.files.0.name"),
-    ({"defaults": {**DEFAULTS, "outputPolicy": {"mode": "named", "files": [{"name": "a"}] * 2}}},
-     "defaults.outputPolicy.files"),
-    ({"containerId": "ctr_none"}, "containerId"), ({"containerVersionId": "ctrv_none"}, "containerVersionId"),
-    ({"runtime": {"containerImage": "alpine"}}, "runtime.agentRuntime"),
-    ({"runtime": {"containerImage": "alpine", "agentRuntime": "codex"}}, "runtime.agentRuntime"),
-    ({"runtime": {"containerImage": "alpine", "agentRuntime": "pi"}, "containerId": "ctr_standard_data"}, "runtime"),
-    ({"skills": [{"skill": ""}]}, "skills.0.skill"), ({"temperature": 1}, "temperature"),
-])
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"name": None}, "name"),
+        ({"basePrompt": None}, "basePrompt"),
+        ({"defaults": None}, "defaults"),
+        ({"defaults": {**DEFAULTS, "model": None}}, "defaults.model"),
+        ({"defaults": {**DEFAULTS, "model": "--help"}}, "defaults.model"),
+        ({"defaults": {**DEFAULTS, "internetAccess": "no"}}, "defaults.internetAccess"),
+        ({"defaults": {**DEFAULTS, "maxRuntimeSeconds": 0}}, "defaults.maxRuntimeSeconds"),
+        ({"defaults": {**DEFAULTS, "maxRuntimeSeconds": 604_801}}, "defaults.maxRuntimeSeconds"),
+        ({"defaults": {**DEFAULTS, "maxRuntimeSeconds": 1.5}}, "defaults.maxRuntimeSeconds"),
+        ({"defaults": {**DEFAULTS, "softFinishAfterSeconds": 600}}, "defaults.softFinishAfterSeconds"),
+        ({"defaults": {**DEFAULTS, "provider": "acme"}}, "defaults.provider"),
+        ({"defaults": {**DEFAULTS, "runtimeRegion": "us"}}, "defaults.runtimeRegion"),
+        ({"defaults": {**DEFAULTS, "outputPolicy": {"mode": "some"}}}, "defaults.outputPolicy"),
+        ({"defaults": {**DEFAULTS, "outputPolicy": {"mode": "any", "files": []}}}, "defaults.outputPolicy.files"),
+        ({"defaults": {**DEFAULTS, "outputPolicy": {"mode": "named"}}}, "defaults.outputPolicy.files"),
+        ({"defaults": {**DEFAULTS, "outputPolicy": {"mode": "named", "files": []}}}, "defaults.outputPolicy.files"),
+        (
+            {"defaults": {**DEFAULTS, "outputPolicy": {"mode": "named", "files": [{"name": "a=b"}]}}},
+            "defaults.outputPolicy.files.0.name",
+        ),
+        (
+            {"defaults": {**DEFAULTS, "outputPolicy": {"mode": "named", "files": [{"name": "a"}] * 2}}},
+            "defaults.outputPolicy.files",
+        ),
+        ({"containerId": "ctr_none"}, "containerId"),
+        ({"containerVersionId": "ctrv_none"}, "containerVersionId"),
+        ({"runtime": {"containerImage": "alpine"}}, "runtime.agentRuntime"),
+        ({"runtime": {"containerImage": "alpine", "agentRuntime": "codex"}}, "runtime.agentRuntime"),
+        (
+            {"runtime": {"containerImage": "alpine", "agentRuntime": "pi"}, "containerId": "ctr_standard_data"},
+            "runtime",
+        ),
+        ({"skills": [{"skill": ""}]}, "skills.0.skill"),
+        ({"temperature": 1}, "temperature"),
+    ],
+)
 async def test_an_agent_that_makes_no_sense_is_refused_by_the_field(client, body, field):
     answer = await client.post("/agents", json={"name": "x", "basePrompt": "p", "defaults": DEFAULTS, **body})
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "validation_error")
@@ -111,13 +163,20 @@ async def test_an_agent_that_makes_no_sense_is_refused_by_the_field(client, body
 
 
 async def test_skills_with_an_ssh_key_are_not_supported(client):
-    answer = await client.post("/agents", json={
-        "name": "x", "basePrompt": "p", "defaults": DEFAULTS, "skills": [{"skill": "a/b", "sshKeyId": "k"}],
-    })
+    answer = await client.post(
+        "/agents",
+        json={
+            "name": "x",
+            "basePrompt": "p",
+            "defaults": DEFAULTS,
+            "skills": [{"skill": "a/b", "sshKeyId": "k"}],
+        },
+    )
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "unsupported")
 
 
 # Versions
+
 
 async def test_another_name_makes_no_version_and_another_prompt_does(client):
     made = await create(client)
@@ -146,25 +205,42 @@ async def test_a_soft_limit_that_the_merge_puts_past_the_hard_one_is_refused(cli
     assert (await client.get(f"/agents/{made['id']}")).json() == made
 
 
-CHANGES = {"basePrompt": ["p", "q"], "model": ["m", "n"], "key": ["k", "l", None], "provider": ["openai", "anthropic"],
-           "skills": [[], [{"skill": "a/b"}]], "containerId": ["ctr_standard_coding", "ctr_standard_data"]}
+CHANGES = {
+    "basePrompt": ["p", "q"],
+    "model": ["m", "n"],
+    "key": ["k", "l", None],
+    "provider": ["openai", "anthropic"],
+    "skills": [[], [{"skill": "a/b"}]],
+    "containerId": ["ctr_standard_coding", "ctr_standard_data"],
+}
 
 
 def as_patch(change: dict) -> dict:
     names = {"model": "model", "provider": "provider", "key": "providerApiKey"}
     defaults = {names[name]: value for name, value in change.items() if name in names}
-    return {**{name: value for name, value in change.items() if name not in names},
-            **({"defaults": defaults} if defaults else {})}
+    return {
+        **{name: value for name, value in change.items() if name not in names},
+        **({"defaults": defaults} if defaults else {}),
+    }
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.fixed_dictionaries({}, optional={
-    name: st.sampled_from(values) for name, values in CHANGES.items()
-}), max_size=8))
+@given(
+    st.lists(
+        st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in CHANGES.items()}),
+        max_size=8,
+    )
+)
 async def test_there_is_a_version_for_each_change_of_execution_and_no_other(client, host, changes):
     made = await create(client, defaults={**DEFAULTS, "model": "m"})
-    state = {"basePrompt": "p", "model": "m", "key": None, "provider": None, "skills": [],
-             "containerId": "ctr_standard_coding"}
+    state = {
+        "basePrompt": "p",
+        "model": "m",
+        "key": None,
+        "provider": None,
+        "skills": [],
+        "containerId": "ctr_standard_coding",
+    }
     number = 1
     for change in changes:
         after = {**state, **change}
@@ -180,6 +256,7 @@ async def test_there_is_a_version_for_each_change_of_execution_and_no_other(clie
 
 
 # Keys
+
 
 async def test_a_provider_key_is_in_no_answer_and_encrypted_at_rest(client, host):
     secret = "sk-ant-very-secret"
@@ -215,6 +292,7 @@ async def test_null_takes_away_what_an_agent_need_not_have_and_leaves_the_rest(c
 
 # Where it runs
 
+
 async def test_a_container_version_can_be_pinned(client):
     container = (await client.post("/containers", json={"name": "c"})).json()
     old = container["currentVersion"]["id"]
@@ -224,8 +302,9 @@ async def test_a_container_version_can_be_pinned(client):
     assert newest["runtime"]["containerImage"] == "alpine"
     for pinned in ({"containerVersionId": old}, {"containerVersionId": old, "containerId": container["id"]}):
         assert (await create(client, **pinned))["currentVersion"]["containerVersionId"] == old
-    answer = await client.patch(f"/agents/{newest['id']}",
-                                json={"containerVersionId": old, "containerId": "ctr_standard_data"})
+    answer = await client.patch(
+        f"/agents/{newest['id']}", json={"containerVersionId": old, "containerId": "ctr_standard_data"}
+    )
     assert answer.status_code == 422
 
 
@@ -242,8 +321,9 @@ async def test_an_archived_container_takes_no_new_agents_and_keeps_its_old_ones(
     container = (await client.post("/containers", json={"name": "c"})).json()
     made = await create(client, containerId=container["id"])
     await client.delete(f"/containers/{container['id']}")
-    answer = await client.post("/agents", json={"name": "x", "basePrompt": "", "defaults": DEFAULTS,
-                                                "containerId": container["id"]})
+    answer = await client.post(
+        "/agents", json={"name": "x", "basePrompt": "", "defaults": DEFAULTS, "containerId": container["id"]}
+    )
     assert answer.status_code == 422
     version = made["currentVersion"]["containerVersionId"]
     assert (await patch(client, made, containerVersionId=version))["currentVersion"] == made["currentVersion"]
@@ -270,6 +350,7 @@ async def test_a_container_of_somebody_else_cannot_be_used(client, stranger):
 
 # Archive and fork
 
+
 async def test_an_archived_agent_is_listed_and_answered_and_takes_no_change_and_no_task(client):
     made = await create(client)
     path = f"/agents/{made['id']}"
@@ -278,8 +359,10 @@ async def test_an_archived_agent_is_listed_and_answered_and_takes_no_change_and_
     kept = (await client.get(path)).json()
     assert kept["archivedAt"] == "2026-03-25T09:30:00.000Z"
     assert made["id"] in [entry["id"] for entry in (await client.get("/agents")).json()["data"]]
-    refused = [await client.patch(path, json={"name": "x"}),
-               await client.post(f"{path}/tasks", json={"instructions": "x", "overrides": {"model": "scripted"}})]
+    refused = [
+        await client.patch(path, json={"name": "x"}),
+        await client.post(f"{path}/tasks", json={"instructions": "x", "overrides": {"model": "scripted"}}),
+    ]
     assert [answer.status_code for answer in refused] == [409, 409]
     assert (await client.get(path)).json() == kept
     assert (await client.get(f"{path}/tasks")).json()["data"] == []
@@ -289,8 +372,11 @@ async def test_standard_agents_cannot_be_changed(client, upload):
     path = "/agents/agt_standard_data"
     before = (await client.get(path)).json()
     file_id = await upload(b"x")
-    for answer in (await client.patch(path, json={"name": "x"}), await client.delete(path),
-                   await client.post(f"{path}/reference-files", json={"fileIds": [file_id]})):
+    for answer in (
+        await client.patch(path, json={"name": "x"}),
+        await client.delete(path),
+        await client.post(f"{path}/reference-files", json={"fileIds": [file_id]}),
+    ):
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
     assert (await client.get(path)).json() == before
 
@@ -312,11 +398,17 @@ async def test_what_is_unknown_or_somebody_elses_does_not_exist(client, stranger
     task = {"instructions": "x", "overrides": {"model": "scripted"}}
     for id in ("agt_none", other["id"]):
         for verb, path, body in (
-            ("GET", "", None), ("PATCH", "", {}), ("DELETE", "", None), ("POST", "/fork", {}),
-            ("GET", "/versions", None), ("GET", f"/versions/{made['currentVersion']['id']}", None),
+            ("GET", "", None),
+            ("PATCH", "", {}),
+            ("DELETE", "", None),
+            ("POST", "/fork", {}),
+            ("GET", "/versions", None),
+            ("GET", f"/versions/{made['currentVersion']['id']}", None),
             ("GET", "/reference-files", None),
-            ("POST", "/reference-files", {"fileIds": [file_id]}), ("DELETE", f"/reference-files/{file_id}", None),
-            ("GET", "/tasks", None), ("POST", "/tasks", task),
+            ("POST", "/reference-files", {"fileIds": [file_id]}),
+            ("DELETE", f"/reference-files/{file_id}", None),
+            ("GET", "/tasks", None),
+            ("POST", "/tasks", task),
         ):
             answer = await client.request(verb, f"/agents/{id}{path}", json=body)
             assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found"), (verb, path)
@@ -326,6 +418,7 @@ async def test_what_is_unknown_or_somebody_elses_does_not_exist(client, stranger
 
 
 # Reference files
+
 
 async def attached(client, agent: dict, **query) -> list[str]:
     answer = await client.get(f"/agents/{agent['id']}/reference-files", params=query)
@@ -371,8 +464,9 @@ async def test_files_that_do_not_exist_cannot_be_attached(client, upload, body):
 
 async def test_a_file_of_somebody_else_cannot_be_attached(client, stranger, upload):
     made = await create(client)
-    answer = await client.post(f"/agents/{made['id']}/reference-files",
-                               json={"fileIds": [await upload(b"x"), await upload(b"x", by=stranger)]})
+    answer = await client.post(
+        f"/agents/{made['id']}/reference-files", json={"fileIds": [await upload(b"x"), await upload(b"x", by=stranger)]}
+    )
     assert answer.status_code == 422
     assert await attached(client, made) == []
 

@@ -25,7 +25,8 @@ async def test_the_standard_containers_are_there_for_everybody(client, stranger)
     for caller in (client, stranger):
         listed = (await caller.get("/containers")).json()["data"]
         assert {entry["id"]: entry["currentVersion"]["containerPreset"] for entry in listed} == {
-            "ctr_standard_coding": "coding", "ctr_standard_data": "data-processing",
+            "ctr_standard_coding": "coding",
+            "ctr_standard_data": "data-processing",
             "ctr_standard_documents": "document-analysis",
         }
         assert all(entry["isStandard"] for entry in listed)
@@ -49,11 +50,20 @@ async def test_neither_preset_nor_image_means_coding_and_null_means_absent(clien
     assert made["description"] == ""
 
 
-@pytest.mark.parametrize("body", [
-    {}, {"name": None}, {"name": ""}, {"name": "x", "containerPreset": "coding", "containerImage": IMAGE},
-    {"name": "x", "containerPreset": "gaming"}, {"name": "x", "containerContractVersion": "2"},
-    {"name": "x", "containerImage": "-v /:/host"}, {"name": "x", "containerImage": ""}, {"name": "x", "cpu": 4},
-])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"name": None},
+        {"name": ""},
+        {"name": "x", "containerPreset": "coding", "containerImage": IMAGE},
+        {"name": "x", "containerPreset": "gaming"},
+        {"name": "x", "containerContractVersion": "2"},
+        {"name": "x", "containerImage": "-v /:/host"},
+        {"name": "x", "containerImage": ""},
+        {"name": "x", "cpu": 4},
+    ],
+)
 async def test_a_container_that_makes_no_sense_is_refused(client, body):
     answer = await client.post("/containers", json=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "validation_error")
@@ -75,9 +85,18 @@ async def test_another_image_makes_a_version_and_another_name_does_not(client):
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.fixed_dictionaries({}, optional={
-    "name": st.sampled_from(["a", "b"]), "containerPreset": st.sampled_from(["coding", "data-processing"]),
-}), max_size=8))
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "name": st.sampled_from(["a", "b"]),
+                "containerPreset": st.sampled_from(["coding", "data-processing"]),
+            },
+        ),
+        max_size=8,
+    )
+)
 async def test_there_is_a_version_for_each_change_of_execution_and_no_other(client, patches):
     made = await create(client)
     preset, number = "coding", 1
@@ -89,8 +108,15 @@ async def test_there_is_a_version_for_each_change_of_execution_and_no_other(clie
     assert [entry["number"] for entry in await versions(client, made["id"])] == list(range(number, 0, -1))
 
 
-@pytest.mark.parametrize("body", [{"containerPreset": "x"}, {"name": ""}, {"isStandard": True},
-                                  {"containerPreset": "coding", "containerImage": IMAGE}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"containerPreset": "x"},
+        {"name": ""},
+        {"isStandard": True},
+        {"containerPreset": "coding", "containerImage": IMAGE},
+    ],
+)
 async def test_a_patch_that_makes_no_sense_changes_nothing(client, body):
     made = await create(client)
     assert (await client.patch(f"/containers/{made['id']}", json=body)).status_code == 422
@@ -144,8 +170,14 @@ async def test_what_is_unknown_or_somebody_elses_does_not_exist(client, stranger
     made = await create(client)
     other = await create(stranger)
     for id in ("ctr_none", other["id"]):
-        for verb, path in (("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/fork"), ("GET", "/versions"),
-                           ("GET", f"/versions/{made['currentVersion']['id']}")):
+        for verb, path in (
+            ("GET", ""),
+            ("PATCH", ""),
+            ("DELETE", ""),
+            ("POST", "/fork"),
+            ("GET", "/versions"),
+            ("GET", f"/versions/{made['currentVersion']['id']}"),
+        ):
             answer = await client.request(verb, f"/containers/{id}{path}", json={})
             assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found"), (verb, path)
     for version in ("ctrv_none", other["currentVersion"]["id"]):
@@ -176,8 +208,26 @@ async def test_paths_that_the_agent_may_write_to_belong_to_a_version(client):
     assert (none["number"], none["containerImage"], "writablePaths" in none) == (3, "debian:13", False)
 
 
-@pytest.mark.parametrize("path", ["testbed", "/", "", "/a/../b", "/a/", "//a", "/proc/1", "/dev", "/workspace",
-                                  "/opt/agentcontainer/pi", "/run", "/a\nb", "/a\0", "/" + "x" * 500, 7])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "testbed",
+        "/",
+        "",
+        "/a/../b",
+        "/a/",
+        "//a",
+        "/proc/1",
+        "/dev",
+        "/workspace",
+        "/opt/agentcontainer/pi",
+        "/run",
+        "/a\nb",
+        "/a\0",
+        "/" + "x" * 500,
+        7,
+    ],
+)
 async def test_paths_that_make_no_sense_are_refused(client, path):
     answer = await client.post("/containers", json={"name": "x", "containerImage": IMAGE, "writablePaths": [path]})
     assert answer.status_code == 422

@@ -11,7 +11,7 @@ from tests.conftest import KEY
 
 # Rules between fields, and ids that must exist, are not in a schema; what is archived is still answered.
 NOT_OURS = "positive_data_acceptance,use_after_free"
-WITHOUT = "/events$|/workspace"     # streams; and what Podman keeps, which the server of this test does not have
+WITHOUT = "/events$|/workspace"  # streams; and what Podman keeps, which the server of this test does not have
 SECONDS = 100
 
 
@@ -33,11 +33,31 @@ def search(server: str, folder: Path, seconds: int, examples: int, *more: str) -
     # Parameters that nobody knows are passed over, as by most servers; only some of these cases would say so.
     (folder / "schemathesis.toml").write_text("[generation]\nallow-extra-parameters = false\n")
     return subprocess.run(
-        [program, "run", f"{server}/openapi.yaml", "-H", f"Authorization: Bearer {KEY}", "--no-color",
-         "--exclude-checks", NOT_OURS, "--exclude-path-regex", WITHOUT, "--max-time", str(seconds),
-         "--max-examples", str(examples), "--warnings", "off", *more],
-        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.drift_hooks"}, cwd=folder,
-        capture_output=True, text=True, timeout=4 * seconds, check=False,
+        [
+            program,
+            "run",
+            f"{server}/openapi.yaml",
+            "-H",
+            f"Authorization: Bearer {KEY}",
+            "--no-color",
+            "--exclude-checks",
+            NOT_OURS,
+            "--exclude-path-regex",
+            WITHOUT,
+            "--max-time",
+            str(seconds),
+            "--max-examples",
+            str(examples),
+            "--warnings",
+            "off",
+            *more,
+        ],
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.drift_hooks"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=4 * seconds,
+        check=False,
     )
 
 

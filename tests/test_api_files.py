@@ -16,8 +16,21 @@ from agentcontainer_local.store import files
 from agentcontainer_local.store.files import disk
 from tests.conftest import calling
 
-HOSTILE = ["../../etc/passwd", "a\0b", "x" * 300 + ".csv", "🐧.csv", 'a"b.csv', "a\r\nSet-Cookie: x=1", "a\\b", ".",
-           "%2e%2e", "a;b=c.csv", "naïve.csv", " ", "-rf"]
+HOSTILE = [
+    "../../etc/passwd",
+    "a\0b",
+    "x" * 300 + ".csv",
+    "🐧.csv",
+    'a"b.csv',
+    "a\r\nSet-Cookie: x=1",
+    "a\\b",
+    ".",
+    "%2e%2e",
+    "a;b=c.csv",
+    "naïve.csv",
+    " ",
+    "-rf",
+]
 
 
 async def prepare(client, **body) -> dict:
@@ -36,6 +49,7 @@ def on_disk(host) -> list[str]:
 
 
 # Uploading
+
 
 async def test_bytes_go_in_by_put_and_become_a_file(client, host):
     prepared = await prepare(client, contentType="text/csv", sizeBytes=5)
@@ -59,7 +73,7 @@ async def test_bytes_go_in_by_put_and_become_a_file(client, host):
 
 @pytest.mark.parametrize("how", ["raw", "multipart", "multipart with other fields"])
 async def test_bytes_go_in_by_post_and_answer_a_storage_id(client, how):
-    content = b"--boundary\r\n\r\n" * 100_000        # larger than a chunk, and full of what looks like an end
+    content = b"--boundary\r\n\r\n" * 100_000  # larger than a chunk, and full of what looks like an end
     prepared = await prepare(client)
     if how == "raw":
         sent = await client.post(prepared["uploadUrl"], content=content)
@@ -75,12 +89,19 @@ async def test_bytes_go_in_by_post_and_answer_a_storage_id(client, how):
     assert (await client.get(f"/files/{file.json()['id']}/content")).content == content
 
 
-@pytest.mark.parametrize(("content", "content_type"), [
-    (b"", "multipart/form-data"), (b"nonsense", "multipart/form-data; boundary=x"),
-    (b"--x\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\n1\r\n--x--\r\n", "multipart/form-data; boundary=x"),
-    (b"--x\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n1", "multipart/form-data; boundary=x"),
-    (b"", "multipart/form-data; boundary=x"),
-])
+@pytest.mark.parametrize(
+    ("content", "content_type"),
+    [
+        (b"", "multipart/form-data"),
+        (b"nonsense", "multipart/form-data; boundary=x"),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="other"\r\n\r\n1\r\n--x--\r\n',
+            "multipart/form-data; boundary=x",
+        ),
+        (b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n1', "multipart/form-data; boundary=x"),
+        (b"", "multipart/form-data; boundary=x"),
+    ],
+)
 async def test_a_broken_multipart_body_is_refused_and_the_upload_stays_open(client, host, content, content_type):
     prepared = await prepare(client)
     sent = await client.post(prepared["uploadUrl"], content=content, headers={"content-type": content_type})
@@ -97,8 +118,12 @@ async def test_an_empty_file_is_a_file(client, upload):
 
 
 async def test_the_content_type_is_kept_and_has_a_default(client):
-    for given_type, kept in (("text/x-é", None), (None, "application/octet-stream"), ("", "application/octet-stream"),
-                             ("text/html; charset=utf-8", "text/html; charset=utf-8")):
+    for given_type, kept in (
+        ("text/x-é", None),
+        (None, "application/octet-stream"),
+        ("", "application/octet-stream"),
+        ("text/html; charset=utf-8", "text/html; charset=utf-8"),
+    ):
         answer = await client.post("/uploads/prepare", json={"filename": "x", "contentType": given_type})
         if kept is None:
             assert answer.status_code == 422
@@ -185,8 +210,12 @@ async def test_an_upload_of_somebody_else_does_not_exist(client, stranger):
 async def test_the_upload_url_is_signed(client):
     one, two = await prepare(client), await prepare(client)
     signature = one["uploadUrl"].partition("?")[2]
-    for url in (two["uploadUrl"].partition("?")[0], two["uploadUrl"].partition("?")[0] + "?" + signature,
-                one["uploadUrl"] + "x", one["uploadUrl"][:-1] + "é"):
+    for url in (
+        two["uploadUrl"].partition("?")[0],
+        two["uploadUrl"].partition("?")[0] + "?" + signature,
+        one["uploadUrl"] + "x",
+        one["uploadUrl"][:-1] + "é",
+    ):
         answer = await client.put(url, content=b"x")
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
 
@@ -196,9 +225,19 @@ async def test_the_upload_url_stands_on_the_public_url(client, host):
     assert (await prepare(client))["uploadUrl"].startswith("https://agents.example.org/api/v1/uploads/upl_")
 
 
-@pytest.mark.parametrize("body", [{}, {"filename": ""}, {"filename": 1}, {"filename": "x" * 1001},
-                                  {"filename": "x", "sizeBytes": -1}, {"filename": "x", "sizeBytes": "5"},
-                                  {"filename": "x", "sizeBytes": 2**63}, {"filename": "x", "contentType": "a\nb"}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"filename": ""},
+        {"filename": 1},
+        {"filename": "x" * 1001},
+        {"filename": "x", "sizeBytes": -1},
+        {"filename": "x", "sizeBytes": "5"},
+        {"filename": "x", "sizeBytes": 2**63},
+        {"filename": "x", "contentType": "a\nb"},
+    ],
+)
 async def test_an_upload_that_makes_no_sense_is_refused(client, body):
     answer = await client.post("/uploads/prepare", json=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "validation_error")
@@ -223,6 +262,7 @@ async def test_a_client_that_goes_away_leaves_nothing(client, host):
 
 
 # Downloading
+
 
 async def test_a_file_that_goes_while_it_is_asked_for_is_not_there(client, host, upload):
     """Its row goes first, and its bytes soon after; who saw the row may find no bytes."""
@@ -259,18 +299,30 @@ def test_no_name_leaves_its_place_in_the_header(name):
     header = disposition(name)
     assert header.isascii()
     assert header.isprintable()
-    fallback, _, extended = header.removeprefix('attachment; filename="').partition('"; filename*=UTF-8\'\'')
+    fallback, _, extended = header.removeprefix('attachment; filename="').partition("\"; filename*=UTF-8''")
     assert '"' not in fallback and "\\" not in fallback
     assert ";" not in extended and unquote(extended) == name
 
 
-@pytest.mark.parametrize(("asked", "status", "content"), [
-    ("bytes=0-4", 206, b"01234"), ("bytes=5-", 206, b"56789"), ("bytes=-3", 206, b"789"), ("bytes=9-99", 206, b"9"),
-    ("bytes=-99", 206, b"0123456789"), ("bytes=10-", 416, None), ("bytes=-0", 416, None), ("bytes=99-100", 416, None),
-    ("bytes=5-2", 200, b"0123456789"), ("bytes=x-y", 200, b"0123456789"), ("lines=0-4", 200, b"0123456789"),
-    ("bytes=-", 200, b"0123456789"), ("bytes=0-1,4-5", 200, b"0123456789"),
-    ("bytes=" + "9" * 99 + "-", 200, b"0123456789"),
-])
+@pytest.mark.parametrize(
+    ("asked", "status", "content"),
+    [
+        ("bytes=0-4", 206, b"01234"),
+        ("bytes=5-", 206, b"56789"),
+        ("bytes=-3", 206, b"789"),
+        ("bytes=9-99", 206, b"9"),
+        ("bytes=-99", 206, b"0123456789"),
+        ("bytes=10-", 416, None),
+        ("bytes=-0", 416, None),
+        ("bytes=99-100", 416, None),
+        ("bytes=5-2", 200, b"0123456789"),
+        ("bytes=x-y", 200, b"0123456789"),
+        ("lines=0-4", 200, b"0123456789"),
+        ("bytes=-", 200, b"0123456789"),
+        ("bytes=0-1,4-5", 200, b"0123456789"),
+        ("bytes=" + "9" * 99 + "-", 200, b"0123456789"),
+    ],
+)
 async def test_a_part_can_be_downloaded(client, upload, asked, status, content):
     file_id = await upload(b"0123456789")
     answer = await client.get(f"/files/{file_id}/content", headers={"range": asked})
@@ -287,7 +339,7 @@ async def test_what_has_not_changed_is_not_sent_again(client, upload):
     path = f"/files/{await upload(content)}/content"
     etag = (await client.get(path)).headers["etag"]
     assert etag == f'"{hashlib.sha256(content).hexdigest()}"'
-    for tag in (etag, f'W/{etag}', f'"other", {etag}', "*"):
+    for tag in (etag, f"W/{etag}", f'"other", {etag}', "*"):
         again = await client.get(path, headers={"if-none-match": tag})
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
     assert (await client.get(path, headers={"if-none-match": '"other"'})).status_code == 200
@@ -303,6 +355,7 @@ async def test_a_range_is_of_a_get_alone(client, upload, asked):
 
 
 # Files
+
 
 async def test_files_are_listed_and_answered(client, upload):
     one, two = await upload(b"1", "a"), await upload(b"2", "b")
@@ -322,9 +375,14 @@ async def test_deleting_a_file_frees_its_bytes(client, host, upload):
 
 async def test_a_file_that_a_task_or_a_version_needs_cannot_be_deleted(client, host, upload):
     for_task, for_agent = await upload(b"1"), await upload(b"2")
-    await client.post("/agents/agt_standard_data/tasks", json={
-        "instructions": "x", "inputFileIds": [for_task], "overrides": {"model": "scripted"},
-    })
+    await client.post(
+        "/agents/agt_standard_data/tasks",
+        json={
+            "instructions": "x",
+            "inputFileIds": [for_task],
+            "overrides": {"model": "scripted"},
+        },
+    )
     agent = (await client.post("/agents/agt_standard_data/fork")).json()
     await client.post(f"/agents/{agent['id']}/reference-files", json={"fileIds": [for_agent]})
     for file_id in (for_task, for_agent):
@@ -343,6 +401,7 @@ async def test_a_file_of_somebody_else_does_not_exist(client, stranger, upload):
 
 # What a crash leaves
 
+
 async def test_what_no_row_names_is_swept_at_start_and_nothing_else(client, host, upload):
     kept = await upload(b"1")
     waiting = await prepare(client)
@@ -350,7 +409,7 @@ async def test_what_no_row_names_is_swept_at_start_and_nothing_else(client, host
     async with files.receiving(host.files, 10) as orphan:
         await orphan.write(b"3")
     (host.files / "incoming" / "half").write_bytes(b"4")
-    (host.files / "lost+found").mkdir()         # of a disk that is mounted there
+    (host.files / "lost+found").mkdir()  # of a disk that is mounted there
     files.sweep(host.db, host.files)
     assert sorted(on_disk(host)) == sorted([kept, waiting_id])
     assert (await complete(client, waiting)).status_code == 201
@@ -390,6 +449,7 @@ async def test_what_goes_in_is_what_is_there(tmp_path_factory, chunks):
 
 
 # Quotas
+
 
 async def test_files_over_the_quota_are_refused_before_and_after_they_come(client, host, upload):
     host.settings = host.settings.model_copy(update={"file_quota_bytes": 10})

@@ -72,15 +72,18 @@ async def test_head_answers_as_get_without_a_body(client):
     assert int(answer.headers["content-length"]) > 0
 
 
-@pytest.mark.parametrize(("content", "status", "code"), [
-    (b"", 400, "bad_request"),
-    (b"{", 400, "bad_request"),
-    (b"\xff\xfe", 400, "bad_request"),
-    (b'{"name": "\\ud800"}', 400, "bad_request"),
-    (b"[" * 100_000, 400, "bad_request"),
-    (b"[]", 422, "validation_error"),
-    (b"null", 422, "validation_error"),
-])
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"", 400, "bad_request"),
+        (b"{", 400, "bad_request"),
+        (b"\xff\xfe", 400, "bad_request"),
+        (b'{"name": "\\ud800"}', 400, "bad_request"),
+        (b"[" * 100_000, 400, "bad_request"),
+        (b"[]", 422, "validation_error"),
+        (b"null", 422, "validation_error"),
+    ],
+)
 async def test_a_body_that_is_not_a_json_object_is_refused(client, content, status, code):
     answer = await client.post("/containers", content=content, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
@@ -92,9 +95,15 @@ async def test_a_body_of_another_media_type_answers_415(client, media_type):
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
 
 
-@pytest.mark.parametrize("media_type", [
-    "application/json", "application/json; charset=utf-8", "Application/JSON", "application/vnd.x+json",
-])
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/json",
+        "application/json; charset=utf-8",
+        "Application/JSON",
+        "application/vnd.x+json",
+    ],
+)
 async def test_json_may_be_called_by_its_other_names(client, media_type):
     answer = await client.post("/containers", content=b'{"name": "c"}', headers={"content-type": media_type})
     assert answer.status_code == 201
@@ -113,23 +122,35 @@ async def test_a_body_over_the_limit_answers_413_whether_announced_or_not(client
 
 
 async def test_a_422_names_each_field_at_fault(client):
-    answer = await client.post("/agents/agt_standard_data/tasks", json={
-        "inputFileIds": "file_1", "colour": "red", "overrides": {"runtime": "codex", "maxRuntimeSeconds": "60"},
-    })
+    answer = await client.post(
+        "/agents/agt_standard_data/tasks",
+        json={
+            "inputFileIds": "file_1",
+            "colour": "red",
+            "overrides": {"runtime": "codex", "maxRuntimeSeconds": "60"},
+        },
+    )
     assert answer.status_code == 422
     error = answer.json()["error"]
     assert error["code"] == "validation_error"
     assert {fault["field"] for fault in error["fields"]} == {
-        "inputFileIds", "colour", "overrides.runtime", "overrides.maxRuntimeSeconds",
+        "inputFileIds",
+        "colour",
+        "overrides.runtime",
+        "overrides.maxRuntimeSeconds",
     }
     assert {"field": "colour", "message": "Unknown field"} in error["fields"]
 
 
 async def test_an_error_never_repeats_what_was_sent(client):
     secret = "sk-this-is-secret"
-    answer = await client.post("/agents/agt_standard_data/tasks", json={
-        "instructions": "x", "overrides": {"providerApiKey": [secret], "provider": secret},
-    })
+    answer = await client.post(
+        "/agents/agt_standard_data/tasks",
+        json={
+            "instructions": "x",
+            "overrides": {"providerApiKey": [secret], "provider": secret},
+        },
+    )
     assert answer.status_code == 422
     assert secret not in answer.text
 
@@ -144,8 +165,10 @@ async def test_an_error_of_ours_shows_nothing_of_the_inside(host, caplog):
     def wrong(call):
         return Nothing()
 
-    table = [routing.Route("GET", "/broken", broken, "", "Other", Nothing),
-             routing.Route("GET", "/wrong", wrong, "", "Other", schemas.Account)]
+    table = [
+        routing.Route("GET", "/broken", broken, "", "Other", Nothing),
+        routing.Route("GET", "/wrong", wrong, "", "Other", schemas.Account),
+    ]
     transport = httpx.ASGITransport(routing.app(host, table))
     async with httpx.AsyncClient(transport=transport, base_url="http://test/api/v1") as client:
         for path in ("/broken", "/wrong"):
@@ -156,6 +179,7 @@ async def test_an_error_of_ours_shows_nothing_of_the_inside(host, caplog):
 
 
 # Pages
+
 
 async def make(client, count: int) -> list[str]:
     return [(await client.post("/containers", json={"name": f"c{number}"})).json()["id"] for number in range(count)]
@@ -175,8 +199,9 @@ async def walk(client, path: str, between=None, **query) -> list[str]:
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(limit=st.integers(1, 7), order=st.sampled_from(["asc", "desc"]), before=st.integers(0, 5),
-       added=st.integers(0, 3))
+@given(
+    limit=st.integers(1, 7), order=st.sampled_from(["asc", "desc"]), before=st.integers(0, 5), added=st.integers(0, 3)
+)
 async def test_walking_pages_while_rows_are_added_repeats_and_loses_none(client, limit, order, before, added):
     await make(client, before)
     there = (await client.get("/containers", params={"limit": 1000})).json()["data"]
@@ -189,7 +214,7 @@ async def test_walking_pages_while_rows_are_added_repeats_and_loses_none(client,
 
     seen = await walk(client, "/containers", add, limit=limit, order=order)
     assert len(seen) == len(set(seen))
-    standard = [entry["id"] for entry in there if entry["id"].startswith("ctr_standard_")]     # first in both orders
+    standard = [entry["id"] for entry in there if entry["id"].startswith("ctr_standard_")]  # first in both orders
     own = [entry["id"] for entry in there if entry["id"] not in standard]
     expected = standard + (own if order == "desc" else own[::-1])
     assert [id for id in seen if id in expected] == expected
@@ -210,13 +235,22 @@ async def test_a_page_of_large_things_ends_before_its_limit_and_the_next_one_goe
         assert len(set(await walk(client, path, limit=1000, order=order))) == count
 
 
-@pytest.mark.parametrize("query", [
-    {"limit": 0}, {"limit": 1001}, {"limit": "x"}, {"order": "up"}, {"cursor": "xyz"}, {"cursor": "bjE"},
-    {"cursor": "bi0x"}, {"cursor": "é"},
-])
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"limit": 0},
+        {"limit": 1001},
+        {"limit": "x"},
+        {"order": "up"},
+        {"cursor": "xyz"},
+        {"cursor": "bjE"},
+        {"cursor": "bi0x"},
+        {"cursor": "é"},
+    ],
+)
 async def test_a_page_that_makes_no_sense_is_refused(client, query):
     answer = await client.get("/containers", params=query)
-    if query == {"cursor": "bjE"}:              # n1: a real one
+    if query == {"cursor": "bjE"}:  # n1: a real one
         assert answer.status_code == 200
     else:
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "validation_error")
@@ -226,13 +260,23 @@ async def test_a_page_that_makes_no_sense_is_refused(client, query):
 # Idempotency
 
 REPLAYABLE = [
-    ("/containers", CONTAINER), ("/containers/ctr_standard_coding/fork", {}), ("/agents/agt_standard_coding/fork", {}),
+    ("/containers", CONTAINER),
+    ("/containers/ctr_standard_coding/fork", {}),
+    ("/agents/agt_standard_coding/fork", {}),
     ("/uploads/prepare", {"filename": "f"}),
-    ("/agents", {"name": "a", "basePrompt": "", "defaults": {"model": "scripted", "internetAccess": False,
-                                                           "maxRuntimeSeconds": 1}}),
+    (
+        "/agents",
+        {
+            "name": "a",
+            "basePrompt": "",
+            "defaults": {"model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 1},
+        },
+    ),
     ("/agents/agt_standard_data/tasks", {"instructions": "x", "overrides": {"model": "scripted"}}),
-    ("/agents/agt_standard_data/conversations", {"instructions": "x", "message": "Hello",
-                                                 "overrides": {"model": "scripted"}}),
+    (
+        "/agents/agt_standard_data/conversations",
+        {"instructions": "x", "message": "Hello", "overrides": {"model": "scripted"}},
+    ),
 ]
 
 
@@ -282,8 +326,11 @@ async def test_another_body_with_the_same_key_is_a_conflict(client):
 
 
 async def test_a_key_is_of_one_path_and_one_account(client, stranger):
-    for caller, path in ((client, "/containers"), (stranger, "/containers"),
-                         (client, "/containers/ctr_standard_coding/fork")):
+    for caller, path in (
+        (client, "/containers"),
+        (stranger, "/containers"),
+        (client, "/containers/ctr_standard_coding/fork"),
+    ):
         answer = await caller.post(path, json=CONTAINER, headers={"idempotency-key": "k"})
         assert answer.status_code == 201
         assert "idempotency-replayed" not in answer.headers
@@ -341,17 +388,17 @@ SENT = st.tuples(st.sampled_from(["k1", "k2", "k3"]), st.sampled_from(["a", "b",
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sent=st.lists(SENT, max_size=12), restarts=st.integers(0, 12))
 async def test_a_key_has_one_effect_and_one_answer_whatever_else_is_sent(client, host, clock, sent, restarts):
-    clock.advance(25 * 3600)                    # what another example has sent is forgotten
+    clock.advance(25 * 3600)  # what another example has sent is forgotten
     count = "SELECT count(*) AS n FROM containers"
     before = db.row(host.db, count)["n"]
-    first: dict[str, tuple[str, str]] = {}      # key → body's name, answer
+    first: dict[str, tuple[str, str]] = {}  # key → body's name, answer
     for position, (key, name) in enumerate(sent):
         if position == restarts:
             host.db.close()
             host.db = db.open(host.settings.data / "agentcontainer.db")
         answer = await client.post("/containers", json={"name": name}, headers={"idempotency-key": key})
         if name == "":
-            assert answer.status_code == 422    # a body that makes no sense is nobody's request
+            assert answer.status_code == 422  # a body that makes no sense is nobody's request
         elif key in first and first[key][0] == name:
             assert (answer.status_code, answer.text) == (201, first[key][1])
         elif key in first:
@@ -363,6 +410,7 @@ async def test_a_key_has_one_effect_and_one_answer_whatever_else_is_sent(client,
 
 
 # The document
+
 
 @pytest.fixture
 async def document(host) -> dict:
@@ -387,15 +435,18 @@ async def test_the_document_has_every_route_with_its_errors(document):
         assert (operation.get("security") == []) == route.open
 
 
-@pytest.mark.parametrize(("verb", "path", "status", "code"), [
-    ("post", "/uploads/{uploadId}/content", "400", "bad_request"),
-    ("get", "/files/{fileId}/content", "416", "range_not_satisfiable"),
-    ("get", "/tasks/{taskId}/files/{fileId}", "416", "range_not_satisfiable"),
-    ("post", "/agents", "422", "unsupported"),
-    ("patch", "/agents/{agentId}", "422", "unsupported"),
-    ("post", "/agents/{agentId}/tasks", "422", "unsupported"),
-    ("post", "/agents/{agentId}/conversations", "422", "unsupported"),
-])
+@pytest.mark.parametrize(
+    ("verb", "path", "status", "code"),
+    [
+        ("post", "/uploads/{uploadId}/content", "400", "bad_request"),
+        ("get", "/files/{fileId}/content", "416", "range_not_satisfiable"),
+        ("get", "/tasks/{taskId}/files/{fileId}", "416", "range_not_satisfiable"),
+        ("post", "/agents", "422", "unsupported"),
+        ("patch", "/agents/{agentId}", "422", "unsupported"),
+        ("post", "/agents/{agentId}/tasks", "422", "unsupported"),
+        ("post", "/agents/{agentId}/conversations", "422", "unsupported"),
+    ],
+)
 async def test_the_document_has_the_refusals_that_only_some_operations_know(document, verb, path, status, code):
     assert f"`{code}`" in document["paths"][routing.PREFIX + path][verb]["responses"][status]["description"]
 
@@ -407,7 +458,7 @@ async def test_the_document_says_of_each_operation_another_id(document):
 
 async def test_every_reference_in_the_document_leads_somewhere(document):
     known = document["components"]["schemas"]
-    for name in {part.split('"')[0] for part in json.dumps(document).split('#/components/schemas/')[1:]}:
+    for name in {part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]}:
         assert name in known
 
 

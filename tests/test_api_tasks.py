@@ -8,11 +8,38 @@ import pytest
 from agentcontainer_local.store import db, files, tasks
 
 FIELDS = {
-    "id", "agentId", "agentVersionId", "containerVersionId", "status", "description", "runtimeRegion", "overrides",
-    "metadata", "createdAt", "startedAt", "completedAt", "result", "error", "costUsd", "containerMinutes", "tokenUsage",
+    "id",
+    "agentId",
+    "agentVersionId",
+    "containerVersionId",
+    "status",
+    "description",
+    "runtimeRegion",
+    "overrides",
+    "metadata",
+    "createdAt",
+    "startedAt",
+    "completedAt",
+    "result",
+    "error",
+    "costUsd",
+    "containerMinutes",
+    "tokenUsage",
     # later ones
-    "agentName", "mode", "title", "instructions", "execution", "runtime", "turnStatus", "turnNumber",
-    "sessionTtlSeconds", "hibernateUntilAt", "wakeDueId", "queuePosition", "budget", "walls",
+    "agentName",
+    "mode",
+    "title",
+    "instructions",
+    "execution",
+    "runtime",
+    "turnStatus",
+    "turnNumber",
+    "sessionTtlSeconds",
+    "hibernateUntilAt",
+    "wakeDueId",
+    "queuePosition",
+    "budget",
+    "walls",
     "skills",
 }
 SCRIPTED = {"model": "scripted"}
@@ -35,23 +62,47 @@ async def deliver(host, task: dict, content: bytes, filename: str, output_name: 
         await incoming.write(content)
     row = tasks.get(host.db, task["id"])
     with host.db.atomic():
-        files.add(host.db, row["account_id"], filename, "text/markdown", incoming.name, incoming.size, incoming.sha256,
-                  host.now())
-        host.db.conn.execute("INSERT INTO task_outputs (task_id, file_id, output_name) VALUES (?, ?, ?)",
-                             (task["id"], incoming.name, output_name))
+        files.add(
+            host.db,
+            row["account_id"],
+            filename,
+            "text/markdown",
+            incoming.name,
+            incoming.size,
+            incoming.sha256,
+            host.now(),
+        )
+        host.db.conn.execute(
+            "INSERT INTO task_outputs (task_id, file_id, output_name) VALUES (?, ?, ?)",
+            (task["id"], incoming.name, output_name),
+        )
     return incoming.name
 
 
 # Dispatch
 
+
 async def test_a_task_has_the_fields_of_the_reference_and_the_later_ones(client, upload):
     agent = (await client.get(AGENT)).json()
     file_id = await upload(b"1,2")
-    asked = {"model": "scripted", "weakModel": "small", "provider": "openai", "internetAccess": False,
-             "maxRuntimeSeconds": 60, "softFinishAfterSeconds": 50, "outputPolicy": {"mode": "at_least_one"},
-             "runtimeRegion": "eu", "runtime": "pi"}
-    task = await dispatch(client, instructions="First line.\nSecond.", metadata={"ticket": 7}, inputFileIds=[file_id],
-                          overrides={**asked, "providerApiKey": "sk-secret"})
+    asked = {
+        "model": "scripted",
+        "weakModel": "small",
+        "provider": "openai",
+        "internetAccess": False,
+        "maxRuntimeSeconds": 60,
+        "softFinishAfterSeconds": 50,
+        "outputPolicy": {"mode": "at_least_one"},
+        "runtimeRegion": "eu",
+        "runtime": "pi",
+    }
+    task = await dispatch(
+        client,
+        instructions="First line.\nSecond.",
+        metadata={"ticket": 7},
+        inputFileIds=[file_id],
+        overrides={**asked, "providerApiKey": "sk-secret"},
+    )
     assert set(task) == FIELDS
     assert task["id"].startswith("tsk_")
     assert (task["agentId"], task["agentName"]) == (agent["id"], agent["name"])
@@ -64,16 +115,28 @@ async def test_a_task_has_the_fields_of_the_reference_and_the_later_ones(client,
     assert task["execution"] == {"provider": "openai", "model": "scripted", "weakModel": "small"}
     assert (task["startedAt"], task["completedAt"], task["result"], task["error"]) == (None,) * 4
     assert (task["costUsd"], task["containerMinutes"], task["queuePosition"]) == (0, 0, 1)
-    assert task["tokenUsage"] == {"inputTokens": 0, "outputTokens": 0, "cacheReadTokens": 0, "cacheWriteTokens": 0,
-                                  "costUsd": 0, "calls": 0, "estimatedCalls": 0, "byModel": {}}
+    assert task["tokenUsage"] == {
+        "inputTokens": 0,
+        "outputTokens": 0,
+        "cacheReadTokens": 0,
+        "cacheWriteTokens": 0,
+        "costUsd": 0,
+        "calls": 0,
+        "estimatedCalls": 0,
+        "byModel": {},
+    }
     answer = await client.get(f"/tasks/{task['id']}")
     assert answer.json() == task
     assert "sk-secret" not in answer.text
 
 
 async def test_both_spellings_of_the_instructions_are_taken(client):
-    for body in ({"instructions": "do it"}, {"description": "do it"}, {"instructions": "do it", "description": "do it"},
-                 {"instructions": "do it", "description": None}):
+    for body in (
+        {"instructions": "do it"},
+        {"description": "do it"},
+        {"instructions": "do it", "description": "do it"},
+        {"instructions": "do it", "description": None},
+    ):
         answer = await client.post(f"{AGENT}/tasks", json={**body, "overrides": SCRIPTED})
         assert (answer.json()["instructions"], answer.json()["description"]) == ("do it", "do it")
 
@@ -101,23 +164,34 @@ async def test_a_task_keeps_the_version_that_it_was_dispatched_with(client):
     assert pinned["agentVersionId"] == agent["currentVersion"]["id"]
 
 
-@pytest.mark.parametrize(("body", "field"), [
-    ({"instructions": None}, "instructions"), ({"instructions": ""}, "instructions"),
-    ({"instructions": "\n "}, "instructions"), ({"instructions": 5}, "instructions"),
-    ({"description": "another"}, "description"),
-    ({"versionId": "agtv_none"}, "versionId"), ({"inputFileIds": ["file_none"]}, "inputFileIds"),
-    ({"inputFiles": [{"fileId": "file_none"}]}, "inputFileIds"), ({"inputFiles": [{}]}, "inputFiles.0.fileId"),
-    ({"inputFiles": [{"fileId": "x", "snapshot": "exclude"}]}, "inputFiles.0.snapshot"),
-    ({"metadata": []}, "metadata"), ({"title": ""}, "title"), ({"priority": 1}, "priority"),
-    ({"overrides": {**SCRIPTED, "runtime": "codex"}}, "overrides.runtime"),
-    ({"overrides": {**SCRIPTED, "provider": "acme"}}, "overrides.provider"),
-    ({"overrides": {**SCRIPTED, "maxRuntimeSeconds": 604_801}}, "overrides.maxRuntimeSeconds"),
-    ({"overrides": {**SCRIPTED, "softFinishAfterSeconds": 3600}}, "overrides.softFinishAfterSeconds"),
-    ({"overrides": {**SCRIPTED, "maxRuntimeSeconds": 9, "softFinishAfterSeconds": 9}},
-     "overrides.softFinishAfterSeconds"),
-    ({"overrides": {**SCRIPTED, "outputPolicy": {"mode": "named"}}}, "overrides.outputPolicy.files"),
-    ({"overrides": {**SCRIPTED, "temperature": 1}}, "overrides.temperature"),
-])
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"instructions": None}, "instructions"),
+        ({"instructions": ""}, "instructions"),
+        ({"instructions": "\n "}, "instructions"),
+        ({"instructions": 5}, "instructions"),
+        ({"description": "another"}, "description"),
+        ({"versionId": "agtv_none"}, "versionId"),
+        ({"inputFileIds": ["file_none"]}, "inputFileIds"),
+        ({"inputFiles": [{"fileId": "file_none"}]}, "inputFileIds"),
+        ({"inputFiles": [{}]}, "inputFiles.0.fileId"),
+        ({"inputFiles": [{"fileId": "x", "snapshot": "exclude"}]}, "inputFiles.0.snapshot"),
+        ({"metadata": []}, "metadata"),
+        ({"title": ""}, "title"),
+        ({"priority": 1}, "priority"),
+        ({"overrides": {**SCRIPTED, "runtime": "codex"}}, "overrides.runtime"),
+        ({"overrides": {**SCRIPTED, "provider": "acme"}}, "overrides.provider"),
+        ({"overrides": {**SCRIPTED, "maxRuntimeSeconds": 604_801}}, "overrides.maxRuntimeSeconds"),
+        ({"overrides": {**SCRIPTED, "softFinishAfterSeconds": 3600}}, "overrides.softFinishAfterSeconds"),
+        (
+            {"overrides": {**SCRIPTED, "maxRuntimeSeconds": 9, "softFinishAfterSeconds": 9}},
+            "overrides.softFinishAfterSeconds",
+        ),
+        ({"overrides": {**SCRIPTED, "outputPolicy": {"mode": "named"}}}, "overrides.outputPolicy.files"),
+        ({"overrides": {**SCRIPTED, "temperature": 1}}, "overrides.temperature"),
+    ],
+)
 async def test_a_task_that_makes_no_sense_is_refused_by_the_field(client, host, body, field):
     answer = await client.post(f"{AGENT}/tasks", json={"instructions": "x", "overrides": SCRIPTED, **body})
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "validation_error")
@@ -173,6 +247,7 @@ async def test_a_dispatch_wakes_the_engine(client, host):
 
 # Looking
 
+
 async def test_tasks_are_listed_by_agent_and_by_status(client):
     agent = f"/agents/{(await client.post(f'{AGENT}/fork')).json()['id']}"
     one, two, other = await dispatch(client, agent), await dispatch(client, agent), await dispatch(client)
@@ -197,6 +272,7 @@ async def test_a_task_of_somebody_else_does_not_exist(client, stranger):
 
 
 # Cancelling
+
 
 async def test_a_task_can_be_cancelled_once_and_again_is_answered_as_it_is(client, host, clock):
     task = await dispatch(client)
@@ -223,6 +299,7 @@ async def test_a_finished_task_cannot_be_cancelled(client, host):
 
 # Output files
 
+
 async def test_output_files_are_listed_with_their_names_and_downloaded(client, host):
     task = await dispatch(client)
     report = await deliver(host, task, b"# Report", "report.md", "report")
@@ -230,10 +307,22 @@ async def test_output_files_are_listed_with_their_names_and_downloaded(client, h
     page = (await client.get(f"/tasks/{task['id']}/files", params={"order": "asc"})).json()
     assert page["pageInfo"] == {"hasMore": False, "nextCursor": None}
     assert page["data"] == [
-        {"id": report, "filename": "report.md", "contentType": "text/markdown", "sizeBytes": 8,
-         "createdAt": "2026-03-25T09:30:00.000Z", "outputName": "report"},
-        {"id": chart, "filename": "chart.png", "contentType": "text/markdown", "sizeBytes": 3,
-         "createdAt": "2026-03-25T09:30:00.000Z", "outputName": None},
+        {
+            "id": report,
+            "filename": "report.md",
+            "contentType": "text/markdown",
+            "sizeBytes": 8,
+            "createdAt": "2026-03-25T09:30:00.000Z",
+            "outputName": "report",
+        },
+        {
+            "id": chart,
+            "filename": "chart.png",
+            "contentType": "text/markdown",
+            "sizeBytes": 3,
+            "createdAt": "2026-03-25T09:30:00.000Z",
+            "outputName": None,
+        },
     ]
     answer = await client.get(f"/tasks/{task['id']}/files/{report}")
     assert (answer.status_code, answer.content) == (200, b"# Report")
@@ -251,13 +340,20 @@ async def test_a_file_that_is_not_an_output_of_this_task_is_not_found_there(clie
 
 # All files at once
 
+
 async def test_all_files_of_a_task_come_as_one_archive(client, host, stranger):
     task = await dispatch(client)
     path = f"/tasks/{task['id']}/files.zip"
     assert (await client.get(path)).status_code == 404
     large = bytes(range(256)) * 3000
-    for name, content in [("a.md", b"one"), ("a.md", b"two"), ("../../b.md", b"three"), ("large.bin", large),
-                          ("grün.md", b""), ("..", b"up")]:
+    for name, content in [
+        ("a.md", b"one"),
+        ("a.md", b"two"),
+        ("../../b.md", b"three"),
+        ("large.bin", large),
+        ("grün.md", b""),
+        ("..", b"up"),
+    ]:
         await deliver(host, task, content, name, None)
     answer = await client.get(path)
     assert answer.headers["content-type"] == "application/zip"
@@ -265,13 +361,20 @@ async def test_all_files_of_a_task_come_as_one_archive(client, host, stranger):
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert archive.testzip() is None
         found = {name: archive.read(name) for name in archive.namelist()}
-    assert found == {"a.md": b"one", "a-2.md": b"two", ".._.._b.md": b"three", "large.bin": large, "grün.md": b"",
-                     "file": b"up"}
+    assert found == {
+        "a.md": b"one",
+        "a-2.md": b"two",
+        ".._.._b.md": b"three",
+        "large.bin": large,
+        "grün.md": b"",
+        "file": b"up",
+    }
     assert (await client.head(path)).content == b""
     assert (await stranger.get(path)).status_code == 404
 
 
 # Search
+
 
 async def test_tasks_are_found_by_a_part_of_their_title(client):
     first = await dispatch(client, title="Sales report 100%_done")

@@ -24,8 +24,8 @@ from agentcontainer_local.store import accounts, db, ledger, tasks
 from tests.conftest import Clock, opened_host
 
 CENT = 10_000
-PRICE = 50_000              # micro-USD a minute: the published price, USD 0.05
-RESERVED = 500_000          # USD 0.50
+PRICE = 50_000  # micro-USD a minute: the published price, USD 0.05
+RESERVED = 500_000  # USD 0.50
 AUTONOMOUS = schemas.CreateTaskRequest(instructions="i", overrides={"model": "scripted"})
 CONVERSATION = schemas.CreateConversationRequest(instructions="i", message="m", overrides={"model": "scripted"})
 EVENTS = sorted(lifecycle.EVENTS)
@@ -63,8 +63,8 @@ class Ledger(RuleBasedStateMachine):
         cls.accounts += 1
         self.account = account(self.host, f"acc_{cls.accounts}")
         self.granted = 0
-        self.open: dict[str, str] = {}              # task → status
-        self.used = {}                              # task → milliseconds
+        self.open: dict[str, str] = {}  # task → status
+        self.used = {}  # task → milliseconds
         self.charged = 0
 
     def teardown(self):
@@ -144,9 +144,20 @@ def test_fifty_cents_are_enough_and_a_cent_less_is_not(host):
     assert ledger.balance_microusd(host.db, payer["id"]) == 0
 
 
-@pytest.mark.parametrize(("seconds", "microusd"), [
-    (0, 0), (0.4, 0), (0.6, 833), (1, 833), (59, 49_166), (60, 50_000), (61, 50_833), (600, 500_000), (7200, 6_000_000),
-])
+@pytest.mark.parametrize(
+    ("seconds", "microusd"),
+    [
+        (0, 0),
+        (0.4, 0),
+        (0.6, 833),
+        (1, 833),
+        (59, 49_166),
+        (60, 50_000),
+        (61, 50_833),
+        (600, 500_000),
+        (7200, 6_000_000),
+    ],
+)
 def test_a_task_costs_its_seconds(host, clock, seconds, microusd):
     payer = account(host)
     ledger.grant(host.db, payer["id"], 10_000_000, host.now())
@@ -161,10 +172,14 @@ def test_a_task_costs_its_seconds(host, clock, seconds, microusd):
     assert round(shown.container_minutes * 60) == round(seconds)
 
 
-@pytest.mark.parametrize(("body", "event", "rest"), [
-    (AUTONOMOUS, "slept", "hibernating"), (CONVERSATION, "turn_ended", "awaiting_input"),
-    (AUTONOMOUS, "interrupted", "pending"),
-])
+@pytest.mark.parametrize(
+    ("body", "event", "rest"),
+    [
+        (AUTONOMOUS, "slept", "hibernating"),
+        (CONVERSATION, "turn_ended", "awaiting_input"),
+        (AUTONOMOUS, "interrupted", "pending"),
+    ],
+)
 def test_hibernating_waiting_and_idle_cost_nothing(host, clock, body, event, rest):
     payer = account(host)
     ledger.grant(host.db, payer["id"], 10_000_000, host.now())
@@ -191,6 +206,7 @@ def test_an_account_with_an_unlimited_grant_is_neither_blocked_nor_charged(host,
 
 # kill -9
 
+
 def spend(folder: Path) -> None:
     """Grants, dispatches and ends tasks until the process is killed; the clock runs a thousand times as fast."""
     began = time.monotonic()
@@ -215,9 +231,7 @@ def spend(folder: Path) -> None:
 def test_a_kill_leaves_no_task_paid_for_twice_or_never(tmp_path, crash_at):
     environ = {**os.environ, **({"AGENTCONTAINER_CRASH_AT": crash_at} if crash_at else {})}
     command = [sys.executable, "-m", "tests.test_billing", str(tmp_path)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, env=environ, cwd=Path(__file__).parents[1]
-    ) as spender:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ, cwd=Path(__file__).parents[1]) as spender:
         spender.stdout.readline()
         if crash_at is None:
             time.sleep(random.uniform(0.05, 0.5))
@@ -255,12 +269,18 @@ def test_a_store_from_before_sums_were_kept_has_them_after_its_next_start(tmp_pa
     for statement in (statement for section in db._sections(db._migrations())[:2] for statement in section):
         old.execute(statement)
     old.execute("PRAGMA user_version = 2")
-    old.execute("INSERT INTO accounts (id, billing_mode, created_at) VALUES ('acc_a', 'standard', ''),"
-                " ('acc_b', 'standard', '')")
-    old.execute("INSERT INTO ledger (account_id, kind, amount_microusd, created_at) VALUES ('acc_a', 'grant', 7, ''),"
-                " ('acc_a', 'charge', -3, '')")
-    old.execute("INSERT INTO files (id, account_id, filename, content_type, size_bytes, sha256, created_at)"
-                " VALUES ('file_1', 'acc_b', '', '', 5, '', ''), ('file_2', 'acc_b', '', '', 6, '', '')")
+    old.execute(
+        "INSERT INTO accounts (id, billing_mode, created_at) VALUES ('acc_a', 'standard', ''),"
+        " ('acc_b', 'standard', '')"
+    )
+    old.execute(
+        "INSERT INTO ledger (account_id, kind, amount_microusd, created_at) VALUES ('acc_a', 'grant', 7, ''),"
+        " ('acc_a', 'charge', -3, '')"
+    )
+    old.execute(
+        "INSERT INTO files (id, account_id, filename, content_type, size_bytes, sha256, created_at)"
+        " VALUES ('file_1', 'acc_b', '', '', 5, '', ''), ('file_2', 'acc_b', '', '', 6, '', '')"
+    )
     old.close()
     store = db.open(path)
     assert [ledger.balance_microusd(store, id) for id in ("acc_a", "acc_b")] == [4, 0]

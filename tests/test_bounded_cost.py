@@ -22,7 +22,7 @@ from agentcontainer_local.engine.host import Host
 from agentcontainer_local.guest.events import MAX_OPEN_TOOL_CALLS
 from agentcontainer_local.store import tasks
 
-MAX_SECONDS = 0.1     # twice what is promised: the processor time of one thing grows with all that the machine does
+MAX_SECONDS = 0.1  # twice what is promised: the processor time of one thing grows with all that the machine does
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Run:
     async def send(self, method: str, path: str, *bodies: bytes) -> list[int]:
         """The status of each answer; sent from a thread, by the plainest of clients."""
         statuses: list[int] = []
-        await asyncio.sleep(0.01)       # what has made the bodies is not meant
+        await asyncio.sleep(0.01)  # what has made the bodies is not meant
         self.lag.longest = 0
         await asyncio.to_thread(_sent, self.path, method, path, bodies, statuses)
         return statuses
@@ -61,9 +61,11 @@ def _sent(path: Path, method: str, target: str, bodies: tuple[bytes, ...], statu
         with socket.socket(socket.AF_UNIX) as door:
             door.settimeout(60)
             door.connect(str(path))
-            with contextlib.suppress(ConnectionError):      # it may hang up before all was sent
-                door.sendall(b"%s %s HTTP/1.1\r\nhost: host\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % (
-                    method.encode(), target.encode(), len(body)))
+            with contextlib.suppress(ConnectionError):  # it may hang up before all was sent
+                door.sendall(
+                    b"%s %s HTTP/1.1\r\nhost: host\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+                    % (method.encode(), target.encode(), len(body))
+                )
                 door.sendall(body)
             answer = b""
             with contextlib.suppress(ConnectionError):
@@ -124,10 +126,16 @@ MODEL_CALLS = {
     "many blocks": said("```bash\nx\n```\n" * 20_000),
     "many calls that are in no block": asked(
         {"role": "user", "content": "".join(f"```bash\ny{n}\n```\n" for n in range(8000))},
-        *map(called, range(8000)), tools=[{"name": "bash"}]),
+        *map(called, range(8000)),
+        tools=[{"name": "bash"}],
+    ),
     "summaries that do not end": asked({"role": "user", "content": "<previous-summary>\n" * 40_000}),
-    "calls that do not end": asked({"role": "user", "content": (
-        "<conversation>\n[Assistant tool calls]: " + "bash(" * 150_000 + "\n</conversation>\n")}),
+    "calls that do not end": asked(
+        {
+            "role": "user",
+            "content": ("<conversation>\n[Assistant tool calls]: " + "bash(" * 150_000 + "\n</conversation>\n"),
+        }
+    ),
     "many messages": asked(*[{"role": "user", "content": ""}] * 30_000),
     "many lists": b'{"model":"scripted","messages":[],"tools":[{"input_schema":[' + b"[]," * 120_000 + b"0]}]}",
     "too many lists": b'{"model":"scripted","messages":[],"tools":[{"input_schema":[' + b"[]," * 5 * MEGA + b"0]}]}",

@@ -73,10 +73,18 @@ async def test_an_agents_budget_is_its_tasks_unless_they_say_another(client):
     assert [(budget["maxCostUsd"], budget["maxTokens"]) for budget in made] == [(2, None), (1, None), (2, 5)]
 
 
-@pytest.mark.parametrize("overrides", [
-    {"maxCostUsd": 0}, {"maxCostUsd": -1}, {"maxCostUsd": 1e12}, {"maxCostUsd": "1"}, {"maxTokens": 0},
-    {"maxTokens": 1.5}, {"maxTokens": True},
-])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"maxCostUsd": 0},
+        {"maxCostUsd": -1},
+        {"maxCostUsd": 1e12},
+        {"maxCostUsd": "1"},
+        {"maxTokens": 0},
+        {"maxTokens": 1.5},
+        {"maxTokens": True},
+    ],
+)
 async def test_a_budget_that_makes_no_sense_is_refused(client, overrides):
     refused = await dispatched(client, 422, **overrides)
     assert next(iter(overrides)) in refused["error"]["fields"][0]["field"]
@@ -93,9 +101,13 @@ async def test_a_budget_in_usd_is_refused_for_a_model_without_a_price(client):
     assert len((await client.get("/tasks")).json()["data"]) == 3
 
 
-@pytest.mark.parametrize(("unpriced", "field"), [
-    ({"model": "claude-of-tomorrow"}, "overrides.model"), ({"weakModel": "claude-of-tomorrow"}, "overrides.weakModel"),
-])
+@pytest.mark.parametrize(
+    ("unpriced", "field"),
+    [
+        ({"model": "claude-of-tomorrow"}, "overrides.model"),
+        ({"weakModel": "claude-of-tomorrow"}, "overrides.weakModel"),
+    ],
+)
 async def test_a_message_for_a_model_without_a_price_is_refused_at_once(client, host, unpriced, field):
     talks = []
     for budget in ({"maxCostUsd": 1}, {"maxTokens": 1000}):
@@ -149,10 +161,23 @@ async def test_what_calls_at_work_may_use_is_in_the_budget_but_not_in_the_usage(
     assert (seen["budget"]["usedTokens"], seen["budget"]["usedCostUsd"]) == (15, 0.000077)
     assert "worstCaseTokens" not in seen["budget"]
     assert seen["tokenUsage"] == {
-        "inputTokens": 10, "outputTokens": 5, "cacheReadTokens": 900, "cacheWriteTokens": 0, "costUsd": 0.000077,
-        "calls": 1, "estimatedCalls": 0, "byModel": {"m": {
-            "inputTokens": 10, "outputTokens": 5, "cacheReadTokens": 900, "cacheWriteTokens": 0, "costUsd": 0.000077,
-            "calls": 1}},
+        "inputTokens": 10,
+        "outputTokens": 5,
+        "cacheReadTokens": 900,
+        "cacheWriteTokens": 0,
+        "costUsd": 0.000077,
+        "calls": 1,
+        "estimatedCalls": 0,
+        "byModel": {
+            "m": {
+                "inputTokens": 10,
+                "outputTokens": 5,
+                "cacheReadTokens": 900,
+                "cacheWriteTokens": 0,
+                "costUsd": 0.000077,
+                "calls": 1,
+            }
+        },
     }
 
 
@@ -161,7 +186,7 @@ async def test_a_call_that_was_cut_stays_at_its_worst_and_one_that_was_refused_i
     for counts, used in (("worst", 1500), ("nothing", 1500)):
         reserved = tasks.reserve(host.db, task["id"], worst(1000, 500), host.now())
         tasks.settle(host.db, reserved.number, Told(input_tokens=1, output_tokens=1, counts=counts), host.now())
-        tasks.settle(host.db, reserved.number, Told(input_tokens=9), host.now())        # once only
+        tasks.settle(host.db, reserved.number, Told(input_tokens=9), host.now())  # once only
         assert tasks.get(host.db, task["id"])["spent_tokens"] == used
     assert (await client.get(f"/tasks/{task['id']}")).json()["tokenUsage"]["estimatedCalls"] == 1
 
@@ -203,13 +228,15 @@ async def test_at_four_fifths_the_agent_is_told_once_and_a_last_part_is_kept_for
     assert told == [False] * 79 + [True] + [False] * 2
     assert used_up(host, task["id"]) == "The budget is used up: the task's maxTokens of 100000."
     after = tasks.get(host.db, task["id"])
-    assert 97_000 <= after["spent_tokens"] <= 98_000        # two calls are kept
+    assert 97_000 <= after["spent_tokens"] <= 98_000  # two calls are kept
     assert (after["budget_asked_at"] is not None, after["budget_error"]) == (True, None)
     assert used_up(host, task["id"]).endswith("did not finish with what was kept for that.")
     after = tasks.get(host.db, task["id"])
     assert 99_000 <= after["spent_tokens"] <= 100_000
-    assert after["budget_error"] == "The budget is used up: the task's maxTokens of 100000." \
+    assert (
+        after["budget_error"] == "The budget is used up: the task's maxTokens of 100000."
         " The agent did not finish with what was kept for that."
+    )
 
 
 async def test_an_agent_that_is_out_of_its_budget_is_asked_once_to_finish(client, host):
@@ -270,12 +297,18 @@ class Spending(RuleBasedStateMachine):
         store.conn.execute("DELETE FROM usage")
         store.conn.execute(
             "UPDATE tasks SET max_cost_microusd = ?, max_tokens = ?, spent_microusd = 0, spent_tokens = 0,"
-            " budget_asked_at = NULL, budget_error = NULL, budget_told_at = NULL", task)
+            " budget_asked_at = NULL, budget_error = NULL, budget_told_at = NULL",
+            task,
+        )
         store.conn.execute("UPDATE accounts SET max_tokens = ?", (account,))
         self.task_id = db.row(store, "SELECT id FROM tasks")["id"]
 
-    @rule(input_tokens=st.integers(0, 3000), output_tokens=st.integers(1, 20_000), price=st.integers(0, 5),
-          exact=st.booleans())
+    @rule(
+        input_tokens=st.integers(0, 3000),
+        output_tokens=st.integers(1, 20_000),
+        price=st.integers(0, 5),
+        exact=st.booleans(),
+    )
     def ask(self, input_tokens, output_tokens, price, exact):
         asked = worst(input_tokens, output_tokens, price, exact)
         with contextlib.suppress(tasks.Refused):
@@ -297,7 +330,7 @@ class Spending(RuleBasedStateMachine):
 
     @rule()
     def killed(self):
-        for _, asked, output_tokens in self.at_work:        # the provider did all of it
+        for _, asked, output_tokens in self.at_work:  # the provider did all of it
             self.owed[0] += asked.microusd(output_tokens)
             self.owed[1] += asked.tokens(output_tokens)
         self.at_work.clear()
@@ -310,7 +343,8 @@ class Spending(RuleBasedStateMachine):
         assert self.owed[0] <= spent[0] <= self.caps[0]
         assert self.owed[1] <= spent[1] <= min(self.caps[1], self.most)
         sums = db.row(
-            self.host.db, "SELECT total(counted_microusd) AS usd, total(counted_tokens) AS n FROM model_calls")
+            self.host.db, "SELECT total(counted_microusd) AS usd, total(counted_tokens) AS n FROM model_calls"
+        )
         month = accounts.budget(self.host.db, task["account_id"], "2026-03")
         assert spent == (sums["usd"], sums["n"]) == (month["spent_microusd"], month["spent_tokens"])
 
@@ -322,5 +356,9 @@ async def test_no_order_of_calls_ends_cuts_and_kills_breaks_a_budget(client, hos
         pass
 
     OnThisHost.host = host
-    run_state_machine_as_test(OnThisHost, settings=settings(
-        max_examples=80, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)))
+    run_state_machine_as_test(
+        OnThisHost,
+        settings=settings(
+            max_examples=80, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

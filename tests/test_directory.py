@@ -32,18 +32,32 @@ def test_what_is_packed_is_unpacked_beside_what_is_there(tmp_path: Path):
 def test_what_is_no_file_is_refused_and_named(tmp_path: Path, trap: str):
     plant(tmp_path)
     place = tmp_path / "deep" / trap
-    {"out": lambda: place.symlink_to("/etc/passwd"), "folder": lambda: place.symlink_to("er"),
-     "pipe": lambda: os.mkfifo(place)}[trap]()
+    {
+        "out": lambda: place.symlink_to("/etc/passwd"),
+        "folder": lambda: place.symlink_to("er"),
+        "pipe": lambda: os.mkfifo(place),
+    }[trap]()
     with pytest.raises(WrongUse, match=f"deep/{trap}"):
         directory.plan(tmp_path)
 
 
-@pytest.mark.parametrize("content", [
-    archive(("../out", b"x")), archive(("/out", b"x")), archive(("a/../../out", b"x")), archive(("link", "2/etc")),
-    archive(("a", b"x"), ("b", "1a")), archive(("dev", "3")), archive(("pipe", "6")), archive(("a", b"x"), ("a", b"y")),
-    archive(("a", b"x"), ("a/b", b"y")), archive(("a", b"x" * 5000))[:2000], b"no archive" * 100,
-    archive(*((f"f{n}", b"") for n in range(20_001))),
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        archive(("../out", b"x")),
+        archive(("/out", b"x")),
+        archive(("a/../../out", b"x")),
+        archive(("link", "2/etc")),
+        archive(("a", b"x"), ("b", "1a")),
+        archive(("dev", "3")),
+        archive(("pipe", "6")),
+        archive(("a", b"x"), ("a", b"y")),
+        archive(("a", b"x"), ("a/b", b"y")),
+        archive(("a", b"x" * 5000))[:2000],
+        b"no archive" * 100,
+        archive(*((f"f{n}", b"") for n in range(20_001))),
+    ],
+)
 def test_an_archive_that_is_a_trap_leaves_nothing(tmp_path: Path, content: bytes):
     (tmp_path / "in").mkdir()
     (tmp_path / "a.tar").write_bytes(content)
@@ -61,8 +75,13 @@ def test_names_with_control_characters_become_harmless(tmp_path: Path):
 def test_a_sparse_file_that_claims_terabytes_is_refused(tmp_path: Path):
     with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as made:
         member = tarfile.TarInfo("hole")
-        member.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.map": "0,0",
-                              "GNU.sparse.size": str(2**42), "GNU.sparse.name": "hole"}
+        member.pax_headers = {
+            "GNU.sparse.major": "0",
+            "GNU.sparse.minor": "1",
+            "GNU.sparse.map": "0,0",
+            "GNU.sparse.size": str(2**42),
+            "GNU.sparse.name": "hole",
+        }
         made.addfile(member)
     with pytest.raises(WrongUse):
         directory.unpack(tmp_path / "a.tar", tmp_path, "made")

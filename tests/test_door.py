@@ -99,10 +99,18 @@ async def test_what_a_run_has_in_memory_is_bounded_over_all_its_requests(path: P
     assert b"200 OK" in await say(path, HEAD + b"content-length: 600000\r\n\r\n" + half)
 
 
-@pytest.mark.parametrize("junk", [
-    b"\0" * 1000, b"\r\n" * 1000, b"GET", b"\x16\x03\x01\x02\0\x01", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    b"CONNECT a:443 HTTP/1.1\r\nhost: a\r\n\r\n", b"GET http://[::1 HTTP/1.1\r\n\r\n",
-])
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"\0" * 1000,
+        b"\r\n" * 1000,
+        b"GET",
+        b"\x16\x03\x01\x02\0\x01",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"CONNECT a:443 HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET http://[::1 HTTP/1.1\r\n\r\n",
+    ],
+)
 async def test_junk_is_answered_or_cut_and_the_next_one_is_served(path: Path, junk: bytes, caplog):
     with contextlib.suppress(TimeoutError):
         async with connected(path) as (reader, writer):

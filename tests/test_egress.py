@@ -16,11 +16,16 @@ from agentcontainer_local.egress import denials, proxy, resolver, tunnel
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.store import db, tasks
 
-FAR = "127.0.0.9"                   # stands for a public address
+FAR = "127.0.0.9"  # stands for a public address
 NAMES = {
-    "good.example.org": [FAR], "deep.below.example.org": [FAR], "mixed.example.org": ["10.0.0.1", FAR],
-    "private.example.org": ["192.168.0.1", "::1"], "metadata.example.org": ["169.254.169.254"],
-    "mapped.example.org": ["::ffff:127.0.0.1"], "own.example.org": ["127.0.0.1"], "elsewhere.example": [FAR],
+    "good.example.org": [FAR],
+    "deep.below.example.org": [FAR],
+    "mixed.example.org": ["10.0.0.1", FAR],
+    "private.example.org": ["192.168.0.1", "::1"],
+    "metadata.example.org": ["169.254.169.254"],
+    "mapped.example.org": ["::ffff:127.0.0.1"],
+    "own.example.org": ["127.0.0.1"],
+    "elsewhere.example": [FAR],
 }
 
 
@@ -91,7 +96,7 @@ async def way(host: Host, client) -> AsyncIterator[Way]:
     def reachable(address) -> bool:
         return str(address) == FAR or resolver.reachable(address)
 
-    with tempfile.TemporaryDirectory() as folder:       # a short path
+    with tempfile.TemporaryDirectory() as folder:  # a short path
         way = Way(host, tasks.get(host.db, answer.json()["id"]), Path(folder), port, far)
         async with egress.opened(host, way.task, way.folder, egress.Outside(resolve, reachable)):
             yield way
@@ -150,13 +155,36 @@ async def test_a_body_is_passed_on_whole_whatever_its_framing(way: Way):
     assert b"smuggled" not in b"".join(way.far.heard)
 
 
-@pytest.mark.parametrize("name", [
-    "elsewhere.example", "example.org", "evil-example.org", "good.example.org.elsewhere.example", "xexample.org",
-    "good.example.org%00.elsewhere.example", "elsewhere.example%2f.example.org", "good.example.org@elsewhere.example",
-    "user:pass@good.example.org", "127.0.0.9", "2130706441", "0x7f000009", "0177.0.0.9", "127.9", "[::ffff:127.0.0.9]",
-    "[::1]", "localhost", "good.example.org\\@elsewhere.example", "*.example.org", "..example.org", "",
-    "own.example.org", "private.example.org", "metadata.example.org", "mapped.example.org",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "elsewhere.example",
+        "example.org",
+        "evil-example.org",
+        "good.example.org.elsewhere.example",
+        "xexample.org",
+        "good.example.org%00.elsewhere.example",
+        "elsewhere.example%2f.example.org",
+        "good.example.org@elsewhere.example",
+        "user:pass@good.example.org",
+        "127.0.0.9",
+        "2130706441",
+        "0x7f000009",
+        "0177.0.0.9",
+        "127.9",
+        "[::ffff:127.0.0.9]",
+        "[::1]",
+        "localhost",
+        "good.example.org\\@elsewhere.example",
+        "*.example.org",
+        "..example.org",
+        "",
+        "own.example.org",
+        "private.example.org",
+        "metadata.example.org",
+        "mapped.example.org",
+    ],
+)
 async def test_a_host_that_is_not_allowed_is_refused_and_recorded(way: Way, name: str):
     for text in (connect(way, name), get(way, name)):
         answer = await way.say(text)
@@ -167,17 +195,20 @@ async def test_a_host_that_is_not_allowed_is_refused_and_recorded(way: Way, name
     assert b"192.168" not in answer and b"169.254" not in answer, "an inner address is not for the agent"
 
 
-@pytest.mark.parametrize("text", [
-    "CONNECT good.example.org\0.elsewhere.example:443 HTTP/1.1\r\nhost: a\r\n\r\n",
-    "CONNECT b\xfccher.example.org:443 HTTP/1.1\r\nhost: a\r\n\r\n",
-    "CONNECT good.example.org HTTP/1.1\r\nhost: a\r\n\r\n",
-    "CONNECT good.example.org:0443x HTTP/1.1\r\nhost: a\r\n\r\n",
-    "GET / HTTP/1.1\r\nhost: good.example.org\r\n\r\n",
-    "GET https://good.example.org/ HTTP/1.1\r\nhost: good.example.org\r\n\r\n",
-    "GET ftp://good.example.org/ HTTP/1.1\r\nhost: good.example.org\r\n\r\n",
-    "GET http://good.example.org/ HTTP/1.1\r\nhost: a\r\nx: \0\r\n\r\n",
-    "\x05\x01\x00\r\n\r\n",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CONNECT good.example.org\0.elsewhere.example:443 HTTP/1.1\r\nhost: a\r\n\r\n",
+        "CONNECT b\xfccher.example.org:443 HTTP/1.1\r\nhost: a\r\n\r\n",
+        "CONNECT good.example.org HTTP/1.1\r\nhost: a\r\n\r\n",
+        "CONNECT good.example.org:0443x HTTP/1.1\r\nhost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: good.example.org\r\n\r\n",
+        "GET https://good.example.org/ HTTP/1.1\r\nhost: good.example.org\r\n\r\n",
+        "GET ftp://good.example.org/ HTTP/1.1\r\nhost: good.example.org\r\n\r\n",
+        "GET http://good.example.org/ HTTP/1.1\r\nhost: a\r\nx: \0\r\n\r\n",
+        "\x05\x01\x00\r\n\r\n",
+    ],
+)
 async def test_what_no_proxy_understands_is_refused_and_recorded(way: Way, text: str):
     assert (await way.say(text)).startswith(b"HTTP/1.1 400 ")
     assert len(way.denied()) == 1
@@ -267,10 +298,16 @@ def test_outside_of_tests_neither_this_machine_nor_a_private_network_is_reachabl
     assert resolver.reachable(ip_address("1.1.1.1")) == hostnames.is_public(ip_address("1.1.1.1"))
 
 
-@pytest.mark.parametrize("overrides", [
-    {"allowedHosts": ["example.org"], "internetAccess": True}, {"allowedHosts": ["127.0.0.1"]},
-    {"allowedHosts": ["*"]}, {"allowedHosts": ["example.org\0"]}, {"allowedHosts": ["a.org"] * 101},
-])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"allowedHosts": ["example.org"], "internetAccess": True},
+        {"allowedHosts": ["127.0.0.1"]},
+        {"allowedHosts": ["*"]},
+        {"allowedHosts": ["example.org\0"]},
+        {"allowedHosts": ["a.org"] * 101},
+    ],
+)
 async def test_hosts_that_make_no_sense_are_refused_at_dispatch(client, overrides: dict):
     body = {"instructions": "Go", "overrides": {"model": "scripted", **overrides}}
     answer = await client.post("/agents/agt_standard_coding/tasks", json=body)

@@ -16,27 +16,84 @@ from agentcontainer_local.store import tasks, transcript
 REFUSED = {400, 404, 405, 409, 413, 422, 429}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.just("x" * 3000),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3), max_leaves=8)
-TYPES = st.sampled_from([
-    "ready", "pi_failed", "prompted", "refused", "message", "tool_started", "tool_output", "tool_ended", "retrying",
-    "compacted", "extension_error", "pi_exited", "delta", "finish", "attach", "", "nothing"])
-FIELDS = st.sampled_from([
-    "id", "message", "text", "stopReason", "errorMessage", "callId", "tool", "input", "failed", "output",
-    "code", "signal", "stderr", "attempt", "delayMs", "toolCalls", "model", "at", "seq"])
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+TYPES = st.sampled_from(
+    [
+        "ready",
+        "pi_failed",
+        "prompted",
+        "refused",
+        "message",
+        "tool_started",
+        "tool_output",
+        "tool_ended",
+        "retrying",
+        "compacted",
+        "extension_error",
+        "pi_exited",
+        "delta",
+        "finish",
+        "attach",
+        "",
+        "nothing",
+    ]
+)
+FIELDS = st.sampled_from(
+    [
+        "id",
+        "message",
+        "text",
+        "stopReason",
+        "errorMessage",
+        "callId",
+        "tool",
+        "input",
+        "failed",
+        "output",
+        "code",
+        "signal",
+        "stderr",
+        "attempt",
+        "delayMs",
+        "toolCalls",
+        "model",
+        "at",
+        "seq",
+    ]
+)
 EVENT = st.builds(lambda kind, fields: {"type": kind, **fields}, TYPES, st.dictionaries(FIELDS, JSON, max_size=6))
 LINE = st.builds(
     lambda seq, at, event, extra: {"seq": seq, "at": at, "event": event, **extra},
-    st.integers(-2, 40) | JSON, st.integers(-1, 2**54) | JSON, EVENT | JSON,
-    st.dictionaries(st.text(max_size=4), JSON, max_size=1))
-FILE = st.dictionaries(st.sampled_from(["path", "filename", "sizeBytes", "outputName", "x"]),
-                       JSON | st.just(0) | st.sampled_from(["a", "../a", "/etc/passwd", "a\0b", "ä" * 900]), max_size=5)
-CLAIM = st.fixed_dictionaries({}, optional={
-    "kind": st.sampled_from(["finish", "attach", "x"]) | JSON,
-    "completion": st.sampled_from(["complete", "incomplete", "x"]) | JSON,
-    "message": JSON, "files": st.lists(FILE, max_size=3) | JSON, "key": JSON})
-WISH = st.fixed_dictionaries({}, optional={
-    "forSeconds": JSON, "message": JSON,
-    "untilAt": JSON | st.sampled_from(["2030-01-01T00:00:00Z", "9999-99-99", "-1"])})
+    st.integers(-2, 40) | JSON,
+    st.integers(-1, 2**54) | JSON,
+    EVENT | JSON,
+    st.dictionaries(st.text(max_size=4), JSON, max_size=1),
+)
+FILE = st.dictionaries(
+    st.sampled_from(["path", "filename", "sizeBytes", "outputName", "x"]),
+    JSON | st.just(0) | st.sampled_from(["a", "../a", "/etc/passwd", "a\0b", "ä" * 900]),
+    max_size=5,
+)
+CLAIM = st.fixed_dictionaries(
+    {},
+    optional={
+        "kind": st.sampled_from(["finish", "attach", "x"]) | JSON,
+        "completion": st.sampled_from(["complete", "incomplete", "x"]) | JSON,
+        "message": JSON,
+        "files": st.lists(FILE, max_size=3) | JSON,
+        "key": JSON,
+    },
+)
+WISH = st.fixed_dictionaries(
+    {},
+    optional={
+        "forSeconds": JSON,
+        "message": JSON,
+        "untilAt": JSON | st.sampled_from(["2030-01-01T00:00:00Z", "9999-99-99", "-1"]),
+    },
+)
 
 
 def dumped(value) -> bytes:
@@ -69,8 +126,19 @@ FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCh
 
 @pytest.mark.parametrize("path", ["/guest/events", "/guest/outputs", "/guest/hibernate", "/guest/outputs/out_x"])
 async def test_any_bytes_are_refused(door, path):
-    examples = [b"", b"\xff", b"{", b"[]", b"null", b"\n\n", b"{}" * 3, b"[" * 5000, b'{"a":' * 5000, b"1" * 5000,
-                b"NaN"]
+    examples = [
+        b"",
+        b"\xff",
+        b"{",
+        b"[]",
+        b"null",
+        b"\n\n",
+        b"{}" * 3,
+        b"[" * 5000,
+        b'{"a":' * 5000,
+        b"1" * 5000,
+        b"NaN",
+    ]
     for content in examples:
         status = await said(door, "POST", path, content)
         assert status in REFUSED or (path, status) == ("/guest/events", 200)
@@ -149,11 +217,15 @@ async def test_an_agent_that_reports_without_end_ends_its_task_alone(door):
     assert task["status"] == "failed" and f"more than {most} bytes" in task["error"]
 
 
-@pytest.mark.parametrize(("began", "ended", "took"), [
-    (1500, 3750, 2250),             # before it is heard of
-    (-10**9, 10**12, 60_000),       # as no clock of this machine had it
-    (3000, 2000, 0), (None, None, 0),
-])
+@pytest.mark.parametrize(
+    ("began", "ended", "took"),
+    [
+        (1500, 3750, 2250),  # before it is heard of
+        (-(10**9), 10**12, 60_000),  # as no clock of this machine had it
+        (3000, 2000, 0),
+        (None, None, 0),
+    ],
+)
 async def test_a_tool_took_the_time_between_its_beginning_and_its_end(door, client, clock, began, ended, took):
     """The guest's word counts, as the server may have been away; but nothing happens outside of its run."""
     begin = round(clock().timestamp() * 1000)

@@ -31,8 +31,9 @@ def made(host: Host, clock: Clock, content: bytes = b"output") -> str:
     tasks.apply(host.db, task["id"], "started", clock())
     name = db.new_id("file")
     (host.files / name).write_bytes(content)
-    file = files.add(host.db, task["account_id"], "out", None, name, len(content),
-                     hashlib.sha256(content).hexdigest(), clock())
+    file = files.add(
+        host.db, task["account_id"], "out", None, name, len(content), hashlib.sha256(content).hexdigest(), clock()
+    )
     host.db.conn.execute("INSERT INTO task_outputs (task_id, file_id) VALUES (?, ?)", (task["id"], file["id"]))
     tasks.apply(host.db, task["id"], "finished", clock())
     return name
@@ -134,7 +135,9 @@ def test_all_is_in_order_on_a_disk_that_is_really_full(tmp_path: Path):
     script = 'mount -t tmpfs -o size=64m tmpfs "$1" && exec "$0" -m pytest -q -p no:cacheprovider "$2"'
     tried = subprocess.run(
         [*space, script, sys.executable, disk, Path(__file__).with_name("small_disk.py")],
-        capture_output=True, text=True, env={**os.environ, "AGENTCONTAINER_SMALL_DISK": str(disk)},
+        capture_output=True,
+        text=True,
+        env={**os.environ, "AGENTCONTAINER_SMALL_DISK": str(disk)},
     )
     assert tried.returncode == 0, tried.stdout + tried.stderr
 
@@ -143,4 +146,3 @@ def test_what_a_clock_calls_old_is_old_by_the_date_alone(host, clock):
     made(host, clock)
     assert tasks.retention.too_old(host.db, clock() - timedelta(days=1)) == []
     assert len(tasks.retention.too_old(host.db, clock() + timedelta(days=1))) == 1
-

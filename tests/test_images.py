@@ -37,7 +37,7 @@ pytestmark = [
         os.geteuid() == 0 or not shutil.which("podman"),
         reason="rootless Podman is needed: this is root, or there is none",
     ),
-    pytest.mark.timeout(1800),      # the first time, all images are built
+    pytest.mark.timeout(1800),  # the first time, all images are built
 ]
 
 
@@ -77,6 +77,7 @@ async def sandbox(tmp_path):
 
 
 # The runtime in other people's images
+
 
 def _bare(folder: Path) -> Path:
     """A shell that needs no libraries, and nothing else: no libc, no libstdc++, no /etc."""
@@ -132,8 +133,11 @@ def test_what_node_starts_inherits_no_library_path(inside, foreign):
 def test_the_compile_cache_is_used_by_any_uid_from_a_read_only_mount(inside, foreign):
     flags = "--mode rpc -na -ne -ns -np --no-themes --no-session --provider anthropic --model claude-sonnet-4-5"
     environment = {
-        "NODE_COMPILE_CACHE": "/opt/agentcontainer/cache/compile", "NODE_DEBUG_NATIVE": "COMPILE_CACHE",
-        "PI_OFFLINE": "1", "PI_CODING_AGENT_DIR": "/tmp/pi", "ANTHROPIC_API_KEY": "none",
+        "NODE_COMPILE_CACHE": "/opt/agentcontainer/cache/compile",
+        "NODE_DEBUG_NATIVE": "COMPILE_CACHE",
+        "PI_OFFLINE": "1",
+        "PI_CODING_AGENT_DIR": "/tmp/pi",
+        "ANTHROPIC_API_KEY": "none",
     }
     asked = '{"type":"get_state"}\n'
     said = inside(foreign, "/bin/sh", "-c", f"{NODE} {PI} {flags} 2>&1", env=environment, stdin=asked)
@@ -144,6 +148,7 @@ def test_the_compile_cache_is_used_by_any_uid_from_a_read_only_mount(inside, for
 
 
 # The standard images
+
 
 def test_a_tag_stands_for_all_that_an_image_is_built_on():
     assert standard_images.parent_of("coding") is None
@@ -165,7 +170,9 @@ async def test_a_standard_image_has_its_tools(sandbox, inside, name):
 async def test_a_standard_image_keeps_nothing_of_the_machine_that_built_it(sandbox, inside, name):
     image = await standard_images.ensure(sandbox, name, print)
     assert inside(image, "sh", "-c", "ls -A /mnt /usr/local/share/ca-certificates /etc/apt/auth.conf.d").split() == [
-        "/etc/apt/auth.conf.d:", "/mnt:", "/usr/local/share/ca-certificates:"
+        "/etc/apt/auth.conf.d:",
+        "/mnt:",
+        "/usr/local/share/ca-certificates:",
     ]
     shown = inside(image, "sh", "-c", "cat /etc/apt/sources.list.d/*; apt-config dump; env")
     assert not [uri for uri in _mirrors() if uri in shown]
@@ -193,7 +200,9 @@ def tiny(tmp_path, monkeypatch) -> str:
     monkeypatch.setattr(standard_images, "folder", lambda: tmp_path / "images")
     yield "tiny"
     for base in (standard_images.REGISTRY_BASE, standard_images.made_base()):
-        subprocess.run(["podman", "rmi", "--ignore", standard_images.tag_of("tiny", base)], cwd="/", capture_output=True)
+        subprocess.run(
+            ["podman", "rmi", "--ignore", standard_images.tag_of("tiny", base)], cwd="/", capture_output=True
+        )
 
 
 SLOW_APT = """#!/bin/sh
@@ -254,7 +263,9 @@ async def test_a_base_that_is_here_already_is_used_without_asking_a_registry(san
     if not was_here:
         podman("tag", standard_images.made_base(), standard_images.REGISTRY_BASE)
     try:
-        assert await standard_images.ensure(sandbox, tiny, print) == standard_images.tag_of(tiny, standard_images.REGISTRY_BASE)
+        assert await standard_images.ensure(sandbox, tiny, print) == standard_images.tag_of(
+            tiny, standard_images.REGISTRY_BASE
+        )
     finally:
         if not was_here:
             podman("untag", standard_images.REGISTRY_BASE, standard_images.REGISTRY_BASE)

@@ -74,8 +74,10 @@ async def test_a_guest_has_the_files_of_its_task_of_its_messages_and_of_its_agen
     sent = {"content": "And this?", "inputFiles": [{"fileId": other}]}
     assert (await client.post(f"/conversations/{talk}/messages", json=sent)).status_code == 201
     async with inside(host, task_id) as guest_of_task, inside(host, talk) as guest_of_talk:
-        answers = {name: [(await caller.get(f"/{name}")).text for caller in (guest_of_task, guest_of_talk)]
-                   for name in ("TASK.md", reference, given, other)}
+        answers = {
+            name: [(await caller.get(f"/{name}")).text for caller in (guest_of_task, guest_of_talk)]
+            for name in ("TASK.md", reference, given, other)
+        }
         assert answers.pop("TASK.md") == ["Look.", "Talk."] and answers.pop(reference) == ["reference"] * 2
         assert answers[given][0] == "given" and "has no input" in answers[given][1]
         assert answers[other][1] == "other" and "has no input" in answers[other][0]
@@ -142,8 +144,10 @@ async def test_files_of_a_message_are_told_in_the_order_in_which_they_were_given
 async def test_an_agent_has_no_more_reference_files_than_a_task_is_given(client, host, monkeypatch):
     monkeypatch.setattr(agents, "MOST_FILES", 3)
     agent, ids = (await client.post("/agents/agt_standard_data/fork")).json()["id"], [stored(host) for _ in range(4)]
-    answers = [await client.post(f"/agents/{agent}/reference-files", json={"fileIds": some})
-               for some in (ids[:2], ids[2:], ids[:3])]
+    answers = [
+        await client.post(f"/agents/{agent}/reference-files", json={"fileIds": some})
+        for some in (ids[:2], ids[2:], ids[:3])
+    ]
     told = (await client.get(f"/agents/{agent}/reference-files")).json()["data"]
     task = tasks.get(host.db, await dispatched(client, [], agent))
     assert len([item for item in workspace.inputs(host.db, task) if item.file]) == len(told) == 3

@@ -63,15 +63,27 @@ def test_every_status_can_be_reached_and_every_living_one_can_be_cancelled_and_c
 def test_each_move_is_one_line_of_the_log_without_anybodys_words(host: Host, caplog):
     caplog.set_level("INFO", "agentcontainer_local.store.tasks")
     task = dispatched(host)
-    for event, facts in (("started", {}), ("interrupted", {"reason": "words"}), ("started", {}),
-                         ("failed", {"error": "more words"})):
+    for event, facts in (
+        ("started", {}),
+        ("interrupted", {"reason": "words"}),
+        ("started", {}),
+        ("failed", {"error": "more words"}),
+    ):
         tasks.apply(host.db, task["id"], event, host.now(), **facts)
     with pytest.raises(lifecycle.IllegalMove):
         tasks.apply(host.db, task["id"], "started", host.now())
     assert [record.getMessage() for record in caplog.records] == [
-        f"task={task['id']} event=created to=pending", *(f"task={task['id']} event={event} from={before} to={after}"
-        for event, before, after in (("started", "pending", "running"), ("interrupted", "running", "pending"),
-                                     ("started", "pending", "running"), ("failed", "running", "failed")))]
+        f"task={task['id']} event=created to=pending",
+        *(
+            f"task={task['id']} event={event} from={before} to={after}"
+            for event, before, after in (
+                ("started", "pending", "running"),
+                ("interrupted", "running", "pending"),
+                ("started", "pending", "running"),
+                ("failed", "running", "failed"),
+            )
+        ),
+    ]
     assert {record.levelname for record in caplog.records} == {"INFO"}
     assert caplog.records[-1].args == {"task": task["id"], "event": "failed", "from": "running", "to": "failed"}
 
@@ -104,6 +116,7 @@ def test_any_sequence_of_events_is_a_walk_through_the_table(host: Host, clock: C
 
 # What may happen to one task, from all sides: (who asks, what) → it happens, or it is refused with a Problem.
 
+
 def _begin(host: Host, task: dict) -> None:
     if tasks.get(host.db, task["id"])["status"] == lifecycle.PENDING:
         tasks.begin_run(host.db, task["id"], host.now())
@@ -111,13 +124,25 @@ def _begin(host: Host, task: dict) -> None:
 
 
 def _message(host: Host, task: dict) -> None:
-    tasks.say(host.db, host.vault, task["account_id"], task["id"], "More", [], None, host.settings,
-              host.now(), host.environ)
+    tasks.say(
+        host.db, host.vault, task["account_id"], task["id"], "More", [], None, host.settings, host.now(), host.environ
+    )
 
 
 def _wake(host: Host, task: dict) -> None:
-    tasks.wake(host.db, host.vault, task["account_id"], task["id"], "message", "Up", None, None,
-               host.settings, host.now(), host.environ)
+    tasks.wake(
+        host.db,
+        host.vault,
+        task["account_id"],
+        task["id"],
+        "message",
+        "Up",
+        None,
+        None,
+        host.settings,
+        host.now(),
+        host.environ,
+    )
 
 
 def _end_turn(host: Host, task: dict) -> None:
@@ -129,8 +154,9 @@ def _end_turn(host: Host, task: dict) -> None:
 
 
 def _expire(host: Host, task: dict) -> None:
-    host.db.conn.execute("UPDATE tasks SET expires_at = '2000-01-01' WHERE id = ? AND expires_at IS NOT NULL",
-                         (task["id"],))
+    host.db.conn.execute(
+        "UPDATE tasks SET expires_at = '2000-01-01' WHERE id = ? AND expires_at IS NOT NULL", (task["id"],)
+    )
     tasks.expire(host.db, host.now())
 
 
@@ -175,8 +201,9 @@ def test_whatever_happens_to_a_task_in_whatever_order_its_rows_agree(host: Host,
 
 def _agree(host: Host, task: dict, balance_before: int) -> None:
     ended = task["status"] in lifecycle.TERMINAL
-    waiting = rows(host.db, "SELECT * FROM messages WHERE task_id = ? AND status IN ('queued', 'running')",
-                   (task["id"],))
+    waiting = rows(
+        host.db, "SELECT * FROM messages WHERE task_id = ? AND status IN ('queued', 'running')", (task["id"],)
+    )
     assert not (ended and waiting)
     entered = sorted(e["kind"] for e in rows(host.db, "SELECT kind FROM ledger WHERE task_id = ?", (task["id"],)))
     assert entered == (["charge", "release", "reservation"] if ended else ["reservation"])
@@ -186,9 +213,15 @@ def _agree(host: Host, task: dict, balance_before: int) -> None:
         assert task["expires_at"] is not None and task["turn_status"] in ("completed", "failed")
     else:
         assert task["expires_at"] is None or ended
-    turns = [m["turn_number"] for m in rows(
-        host.db, "SELECT turn_number FROM messages WHERE task_id = ? AND role = 'user' AND turn_number IS NOT NULL"
-        " ORDER BY number", (task["id"],))]
+    turns = [
+        m["turn_number"]
+        for m in rows(
+            host.db,
+            "SELECT turn_number FROM messages WHERE task_id = ? AND role = 'user' AND turn_number IS NOT NULL"
+            " ORDER BY number",
+            (task["id"],),
+        )
+    ]
     assert turns == list(range(1, len(turns) + 1))
 
 
@@ -207,7 +240,7 @@ def test_a_clock_that_is_set_does_not_change_for_how_long_a_container_ran(host: 
 @pytest.mark.parametrize("event", ["finished", "failed", "cancelled", "interrupted", "slept"])
 def test_a_task_is_never_billed_for_more_than_its_limit(host: Host, clock: Clock, event: str):
     """A server that was stopped for a while finds it late that a task's time is over."""
-    task = dispatched(host)         # of 60 seconds
+    task = dispatched(host)  # of 60 seconds
     tasks.apply(host.db, task["id"], "started", clock())
     clock.advance(3600)
     assert tasks.shape(host.db, tasks.get(host.db, task["id"]), clock()).container_minutes == 1
@@ -222,8 +255,9 @@ def test_a_turn_is_never_billed_for_more_than_its_limit(host: Host, clock: Clock
         clock.advance(3600)
         tasks.end_turn(host.db, task["id"], None, clock())
         assert tasks.get(host.db, task["id"])["used_ms"] == 60_000 * turn
-        said = tasks.say(host.db, host.vault, task["account_id"], task["id"], "More", [], None, host.settings, clock(),
-                         host.environ)
+        said = tasks.say(
+            host.db, host.vault, task["account_id"], task["id"], "More", [], None, host.settings, clock(), host.environ
+        )
         assert said is not None
 
 

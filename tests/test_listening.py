@@ -19,8 +19,10 @@ def has_ipv6() -> bool:
 @pytest.fixture
 def listening():
     with contextlib.ExitStack() as stack:
+
         def listen(**given) -> list[socket.socket]:
             return [stack.enter_context(one) for one in app._listening(settings_of(**given))]
+
         yield listen
 
 

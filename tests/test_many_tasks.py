@@ -13,7 +13,7 @@ from agentcontainer_local.store.db import row, rows
 from tests.test_lifecycle import ACCOUNT, dispatched
 
 MANY = 3000
-STEPS = 10                          # are counted at once
+STEPS = 10  # are counted at once
 
 
 def filled(host: Host) -> None:
@@ -86,9 +86,11 @@ ASKED: dict[str, Callable[[Host], object]] = {
     "how much is stored": lambda host: accounts.file_bytes(host.db, row(host.db, ACCOUNT)["id"]),
     "how an answer looks": answer_looked_at,
     "a file's removal": file_deleted,
-    **{f"a page of {status}, of {agent}": partial(page, status=status, agent=agent)
-       for agent in ("agt_standard_coding", "agt_standard_data")
-       for status in set(lifecycle.STATUSES) - {lifecycle.CANCELLED}},
+    **{
+        f"a page of {status}, of {agent}": partial(page, status=status, agent=agent)
+        for agent in ("agt_standard_coding", "agt_standard_data")
+        for status in set(lifecycle.STATUSES) - {lifecycle.CANCELLED}
+    },
 }
 
 
@@ -112,10 +114,14 @@ def test_how_an_answer_looks_costs_the_same_however_long_the_conversation_has_be
     assert steps(host, look) <= before + 100
 
 
-@pytest.mark.parametrize("looked_at", [
-    lambda host, task: tasks.shape(host.db, tasks.get(host.db, task["id"]), host.now()),
-    lambda host, task: tasks.written_tokens(host.db, task["id"]),
-], ids=["the task", "what was written"])
+@pytest.mark.parametrize(
+    "looked_at",
+    [
+        lambda host, task: tasks.shape(host.db, tasks.get(host.db, task["id"]), host.now()),
+        lambda host, task: tasks.written_tokens(host.db, task["id"]),
+    ],
+    ids=["the task", "what was written"],
+)
 def test_what_a_task_has_used_costs_the_same_to_read_however_often_it_has_called_a_model(host: Host, looked_at):
     task = dispatched(host)
     tasks.apply(host.db, task["id"], "started", host.now())
@@ -136,8 +142,9 @@ def model_called(host: Host, task: dict, turn: int | None = 1) -> None:
     )
 
 
-@pytest.mark.parametrize(("event", "status", "error"), [
-    ("cancelled", "failed", "interrupted"), ("finished", "completed", None)])
+@pytest.mark.parametrize(
+    ("event", "status", "error"), [("cancelled", "failed", "interrupted"), ("finished", "completed", None)]
+)
 def test_however_many_tools_are_at_work_when_a_task_ends_they_end_in_two_statements(
     host: Host, clock, event, status, error
 ):
@@ -154,15 +161,25 @@ def test_however_many_tools_are_at_work_when_a_task_ends_they_end_in_two_stateme
     tasks.apply(host.db, task["id"], event, host.now())
     host.db.conn.set_trace_callback(None)
     assert sum("activities" in statement for statement in statements) == 2
-    told = {event["number"]: events.shape(event).data for event in events.page(host.db, task["id"], 10**5, 0, True)
-            if event["type"] == events.ACTIVITY_COMPLETED}
+    told = {
+        event["number"]: events.shape(event).data
+        for event in events.page(host.db, task["id"], 10**5, 0, True)
+        if event["type"] == events.ACTIVITY_COMPLETED
+    }
     ended = list(transcript.activities(host.db, task["id"], 0, 0, 10**5, 0, True))
     assert list(told) == [activity["completed_sequence"] for activity in ended] and len(told) == MANY + 2
     for activity in ended:
         printed = 'half "a" line\n\x00\u2028ü' if activity["call_id"] == "c1" else None
         assert told[activity["completed_sequence"]] == {
-            "type": events.ACTIVITY_COMPLETED, "id": activity["id"], "callId": activity["call_id"], "toolKey": "shell",
-            "status": status, "errorCode": error, "durationMs": activity["duration_ms"], "output": printed}
+            "type": events.ACTIVITY_COMPLETED,
+            "id": activity["id"],
+            "callId": activity["call_id"],
+            "toolKey": "shell",
+            "status": status,
+            "errorCode": error,
+            "durationMs": activity["duration_ms"],
+            "output": printed,
+        }
         assert (activity["status"], activity["error_code"], activity["output"]) == (status, error, None)
     assert [activity["duration_ms"] for activity in ended[:2]] == [1234, 0]
     assert ended[1]["completed_at"] == ended[1]["started_at"]
@@ -175,7 +192,7 @@ def steps(host: Host, act: Callable[[Host], object]) -> int:
         nonlocal counted
         counted += STEPS
 
-    act(host)                       # what SQLite looks up only once
+    act(host)  # what SQLite looks up only once
     host.db.conn.set_progress_handler(count, STEPS)
     try:
         act(host)

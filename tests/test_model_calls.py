@@ -22,9 +22,21 @@ async def test_each_call_to_a_model_is_told_with_what_it_used(client, host, cloc
     called(host, task["id"], Told(10, 20, 30, 40, 1234, model="claude-x"), seconds=2.5)
     first = (await listed(client, task["id"]))["data"][0]
     assert first == {
-        "id": first["id"], "turnNumber": None, "provider": "anthropic", "model": "claude-x", "inputTokens": 10,
-        "outputTokens": 20, "cacheReadTokens": 30, "cacheWriteTokens": 40, "costUsd": 0.001234, "estimated": False,
-        "status": "completed", "httpStatus": 200, "attempt": 1, "error": None, "errorDetail": None,
+        "id": first["id"],
+        "turnNumber": None,
+        "provider": "anthropic",
+        "model": "claude-x",
+        "inputTokens": 10,
+        "outputTokens": 20,
+        "cacheReadTokens": 30,
+        "cacheWriteTokens": 40,
+        "costUsd": 0.001234,
+        "estimated": False,
+        "status": "completed",
+        "httpStatus": 200,
+        "attempt": 1,
+        "error": None,
+        "errorDetail": None,
         "startedAt": "2026-03-25T09:30:00.000Z",
         "endedAt": "2026-03-25T09:30:02.500Z",
     }
@@ -50,13 +62,17 @@ async def test_a_call_at_work_one_that_failed_and_one_whose_end_was_not_told_say
     called(host, task["id"], overloaded)
     called(host, task["id"], Told(status=200, counts="worst", error="It was cut."))
     tasks.reserve(host.db, task["id"], worst(), host.now())
-    told = [(call["status"], call["httpStatus"], call["estimated"], call["endedAt"] is None)
-            for call in (await listed(client, task["id"], order="asc"))["data"]]
+    told = [
+        (call["status"], call["httpStatus"], call["estimated"], call["endedAt"] is None)
+        for call in (await listed(client, task["id"], order="asc"))["data"]
+    ]
     assert told == [("failed", 529, False, False), ("failed", 200, True, False), (None, None, False, True)]
-    whys = [(call["attempt"], call["error"], call["errorDetail"])
-            for call in (await listed(client, task["id"], order="asc"))["data"]]
+    whys = [
+        (call["attempt"], call["error"], call["errorDetail"])
+        for call in (await listed(client, task["id"], order="asc"))["data"]
+    ]
     assert whys == [(1, "It answered 529.", "{}"), (2, "It was cut.", None), (3, None, None)]
-    tasks.settle_leftovers(host.db)                 # the server was killed meanwhile
+    tasks.settle_leftovers(host.db)  # the server was killed meanwhile
     left = (await listed(client, task["id"]))["data"][0]
     assert (left["status"], left["httpStatus"], left["estimated"], left["endedAt"]) == ("failed", None, True, None)
 

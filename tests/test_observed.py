@@ -39,8 +39,9 @@ def watched(host):
     """The host's API with what is watched, as `app` puts them together; and its base URL's client."""
     requests = metrics.Requests()
     host.sandbox = Podman(True)
-    router = routing.routing.Router([*health.routes(host, requests), *routing.mounted(host, routes.ALL)],
-                                 default=routing.unknown)
+    router = routing.routing.Router(
+        [*health.routes(host, requests), *routing.mounted(host, routes.ALL)], default=routing.unknown
+    )
     transport = httpx.ASGITransport(health.Observed(router, requests))
     return httpx.AsyncClient(transport=transport, base_url="http://test", headers={"authorization": f"Bearer {KEY}"})
 
@@ -82,8 +83,14 @@ async def test_a_key_for_metrics_opens_nothing_else_and_an_expired_one_nothing(w
     metrics_only, brief = await made(scope="metrics"), await made(scope="metrics", expiresInSeconds=60)
     for headers in (metrics_only, brief, {}):
         assert (await watched.get("/metrics", headers=headers)).status_code == 200
-    for verb, path in (("GET", "/account"), ("GET", "/tasks"), ("POST", "/keys"), ("GET", "/files/f/content"),
-                       ("POST", "/agents/agt_standard_data/tasks"), ("GET", "/tasks/t/events?stream=true")):
+    for verb, path in (
+        ("GET", "/account"),
+        ("GET", "/tasks"),
+        ("POST", "/keys"),
+        ("GET", "/files/f/content"),
+        ("POST", "/agents/agt_standard_data/tasks"),
+        ("GET", "/tasks/t/events?stream=true"),
+    ):
         answer = await watched.request(verb, f"/api/v1{path}", headers=metrics_only, json={})
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden"), path
     clock.advance(60)
@@ -95,8 +102,9 @@ async def test_a_key_for_metrics_opens_nothing_else_and_an_expired_one_nothing(w
 
 
 async def test_metrics_tell_cost_durations_errors_and_disks(watched, host, clock):
-    sent = [(await watched.post("/api/v1/agents/agt_standard_data/tasks", json=INSTRUCTIONS)).json()["id"]
-            for _ in range(3)]
+    sent = [
+        (await watched.post("/api/v1/agents/agt_standard_data/tasks", json=INSTRUCTIONS)).json()["id"] for _ in range(3)
+    ]
     clock.advance(4)
     for id in sent[:2]:
         tasks.apply(host.db, id, "started", clock())

@@ -14,7 +14,10 @@ from agentcontainer_local.http import openapi
 from tests.conftest import calling
 
 # Names that a class of a client must not have: globals of JavaScript and the browser, and all of java.lang.
-GLOBALS = frozenset(re.findall(r"\w+", """
+GLOBALS = frozenset(
+    re.findall(
+        r"\w+",
+        """
     AbortController AbortSignal Animation Array ArrayBuffer Atomics Attr Audio BigInt Blob Body Boolean Cache Client
     Clipboard Comment Credential Crypto DataView Date Document Element Error Event EventSource Extension FileList
     FileReader Float32Array FormData Function Geolocation Headers History Image Infinity Int32Array Intl Iterator JSON
@@ -27,7 +30,9 @@ GLOBALS = frozenset(re.findall(r"\w+", """
     ModuleLayer Override Package Process ProcessBuilder ProcessHandle Readable Record Runnable Runtime RuntimeException
     RuntimePermission SafeVarargs ScopedValue SecurityManager Short StackTraceElement StackWalker StrictMath
     StringBuffer StringBuilder StringTemplate SuppressWarnings System Thread ThreadGroup ThreadLocal Throwable Void
-""")) | set(dir(builtins))
+""",
+    )
+) | set(dir(builtins))
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +68,7 @@ def test_a_constant_that_may_be_null_is_an_enum_with_a_name(document):
 
 
 def test_no_number_is_cut_off(document):
-    numbers = [(path, schema) for path, schema in schemas_in(document)
-               if {"integer", "number"} & set(kinds(schema))]
+    numbers = [(path, schema) for path, schema in schemas_in(document) if {"integer", "number"} & set(kinds(schema))]
     assert len(numbers) > 50
     for path, schema in numbers:
         assert schema["format"] == ("int64" if "integer" in kinds(schema) else "double"), path
@@ -103,8 +107,11 @@ def test_a_choice_of_objects_says_which_one_it_is(document):
 
 @pytest.mark.parametrize("value", [" x", "x ", "\nx\n", "a\nb", "x"])
 def test_a_pattern_means_the_same_to_search_match_and_full_match(document, value):
-    texts = [schema["pattern"] for path, schema in schemas_in(document) if path[-1:] in (("instructions",), ("title",))
-             and "pattern" in schema]
+    texts = [
+        schema["pattern"]
+        for path, schema in schemas_in(document)
+        if path[-1:] in (("instructions",), ("title",)) and "pattern" in schema
+    ]
     assert texts
     for pattern in texts:
         assert re.search(pattern, value) and re.match(pattern, value) and re.fullmatch(pattern, value)
@@ -130,9 +137,21 @@ async def test_the_older_name_is_still_accepted(client):
 
 def test_the_reference_has_its_own_version_and_names(document):
     assert document["info"]["version"] == "0.2.0"
-    assert {"OutputPolicy", "OutputDescriptor", "ErrorResponse", "Task", "File", "Agent", "Container", "TaskOverrides",
-            "AgentDefaults", "AgentVersionDefaults", "TaskResponseOverrides", "PreparedUpload", "ListTasksResponse"
-            } <= set(document["components"]["schemas"])
+    assert {
+        "OutputPolicy",
+        "OutputDescriptor",
+        "ErrorResponse",
+        "Task",
+        "File",
+        "Agent",
+        "Container",
+        "TaskOverrides",
+        "AgentDefaults",
+        "AgentVersionDefaults",
+        "TaskResponseOverrides",
+        "PreparedUpload",
+        "ListTasksResponse",
+    } <= set(document["components"]["schemas"])
 
 
 def test_everything_is_described(document):
@@ -142,8 +161,11 @@ def test_everything_is_described(document):
     for verbs in document["paths"].values():
         for operation in verbs.values():
             assert operation["description"] and operation["summary"]
-            assert all(parameter["description"] for parameter in operation.get("parameters", ())
-                       if parameter["name"] not in ("fromTurn", "toTurn"))
+            assert all(
+                parameter["description"]
+                for parameter in operation.get("parameters", ())
+                if parameter["name"] not in ("fromTurn", "toTurn")
+            )
 
 
 def test_a_generated_client_sends_its_key_in_a_header_alone(document):
@@ -182,10 +204,14 @@ async def test_the_document_is_the_same_as_json(host):
     assert as_json.json() == json.loads(json.dumps(yaml.safe_load(as_yaml.text)))
 
 
-@pytest.mark.parametrize(("public_url", "server"), [
-    (None, "../.."), ("https://example.org", "https://example.org"),
-    ("https://example.org/a/b/", "https://example.org/a/b"),
-])
+@pytest.mark.parametrize(
+    ("public_url", "server"),
+    [
+        (None, "../.."),
+        ("https://example.org", "https://example.org"),
+        ("https://example.org/a/b/", "https://example.org/a/b"),
+    ],
+)
 async def test_the_document_says_where_the_server_is(host, public_url, server):
     """Relative to the document, where nobody has told it: behind a proxy it does not know its own path."""
     host.settings = host.settings.model_copy(update={"public_url": public_url})
@@ -196,15 +222,21 @@ async def test_the_document_says_where_the_server_is(host, public_url, server):
 
 @pytest.mark.parametrize("query", ["after=", "cursor=", "limit=", "order=", "after=&stream=", "apiKey="])
 async def test_an_empty_parameter_is_as_one_that_is_not_there(client, query):
-    task = (await client.post("/agents/agt_standard_data/tasks", json={
-        "instructions": "x", "overrides": {"model": "scripted"}})).json()
+    task = (
+        await client.post(
+            "/agents/agt_standard_data/tasks", json={"instructions": "x", "overrides": {"model": "scripted"}}
+        )
+    ).json()
     whole = (await client.get(f"/tasks/{task['id']}/events")).json()
     assert (await client.get(f"/tasks/{task['id']}/events?{query}")).json() == whole
 
 
 async def test_a_stream_of_an_ended_task_is_sent_once_and_then_has_no_content(client):
-    task = (await client.post("/agents/agt_standard_data/tasks", json={
-        "instructions": "x", "overrides": {"model": "scripted"}})).json()
+    task = (
+        await client.post(
+            "/agents/agt_standard_data/tasks", json={"instructions": "x", "overrides": {"model": "scripted"}}
+        )
+    ).json()
     await client.post(f"/tasks/{task['id']}/cancel")
     path = f"/tasks/{task['id']}/events?stream=true"
     for header in ({}, {"Last-Event-ID": ""}):

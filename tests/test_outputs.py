@@ -123,17 +123,21 @@ async def test_bytes_that_come_after_the_commit_do_not_touch_what_was_accepted(h
     assert stored(host) == 800
 
 
-@pytest.mark.parametrize(("completion", "given", "accepted"), [
-    ("complete", [("a", "report"), ("b", None)], True),
-    ("complete", [("b", None), ("a", "report"), ("c", None)], True),
-    ("incomplete", [("b", None)], True),
-    ("complete", [("b", None)], False),
-    ("complete", [("a", "report"), ("b", "report")], False),
-    ("complete", [("a", "report"), ("b", "other")], False),
-    ("complete", [], False),
-])
-async def test_beside_the_named_outputs_files_without_a_name_are_allowed(host: Host, inside, task, completion, given,
-                                                                         accepted):
+@pytest.mark.parametrize(
+    ("completion", "given", "accepted"),
+    [
+        ("complete", [("a", "report"), ("b", None)], True),
+        ("complete", [("b", None), ("a", "report"), ("c", None)], True),
+        ("incomplete", [("b", None)], True),
+        ("complete", [("b", None)], False),
+        ("complete", [("a", "report"), ("b", "report")], False),
+        ("complete", [("a", "report"), ("b", "other")], False),
+        ("complete", [], False),
+    ],
+)
+async def test_beside_the_named_outputs_files_without_a_name_are_allowed(
+    host: Host, inside, task, completion, given, accepted
+):
     host.db.conn.execute("UPDATE tasks SET output_policy = ?", ('{"mode":"named","files":[{"name":"report"}]}',))
     files = [{"path": path, "filename": path, "sizeBytes": 0, "outputName": name} for path, name in given]
     claim = {"kind": "finish", "completion": completion, "message": "M", "files": files}

@@ -20,15 +20,15 @@ from tests.test_door import connected
 OFFERS = {
     "h2c": b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAAAAMAAAAA\r\n",
     "websocket": b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                 b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
     "tls": b"Upgrade: TLS/1.2\r\nConnection: keep-alive, Upgrade\r\n",
     "several": b"upgrade: h2c\r\nupgrade: websocket, TLS/1.0\r\nconnection: keep-alive\r\nconnection: upgrade\r\n",
 }
-BODY = b"GET /inner HTTP/1.1\r\nhost: h\r\n\r\n"      # a body that is itself a request
+BODY = b"GET /inner HTTP/1.1\r\nhost: h\r\n\r\n"  # a body that is itself a request
 FRAMED = {
     "length": b"content-length: %d\r\n\r\n%b" % (len(BODY), BODY),
-    "chunked": b"transfer-encoding: chunked\r\n\r\n3\r\n%b\r\n%x\r\n%b\r\n0\r\nupgrade: h2c\r\n\r\n" % (
-        BODY[:3], len(BODY) - 3, BODY[3:]),
+    "chunked": b"transfer-encoding: chunked\r\n\r\n3\r\n%b\r\n%x\r\n%b\r\n0\r\nupgrade: h2c\r\n\r\n"
+    % (BODY[:3], len(BODY) - 3, BODY[3:]),
 }
 
 
@@ -62,8 +62,10 @@ async def answers(path: Path, pieces: list[bytes], last: str) -> list[str]:
 def cut(text: bytes, how: str) -> list[bytes]:
     head, body = text.split(b"\r\n\r\n", 1)
     return {
-        "one": [text], "head and body": [head + b"\r\n\r\n", body], "in the middle": [text[:-3], text[-3:]],
-        "bytes": [text[at:at + 1] for at in range(len(text))],
+        "one": [text],
+        "head and body": [head + b"\r\n\r\n", body],
+        "in the middle": [text[:-3], text[-3:]],
+        "bytes": [text[at : at + 1] for at in range(len(text))],
     }[how]
 
 
@@ -75,14 +77,18 @@ async def test_the_body_arrives_and_the_connection_goes_on(path: Path, offer: st
     second = b"GET /b HTTP/1.1\r\nhost: h\r\n" + OFFERS[offer] + b"x-last: two\r\n\r\n"
     third = b"POST /c HTTP/1.1\r\nhost: h\r\nx-last: three\r\n" + FRAMED[framing]
     assert await answers(path, [*cut(upload, how), second, third], "three") == [
-        f"PUT /a {BODY!r} one", "GET /b b'' two", f"POST /c {BODY!r} three",
+        f"PUT /a {BODY!r} one",
+        "GET /b b'' two",
+        f"POST /c {BODY!r} three",
     ]
 
 
 @pytest.mark.parametrize("offer", OFFERS)
 async def test_requests_that_do_not_wait_may_all_offer(path: Path, offer: str):
-    every = [b"POST /%d HTTP/1.1\r\nhost: h\r\n" % number + OFFERS[offer] + b"x-last: %d\r\n" % number
-             + FRAMED["chunked"] for number in range(4)]
+    every = [
+        b"POST /%d HTTP/1.1\r\nhost: h\r\n" % number + OFFERS[offer] + b"x-last: %d\r\n" % number + FRAMED["chunked"]
+        for number in range(4)
+    ]
     assert await answers(path, [b"".join(every)], "3") == [f"POST /{n} {BODY!r} {n}" for n in range(4)]
 
 
@@ -95,10 +101,15 @@ async def test_a_close_is_still_a_close(path: Path, version: bytes):
     assert repr(BODY).encode() in said and said.count(b"HTTP/1.1 200") == 1
 
 
-@pytest.mark.parametrize("framing", [
-    b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n", b"content-length: x\r\n\r\n",
-    b"transfer-encoding: chunked\r\n\r\nnot a length\r\n", b"content-length: 1\r\ncontent-length: 2\r\n\r\n",
-])
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"content-length: x\r\n\r\n",
+        b"transfer-encoding: chunked\r\n\r\nnot a length\r\n",
+        b"content-length: 1\r\ncontent-length: 2\r\n\r\n",
+    ],
+)
 async def test_a_broken_body_is_still_refused(path: Path, framing: bytes):
     async with connected(path) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nhost: h\r\n" + OFFERS["h2c"] + framing)
@@ -112,13 +123,24 @@ async def test_a_tunnel_is_refused(path: Path):
         assert b" 400 " in await asyncio.wait_for(reader.read(), 10)
 
 
-@pytest.mark.skipif("HTTP2" not in subprocess.getoutput(f"{shutil.which('curl') or 'true'} --version"),
-                    reason="this machine's curl does not offer HTTP/2")
+@pytest.mark.skipif(
+    "HTTP2" not in subprocess.getoutput(f"{shutil.which('curl') or 'true'} --version"),
+    reason="this machine's curl does not offer HTTP/2",
+)
 @pytest.mark.parametrize("size", [6, 3_000_000])
 async def test_what_curl_sends_with_http2_arrives(path: Path, size: int):
     """It waits for `100 Continue` before a large body."""
     process = await asyncio.create_subprocess_exec(
-        "curl", "-sS", "--http2", "--unix-socket", path, "-T", "-", "http://h/a",
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        "curl",
+        "-sS",
+        "--http2",
+        "--unix-socket",
+        path,
+        "-T",
+        "-",
+        "http://h/a",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     said, _ = await asyncio.wait_for(process.communicate(b"x" * size), 30)
     assert said.decode().count("x" * size) == 1

@@ -12,32 +12,38 @@ from tests.conftest import Clock
 RUNTIME_DIRS = ("/run/user/1000/agentcontainer/x", "/run/user/1000")
 
 
-@pytest.mark.parametrize("said", [
-    'opening seccomp profile failed: open /tmp/x/seccomp.json: no such file or directory',
-    "crun: mkdir /run/user/1000/crun: No such file or directory: OCI runtime attempted to invoke a command",
-    "mkdir /run/user/1000/containers: no such file or directory",
-    "database is locked",
-    "allocating lock for new container: allocation failed; exceeded num_locks (2048)",
-    "write /var/lib/x: no space left on device",
-    'invalid internal status, try resetting the pause process with "podman system migrate"',
-    "OCI runtime error: unable to start container: sd-bus call: Transport endpoint is not connected",
-    "read unixpacket @->/run/x/attach: connection reset by peer",
-    "conmon exited prematurely, exit code could not be retrieved",
-    "fork/exec /usr/bin/conmon: resource temporarily unavailable",
-    "open /proc/self/fd: too many open files",
-])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "opening seccomp profile failed: open /tmp/x/seccomp.json: no such file or directory",
+        "crun: mkdir /run/user/1000/crun: No such file or directory: OCI runtime attempted to invoke a command",
+        "mkdir /run/user/1000/containers: no such file or directory",
+        "database is locked",
+        "allocating lock for new container: allocation failed; exceeded num_locks (2048)",
+        "write /var/lib/x: no space left on device",
+        'invalid internal status, try resetting the pause process with "podman system migrate"',
+        "OCI runtime error: unable to start container: sd-bus call: Transport endpoint is not connected",
+        "read unixpacket @->/run/x/attach: connection reset by peer",
+        "conmon exited prematurely, exit code could not be retrieved",
+        "fork/exec /usr/bin/conmon: resource temporarily unavailable",
+        "open /proc/self/fd: too many open files",
+    ],
+)
 def test_what_no_task_could_have_caused_is_the_machines_fault(said: str):
     assert type(errors.refused(said, 500, RUNTIME_DIRS)) is Unavailable
 
 
-@pytest.mark.parametrize(("said", "status", "again"), [
-    ("no such image", 404, False),
-    ("the container name is already in use", 409, False),
-    ("no space left on device", 400, False),
-    ('executable file "nosuch" not found in $PATH: No such file or directory: OCI runtime error', 500, True),
-    ("container with given ID already exists", 500, True),      # what is left of a start is removed before the next one
-    ("statfs /no/such/source: no such file or directory", 500, True),
-])
+@pytest.mark.parametrize(
+    ("said", "status", "again"),
+    [
+        ("no such image", 404, False),
+        ("the container name is already in use", 409, False),
+        ("no space left on device", 400, False),
+        ('executable file "nosuch" not found in $PATH: No such file or directory: OCI runtime error', 500, True),
+        ("container with given ID already exists", 500, True),  # what is left of a start is removed before the next one
+        ("statfs /no/such/source: no such file or directory", 500, True),
+    ],
+)
 def test_everything_else_is_the_tasks_own(said: str, status: int, again: bool):
     error = errors.refused(said, status, RUNTIME_DIRS)
     assert type(error) is Refusal and errors.may_work_later(error) == again
@@ -54,7 +60,7 @@ def test_tries_become_rarer_and_one_line_is_logged_for_each_change(clock: Clock,
     caplog.set_level(logging.INFO)
     place, waits = Place(clock.steady), []
     for _ in range(8):
-        for _ in range(3):          # tasks that find it out together
+        for _ in range(3):  # tasks that find it out together
             place.failed("gone")
         waits.append(place.wait_seconds())
         clock.advance(place.wait_seconds())
@@ -79,18 +85,18 @@ def test_when_a_container_did_not_start_only_one_that_does_says_that_all_is_well
     place.started("tsk_1")
     assert place.reason is None
     place.failed("no locks", start=True)
-    clock.advance(60)               # nothing was tried for long
+    clock.advance(60)  # nothing was tried for long
     place.looks_well()
     assert place.reason is None
     place.failed("no directory", start=True)
-    place.failed("no directory")    # seen without a start
+    place.failed("no directory")  # seen without a start
     place.looks_well()
     assert place.reason is None
 
 
 def test_a_task_that_alone_never_starts_is_its_own_fault(clock: Clock):
     place = Place(clock.steady)
-    assert not any(place.is_the_tasks_own("tsk_1") for _ in range(2 * MAX_FAILURES))     # nothing starts
+    assert not any(place.is_the_tasks_own("tsk_1") for _ in range(2 * MAX_FAILURES))  # nothing starts
     place.started("tsk_2")
     assert place.is_the_tasks_own("tsk_1")
     assert not any(place.is_the_tasks_own("tsk_3") for _ in range(MAX_FAILURES))

@@ -19,8 +19,11 @@ async def test_a_pending_task_says_how_far_its_image_is(client, host):
     with host.preparing.waiting(documents["id"], "documents"), host.preparing.waiting(coding["id"], "coding"):
         assert await preparing(client, documents) is None
         built(host, "coding: STEP 2/3: RUN apt-get install")
-        assert await preparing(client, documents) == await preparing(client, coding) == (
-            "Building image coding, step 2 of 3")
+        assert (
+            await preparing(client, documents)
+            == await preparing(client, coding)
+            == ("Building image coding, step 2 of 3")
+        )
         built(host, "documents: STEP 3/4: RUN apt-get install")
         built(host, "documents: STEP 3/4: RUN apt-get install")
         built(host, "documents: 50 packages unpacked")
@@ -29,7 +32,9 @@ async def test_a_pending_task_says_how_far_its_image_is(client, host):
         assert await preparing(client, other) is None
     assert await preparing(client, documents) is None
     assert await notices(client, documents) == [
-        "Building image coding, step 2 of 3", "Building image documents, step 3 of 4"]
+        "Building image coding, step 2 of 3",
+        "Building image documents, step 3 of 4",
+    ]
     assert await notices(client, coding) == ["Building image coding, step 2 of 3"]
     assert await notices(client, other) == []
 

@@ -8,10 +8,15 @@ import pytest
 from agentcontainer_local.schemas import MAX_BYTES
 from agentcontainer_local.store import db, tasks
 
-STANDARD = {"agents": ["agt_standard_coding", "agt_standard_data", "agt_standard_documents"],
-            "containers": ["ctr_standard_coding", "ctr_standard_data", "ctr_standard_documents"]}
-AGENT = {"name": "a", "basePrompt": "p", "defaults": {"model": "scripted", "internetAccess": False,
-                                                      "maxRuntimeSeconds": 60}}
+STANDARD = {
+    "agents": ["agt_standard_coding", "agt_standard_data", "agt_standard_documents"],
+    "containers": ["ctr_standard_coding", "ctr_standard_data", "ctr_standard_documents"],
+}
+AGENT = {
+    "name": "a",
+    "basePrompt": "p",
+    "defaults": {"model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 60},
+}
 BODIES = {"agents": AGENT, "containers": {"name": "c", "containerImage": "debian:12"}}
 TASK = {"instructions": "x", "overrides": {"model": "scripted"}}
 TASKS = "/agents/agt_standard_coding/tasks"
@@ -50,33 +55,48 @@ async def test_a_list_without_a_limit_has_up_to_1000_rows(client, host):
         for n in range(1001):
             host.db.conn.execute(
                 "INSERT INTO files (id, account_id, filename, content_type, size_bytes, sha256, created_at)"
-                " SELECT ?, id, 'x', 'x', 0, '', '2026-01-01T00:00:00.000Z' FROM accounts", (f"file_{n}",))
+                " SELECT ?, id, 'x', 'x', 0, '', '2026-01-01T00:00:00.000Z' FROM accounts",
+                (f"file_{n}",),
+            )
     listed = (await client.get("/files")).json()
     assert len(listed["data"]) == 1000 and listed["pageInfo"]["hasMore"]
 
 
 # Skills, titles, repositories
 
+
 @pytest.mark.parametrize("path", [TASKS, CONVERSATIONS])
 async def test_a_task_has_skills_of_its_own(client, host, path):
     skills = [{"skill": "vercel-labs/agent-skills"}]
     more = {"message": "m"} if path == CONVERSATIONS else {}
-    answer = await client.post(path, json={
-        "instructions": "x", **more, "skills": skills, "overrides": {"model": "scripted", "internetAccess": True}})
+    answer = await client.post(
+        path,
+        json={
+            "instructions": "x",
+            **more,
+            "skills": skills,
+            "overrides": {"model": "scripted", "internetAccess": True},
+        },
+    )
     assert answer.status_code == 201, answer.text
     task = answer.json().get("task", answer.json())
     assert task["skills"] == skills
     assert json.loads(tasks.get(host.db, task["id"])["skills"]) == skills
 
 
-@pytest.mark.parametrize(("skills", "internet", "code", "word"), [
-    ([{"skill": "a/b"}], False, "validation_error", "internetAccess"),
-    ([{"skill": "a/b", "sshKeyId": "k"}], True, "unsupported", "sshKeyId"),
-    ([{"skill": "--bad"}], True, "validation_error", "skill"),
-])
+@pytest.mark.parametrize(
+    ("skills", "internet", "code", "word"),
+    [
+        ([{"skill": "a/b"}], False, "validation_error", "internetAccess"),
+        ([{"skill": "a/b", "sshKeyId": "k"}], True, "unsupported", "sshKeyId"),
+        ([{"skill": "--bad"}], True, "validation_error", "skill"),
+    ],
+)
 async def test_skills_that_cannot_be_had_are_refused(client, skills, internet, code, word):
-    answer = await client.post(TASKS, json={
-        "instructions": "x", "skills": skills, "overrides": {"model": "scripted", "internetAccess": internet}})
+    answer = await client.post(
+        TASKS,
+        json={"instructions": "x", "skills": skills, "overrides": {"model": "scripted", "internetAccess": internet}},
+    )
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, code)
     assert word in answer.json()["error"]["message"]
 
@@ -88,8 +108,9 @@ async def test_a_title_may_say_where_it_comes_from(client):
     assert renamed.json()["title"] == "U"
 
 
-@pytest.mark.parametrize("given", [
-    ["https://git.example/a.git"], [{"url": "x", "ref": "main"}], [{"repositoryId": "r"}]])
+@pytest.mark.parametrize(
+    "given", [["https://git.example/a.git"], [{"url": "x", "ref": "main"}], [{"repositoryId": "r"}]]
+)
 async def test_repositories_as_inputs_are_refused_with_an_explanation(client, given):
     conversation = {"instructions": "x", "message": "m", "overrides": {"model": "scripted"}}
     for path, body in ((TASKS, TASK), (CONVERSATIONS, conversation)):
@@ -101,6 +122,7 @@ async def test_repositories_as_inputs_are_refused_with_an_explanation(client, gi
 
 
 # Bodies
+
 
 @pytest.mark.parametrize("body", [TASK, {"instructions": "ä\ufeff", "overrides": {"model": "scripted"}}])
 async def test_a_byte_order_mark_before_json_is_accepted(client, body):
@@ -134,15 +156,22 @@ async def test_what_is_packed_is_refused_however_it_says_so(client, host):
     assert db.row(host.db, "SELECT count(*) AS n FROM uploads WHERE storage_id IS NOT NULL")["n"] == 0
 
 
-@pytest.mark.parametrize(("header", "status"), [
-    ("Content-Encoding: gzip", 415), ("Content-Transfer-Encoding: base64", 415),
-    ("content-transfer-encoding:binary", 200), ("Content-Transfer-Encoding: 8bit", 200),
-    ("Content-Encoding: identity", 200)])
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ("Content-Encoding: gzip", 415),
+        ("Content-Transfer-Encoding: base64", 415),
+        ("content-transfer-encoding:binary", 200),
+        ("Content-Transfer-Encoding: 8bit", 200),
+        ("Content-Encoding: identity", 200),
+    ],
+)
 async def test_a_part_of_a_form_that_is_packed_is_refused(client, host, header, status):
     prepared = (await client.post("/uploads/prepare", json={"filename": "a.csv"})).json()
     body = f'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n{header}\r\n\r\nYWJj\r\n--b--\r\n'
-    answer = await client.post(prepared["uploadUrl"], content=body.encode(),
-                               headers={"content-type": "multipart/form-data; boundary=b"})
+    answer = await client.post(
+        prepared["uploadUrl"], content=body.encode(), headers={"content-type": "multipart/form-data; boundary=b"}
+    )
     assert answer.status_code == status
     kept = db.row(host.db, "SELECT count(*) AS n FROM uploads WHERE storage_id IS NOT NULL")["n"]
     assert kept == (status == 200)
@@ -161,4 +190,5 @@ async def test_a_body_that_says_that_it_is_not_packed_is_taken(client, encoding)
 @pytest.mark.parametrize("cursor", [0, 2**62, MAX_BYTES])
 async def test_a_cursor_of_any_number_is_answered(client, cursor):
     from agentcontainer_local.http.pagination import _cursor
+
     assert (await client.get("/agents", params={"cursor": _cursor(cursor)})).status_code == 200

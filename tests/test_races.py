@@ -59,6 +59,7 @@ async def hibernate(inside: httpx.AsyncClient) -> int:
 
 async def together(*asked) -> list[int]:
     """The answers' statuses, of requests that begin in some order and go on in turns."""
+
     async def later(ask):
         for _ in range(random.randrange(6)):
             await asyncio.sleep(0)
@@ -89,8 +90,11 @@ async def test_of_cancel_finish_and_hibernate_one_wins(client, host, clock, cred
                 client.post(f"/tasks/{task['id']}/cancel"), finish(inside), hibernate(inside)
             )
         status = tasks.get(host.db, task["id"])["status"]
-        won = {name for name, code in (("cancelled", cancelled), ("finished", finished), ("hibernating", slept))
-               if code == 200}
+        won = {
+            name
+            for name, code in (("cancelled", cancelled), ("finished", finished), ("hibernating", slept))
+            if code == 200
+        }
         # A sleeping task may still be cancelled; nothing else comes after anything else.
         assert won in ({"cancelled"}, {"finished"}, {"hibernating"}, {"hibernating", "cancelled"})
         assert status == ("cancelled" if "cancelled" in won else won.pop())
@@ -114,7 +118,7 @@ async def test_of_wakes_a_deadline_and_a_cancel_one_wins(client, host, clock, cr
             client.post(f"/tasks/{task['id']}/cancel"),
             deadline(),
         )
-        assert cancelled == 200         # it comes first, or ends a task that was just woken
+        assert cancelled == 200  # it comes first, or ends a task that was just woken
         assert [outside, message, woken].count(200) <= 1
         assert {outside, message, woken} <= {200, 409}
         assert walk(host, task["id"]).count("pending") == 1 + [outside, message, woken].count(200)
@@ -152,11 +156,11 @@ async def test_a_delivery_whose_answer_was_lost_is_not_taken_twice(client, host)
     headers = {"idempotency-key": "one delivery"}
     claim = {"kind": "attach", "files": [{"path": "a", "filename": "a", "sizeBytes": 1}]}
     async with door(host, task) as inside:
-        await inside.post("/guest/outputs", json=claim, headers=headers)        # the host goes away
+        await inside.post("/guest/outputs", json=claim, headers=headers)  # the host goes away
     async with door(host, task) as inside:
         begun = (await inside.post("/guest/outputs", json=claim, headers=headers)).json()
         await inside.put(f"/guest/outputs/{begun['id']}/0", content=b"x")
-        assert (await inside.post(f"/guest/outputs/{begun['id']}", json={})).status_code == 200     # and again
+        assert (await inside.post(f"/guest/outputs/{begun['id']}", json={})).status_code == 200  # and again
     async with door(host, task) as inside:
         assert (await inside.post("/guest/outputs", json=claim, headers=headers)).json()["done"]
     assert len((await client.get(f"/tasks/{task['id']}/files")).json()["data"]) == 1

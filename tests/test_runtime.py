@@ -17,8 +17,10 @@ from agentcontainer_local.pi import bundle
 from agentcontainer_local.settings import Settings
 
 NO_REGISTRY = "http://127.0.0.1:9"
-PREPARE = "import sys, pathlib; from agentcontainer_local import runtime; " \
-          "print(runtime.prepare(pathlib.Path(sys.argv[1]), lambda step: print(step, flush=True)))"
+PREPARE = (
+    "import sys, pathlib; from agentcontainer_local import runtime; "
+    "print(runtime.prepare(pathlib.Path(sys.argv[1]), lambda step: print(step, flush=True)))"
+)
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 and not shutil.which("podman"), reason="podman, whose unshare this needs, is not installed"

@@ -18,7 +18,7 @@ from agentcontainer_local.store import db
 
 
 @pytest.fixture
-def shared(monkeypatch, tmp_path) -> Iterator[Path]:      # tmp_path: which pytest makes in the real one
+def shared(monkeypatch, tmp_path) -> Iterator[Path]:  # tmp_path: which pytest makes in the real one
     """Everybody's folder for temporary files, and no session."""
     with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
         monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
@@ -49,7 +49,7 @@ def test_a_folder_that_somebody_else_owns_is_refused(shared: Path, monkeypatch):
     runtime_directory.of_store("str_test")
     real = os.getuid()
     (shared / f"agentcontainer-{real}").rename(shared / f"agentcontainer-{real + 1}")
-    monkeypatch.setattr(os, "getuid", lambda: real + 1)        # we are not who made it
+    monkeypatch.setattr(os, "getuid", lambda: real + 1)  # we are not who made it
     with pytest.raises(RuntimeError, match="belongs to another account"):
         runtime_directory.of_store("str_test")
 
@@ -75,7 +75,11 @@ def test_a_long_folder_for_temporary_files_is_not_used(shared: Path, monkeypatch
 
 def test_a_store_keeps_its_sockets_where_its_data_directory_is_moved_to(shared: Path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(shared))
-    assert runtime_directory.of_store("str_a") == runtime_directory.of_store("str_a") != runtime_directory.of_store("str_b")
+    assert (
+        runtime_directory.of_store("str_a")
+        == runtime_directory.of_store("str_a")
+        != runtime_directory.of_store("str_b")
+    )
 
 
 def test_containers_of_an_earlier_version_find_their_directory_at_the_path_that_they_mount(shared: Path, monkeypatch):
@@ -86,7 +90,7 @@ def test_containers_of_an_earlier_version_find_their_directory_at_the_path_that_
     for _ in range(2):
         runtime_directory.inherit("str_a", data)
         assert (runtime_directory.of_store("str_a") / "runs/tsk_1").samefile(old / "runs/tsk_1")
-    shutil.rmtree(shared / "agentcontainer")        # a reboot
+    shutil.rmtree(shared / "agentcontainer")  # a reboot
     runtime_directory.inherit("str_a", data)
     assert runtime_directory.of_store("str_a").samefile(old)
 
@@ -102,7 +106,7 @@ def test_who_serves_under_systemd_without_linger_is_warned(monkeypatch, tmp_path
     (lingering / name).touch()
     assert runtime_directory.removed_at_logout(systemd, lingering) is None
     (lingering / name).unlink()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))     # no session's
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # no session's
     assert runtime_directory.removed_at_logout(systemd, lingering) is None
 
 

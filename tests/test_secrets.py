@@ -12,8 +12,13 @@ from tests.conftest import KEY
 
 SECRET = "sk-ant-needle-in-haystack"
 WAYS = [f"{SECRET}-{way}" for way in ("account", "agent", "patch", "task", "message")]
-DEFAULTS = {"model": "claude-sonnet-4-5", "provider": "anthropic", "internetAccess": False, "maxRuntimeSeconds": 60,
-            "outputPolicy": {"mode": "any"}}
+DEFAULTS = {
+    "model": "claude-sonnet-4-5",
+    "provider": "anthropic",
+    "internetAccess": False,
+    "maxRuntimeSeconds": 60,
+    "outputPolicy": {"mode": "any"},
+}
 
 
 @pytest.fixture
@@ -23,15 +28,19 @@ async def told(client, host, caplog) -> list[str]:
     account, agent, patch, task, message = WAYS
     answers = [
         await client.put("/providers/anthropic", json={"apiKey": account}),
-        made := await client.post("/agents", json={
-            "name": "a", "basePrompt": "p", "defaults": {**DEFAULTS, "providerApiKey": agent}}),
+        made := await client.post(
+            "/agents", json={"name": "a", "basePrompt": "p", "defaults": {**DEFAULTS, "providerApiKey": agent}}
+        ),
         await client.patch(f"/agents/{made.json()['id']}", json={"defaults": {"providerApiKey": patch}}),
     ]
     path = f"/agents/{made.json()['id']}"
     overrides = {"overrides": {"provider": "anthropic", "providerApiKey": task}}
     for _ in range(2):
-        answers.append(await client.post(f"{path}/tasks", json={"instructions": "i", **overrides},
-                                         headers={"Idempotency-Key": "one"}))
+        answers.append(
+            await client.post(
+                f"{path}/tasks", json={"instructions": "i", **overrides}, headers={"Idempotency-Key": "one"}
+            )
+        )
     talk = await client.post(f"{path}/conversations", json={"instructions": "i", "message": "m", **overrides})
     task_id = talk.json()["task"]["id"]
     tasks.apply(host.db, task_id, "started", host.now())
@@ -67,19 +76,23 @@ async def test_no_log_line_event_or_row_has_a_key_in_plain(client, host, told, c
         assert SECRET.encode() not in file.read_bytes(), file
 
 
-@pytest.mark.parametrize("body", [
-    {"instructions": "i", "overrides": {"providerApiKey": SECRET, "provider": "nobody"}},
-    {"instructions": "i", "overrides": {"providerApiKey": f"{SECRET} with a space"}},
-    {"instructions": "i", "overrides": {"providerApiKey": {"key": SECRET}}},
-    {"instructions": "i", "overrides": {"apiKey": SECRET}},
-    {"instructions": "i", SECRET: 1},
-    {"instructions": "i", "overrides": {"providerApiKey": SECRET, "model": "m", "maxRuntimeSeconds": "many"}},
-], ids=["provider", "space", "object", "field", "name of a field", "another fault"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"instructions": "i", "overrides": {"providerApiKey": SECRET, "provider": "nobody"}},
+        {"instructions": "i", "overrides": {"providerApiKey": f"{SECRET} with a space"}},
+        {"instructions": "i", "overrides": {"providerApiKey": {"key": SECRET}}},
+        {"instructions": "i", "overrides": {"apiKey": SECRET}},
+        {"instructions": "i", SECRET: 1},
+        {"instructions": "i", "overrides": {"providerApiKey": SECRET, "model": "m", "maxRuntimeSeconds": "many"}},
+    ],
+    ids=["provider", "space", "object", "field", "name of a field", "another fault"],
+)
 async def test_no_error_repeats_a_key(client, caplog, body):
     caplog.set_level(logging.DEBUG)
     answer = await client.post("/agents/agt_standard_data/tasks", json=body)
     assert answer.status_code == 422
-    if SECRET not in body:                      # the name of an unknown field is said; a key is never a name
+    if SECRET not in body:  # the name of an unknown field is said; a key is never a name
         assert SECRET not in answer.text
     assert SECRET not in caplog.text
 

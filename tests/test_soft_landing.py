@@ -27,10 +27,18 @@ def told(host: Host, task_id: str) -> bool:
     return any(command["type"] == "steer" for command in in_force(host.db, task_id))
 
 
-@pytest.mark.parametrize(("seconds", "soft", "at"), [
-    (60, None, 54), (600, None, 540), (3600, None, 3300), (604_800, None, 604_500),     # a tenth, five minutes at most
-    (3600, 10, 10), (3600, 3599, 3599), (30, 20, 20),                                   # as asked
-])
+@pytest.mark.parametrize(
+    ("seconds", "soft", "at"),
+    [
+        (60, None, 54),
+        (600, None, 540),
+        (3600, None, 3300),
+        (604_800, None, 604_500),  # a tenth, five minutes at most
+        (3600, 10, 10),
+        (3600, 3599, 3599),
+        (30, 20, 20),  # as asked
+    ],
+)
 @pytest.mark.parametrize("conversation", [False, True])
 async def test_the_agent_is_told_once_when_only_the_last_part_of_its_time_is_left(
     host: Host, clock: Clock, seconds: int, soft: int | None, at: int, conversation: bool

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 CLONE = Path(__file__).parents[1]
-HANGING = '''
+HANGING = """
 import asyncio, subprocess, threading, time
 import pytest
 from hypothesis import given, settings, strategies
@@ -63,13 +63,26 @@ def test_is_well():
 @pytest.mark.timeout(2)
 def test_has_more_time():
     time.sleep(1)
-'''
+"""
 
 
 def test_who_hangs_fails_with_a_stack_and_closes_what_it_had_open_and_the_rest_goes_on(tmp_path: Path):
     (tmp_path / "test_hanging.py").write_text(HANGING)
-    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", CLONE / "pyproject.toml", "-s",
-               f"--rootdir={tmp_path}", "-o", f"cache_dir={tmp_path}", "--timeout=0.5", tmp_path]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "tests.conftest",
+        "-c",
+        CLONE / "pyproject.toml",
+        "-s",
+        f"--rootdir={tmp_path}",
+        "-o",
+        f"cache_dir={tmp_path}",
+        "--timeout=0.5",
+        tmp_path,
+    ]
     ran = subprocess.run(command, cwd=CLONE, capture_output=True, text=True, timeout=60)
     said = ran.stdout
     assert "8 failed, 3 passed, 1 error in" in said, said + ran.stderr

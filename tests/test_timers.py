@@ -31,7 +31,7 @@ async def test_a_sleeping_task_is_woken_when_its_time_has_come_and_not_before(ho
     await timers.scan(host)
     assert tasks.get(host.db, task["id"])["status"] == lifecycle.HIBERNATING
     changed = host.changed.mark()
-    clock.advance(90_000)       # the machine was off over night
+    clock.advance(90_000)  # the machine was off over night
     await timers.scan(host)
     woken = tasks.get(host.db, task["id"])
     assert (woken["status"], woken["to_tell"], woken["hibernate_until"]) == (lifecycle.PENDING, "deadline", None)
@@ -131,7 +131,9 @@ async def test_the_words_of_an_answer_never_come_behind_it(host: Host, clock: Cl
     host.live.say(task["id"], "words")
     history.append(host.db, task["id"], history.NOTICE, {"message": "words"}, clock())
     assert [await anext(stream), b"event: notice" in await anext(stream)] == [
-        b'event: message.delta\ndata: {"type": "message.delta", "text": "words"}\n\n', True]
+        b'event: message.delta\ndata: {"type": "message.delta", "text": "words"}\n\n',
+        True,
+    ]
     await stream.aclose()
 
 
@@ -235,8 +237,9 @@ async def test_a_step_of_the_clock_changes_no_duration(host: Host, clock: Clock,
     await timers.scan(host)
     await timers.tidy(host)
     assert tasks.get(host.db, sleeper["id"])["status"] == lifecycle.PENDING
-    assert [task["id"] for task in tasks.retention.workspaces(
-        host.db, clock(), timedelta(hours=2), crowded=False)] == [ended["id"]]
+    assert [task["id"] for task in tasks.retention.workspaces(host.db, clock(), timedelta(hours=2), crowded=False)] == [
+        ended["id"]
+    ]
     clock.advance(24 * HOUR)
     await timers.tidy(host)
     assert tasks.get(host.db, ended["id"])["swept_at"] is not None
@@ -295,8 +298,7 @@ async def test_scans_go_on_when_the_clock_was_set_back_and_are_not_made_up_for_w
     """APScheduler goes by the wall clock. A step of it is here the same step, the other way, of what it waits for."""
     scans: list[float] = []
     timers_of_host = timers.scheduler(host)
-    timers_of_host.add_job(lambda: scans.append(1), timers.Every(1000), id="counted",
-                           misfire_grace_time=None)
+    timers_of_host.add_job(lambda: scans.append(1), timers.Every(1000), id="counted", misfire_grace_time=None)
     timers_of_host.start()
     counted = timers_of_host.get_job("counted")
 

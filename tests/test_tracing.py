@@ -61,8 +61,10 @@ def test_names_that_a_guest_chose_are_not_passed_on_where_they_could_be_text(hos
     task = dispatched(host)
     tasks.apply(host.db, task["id"], "started", host.now())
     run = tasks.begin_run(host.db, task["id"], host.now())
-    insert = ("INSERT INTO activities (id, task_id, attempt_number, started_sequence, call_id, tool_key, started_at)"
-              " SELECT ?, id, 1, 1, ?, ?, running_since FROM tasks WHERE id = ?")
+    insert = (
+        "INSERT INTO activities (id, task_id, attempt_number, started_sequence, call_id, tool_key, started_at)"
+        " SELECT ?, id, 1, 1, ?, ?, running_since FROM tasks WHERE id = ?"
+    )
     for tool in ("shell", "two words", "x" * 101):
         host.db.conn.execute(insert, (f"act_{len(tool)}", tool[:9], tool, task["id"]))
     span = trace.span(host.db, run["id"], host.now() + timedelta(seconds=1))

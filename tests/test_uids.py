@@ -55,7 +55,7 @@ def test_a_sweep_removes_old_claims_without_volumes_and_keeps_the_others(uids: U
     with monkeypatch.context() as other_storage:
         other_storage.setenv("HOME", str(elsewhere))
         foreign = uids.claim("str_b.tsk_foreign")
-    uids.sweep({"str_a.tsk_kept"})              # too fresh: its volumes may be on their way
+    uids.sweep({"str_a.tsk_kept"})  # too fresh: its volumes may be on their way
     assert uids.claim("str_z.tsk_z", gone) != gone
     uids.sweep({"str_a.tsk_kept"}, seconds=-1)
     taken = {int(link.name) for link in uids.registry.folder.iterdir() if link.name != "lock"}
@@ -79,11 +79,14 @@ def test_a_store_holds_the_uids_of_its_tasks_again_when_the_registry_was_lost(tm
     monkeypatch.setattr(account_registry, "home", lambda: tmp_path)
     store = db.open(tmp_path / "agentcontainer.db")
     store.conn.execute("PRAGMA foreign_keys=OFF")
-    columns = ("id, account_id, agent_id, agent_version_id, container_version_id, mode, status, title, instructions,"
-               " provider, model, internet_access, max_runtime_seconds, output_policy, runtime_region, created_at, uid")
+    columns = (
+        "id, account_id, agent_id, agent_version_id, container_version_id, mode, status, title, instructions,"
+        " provider, model, internet_access, max_runtime_seconds, output_policy, runtime_region, created_at, uid"
+    )
     store.conn.execute(
         f"INSERT INTO tasks ({columns}) VALUES ('tsk_1', 'a', 'a', 'a', 'a', 'autonomous', 'pending', 't', 'i', 'p',"
-        " 'm', 0, 1, '{}', 'any', 'now', 20500)")
+        " 'm', 0, 1, '{}', 'any', 'now', 20500)"
+    )
     hold_uids(store, "str_a")
     assert Uids().claim("str_b.tsk_1", 20500) != 20500
     store.close()

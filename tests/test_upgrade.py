@@ -43,6 +43,10 @@ def test_tasks_of_an_earlier_version_keep_the_names_and_uids_of_their_volumes(tm
     assert names["tsk_asleep"] == ("agentcontainer-tsk_asleep-work", "agentcontainer-tsk_asleep-state")
     assert names["tsk_waiting"][0] == "agentcontainer-str_old-tsk_waiting-work"
     assert {id: task["uid"] for id, task in tasks.items()} == {
-        "tsk_asleep": 20_007, "tsk_late": None, "tsk_waiting": None, "tsk_over": None}
+        "tsk_asleep": 20_007,
+        "tsk_late": None,
+        "tsk_waiting": None,
+        "tsk_over": None,
+    }
     assert tasks["tsk_over"]["slot"] is None
     store.close()

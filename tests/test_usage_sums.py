@@ -19,8 +19,16 @@ tokens = st.integers(0, 10**7)
 ends = st.one_of(
     st.sampled_from(["killed", "at work"]),
     st.builds(
-        Told, tokens, tokens, tokens, tokens, st.none() | tokens, st.sampled_from(["told", "worst", "nothing"]),
-        st.sampled_from([200, 429, 504]), st.sampled_from(["m", "m-2026", "weak"])),
+        Told,
+        tokens,
+        tokens,
+        tokens,
+        tokens,
+        st.none() | tokens,
+        st.sampled_from(["told", "worst", "nothing"]),
+        st.sampled_from([200, 429, 504]),
+        st.sampled_from(["m", "m-2026", "weak"]),
+    ),
 )
 calls = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 5), tokens, ends), max_size=12)
 
@@ -52,7 +60,8 @@ def kept_as_counted(store, task_id: str) -> None:
         of_turn = [call for call in over if call["turn_number"] == turn]
         assert tasks.token_usage(store, task_id, turn) == used(of_turn)
     assert tasks.written_tokens(store, task_id) == sum(
-        max(call["output_tokens"], call["estimated"] * call["counted_tokens"]) for call in calls)
+        max(call["output_tokens"], call["estimated"] * call["counted_tokens"]) for call in calls
+    )
     store.conn.execute("UPDATE tasks SET max_tokens = ? WHERE id = ?", (2**62, task_id))
     budget = tasks.budget.shape(store, tasks.get(store, task_id))
     unknown = [call for call in calls if call["status"] is None or call["estimated"]]
@@ -63,15 +72,21 @@ def kept_as_counted(store, task_id: str) -> None:
 def used(calls: list[dict]) -> schemas.TokenUsage:
     models = sorted({call["model"] for call in calls})
     return schemas.TokenUsage(
-        **figures(calls), estimated_calls=sum(call["estimated"] for call in calls),
-        by_model={model: schemas.ModelUsage(**figures([call for call in calls if call["model"] == model]))
-                  for model in models})
+        **figures(calls),
+        estimated_calls=sum(call["estimated"] for call in calls),
+        by_model={
+            model: schemas.ModelUsage(**figures([call for call in calls if call["model"] == model])) for model in models
+        },
+    )
 
 
 def figures(calls: list[dict]) -> dict:
     costs = [call["cost_microusd"] for call in calls]
-    return {**{name: sum(call[name] for call in calls) for name in FIGURES}, "calls": len(calls),
-            "cost_usd": None if None in costs else sum(costs) / 1e6}
+    return {
+        **{name: sum(call[name] for call in calls) for name in FIGURES},
+        "calls": len(calls),
+        "cost_usd": None if None in costs else sum(costs) / 1e6,
+    }
 
 
 def test_the_calls_of_a_store_of_an_earlier_version_are_summed_once(tmp_path: Path):
@@ -79,13 +94,18 @@ def test_the_calls_of_a_store_of_an_earlier_version_are_summed_once(tmp_path: Pa
     earlier_store(path, 15)
     store = sqlite3.connect(path, isolation_level=None)
     for turn, model, cost, status, estimated in (
-        (1, "m", 5, 200, 0), (1, "m", None, 200, 0), (2, "m", 7, 0, 1), (2, "weak", 1, 429, 0), (2, "m", 3, None, 0)
+        (1, "m", 5, 200, 0),
+        (1, "m", None, 200, 0),
+        (2, "m", 7, 0, 1),
+        (2, "weak", 1, 429, 0),
+        (2, "m", 3, None, 0),
     ):
         store.execute(
             "INSERT INTO model_calls (account_id, task_id, turn_number, provider, model, input_tokens, output_tokens,"
             " cost_microusd, status, estimated, counted_microusd, counted_tokens, created_at)"
             " VALUES ('a', 'tsk_asleep', ?, 'anthropic', ?, 11, ?, ?, ?, ?, 7, 13, 'now')",
-            (turn, model, 0 if status is None else 3, cost, status, estimated))
+            (turn, model, 0 if status is None else 3, cost, status, estimated),
+        )
     store.close()
     for _ in range(2):
         store = db.open(path)

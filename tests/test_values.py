@@ -10,7 +10,8 @@ from agentcontainer_local.http import json_size
 
 JSON = st.recursive(
     st.none() | st.integers() | st.text(max_size=20) | st.sampled_from(['a,"b[{\\', "\\\\", "[{,", '"', "\\" * 7]),
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=5))
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=5),
+)
 
 
 def signs(value) -> int:

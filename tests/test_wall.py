@@ -26,20 +26,46 @@ def asking(app_host, /, key: str | None = KEY, clock=None, **given) -> httpx.Asy
     return httpx.AsyncClient(transport=httpx.ASGITransport(face), base_url="http://localhost/api/v1", headers=headers)
 
 
-@pytest.mark.parametrize("name", [
-    "localhost", "localhost:3000", "LOCALHOST.", "app.localhost", "127.0.0.1", "127.0.0.1:9", "[::1]", "[::1]:3000",
-    "192.168.1.9:3000", "box.lan", "box.lan:3000", "agents.example.org", "other.example",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "localhost",
+        "localhost:3000",
+        "LOCALHOST.",
+        "app.localhost",
+        "127.0.0.1",
+        "127.0.0.1:9",
+        "[::1]",
+        "[::1]:3000",
+        "192.168.1.9:3000",
+        "box.lan",
+        "box.lan:3000",
+        "agents.example.org",
+        "other.example",
+    ],
+)
 async def test_it_answers_under_its_own_names_and_any_address(host, name):
     given = {"host": "box.lan", "public_url": "https://agents.example.org/x", "host_names": "Other.example, b.example"}
     async with asking(host, **given) as client:
         assert (await client.get("/account", headers={"host": name})).status_code == 200
 
 
-@pytest.mark.parametrize("name", [
-    "evil.example", "evil.example:3000", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.1@evil.example",
-    "notlocalhost", "agents.example.org.evil", "", "localhost:3000:80", "0x7f.1", "[::1].evil.example",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "evil.example",
+        "evil.example:3000",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "127.0.0.1@evil.example",
+        "notlocalhost",
+        "agents.example.org.evil",
+        "",
+        "localhost:3000:80",
+        "0x7f.1",
+        "[::1].evil.example",
+    ],
+)
 async def test_a_strangers_name_that_points_here_is_not_answered(host, name):
     async with asking(host, public_url="https://agents.example.org") as client:
         answer = await client.get("/account", headers={"host": name})
@@ -64,12 +90,18 @@ def sharing(app_host, key: str | None = KEY, **given) -> httpx.AsyncClient:
 
 
 @pytest.mark.parametrize("origin", [APP, OTHER])
-@pytest.mark.parametrize(("method", "path", "headers"), [
-    ("GET", "/account", "authorization"), ("POST", "/agents", "authorization,content-type,idempotency-key"),
-    ("PATCH", "/tasks/x", "authorization,content-type"), ("DELETE", "/files/x", "authorization"),
-    ("PUT", "/uploads/x/content", "content-type"), ("GET", "/tasks/x/events", "last-event-id"),
-    ("GET", "/tasks/x/events", "authorization,cache-control,traceparent,x-requested-with"),
-])
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", "/account", "authorization"),
+        ("POST", "/agents", "authorization,content-type,idempotency-key"),
+        ("PATCH", "/tasks/x", "authorization,content-type"),
+        ("DELETE", "/files/x", "authorization"),
+        ("PUT", "/uploads/x/content", "content-type"),
+        ("GET", "/tasks/x/events", "last-event-id"),
+        ("GET", "/tasks/x/events", "authorization,cache-control,traceparent,x-requested-with"),
+    ],
+)
 async def test_a_page_of_a_named_origin_may_ask(host, origin, method, path, headers):
     asked = {"origin": origin, "access-control-request-method": method, "access-control-request-headers": headers}
     async with sharing(host, None) as client:
@@ -92,8 +124,10 @@ async def test_a_page_of_a_named_origin_may_read_answers_and_errors(host, path, 
         assert (await client.get("/account", headers={"origin": APP})).headers["access-control-allow-origin"] == APP
 
 
-@pytest.mark.parametrize("origin", [
-    "https://evil.example", "null", "https://app.example.org.evil.example", "http://app.example.org", APP + ":444"])
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "null", "https://app.example.org.evil.example", "http://app.example.org", APP + ":444"],
+)
 async def test_a_page_of_an_origin_that_is_not_named_may_still_not(host, origin):
     asked = {"origin": origin, "access-control-request-method": "POST", "access-control-request-headers": "x"}
     async with sharing(host) as client:
@@ -171,6 +205,7 @@ async def test_a_key_has_so_many_requests_a_second_and_no_other_key_suffers(host
 async def test_who_tries_keys_is_soon_told_nothing_but_the_right_one_is_always_answered(host):
     ticks = Ticks()
     async with asking(host, key=None, clock=ticks) as client:
+
         async def tried(key: str) -> int:
             return (await client.get("/account", headers={"authorization": f"Bearer {key}"})).status_code
 
@@ -190,7 +225,7 @@ def test_what_is_remembered_of_callers_is_bounded(monkeypatch):
 
 async def test_no_key_is_ever_in_the_log(host, caplog):
     caplog.set_level(logging.DEBUG)
-    caplog.set_level(logging.DEBUG, "httpx")     # so that something is there to be looked through
+    caplog.set_level(logging.DEBUG, "httpx")  # so that something is there to be looked through
     secret = "ac_live_" + secrets.token_urlsafe(24)
     async with asking(host) as client:
         await client.get("/account", headers={"authorization": f"Bearer {secret}"})
@@ -200,7 +235,7 @@ async def test_no_key_is_ever_in_the_log(host, caplog):
         body = {"instructions": 1, "overrides": {"providerApiKey": secret}}
         await client.post("/agents/agt_standard_data/tasks", json=body)
         assert caplog.records
-    own = [record for record in caplog.records if not record.name.startswith("httpx")]     # the client's own
+    own = [record for record in caplog.records if not record.name.startswith("httpx")]  # the client's own
     assert not any(secret in record.getMessage() or KEY in record.getMessage() for record in own)
 
 
@@ -218,8 +253,11 @@ async def _raw(port: int, head: bytes) -> bytes:
 
 async def test_a_head_without_end_is_cut_off(host):
     face = middleware.walled(routing.app(host, routes.ALL), settings_of())
-    for head in (b"GET /api/v1/account HTTP/1.1\r\nx: " + b"x" * 200_000, b"GET /" + b"x" * 200_000,
-                 b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 30_000):
+    for head in (
+        b"GET /api/v1/account HTTP/1.1\r\nx: " + b"x" * 200_000,
+        b"GET /" + b"x" * 200_000,
+        b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 30_000,
+    ):
         with _served(face) as port:
             answer = await _raw(port, head)
             assert answer == b"" or answer.startswith(b"HTTP/1.1 431")
@@ -235,6 +273,7 @@ async def test_a_large_body_is_no_head_and_a_larger_one_than_allowed_is_refused(
             answer = await client.post(f"http://localhost:{port}/nothing", content=b"x" * 200_000)
             assert answer.status_code == 404
     async with asking(host) as client:
-        answer = await client.post("/agents", content=b" " * (host.settings.max_body_bytes + 1),
-                                   headers={"content-type": "application/json"})
+        answer = await client.post(
+            "/agents", content=b" " * (host.settings.max_body_bytes + 1), headers={"content-type": "application/json"}
+        )
         assert answer.status_code == 413

@@ -52,8 +52,19 @@ def slept(host: Host, task: dict) -> None:
 
 
 def woken(host: Host, task: dict) -> None:
-    tasks.wake(host.db, host.vault, task["account_id"], task["id"], "external_wake", None, None, None, host.settings,
-               host.now(), host.environ)
+    tasks.wake(
+        host.db,
+        host.vault,
+        task["account_id"],
+        task["id"],
+        "external_wake",
+        None,
+        None,
+        None,
+        host.settings,
+        host.now(),
+        host.environ,
+    )
 
 
 async def test_no_model_call_is_served_to_a_run_that_was_put_to_sleep_whatever_the_task_does_next(host: Host, face):

@@ -71,6 +71,6 @@ def _stacks() -> str:
             said.write(f"Thread {thread.name}:\n{''.join(traceback.format_stack(frame))}")
     loop = asyncio._get_running_loop()
     for task in asyncio.all_tasks(loop) if loop else ():
-        with contextlib.suppress(Exception):        # uvloop's own have no stack that can be shown
+        with contextlib.suppress(Exception):  # uvloop's own have no stack that can be shown
             task.print_stack(file=said)
     return said.getvalue()

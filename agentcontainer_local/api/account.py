@@ -32,8 +32,14 @@ def list_keys(call: Call) -> schemas.ListApiKeysResponse:
 
 def create_key(call: Call) -> schemas.CreatedApiKey:
     """Creates an API key. This answer is the only one that contains it."""
-    row, key = accounts.create_key(call.host.db, call.account["id"], call.body.name, call.now,
-                                   call.body.scope or "all", call.body.expires_in_seconds)
+    row, key = accounts.create_key(
+        call.host.db,
+        call.account["id"],
+        call.body.name,
+        call.now,
+        call.body.scope or "all",
+        call.body.expires_in_seconds,
+    )
     return schemas.CreatedApiKey(**accounts.key_shape(row).model_dump(by_alias=False), key=key)
 
 
@@ -46,20 +52,29 @@ def revoke_key(call: Call) -> None:
 def list_providers(call: Call) -> schemas.ListProvidersResponse:
     """Lists the providers and their settings, for tasks whose agent and overrides name none."""
     statuses = [_provider(call, name) for name in accounts.BASE_URLS]
-    return schemas.ListProvidersResponse(
-        data=statuses, page_info=schemas.PageInfo(has_more=False, next_cursor=None)
-    )
+    return schemas.ListProvidersResponse(data=statuses, page_info=schemas.PageInfo(has_more=False, next_cursor=None))
 
 
 def set_provider(call: Call) -> schemas.ProviderStatus:
     """Stores a key (encrypted), a base URL, or the choice of this provider as the default."""
     body, name = call.body, call.param("provider")
-    given = {"context_window": body.context_window, "max_output_tokens": body.max_output_tokens,
-             "images": body.images, "free": body.free}
+    given = {
+        "context_window": body.context_window,
+        "max_output_tokens": body.max_output_tokens,
+        "images": body.images,
+        "free": body.free,
+    }
     with call.host.db.atomic():
         accounts.set_provider(
-            call.host.db, call.host.vault, call.account["id"], name, api_key=body.api_key, base_url=body.base_url,
-            default=body.is_default, api=body.api, now=call.now,
+            call.host.db,
+            call.host.vault,
+            call.account["id"],
+            name,
+            api_key=body.api_key,
+            base_url=body.base_url,
+            default=body.is_default,
+            api=body.api,
+            now=call.now,
         )
         model_settings.change(call.host.db, call.account["id"], name, body.model, given)
     return _provider(call, call.param("provider"))
@@ -77,16 +92,45 @@ def _provider(call: Call, name: str) -> schemas.ProviderStatus:
 ROUTES = [
     Route("GET", "/account", get_account, "Get account", "Account", schemas.Account),
     Route("GET", "/account/budget", get_budget, "Get budget", "Account", schemas.AccountBudget),
-    Route("PUT", "/account/budget", set_budget, "Set budget", "Account", schemas.AccountBudget,
-          takes=schemas.BudgetRequest, example={"maxCostUsd": 20}),
+    Route(
+        "PUT",
+        "/account/budget",
+        set_budget,
+        "Set budget",
+        "Account",
+        schemas.AccountBudget,
+        takes=schemas.BudgetRequest,
+        example={"maxCostUsd": 20},
+    ),
     Route("GET", "/keys", list_keys, "List API keys", "Account", schemas.ListApiKeysResponse, query=schemas.PageQuery),
-    Route("POST", "/keys", create_key, "Create API key", "Account", schemas.CreatedApiKey, 201,
-          schemas.CreateKeyRequest, replayable=True, secret=True, errors=(Conflict,), example={"name": "laptop"}),
+    Route(
+        "POST",
+        "/keys",
+        create_key,
+        "Create API key",
+        "Account",
+        schemas.CreatedApiKey,
+        201,
+        schemas.CreateKeyRequest,
+        replayable=True,
+        secret=True,
+        errors=(Conflict,),
+        example={"name": "laptop"},
+    ),
     Route("DELETE", "/keys/{keyId}", revoke_key, "Revoke API key", "Account", status=204, errors=(NotFound,)),
     Route("GET", "/providers", list_providers, "List providers", "Account", schemas.ListProvidersResponse),
-    Route("PUT", "/providers/{provider}", set_provider, "Set provider", "Account", schemas.ProviderStatus,
-          takes=schemas.UpdateProviderRequest, errors=(NotFound,),
-          example={"apiKey": "sk-ant-...", "isDefault": True}),
-    Route("DELETE", "/providers/{provider}", remove_provider, "Remove provider", "Account", status=204,
-          errors=(NotFound,)),
+    Route(
+        "PUT",
+        "/providers/{provider}",
+        set_provider,
+        "Set provider",
+        "Account",
+        schemas.ProviderStatus,
+        takes=schemas.UpdateProviderRequest,
+        errors=(NotFound,),
+        example={"apiKey": "sk-ant-...", "isDefault": True},
+    ),
+    Route(
+        "DELETE", "/providers/{provider}", remove_provider, "Remove provider", "Account", status=204, errors=(NotFound,)
+    ),
 ]

@@ -26,9 +26,10 @@ def get_agent(call: Call) -> schemas.Agent:
 
 def update_agent(call: Call) -> schemas.Agent:
     """Updates an agent. Execution changes create a new agent version. Defaults are merged."""
-    return _shape(call, agents.update(
-        call.host.db, call.host.vault, call.account["id"], call.param("agentId"), call.body, call.now
-    ))
+    return _shape(
+        call,
+        agents.update(call.host.db, call.host.vault, call.account["id"], call.param("agentId"), call.body, call.now),
+    )
 
 
 def archive_agent(call: Call) -> None:
@@ -38,16 +39,15 @@ def archive_agent(call: Call) -> None:
 
 def fork_agent(call: Call) -> schemas.Agent:
     """Forks a standard agent into your own custom agent."""
-    return _shape(call, agents.fork(
-        call.host.db, call.host.vault, call.account["id"], call.param("agentId"), call.body, call.now
-    ))
+    return _shape(
+        call, agents.fork(call.host.db, call.host.vault, call.account["id"], call.param("agentId"), call.body, call.now)
+    )
 
 
 def list_agent_versions(call: Call) -> schemas.ListAgentVersionsResponse:
     """Lists the versions of an agent. A task keeps the version that it was dispatched with."""
     found = agents.versions(call.host.db, _owned(call)["id"], **call.cut.asked)
-    return page(schemas.ListAgentVersionsResponse, call.cut, found,
-                lambda row: agents.version_shape(call.host.db, row))
+    return page(schemas.ListAgentVersionsResponse, call.cut, found, lambda row: agents.version_shape(call.host.db, row))
 
 
 def get_agent_version(call: Call) -> schemas.AgentVersion:
@@ -65,15 +65,19 @@ def list_reference_files(call: Call) -> schemas.ListFilesResponse:
 
 def attach_reference_files(call: Call) -> schemas.Agent:
     """Attaches previously uploaded files to an agent, creating a new agent version."""
-    return _shape(call, agents.attach(
-        call.host.db, call.host.vault, call.account["id"], call.param("agentId"), call.body.file_ids, call.now
-    ))
+    return _shape(
+        call,
+        agents.attach(
+            call.host.db, call.host.vault, call.account["id"], call.param("agentId"), call.body.file_ids, call.now
+        ),
+    )
 
 
 def detach_reference_file(call: Call) -> None:
     """Takes a file away from the agent, creating a new agent version."""
-    agents.detach(call.host.db, call.host.vault, call.account["id"], call.param("agentId"), call.param("fileId"),
-                  call.now)
+    agents.detach(
+        call.host.db, call.host.vault, call.account["id"], call.param("agentId"), call.param("fileId"), call.now
+    )
 
 
 def _owned(call: Call) -> Row:
@@ -90,28 +94,104 @@ EXAMPLE = {
     "name": "Report writer",
     "containerId": "ctr_standard_data",
     "basePrompt": "Write short reports with sources.",
-    "defaults": {"provider": "anthropic", "model": "claude-sonnet-4-5", "internetAccess": False,
-                 "maxRuntimeSeconds": 1800, "outputPolicy": {"mode": "named", "files": [{"name": "report"}]}},
+    "defaults": {
+        "provider": "anthropic",
+        "model": "claude-sonnet-4-5",
+        "internetAccess": False,
+        "maxRuntimeSeconds": 1800,
+        "outputPolicy": {"mode": "named", "files": [{"name": "report"}]},
+    },
 }
 ROUTES = [
     Route("GET", "/agents", list_agents, "List agents", TAG, schemas.ListAgentsResponse, query=schemas.PageQuery),
-    Route("POST", "/agents", create_agent, "Create agent", TAG, schemas.Agent, 201, schemas.CreateAgentRequest,
-          replayable=True, errors=(Unsupported,), example=EXAMPLE),
+    Route(
+        "POST",
+        "/agents",
+        create_agent,
+        "Create agent",
+        TAG,
+        schemas.Agent,
+        201,
+        schemas.CreateAgentRequest,
+        replayable=True,
+        errors=(Unsupported,),
+        example=EXAMPLE,
+    ),
     Route("GET", ONE, get_agent, "Get agent", TAG, schemas.Agent, errors=(NotFound,)),
-    Route("PATCH", ONE, update_agent, "Update agent", TAG, schemas.Agent, takes=schemas.UpdateAgentRequest,
-          errors=(NotFound, Conflict, Unsupported), example={"defaults": {"maxRuntimeSeconds": 3600}}),
+    Route(
+        "PATCH",
+        ONE,
+        update_agent,
+        "Update agent",
+        TAG,
+        schemas.Agent,
+        takes=schemas.UpdateAgentRequest,
+        errors=(NotFound, Conflict, Unsupported),
+        example={"defaults": {"maxRuntimeSeconds": 3600}},
+    ),
     Route("DELETE", ONE, archive_agent, "Archive agent", TAG, status=204, errors=(NotFound, Conflict)),
-    Route("POST", ONE + "/fork", fork_agent, "Fork agent", TAG, schemas.Agent, 201, schemas.ForkResourceRequest,
-          body_required=False, replayable=True, errors=(NotFound,), example={"name": "My analyst"}),
-    Route("GET", ONE + "/versions", list_agent_versions, "List agent versions", TAG,
-          schemas.ListAgentVersionsResponse, query=schemas.PageQuery, errors=(NotFound,)),
-    Route("GET", ONE + "/versions/{versionId}", get_agent_version, "Get agent version", TAG, schemas.AgentVersion,
-          errors=(NotFound,)),
-    Route("GET", ONE + "/reference-files", list_reference_files, "List reference files for current agent version",
-          "Files", schemas.ListFilesResponse, query=schemas.PageQuery, errors=(NotFound,)),
-    Route("POST", ONE + "/reference-files", attach_reference_files, "Attach reference files to agent", "Files",
-          schemas.Agent, takes=schemas.AttachReferenceFilesRequest, replayable=True, errors=(NotFound, Conflict),
-          example={"fileIds": ["file_abc123"]}),
-    Route("DELETE", ONE + "/reference-files/{fileId}", detach_reference_file, "Detach reference file from agent",
-          "Files", status=204, errors=(NotFound, Conflict)),
+    Route(
+        "POST",
+        ONE + "/fork",
+        fork_agent,
+        "Fork agent",
+        TAG,
+        schemas.Agent,
+        201,
+        schemas.ForkResourceRequest,
+        body_required=False,
+        replayable=True,
+        errors=(NotFound,),
+        example={"name": "My analyst"},
+    ),
+    Route(
+        "GET",
+        ONE + "/versions",
+        list_agent_versions,
+        "List agent versions",
+        TAG,
+        schemas.ListAgentVersionsResponse,
+        query=schemas.PageQuery,
+        errors=(NotFound,),
+    ),
+    Route(
+        "GET",
+        ONE + "/versions/{versionId}",
+        get_agent_version,
+        "Get agent version",
+        TAG,
+        schemas.AgentVersion,
+        errors=(NotFound,),
+    ),
+    Route(
+        "GET",
+        ONE + "/reference-files",
+        list_reference_files,
+        "List reference files for current agent version",
+        "Files",
+        schemas.ListFilesResponse,
+        query=schemas.PageQuery,
+        errors=(NotFound,),
+    ),
+    Route(
+        "POST",
+        ONE + "/reference-files",
+        attach_reference_files,
+        "Attach reference files to agent",
+        "Files",
+        schemas.Agent,
+        takes=schemas.AttachReferenceFilesRequest,
+        replayable=True,
+        errors=(NotFound, Conflict),
+        example={"fileIds": ["file_abc123"]},
+    ),
+    Route(
+        "DELETE",
+        ONE + "/reference-files/{fileId}",
+        detach_reference_file,
+        "Detach reference file from agent",
+        "Files",
+        status=204,
+        errors=(NotFound, Conflict),
+    ),
 ]

@@ -17,7 +17,7 @@ from agentcontainer_local.store.db import Row
 from agentcontainer_local.store.files.checked import Cut
 
 CHUNK_BYTES = 256 * 1024
-MODE = 0o100644 << 16           # a plain file, as a ZIP archive keeps it
+MODE = 0o100644 << 16  # a plain file, as a ZIP archive keeps it
 
 
 class _Sent(io.RawIOBase):
@@ -42,7 +42,9 @@ class _Sent(io.RawIOBase):
 def archive(request: Request, name: str, files: Iterable[tuple[Row, Path]]) -> Response:
     """The files under their own names, each made safe and unique; a worker thread reads them."""
     headers = {
-        "content-disposition": disposition(name), "x-content-type-options": "nosniff", "cache-control": "no-store",
+        "content-disposition": disposition(name),
+        "x-content-type-options": "nosniff",
+        "cache-control": "no-store",
     }
     content = _written(files) if request.method == "GET" else ()
     return StreamingResponse(content, media_type="application/zip", headers=headers)

@@ -23,8 +23,16 @@ def create_message(call: Call) -> schemas.TaskAndMessage:
     host, body = call.host, call.body
     host.check_room()
     task, message = tasks.say(
-        host.db, host.vault, call.account["id"], call.param("taskId"), body.content, body.input_ids(),
-        body.overrides, host.settings, call.now, host.environ,
+        host.db,
+        host.vault,
+        call.account["id"],
+        call.param("taskId"),
+        body.content,
+        body.input_ids(),
+        body.overrides,
+        host.settings,
+        call.now,
+        host.environ,
     )
     return _said(call, task, message)
 
@@ -40,8 +48,17 @@ def wake_task(call: Call) -> schemas.Task:
     """Wakes a task that hibernates. With `wakeDueId`, only if it is still that sleep."""
     host, body = call.host, call.body
     task = tasks.wake(
-        host.db, host.vault, call.account["id"], call.param("taskId"), body.kind, body.message, body.wake_due_id,
-        body.overrides, host.settings, call.now, host.environ,
+        host.db,
+        host.vault,
+        call.account["id"],
+        call.param("taskId"),
+        body.kind,
+        body.message,
+        body.wake_due_id,
+        body.overrides,
+        host.settings,
+        call.now,
+        host.environ,
     )
     host.changed.set(task["id"])
     return tasks.shape(host.db, task, call.now)
@@ -63,14 +80,53 @@ def update_task(call: Call) -> schemas.Task:
 TAG = "Conversations"
 EXAMPLE = {"instructions": "You help to clean up a data set.", "message": "What is in the uploaded file?"}
 ROUTES = [
-    Route("POST", "/agents/{agentId}/conversations", create_conversation, "Create conversation", TAG,
-          schemas.TaskAndMessage, 201, schemas.CreateConversationRequest, replayable=True, example=EXAMPLE,
-          errors=DISPATCH),
-    Route("POST", "/conversations/{taskId}/messages", create_message, "Send message", TAG, schemas.TaskAndMessage, 201,
-          schemas.CreateMessageRequest, replayable=True, errors=(NotFound, Conflict, ProviderKeyMissing, Unavailable)),
+    Route(
+        "POST",
+        "/agents/{agentId}/conversations",
+        create_conversation,
+        "Create conversation",
+        TAG,
+        schemas.TaskAndMessage,
+        201,
+        schemas.CreateConversationRequest,
+        replayable=True,
+        example=EXAMPLE,
+        errors=DISPATCH,
+    ),
+    Route(
+        "POST",
+        "/conversations/{taskId}/messages",
+        create_message,
+        "Send message",
+        TAG,
+        schemas.TaskAndMessage,
+        201,
+        schemas.CreateMessageRequest,
+        replayable=True,
+        errors=(NotFound, Conflict, ProviderKeyMissing, Unavailable),
+    ),
     *events.routes("/conversations/{taskId}", TAG),
-    Route("POST", "/tasks/{taskId}/wake", wake_task, "Wake task", "Tasks", schemas.Task, 200, schemas.WakeRequest,
-          replayable=True, errors=(NotFound, Conflict, ProviderKeyMissing)),
-    Route("PATCH", "/tasks/{taskId}", update_task, "Update task", "Tasks", schemas.Task, 200,
-          schemas.UpdateTaskRequest, errors=(NotFound, Conflict)),
+    Route(
+        "POST",
+        "/tasks/{taskId}/wake",
+        wake_task,
+        "Wake task",
+        "Tasks",
+        schemas.Task,
+        200,
+        schemas.WakeRequest,
+        replayable=True,
+        errors=(NotFound, Conflict, ProviderKeyMissing),
+    ),
+    Route(
+        "PATCH",
+        "/tasks/{taskId}",
+        update_task,
+        "Update task",
+        "Tasks",
+        schemas.Task,
+        200,
+        schemas.UpdateTaskRequest,
+        errors=(NotFound, Conflict),
+    ),
 ]

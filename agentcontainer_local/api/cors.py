@@ -18,8 +18,14 @@ def opened(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     """
     if not origins:
         return app
-    shared = CORSMiddleware(app, allow_origins=origins, allow_methods=METHODS, allow_headers=("*",),
-                            expose_headers=SHOWN, allow_private_network=True)
+    shared = CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=METHODS,
+        allow_headers=("*",),
+        expose_headers=SHOWN,
+        allow_private_network=True,
+    )
 
     async def choose(scope: Scope, receive: Receive, send: Send) -> None:
         of_api = scope["type"] == "http" and scope["path"].startswith(PREFIX)

@@ -28,15 +28,34 @@ def list_credit_entries(call: Call) -> schemas.ListCreditEntriesResponse:
 
 def _entry(entry: Row) -> schemas.CreditEntry:
     return schemas.CreditEntry(
-        kind=entry["kind"], amount_usd=entry["amount_microusd"] / 1e6, task_id=entry["task_id"],
+        kind=entry["kind"],
+        amount_usd=entry["amount_microusd"] / 1e6,
+        task_id=entry["task_id"],
         created_at=entry["created_at"],
     )
 
 
 ROUTES = [
     Route("GET", "/credit", get_credit, "Get credit", "Account", schemas.Credit),
-    Route("POST", "/credit", add_credit, "Add credit", "Account", schemas.Credit, 201, schemas.AddCreditRequest,
-          replayable=True, example={"amountUsd": 10}),
-    Route("GET", "/credit/entries", list_credit_entries, "List credit entries", "Account",
-          schemas.ListCreditEntriesResponse, query=schemas.PageQuery),
+    Route(
+        "POST",
+        "/credit",
+        add_credit,
+        "Add credit",
+        "Account",
+        schemas.Credit,
+        201,
+        schemas.AddCreditRequest,
+        replayable=True,
+        example={"amountUsd": 10},
+    ),
+    Route(
+        "GET",
+        "/credit/entries",
+        list_credit_entries,
+        "List credit entries",
+        "Account",
+        schemas.ListCreditEntriesResponse,
+        query=schemas.PageQuery,
+    ),
 ]

@@ -13,16 +13,16 @@ async def get_doctor(call: Call) -> schemas.Doctor:
     report = await asyncio.to_thread(doctor.report, call.host.settings)
     at_work = _at_work(call.host.place.reason)
     ready = report.ready and at_work.status == "ok"
-    return report.model_copy(
-        update={"proving": call.host.proving, "checks": [*report.checks, at_work], "ready": ready})
+    return report.model_copy(update={"proving": call.host.proving, "checks": [*report.checks, at_work], "ready": ready})
 
 
 def _at_work(reason: str | None) -> schemas.Check:
     """What this server has found out by running containers."""
     if reason is None:
         return schemas.Check(name="containers", status="ok", detail="can run")
-    return schemas.Check(name="containers", status="missing", detail=f"can't start containers at the moment."
-                                                                     f" Tasks wait: {reason}")
+    return schemas.Check(
+        name="containers", status="missing", detail=f"can't start containers at the moment. Tasks wait: {reason}"
+    )
 
 
 async def prove(call: Call) -> schemas.Doctor:

@@ -18,9 +18,9 @@ from agentcontainer_local.store.db import Row
 
 HEARTBEAT_SECONDS = 15
 CALL_SECONDS = 1
-BATCH_CHARACTERS = 64 * 1024        # of events at once, and one event more
+BATCH_CHARACTERS = 64 * 1024  # of events at once, and one event more
 # Neither is a block of its own: some readers make an event without data of each blank line.
-RECONNECT = b"retry: 1000\n"        # milliseconds, for a browser's EventSource
+RECONNECT = b"retry: 1000\n"  # milliseconds, for a browser's EventSource
 HEARTBEAT = b": still here\n"
 EVENT_ID = re.compile("[0-9]{1,19}")
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -49,7 +49,7 @@ def list_events(call: Call) -> Response:
         after = _resumed_after(call)
         if task["status"] in lifecycle.TERMINAL and not history.some(call.host.db, task["id"], after, 1):
             return Response(status_code=204)
-        told = ()                                   # to a HEAD
+        told = ()  # to a HEAD
         if call.request.method == "GET":
             told = _stream(call.host, task["id"], after, call.is_still_allowed)
         return StreamingResponse(told, media_type="text/event-stream", headers=HEADERS)
@@ -105,7 +105,8 @@ async def _stream(
                 return
             patience = CALL_SECONDS if task_id in host.calling else HEARTBEAT_SECONDS
             heard, _ = await asyncio.wait(
-                {changed, revoked, called}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                {changed, revoked, called}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            )
             if not heard and patience == HEARTBEAT_SECONDS:
                 yield HEARTBEAT
 
@@ -151,7 +152,8 @@ CONTENT = {
     "text/event-stream": {
         "schema": {"type": "string", "description": "Each `data:` is a TaskEventData, its `event:` a TaskEventName."},
         "example": "retry: 1000\nid: 7\nevent: task.updated\n"
-                   'data: {"type":"task.updated","event":"started","from":"pending","status":"running"}\n\n'},
+        'data: {"type":"task.updated","event":"started","from":"pending","status":"running"}\n\n',
+    },
 }
 AFTER = {"Last-Event-ID": "With `stream=true`: only events after this one. Browsers send it when they reconnect."}
 ALSO = {"204": {"description": "With `stream=true`: the task has ended and no events remain"}}
@@ -160,13 +162,41 @@ ALSO = {"204": {"description": "With `stream=true`: the task has ended and no ev
 def routes(prefix: str, tag: str) -> list[Route]:
     """The same three lists, below a task and below a conversation."""
     return [
-        Route("GET", f"{prefix}/events", list_events, "List or stream events", tag, schemas.ListTaskEventsResponse,
-              query=schemas.EventQuery, key_in_query=True, raw=True, content=CONTENT, headers=AFTER, also=ALSO,
-              errors=(NotFound,)),
-        Route("GET", f"{prefix}/messages", list_messages, "List messages", tag, schemas.ListMessagesResponse,
-              query=schemas.PageQuery, errors=(NotFound,)),
-        Route("GET", f"{prefix}/activities", list_activities, "List activities", tag, schemas.ListActivitiesResponse,
-              query=schemas.ActivityQuery, errors=(NotFound,)),
+        Route(
+            "GET",
+            f"{prefix}/events",
+            list_events,
+            "List or stream events",
+            tag,
+            schemas.ListTaskEventsResponse,
+            query=schemas.EventQuery,
+            key_in_query=True,
+            raw=True,
+            content=CONTENT,
+            headers=AFTER,
+            also=ALSO,
+            errors=(NotFound,),
+        ),
+        Route(
+            "GET",
+            f"{prefix}/messages",
+            list_messages,
+            "List messages",
+            tag,
+            schemas.ListMessagesResponse,
+            query=schemas.PageQuery,
+            errors=(NotFound,),
+        ),
+        Route(
+            "GET",
+            f"{prefix}/activities",
+            list_activities,
+            "List activities",
+            tag,
+            schemas.ListActivitiesResponse,
+            query=schemas.ActivityQuery,
+            errors=(NotFound,),
+        ),
     ]
 
 

@@ -65,7 +65,8 @@ async def _receive(call: Call) -> Response:
         incoming = await _received(call, upload, count)
         host = call.host
         await host.db.waited(
-            lambda: files.uploads.fill(host.db, host.files, upload_id, incoming, host.settings, host.now()))
+            lambda: files.uploads.fill(host.db, host.files, upload_id, incoming, host.settings, host.now())
+        )
     stored = schemas.StoredUpload(storage_id=incoming.name)
     return Response(stored.model_dump_json(), media_type="application/json")
 
@@ -79,7 +80,7 @@ async def _received(call: Call, upload: Row, count: Callable[[int], None]) -> fi
         async for chunk in multipart.field(request, "file") if parted else request.stream():
             await incoming.write(chunk)
         await incoming.flush()
-        files.uploads.check_size(upload, incoming.size)     # before they are synced
+        files.uploads.check_size(upload, incoming.size)  # before they are synced
     return incoming
 
 
@@ -132,20 +133,73 @@ ANY = {"*/*": BYTES["application/octet-stream"]}
 STORED = {"application/json": {"schema": {"$ref": "#/components/schemas/StoredUpload"}}}
 UPLOAD_ERRORS = (Conflict, Forbidden, Invalid, NotFound, TooLarge, Unavailable)
 ROUTES = [
-    Route("POST", "/uploads/prepare", prepare_upload, "Prepare file upload", TAG, schemas.PreparedUpload, 201,
-          schemas.PrepareUploadRequest, replayable=True, errors=(TooLarge, Unavailable),
-          example={"filename": "sales_data.csv", "contentType": "text/csv"}),
-    Route("PUT", "/uploads/{uploadId}/content", put_upload, "Send file bytes", TAG, schemas.StoredUpload,
-          open=True, raw=True, content=STORED, sends={**BYTES, **ANY}, errors=UPLOAD_ERRORS, query=schemas.UploadQuery),
-    Route("POST", "/uploads/{uploadId}/content", post_upload, "Send file bytes by POST", TAG, schemas.StoredUpload,
-          open=True, raw=True, content=STORED, sends={**multipart.SENDS, **ANY}, errors=(BadRequest, *UPLOAD_ERRORS),
-          query=schemas.UploadQuery),
-    Route("POST", "/uploads/complete", complete_upload, "Complete file upload", TAG, schemas.UploadedFile, 201,
-          schemas.CompleteUploadRequest, replayable=True, errors=(NotFound, Conflict, TooLarge),
-          example={"uploadId": "upl_abc123"}),
+    Route(
+        "POST",
+        "/uploads/prepare",
+        prepare_upload,
+        "Prepare file upload",
+        TAG,
+        schemas.PreparedUpload,
+        201,
+        schemas.PrepareUploadRequest,
+        replayable=True,
+        errors=(TooLarge, Unavailable),
+        example={"filename": "sales_data.csv", "contentType": "text/csv"},
+    ),
+    Route(
+        "PUT",
+        "/uploads/{uploadId}/content",
+        put_upload,
+        "Send file bytes",
+        TAG,
+        schemas.StoredUpload,
+        open=True,
+        raw=True,
+        content=STORED,
+        sends={**BYTES, **ANY},
+        errors=UPLOAD_ERRORS,
+        query=schemas.UploadQuery,
+    ),
+    Route(
+        "POST",
+        "/uploads/{uploadId}/content",
+        post_upload,
+        "Send file bytes by POST",
+        TAG,
+        schemas.StoredUpload,
+        open=True,
+        raw=True,
+        content=STORED,
+        sends={**multipart.SENDS, **ANY},
+        errors=(BadRequest, *UPLOAD_ERRORS),
+        query=schemas.UploadQuery,
+    ),
+    Route(
+        "POST",
+        "/uploads/complete",
+        complete_upload,
+        "Complete file upload",
+        TAG,
+        schemas.UploadedFile,
+        201,
+        schemas.CompleteUploadRequest,
+        replayable=True,
+        errors=(NotFound, Conflict, TooLarge),
+        example={"uploadId": "upl_abc123"},
+    ),
     Route("GET", "/files", list_files, "List files", TAG, schemas.ListFilesResponse, query=schemas.PageQuery),
     Route("GET", "/files/{fileId}", get_file, "Get file", TAG, schemas.File, errors=(NotFound,)),
     Route("DELETE", "/files/{fileId}", delete_file, "Delete file", TAG, status=204, errors=(NotFound, Conflict)),
-    Route("GET", "/files/{fileId}/content", download_file, "Download file", TAG, raw=True, content=BYTES,
-          headers=downloads.HEADERS, also=downloads.ALSO, errors=(NotFound, RangeNotSatisfiable)),
+    Route(
+        "GET",
+        "/files/{fileId}/content",
+        download_file,
+        "Download file",
+        TAG,
+        raw=True,
+        content=BYTES,
+        headers=downloads.HEADERS,
+        also=downloads.ALSO,
+        errors=(NotFound, RangeNotSatisfiable),
+    ),
 ]

@@ -15,7 +15,15 @@ from agentcontainer_local.api import (
 from agentcontainer_local.http import openapi
 
 _RESOURCES = [
-    *tasks.ROUTES, *workspaces.ROUTES, *events.ROUTES, *conversations.ROUTES, *agents.ROUTES, *files.ROUTES,
-    *containers.ROUTES, *account.ROUTES, *credit.ROUTES, *doctor.ROUTES,
+    *tasks.ROUTES,
+    *workspaces.ROUTES,
+    *events.ROUTES,
+    *conversations.ROUTES,
+    *agents.ROUTES,
+    *files.ROUTES,
+    *containers.ROUTES,
+    *account.ROUTES,
+    *credit.ROUTES,
+    *doctor.ROUTES,
 ]
 ALL = [*_RESOURCES, *openapi.routes_of(_RESOURCES)]

@@ -70,13 +70,18 @@ def _export(call: Call) -> archives.Export:
 
 
 def _gone() -> NotFound:
-    return NotFound("The task's workspace has been deleted. `serve --workspace-retention-seconds` sets how long"
-                    " workspaces are kept.")
+    return NotFound(
+        "The task's workspace has been deleted. `serve --workspace-retention-seconds` sets how long"
+        " workspaces are kept."
+    )
 
 
 def _shape(entry: archives.Entry) -> schemas.WorkspaceEntry:
     return schemas.WorkspaceEntry(
-        path=entry.path, type=entry.kind, size_bytes=entry.size_bytes, is_executable=entry.executable,
+        path=entry.path,
+        type=entry.kind,
+        size_bytes=entry.size_bytes,
+        is_executable=entry.executable,
         modified_at=entry.modified_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     )
 
@@ -84,10 +89,35 @@ def _shape(entry: archives.Entry) -> schemas.WorkspaceEntry:
 ONE = "/tasks/{taskId}/workspace"
 ERRORS = (NotFound, Conflict)
 ROUTES = [
-    Route("GET", ONE, list_workspace, "List workspace", "Tasks", schemas.ListWorkspaceResponse,
-          query=schemas.WorkspaceQuery, errors=ERRORS),
-    Route("GET", ONE + "/archive", download_workspace, "Download workspace", "Tasks", raw=True,
-          content={"application/x-tar": {"schema": {"type": "string", "format": "binary"}}}, errors=ERRORS),
-    Route("GET", ONE + "/content", download_workspace_file, "Download workspace file", "Tasks", raw=True,
-          content=BYTES, query=schemas.WorkspaceFileQuery, errors=ERRORS),
+    Route(
+        "GET",
+        ONE,
+        list_workspace,
+        "List workspace",
+        "Tasks",
+        schemas.ListWorkspaceResponse,
+        query=schemas.WorkspaceQuery,
+        errors=ERRORS,
+    ),
+    Route(
+        "GET",
+        ONE + "/archive",
+        download_workspace,
+        "Download workspace",
+        "Tasks",
+        raw=True,
+        content={"application/x-tar": {"schema": {"type": "string", "format": "binary"}}},
+        errors=ERRORS,
+    ),
+    Route(
+        "GET",
+        ONE + "/content",
+        download_workspace_file,
+        "Download workspace file",
+        "Tasks",
+        raw=True,
+        content=BYTES,
+        query=schemas.WorkspaceFileQuery,
+        errors=ERRORS,
+    ),
 ]

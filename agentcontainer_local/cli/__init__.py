@@ -24,7 +24,8 @@ from agentcontainer_local.cli.help import App, examples
 
 app = App(
     "AgentContainer on this machine: give tasks to agents that work in containers, and get files back.",
-    examples("serve", 'run "Summarise sales.csv in report.md." -i sales.csv -o out') + "\n\n\b\nExit codes:\n"
+    examples("serve", 'run "Summarise sales.csv in report.md." -i sales.csv -o out')
+    + "\n\n\b\nExit codes:\n"
     + "\n".join(f"  {code:<3}  {code.meaning}" for code in Exit),
 )
 

@@ -32,12 +32,19 @@ def account(session: Session) -> None:
 
     found = session.client.get_account()
     charged = found.billing_mode == "standard"
-    session.out.facts({
-        "id": found.id, "name": found.name, "server": session.url,
-        "billing": "container time is charged" if charged else "nothing is charged",
-        "credit": usd(found.credit_balance), "files": size(found.file_storage.used_bytes),
-        "kept workspaces": size(found.checkpoint_storage.used_bytes), "made": found.created_at,
-    }, found)
+    session.out.facts(
+        {
+            "id": found.id,
+            "name": found.name,
+            "server": session.url,
+            "billing": "container time is charged" if charged else "nothing is charged",
+            "credit": usd(found.credit_balance),
+            "files": size(found.file_storage.used_bytes),
+            "kept workspaces": size(found.checkpoint_storage.used_bytes),
+            "made": found.created_at,
+        },
+        found,
+    )
 
 
 @command(budget, "show", starts=READING, example="budget show")
@@ -49,15 +56,18 @@ def show_budget(session: Session) -> None:
 @command(budget, "set", starts=AT_REST, example="budget set --max-cost 20")
 def set_budget(
     session: Session,
-    max_cost_usd: Annotated[float | None, typer.Option(
-        "--max-cost", metavar="USD", help="Maximum cost of a month, in US dollars.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(
-        metavar="COUNT", help="Maximum tokens of a month, input and output together.")] = None,
+    max_cost_usd: Annotated[
+        float | None, typer.Option("--max-cost", metavar="USD", help="Maximum cost of a month, in US dollars.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(metavar="COUNT", help="Maximum tokens of a month, input and output together.")
+    ] = None,
 ) -> None:
     """Set the limits of a month. What is not given has no limit. They hold from the next model call on."""
     if max_cost_usd is None and max_tokens is None:
-        raise Stop(Exit.WRONG_USE, "Give --max-cost, --max-tokens or both. `agentcontainer budget clear` removes"
-                                   " the limits.")
+        raise Stop(
+            Exit.WRONG_USE, "Give --max-cost, --max-tokens or both. `agentcontainer budget clear` removes the limits."
+        )
     _budget(session, session.client.set_budget(max_cost_usd=max_cost_usd, max_tokens=max_tokens))
 
 
@@ -72,9 +82,14 @@ def _budget(session: Session, found) -> None:
 
     cost = ", no limit" if found.max_cost_usd is None else f" of {usd(found.max_cost_usd)}"
     tokens = ", no limit" if found.max_tokens is None else f" of {number(found.max_tokens)}"
-    session.out.facts({
-        "month": found.month, "cost": usd(found.used_cost_usd) + cost, "tokens": number(found.used_tokens) + tokens,
-    }, found)
+    session.out.facts(
+        {
+            "month": found.month,
+            "cost": usd(found.used_cost_usd) + cost,
+            "tokens": number(found.used_tokens) + tokens,
+        },
+        found,
+    )
 
 
 @command(credit, "show", starts=READING, example="credit show")
@@ -110,10 +125,12 @@ def add_credit(
 
 @command(keys, "create", starts=AT_REST, example=("keys create laptop", "keys create prometheus --metrics"))
 def create_key(
-    session: Session, name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.")] = "default",
+    session: Session,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.")] = "default",
     metrics: Annotated[bool, typer.Option("--metrics", help="The key can only read /metrics.")] = False,
-    days: Annotated[int | None, typer.Option(min=1, max=3660, metavar="DAYS", help="Days until the key expires."
-                                                                                   " By default never.")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=3660, metavar="DAYS", help="Days until the key expires. By default never.")
+    ] = None,
 ) -> None:
     """Make an API key and print it. It is not shown again."""
     scope, seconds = "metrics" if metrics else None, days and days * 86400
@@ -127,8 +144,17 @@ def list_keys(session: Session) -> None:
     from agentcontainer_local.cli.output import age
 
     found = list(session.client.list_keys())
-    rows = [(key.id, f"...{key.hint}", age(key.created_at), "revoked" if key.revoked_at else key.expires_at or "",
-             key.scope, key.name) for key in found]
+    rows = [
+        (
+            key.id,
+            f"...{key.hint}",
+            age(key.created_at),
+            "revoked" if key.revoked_at else key.expires_at or "",
+            key.scope,
+            key.name,
+        )
+        for key in found
+    ]
     session.out.table(("id", "ends in", "age", "revoked or expires", "scope", "name~"), rows, found, "No keys.")
 
 
@@ -146,23 +172,40 @@ def revoke_key(
 def list_providers(session: Session) -> None:
     """List the providers: whether a key is set, and the address. Keys are never shown."""
     found = list(session.client.list_providers())
-    rows = [(one.provider, f"from the {one.source}" if one.has_api_key else "none", "yes" if one.is_default else "",
-             one.base_url) for one in found]
+    rows = [
+        (
+            one.provider,
+            f"from the {one.source}" if one.has_api_key else "none",
+            "yes" if one.is_default else "",
+            one.base_url,
+        )
+        for one in found
+    ]
     session.out.table(("provider", "key", "default", "address"), rows, found)
 
 
-@command(providers, "set", starts=AT_REST, example=(
-    "providers set anthropic --default < key.txt",
-    "providers set openai --base-url http://127.0.0.1:8080/v1 < key.txt"))
+@command(
+    providers,
+    "set",
+    starts=AT_REST,
+    example=(
+        "providers set anthropic --default < key.txt",
+        "providers set openai --base-url http://127.0.0.1:8080/v1 < key.txt",
+    ),
+)
 def set_provider(
-    session: Session, provider: Provider,
-    base_url: Annotated[str | None, typer.Option(
-        metavar="URL", help="Base URL, as for the provider's SDK.")] = None,
+    session: Session,
+    provider: Provider,
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="Base URL, as for the provider's SDK.")] = None,
     default: Annotated[bool, typer.Option("--default", help="Use it for tasks that name no provider.")] = False,
-    api: Annotated[str | None, typer.Option(
-        metavar="responses|chat-completions|messages", help="API of the server at that address.")] = None,
-    model: Annotated[str | None, typer.Option(
-        metavar="ID", help="Model that these options apply to. By default all models of the provider.")] = None,
+    api: Annotated[
+        str | None,
+        typer.Option(metavar="responses|chat-completions|messages", help="API of the server at that address."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Model that these options apply to. By default all models of the provider."),
+    ] = None,
     context_window: Annotated[int | None, typer.Option(metavar="TOKENS", help="Context window.")] = None,
     max_output: Annotated[int | None, typer.Option(metavar="TOKENS", help="Longest answer.")] = None,
     images: Annotated[bool | None, typer.Option("--images/--no-images", help="Whether it accepts images.")] = None,
@@ -173,8 +216,15 @@ def set_provider(
     The key is read from stdin. An empty stdin leaves it as it is."""
     key = _typed_key()
     given = {
-        "api_key": key or None, "base_url": base_url, "is_default": default or None, "api": api, "model": model,
-        "context_window": context_window, "max_output_tokens": max_output, "images": images, "free": free,
+        "api_key": key or None,
+        "base_url": base_url,
+        "is_default": default or None,
+        "api": api,
+        "model": model,
+        "context_window": context_window,
+        "max_output_tokens": max_output,
+        "images": images,
+        "free": free,
     }
     if all(value is None for name, value in given.items() if name != "model"):
         raise Stop(Exit.WRONG_USE, f"There is no key on stdin. Example: agentcontainer providers set {provider} < FILE")
@@ -184,11 +234,16 @@ def set_provider(
 
 def _typed_key() -> str:
     """Without what surrounds it in a file. Refused here where it cannot be a key, and never shown."""
-    key = (typer.prompt("API key", default="", show_default=False, hide_input=True) if sys.stdin.isatty()
-           else sys.stdin.read()).strip()
+    key = (
+        typer.prompt("API key", default="", show_default=False, hide_input=True)
+        if sys.stdin.isatty()
+        else sys.stdin.read()
+    ).strip()
     if key and not re.fullmatch("[!-~]+", key):
-        raise Stop(Exit.WRONG_USE, "Invalid provider key: it contains a space, a line break or a non-ASCII character."
-                                   " Nothing was stored.")
+        raise Stop(
+            Exit.WRONG_USE,
+            "Invalid provider key: it contains a space, a line break or a non-ASCII character. Nothing was stored.",
+        )
     return key
 
 

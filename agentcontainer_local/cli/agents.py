@@ -23,22 +23,44 @@ Container = Annotated[str | None, typer.Option(metavar="CONTAINER", help="Id or 
 Image = Annotated[str | None, typer.Option(metavar="IMAGE", help="Image to run in, instead of a container.")]
 Internet = Annotated[bool | None, typer.Option("--internet/--no-internet", help="Allow or close internet access.")]
 MaxRuntime = Annotated[int | None, typer.Option(metavar="SECONDS", help="Maximum run time of a task, in seconds.")]
-Whole = Annotated[Path | None, typer.Option(
-    "--file", "-f", metavar="FILE", help="Request body of the API, as JSON; `-` is stdin. Flags override its fields.")]
+Whole = Annotated[
+    Path | None,
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="FILE",
+        help="Request body of the API, as JSON; `-` is stdin. Flags override its fields.",
+    ),
+]
 
 
 def _fields(
-    name: str | None, prompt: str | None, model: str | None, provider: str | None, container: str | None,
-    image: str | None, writable: list[str] | None, internet: bool | None, hosts: list[str] | None,
-    max_runtime: int | None, max_cost: float | None, max_tokens: int | None, description: str | None,
+    name: str | None,
+    prompt: str | None,
+    model: str | None,
+    provider: str | None,
+    container: str | None,
+    image: str | None,
+    writable: list[str] | None,
+    internet: bool | None,
+    hosts: list[str] | None,
+    max_runtime: int | None,
+    max_cost: float | None,
+    max_tokens: int | None,
+    description: str | None,
     file: Path | None,
 ) -> dict[str, Any]:
     """The request's body: a file's, with what the flags say in its place."""
     body = _json(file) if file else {}
     prompt = Path(prompt[1:]).read_text() if prompt and prompt.startswith("@") else prompt
     defaults = given(
-        model=model, provider=provider, internetAccess=internet, allowedHosts=hosts or None,
-        maxRuntimeSeconds=max_runtime, maxCostUsd=max_cost, maxTokens=max_tokens,
+        model=model,
+        provider=provider,
+        internetAccess=internet,
+        allowedHosts=hosts or None,
+        maxRuntimeSeconds=max_runtime,
+        maxCostUsd=max_cost,
+        maxTokens=max_tokens,
     )
     runtime = _runtime(body.get("runtime") or {}, image, writable)
     said = given(name=name, basePrompt=prompt, containerId=container, runtime=runtime, description=description)
@@ -54,8 +76,11 @@ def _runtime(before: Any, image: str | None, writable: list[str] | None) -> dict
     if not image and not writable:
         return None
     if not image and not (isinstance(before, dict) and before.get("containerImage")):
-        raise Stop(Exit.WRONG_USE, "--writable needs --image. For a container, use `agentcontainer containers update"
-                                   " CONTAINER --writable DIR`.")
+        raise Stop(
+            Exit.WRONG_USE,
+            "--writable needs --image. For a container, use `agentcontainer containers update"
+            " CONTAINER --writable DIR`.",
+        )
     flags = given(containerImage=image, writablePaths=writable or None)
     return {"agentRuntime": "pi", **({} if image else before), **flags}
 
@@ -75,31 +100,44 @@ def _shown(session: Session, agent) -> None:
 
     version, defaults = agent.current_version, agent.current_version.defaults
     limits = defaults.limits.model_dump(by_alias=True, exclude_none=True)
-    session.out.facts({
-        "id": agent.id, "name": agent.name, "description": agent.description,
-        "model": f"{defaults.model} ({defaults.provider or 'the provider of the account'})",
-        "weak model": defaults.weak_model,
-        "own key": "yes" if defaults.has_provider_api_key else None,
-        "internet": "yes" if defaults.internet_access else "no", "hosts": ", ".join(defaults.allowed_hosts) or None,
-        "max runtime": f"{defaults.max_runtime_seconds} s",
-        "wraps up after": f"{defaults.soft_finish_after_seconds} s" if defaults.soft_finish_after_seconds else None,
-        "max cost": usd(defaults.max_cost_usd) if defaults.max_cost_usd else None,
-        "max tokens": str(defaults.max_tokens) if defaults.max_tokens else None,
-        "limits": ", ".join(f"{name} {value}" for name, value in limits.items()) or None,
-        "isolation": defaults.isolation, "skills": ", ".join(skill.skill for skill in version.skills) or None,
-        "outputs": defaults.output_policy.mode, "image": agent.runtime.container_image,
-        "writable": ", ".join(agent.runtime.writable_paths) or None,
-        "container": version.container_version_id, "version": f"{version.number} ({version.id})",
-        "standard": "yes" if agent.is_standard else None, "made": agent.created_at, "prompt": version.base_prompt,
-    }, agent)
+    session.out.facts(
+        {
+            "id": agent.id,
+            "name": agent.name,
+            "description": agent.description,
+            "model": f"{defaults.model} ({defaults.provider or 'the provider of the account'})",
+            "weak model": defaults.weak_model,
+            "own key": "yes" if defaults.has_provider_api_key else None,
+            "internet": "yes" if defaults.internet_access else "no",
+            "hosts": ", ".join(defaults.allowed_hosts) or None,
+            "max runtime": f"{defaults.max_runtime_seconds} s",
+            "wraps up after": f"{defaults.soft_finish_after_seconds} s" if defaults.soft_finish_after_seconds else None,
+            "max cost": usd(defaults.max_cost_usd) if defaults.max_cost_usd else None,
+            "max tokens": str(defaults.max_tokens) if defaults.max_tokens else None,
+            "limits": ", ".join(f"{name} {value}" for name, value in limits.items()) or None,
+            "isolation": defaults.isolation,
+            "skills": ", ".join(skill.skill for skill in version.skills) or None,
+            "outputs": defaults.output_policy.mode,
+            "image": agent.runtime.container_image,
+            "writable": ", ".join(agent.runtime.writable_paths) or None,
+            "container": version.container_version_id,
+            "version": f"{version.number} ({version.id})",
+            "standard": "yes" if agent.is_standard else None,
+            "made": agent.created_at,
+            "prompt": version.base_prompt,
+        },
+        agent,
+    )
 
 
 @command(app, "list", example="agents list")
 def list_agents(session: Session) -> None:
     """List all agents, including the standard ones."""
     agents = list(session.client.list_agents())
-    rows = [(found.id, str(found.current_version.number), found.current_version.defaults.model, found.name)
-            for found in agents]
+    rows = [
+        (found.id, str(found.current_version.number), found.current_version.defaults.model, found.name)
+        for found in agents
+    ]
     session.out.table(("id", "version", "model", "name~"), rows, agents)
 
 
@@ -111,37 +149,89 @@ def show(session: Session, agent: Agent) -> None:
 
 @command(app, "create", starts=AT_REST, example="agents create analyst -m claude-sonnet-4-5 --prompt @prompt.txt")
 def create(
-    session: Session, name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the agent.")] = None,
-    prompt: Prompt = None, model: Model = None, provider: Provider = None, container: Container = None,
-    image: Image = None, writable: Writable = None, internet: Internet = None, allow_host: HostsFlag = None,
-    max_runtime: MaxRuntime = None, max_cost: CostFlag = None, max_tokens: TokensFlag = None,
-    description: About = None, file: Whole = None,
+    session: Session,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the agent.")] = None,
+    prompt: Prompt = None,
+    model: Model = None,
+    provider: Provider = None,
+    container: Container = None,
+    image: Image = None,
+    writable: Writable = None,
+    internet: Internet = None,
+    allow_host: HostsFlag = None,
+    max_runtime: MaxRuntime = None,
+    max_cost: CostFlag = None,
+    max_tokens: TokensFlag = None,
+    description: About = None,
+    file: Whole = None,
 ) -> None:
     """Define an agent. By default it runs in the standard coding container, without internet access."""
     container = names.container(session, container) if container else None
-    body = _fields(name, prompt, model, provider, container, image, writable, internet, allow_host, max_runtime,
-                   max_cost, max_tokens, description, file)
+    body = _fields(
+        name,
+        prompt,
+        model,
+        provider,
+        container,
+        image,
+        writable,
+        internet,
+        allow_host,
+        max_runtime,
+        max_cost,
+        max_tokens,
+        description,
+        file,
+    )
     if not body.get("name") or not (body.get("defaults") or {}).get("model"):
-        raise Stop(Exit.WRONG_USE, "An agent needs a name and a model. Example: agentcontainer agents create analyst"
-                                   " -m scripted")
+        raise Stop(
+            Exit.WRONG_USE,
+            "An agent needs a name and a model. Example: agentcontainer agents create analyst -m scripted",
+        )
     body["defaults"] = {"internetAccess": False, "maxRuntimeSeconds": 1800, **body.get("defaults", {})}
     _shown(session, session.client.create_agent({"basePrompt": "", **body}))
 
 
 @command(app, "update", example="agents update analyst --max-cost 2")
 def update(
-    session: Session, agent: Agent, name: Name = None, prompt: Prompt = None, model: Model = None,
-    provider: Provider = None, container: Container = None, image: Image = None, writable: Writable = None,
-    internet: Internet = None, allow_host: HostsFlag = None, max_runtime: MaxRuntime = None,
-    max_cost: CostFlag = None, max_tokens: TokensFlag = None, description: About = None, file: Whole = None,
+    session: Session,
+    agent: Agent,
+    name: Name = None,
+    prompt: Prompt = None,
+    model: Model = None,
+    provider: Provider = None,
+    container: Container = None,
+    image: Image = None,
+    writable: Writable = None,
+    internet: Internet = None,
+    allow_host: HostsFlag = None,
+    max_runtime: MaxRuntime = None,
+    max_cost: CostFlag = None,
+    max_tokens: TokensFlag = None,
+    description: About = None,
+    file: Whole = None,
 ) -> None:
     """Change an agent. This makes a new version."""
     container = names.container(session, container) if container else None
     id = names.agent(session, agent)
     if writable and not image and not file and not container:
-        image = session.client.get_agent(id).runtime.container_image        # as it is now
-    body = _fields(name, prompt, model, provider, container, image, writable, internet, allow_host, max_runtime,
-                   max_cost, max_tokens, description, file)
+        image = session.client.get_agent(id).runtime.container_image  # as it is now
+    body = _fields(
+        name,
+        prompt,
+        model,
+        provider,
+        container,
+        image,
+        writable,
+        internet,
+        allow_host,
+        max_runtime,
+        max_cost,
+        max_tokens,
+        description,
+        file,
+    )
     _shown(session, session.client.update_agent(id, body))
 
 
@@ -179,7 +269,8 @@ def files(session: Session, agent: Agent) -> None:
 
 @command(app, "attach", starts=AT_REST, example="agents attach analyst handbook.pdf")
 def attach(
-    session: Session, agent: Agent,
+    session: Session,
+    agent: Agent,
     paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files to attach.")],
 ) -> None:
     """Give the agent reference files. This makes a new version."""

@@ -27,7 +27,8 @@ def add_to(app: App) -> None:
 
 def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write (.tar.gz). It contains secrets.")],
-    data: Data = None, json: JsonFlag = False,
+    data: Data = None,
+    json: JsonFlag = False,
 ) -> None:
     """Write the data directory into one file. The server may keep running."""
     from agentcontainer_local import backup as program
@@ -42,7 +43,8 @@ def backup(
 
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File that `agentcontainer backup` wrote.", exists=True)],
-    data: Data = None, json: JsonFlag = False,
+    data: Data = None,
+    json: JsonFlag = False,
 ) -> None:
     """Make a data directory from a backup. Unfinished tasks continue when `serve` is started on it."""
     from agentcontainer_local import backup as program
@@ -62,7 +64,14 @@ def _tell(out: "Output", what: str, file: Path, data: Path, held: "Held") -> Non
         out.note(f"Warning: {line}", "yellow")
     bytes = file.stat().st_size
     words = f"{counted(held.files, 'file')}, and workspace and session of {counted(held.tasks, 'task')} at work"
-    out.done(f"{file}  {size(bytes)} {what}: {words}", {
-        "file": str(file), "sizeBytes": bytes, "dataDirectory": str(data), "files": held.files, "tasks": held.tasks,
-        "warnings": list(held.warnings),
-    })
+    out.done(
+        f"{file}  {size(bytes)} {what}: {words}",
+        {
+            "file": str(file),
+            "sizeBytes": bytes,
+            "dataDirectory": str(data),
+            "files": held.files,
+            "tasks": held.tasks,
+            "warnings": list(held.warnings),
+        },
+    )

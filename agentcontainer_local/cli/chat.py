@@ -23,9 +23,11 @@ from agentcontainer_local.cli.run import (
 from agentcontainer_local.cli.session import Session
 
 INSTRUCTIONS = "You talk with a person at a terminal. Answer each message; use your tools where that helps."
-HELP = ("/attach FILE sends a file with your next message. /files DIR downloads the agent's files. /finish lets the"
-        " agent complete the work alone. /quit or Ctrl-D leaves.")
-QUIET = ("running", "pending", "awaiting_input")        # how it stands between turns goes without saying
+HELP = (
+    "/attach FILE sends a file with your next message. /files DIR downloads the agent's files. /finish lets the"
+    " agent complete the work alone. /quit or Ctrl-D leaves."
+)
+QUIET = ("running", "pending", "awaiting_input")  # how it stands between turns goes without saying
 
 
 def add_to(app: App) -> None:
@@ -36,10 +38,13 @@ def add_to(app: App) -> None:
 def chat(
     session: Session,
     agent: AgentFlag = CODING,
-    task: Annotated[str | None, typer.Option(
-        "--task", "-t", metavar="TASK", help="Continue this conversation: id, title or `last`.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", "-t", metavar="TASK", help="Continue this conversation: id, title or `last`."),
+    ] = None,
     instructions: Annotated[
-        str, typer.Option(metavar="TEXT", help="Instructions for the whole conversation.")] = INSTRUCTIONS,
+        str, typer.Option(metavar="TEXT", help="Instructions for the whole conversation.")
+    ] = INSTRUCTIONS,
     model: ModelFlag = None,
     provider: ProviderFlag = None,
     verbose: VerboseFlag = False,
@@ -97,7 +102,7 @@ class Talk:
         self.task_id = task_id
         self._begin = {"agent": agent, "instructions": instructions, "overrides": overrides}
         self._verbose = verbose
-        self.attached: dict[str, str] = {}      # the names, by their ids, of files that go with the next message
+        self.attached: dict[str, str] = {}  # the names, by their ids, of files that go with the next message
         self._after: int | None = None
         if task_id:
             self._after = next((event.id for event in session.client.list_events(task_id, order="desc", limit=1)), None)
@@ -147,7 +152,10 @@ class Talk:
         if self.task_id:
             return self.session.client.create_message(self.task_id, content=words, input_file_ids=attached)
         return self.session.client.create_conversation(
-            self._begin["agent"], instructions=self._begin["instructions"], message=words, input_file_ids=attached,
+            self._begin["agent"],
+            instructions=self._begin["instructions"],
+            message=words,
+            input_file_ids=attached,
             overrides=self._begin["overrides"],
         )
 
@@ -170,13 +178,18 @@ class Talk:
                     break
         task = self.session.client.get_task(self.task_id)
         if task.status not in ("awaiting_input", "running", "pending"):
-            raise Stop(exits.of_task(task.status, task.metadata), f"The conversation is {task.status}"
-                       + (f": {task.error}" if task.error else "."))
+            raise Stop(
+                exits.of_task(task.status, task.metadata),
+                f"The conversation is {task.status}" + (f": {task.error}" if task.error else "."),
+            )
         if task.turn_status == "failed":
             answers = [m for m in self.session.client.list_messages(self.task_id, order="desc", limit=2) if m.error]
             self.session.out.note(answers[0].error if answers else "This turn failed.", "red")
 
 
 def _is_over(event, turn: int | None) -> bool:
-    return (event.event == "task.updated" and event.data.get("turnNumber") == turn
-            and event.data.get("turnStatus") in ("completed", "failed"))
+    return (
+        event.event == "task.updated"
+        and event.data.get("turnNumber") == turn
+        and event.data.get("turnStatus") in ("completed", "failed")
+    )

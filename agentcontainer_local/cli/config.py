@@ -8,9 +8,13 @@ from agentcontainer_local.cli.session import JsonFlag, ending
 SECRETS = ("AGENTCONTAINER_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENROUTER_API_KEY")
 PROVIDERS = ("ANTHROPIC", "OPENAI", "OPENROUTER")
 OTHERS = (
-    "AGENTCONTAINER_URL", "AGENTCONTAINER_USER",
-    *(f"AGENTCONTAINER_{provider}_{name}" for provider in PROVIDERS
-      for name in ("BASE_URL", "API", "CONTEXT_WINDOW", "MAX_OUTPUT", "IMAGES", "FREE")),
+    "AGENTCONTAINER_URL",
+    "AGENTCONTAINER_USER",
+    *(
+        f"AGENTCONTAINER_{provider}_{name}"
+        for provider in PROVIDERS
+        for name in ("BASE_URL", "API", "CONTEXT_WINDOW", "MAX_OUTPUT", "IMAGES", "FREE")
+    ),
 )
 
 

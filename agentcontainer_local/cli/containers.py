@@ -12,14 +12,18 @@ app = App("Define the environments that agents run in.")
 Container = Annotated[str, typer.Argument(metavar="CONTAINER", help="Id or name of the container.")]
 Name = Annotated[str | None, typer.Option(metavar="TEXT", help="Name.")]
 About = Annotated[str | None, typer.Option("--description", metavar="TEXT", help="Description.")]
-Image = Annotated[str | None, typer.Option(
-    metavar="IMAGE", help="Linux image, for example docker.io/library/python:3.13-slim.")]
-Preset = Annotated[str | None, typer.Option(
-    metavar="NAME", help="Standard image: coding, data-processing or document-analysis.")]
+Image = Annotated[
+    str | None, typer.Option(metavar="IMAGE", help="Linux image, for example docker.io/library/python:3.13-slim.")
+]
+Preset = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Standard image: coding, data-processing or document-analysis.")
+]
 
 
-Writable = Annotated[list[str] | None, typer.Option(
-    "--writable", metavar="DIR", help="Directory of the image that the agent may write to. Repeatable.")]
+Writable = Annotated[
+    list[str] | None,
+    typer.Option("--writable", metavar="DIR", help="Directory of the image that the agent may write to. Repeatable."),
+]
 
 
 def given(**fields) -> dict:
@@ -29,22 +33,35 @@ def given(**fields) -> dict:
 
 def _shown(session: Session, container) -> None:
     version = container.current_version
-    session.out.facts({
-        "id": container.id, "name": container.name, "description": container.description,
-        "preset": version.container_preset, "image": version.container_image,
-        "writable": ", ".join(version.writable_paths) or None,
-        "version": f"{version.number} ({version.id})", "standard": "yes" if container.is_standard else None,
-        "made": container.created_at,
-    }, container)
+    session.out.facts(
+        {
+            "id": container.id,
+            "name": container.name,
+            "description": container.description,
+            "preset": version.container_preset,
+            "image": version.container_image,
+            "writable": ", ".join(version.writable_paths) or None,
+            "version": f"{version.number} ({version.id})",
+            "standard": "yes" if container.is_standard else None,
+            "made": container.created_at,
+        },
+        container,
+    )
 
 
 @command(app, "list", example="containers list")
 def list_containers(session: Session) -> None:
     """List all containers, including the standard ones."""
     containers = list(session.client.list_containers())
-    rows = [(found.id, str(found.current_version.number),
-             found.current_version.container_image or found.current_version.container_preset or "", found.name)
-            for found in containers]
+    rows = [
+        (
+            found.id,
+            str(found.current_version.number),
+            found.current_version.container_image or found.current_version.container_preset or "",
+            found.name,
+        )
+        for found in containers
+    ]
     session.out.table(("id", "version", "image", "name~"), rows, containers)
 
 
@@ -56,23 +73,38 @@ def show(session: Session, container: Container) -> None:
 
 @command(app, "create", starts=AT_REST, example="containers create mine --image localhost/mine:1")
 def create(
-    session: Session, name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the container.")],
-    image: Image = None, preset: Preset = None, writable: Writable = None, description: About = None,
+    session: Session,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the container.")],
+    image: Image = None,
+    preset: Preset = None,
+    writable: Writable = None,
+    description: About = None,
 ) -> None:
     """Define a container from an image or a standard image."""
     fields = given(
-        container_image=image, container_preset=preset, writable_paths=writable or None, description=description)
+        container_image=image, container_preset=preset, writable_paths=writable or None, description=description
+    )
     _shown(session, session.client.create_container(name=name, **fields))
 
 
 @command(app, "update", example="containers update mine --image localhost/mine:2")
 def update(
-    session: Session, container: Container, name: Name = None, image: Image = None, preset: Preset = None,
-    writable: Writable = None, description: About = None,
+    session: Session,
+    container: Container,
+    name: Name = None,
+    image: Image = None,
+    preset: Preset = None,
+    writable: Writable = None,
+    description: About = None,
 ) -> None:
     """Change a container. A new image makes a new version."""
-    fields = given(name=name, container_image=image, container_preset=preset, writable_paths=writable or None,
-                   description=description)
+    fields = given(
+        name=name,
+        container_image=image,
+        container_preset=preset,
+        writable_paths=writable or None,
+        description=description,
+    )
     _shown(session, session.client.update_container(names.container(session, container), **fields))
 
 
@@ -94,6 +126,8 @@ def archive(session: Session, container: Container) -> None:
 def versions(session: Session, container: Container) -> None:
     """List the versions of a container, newest first."""
     found = list(session.client.list_container_versions(names.container(session, container)))
-    rows = [(str(version.number), version.id, version.container_image or version.container_preset or "",
-             version.created_at) for version in found]
+    rows = [
+        (str(version.number), version.id, version.container_image or version.container_preset or "", version.created_at)
+        for version in found
+    ]
     session.out.table(("number", "id", "image", "made"), rows, found)

@@ -18,9 +18,14 @@ from agentcontainer_local.cli.serve import settings_of
 from agentcontainer_local.cli.session import JsonFlag, ending
 from agentcontainer_local.settings import Settings
 
-SIGNS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "missing": ("MISSING", "red"),
-         "enforced": ("enforced", "green"), "not_enforced": ("NOT ENFORCED HERE", "red"),
-         "unavailable": ("not possible here", "yellow")}
+SIGNS = {
+    "ok": ("ok", "green"),
+    "warning": ("warning", "yellow"),
+    "missing": ("MISSING", "red"),
+    "enforced": ("enforced", "green"),
+    "not_enforced": ("NOT ENFORCED HERE", "red"),
+    "unavailable": ("not possible here", "yellow"),
+}
 
 
 def add_to(app: App) -> None:
@@ -28,8 +33,9 @@ def add_to(app: App) -> None:
 
 
 def command(
-    prove: Annotated[bool, typer.Option(
-        "--prove", help="Start containers and try each security promise from inside.")] = False,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Start containers and try each security promise from inside.")
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Check this machine. Shows what is there, what is missing, and the command that fixes it. The exit code is 1 if
@@ -83,12 +89,14 @@ def _show(out, found) -> None:
 
     rows = [(Text(*SIGNS[check.status]), check.name, check.detail) for check in found.checks]
     out.table(("state", "what", "detail~"), rows, found.checks)
-    for check in found.checks:          # what is not as it should be is said whole: a terminal cuts the table
+    for check in found.checks:  # what is not as it should be is said whole: a terminal cuts the table
         if check.status != "ok":
             out.say(f"\n{check.name}: {check.detail}" + (f"\n  {check.fix}" if check.fix else ""))
     if found.proof is None:
-        out.say("\nThe security promises have not been tested on this machine. Test them with: agentcontainer"
-                " doctor --prove")
+        out.say(
+            "\nThe security promises have not been tested on this machine. Test them with: agentcontainer"
+            " doctor --prove"
+        )
         return
     out.say(f"\nSecurity promises, tested at {found.proof.at}:")
     rows = [(Text(*SIGNS[promise.status]), promise.name, promise.detail) for promise in found.proof.promises]

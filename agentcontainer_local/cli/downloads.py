@@ -21,8 +21,10 @@ def check(directory: Path) -> None:
     while not os.path.lexists(place):
         place = place.parent
     if not place.is_dir():
-        raise Stop(Exit.WRONG_USE, f"{place} is not a folder, so no files can be written to {directory}. Choose another"
-                                   " folder with --output.")
+        raise Stop(
+            Exit.WRONG_USE,
+            f"{place} is not a folder, so no files can be written to {directory}. Choose another folder with --output.",
+        )
     if not os.access(place, os.W_OK | os.X_OK):
         raise Stop(Exit.WRONG_USE, f"This account may not write to {place}. Choose another folder with --output.")
 
@@ -59,6 +61,6 @@ def _new(directory: Path, name: str) -> Iterator[tuple[Path, BinaryIO]]:
             yield path, file
     except BaseException as error:
         path.unlink()
-        if isinstance(error, OSError) and not error.filename:       # a disk that is full does not say which file
+        if isinstance(error, OSError) and not error.filename:  # a disk that is full does not say which file
             error.filename = str(path)
         raise

@@ -31,7 +31,8 @@ def of_task(status: str, metadata: dict) -> Exit:
     if status == "finished":
         return Exit.TASK_INCOMPLETE if metadata.get("completion") == "incomplete" else Exit.DONE
     return {"failed": Exit.TASK_FAILED, "cancelled": Exit.TASK_CANCELLED, "expired": Exit.TASK_CANCELLED}.get(
-        status, Exit.DONE)
+        status, Exit.DONE
+    )
 
 
 class Stop(Exception):

@@ -11,9 +11,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from agentcontainer_local.cli import streams
 
-NAME_COLUMNS = 26       # a longer name has a line of its own, so that descriptions keep most of the width
+NAME_COLUMNS = 26  # a longer name has a line of its own, so that descriptions keep most of the width
 OPTIONS = "Options"
-UsageError = typer.BadParameter.__mro__[1]      # typer has its own copy of click, and no public name for this
+UsageError = typer.BadParameter.__mro__[1]  # typer has its own copy of click, and no public name for this
 
 
 class Command(TyperCommand):
@@ -74,10 +74,18 @@ class App(typer.Typer):
     """A group of commands."""
 
     def __init__(self, about: str, epilog: str | None = None):
-        super().__init__(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, cls=Group,
-                         help=about, epilog=epilog, context_settings={"help_option_names": ["-h", "--help"]})
+        super().__init__(
+            no_args_is_help=True,
+            rich_markup_mode=None,
+            pretty_exceptions_enable=False,
+            cls=Group,
+            help=about,
+            epilog=epilog,
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )
 
-    def command(self, name: str | None = None, *, example: str | Sequence[str] = (), cls: type[Command] = Command,
-                **more: Any) -> Callable:
+    def command(
+        self, name: str | None = None, *, example: str | Sequence[str] = (), cls: type[Command] = Command, **more: Any
+    ) -> Callable:
         lines = [example] if isinstance(example, str) else example
         return super().command(name, cls=cls, epilog=examples(*lines) if lines else None, **more)

@@ -43,12 +43,21 @@ async def _found(podman) -> list[dict]:
     from agentcontainer_local.sandbox.podman.prune import ours
 
     bases = (standard_images.REGISTRY_BASE, standard_images.made_base())
-    current = {standard_images.tag_of(name, base) for name in standard_images.BY_PRESET.values() for base in bases} | {bases[1]}
+    current = {standard_images.tag_of(name, base) for name in standard_images.BY_PRESET.values() for base in bases} | {
+        bases[1]
+    }
     presets = {folder: preset for preset, folder in standard_images.BY_PRESET.items()}
     return [
-        {"name": presets.get(image.labels[standard_images.LABEL], image.labels[standard_images.LABEL]), "tag": tag, "id": image.id[:12],
-         "sizeBytes": image.size_bytes, "current": tag in current}
-        for image in await podman.images(standard_images.LABEL) for tag in image.names if ours(image, tag)
+        {
+            "name": presets.get(image.labels[standard_images.LABEL], image.labels[standard_images.LABEL]),
+            "tag": tag,
+            "id": image.id[:12],
+            "sizeBytes": image.size_bytes,
+            "current": tag in current,
+        }
+        for image in await podman.images(standard_images.LABEL)
+        for tag in image.names
+        if ours(image, tag)
     ]
 
 
@@ -66,8 +75,10 @@ def list_images(json: JsonFlag = False) -> None:
 
 @app.command("build", example="images build coding")
 def build(
-    names: Annotated[list[str] | None, typer.Argument(
-        metavar="NAME...", help="coding, data-processing or document-analysis. By default all.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help="coding, data-processing or document-analysis. By default all."),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Build the images now, instead of at the first task that needs them."""
@@ -82,8 +93,13 @@ def build(
         with out.steps("Looking") as step:
 
             async def all_of(podman) -> list[dict]:
-                return [{"name": name, "tag": await standard_images.ensure(
-                    podman, folders[name], lambda line: _step(step, line))} for name in names or standard_images.BY_PRESET]
+                return [
+                    {
+                        "name": name,
+                        "tag": await standard_images.ensure(podman, folders[name], lambda line: _step(step, line)),
+                    }
+                    for name in names or standard_images.BY_PRESET
+                ]
 
             built = _with_podman(all_of)
         if json:
@@ -114,8 +130,10 @@ def prune(json: JsonFlag = False) -> None:
 
         versions = prune.definitions(settings_of().data, warnings.append)
         named = {id[:12] for id in await prune.named(podman, versions)}
-        found = [{"name": "writable", "tag": tag, "id": image.id[:12], "sizeBytes": image.size_bytes, "current": False}
-                 for tag, image in await prune.opened_in_vain(podman, versions)]
+        found = [
+            {"name": "writable", "tag": tag, "id": image.id[:12], "sizeBytes": image.size_bytes, "current": False}
+            for tag, image in await prune.opened_in_vain(podman, versions)
+        ]
         found += [one for one in await _found(podman) if not one["current"]]
         for one in found:
             if one["id"] in named:

@@ -63,18 +63,27 @@ CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_DAC_OVERRIDE CAP_SYS_ADMIN
 
 
 def add_to(app: App) -> None:
-    app.command("install-service", example=(
-        "install-service --show", "install-service --flags '--port 3001 --max-running 8'"))(install_service)
+    app.command(
+        "install-service", example=("install-service --show", "install-service --flags '--port 3001 --max-running 8'")
+    )(install_service)
 
 
 def install_service(
-    system: Annotated[bool, typer.Option("--system", help="System unit, written as root, for the account"
-                                         " agentcontainer. By default, a unit of your account.")] = False,
-    flags: Annotated[str, typer.Option(
-        metavar="FLAGS", help="Flags of `serve`, in quotes.")] = "",
-    environment_file: Annotated[Path | None, typer.Option(
-        metavar="FILE",
-        help="File with variables, such as provider keys. Make it readable by root and the account only.")] = None,
+    system: Annotated[
+        bool,
+        typer.Option(
+            "--system",
+            help="System unit, written as root, for the account agentcontainer. By default, a unit of your account.",
+        ),
+    ] = False,
+    flags: Annotated[str, typer.Option(metavar="FLAGS", help="Flags of `serve`, in quotes.")] = "",
+    environment_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="File with variables, such as provider keys. Make it readable by root and the account only.",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write the unit without asking.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Show the unit and write nothing.")] = False,
     json: JsonFlag = False,
@@ -100,14 +109,18 @@ def install_service(
         if json:
             out.json({"path": str(path), "unit": unit, "commands": steps, "written": not show})
         elif not show:
-            out.note("The service runs. If it made an API key, the key is in its log. `agentcontainer keys create`"
-                     " makes more.")
+            out.note(
+                "The service runs. If it made an API key, the key is in its log. `agentcontainer keys create`"
+                " makes more."
+            )
 
 
 def _may_write(system: bool, yes: bool) -> None:
     if not Path("/run/systemd/system").is_dir():
-        raise Stop(Exit.FAILED, "systemd does not run on this machine. Show the unit with --show, and use it on"
-                                " a machine with systemd.")
+        raise Stop(
+            Exit.FAILED,
+            "systemd does not run on this machine. Show the unit with --show, and use it on a machine with systemd.",
+        )
     if system and os.getuid() != 0:
         raise Stop(Exit.FAILED, "A system unit needs root. Run this with sudo.")
     if not yes and not (sys.stdin.isatty() and typer.confirm("Write and start it?", err=True)):
@@ -117,8 +130,11 @@ def _may_write(system: bool, yes: bool) -> None:
 def _write(unit: str, path: Path, steps: list[list[str]]) -> None:
     linger, *steps = steps
     if not Path("/var/lib/systemd/linger", linger[-1]).exists() and subprocess.run(linger).returncode:
-        raise Stop(Exit.FAILED, f"Nothing was written. Run sudo {shlex.join(linger)}, then this again: without it the"
-                   " account's systemd, and all containers with that, ends when the account logs out.")
+        raise Stop(
+            Exit.FAILED,
+            f"Nothing was written. Run sudo {shlex.join(linger)}, then this again: without it the"
+            " account's systemd, and all containers with that, ends when the account logs out.",
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(unit)
     for step in steps:
@@ -134,8 +150,9 @@ def _run(step: list[str], otherwise: str) -> None:
     if "restart" in step:
         log = ["journalctl", *scope, "-u", NAME, "-n", "15", "--no-pager", "-o", "cat"]
         said = subprocess.run(log, capture_output=True, text=True).stdout.strip()
-    raise Stop(Exit.FAILED, f"{otherwise}: `{shlex.join(step)}` failed." + (f" Its log ends with:\n{said}" if said
-               else ""))
+    raise Stop(
+        Exit.FAILED, f"{otherwise}: `{shlex.join(step)}` failed." + (f" Its log ends with:\n{said}" if said else "")
+    )
 
 
 def _path(system: bool) -> Path:
@@ -151,8 +168,9 @@ def _unit(system: bool, account: pwd.struct_passwd | None, flags: str, environme
     runtime = f"Environment=XDG_RUNTIME_DIR=/run/user/{uid}\n" if system else ""
     paths = f"Environment={_word('PATH=' + (SYSTEM_PATH if system else os.environ.get('PATH') or SYSTEM_PATH))}\n"
     return UNIT.format(
-        after=f"Wants=network-online.target user@{uid}.service\n"
-              f"After=network-online.target user@{uid}.service" if system else "After=default.target",
+        after=f"Wants=network-online.target user@{uid}.service\nAfter=network-online.target user@{uid}.service"
+        if system
+        else "After=default.target",
         account=f"User={name}\n" if system else "",
         command=command,
         environment=paths + runtime + (f"EnvironmentFile={environment_file.absolute()}\n" if environment_file else ""),
@@ -163,7 +181,7 @@ def _unit(system: bool, account: pwd.struct_passwd | None, flags: str, environme
 
 def _program() -> list[str]:
     checkout = resources.CHECKOUT
-    if (checkout / "dev").is_file():        # it finds the environment, also after that was made anew
+    if (checkout / "dev").is_file():  # it finds the environment, also after that was made anew
         return [str(checkout / "dev"), "exec", "--", "agentcontainer"]
     found = None if entry_point.FROZEN else shutil.which("agentcontainer")
     return [str(Path(found).absolute())] if found else entry_point.installed()

@@ -15,13 +15,21 @@ def container(session: Session, given: str) -> str:
 
 
 def key(session: Session, given: str) -> str:
-    return _id("key", "key_", given, lambda: (
-        (one.id, one.name) for one in session.client.list_keys() if one.revoked_at is None))
+    return _id(
+        "key",
+        "key_",
+        given,
+        lambda: ((one.id, one.name) for one in session.client.list_keys() if one.revoked_at is None),
+    )
 
 
 def reference_file(session: Session, agent_id: str, given: str) -> str:
-    return _id("file", "file_", given, lambda: (
-        (one.id, one.filename) for one in session.client.list_reference_files(agent_id)))
+    return _id(
+        "file",
+        "file_",
+        given,
+        lambda: ((one.id, one.filename) for one in session.client.list_reference_files(agent_id)),
+    )
 
 
 def task(session: Session, given: str) -> str:

@@ -29,8 +29,15 @@ from rich.text import Text
 from agentcontainer_local.process.text import HOSTILE, clean, one_line
 
 STYLES = {
-    "pending": "yellow", "running": "cyan", "awaiting_input": "magenta", "hibernating": "blue", "finished": "green",
-    "incomplete": "yellow", "failed": "red", "cancelled": "dim", "expired": "dim",
+    "pending": "yellow",
+    "running": "cyan",
+    "awaiting_input": "magenta",
+    "hibernating": "blue",
+    "finished": "green",
+    "incomplete": "yellow",
+    "failed": "red",
+    "cancelled": "dim",
+    "expired": "dim",
 }
 UNITS = ("B", "kB", "MB", "GB", "TB")
 ANY_WIDTH = 10_000

@@ -16,48 +16,71 @@ from agentcontainer_local.cli.session import Session
 CODING = "agt_standard_coding"
 
 AgentFlag = Annotated[str, typer.Option("--agent", "-a", metavar="AGENT", help="Id or name of the agent.")]
-ModelFlag = Annotated[str | None, typer.Option(
-    "--model", "-m", metavar="ID", help="Id of the model; `scripted` needs no key.")]
-ProviderFlag = Annotated[str | None, typer.Option(
-    "--provider", metavar="NAME", help="Model provider: anthropic, openai or openrouter.")]
-InternetFlag = Annotated[bool | None, typer.Option(
-    "--internet/--no-internet", help="Allow or close internet access. By default as set for the agent.")]
-HostsFlag = Annotated[list[str] | None, typer.Option(
-    "--allow-host", metavar="HOST", help="Host that the agent may reach without internet access. Repeatable.")]
-CostFlag = Annotated[float | None, typer.Option(
-    "--max-cost", metavar="USD", help="Maximum cost of model calls, in US dollars.")]
-TokensFlag = Annotated[int | None, typer.Option(
-    "--max-tokens", metavar="COUNT", help="Maximum tokens of model calls, in and out.")]
+ModelFlag = Annotated[
+    str | None, typer.Option("--model", "-m", metavar="ID", help="Id of the model; `scripted` needs no key.")
+]
+ProviderFlag = Annotated[
+    str | None, typer.Option("--provider", metavar="NAME", help="Model provider: anthropic, openai or openrouter.")
+]
+InternetFlag = Annotated[
+    bool | None,
+    typer.Option("--internet/--no-internet", help="Allow or close internet access. By default as set for the agent."),
+]
+HostsFlag = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host", metavar="HOST", help="Host that the agent may reach without internet access. Repeatable."
+    ),
+]
+CostFlag = Annotated[
+    float | None, typer.Option("--max-cost", metavar="USD", help="Maximum cost of model calls, in US dollars.")
+]
+TokensFlag = Annotated[
+    int | None, typer.Option("--max-tokens", metavar="COUNT", help="Maximum tokens of model calls, in and out.")
+]
 VerboseFlag = Annotated[bool, typer.Option("--verbose", "-v", help="Show commands and outputs in full.")]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Show the result only.")]
 
 
 def add_to(app: App) -> None:
-    session.command(app, "run", starts=session.AT_WORK, example=(
-        'run "Summarise sales.csv in report.md." -i sales.csv -o out',
-        "run - --max-runtime 600 --detach < instructions.md"))(run)
+    session.command(
+        app,
+        "run",
+        starts=session.AT_WORK,
+        example=(
+            'run "Summarise sales.csv in report.md." -i sales.csv -o out',
+            "run - --max-runtime 600 --detach < instructions.md",
+        ),
+    )(run)
 
 
 def run(
     session: Session,
-    instructions: Annotated[str | None, typer.Argument(
-        metavar="INSTRUCTIONS", help="Instructions for the agent; `-` reads stdin.")] = None,
-    input: Annotated[list[Path] | None, typer.Option(
-        "--input", "-i", metavar="PATH", help="File or directory for the agent. Repeatable.")] = None,
-    output: Annotated[Path | None, typer.Option(
-        "--output", "-o", metavar="DIR", help="Folder for the agent's files. By default a new one.")] = None,
+    instructions: Annotated[
+        str | None, typer.Argument(metavar="INSTRUCTIONS", help="Instructions for the agent; `-` reads stdin.")
+    ] = None,
+    input: Annotated[
+        list[Path] | None,
+        typer.Option("--input", "-i", metavar="PATH", help="File or directory for the agent. Repeatable."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder for the agent's files. By default a new one."),
+    ] = None,
     agent: AgentFlag = CODING,
     model: ModelFlag = None,
     provider: ProviderFlag = None,
-    expect: Annotated[str | None, typer.Option(
-        metavar="NAMES", help="Names of required outputs, for example report,dataset")] = None,
+    expect: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Names of required outputs, for example report,dataset")
+    ] = None,
     internet: InternetFlag = None,
     allow_host: HostsFlag = None,
     max_runtime: Annotated[int | None, typer.Option(metavar="SECONDS", help="Maximum run time, in seconds.")] = None,
     max_cost: CostFlag = None,
     max_tokens: TokensFlag = None,
-    title: Annotated[str | None, typer.Option(
-        metavar="TEXT", help="Title. By default the first line of the instructions.")] = None,
+    title: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Title. By default the first line of the instructions.")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Dispatch the task, print its id, and end.")] = False,
     verbose: VerboseFlag = False,
     quiet: QuietFlag = False,
@@ -72,11 +95,15 @@ def run(
     downloads.check(output or Path())
     agent_id = names.agent(session, agent)
     files = downloads.uploaded(session, paths)
-    task = session.client.create_task(agent_id, {
-        "instructions": words, "inputFileIds": [file.id for file in files],
-        "overrides": overrides(model, provider, internet, allow_host, max_runtime, max_cost, max_tokens, expect),
-        **({"title": title} if title else {}),
-    })
+    task = session.client.create_task(
+        agent_id,
+        {
+            "instructions": words,
+            "inputFileIds": [file.id for file in files],
+            "overrides": overrides(model, provider, internet, allow_host, max_runtime, max_cost, max_tokens, expect),
+            **({"title": title} if title else {}),
+        },
+    )
     if detach:
         session.out.json(task) if session.out.as_json else session.out.say(task.id)
         return Exit.DONE
@@ -86,14 +113,27 @@ def run(
 
 
 def overrides(
-    model: str | None, provider: str | None, internet: bool | None = None, hosts: list[str] | None = None,
-    max_runtime: int | None = None, max_cost: float | None = None, max_tokens: int | None = None,
+    model: str | None,
+    provider: str | None,
+    internet: bool | None = None,
+    hosts: list[str] | None = None,
+    max_runtime: int | None = None,
+    max_cost: float | None = None,
+    max_tokens: int | None = None,
     expect: str | None = None,
 ) -> dict[str, Any]:
     outputs = [name.strip() for name in (expect or "").split(",") if name.strip()]
     policy = {"mode": "named", "files": [{"name": name} for name in outputs]} if outputs else None
-    given = {"model": model, "provider": provider, "internetAccess": internet, "allowedHosts": hosts or None,
-             "maxRuntimeSeconds": max_runtime, "maxCostUsd": max_cost, "maxTokens": max_tokens, "outputPolicy": policy}
+    given = {
+        "model": model,
+        "provider": provider,
+        "internetAccess": internet,
+        "allowedHosts": hosts or None,
+        "maxRuntimeSeconds": max_runtime,
+        "maxCostUsd": max_cost,
+        "maxTokens": max_tokens,
+        "outputPolicy": policy,
+    }
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -139,8 +179,9 @@ def _leave_or_stay(session: Session, task_id: str) -> None:
     choice = "c"
     later = "when a server runs again" if session.own else "by itself"
     if sys.stdin.isatty():
-        session.out.note(f"\nThe task is running. c or Ctrl-C again: cancel it; d: detach, it goes on {later};"
-                         " Enter: keep watching.")
+        session.out.note(
+            f"\nThe task is running. c or Ctrl-C again: cancel it; d: detach, it goes on {later}; Enter: keep watching."
+        )
         with contextlib.suppress(KeyboardInterrupt, EOFError):
             choice = input("c/d/Enter: ").strip().lower()[:1]
     if choice == "d":
@@ -168,8 +209,11 @@ def told(session: Session, task, output: Path | None = None) -> int:
     except OSError as error:
         if session.out.as_json:
             session.out.json({**task.model_dump(mode="json", by_alias=True), "outputs": None})
-        raise Stop(Exit.FAILED, f"{error.filename}: {error.strerror}. The files were not all written. Download them"
-                                f" with: agentcontainer tasks files {task.id} -o DIR") from None
+        raise Stop(
+            Exit.FAILED,
+            f"{error.filename}: {error.strerror}. The files were not all written. Download them"
+            f" with: agentcontainer tasks files {task.id} -o DIR",
+        ) from None
     if session.out.as_json:
         session.out.json({**task.model_dump(mode="json", by_alias=True), "outputs": files})
     elif not files:

@@ -46,10 +46,10 @@ def serve(json: bool, **flags: str | None) -> None:
     """Run the server. SIGTERM stops the server and leaves its agents running; the next server finds them. Ctrl-C
     suspends the agents until the next start. With --json, one line of JSON says when the server is ready."""
     with ending(json) as out:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)       # until it serves there is nothing to clear away
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until it serves there is nothing to clear away
         settings = as_service_account(settings_of(**flags))
         logs.start(settings.log_level, settings.log_format == "json")
-        gc.disable()            # what is imported stays: looking through it for rubbish would take a fifth of the time
+        gc.disable()  # what is imported stays: looking through it for rubbish would take a fifth of the time
         import uvloop  # here, so that the other commands start quickly
 
         from agentcontainer_local import app as program
@@ -57,13 +57,13 @@ def serve(json: bool, **flags: str | None) -> None:
         gc.freeze()
         gc.enable()
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))    # the soft one is for programs that use select(2)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the soft one is for programs that use select(2)
         uvloop.run(program.serve(settings, os.environ, lambda ready, url: _ready(out, ready, url)))
 
 
 def _ready(out: "Output", program: "Program", url: str) -> None:
     _announce(out, program, url)
-    if address := os.environ.get("NOTIFY_SOCKET"):      # a unit of Type=notify has started from here on: sd_notify(3)
+    if address := os.environ.get("NOTIFY_SOCKET"):  # a unit of Type=notify has started from here on: sd_notify(3)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
             systemd.sendto(b"READY=1", address.replace("@", "\0", 1) if address.startswith("@") else address)
 
@@ -74,8 +74,16 @@ def _announce(out: "Output", program: "Program", url: str) -> None:
     new_key = program.new_key if program.new_key != given else None
     public = (settings.public_url or reachable(url)).rstrip("/")
     if out.as_json:
-        out.line({"url": public, "listening": url, "dataDirectory": str(settings.data), "pid": os.getpid(),
-                  "version": build.version(), "apiKey": new_key})
+        out.line(
+            {
+                "url": public,
+                "listening": url,
+                "dataDirectory": str(settings.data),
+                "pid": os.getpid(),
+                "version": build.version(),
+                "apiKey": new_key,
+            }
+        )
         return
     if new_key:
         print(f"API key (shown this once): {new_key}")
@@ -86,8 +94,11 @@ def _announce(out: "Output", program: "Program", url: str) -> None:
     key = "$AGENTCONTAINER_API_KEY" if given else new_key or "YOUR_KEY"
     print(f'Try: curl -H "Authorization: Bearer {key}" {public}/api/v1/agents', flush=True)
     if not is_private(settings.host):
-        out.note(f"Warning: the server listens on {settings.host} without TLS, so API keys travel unencrypted. Put a"
-                 " reverse proxy with TLS before it, or listen on 127.0.0.1.", "yellow")
+        out.note(
+            f"Warning: the server listens on {settings.host} without TLS, so API keys travel unencrypted. Put a"
+            " reverse proxy with TLS before it, or listen on 127.0.0.1.",
+            "yellow",
+        )
 
 
 def reachable(url: str) -> str:
@@ -128,14 +139,17 @@ def _with_settings() -> inspect.Signature:
     """Every setting as a flag."""
     flags = {
         name: Annotated[
-            _taken(field.annotation), typer.Option(metavar=_kind(field.annotation), help=_about(name, field))]
+            _taken(field.annotation), typer.Option(metavar=_kind(field.annotation), help=_about(name, field))
+        ]
         for name, field in Settings.model_fields.items()
     }
     kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Signature([
-        *(inspect.Parameter(name, kind, default=None, annotation=flag) for name, flag in flags.items()),
-        inspect.Parameter("json", kind, default=False, annotation=JsonFlag),
-    ])
+    return inspect.Signature(
+        [
+            *(inspect.Parameter(name, kind, default=None, annotation=flag) for name, flag in flags.items()),
+            inspect.Parameter("json", kind, default=False, annotation=JsonFlag),
+        ]
+    )
 
 
 serve.__signature__ = _with_settings()
@@ -145,19 +159,43 @@ class Command(help.Command):
     """Its flags in groups; a setting that is in none of them stands under `Options`."""
 
     groups = {
-        "Address": ("host", "port", "public_url", "host_names", "trusted_proxies", "cors_origin",
-                    "max_requests_per_second"),
+        "Address": (
+            "host",
+            "port",
+            "public_url",
+            "host_names",
+            "trusted_proxies",
+            "cors_origin",
+            "max_requests_per_second",
+        ),
         "Data": ("data", "cache"),
         "Work at the same time": ("max_running", "max_pending", "idle_seconds"),
         "Limits of a task, where it sets none": (
-            "task_memory_mb", "task_cpus", "task_processes", "task_open_files", "task_workspace_mb", "isolation"),
+            "task_memory_mb",
+            "task_cpus",
+            "task_processes",
+            "task_open_files",
+            "task_workspace_mb",
+            "isolation",
+        ),
         "Limits of requests and files": (
-            "max_body_bytes", "max_file_bytes", "max_output_files", "max_output_bytes", "max_events", "max_event_bytes",
-            "upload_ttl_seconds"),
+            "max_body_bytes",
+            "max_file_bytes",
+            "max_output_files",
+            "max_output_bytes",
+            "max_events",
+            "max_event_bytes",
+            "upload_ttl_seconds",
+        ),
         "Disk": (
-            "file_quota_bytes", "checkpoint_quota_bytes", "workspace_retention_seconds",
-            "failed_workspace_retention_seconds", "retention_days",
-            "retention_bytes", "min_free_percent"),
+            "file_quota_bytes",
+            "checkpoint_quota_bytes",
+            "workspace_retention_seconds",
+            "failed_workspace_retention_seconds",
+            "retention_days",
+            "retention_bytes",
+            "min_free_percent",
+        ),
         "Models": ("prices_file", "provider_idle_seconds"),
         "Billing": ("billing", "credit"),
         "Log": ("log_level", "log_format"),

@@ -37,10 +37,14 @@ if TYPE_CHECKING:
 
 URL, KEY = "AGENTCONTAINER_URL", "AGENTCONTAINER_API_KEY"
 
-UrlFlag = Annotated[str | None, typer.Option(
-    "--url", metavar="URL", help=f"Address of the server. [{URL}; by default this machine's server]")]
-DataFlag = Annotated[Path | None, typer.Option(
-    "--data", metavar="DIR", help="Use the server of this data directory. [AGENTCONTAINER_DATA]")]
+UrlFlag = Annotated[
+    str | None,
+    typer.Option("--url", metavar="URL", help=f"Address of the server. [{URL}; by default this machine's server]"),
+]
+DataFlag = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Use the server of this data directory. [AGENTCONTAINER_DATA]"),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON; errors are JSON on stderr.")]
 
 
@@ -53,8 +57,8 @@ class Start:
     new_store: bool = True
 
 
-AT_WORK = Start((), signal.SIGINT)      # its agents are suspended at the end, for the next server
-AT_REST = Start(("--max-running", "0"), signal.SIGTERM)     # starts no agent, and ends none that another one left
+AT_WORK = Start((), signal.SIGINT)  # its agents are suspended at the end, for the next server
+AT_REST = Start(("--max-running", "0"), signal.SIGTERM)  # starts no agent, and ends none that another one left
 READING = Start(AT_REST.flags, AT_REST.ends_by, new_store=False)
 
 
@@ -98,8 +102,10 @@ def command(
 
 def _with_flags(function: Callable) -> inspect.Signature:
     own = list(inspect.signature(function).parameters.values())[1:]
-    flags = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-             for name, default, kind in (("json", False, JsonFlag), ("url", None, UrlFlag), ("data", None, DataFlag))]
+    flags = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, default, kind in (("json", False, JsonFlag), ("url", None, UrlFlag), ("data", None, DataFlag))
+    ]
     return inspect.Signature([*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *flags])
 
 
@@ -117,7 +123,7 @@ def ending(as_json: bool = False) -> Iterator["Output"]:
     try:
         yield out
         sys.stdout.flush()
-    except typer.Exit:          # which is a RuntimeError
+    except typer.Exit:  # which is a RuntimeError
         raise
     except Stop as stop:
         if stop.message:
@@ -140,7 +146,7 @@ def ending(as_json: bool = False) -> Iterator["Output"]:
         raise typer.Exit(Exit.FAILED) from None
     except OSError as error:
         if error.errno in STREAM_ERRORS and not error.filename:
-            raise                   # of stdout: streams.guarded says so
+            raise  # of stdout: streams.guarded says so
         words = error.strerror or str(error)
         _complain(out, "io_error", f"{error.filename}: {words}" if error.filename else words)
         raise typer.Exit(Exit.FAILED) from None
@@ -183,8 +189,14 @@ def _said(error: Exception) -> tuple[int, str, str]:
         case LocalFile():
             return Exit.FAILED, "io_error", str(error)
         case Refused(code="unauthorized"):
-            return Exit.NO_KEY, error.code, (f"The server does not accept this API key. Set {KEY} to a key of the"
-                                             " server. If the data directory is yours, unset it.")
+            return (
+                Exit.NO_KEY,
+                error.code,
+                (
+                    f"The server does not accept this API key. Set {KEY} to a key of the"
+                    " server. If the data directory is yours, unset it."
+                ),
+            )
         case Refused():
             code = {"not_found": Exit.NOT_FOUND, "validation_error": Exit.WRONG_USE}.get(error.code, Exit.FAILED)
             return code, error.code, error.message
@@ -214,8 +226,11 @@ def opened(out: "Output", url: str | None, data: Path | None, starts: Start | No
 
 def _may_start(directory: Path, starts: Start | None) -> None:
     if starts is None or not (starts.new_store or (directory / "agentcontainer.db").exists()):
-        raise Stop(Exit.NO_SERVER, f"No server runs for the data directory {directory}. Start one with `agentcontainer"
-                                   f" serve`, or name another server with --url.")
+        raise Stop(
+            Exit.NO_SERVER,
+            f"No server runs for the data directory {directory}. Start one with `agentcontainer"
+            f" serve`, or name another server with --url.",
+        )
 
 
 def _greeted(client: "Client") -> None:

@@ -31,10 +31,15 @@ def list_tasks(
 
     agent_id = names.agent(session, agent) if agent else None
     tasks = list(session.client.list_tasks(agent_id=agent_id, status=status, limit=limit))
-    rows = [(task.id, standing(task), output.age(task.created_at), output.usd(task.cost_usd), task.title)
-            for task in tasks]
-    session.out.table(("id", "status", "age", "cost", "title~"), rows, tasks,
-                      'There are no tasks. `agentcontainer run "..."` dispatches one.')
+    rows = [
+        (task.id, standing(task), output.age(task.created_at), output.usd(task.cost_usd), task.title) for task in tasks
+    ]
+    session.out.table(
+        ("id", "status", "age", "cost", "title~"),
+        rows,
+        tasks,
+        'There are no tasks. `agentcontainer run "..."` dispatches one.',
+    )
 
 
 @command(app, "show", example="tasks show last")
@@ -46,19 +51,28 @@ def show(session: Session, task: Task) -> None:
     found = session.client.get_task(names.task(session, task))
     files = list(session.client.list_task_files(found.id))
     shape = {**found.model_dump(mode="json", by_alias=True), "outputs": output.plain(files)}
-    session.out.facts({
-        "id": found.id, "title": found.title, "status": standing(found),
-        "place in queue": str(found.queue_position) if found.queue_position else None,
-        "wakes at": found.hibernate_until_at, "mode": found.mode if found.turn_number is None
-        else f"{found.mode}, turn {found.turn_number} {found.turn_status}",
-        "agent": f"{found.agent_name} ({found.agent_id})",
-        "model": _model(found),
-        "made": f"{found.created_at} ({output.age(found.created_at)} ago)", "ended": found.completed_at,
-        "used": summary(found), "result": found.result,
-        "error": output.Text(output.clean(found.error), "red") if found.error else None,
-        "outputs": "\n".join(f"{file.filename}  {output.size(file.size_bytes)}" for file in files) or None,
-        "instructions": found.instructions,
-    }, shape)
+    session.out.facts(
+        {
+            "id": found.id,
+            "title": found.title,
+            "status": standing(found),
+            "place in queue": str(found.queue_position) if found.queue_position else None,
+            "wakes at": found.hibernate_until_at,
+            "mode": found.mode
+            if found.turn_number is None
+            else f"{found.mode}, turn {found.turn_number} {found.turn_status}",
+            "agent": f"{found.agent_name} ({found.agent_id})",
+            "model": _model(found),
+            "made": f"{found.created_at} ({output.age(found.created_at)} ago)",
+            "ended": found.completed_at,
+            "used": summary(found),
+            "result": found.result,
+            "error": output.Text(output.clean(found.error), "red") if found.error else None,
+            "outputs": "\n".join(f"{file.filename}  {output.size(file.size_bytes)}" for file in files) or None,
+            "instructions": found.instructions,
+        },
+        shape,
+    )
 
 
 def _model(task) -> str:
@@ -69,7 +83,8 @@ def _model(task) -> str:
 
 @command(app, "logs", example="tasks logs -f last")
 def logs(
-    session: Session, task: Task,
+    session: Session,
+    task: Task,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow until the task has ended.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show commands and outputs in full.")] = False,
 ) -> None:
@@ -78,8 +93,11 @@ def logs(
 
     id, shown = names.task(session, task), Transcript(session.out, verbose, users=True)
     if follow and session.own and session.client.get_task(id).completed_at is None:
-        raise Stop(Exit.NO_SERVER, "No server runs, so this task makes no progress. Start one with `agentcontainer"
-                                   " serve`, or leave out --follow.")
+        raise Stop(
+            Exit.NO_SERVER,
+            "No server runs, so this task makes no progress. Start one with `agentcontainer"
+            " serve`, or leave out --follow.",
+        )
     with shown.live() if follow else contextlib.nullcontext():
         for event in session.client.stream(id) if follow else session.client.list_events(id):
             if session.out.as_json:
@@ -90,10 +108,13 @@ def logs(
 
 @command(app, "workspace", example="tasks workspace last -o workspace.tar")
 def workspace(
-    session: Session, task: Task,
+    session: Session,
+    task: Task,
     path: Annotated[str | None, typer.Argument(metavar="PATH", help="Only this file.")] = None,
-    save: Annotated[Path | None, typer.Option(
-        "--output", "-o", metavar="FILE", help="Save all files to FILE, a tar archive, or the one file.")] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Save all files to FILE, a tar archive, or the one file."),
+    ] = None,
 ) -> None:
     """List or download the files that a failed task left behind. The server keeps them for one day by default."""
     from agentcontainer_local.cli import output
@@ -102,8 +123,14 @@ def workspace(
     id = names.task(session, task)
     if path is None and save is None:
         entries = list(session.client.list_workspace(id))
-        rows = [(output.size(entry.size_bytes) if entry.type == "file" else entry.type, output.age(entry.modified_at),
-                 entry.path) for entry in entries]
+        rows = [
+            (
+                output.size(entry.size_bytes) if entry.type == "file" else entry.type,
+                output.age(entry.modified_at),
+                entry.path,
+            )
+            for entry in entries
+        ]
         session.out.table(("size", "age", "path"), rows, entries, "The workspace is empty.")
         return
     target = save or Path(folder.safe(path))
@@ -124,10 +151,20 @@ def calls(session: Session, task: Task) -> None:
     from agentcontainer_local.cli import output
 
     found = list(session.client.list_model_calls(names.task(session, task)))
-    rows = [(output.age(call.started_at), output.between(call.started_at, call.ended_at), call.status or "at work",
-             call.model, output.number(call.input_tokens), output.number(call.cache_read_tokens),
-             output.number(call.cache_write_tokens), output.number(call.output_tokens),
-             output.usd(call.cost_usd) + ("~" if call.estimated else "")) for call in found]
+    rows = [
+        (
+            output.age(call.started_at),
+            output.between(call.started_at, call.ended_at),
+            call.status or "at work",
+            call.model,
+            output.number(call.input_tokens),
+            output.number(call.cache_read_tokens),
+            output.number(call.cache_write_tokens),
+            output.number(call.output_tokens),
+            output.usd(call.cost_usd) + ("~" if call.estimated else ""),
+        )
+        for call in found
+    ]
     columns = ("age", "took", "status", "model~", "in", "cached", "written", "out", "cost")
     session.out.table(columns, rows, found, "The task has made no model calls yet.")
 
@@ -141,7 +178,7 @@ def cancel(
     cancelled = []
     for task in tasks:
         cancelled.append(session.client.cancel_task(names.task(session, task)))
-        if not session.out.as_json:     # at once: the next one may be refused
+        if not session.out.as_json:  # at once: the next one may be refused
             session.out.say(f"{cancelled[-1].id}  {cancelled[-1].status}")
     if session.out.as_json:
         session.out.json(cancelled)
@@ -149,9 +186,11 @@ def cancel(
 
 @command(app, "wake", starts=None, example='tasks wake last -m "The file has arrived."')
 def wake(
-    session: Session, task: Task,
+    session: Session,
+    task: Task,
     message: Annotated[
-        str | None, typer.Option("--message", "-m", metavar="TEXT", help="Message to the agent.")] = None,
+        str | None, typer.Option("--message", "-m", metavar="TEXT", help="Message to the agent.")
+    ] = None,
 ) -> None:
     """Wake a hibernating task."""
     fields = {"kind": "message", "message": message} if message else {"kind": "external_wake"}
@@ -161,10 +200,14 @@ def wake(
 
 @command(app, "update", example='tasks update last --title "Sales of March"')
 def update(
-    session: Session, task: Task,
+    session: Session,
+    task: Task,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="New title.")] = None,
-    autonomous: Annotated[bool, typer.Option(
-        "--autonomous", help="The agent takes no more messages and completes the work alone. This is final.")
+    autonomous: Annotated[
+        bool,
+        typer.Option(
+            "--autonomous", help="The agent takes no more messages and completes the work alone. This is final."
+        ),
     ] = False,
 ) -> None:
     """Rename a task, or let a conversation finish by itself."""
@@ -177,9 +220,11 @@ def update(
 
 @command(app, "files", example="tasks files last -o results")
 def files(
-    session: Session, task: Task,
-    output: Annotated[Path | None, typer.Option(
-        "--output", "-o", metavar="DIR", help="Download the files into this folder.")] = None,
+    session: Session,
+    task: Task,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Download the files into this folder.")
+    ] = None,
 ) -> None:
     """List or download the files that the agent handed over."""
     from agentcontainer_local.cli import downloads

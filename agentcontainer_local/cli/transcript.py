@@ -17,8 +17,8 @@ from agentcontainer_local.cli import output
 from agentcontainer_local.cli.exits import Exit, of_task
 from agentcontainer_local.cli.output import Output, clean
 
-MAX_RETRIES = 5         # of a model call
-FOLDED_LINES = 8        # of what a tool printed, the last ones
+MAX_RETRIES = 5  # of a model call
+FOLDED_LINES = 8  # of what a tool printed, the last ones
 
 
 class Transcript:
@@ -28,10 +28,10 @@ class Transcript:
         self._out = out
         self._verbose = verbose
         self._users = users
-        self._calling: dict = {}                # how far the model's answer has come
-        self._streamed = ""                     # words of the answer that is coming
-        self._printed: dict = {}                # what the command at work has printed last
-        self._shown: dict[str, str] = {}        # what of each message has been shown
+        self._calling: dict = {}  # how far the model's answer has come
+        self._streamed = ""  # words of the answer that is coming
+        self._printed: dict = {}  # what the command at work has printed last
+        self._shown: dict[str, str] = {}  # what of each message has been shown
         self._began = time.monotonic()
         self._spinner = Spinner("dots" if "utf" in out.out.encoding.lower() else "line")
         self.status = "pending"
@@ -110,18 +110,18 @@ class Transcript:
         self._streamed += words
         whole = self._streamed.rpartition("\n")[0]
         if len(whole) > len(before):
-            for line in whole[len(before):].removeprefix("\n").split("\n"):
+            for line in whole[len(before) :].removeprefix("\n").split("\n"):
                 self._print(Text(clean(line), "green"))
 
     def _said(self, id: str, content: str) -> None:
         """What was not shown of it as it came."""
         shown = self._shown.get(id, "")
-        new = content[len(shown):] if content.startswith(shown) else content
+        new = content[len(shown) :] if content.startswith(shown) else content
         self._shown[id] = content
         came, new = self._streamed.lstrip(), new.strip()
         printed, _, rest = came.rpartition("\n")
-        if came.startswith(new) or new.startswith(came.rstrip()):       # words of the next one may have come too
-            new, self._streamed = new[len(printed):].strip("\n"), came[len(new):]
+        if came.startswith(new) or new.startswith(came.rstrip()):  # words of the next one may have come too
+            new, self._streamed = new[len(printed) :].strip("\n"), came[len(new) :]
         else:
             if rest.strip():
                 self._print(Text(clean(rest), "green"))

@@ -44,7 +44,12 @@ class _Settings:
     """What both clients are made with."""
 
     def __init__(
-        self, url: str | None = None, api_key: str | None = None, *, retries: int = 6, timeout: float = 60.0,
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        retries: int = 6,
+        timeout: float = 60.0,
         transport: Any = None,
     ):
         """`url` and `api_key`: by default AGENTCONTAINER_URL and AGENTCONTAINER_API_KEY of the environment.
@@ -98,8 +103,9 @@ def address(url: str) -> str:
     """Without /api/v1, with which some write it. Raises WrongUse."""
     url = url.strip().rstrip("/").removesuffix(PREFIX).rstrip("/")
     if not re.fullmatch(r"https?://[!-~]+", url):
-        raise WrongUse(f"{url!a} is not the URL of a server. It begins with http:// or https://, for example"
-                       f" {DEFAULT_URL}.")
+        raise WrongUse(
+            f"{url!a} is not the URL of a server. It begins with http:// or https://, for example {DEFAULT_URL}."
+        )
     return url
 
 
@@ -123,7 +129,8 @@ HTTP_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
 
 def _lost(error: Exception) -> Exception:
     if not isinstance(error, httpx.TransportError) or isinstance(
-            error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
+        error, httpx.LocalProtocolError | httpx.UnsupportedProtocol
+    ):
         return ClientError("The request could not be sent. Its address or a header is not valid in HTTP.")
     at = error.request.url
     where = f"{at.scheme}://{at.netloc.decode()}"
@@ -145,8 +152,10 @@ def _of_tls(error: BaseException | None) -> ssl.SSLError | None:
 
 def _untrusted(where: str, fault: ssl.SSLError) -> NotTrusted:
     if isinstance(fault, ssl.SSLCertVerificationError):
-        return NotTrusted(f"The certificate of {where} is not trusted: {fault.verify_message}. If it is your own, set"
-                          " SSL_CERT_FILE to the file of its certificate authority.")
+        return NotTrusted(
+            f"The certificate of {where} is not trusted: {fault.verify_message}. If it is your own, set"
+            " SSL_CERT_FILE to the file of its certificate authority."
+        )
     return NotTrusted(f"{where} does not speak TLS correctly ({fault.reason}). Does its address begin with http://?")
 
 

@@ -67,8 +67,9 @@ def _entry(root: Path, path: Path, name: str) -> Entry:
     """A link to a file of the same directory counts as that file."""
     at = path.resolve() if path.is_symlink() else path
     if at is not path and not (at.is_relative_to(root) and at.is_file()):
-        raise WrongUse(f"{path} is a link that leads out of the directory, or to a directory. Remove it, or copy what"
-                       " it leads to.")
+        raise WrongUse(
+            f"{path} is a link that leads out of the directory, or to a directory. Remove it, or copy what it leads to."
+        )
     facts = at.lstat()
     if stat.S_ISDIR(facts.st_mode):
         return Entry(name, at, None, facts.st_mtime, True)

@@ -31,18 +31,18 @@ class Content:
 @dataclass(frozen=True)
 class Request:
     method: str
-    url: str                                    # a path below /api/v1, or a whole URL that needs no key
+    url: str  # a path below /api/v1, or a whole URL that needs no key
     query: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
-    body: Any = None                            # sent as JSON
-    content: Content | None = None              # or this
-    read_seconds: float | None = None           # how long the server may be silent, if not as usual
+    body: Any = None  # sent as JSON
+    content: Content | None = None  # or this
+    read_seconds: float | None = None  # how long the server may be silent, if not as usual
 
 
 @dataclass(frozen=True)
 class Answer:
     status: int
-    headers: dict[str, str]                     # names in lower case
+    headers: dict[str, str]  # names in lower case
     body: bytes
 
     @property

@@ -11,7 +11,7 @@ from agentcontainer_local.client import requests
 from agentcontainer_local.client.effects import Emit, Open, Pause, Program, Read, Request, Retries, Unreachable
 from agentcontainer_local.client.errors import Misunderstood, NotReachable, TimedOut, refusal
 
-SILENCE_SECONDS = 45.0          # the server says something every 15
+SILENCE_SECONDS = 45.0  # the server says something every 15
 LONGEST_WAIT_SECONDS = 1.0
 
 
@@ -90,8 +90,9 @@ def _event(fields: dict[str, list[str]]) -> Event:
         _is_the_end(event)
         return event
     except (ValueError, LookupError, TypeError):
-        raise Misunderstood("The stream contains an unknown event. Client and server may have different"
-                            " versions.") from None
+        raise Misunderstood(
+            "The stream contains an unknown event. Client and server may have different versions."
+        ) from None
 
 
 def wait(task_id: str, *statuses: str, timeout: float | None = None) -> Program[schemas.Task]:

@@ -37,9 +37,15 @@ class Done:
 
 
 def run(
-    instructions: str, *, agent: str = CODING, inputs: transfers.Source | Iterable[Input] = (),
-    output: transfers.Folder | None = None, title: str | None = None, metadata: dict[str, Any] | None = None,
-    timeout: float | None = None, **overrides: Unpack[bodies.TaskOverrides],
+    instructions: str,
+    *,
+    agent: str = CODING,
+    inputs: transfers.Source | Iterable[Input] = (),
+    output: transfers.Folder | None = None,
+    title: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    timeout: float | None = None,
+    **overrides: Unpack[bodies.TaskOverrides],
 ) -> Program[Done]:
     """Do a job: upload the inputs, dispatch a task, wait for its end, and download its files into `output`.
 
@@ -53,9 +59,15 @@ def run(
     uploaded = []
     for name, source in _named(inputs):
         uploaded.append((yield from transfers.upload(source, filename=name)).file_id)
-    body = requests.body_of(schemas.CreateTaskRequest, {
-        "instructions": instructions, "input_file_ids": uploaded, "overrides": given,
-        **{name: value for name, value in (("title", title), ("metadata", metadata)) if value is not None}})
+    body = requests.body_of(
+        schemas.CreateTaskRequest,
+        {
+            "instructions": instructions,
+            "input_file_ids": uploaded,
+            "overrides": given,
+            **{name: value for name, value in (("title", title), ("metadata", metadata)) if value is not None},
+        },
+    )
     task = yield from requests.send("POST", "/agents" + requests.below(agent) + "/tasks", schemas.Task, body)
     task = yield from events.wait(task.id, timeout=timeout)
     if task.status != "finished":
@@ -84,17 +96,20 @@ def _files(task_id: str) -> Program[list[schemas.TaskFile]]:
     found: list[schemas.TaskFile] = []
     cursor = None
     while True:
-        page = yield from requests.get("/tasks" + requests.below(task_id) + "/files", schemas.ListTaskFilesResponse,
-                                       limit=PAGE, cursor=cursor, order="asc")
+        page = yield from requests.get(
+            "/tasks" + requests.below(task_id) + "/files",
+            schemas.ListTaskFilesResponse,
+            limit=PAGE,
+            cursor=cursor,
+            order="asc",
+        )
         found += page.data
         cursor = page.page_info.next_cursor
         if cursor is None:
             return found
 
 
-def _fetched(
-    task_id: str, files: list[schemas.TaskFile], directory: transfers.Folder
-) -> Program[list[Path]]:
+def _fetched(task_id: str, files: list[schemas.TaskFile], directory: transfers.Folder) -> Program[list[Path]]:
     paths = []
     for file in files:
         place = "/tasks" + requests.below(task_id) + "/files" + requests.below(file.id)

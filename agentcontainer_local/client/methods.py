@@ -67,7 +67,13 @@ def signature(program: Callable, answers: Any) -> inspect.Signature:
 
 def _fields(body: Any) -> list[inspect.Parameter]:
     kinds = typing.get_type_hints(body)
-    names = sorted(kinds, key=lambda name: name not in body.__required_keys__)      # stable: required ones first
-    return [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kinds[name],
-                              default=inspect.Parameter.empty if name in body.__required_keys__ else None)
-            for name in names]
+    names = sorted(kinds, key=lambda name: name not in body.__required_keys__)  # stable: required ones first
+    return [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=kinds[name],
+            default=inspect.Parameter.empty if name in body.__required_keys__ else None,
+        )
+        for name in names
+    ]

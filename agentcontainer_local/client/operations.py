@@ -102,6 +102,7 @@ def paged(path: str, page: type[schemas.Page[Item]], order: Order, limit: int | 
 
 # Account
 
+
 def get_account() -> Program[schemas.Account]:
     """The account of this API key: billing, credit, stored files."""
     return get("/account", schemas.Account)
@@ -151,9 +152,14 @@ def create_key(
     name: str, *, scope: Literal["all", "metrics"] | None = None, expires_in_seconds: int | None = None
 ) -> Program[schemas.CreatedApiKey]:
     """Make an API key. The answer's `key` is shown this once."""
-    given = body_of(schemas.CreateKeyRequest, {
-        "name": name, **({"scope": scope} if scope else {}),
-        **({"expires_in_seconds": expires_in_seconds} if expires_in_seconds is not None else {})})
+    given = body_of(
+        schemas.CreateKeyRequest,
+        {
+            "name": name,
+            **({"scope": scope} if scope else {}),
+            **({"expires_in_seconds": expires_in_seconds} if expires_in_seconds is not None else {}),
+        },
+    )
     return send_once("POST", "/keys", schemas.CreatedApiKey, given)
 
 
@@ -181,6 +187,7 @@ def remove_provider(provider: str) -> Program[None]:
 
 
 # Containers
+
 
 def list_containers(*, order: Order = "desc", limit: int | None = None) -> Program[None]:
     """All containers, including the standard ones."""
@@ -215,9 +222,7 @@ def fork_container(container_id: str, **fields: Unpack[bodies.ForkResource]) -> 
     return send("POST", "/containers" + below(container_id) + "/fork", schemas.Container, given)
 
 
-def list_container_versions(
-    container_id: str, *, order: Order = "desc", limit: int | None = None
-) -> Program[None]:
+def list_container_versions(container_id: str, *, order: Order = "desc", limit: int | None = None) -> Program[None]:
     """The versions of a container."""
     path = "/containers" + below(container_id) + "/versions"
     return paged(path, schemas.ListContainerVersionsResponse, order, limit)
@@ -229,6 +234,7 @@ def get_container_version(container_id: str, version_id: str) -> Program[schemas
 
 
 # Agents
+
 
 def list_agents(*, order: Order = "desc", limit: int | None = None) -> Program[None]:
     """All agents, including the standard ones."""
@@ -290,6 +296,7 @@ def detach_reference_file(agent_id: str, file_id: str) -> Program[None]:
 
 # Files; how bytes go is in transfers
 
+
 def list_files(*, order: Order = "desc", limit: int | None = None) -> Program[None]:
     """All uploaded files and task outputs."""
     return paged("/files", schemas.ListFilesResponse, order, limit)
@@ -305,17 +312,19 @@ def delete_file(file_id: str) -> Program[None]:
     return delete("/files" + below(file_id))
 
 
-def download_file(
-    file_id: str, to: transfers.Target, *, progress: transfers.Progress | None = None
-) -> Program[None]:
+def download_file(file_id: str, to: transfers.Target, *, progress: transfers.Progress | None = None) -> Program[None]:
     """Download a file, as the new file `to` or into a file object. A failed download leaves no file."""
     return transfers.download("/files" + below(file_id) + "/content", to, progress)
 
 
 # Tasks
 
+
 def list_tasks(
-    *, agent_id: str | None = None, status: schemas.TaskStatus | None = None, order: Order = "desc",
+    *,
+    agent_id: str | None = None,
+    status: schemas.TaskStatus | None = None,
+    order: Order = "desc",
     limit: int | None = None,
 ) -> Program[None]:
     """Tasks of one agent or of all, newest first."""
@@ -394,7 +403,11 @@ def list_messages(task_id: str, *, order: Order = "asc", limit: int | None = Non
 
 
 def list_activities(
-    task_id: str, *, from_turn: int | None = None, to_turn: int | None = None, order: Order = "asc",
+    task_id: str,
+    *,
+    from_turn: int | None = None,
+    to_turn: int | None = None,
+    order: Order = "asc",
     limit: int | None = None,
 ) -> Program[None]:
     """The tools that the agent used."""
@@ -408,6 +421,7 @@ def list_model_calls(task_id: str, *, order: Order = "asc", limit: int | None = 
 
 
 # Conversations
+
 
 def create_conversation(agent_id: str, **fields: Unpack[bodies.CreateConversation]) -> Program[schemas.TaskAndMessage]:
     """Start a conversation. Returns a TaskAndMessage: `.task` is the conversation, `.message` your message."""

@@ -16,7 +16,7 @@ from agentcontainer_local.client.errors import Misunderstood, NotReachable, Wron
 Shape = TypeVar("Shape", bound=BaseModel)
 
 BUSY = (429, 503)
-SAFE = ("GET", "HEAD", "PUT", "DELETE", "PATCH")     # a PATCH here sets values, and the same values again are no change
+SAFE = ("GET", "HEAD", "PUT", "DELETE", "PATCH")  # a PATCH here sets values, and the same values again are no change
 LONGEST_PAUSE_SECONDS = 30.0
 KEY = "Idempotency-Key"
 
@@ -87,8 +87,10 @@ def _understood(shape: type[Shape], answer: Answer) -> Shape:
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(map(str, fault["loc"])) or "the whole"
-        raise Misunderstood(f"The server's answer is not a {shape.__name__} of version {__version__} ({where}:"
-                            f" {fault['msg']}). The server has another version, or is not AgentContainer.") from None
+        raise Misunderstood(
+            f"The server's answer is not a {shape.__name__} of version {__version__} ({where}:"
+            f" {fault['msg']}). The server has another version, or is not AgentContainer."
+        ) from None
 
 
 def delete(path: str) -> Program[None]:
@@ -108,13 +110,16 @@ def body_of(shape: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, Any]
         checked = shape.model_validate(fields, by_name=True, by_alias=True)
         return checked.model_dump(mode="json", by_alias=True, exclude_unset=True)
     except ValidationError as error:
-        raise WrongUse(*_faults(error)) from None       # its own words hold the input, which may be a key
-    except (ValueError, TypeError, RecursionError):     # what Unicode cannot say, or JSON cannot hold
-        raise WrongUse("The request cannot be written as JSON: it contains bytes that are not UTF-8, or is"
-                       " nested too deep.") from None
+        raise WrongUse(*_faults(error)) from None  # its own words hold the input, which may be a key
+    except (ValueError, TypeError, RecursionError):  # what Unicode cannot say, or JSON cannot hold
+        raise WrongUse(
+            "The request cannot be written as JSON: it contains bytes that are not UTF-8, or is nested too deep."
+        ) from None
 
 
 def _faults(error: ValidationError) -> tuple[str, list[dict]]:
-    fields = [{"field": ".".join(map(str, fault["loc"])), "message": fault["msg"]}
-              for fault in error.errors(include_url=False, include_input=False)]
+    fields = [
+        {"field": ".".join(map(str, fault["loc"])), "message": fault["msg"]}
+        for fault in error.errors(include_url=False, include_input=False)
+    ]
     return "\n".join(": ".join(filter(None, field.values())) for field in fields), fields

@@ -30,8 +30,8 @@ from agentcontainer_local.client.effects import (
 from agentcontainer_local.client.errors import Changed, NotReachable, WrongUse, local, refusal
 
 PIECE = 256 * 1024
-STORING_SECONDS = 300.0         # the server syncs what it got before it answers
-Progress = Callable[[int, int], None]       # bytes so far, and in all
+STORING_SECONDS = 300.0  # the server syncs what it got before it answers
+Progress = Callable[[int, int], None]  # bytes so far, and in all
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 Target = str | os.PathLike[str] | BinaryIO
 Folder = str | os.PathLike[str]
@@ -64,8 +64,11 @@ def _fill(prepared: schemas.PreparedUpload, content: Content) -> Program[None]:
     retries, lost = (yield Retries()), None
     for attempt in range(1, retries + 2):
         try:
-            answer = yield Send(Request("PUT", prepared.upload_url, headers=prepared.headers, content=content,
-                                        read_seconds=STORING_SECONDS))
+            answer = yield Send(
+                Request(
+                    "PUT", prepared.upload_url, headers=prepared.headers, content=content, read_seconds=STORING_SECONDS
+                )
+            )
         except Unreachable as error:
             lost = error
             yield Pause(requests.backoff(attempt))
@@ -125,7 +128,7 @@ def _told(pieces: Iterator[bytes], size: int, progress: Progress | None) -> Iter
 
 def _copied(file: BinaryIO) -> BinaryIO:
     """An upload may have to be begun again: what can be read only once is copied to disk first."""
-    copy = tempfile.TemporaryFile()     # noqa: SIM115 - closed with its Content
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed with its Content
     shutil.copyfileobj(file, copy)
     copy.seek(0)
     return copy
@@ -159,9 +162,7 @@ def _read(file: BinaryIO, size: int, progress: Progress | None) -> Iterator[byte
             progress(sent, size)
 
 
-def download(
-    path: str, to: Target, progress: Progress | None, query: dict[str, str] | None = None
-) -> Program[None]:
+def download(path: str, to: Target, progress: Progress | None, query: dict[str, str] | None = None) -> Program[None]:
     """Into an open file from where it stands, or as the new file `to`: whole, or not there at all."""
     if isinstance(to, io.TextIOBase):
         raise WrongUse("A download goes to a path, or to a file object that is open in binary mode ('wb').")
@@ -185,9 +186,7 @@ def _kept(file: BinaryIO, part: Path, target: Path) -> None:
     part.replace(target)
 
 
-def _received(
-    path: str, query: dict[str, str] | None, file: BinaryIO, progress: Progress | None
-) -> Program[None]:
+def _received(path: str, query: dict[str, str] | None, file: BinaryIO, progress: Progress | None) -> Program[None]:
     retries, failures = (yield Retries()), 0
     done, tag = 0, ""
     while True:
@@ -199,7 +198,7 @@ def _received(
                 if done and answer.status != 206:
                     raise Changed("The file on the server changed during the download. Download it again.")
                 tag = answer.headers.get("etag", "")
-                size = done + int(answer.headers.get("content-length", 0))     # a proxy may leave it out
+                size = done + int(answer.headers.get("content-length", 0))  # a proxy may leave it out
                 while piece := (yield Read()):
                     yield Work(functools.partial(file.write, piece))
                     done, failures = done + len(piece), 0

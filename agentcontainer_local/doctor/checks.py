@@ -21,11 +21,11 @@ from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import integrity
 
 PODMAN_SECONDS = 20
-LEAST_IDS = 65_536              # an agent's uid in its container is at most 59999
+LEAST_IDS = 65_536  # an agent's uid in its container is at most 59999
 LEAST_PODMAN = (4, 3)
 LEAST_FREE_GB = 5
 GB = 1000**3
-ELSEWHERE = ":/usr/sbin:/usr/libexec/podman:/usr/lib/podman"      # and on PATH
+ELSEWHERE = ":/usr/sbin:/usr/libexec/podman:/usr/lib/podman"  # and on PATH
 STORAGE_CONF = "~/.config/containers/storage.conf"
 
 
@@ -43,8 +43,9 @@ class Hands:
         if not self.root:
             return command
         home, directory = os.environ.get("HOME", "/"), os.environ.get("XDG_RUNTIME_DIR", "")
-        return (f"runuser -u {_me()} -- env -C {home} HOME={home} XDG_RUNTIME_DIR={directory}"
-                f" sh -c {shlex.quote(command)}")
+        return (
+            f"runuser -u {_me()} -- env -C {home} HOME={home} XDG_RUNTIME_DIR={directory} sh -c {shlex.quote(command)}"
+        )
 
     def install(self, *packages: str) -> str:
         return self.as_root(f"apt-get install --no-install-recommends {' '.join(packages)}")
@@ -71,8 +72,14 @@ def examine(settings: Settings, root: bool = False) -> list[Check]:
 
 def no_account(name: str, making: str) -> list[Check]:
     """What root is told where the account that serves does not exist yet."""
-    return [_missing("account", f"{name} is missing: rootless Podman does not run as root."
-                     " `agentcontainer install-service --system` makes it, too", making)]
+    return [
+        _missing(
+            "account",
+            f"{name} is missing: rootless Podman does not run as root."
+            " `agentcontainer install-service --system` makes it, too",
+            making,
+        )
+    ]
 
 
 def _ok(name: str, detail: str) -> Check:
@@ -111,8 +118,9 @@ def _account(hands: Hands) -> Iterator[Check]:
         if directory.stat().st_uid == os.getuid():
             yield _ok("runtime directory", str(directory))
             return
-    fix = hands.as_root(f"loginctl enable-linger {_me()}" if _systemd_runs() else
-                        f"install -d -m 0700 -o {_me()} {directory}")
+    fix = hands.as_root(
+        f"loginctl enable-linger {_me()}" if _systemd_runs() else f"install -d -m 0700 -o {_me()} {directory}"
+    )
     yield _missing("runtime directory", f"{directory} is missing or belongs to another account", fix)
 
 
@@ -129,8 +137,13 @@ def _sub_ids(file: Path) -> int:
 
 
 def _programs(hands: Hands) -> Iterator[Check]:
-    for program, package in (("podman", "podman"), ("conmon", "conmon"), ("catatonit", "catatonit"),
-                             ("newuidmap", "uidmap"), ("newgidmap", "uidmap")):
+    for program, package in (
+        ("podman", "podman"),
+        ("conmon", "conmon"),
+        ("catatonit", "catatonit"),
+        ("newuidmap", "uidmap"),
+        ("newgidmap", "uidmap"),
+    ):
         found = _anywhere(program)
         if not found:
             yield _missing(program, "is not installed", hands.install(package))
@@ -207,13 +220,17 @@ def _cgroups(hands: Hands) -> Iterator[Check]:
         yield _ok("linger", "on") if linger else _warning("linger", what, fix)
     held = containers_conf.session_controllers()
     if held is None:
-        yield _warning("delegated controllers", f"none, as the account has no systemd of its own: {instead}",
-                       hands.as_root(f"loginctl enable-linger {_me()}") if _systemd_runs() else None)
+        yield _warning(
+            "delegated controllers",
+            f"none, as the account has no systemd of its own: {instead}",
+            hands.as_root(f"loginctl enable-linger {_me()}") if _systemd_runs() else None,
+        )
     elif lacking := {"cpu", "memory", "pids"} - held:
         lines = "[Service]\\nDelegate=cpu cpuset io memory pids\\n"
         write = f"printf '{lines}' > /etc/systemd/system/user@.service.d/delegate.conf"
-        fix = hands.as_root("mkdir -p /etc/systemd/system/user@.service.d"
-                            f" && sh -c {shlex.quote(write)} && systemctl daemon-reload")
+        fix = hands.as_root(
+            f"mkdir -p /etc/systemd/system/user@.service.d && sh -c {shlex.quote(write)} && systemctl daemon-reload"
+        )
         what = f"without {', '.join(sorted(lacking))}: {instead}; what mends it takes a new login"
         yield _warning("delegated controllers", what, fix)
     else:
@@ -270,7 +287,7 @@ def _pause(runtime_dir: Path) -> int | None:
 def _podman_works() -> bool:
     """Whether another Podman of this account is at work, which would lose its namespace with that process."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):      # a process may end while it is looked at
+        with contextlib.suppress(OSError):  # a process may end while it is looked at
             if _text(f"/proc/{pid}/comm") == "podman" and Path("/proc", pid).stat().st_uid == os.getuid():
                 return True
     return False
@@ -286,22 +303,31 @@ def _end_pause(runtime_dir: Path) -> None:
 def _podman(info: dict, hands: Hands) -> Iterator[Check]:
     version = info["version"]["Version"]
     new = tuple(int(part) for part in version.split(".")[:2]) >= LEAST_PODMAN
-    yield _ok("podman version", version) if new else _missing(
-        "podman version", f"{version}; 4.3 is the oldest that works", "upgrade to Debian 12, Ubuntu 24.04 or later")
+    yield (
+        _ok("podman version", version)
+        if new
+        else _missing(
+            "podman version", f"{version}; 4.3 is the oldest that works", "upgrade to Debian 12, Ubuntu 24.04 or later"
+        )
+    )
     driver = info["store"]["graphDriverName"]
     if containers_conf.storage_is_unmade():
         yield _ok("storage", f"{driver}, from the first start on")
     elif driver in ("overlay", "btrfs"):
         yield _ok("storage", driver)
     else:
-        fix = hands.as_account(
-            f"podman system reset && printf '[storage]\\ndriver = \"overlay\"\\n' > {STORAGE_CONF}")
-        yield _warning("storage", f"{driver} copies a whole image for each container. The command below chooses another"
-                       " driver, and REMOVES all images, containers and volumes of this account first", fix)
+        fix = hands.as_account(f"podman system reset && printf '[storage]\\ndriver = \"overlay\"\\n' > {STORAGE_CONF}")
+        yield _warning(
+            "storage",
+            f"{driver} copies a whole image for each container. The command below chooses another"
+            " driver, and REMOVES all images, containers and volumes of this account first",
+            fix,
+        )
     seccomp = info["host"]["security"]["seccompEnabled"]
     off = "is off: system calls are not filtered"
-    yield _ok("seccomp", "on") if seccomp else _warning(
-        "seccomp", off, hands.install(info["host"]["ociRuntime"]["name"]))
+    yield (
+        _ok("seccomp", "on") if seccomp else _warning("seccomp", off, hands.install(info["host"]["ociRuntime"]["name"]))
+    )
 
 
 def _images(info: dict) -> Iterator[Check]:
@@ -320,8 +346,11 @@ def _room(settings: Settings, info: dict | None) -> Iterator[Check]:
         free = shutil.disk_usage(there).free
         words = f"{free / GB:.1f} GB free at {path}"
         good = free >= LEAST_FREE_GB * GB
-        yield _ok(f"disk for {name}", words) if good else _warning(
-            f"disk for {name}", words, "podman image prune, or add disk space")
+        yield (
+            _ok(f"disk for {name}", words)
+            if good
+            else _warning(f"disk for {name}", words, "podman image prune, or add disk space")
+        )
 
 
 def _data_directory(settings: Settings) -> Iterator[Check]:

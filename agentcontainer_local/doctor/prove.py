@@ -30,7 +30,7 @@ from agentcontainer_local.settings import Settings
 Say = Callable[[str], None]
 HERE = Path(__file__).parent
 NODE = "/opt/agentcontainer/libexec/node"
-UID = 19_990                    # no task's
+UID = 19_990  # no task's
 NAME = "agentcontainer-proof-"
 CANARY = "AGENTCONTAINER_DOCTOR_CANARY"
 SECONDS = 30
@@ -44,8 +44,9 @@ HOGS: tuple[tuple[str, str, Ceiling], ...] = (
     ("disk", "while :; do i=$((i+1)); head -c 9999999 /dev/zero > /tmp/f$i; done", Ceiling(4096 * MB, 4000, 150 * MB)),
 )
 BUSY_SECONDS = 2
-BUSY = ("for i in 1 2; do (while :; do :; done) & pids=\"$pids $!\"; done;"
-        f" sleep {BUSY_SECONDS}; kill $pids; wait; times >&2")
+BUSY = (
+    f'for i in 1 2; do (while :; do :; done) & pids="$pids $!"; done; sleep {BUSY_SECONDS}; kill $pids; wait; times >&2'
+)
 METADATA_AND_LOCAL = [
     (address, 80)
     for address in ("169.254.169.254", "169.254.170.2", "10.0.0.1", "172.16.0.1", "192.168.0.1", "192.168.1.1")
@@ -110,9 +111,16 @@ class _Attempt:
     async def from_inside(self, network: str) -> list[WallCheck]:
         async with _host_listens() as host:
             asked = {
-                "network": network, "secret": self.secret, "host": host, "local": METADATA_AND_LOCAL,
-                "files": [str(self.settings.data / "secret.key"), str(self.settings.data / "agentcontainer.db"),
-                          os.environ.get("XDG_RUNTIME_DIR", "/run/user"), str(Path.home() / ".local/share/containers")],
+                "network": network,
+                "secret": self.secret,
+                "host": host,
+                "local": METADATA_AND_LOCAL,
+                "files": [
+                    str(self.settings.data / "secret.key"),
+                    str(self.settings.data / "agentcontainer.db"),
+                    os.environ.get("XDG_RUNTIME_DIR", "/run/user"),
+                    str(Path.home() / ".local/share/containers"),
+                ],
             }
             # The door of no task: a runtime that is mounted as always, and the probe beside it.
             spec = self._spec((NODE, "/mnt/probe.mjs", json.dumps(asked)), network=network)
@@ -215,7 +223,7 @@ async def _host_listens() -> AsyncIterator[list[tuple[str, int]]]:
 
 def _own_address() -> str | None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unsent, contextlib.suppress(OSError):
-        unsent.connect(("192.0.2.1", 9))        # nothing is sent: it is only asked from where it would be
+        unsent.connect(("192.0.2.1", 9))  # nothing is sent: it is only asked from where it would be
         return unsent.getsockname()[0]
     return None
 

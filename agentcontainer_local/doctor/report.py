@@ -41,7 +41,9 @@ def figures(settings: Settings) -> WallFigures | None:
         return None
     statuses = [promise.status for promise in proof.promises]
     return WallFigures(
-        proved_at=proof.at, enforced=statuses.count("enforced"), not_enforced=statuses.count("not_enforced"),
+        proved_at=proof.at,
+        enforced=statuses.count("enforced"),
+        not_enforced=statuses.count("not_enforced"),
         unavailable=statuses.count("unavailable"),
     )
 

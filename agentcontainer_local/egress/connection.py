@@ -7,15 +7,15 @@ import h11
 
 READ_BYTES = 64 * 1024
 LINGER_SECONDS = 1
-MOST_HEAD_BYTES = 64 * 1024         # of a request's or an answer's first line and headers
+MOST_HEAD_BYTES = 64 * 1024  # of a request's or an answer's first line and headers
 
 
 @dataclass
 class Peer:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    role: type = h11.SERVER         # ours
-    first: bytes = b""              # the beginning of what came, for words about what cannot be read
+    role: type = h11.SERVER  # ours
+    first: bytes = b""  # the beginning of what came, for words about what cannot be read
     http: h11.Connection = field(init=False)
 
     def __post_init__(self):
@@ -60,8 +60,11 @@ class Peer:
     async def answer(self, status: int, text: str) -> None:
         """A whole answer in plain words, the last on this connection."""
         body = text.encode() + b"\n"
-        headers = [("content-type", "text/plain; charset=utf-8"), ("content-length", str(len(body))),
-                   ("connection", "close")]
+        headers = [
+            ("content-type", "text/plain; charset=utf-8"),
+            ("content-length", str(len(body))),
+            ("connection", "close"),
+        ]
         await self.send(h11.Response(status_code=status, headers=headers))
         if self.http.our_state is h11.SEND_BODY:
             await self.send(h11.Data(data=body))

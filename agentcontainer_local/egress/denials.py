@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.store import events
 
-MOST = 200                          # recorded of one run
+MOST = 200  # recorded of one run
 KIND = "egress_denied"
 
 
@@ -20,11 +20,21 @@ class Refused(Exception):
 class Denied(Refused):
     """What was asked for is not allowed. `host` and `port` as far as they could be read; `addresses` if not public."""
 
-    def __init__(self, status: int, message: str, host: str | None = None, port: int | None = None,
-                 addresses: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        host: str | None = None,
+        port: int | None = None,
+        addresses: tuple[str, ...] = (),
+    ):
         super().__init__(status, message)
-        self.facts = {"host": host, "port": port, "message": message,
-                      **({"addresses": list(addresses)} if addresses else {})}
+        self.facts = {
+            "host": host,
+            "port": port,
+            "message": message,
+            **({"addresses": list(addresses)} if addresses else {}),
+        }
 
 
 @dataclass

@@ -23,8 +23,8 @@ from agentcontainer_local.store.db import Row
 log = logging.getLogger(__name__)
 
 SOCKET = "egress.sock"
-MOST_CONNECTIONS = 100              # of one run at a time
-HEAD_SECONDS = 30                   # until a request's head is there
+MOST_CONNECTIONS = 100  # of one run at a time
+HEAD_SECONDS = 30  # until a request's head is there
 RESOLVE_SECONDS, RESOLVERS = 20, 4
 CONNECT_SECONDS, MOST_ADDRESSES = 10, 4
 
@@ -55,7 +55,7 @@ class Proxy:
         self._denials = denials
         self._outside = outside
         self._connections: set[asyncio.Task] = set()
-        self._resolvers = ThreadPoolExecutor(RESOLVERS, "resolve")      # of its own: slow names hold up nobody else
+        self._resolvers = ThreadPoolExecutor(RESOLVERS, "resolve")  # of its own: slow names hold up nobody else
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._connections) >= MOST_CONNECTIONS:
@@ -74,7 +74,7 @@ class Proxy:
         try:
             await self._answer(client)
         except* (OSError, TimeoutError, h11.ProtocolError):
-            pass                    # either end went away: the other one sees it
+            pass  # either end went away: the other one sees it
         except* Exception:
             log.exception("egress failed task=%s", self._denials.task_id)
         finally:
@@ -103,8 +103,7 @@ class Proxy:
             raise Denied(403, f"This task may not connect to {host} port {port}.", host, port)
         try:
             async with asyncio.timeout(RESOLVE_SECONDS):
-                found = await asyncio.get_running_loop().run_in_executor(
-                    self._resolvers, self._outside.resolve, host)
+                found = await asyncio.get_running_loop().run_in_executor(self._resolvers, self._outside.resolve, host)
         except (OSError, TimeoutError):
             raise Refused(502, f"The name {host} can't be resolved.") from None
         public = [address for address in found if self._outside.reachable(address)]

@@ -7,7 +7,7 @@ import h11
 
 from agentcontainer_local.egress.connection import READ_BYTES, Peer
 
-IDLE_SECONDS = 300                  # without a byte in either direction
+IDLE_SECONDS = 300  # without a byte in either direction
 
 HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"te", b"trailer", b"upgrade", b"expect", b"host"))
 
@@ -40,7 +40,7 @@ async def one_request(client: Peer, far: Peer, request: h11.Request, authority: 
     async with asyncio.timeout(IDLE_SECONDS) as idle, asyncio.TaskGroup() as both:
         asking = both.create_task(_asked(client, far, asked, idle))
         await _answered(client, far, idle)
-        asking.cancel()             # the far end may have answered before it had heard all
+        asking.cancel()  # the far end may have answered before it had heard all
 
 
 async def _asked(client: Peer, far: Peer, request: h11.Request, idle: asyncio.Timeout) -> None:

@@ -6,23 +6,23 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-FIRST_SECONDS, MAX_SECONDS = 1, 15      # between two tries, each time twice as long
-TRIES = 3                               # for a task whose start fails, where it is not known whose fault that is
-MAX_FAILURES = 5                        # of a task's start in a row, while other tasks start
+FIRST_SECONDS, MAX_SECONDS = 1, 15  # between two tries, each time twice as long
+TRIES = 3  # for a task whose start fails, where it is not known whose fault that is
+MAX_FAILURES = 5  # of a task's start in a row, while other tasks start
 
 
 class Place:
     """One line is logged for each change of state, however many tasks wait."""
 
     def __init__(self, steady: Callable[[], float]):
-        self.reason: str | None = None      # why it cannot; None while it can
+        self.reason: str | None = None  # why it cannot; None while it can
         self._steady = steady
         self._in_a_row = 0
         self._retry_at = 0.0
         self._start_failed = self._look_failed = False
         self._tries: Counter[str] = Counter()
-        self._failures: Counter[str] = Counter()    # by task, in a row
-        self._outlived: set[str] = set()            # of these: another task has started since
+        self._failures: Counter[str] = Counter()  # by task, in a row
+        self._outlived: set[str] = set()  # of these: another task has started since
 
     def failed(self, reason: str, start: bool = False) -> None:
         """`start`: a container did not start, although all looked well. Then only one that does start, or a while in
@@ -32,7 +32,7 @@ class Place:
         self._start_failed |= start
         self._look_failed |= not start
         if self.reason is not None and self.wait_seconds() > 0:
-            return                          # of the same try as others
+            return  # of the same try as others
         self.reason = reason
         self._retry_at = self._steady() + min(MAX_SECONDS, FIRST_SECONDS * 2**self._in_a_row)
         self._in_a_row += 1

@@ -83,11 +83,11 @@ class Heard:
 class Live:
     """The words of answers as they come, to who listens at that moment."""
 
-    MAX_UNKEPT = 2000               # pieces; the guest sends some 25 a second, and they are kept twice a second
+    MAX_UNKEPT = 2000  # pieces; the guest sends some 25 a second, and they are kept twice a second
 
     def __init__(self):
         self._listeners: dict[str, set[Heard]] = {}
-        self._unkept: dict[str, list[str]] = {}     # of answers that are not whole yet: what no row has
+        self._unkept: dict[str, list[str]] = {}  # of answers that are not whole yet: what no row has
 
     @contextmanager
     def listening(self, task_id: str) -> Iterator[Heard]:
@@ -123,31 +123,31 @@ class Host:
     vault: Vault
     sandbox: Sandbox
     store_id: str
-    runtime_dir: Path           # sockets and run directories: short paths, gone after a reboot
-    runtime: Path               # what containers mount: Node, Pi and the guest's programs
-    catalog: dict[str, list[str]]   # the model ids that Pi knows, by provider
+    runtime_dir: Path  # sockets and run directories: short paths, gone after a reboot
+    runtime: Path  # what containers mount: Node, Pi and the guest's programs
+    catalog: dict[str, list[str]]  # the model ids that Pi knows, by provider
     environ: Mapping[str, str]  # the server's own: where an account's provider keys may come from
-    now: Clock                  # for dates; `steady` for durations
-    away: timedelta = timedelta()   # for how long no server looked before this one
-    owners_key_hash: bytes = b""   # of the key that the data directory's owner has while this server lives
+    now: Clock  # for dates; `steady` for durations
+    away: timedelta = timedelta()  # for how long no server looked before this one
+    owners_key_hash: bytes = b""  # of the key that the data directory's owner has while this server lives
     changed: Changed = field(default_factory=Changed)
-    revoked: Changed = field(default_factory=Changed)   # an API key: whoever is being answered looks at its own
-    settled: Changed = field(default_factory=Changed)   # a model call has ended: there may be room in a budget
+    revoked: Changed = field(default_factory=Changed)  # an API key: whoever is being answered looks at its own
+    settled: Changed = field(default_factory=Changed)  # a model call has ended: there may be room in a budget
     live: Live = field(default_factory=Live)
-    calling: dict[str, Any] = field(default_factory=dict)   # by task: the gateway's Progress of its call at work
-    called: Changed = field(default_factory=Changed)    # a model call has begun or ended
-    arriving: Arriving = field(default_factory=Arriving)    # uploads
-    images: dict[str, str] = field(default_factory=dict)    # here when last looked for, by container version
-    preparing: Preparing = field(default_factory=Preparing)     # images that are built or pulled
-    traces: Traces | None = None    # where an operator wants them
+    calling: dict[str, Any] = field(default_factory=dict)  # by task: the gateway's Progress of its call at work
+    called: Changed = field(default_factory=Changed)  # a model call has begun or ended
+    arriving: Arriving = field(default_factory=Arriving)  # uploads
+    images: dict[str, str] = field(default_factory=dict)  # here when last looked for, by container version
+    preparing: Preparing = field(default_factory=Preparing)  # images that are built or pulled
+    traces: Traces | None = None  # where an operator wants them
     integrity: Watch | None = None  # where there is a server
     proving: str | None = None  # what is being tried while the walls are
-    followed: Counter[str] = field(default_factory=Counter)     # by task: guests that listen to what they are told
-    settling: set[asyncio.Task] = field(default_factory=set)    # model calls whose end could not be written yet
+    followed: Counter[str] = field(default_factory=Counter)  # by task: guests that listen to what they are told
+    settling: set[asyncio.Task] = field(default_factory=set)  # model calls whose end could not be written yet
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _keeping: set[str] = field(default_factory=set)
     place: Place = field(init=False)
-    wanted_room: int = 0        # so many tasks wait for room: that many idle conversations give theirs up
+    wanted_room: int = 0  # so many tasks wait for room: that many idle conversations give theirs up
 
     def __post_init__(self):
         self.place = Place(self.steady)

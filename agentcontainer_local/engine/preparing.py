@@ -10,8 +10,8 @@ class Preparing:
     """In memory only: a server that starts again says it again."""
 
     def __init__(self):
-        self._image: dict[str, str] = {}        # by task: what it waits for
-        self._words: dict[str, str] = {}        # by image: how far it is
+        self._image: dict[str, str] = {}  # by task: what it waits for
+        self._words: dict[str, str] = {}  # by image: how far it is
 
     @contextmanager
     def waiting(self, task_id: str, image: str) -> Iterator[None]:

@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 
 TASK_LABEL = "agentcontainer.task"
 TIDY_SECONDS = 10
-RETRY_SECONDS = 2                   # before something that did not work is tried again
-LOOK_SECONDS, LOOK_AGAIN_SECONDS = 5, 1     # between two looks at the place: while containers can run here, and cannot
+RETRY_SECONDS = 2  # before something that did not work is tried again
+LOOK_SECONDS, LOOK_AGAIN_SECONDS = 5, 1  # between two looks at the place: while containers can run here, and cannot
 
-Runs = dict[str, asyncio.Task]      # by task: what is done for it at the moment, one thing at a time
+Runs = dict[str, asyncio.Task]  # by task: what is done for it at the moment, one thing at a time
 Containers = dict[str | None, podman.Found]
 
 
@@ -41,9 +41,12 @@ async def supervise(host: Host, open_door: OpenDoor) -> None:
             _take_up(host, open_door, runs, found)
             _start_pending(host, open_door, runs, found)
             _clear_ended(host, runs)
-            found = {}              # from here on what runs was started here
-            await asyncio.wait({changed, *runs.values()}, timeout=host.place.wait_seconds() or None,
-                               return_when=asyncio.FIRST_COMPLETED)
+            found = {}  # from here on what runs was started here
+            await asyncio.wait(
+                {changed, *runs.values()},
+                timeout=host.place.wait_seconds() or None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
     finally:
         looking.cancel()
         for running in runs.values():
@@ -103,7 +106,7 @@ def _say(host: Host, task_id: str, error: BaseException) -> None:
 async def _again(host: Host, task_id: str) -> None:
     """A pause. What waits or runs is then taken up from its row; of what is at rest, the container may still run."""
     await asyncio.sleep(max(RETRY_SECONDS, host.place.wait_seconds()))
-    with contextlib.suppress(LookupError):      # a container that had no task
+    with contextlib.suppress(LookupError):  # a container that had no task
         if tasks.get(host.db, task_id)["status"] in (lifecycle.HIBERNATING, lifecycle.AWAITING_INPUT):
             await clear_away(host, task_id)
 
@@ -151,7 +154,7 @@ def _start_pending(host: Host, open_door: OpenDoor, runs: Runs, found: Container
     waiting = [task_id for task_id in tasks.with_status(host.db, lifecycle.PENDING) if task_id not in runs]
     room = _room(host, runs)
     if host.place.reason is not None:
-        waiting.sort(key=host.place.failures)       # what one task's start cannot, another's may
+        waiting.sort(key=host.place.failures)  # what one task's start cannot, another's may
     leaving = sum(tasks.open_run(host.db, task_id) is None for task_id in runs) if waiting[room:] else 0
     for task_id in waiting[:room]:
         alive = _alive(host, task_id, found)
@@ -230,8 +233,9 @@ async def suspend(host: Host) -> None:
     at_work = tasks.with_status(host.db, lifecycle.RUNNING)
     failpoints.point("supervisor.suspending")
     runs = [tasks.open_run(host.db, task_id) for task_id in {*running, *at_work}]
-    stopped = await asyncio.gather(*(clear_away(host, task_id) for task_id in {*running, *at_work}),
-                                   return_exceptions=True)
+    stopped = await asyncio.gather(
+        *(clear_away(host, task_id) for task_id in {*running, *at_work}), return_exceptions=True
+    )
     for error in (error for error in stopped if isinstance(error, Exception)):
         log.error("a container could not be stopped: %s", error)
     for record in filter(None, runs):

@@ -31,7 +31,7 @@ async def run(host: Host) -> None:
     timers.start()
     try:
         while True:
-            await asyncio.sleep(SCAN_SECONDS)       # the event loop's clock is a steady one
+            await asyncio.sleep(SCAN_SECONDS)  # the event loop's clock is a steady one
             keep_up(timers, host.now())
     finally:
         timers.shutdown(wait=False)
@@ -72,7 +72,7 @@ async def tidy(host: Host) -> None:
     if not over and settings.retention_bytes is not None:
         over = tasks.retention.too_much(host.db, settings.retention_bytes)
     for task in over:
-        await asyncio.sleep(0)      # others are served between them
+        await asyncio.sleep(0)  # others are served between them
         while tasks.retention.thin(host.db, task["id"]):
             await asyncio.sleep(0)
         files.discard(host.files, tasks.retention.sweep(host.db, task["id"], now))

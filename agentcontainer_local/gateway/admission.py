@@ -15,10 +15,11 @@ from agentcontainer_local.gateway.refusal import Refusal, forbidden, malformed
 from agentcontainer_local.http.json_size import has_more_values
 from agentcontainer_local.prices import Prices
 
-MAX_BODY_BYTES = 32 * 1024 * 1024    # as Anthropic's; more would hold up others while it is read
-MAX_VALUES = 250_000               # beside those in texts; a task of a million tokens has not so many
+MAX_BODY_BYTES = 32 * 1024 * 1024  # as Anthropic's; more would hold up others while it is read
+MAX_VALUES = 250_000  # beside those in texts; a task of a million tokens has not so many
 
-QUERY = re.compile(rb"[A-Za-z0-9._~=&-]{0,1024}")     # Pi sends `beta=true`
+QUERY = re.compile(rb"[A-Za-z0-9._~=&-]{0,1024}")  # Pi sends `beta=true`
+
 
 class Gone(Exception):
     """The client went away before its request was whole."""

@@ -11,14 +11,14 @@ THINKING = frozenset({"thinking", "redacted_thinking", "reasoning"})
 REASONING = frozenset({"reasoning", "reasoning_content", "reasoning_text", "reasoning_details"})
 SHORT_TTL = "5m"
 NESTED = (list, dict)
-FREE = frozenset({"parameters", "input_schema"})    # anything may be in them, and it is none of this
+FREE = frozenset({"parameters", "input_schema"})  # anything may be in them, and it is none of this
 
 
 @dataclass
 class Content:
-    cached_long: bool = False       # for longer than five minutes, which costs more to write
-    thinking_bytes: int = 0         # of blocks that count in one prompt and not in another
-    images: list[str] = field(default_factory=list)     # their data, as it is in the body
+    cached_long: bool = False  # for longer than five minutes, which costs more to write
+    thinking_bytes: int = 0  # of blocks that count in one prompt and not in another
+    images: list[str] = field(default_factory=list)  # their data, as it is in the body
 
 
 def found(value: Any) -> Content:
@@ -38,8 +38,11 @@ def _parts(value: Any) -> Iterator[dict[str, Any]]:
             waiting += [inner for inner in one if type(inner) in NESTED]
         elif type(one) is dict:
             yield one
-            waiting += [one[key] for key in one if type(one[key]) in NESTED and key not in FREE
-                        and (key != "input" or one.get("type") != "tool_use")]
+            waiting += [
+                one[key]
+                for key in one
+                if type(one[key]) in NESTED and key not in FREE and (key != "input" or one.get("type") != "tool_use")
+            ]
 
 
 def _note(content: Content, part: dict[str, Any]) -> None:

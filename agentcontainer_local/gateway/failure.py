@@ -28,11 +28,11 @@ TO_PI: dict[Kind, tuple[str, str]] = {
     "picture": ("invalid_request_error", "The provider refused an image of the prompt."),
     "overflow": ("invalid_request_error", "The prompt is too long: it exceeds the context window of the model."),
 }
-PASSING = (408, 409, 425, 429)      # and all from 500 on but those that say "never"
+PASSING = (408, 409, 425, 429)  # and all from 500 on but those that say "never"
 NEVER = (501, 505)
-FAILED_FOR_GOOD = 424               # "failed dependency": neither Pi nor our extension makes anything of it
-MAX_ATTEMPTS = 6                    # in a row that fail
-MAX_SILENT = 2                      # of them without any answer: each waits for as long as a provider may be silent
+FAILED_FOR_GOOD = 424  # "failed dependency": neither Pi nor our extension makes anything of it
+MAX_ATTEMPTS = 6  # in a row that fail
+MAX_SILENT = 2  # of them without any answer: each waits for as long as a provider may be silent
 MAX_DETAIL_CHARACTERS = 4000
 
 
@@ -73,9 +73,12 @@ def of_error(error: Exception, address: str, proxy: str | None, reached: bool, i
             return Failure(kind, 502, f"can't be reached: the host name {url.host} was not found", "Check the address")
         case aiohttp.ClientConnectorCertificateError():
             why = said.brief(str(error.certificate_error).removeprefix("[SSL: CERTIFICATE_VERIFY_FAILED] "))
-            return Failure("fatal", 502, f"can't be trusted: {why}",
-                           "Name its certificate authority in SSL_CERT_FILE in the server's environment, or"
-                           " change the address")
+            return Failure(
+                "fatal",
+                502,
+                f"can't be trusted: {why}",
+                "Name its certificate authority in SSL_CERT_FILE in the server's environment, or change the address",
+            )
         case aiohttp.ClientConnectorSSLError() | aiohttp.ClientSSLError():
             return Failure("fatal", 502, "does not speak TLS correctly", "Use http:// if it is a plain server")
         case aiohttp.ClientConnectorError():
@@ -94,8 +97,9 @@ def of_error(error: Exception, address: str, proxy: str | None, reached: bool, i
 
 
 PROXY = "Check HTTP_PROXY, HTTPS_PROXY and NO_PROXY in the server's environment"
-PATIENCE = ("Check the model server's load, or raise the maximum silence with"
-            " `agentcontainer serve --provider-idle-seconds`")
+PATIENCE = (
+    "Check the model server's load, or raise the maximum silence with `agentcontainer serve --provider-idle-seconds`"
+)
 
 
 def _not_connected(error: aiohttp.ClientConnectorError, url: URL) -> str:
@@ -108,8 +112,9 @@ def _not_connected(error: aiohttp.ClientConnectorError, url: URL) -> str:
 def of_cut(error: Exception, idle_seconds: float) -> Failure:
     """The answer had begun."""
     if isinstance(error, TimeoutError):
-        return Failure("passing", 504, f"stopped in the middle of its answer: nothing came for {idle_seconds:g} s",
-                       PATIENCE)
+        return Failure(
+            "passing", 504, f"stopped in the middle of its answer: nothing came for {idle_seconds:g} s", PATIENCE
+        )
     return Failure("passing", 502, "closed the connection in the middle of its answer", "See the model server's log")
 
 
@@ -148,8 +153,14 @@ def of_event(code: int | None, message: str, detail: str) -> Failure:
     """An error inside of a stream that began with 200."""
     what = f'broke off its answer with an error: "{message}"' if message else "broke off its answer with an error"
     kind, remedy = _of_words(f"{message} {detail}", code or 500) or _of_number(code or 500, "")
-    return Failure(kind, code if code and 400 <= code < 600 else 502, what, remedy, detail,
-                   said.window(detail) if kind == "overflow" else None)
+    return Failure(
+        kind,
+        code if code and 400 <= code < 600 else 502,
+        what,
+        remedy,
+        detail,
+        said.window(detail) if kind == "overflow" else None,
+    )
 
 
 def of_full_window() -> Failure:
@@ -203,8 +214,10 @@ def _remedy(remedy: str, grant: Grant, dialect: Dialect) -> str:
         return KEYS[grant.key_source].format(name=name, variable=f"{grant.provider.upper()}_API_KEY")
     if remedy == "dialect":
         if grant.own_address and dialect in ("messages", "responses"):
-            return (f"If the server speaks chat completions, but not {dialect}: `{name} --api chat-completions`."
-                    f" Else check the model's name, and the address: `{name} --base-url URL`")
+            return (
+                f"If the server speaks chat completions, but not {dialect}: `{name} --api chat-completions`."
+                f" Else check the model's name, and the address: `{name} --base-url URL`"
+            )
         return f"Check the model's name, and the address: `{name} --base-url URL`"
     if remedy == "pictures":
         return f"If the model accepts no images: `{name} --no-images`"

@@ -17,13 +17,13 @@ from agentcontainer_local.gateway.metering import Figures, Meter, Usage
 from agentcontainer_local.gateway.provider_session import Client
 from agentcontainer_local.store.tasks import Reserved, Worst
 
-ONE_WRITE_BYTES = 1024 * 1024       # more than this is sent in pieces, so that other streams are not held up
+ONE_WRITE_BYTES = 1024 * 1024  # more than this is sent in pieces, so that other streams are not held up
 MAX_ERROR_BYTES = 256 * 1024
-MAX_PREAMBLE_BYTES = 64 * 1024      # before the first event of a stream
-DRAIN_SECONDS = 5                   # for the usage that may follow an error
+MAX_PREAMBLE_BYTES = 64 * 1024  # before the first event of a stream
+DRAIN_SECONDS = 5  # for the usage that may follow an error
 GUEST_WENT_AWAY = 499
-BYTES_A_TOKEN = 4                  # about
-FIELDS = (b":", b"data:", b"event:", b"id:", b"retry:")     # with which a line of server-sent events begins
+BYTES_A_TOKEN = 4  # about
+FIELDS = (b":", b"data:", b"event:", b"id:", b"retry:")  # with which a line of server-sent events begins
 
 
 @dataclass
@@ -33,15 +33,15 @@ class Forwarded:
     grant: Grant
     client: Client
     call: Call
-    body: bytes = field(repr=False)         # as it is sent
-    worst: Worst | None = None      # the most that it can use; None for a call that is not metered
+    body: bytes = field(repr=False)  # as it is sent
+    worst: Worst | None = None  # the most that it can use; None for a call that is not metered
     reserved: Reserved = field(default_factory=lambda: Reserved(0, 0))
     progress: Progress = field(default_factory=Progress)
-    asked: bool = False             # it may have reached the provider
+    asked: bool = False  # it may have reached the provider
     status: int = GUEST_WENT_AWAY
-    started: bool = False           # a first event, or another answer, has come; the guest has the status line
-    answered: bool = False          # with a status
-    whole: bool = False             # the provider ended its answer as it should
+    started: bool = False  # a first event, or another answer, has come; the guest has the status line
+    answered: bool = False  # with a status
+    whole: bool = False  # the provider ended its answer as it should
     meter: Meter | None = field(default=None, repr=False)
     failure: Failure | None = None
     began: float = field(default_factory=time.monotonic)
@@ -66,12 +66,19 @@ class Forwarded:
         model = self._answered_by(figures.model)
         complete = self.whole and figures.ended
         return Usage(
-            provider=self.grant.provider, model=model,
-            input_tokens=figures.input_tokens, output_tokens=figures.output_tokens,
-            cache_read_tokens=figures.cache_read_tokens, cache_write_tokens=figures.cache_write_tokens,
+            provider=self.grant.provider,
+            model=model,
+            input_tokens=figures.input_tokens,
+            output_tokens=figures.output_tokens,
+            cache_read_tokens=figures.cache_read_tokens,
+            cache_write_tokens=figures.cache_write_tokens,
             cost_microusd=self.client.prices.cost_microusd(self.grant.provider, model, figures),
-            status=self.status, complete=complete, counts=counts, guessed=guessed,
-            error=self._error(complete), detail=self._detail(),
+            status=self.status,
+            complete=complete,
+            counts=counts,
+            guessed=guessed,
+            error=self._error(complete),
+            detail=self._detail(),
         )
 
     def _counts(self) -> str:
@@ -117,7 +124,7 @@ class Forwarded:
 
     def _detail(self) -> str | None:
         detail = self.failure.detail if self.failure else None
-        return detail and failure.scrubbed(detail[:failure.MAX_DETAIL_CHARACTERS], self.grant.api_key)
+        return detail and failure.scrubbed(detail[: failure.MAX_DETAIL_CHARACTERS], self.grant.api_key)
 
 
 async def forward(state: Forwarded, send) -> None:
@@ -134,9 +141,14 @@ async def forward(state: Forwarded, send) -> None:
         state.status = state.failure.status
     if not state.started:
         raise state.failure.refusal()
-    if state.failure.kind != "passing":         # else the cut says it: Pi tries again
-        await send({"type": "http.response.body", "body": watch.told(state.call.route.dialect, state.failure.kind),
-                    "more_body": True})
+    if state.failure.kind != "passing":  # else the cut says it: Pi tries again
+        await send(
+            {
+                "type": "http.response.body",
+                "body": watch.told(state.call.route.dialect, state.failure.kind),
+                "more_body": True,
+            }
+        )
 
 
 def _failure_of(state: Forwarded, error: Exception) -> Failure:
@@ -163,9 +175,11 @@ async def _asked(state: Forwarded, send) -> None:
     url, raw = _url(state), state.body
     state.asked = True
     async with state.client.session.post(
-        url, data=raw if len(raw) <= ONE_WRITE_BYTES else io.BytesIO(raw),
+        url,
+        data=raw if len(raw) <= ONE_WRITE_BYTES else io.BytesIO(raw),
         headers=headers.to_provider(state.call.headers, state.grant, state.call.route.dialect),
-        proxy=state.client.proxy_of(_address(state)), allow_redirects=False,
+        proxy=state.client.proxy_of(_address(state)),
+        allow_redirects=False,
     ) as response:
         await _relay(state, response, send)
 
@@ -192,13 +206,19 @@ async def _relay(state: Forwarded, response: aiohttp.ClientResponse, send) -> No
         raise Failed(failure.of_redirect(response.headers.get("location", "")))
     if response.status >= 400:
         body = await _read(response, b"", MAX_ERROR_BYTES)
-        raise Failed(failure.of_status(response.status, response.reason, body, response.headers.get("retry-after"),
-                                       state.call.route.dialect))
+        raise Failed(
+            failure.of_status(
+                response.status, response.reason, body, response.headers.get("retry-after"), state.call.route.dialect
+            )
+        )
     chunks = response.content.iter_any()
     first = await _first(state, response, chunks)
     state.meter = Meter(state.call.route.dialect, state.streams or "event-stream" in response.content_type)
-    length = [] if state.streams or "content-encoding" in response.headers else [
-        (b"content-length", value) for name, value in response.raw_headers if name.lower() == b"content-length"]
+    length = (
+        []
+        if state.streams or "content-encoding" in response.headers
+        else [(b"content-length", value) for name, value in response.raw_headers if name.lower() == b"content-length"]
+    )
     watching = watch.Watch(state.call.route.dialect)
     first, found = watching.feed(first) if state.streams else (first, None)
     state.progress.came(watching.characters)
@@ -223,7 +243,7 @@ async def _relay(state: Forwarded, response: aiohttp.ClientResponse, send) -> No
 
 async def _pass(state: Forwarded, chunk: bytes, send) -> None:
     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    state.meter.feed(chunk)         # after it was sent: counting delays nothing
+    state.meter.feed(chunk)  # after it was sent: counting delays nothing
 
 
 async def _first(state: Forwarded, response: aiohttp.ClientResponse, chunks) -> bytes:
@@ -251,7 +271,7 @@ def _may_stream(content_type: str, first: bytes) -> bool:
     if "event-stream" in content_type:
         return True
     begin = first.lstrip()[:6]
-    return "html" not in content_type and any(begin.startswith(field[:len(begin)]) for field in FIELDS)
+    return "html" not in content_type and any(begin.startswith(field[: len(begin)]) for field in FIELDS)
 
 
 async def _drain(state: Forwarded, chunks) -> None:

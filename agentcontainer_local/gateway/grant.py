@@ -32,8 +32,13 @@ class Progress:
         """As on the wire."""
         waited = (self.answering or time.monotonic()) - self.since
         state = "waiting" if self.answering is None else "answering"
-        return {"state": state, "model": self.model, "attempt": self.attempt, "waitedSeconds": round(waited, 1),
-                "receivedCharacters": self.characters}
+        return {
+            "state": state,
+            "model": self.model,
+            "attempt": self.attempt,
+            "waitedSeconds": round(waited, 1),
+            "receivedCharacters": self.characters,
+        }
 
     def came(self, characters: int) -> None:
         self.characters = characters

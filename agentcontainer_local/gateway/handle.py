@@ -52,7 +52,8 @@ async def _reserved(grant: Grant, client: Client, call: Call, send) -> None:
 
     try:
         state.body = await client.aside(
-            grant.known, len(call.raw), worst_case.kept_to, call, grant, client.prices, reserved.output_tokens)
+            grant.known, len(call.raw), worst_case.kept_to, call, grant, client.prices, reserved.output_tokens
+        )
         await forward(state, send)
     finally:
         grant.working(None)

@@ -14,26 +14,51 @@ from agentcontainer_local.gateway.refusal import forbidden
 TO_PROVIDER = {
     "user-agent": re.compile(r"[ -~]{1,200}"),
     "anthropic-version": re.compile(r"2023-06-01"),
-    "anthropic-beta": re.compile("({0})( *, *({0}))*".format("|".join((
-        "fine-grained-tool-streaming-2025-05-14",
-        "interleaved-thinking-2025-05-14",
-        "server-side-fallback-2026-07-01",
-        "mid-conversation-output-config-2026-07-01",
-        "thinking-binding-controls-2026-08-01",
-        "inline-tools-2026-09-15",
-    )))),
+    "anthropic-beta": re.compile(
+        "({0})( *, *({0}))*".format(
+            "|".join(
+                (
+                    "fine-grained-tool-streaming-2025-05-14",
+                    "interleaved-thinking-2025-05-14",
+                    "server-side-fallback-2026-07-01",
+                    "mid-conversation-output-config-2026-07-01",
+                    "thinking-binding-controls-2026-08-01",
+                    "inline-tools-2026-09-15",
+                )
+            )
+        )
+    ),
     "anthropic-dangerous-direct-browser-access": re.compile(r"true"),
     "session-id": re.compile(r"[\w.-]{1,200}", re.ASCII),
     "x-session-id": re.compile(r"[\w.-]{1,200}", re.ASCII),
     "x-client-request-id": re.compile(r"[\w.-]{1,200}", re.ASCII),
-    **{f"x-stainless-{name}": re.compile(r"[\w.:-]{1,40}", re.ASCII) for name in (
-        "arch", "lang", "os", "package-version", "retry-count", "runtime", "runtime-version", "timeout")},
+    **{
+        f"x-stainless-{name}": re.compile(r"[\w.:-]{1,40}", re.ASCII)
+        for name in ("arch", "lang", "os", "package-version", "retry-count", "runtime", "runtime-version", "timeout")
+    },
 }
-OURS = frozenset({
-    "host", "connection", "keep-alive", "te", "transfer-encoding", "content-length", "expect", "upgrade",
-    "http2-settings", "accept", "accept-encoding", "accept-language", "content-type", "sec-fetch-mode",
-    "authorization", "proxy-authorization", "x-api-key", "cookie",
-})
+OURS = frozenset(
+    {
+        "host",
+        "connection",
+        "keep-alive",
+        "te",
+        "transfer-encoding",
+        "content-length",
+        "expect",
+        "upgrade",
+        "http2-settings",
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "content-type",
+        "sec-fetch-mode",
+        "authorization",
+        "proxy-authorization",
+        "x-api-key",
+        "cookie",
+    }
+)
 TO_GUEST = re.compile(
     rb"content-type|retry-after|retry-after-ms|x-should-retry|request-id|x-request-id|cf-ray|cache-control"
     rb"|anthropic-ratelimit-[a-z-]+|x-ratelimit-[a-z-]+|openai-processing-ms|openai-version|openai-model"
@@ -76,6 +101,4 @@ def _credential(grant: Grant, dialect: str) -> dict[str, str]:
 def to_guest(headers: Iterable[tuple[bytes, bytes]], grant: Grant) -> list[tuple[bytes, bytes]]:
     """Not Set-Cookie, nor the names of the account, nor the key, should a provider of somebody's own send it back."""
     key = (grant.api_key or "\0").encode()
-    return [
-        (name.lower(), value) for name, value in headers if TO_GUEST.fullmatch(name.lower()) and key not in value
-    ]
+    return [(name.lower(), value) for name, value in headers if TO_GUEST.fullmatch(name.lower()) and key not in value]

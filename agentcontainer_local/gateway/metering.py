@@ -22,25 +22,55 @@ TELLING = {
     "completions": (USAGE, REASON, (b"[DONE]",)),
     "count": (),
 }
-END = b"\n\n"                       # of an event, as a rule
+END = b"\n\n"  # of an event, as a rule
 INPUT = {"messages": "input_tokens", "responses": "input_tokens", "completions": "prompt_tokens"}
 OUTPUT = {"messages": "output_tokens", "responses": "output_tokens", "completions": "completion_tokens"}
 DETAILS = {"responses": "input_tokens_details", "completions": "prompt_tokens_details"}
 
 # All that usage may say without costing more than the table knows. Something else, unless it is zero or empty, makes
 # the whole call doubtful: it counts as all that was reserved for it.
-TOLD = frozenset({
-    "input_tokens", "output_tokens", "prompt_tokens", "completion_tokens", "total_tokens",
-    "input_tokens_details", "output_tokens_details", "prompt_tokens_details", "completion_tokens_details",
-    "cached_tokens", "cache_write_tokens", "cache_write_tokens_details", "ttl_30m_tokens",
-    "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation", "ephemeral_5m_input_tokens",
-    "ephemeral_1h_input_tokens", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens",
-    "text_tokens", "image_tokens", "reasoning_tokens", "thinking_tokens", "accepted_prediction_tokens",
-    "rejected_prediction_tokens",
-    "queue_time", "prompt_time", "completion_time", "total_time",               # Groq's
-    "cost", "is_byok", "cost_details", "upstream_inference_cost", "upstream_inference_prompt_cost",     # OpenRouter's
-    "upstream_inference_completions_cost", "upstream_inference_input_cost", "upstream_inference_output_cost",
-})
+TOLD = frozenset(
+    {
+        "input_tokens",
+        "output_tokens",
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "input_tokens_details",
+        "output_tokens_details",
+        "prompt_tokens_details",
+        "completion_tokens_details",
+        "cached_tokens",
+        "cache_write_tokens",
+        "cache_write_tokens_details",
+        "ttl_30m_tokens",
+        "cache_read_input_tokens",
+        "cache_creation_input_tokens",
+        "cache_creation",
+        "ephemeral_5m_input_tokens",
+        "ephemeral_1h_input_tokens",
+        "prompt_cache_hit_tokens",
+        "prompt_cache_miss_tokens",
+        "text_tokens",
+        "image_tokens",
+        "reasoning_tokens",
+        "thinking_tokens",
+        "accepted_prediction_tokens",
+        "rejected_prediction_tokens",
+        "queue_time",
+        "prompt_time",
+        "completion_time",
+        "total_time",  # Groq's
+        "cost",
+        "is_byok",
+        "cost_details",
+        "upstream_inference_cost",
+        "upstream_inference_prompt_cost",  # OpenRouter's
+        "upstream_inference_completions_cost",
+        "upstream_inference_input_cost",
+        "upstream_inference_output_cost",
+    }
+)
 # Words with a price: those that cost what the table says. A tier of the table's own factors is known too.
 WORDS = {
     "service_tier": frozenset({"auto", "default", "standard", "standard_only", "batch", "on_demand", *TIERS}),
@@ -59,13 +89,13 @@ class Usage:
     output_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int
-    cost_microusd: int | None       # None: neither reported nor in the table
-    status: int                     # HTTP; 499 when the guest went away first, 502 or 504 when the provider failed us
+    cost_microusd: int | None  # None: neither reported nor in the table
+    status: int  # HTTP; 499 when the guest went away first, 502 or 504 when the provider failed us
     complete: bool
-    counts: Literal["told", "nothing", "worst"] = "told"    # in budgets: as told, not at all, all that was reserved
-    guessed: bool = False           # the provider did not say how long the prompt was
-    error: str | None = None        # what went wrong, for people
-    detail: str | None = None       # and the provider's own words about it
+    counts: Literal["told", "nothing", "worst"] = "told"  # in budgets: as told, not at all, all that was reserved
+    guessed: bool = False  # the provider did not say how long the prompt was
+    error: str | None = None  # what went wrong, for people
+    detail: str | None = None  # and the provider's own words about it
 
     @property
     def estimated(self) -> bool:
@@ -83,10 +113,10 @@ class Figures:
     cache_write_1h_tokens: int = 0  # of those
     reported_usd: Decimal | None = None
     service_tier: str | None = None
-    model: str | None = None        # the one that answered
-    ended: bool = False             # the answer said that it was whole
-    told: bool = False              # and what it used
-    doubtful: bool = False          # and something that may cost more than the table knows
+    model: str | None = None  # the one that answered
+    ended: bool = False  # the answer said that it was whole
+    told: bool = False  # and what it used
+    doubtful: bool = False  # and something that may cost more than the table knows
 
     @property
     def prompt_tokens(self) -> int:
@@ -100,14 +130,14 @@ class Meter:
     dialect: Dialect
     streaming: bool
     figures: Figures = field(default_factory=Figures)
-    _parts: list[bytes] = field(default_factory=list)   # of a line, or of a JSON document, that is not whole yet
+    _parts: list[bytes] = field(default_factory=list)  # of a line, or of a JSON document, that is not whole yet
     _size: int = 0
-    _data: list[bytes] = field(default_factory=list)    # the data lines of the event that is being read
+    _data: list[bytes] = field(default_factory=list)  # the data lines of the event that is being read
     _data_size: int = 0
-    _skipping: bool = False         # a line that is too long
-    events: int = 0                 # that came; some token or more in each
-    size_bytes: int = 0             # of the answer
-    _most: dict[str, int] = field(default_factory=dict)     # the largest count that was told, by its name
+    _skipping: bool = False  # a line that is too long
+    events: int = 0  # that came; some token or more in each
+    size_bytes: int = 0  # of the answer
+    _most: dict[str, int] = field(default_factory=dict)  # the largest count that was told, by its name
 
     def feed(self, chunk: bytes) -> None:
         self.size_bytes += len(chunk)
@@ -131,8 +161,10 @@ class Meter:
 
     def _is_telling(self, data: bytes) -> bool:
         """Counting is several times as fast as looking at each event, and most bytes of a stream are not for us."""
-        return any((found := data.count(sign)) and found > sum(map(data.count, empty))
-                   for sign, *empty in TELLING[self.dialect])
+        return any(
+            (found := data.count(sign)) and found > sum(map(data.count, empty))
+            for sign, *empty in TELLING[self.dialect]
+        )
 
     def close(self) -> None:
         """The answer is over, whole or not."""
@@ -159,7 +191,7 @@ class Meter:
         self._parts, self._size = [], 0
         rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
         for line in lines:
-            if self._skipping:      # this is the end of the one that was too long
+            if self._skipping:  # this is the end of the one that was too long
                 self._skipping = False
             else:
                 self._line(line.rstrip(b"\r\n"))
@@ -192,8 +224,12 @@ class Meter:
     def _read(self, document: dict[str, Any]) -> None:
         """An event, or a whole answer: the usage is in it, in its `message` (Anthropic) or in its `response`."""
         choices = document.get("choices")
-        for holder in (document, document.get("message"), document.get("response"),
-                       *(choices if isinstance(choices, list) else ())):
+        for holder in (
+            document,
+            document.get("message"),
+            document.get("response"),
+            *(choices if isinstance(choices, list) else ()),
+        ):
             if isinstance(holder, dict):
                 self._note(holder)
         if self._is_last(document):
@@ -205,7 +241,8 @@ class Meter:
             return kind == "message_stop" or (kind == "message" and not self.streaming)
         if self.dialect == "responses":
             return kind in ("response.completed", "response.incomplete") or (
-                not self.streaming and document.get("status") in ("completed", "incomplete"))
+                not self.streaming and document.get("status") in ("completed", "incomplete")
+            )
         choices = document.get("choices")
         return isinstance(choices, list) and any(isinstance(c, dict) and c.get("finish_reason") for c in choices)
 
@@ -264,9 +301,13 @@ def _is_doubtful(usage: dict[str, Any], depth: int = 3) -> bool:
 
 
 def _is_unknown(name: str, value: Any, depth: int) -> bool:
-    if name == "iterations":        # of one model call, unless the provider made several of it
-        return not (isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict)
-                    and value[0].get("type") == "message")
+    if name == "iterations":  # of one model call, unless the provider made several of it
+        return not (
+            isinstance(value, list)
+            and len(value) == 1
+            and isinstance(value[0], dict)
+            and value[0].get("type") == "message"
+        )
     if not isinstance(value, dict):
         return name not in TOLD
     if name not in TOLD or not depth:

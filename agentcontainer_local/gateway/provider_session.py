@@ -21,9 +21,9 @@ from agentcontainer_local.process.loopback import is_here
 
 CONNECT_SECONDS = 30
 KEEPALIVE_SECONDS = 30
-READ_BYTES = 256 * 1024            # of an answer that is faster than its reader
-LARGE_BYTES = 64 * 1024            # from here on whatever is done with all of a request would hold up others
-LARGE_AT_ONCE = 2                  # of all runs; and one of each
+READ_BYTES = 256 * 1024  # of an answer that is faster than its reader
+LARGE_BYTES = 64 * 1024  # from here on whatever is done with all of a request would hold up others
+LARGE_AT_ONCE = 2  # of all runs; and one of each
 
 Answer = TypeVar("Answer")
 
@@ -33,11 +33,12 @@ class Client:
     session: aiohttp.ClientSession
     prices: Prices
     idle_seconds: float
-    proxies: dict[tuple[str, str], str | None] = field(default_factory=dict)    # that were found, by scheme and host
+    proxies: dict[tuple[str, str], str | None] = field(default_factory=dict)  # that were found, by scheme and host
     resting: dict[tuple[str, str | None], float] = field(default_factory=dict, repr=False)  # until, by address and key
 
     workers: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(LARGE_AT_ONCE, "model-calls"), repr=False)
+        default_factory=lambda: ThreadPoolExecutor(LARGE_AT_ONCE, "model-calls"), repr=False
+    )
 
     async def aside(self, known: Known, size: int, work: Callable[..., Answer], *given: Any) -> Answer:
         """Does what takes the longer the larger a request is: of a large one in a thread, one at a time for each run.
@@ -72,7 +73,6 @@ class Client:
         while (left := self.resting.get(at, 0) - time.monotonic()) > 0:
             await asyncio.sleep(left)
         self.resting.pop(at, None)
-
 
 
 @contextlib.asynccontextmanager

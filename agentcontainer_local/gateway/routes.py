@@ -10,7 +10,7 @@ Dialect = Literal["messages", "responses", "completions", "count"]
 class Route:
     provider: str
     dialect: Dialect
-    path: str                       # below the provider's base URL
+    path: str  # below the provider's base URL
 
 
 # Each provider's own ones first; then those of other servers at a base URL of the account's own.

@@ -23,24 +23,38 @@ OVERFLOW = re.compile(
     re.IGNORECASE,
 )
 NO_OVERFLOW = re.compile(
-    r"rate limit|too many requests|per minute|per day|unsupported (?:parameter|value)", re.IGNORECASE)
+    r"rate limit|too many requests|per minute|per day|unsupported (?:parameter|value)", re.IGNORECASE
+)
 SPENT = re.compile(
     r"insufficient_quota|quota exceeded|exceeded your current quota|credit balance|insufficient (?:credits|balance)"
-    r"|out of budget|usage limit reached|billing_(?:not_active|hard_limit)", re.IGNORECASE)
+    r"|out of budget|usage limit reached|billing_(?:not_active|hard_limit)",
+    re.IGNORECASE,
+)
 PICTURES = re.compile(
-    r"\b(?:images?|image_url|input_image|pictures?|vision|multi-?modal|mmproj|media[_ ]type)\b", re.IGNORECASE)
+    r"\b(?:images?|image_url|input_image|pictures?|vision|multi-?modal|mmproj|media[_ ]type)\b", re.IGNORECASE
+)
 # A stop reason that says that the window, not the limit of the answer, ended it.
 FULL_WINDOW = re.compile(
-    r"context_(?:window|length|limit)|window_exceeded|context_?overflow|prompt_too_long", re.IGNORECASE)
+    r"context_(?:window|length|limit)|window_exceeded|context_?overflow|prompt_too_long", re.IGNORECASE
+)
 
 # The size of the window, in the words of llama.cpp, OpenAI, vLLM, OpenRouter, Anthropic, Mistral, Gemini, LM Studio…
-WINDOW = tuple(re.compile(pattern, re.IGNORECASE) for pattern in (
-    r'"n_ctx"\s*:\s*(\d+)', r"context (?:size|length|window)\s*\(?\s*(?:of|is|:|=)?\s*(?:only )?([\d,]+)",
-    r"maximum context length(?: of| is)? ([\d,]+)", r"> ?([\d,]+) maximum", r"with ([\d,]+) maximum context",
-    r"maximum number of tokens allowed \(?([\d,]+)", r"must be <= ?([\d,]+)", r"limit of ([\d,]+) tokens",
-    r"context length of (?:only )?([\d,]+)", r"maximum (?:prompt|input) length (?:is|of) ([\d,]+)",
-    r"model'?s context length \(([\d,]+)",
-))
+WINDOW = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r'"n_ctx"\s*:\s*(\d+)',
+        r"context (?:size|length|window)\s*\(?\s*(?:of|is|:|=)?\s*(?:only )?([\d,]+)",
+        r"maximum context length(?: of| is)? ([\d,]+)",
+        r"> ?([\d,]+) maximum",
+        r"with ([\d,]+) maximum context",
+        r"maximum number of tokens allowed \(?([\d,]+)",
+        r"must be <= ?([\d,]+)",
+        r"limit of ([\d,]+) tokens",
+        r"context length of (?:only )?([\d,]+)",
+        r"maximum (?:prompt|input) length (?:is|of) ([\d,]+)",
+        r"model'?s context length \(([\d,]+)",
+    )
+)
 LEAST_WINDOW = 1024
 
 

@@ -15,15 +15,24 @@ import orjson
 
 from agentcontainer_local.gateway.content import Content, found
 
-FRAME_TOKENS = 2000                 # what a provider adds on its own, such as how tools are called
-MOST_BYTES = 8 * 1024 * 1024        # of a prompt that is remembered
+FRAME_TOKENS = 2000  # what a provider adds on its own, such as how tools are called
+MOST_BYTES = 8 * 1024 * 1024  # of a prompt that is remembered
 ITEMS = {"messages": "messages", "completions": "messages", "responses": "input"}
 
 # Fields that say nothing of the prompt; two prompts with all else the same are read alike.
-BESIDE = frozenset({
-    "max_tokens", "max_output_tokens", "max_completion_tokens", "stream", "stream_options", "store",
-    "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options",
-})
+BESIDE = frozenset(
+    {
+        "max_tokens",
+        "max_output_tokens",
+        "max_completion_tokens",
+        "stream",
+        "stream_options",
+        "store",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "prompt_cache_options",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Known:
 
     written: int = 0
     prompts: dict[tuple[str, str], Prompt] = field(default_factory=dict, repr=False)
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)    # of its large requests, to be worked on
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)  # of its large requests, to be worked on
 
 
 def by_bytes(size: int, content: Content, model: str) -> int:
@@ -74,7 +83,7 @@ def by_what_is_known(known: Known, body: dict[str, Any], dialect: str, beta: byt
     if prompt is None or prompt.frame != frame_of(body, dialect, beta):
         return None
     items = body[ITEMS[dialect]]
-    added = items[_in_common(prompt.items, items):]
+    added = items[_in_common(prompt.items, items) :]
     size = len(orjson.dumps(added))
     # Thinking that was left out of one prompt may be in the next; all that there is has been written for this task.
     hidden = min(known.written, content.thinking_bytes)

@@ -9,11 +9,11 @@ from agentcontainer_local.gateway import said
 from agentcontainer_local.gateway.failure import TO_PI, Failure, Kind, of_event, of_full_window
 from agentcontainer_local.gateway.routes import Dialect
 
-MAX_EVENT_BYTES = 256 * 1024        # a longer event is no error
-COUNTED_BYTES = 8 * 1024            # of events that come at once; more come faster than anybody can read
+MAX_EVENT_BYTES = 256 * 1024  # a longer event is no error
+COUNTED_BYTES = 8 * 1024  # of events that come at once; more come faster than anybody can read
 END = re.compile(rb"\r?\n\r?\n|\r\r")
 ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
-HINTS = (b"error", b"response.failed", b"context", b"window", b"too_long")     # a chunk without one is not looked at
+HINTS = (b"error", b"response.failed", b"context", b"window", b"too_long")  # a chunk without one is not looked at
 
 # An event without one of these is not read. Most have `null` there, or it is in a text, where quotes are escaped.
 SIGNS = re.compile(
@@ -32,7 +32,7 @@ WORDS: dict[Dialect, re.Pattern[bytes]] = {
 class Watch:
     dialect: Dialect
     characters: int = 0
-    _event: bytes = field(default=b"", repr=False)      # the one that is not whole yet
+    _event: bytes = field(default=b"", repr=False)  # the one that is not whole yet
 
     def feed(self, chunk: bytes) -> tuple[bytes, Failure | None]:
         """What may be passed on of a chunk, and the error that it brings to its end: the guest gets all before it."""
@@ -42,8 +42,8 @@ class Watch:
         if not any(word in text for word in HINTS):
             begin = max((at + len(end) for end in ENDS if (at := text.rfind(end)) >= 0), default=0)
         for end in END.finditer(text, begin):
-            if failure := failure_in(text[begin:end.start()]):
-                return chunk[:max(0, begin - before)], failure
+            if failure := failure_in(text[begin : end.start()]):
+                return chunk[: max(0, begin - before)], failure
             begin = end.end()
         self._count(text[:begin])
         self._event = text[begin:] if len(text) - begin <= MAX_EVENT_BYTES else b""
@@ -87,10 +87,23 @@ def _error_of(document: dict[str, Any]) -> Any:
     return None
 
 
-KINDS = {"overloaded_error": 529, "api_error": 500, "rate_limit_error": 429, "server_error": 500, "timeout_error": 504,
-         "invalid_request_error": 400, "authentication_error": 401, "permission_error": 403, "not_found_error": 404,
-         "billing_error": 402, "rate_limit_exceeded": 429, "invalid_prompt": 400, "context_length_exceeded": 400,
-         "request_too_large": 413, "insufficient_quota": 402}
+KINDS = {
+    "overloaded_error": 529,
+    "api_error": 500,
+    "rate_limit_error": 429,
+    "server_error": 500,
+    "timeout_error": 504,
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "billing_error": 402,
+    "rate_limit_exceeded": 429,
+    "invalid_prompt": 400,
+    "context_length_exceeded": 400,
+    "request_too_large": 413,
+    "insufficient_quota": 402,
+}
 
 
 def _code(error: Any) -> int | None:

@@ -26,9 +26,9 @@ OUTPUT = {
     ("openrouter", "responses"): ("max_output_tokens",),
     ("openrouter", "completions"): ("max_tokens", "max_completion_tokens"),
 }
-UNSAID_TOKENS = 16_384              # where neither the call nor the table says how much a model writes
+UNSAID_TOKENS = 16_384  # where neither the call nor the table says how much a model writes
 MOST_TOKENS = 10_000_000
-LEAST_THINKING_TOKENS = 1024        # Anthropic takes no smaller budget for it
+LEAST_THINKING_TOKENS = 1024  # Anthropic takes no smaller budget for it
 TIER = {"messages": "standard_only", "responses": "default", "completions": "default"}
 
 
@@ -75,7 +75,9 @@ def learn(call: Call, grant: Grant, reserved: Reserved, figures: Figures, told: 
     """From a call that is over; `told`: it said what it used."""
     grant.known.written += figures.output_tokens if told else reserved.output_tokens
     if told:
-        token_estimate.learn(grant.known, call.body, call.route.dialect, _beta(call), len(call.raw), figures.prompt_tokens)
+        token_estimate.learn(
+            grant.known, call.body, call.route.dialect, _beta(call), len(call.raw), figures.prompt_tokens
+        )
 
 
 def kept_to(call: Call, grant: Grant, prices: Prices, output_tokens: int) -> bytes:
@@ -86,7 +88,7 @@ def kept_to(call: Call, grant: Grant, prices: Prices, output_tokens: int) -> byt
     changes = {name: value for name, value in changes.items() if call.body.get(name) != value}
     if not changes:
         return call.raw
-    if changes.keys().isdisjoint(call.body):            # no need to write all of it anew
+    if changes.keys().isdisjoint(call.body):  # no need to write all of it anew
         return b"".join([memoryview(call.raw)[:-1], b",", orjson.dumps(changes)[1:]])
     return orjson.dumps(call.body | changes)
 

@@ -19,9 +19,9 @@ from agentcontainer_local.http.connection_limits import Connection
 log = logging.getLogger(__name__)
 
 SOCKET = "host.sock"
-MOST_CONNECTIONS = 128              # of one run at a time: files that the server has open are for all tasks
+MOST_CONNECTIONS = 128  # of one run at a time: files that the server has open are for all tasks
 MOST_HELD_BYTES = 96 * 1024**2
-MOST_RECEIVED_AT_ONCE = 2           # files that are on their way in
+MOST_RECEIVED_AT_ONCE = 2  # files that are on their way in
 
 
 @dataclass
@@ -36,15 +36,15 @@ class Door:
     run_id: str
     known: Any = None
     staged: dict = field(default_factory=dict)
-    held_bytes: int = 0             # of requests that are being read or answered
-    reported_bytes: int = 0         # of events that are kept
+    held_bytes: int = 0  # of requests that are being read or answered
+    reported_bytes: int = 0  # of events that are kept
     receiving: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_RECEIVED_AT_ONCE))
 
 
 class _Connection(Connection):
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.logger = log           # an agent that sends junk does not fill the server's log
+        self.logger = log  # an agent that sends junk does not fill the server's log
 
     def most(self) -> int:
         return MOST_CONNECTIONS
@@ -52,7 +52,7 @@ class _Connection(Connection):
 
 def _bounded(door: Door, scope, receive):
     """What handlers take into memory is bounded for the whole run; one that takes more finds its client gone."""
-    if scope["method"] == "PUT":    # streamed to disk
+    if scope["method"] == "PUT":  # streamed to disk
         return receive, lambda: None
     held = 0
 
@@ -86,13 +86,20 @@ async def opened(door: Door, directory: Path, app) -> AsyncIterator[None]:
     async def bound(scope, receive, send):
         received, release = _bounded(door, scope, receive)
         try:
-            with contextlib.suppress(asyncio.CancelledError):       # the door closes; nobody is there to be answered
+            with contextlib.suppress(asyncio.CancelledError):  # the door closes; nobody is there to be answered
                 await app({**scope, "door": door}, received, send)
         finally:
             release()
 
-    config = Config(bound, lifespan="off", log_config=None, access_log=False, timeout_keep_alive=3600, ws="none",
-                    proxy_headers=False)
+    config = Config(
+        bound,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=3600,
+        ws="none",
+        proxy_headers=False,
+    )
     config.load()
     log.setLevel(logging.ERROR)
     log.addFilter(_is_of_note)
@@ -106,7 +113,7 @@ async def opened(door: Door, directory: Path, app) -> AsyncIterator[None]:
         server.close()
         for connection in list(state.connections):
             connection.transport.abort()
-        await asyncio.sleep(0)                  # for each connection to hear that it is cut
+        await asyncio.sleep(0)  # for each connection to hear that it is cut
         for answering in (open := list(state.tasks)):
             answering.cancel()
         await asyncio.gather(*open, return_exceptions=True)

@@ -20,12 +20,12 @@ from agentcontainer_local.store import events as history
 from agentcontainer_local.store import tasks, transcript
 from agentcontainer_local.store.db import Row, iso, parse_iso, quick
 
-MAX_BATCH_BYTES = 2 * 1024**2       # a batch of the guest's has 1 MiB, or one event that is longer
-MOST_AT_ONCE = 1000                 # lines of a batch; the guest makes halves of one that has more
-SLICE_LINES, SLICE_BYTES = 20, 64 * 1024    # of a batch; then others are served
-MAX_LINE_VALUES = 70_000            # more than there are in the largest input
-MAX_OPEN_TOOL_CALLS = 100           # each is closed when the task ends, and all of them at once
-MOST_INPUT_BYTES = 128 * 1024       # of a tool's input; the guest leaves out what has more than half of that
+MAX_BATCH_BYTES = 2 * 1024**2  # a batch of the guest's has 1 MiB, or one event that is longer
+MOST_AT_ONCE = 1000  # lines of a batch; the guest makes halves of one that has more
+SLICE_LINES, SLICE_BYTES = 20, 64 * 1024  # of a batch; then others are served
+MAX_LINE_VALUES = 70_000  # more than there are in the largest input
+MAX_OPEN_TOOL_CALLS = 100  # each is closed when the task ends, and all of them at once
+MOST_INPUT_BYTES = 128 * 1024  # of a tool's input; the guest leaves out what has more than half of that
 
 Line = Annotated[str, Field(max_length=2000)]
 Text = Annotated[str, Field(max_length=300_000)]
@@ -116,15 +116,25 @@ class Delta(BaseModel):
 
 
 Event = Annotated[
-    Ready | PiFailed | Prompted | Refused | Said | ToolStarted | ToolOutput | ToolEnded | Settled | Noticed
-    | PiExited | Delta,
+    Ready
+    | PiFailed
+    | Prompted
+    | Refused
+    | Said
+    | ToolStarted
+    | ToolOutput
+    | ToolEnded
+    | Settled
+    | Noticed
+    | PiExited
+    | Delta,
     Field(discriminator="type"),
 ]
 
 
 class Numbered(BaseModel):
     seq: Annotated[int, Field(ge=1, le=2**53)] | None = None
-    at: Annotated[int, Field(ge=0, le=2**53)] | None = None         # Unix ms
+    at: Annotated[int, Field(ge=0, le=2**53)] | None = None  # Unix ms
     event: Event
 
 
@@ -154,7 +164,7 @@ def _take(door: Door, lines: list[bytes], batch: list[Numbered]) -> int:
         if isinstance(numbered.event, Delta):
             door.host.live.say(door.task_id, numbered.event.text)
         elif isinstance(numbered.event, Said | Prompted):
-            door.host.live.forget(door.task_id)     # it is written down whole
+            door.host.live.forget(door.task_id)  # it is written down whole
     door.host.keep_words_soon(door.task_id)
     door.host.changed.set(door.task_id)
     return ack
@@ -199,9 +209,7 @@ def _check_size(door: Door) -> None:
         tasks.apply(door.host.db, door.task_id, "failed", door.host.now(), error=error)
 
 
-def record(
-    db: Database, task_id: str, run_id: str, batch: list[Numbered], max_events: int, now: datetime
-) -> int:
+def record(db: Database, task_id: str, run_id: str, batch: list[Numbered], max_events: int, now: datetime) -> int:
     """Writes what is new in `batch`, in one transaction; raises Conflict when the run is over.
 
     A loss of power takes what Pi wrote of its turn a moment ago, too: so only the end of a turn waits for the disk.
@@ -240,7 +248,7 @@ def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime)
         case Prompted():
             _settle(db, run, None, None)
             db.conn.execute("UPDATE runs SET opened_at = coalesce(opened_at, ?) WHERE id = ?", (iso(now), run["id"]))
-            if tasks.at_work(db, run["id"]):        # else it is for the next run to hear
+            if tasks.at_work(db, run["id"]):  # else it is for the next run to hear
                 db.conn.execute("UPDATE tasks SET to_tell = NULL WHERE id = ?", (task["id"],))
             failpoints.point("prompt.delivered")
             transcript.delivered(db, task, run, event.id, now)

@@ -22,8 +22,8 @@ from agentcontainer_local.store import accounts, db, files, tasks, transcript
 from agentcontainer_local.store.db import Row
 
 MAX_CLAIM_BYTES = 1024**2
-MAX_CLAIM_VALUES = 60_000           # of ten thousand files
-MOST_STAGED = 4                     # claims of one run that may be under way at once, together as large as one
+MAX_CLAIM_VALUES = 60_000  # of ten thousand files
+MOST_STAGED = 4  # claims of one run that may be under way at once, together as large as one
 
 
 class ClaimedFile(BaseModel):
@@ -31,7 +31,7 @@ class ClaimedFile(BaseModel):
     filename: Annotated[str, Field(min_length=1, max_length=1000)]
     sizeBytes: Annotated[int, Field(ge=0, le=2**53)]
     outputName: Annotated[str, Field(max_length=200)] | None = None
-    directory: bool = False         # packed as an archive
+    directory: bool = False  # packed as an archive
 
 
 class Finish(BaseModel):
@@ -55,7 +55,7 @@ class Staged:
 
     claim: Finish | Attach
     root: Path
-    key: str | None                 # the delivery's own: with the same it is not taken twice
+    key: str | None  # the delivery's own: with the same it is not taken twice
     received: dict[int, files.Incoming] = field(default_factory=dict)
 
     @property
@@ -100,8 +100,10 @@ def _check_claim(door: Door, task: Row, claim: Finish | Attach) -> None:
 
 def _attached(door: Door, task: Row) -> tuple[int, int]:
     """Files, and their bytes, that the answer at work has already."""
-    sql = ("SELECT count(*) AS files, coalesce(sum(size_bytes), 0) AS bytes FROM task_outputs"
-           " JOIN files ON files.id = file_id WHERE message_id = ?")
+    sql = (
+        "SELECT count(*) AS files, coalesce(sum(size_bytes), 0) AS bytes FROM task_outputs"
+        " JOIN files ON files.id = file_id WHERE message_id = ?"
+    )
     answer = transcript.answer_of(door.host.db, task)
     found = db.row(door.host.db, sql, (answer and answer["id"],))
     return found["files"], found["bytes"]
@@ -205,7 +207,7 @@ async def receive(request: Request, door: Door) -> dict:
     claimed = staged.claim.files[index]
     async with door.receiving, files.receiving(door.host.files, claimed.sizeBytes) as incoming:
         async for chunk in request.stream():
-            _staged(door, request)          # not for a claim that is over: it has given way, or was accepted
+            _staged(door, request)  # not for a claim that is over: it has given way, or was accepted
             await incoming.write(chunk)
         if incoming.size != claimed.sizeBytes:
             raise Invalid(f"{claimed.path}: {incoming.size} bytes came, and {claimed.sizeBytes} were announced.")
@@ -241,7 +243,7 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
     store, claim = door.host.db, staged.claim
     with store.atomic():
         task = tasks.get(store, door.task_id)
-        _check_claim(door, task, claim)     # again: others may have been accepted while its bytes came
+        _check_claim(door, task, claim)  # again: others may have been accepted while its bytes came
         _check_quota(door, task, _size(claim))
         message_id = _answer_of(door, task, claim, now) if task["mode"] == "conversation" else None
         if staged.key is not None:
@@ -249,9 +251,7 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
         for index, claimed in enumerate(claim.files):
             came, filename = staged.received[index], workspace.safe_name(claimed.filename)
             content_type = schemas.DIRECTORY if claimed.directory else mimetypes.guess_type(filename)[0]
-            file = files.add(
-                store, task["account_id"], filename, content_type, came.name, came.size, came.sha256, now
-            )
+            file = files.add(store, task["account_id"], filename, content_type, came.name, came.size, came.sha256, now)
             store.conn.execute(
                 "INSERT INTO task_outputs (task_id, file_id, output_name, message_id) VALUES (?, ?, ?, ?)",
                 (task["id"], file["id"], claimed.outputName, message_id),

@@ -29,9 +29,9 @@ class Authentication:
         """Raises Unauthorized, or Forbidden where the key is for something else than `scope`. A key for all is for
         each."""
         key = _key(request, key_in_query)
-        mark = hashlib.blake2b(key.encode("utf-8", "surrogatepass")).digest()      # at half the price of `key_hash`
+        mark = hashlib.blake2b(key.encode("utf-8", "surrogatepass")).digest()  # at half the price of `key_hash`
         self._watch()
-        now = self._host.now()      # first: where the clock was set, this moves the date at which a key expires
+        now = self._host.now()  # first: where the clock was set, this moves the date at which a key expires
         account = self._known.get(mark) or self._found(accounts.key_hash(key))
         if account is None or _expired(account, now):
             raise Unauthorized()

@@ -22,10 +22,10 @@ from agentcontainer_local.errors import (
 Shape = TypeVar("Shape", bound=BaseModel)
 
 WORDS = {"extra_forbidden": "Unknown field", "missing": "Field required"}
-TAGS = frozenset({"any", "none", "at_least_one", "named"})      # of the output policies: not part of a field's name
+TAGS = frozenset({"any", "none", "at_least_one", "named"})  # of the output policies: not part of a field's name
 MOST_FAULTS = 20
-BOM = "\ufeff".encode()            # some editors and shells write one before JSON
-IN_MEMORY_BYTES = 32 * 1024         # of a body that is not whole yet
+BOM = "\ufeff".encode()  # some editors and shells write one before JSON
+IN_MEMORY_BYTES = 32 * 1024  # of a body that is not whole yet
 
 
 async def read(request: Request, most: int, folder: Path) -> bytes:
@@ -104,8 +104,11 @@ def _problem(error: ValidationError) -> Problem:
 def _name(fault: dict[str, Any]) -> str:
     """`overrides.outputPolicy.files.0.name`; `(body)` for the whole."""
     place = [str(part)[:100] for part in fault["loc"]]
-    place = [part for before, part in zip(["", *place], place, strict=False)
-             if not (before == "outputPolicy" and part in TAGS)]
+    place = [
+        part
+        for before, part in zip(["", *place], place, strict=False)
+        if not (before == "outputPolicy" and part in TAGS)
+    ]
     if fault["type"] == "rule":
         place.append(fault["ctx"]["field"])
     return ".".join(place) or "(body)"

@@ -7,11 +7,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from agentcontainer_local.http.parser import Parser
 
-MOST_HEAD_BYTES = 64 * 1024         # of a request's first line and headers, or of a trailer
-HEAD_SECONDS = 30                   # until a request's head is there
-BODY_SECONDS, BODY_BYTES = 50, 4096     # a body that brings fewer bytes in this time is not waited for any longer
+MOST_HEAD_BYTES = 64 * 1024  # of a request's first line and headers, or of a trailer
+HEAD_SECONDS = 30  # until a request's head is there
+BODY_SECONDS, BODY_BYTES = 50, 4096  # a body that brings fewer bytes in this time is not waited for any longer
 MOST_CONNECTIONS = 10_000
-MOST_WAITING = 8                    # requests that did not wait for the answer to the one before
+MOST_WAITING = 8  # requests that did not wait for the answer to the one before
 
 
 def most_connections() -> int:
@@ -24,8 +24,8 @@ class Connection(HttpToolsProtocol):
     """uvicorn takes as many requests as come at once (of 256 KB it makes 27 MB), and when the client goes it tells the
     last of them alone: the one that is at work would never end. An answer that is under way is not broken into."""
 
-    unparsed_bytes = 0              # that came since the parser last had something for us
-    in_head = True                  # what is to come next, or has begun to come
+    unparsed_bytes = 0  # that came since the parser last had something for us
+    in_head = True  # what is to come next, or has begun to come
     late: asyncio.TimerHandle | None = None
     in_body, body_bytes = False, 0  # that came since the last look at it
     slow: asyncio.TimerHandle | None = None
@@ -99,7 +99,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= MOST_WAITING:
-            raise ValueError("too many requests at once")       # of which the parser makes an error of its own
+            raise ValueError("too many requests at once")  # of which the parser makes an error of its own
         self.in_head = True
         super().on_message_begin()
 

@@ -28,8 +28,14 @@ HEADERS = {
     "If-None-Match": "ETags of the client's copies. If one matches, the answer is 304.",
 }
 ALSO = {
-    "206": {"description": "The requested range of bytes", "content": BYTES, "headers": {
-        **ETAG, "Content-Range": {"description": "Position of the range in the file.", "schema": {"type": "string"}}}},
+    "206": {
+        "description": "The requested range of bytes",
+        "content": BYTES,
+        "headers": {
+            **ETAG,
+            "Content-Range": {"description": "Position of the range in the file.", "schema": {"type": "string"}},
+        },
+    },
     "304": {"description": "`If-None-Match` names this file", "headers": ETAG},
 }
 
@@ -56,13 +62,16 @@ async def download(request: Request, file: Row, place: Path) -> Response:
         request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
     try:
         found = place.stat()
-    except FileNotFoundError:           # deleted since its row was read
+    except FileNotFoundError:  # deleted since its row was read
         raise NotFound("The file has been deleted.") from None
     whole = request.method == "GET" and not any(name == b"range" for name, _ in request.scope["headers"])
     if not whole or await checked.require(file, place):
         return Download(place, headers=headers, media_type=TYPE, stat_result=found)
-    headers |= {"content-length": str(found.st_size), "accept-ranges": "bytes",
-                "last-modified": formatdate(found.st_mtime, usegmt=True)}
+    headers |= {
+        "content-length": str(found.st_size),
+        "accept-ranges": "bytes",
+        "last-modified": formatdate(found.st_mtime, usegmt=True),
+    }
     return StreamingResponse(checked.chunks(file, place), headers=headers, media_type=TYPE)
 
 

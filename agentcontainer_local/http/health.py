@@ -129,8 +129,13 @@ class Observed:
                     ended(status)
         finally:
             # The path without the query, which may carry a key or a signature.
-            facts = {"request": id, "method": scope["method"], "path": _quoted(scope["path"]), "status": status,
-                     "ms": round((time.perf_counter() - began) * 1000, 1)}
+            facts = {
+                "request": id,
+                "method": scope["method"],
+                "path": _quoted(scope["path"]),
+                "status": status,
+                "ms": round((time.perf_counter() - began) * 1000, 1),
+            }
             log.debug("request=%(request)s method=%(method)s path=%(path)s status=%(status)d ms=%(ms).1f", facts)
 
 

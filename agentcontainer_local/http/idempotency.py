@@ -15,7 +15,13 @@ LONGEST = 255
 
 
 def once(
-    db: Database, account_id: str, path: str, key: str, body: bytes, now: datetime, act: Callable[[], Response],
+    db: Database,
+    account_id: str,
+    path: str,
+    key: str,
+    body: bytes,
+    now: datetime,
+    act: Callable[[], Response],
     secret: bool = False,
 ) -> Response:
     """To be called within a transaction, so that `act` and the record of its answer are kept together: a second request
@@ -46,6 +52,8 @@ def _again(kept: dict, digest: str) -> Response:
     if kept["body_hash"] != digest:
         raise IdempotencyConflict("This Idempotency-Key was used with another request body. Use a new key.")
     if not kept["answer"]:
-        raise Conflict("The request with this Idempotency-Key was already done. Its answer contained a secret, which is"
-                       " not kept. If you lost it, delete the new object, and repeat with a new Idempotency-Key.")
+        raise Conflict(
+            "The request with this Idempotency-Key was already done. Its answer contained a secret, which is"
+            " not kept. If you lost it, delete the new object, and repeat with a new Idempotency-Key."
+        )
     return Response(kept["answer"], kept["status"], {"idempotency-replayed": "true"}, "application/json")

@@ -35,6 +35,6 @@ class JsonSchema(GenerateJsonSchema):
 
     def default_schema(self, schema: Any) -> dict[str, Any]:
         made = super().default_schema(schema)
-        if self.mode == "serialization" or made.get("default") is None:     # an answer has all its fields
+        if self.mode == "serialization" or made.get("default") is None:  # an answer has all its fields
             made.pop("default", None)
         return made

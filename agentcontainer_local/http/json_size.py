@@ -8,16 +8,16 @@ import re
 PIECE_BYTES = 16 * 1024
 TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 REST_OF_TEXT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-SIGNS = (b",", b"[", b"{")          # one of them comes with each value but the first
+SIGNS = (b",", b"[", b"{")  # one of them comes with each value but the first
 
 
 def has_more_values(json: bytes, most: int) -> bool:
     """Of bytes that are no JSON any answer is right."""
-    if _signs(json, most) <= most:              # those in texts too, which is seen sooner
+    if _signs(json, most) <= most:  # those in texts too, which is seen sooner
         return False
     count, at, within = 0, 0, False
     while at < len(json) and count <= most:
-        piece = _whole_escapes(json[at:at + PIECE_BYTES])
+        piece = _whole_escapes(json[at : at + PIECE_BYTES])
         bare, within = _without_texts(piece, within)
         count += sum(map(bare.count, SIGNS))
         at += len(piece)
@@ -43,7 +43,7 @@ def _without_texts(piece: bytes, within: bool) -> tuple[bytes, bool]:
         end = REST_OF_TEXT.match(piece)
         if end is None:
             return b"", True
-        piece = piece[end.end():]
+        piece = piece[end.end() :]
     bare = TEXT.sub(b"", piece)
     begins = bare.find(b'"')
     return (bare, False) if begins < 0 else (bare[:begins], True)

@@ -39,10 +39,15 @@ class Requests:
     def __init__(self) -> None:
         disable_created_metrics()
         self.registry = CollectorRegistry()
-        self._answered = Counter("agentcontainer_http_requests", "Answered requests.", ["method", "status"],
-                                 registry=self.registry)
-        self._seconds = Histogram("agentcontainer_http_request_duration_seconds", "Time to the head of the answer.",
-                                  buckets=REQUEST_SECONDS, registry=self.registry)
+        self._answered = Counter(
+            "agentcontainer_http_requests", "Answered requests.", ["method", "status"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "agentcontainer_http_request_duration_seconds",
+            "Time to the head of the answer.",
+            buckets=REQUEST_SECONDS,
+            registry=self.registry,
+        )
         Info("agentcontainer", "Version.", registry=self.registry).info({"version": build.version()})
         ProcessCollector(registry=self.registry)
 
@@ -97,7 +102,8 @@ def _counted(path: str, month: str) -> Row:
         statuses = rows(db, "SELECT status, count(*) AS n FROM tasks GROUP BY status")
         return {
             "statuses": {found["status"]: found["n"] for found in statuses},
-            "calls": rows(db, CALLS), "failures": rows(db, FAILURES),
+            "calls": rows(db, CALLS),
+            "failures": rows(db, FAILURES),
             "call_times": _histogram(db, CALL_TIMES, CALL_SECONDS),
             "start_times": _histogram(db, START_TIMES, START_SECONDS),
             "task_times": _histogram(db, TASK_TIMES, TASK_SECONDS),
@@ -112,8 +118,11 @@ def _counted(path: str, month: str) -> Row:
 def _histogram(db: Any, times: str, bounds: Sequence[float]) -> list[Row]:
     """`times` gives label and seconds. For each label: how many are within each bound, the sum, and how many in all."""
     within = "".join(f"count(*) FILTER (WHERE seconds <= ?) AS b{at}, " for at in range(len(bounds)))
-    return rows(db, f"SELECT label, {within} total(seconds) AS seconds, count(*) AS n FROM ({times}) GROUP BY label",
-                tuple(bounds))
+    return rows(
+        db,
+        f"SELECT label, {within} total(seconds) AS seconds, count(*) AS n FROM ({times}) GROUP BY label",
+        tuple(bounds),
+    )
 
 
 def _histogram_of(name: str, about: str, label: str, bounds: Sequence[float], found: list[Row]) -> Metric:
@@ -133,47 +142,80 @@ def _labelled(family: Metric, values: dict[tuple[str, ...], float]) -> Metric:
 def _of_tasks(host: Host, counted: Row) -> Iterator[Metric]:
     oldest = counted["oldest"]
     waited = (host.now() - parse_iso(oldest)).total_seconds() if oldest else 0
-    yield _labelled(GaugeMetricFamily("agentcontainer_tasks", "Tasks by status.", labels=["status"]),
-                    {(status,): counted["statuses"].get(status, 0) for status in lifecycle.STATUSES})
+    yield _labelled(
+        GaugeMetricFamily("agentcontainer_tasks", "Tasks by status.", labels=["status"]),
+        {(status,): counted["statuses"].get(status, 0) for status in lifecycle.STATUSES},
+    )
     yield GaugeMetricFamily("agentcontainer_pending_age_seconds", "Age of the first task in the queue.", max(0, waited))
     yield GaugeMetricFamily("agentcontainer_runs", "Running containers.", counted["at_work"])
     yield GaugeMetricFamily("agentcontainer_guests", "Running containers that are connected.", len(host.followed))
     yield GaugeMetricFamily("agentcontainer_runs_max", "Maximum of running containers.", host.settings.max_running)
     yield CounterMetricFamily("agentcontainer_runs", "Started containers.", counted["runs"])
-    yield CounterMetricFamily("agentcontainer_container_seconds", "Container time of tasks, without the time since"
-                              " they last started.", counted["seconds"])
-    yield _histogram_of("agentcontainer_task_start_seconds", "Time from a task's creation to its first start.", "",
-                        START_SECONDS, counted["start_times"])
-    yield _histogram_of("agentcontainer_task_duration_seconds", "Time from a task's first start to its end.", "status",
-                        TASK_SECONDS, counted["task_times"])
+    yield CounterMetricFamily(
+        "agentcontainer_container_seconds",
+        "Container time of tasks, without the time since they last started.",
+        counted["seconds"],
+    )
+    yield _histogram_of(
+        "agentcontainer_task_start_seconds",
+        "Time from a task's creation to its first start.",
+        "",
+        START_SECONDS,
+        counted["start_times"],
+    )
+    yield _histogram_of(
+        "agentcontainer_task_duration_seconds",
+        "Time from a task's first start to its end.",
+        "status",
+        TASK_SECONDS,
+        counted["task_times"],
+    )
 
 
 def _of_models(counted: Row) -> Iterator[Metric]:
     calls, label = counted["calls"], ["provider"]
-    yield _labelled(CounterMetricFamily("agentcontainer_model_calls", "Model calls.", labels=label),
-                    {(one["provider"],): one["calls"] for one in calls})
+    yield _labelled(
+        CounterMetricFamily("agentcontainer_model_calls", "Model calls.", labels=label),
+        {(one["provider"],): one["calls"] for one in calls},
+    )
     yield _labelled(
         CounterMetricFamily("agentcontainer_model_call_failures", "Failed model calls.", labels=["provider", "status"]),
-        {(one["provider"], str(one["status"])): one["n"] for one in counted["failures"]})
+        {(one["provider"], str(one["status"])): one["n"] for one in counted["failures"]},
+    )
     yield _labelled(
         CounterMetricFamily("agentcontainer_model_cost_usd", "Cost of model calls in US dollars.", labels=label),
-        {(one["provider"],): one["microusd"] / 1e6 for one in calls})
+        {(one["provider"],): one["microusd"] / 1e6 for one in calls},
+    )
     yield _labelled(
         CounterMetricFamily("agentcontainer_model_tokens", "Tokens, as reported.", labels=["provider", "kind"]),
-        {(one["provider"], kind): one[kind] for one in calls
-         for kind in ("input", "output", "cache_read", "cache_write")})
-    yield _histogram_of("agentcontainer_model_call_duration_seconds", "Time from a model call's start to its end.",
-                        "provider", CALL_SECONDS, counted["call_times"])
+        {
+            (one["provider"], kind): one[kind]
+            for one in calls
+            for kind in ("input", "output", "cache_read", "cache_write")
+        },
+    )
+    yield _histogram_of(
+        "agentcontainer_model_call_duration_seconds",
+        "Time from a model call's start to its end.",
+        "provider",
+        CALL_SECONDS,
+        counted["call_times"],
+    )
 
 
 def _of_account(counted: Row) -> Iterator[Metric]:
-    yield GaugeMetricFamily("agentcontainer_budget_used_usd", "Cost of this month's model calls in US dollars, running"
-                            " calls at their maximum.", counted["used_microusd"] / 1e6)
+    yield GaugeMetricFamily(
+        "agentcontainer_budget_used_usd",
+        "Cost of this month's model calls in US dollars, running calls at their maximum.",
+        counted["used_microusd"] / 1e6,
+    )
     if counted["max_microusd"]:
-        yield GaugeMetricFamily("agentcontainer_budget_max_usd", "This month's budget in US dollars.",
-                                counted["max_microusd"] / 1e6)
-    yield GaugeMetricFamily("agentcontainer_credit_usd", "Credit balance in US dollars.",
-                            counted["credit_microusd"] / 1e6)
+        yield GaugeMetricFamily(
+            "agentcontainer_budget_max_usd", "This month's budget in US dollars.", counted["max_microusd"] / 1e6
+        )
+    yield GaugeMetricFamily(
+        "agentcontainer_credit_usd", "Credit balance in US dollars.", counted["credit_microusd"] / 1e6
+    )
     yield GaugeMetricFamily("agentcontainer_files", "Stored files.", counted["files"])
     yield GaugeMetricFamily("agentcontainer_files_bytes", "Size of stored files.", counted["bytes"])
     yield GaugeMetricFamily("agentcontainer_workspaces_bytes", "Size of kept workspaces.", counted["kept_bytes"])

@@ -20,8 +20,8 @@ from agentcontainer_local.http.bodies import dumps
 from agentcontainer_local.http.routing import refusal
 from agentcontainer_local.settings import Settings
 
-FAILED_A_SECOND, FAILED_AT_ONCE = 5, 50         # wrong keys from one address, that are told so
-MOST_CALLERS = 10_000               # whose rates are remembered
+FAILED_A_SECOND, FAILED_AT_ONCE = 5, 50  # wrong keys from one address, that are told so
+MOST_CALLERS = 10_000  # whose rates are remembered
 
 # A page says more of itself; an answer of the API is no page, and nothing in it is ever one.
 HEADERS = [
@@ -36,8 +36,10 @@ HEADERS = [
 
 
 TOO_SLOW = dumps(RequestTimeout("The request body arrived too slowly. Send it again.").body())
-SLOW = (b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-        b"connection: close\r\n\r\n%b" % (len(TOO_SLOW), TOO_SLOW))
+SLOW = (
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+    b"connection: close\r\n\r\n%b" % (len(TOO_SLOW), TOO_SLOW)
+)
 
 
 class Rate:
@@ -45,7 +47,7 @@ class Rate:
 
     def __init__(self, a_second: float, at_once: float, clock: Callable[[], float] = time.monotonic):
         self.a_second, self.at_once, self.clock = a_second, at_once, clock
-        self._left: OrderedDict[object, tuple[float, float]] = OrderedDict()    # those that were seen last at the end
+        self._left: OrderedDict[object, tuple[float, float]] = OrderedDict()  # those that were seen last at the end
 
     def wait(self, caller: object) -> float:
         """Takes one; answers 0, or after how many seconds there will be one, and then takes none."""
@@ -136,8 +138,9 @@ class Connection(connection_limits.Connection):
     """One that is told why its head or its body is not read to the end."""
 
     def refuse_head(self) -> None:
-        self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n"
-                             b"connection: close\r\n\r\n")
+        self.transport.write(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )
         self.transport.close()
 
     def refuse_body(self) -> None:

@@ -8,9 +8,15 @@ from starlette.requests import Request
 
 from agentcontainer_local.errors import BadRequest, UnsupportedEncoding
 
-SENDS = {"multipart/form-data": {"schema": {
-    "type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}},
-}}}
+SENDS = {
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "required": ["file"],
+            "properties": {"file": {"type": "string", "format": "binary"}},
+        }
+    }
+}
 # What was packed for its way would be stored like that.
 PACKING = (b"content-encoding", b"content-transfer-encoding")
 PLAIN = (b"identity", b"binary", b"8bit", b"7bit")
@@ -25,14 +31,18 @@ class _Parts:
 
     def __init__(self, wanted: str):
         self.wanted = wanted.encode()
-        self.bytes: list[memoryview] = []       # not copies: it is all of the transfer
+        self.bytes: list[memoryview] = []  # not copies: it is all of the transfer
         self.seen = self.inside = self.ended = self.packed = False
         self.header = self.value = b""
 
     def callbacks(self) -> dict:
         return {
-            "on_part_begin": self._begin, "on_header_field": self._field, "on_header_value": self._value,
-            "on_header_end": self._header_end, "on_part_data": self._data, "on_part_end": self._end,
+            "on_part_begin": self._begin,
+            "on_header_field": self._field,
+            "on_header_value": self._value,
+            "on_header_end": self._header_end,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
             "on_end": self._all_end,
         }
 

@@ -33,7 +33,7 @@ from agentcontainer_local.http.json_schema import JsonSchema
 from agentcontainer_local.http.routing import PREFIX, Call, Route
 
 REF = "#/components/schemas/{model}"
-VERSION = "0.2.0"                   # of the API; the package has another
+VERSION = "0.2.0"  # of the API; the package has another
 INFO = {
     "title": "AgentContainer API",
     "version": VERSION,
@@ -54,10 +54,12 @@ TAGS = {
 }
 BEARER = {"bearerAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "API key"}}
 IDEMPOTENCY = {
-    "name": "Idempotency-Key", "in": "header", "required": False,
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     "description": "The same request with the same key again, within 24 hours, has no second effect and gets the first"
-                   " answer, with `Idempotency-Replayed: true`.",
+    " answer, with `Idempotency-Replayed: true`.",
 }
 
 
@@ -83,10 +85,26 @@ def routes_of(routes: Iterable[Route]) -> list[Route]:
 
     # In YAML it is a text to some readers and an object to others: its schema takes both.
     these = [
-        Route("GET", "/openapi.yaml", get_openapi, "Raw OpenAPI spec", "Other", open=True, raw=True,
-              content={"application/yaml": {"schema": {"description": "This document."}}}),
-        Route("GET", "/openapi.json", get_openapi_json, "Raw OpenAPI spec as JSON", "Other", open=True, raw=True,
-              content={"application/json": {"schema": {"type": "object", "additionalProperties": True}}}),
+        Route(
+            "GET",
+            "/openapi.yaml",
+            get_openapi,
+            "Raw OpenAPI spec",
+            "Other",
+            open=True,
+            raw=True,
+            content={"application/yaml": {"schema": {"description": "This document."}}},
+        ),
+        Route(
+            "GET",
+            "/openapi.json",
+            get_openapi_json,
+            "Raw OpenAPI spec as JSON",
+            "Other",
+            open=True,
+            raw=True,
+            content={"application/json": {"schema": {"type": "object", "additionalProperties": True}}},
+        ),
     ]
     return these
 
@@ -111,7 +129,9 @@ def document(routes: list[Route], server: str = HERE) -> dict[str, Any]:
         id = _operation_id(route, ids)
         ids.add(id)
         paths.setdefault(PREFIX + route.path, {})[route.verb.lower()] = {
-            "operationId": id, **_operation(route, shapes, components)}
+            "operationId": id,
+            **_operation(route, shapes, components),
+        }
     used = {route.tag for route in routes}
     return {
         "openapi": "3.1.0",
@@ -120,8 +140,10 @@ def document(routes: list[Route], server: str = HERE) -> dict[str, Any]:
         "security": [{"bearerAuth": []}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items() if name in used],
         "paths": paths,
-        "components": {"securitySchemes": BEARER, "schemas": {
-            name: _as_enum(schema) for name, schema in sorted(components.items())}},
+        "components": {
+            "securitySchemes": BEARER,
+            "schemas": {name: _as_enum(schema) for name, schema in sorted(components.items())},
+        },
     }
 
 
@@ -133,8 +155,11 @@ def _as_enum(schema: dict[str, Any]) -> dict[str, Any]:
 def _models(routes: list[Route]) -> list[tuple[type[BaseModel], str]]:
     takes = {route.takes: None for route in routes if route.takes}
     answers = {route.answers: None for route in routes if route.answers}
-    return [(schemas.ErrorResponse, "serialization"), *((model, "validation") for model in takes),
-            *((model, "serialization") for model in answers)]
+    return [
+        (schemas.ErrorResponse, "serialization"),
+        *((model, "validation") for model in takes),
+        *((model, "serialization") for model in answers),
+    ]
 
 
 def _operation(route: Route, shapes: dict, components: dict) -> dict[str, Any]:
@@ -170,10 +195,19 @@ def _parameters(route: Route, components: dict) -> list[dict]:
         components.update(schema.get("$defs", {}))
         for name, about in schema["properties"].items():
             about = dict(about)
-            found.append({"name": name, "in": "query", "required": name in schema.get("required", ()),
-                          "description": about.pop("description", ""), "schema": about})
-    found += [{"name": name, "in": "header", "required": False, "description": said, "schema": {"type": "string"}}
-              for name, said in route.headers.items()]
+            found.append(
+                {
+                    "name": name,
+                    "in": "query",
+                    "required": name in schema.get("required", ()),
+                    "description": about.pop("description", ""),
+                    "schema": about,
+                }
+            )
+    found += [
+        {"name": name, "in": "header", "required": False, "description": said, "schema": {"type": "string"}}
+        for name, said in route.headers.items()
+    ]
     return [*found, IDEMPOTENCY] if route.replayable else found
 
 
@@ -197,16 +231,22 @@ def _responses(route: Route, shapes: dict) -> dict[str, dict]:
         if problem.code not in codes:
             codes.append(problem.code)
     error = shapes[schemas.ErrorResponse, "serialization"]
-    bad = {str(status): {"description": ", ".join(f"`{code}`" for code in codes),
-                         "content": {"application/json": {"schema": error, "examples": _examples(codes)}}}
-           for status, codes in sorted(by_status.items())}
+    bad = {
+        str(status): {
+            "description": ", ".join(f"`{code}`" for code in codes),
+            "content": {"application/json": {"schema": error, "examples": _examples(codes)}},
+        }
+        for status, codes in sorted(by_status.items())
+    }
     return {str(route.status): good, **route.also, **bad}
 
 
 def _examples(codes: list[str]) -> dict[str, dict]:
     known = {"unauthorized": Unauthorized().body()}
-    return {code: {"value": known.get(code, {"error": {"code": code, "message": "Error message: problem and remedy."}})}
-            for code in codes}
+    return {
+        code: {"value": known.get(code, {"error": {"code": code, "message": "Error message: problem and remedy."}})}
+        for code in codes
+    }
 
 
 def _usual(route: Route) -> list[type[Problem]]:

@@ -14,7 +14,7 @@ from agentcontainer_local.store.db import Row
 
 Answer = TypeVar("Answer", bound=Page)
 
-MOST_CHARACTERS = 1024**2           # of a page's rows, and one row more: to write them down holds up others
+MOST_CHARACTERS = 1024**2  # of a page's rows, and one row more: to write them down holds up others
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Parser:
             except HttpParserUpgrade as offer:
                 if self.get_method() == b"CONNECT":
                     raise HttpParserError("this server is not a proxy") from None
-                head, data = self._head(), data[offer.args[0]:]
+                head, data = self._head(), data[offer.args[0] :]
                 self._parser = _fresh(self._listener)
                 self._parser.feed_data(head)
         return None

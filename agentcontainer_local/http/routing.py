@@ -49,16 +49,16 @@ class Route:
     body_required: bool = True
     query: type[BaseModel] | None = None
     errors: tuple[type[Problem], ...] = ()
-    open: bool = False                      # needs no key
-    key_in_query: bool = False              # takes ?apiKey= too, for what cannot send headers
+    open: bool = False  # needs no key
+    key_in_query: bool = False  # takes ?apiKey= too, for what cannot send headers
     replayable: bool = False
-    secret: bool = False                    # its answer is shown once
+    secret: bool = False  # its answer is shown once
     raw: bool = False
-    content: dict[str, Any] = field(default_factory=dict)       # a raw route's answer, for the OpenAPI document
-    sends: dict[str, Any] = field(default_factory=dict)         # and its body
-    headers: dict[str, str] = field(default_factory=dict)       # that it reads, with their descriptions
-    also: dict[str, Any] = field(default_factory=dict)          # its other answers that are no errors, by their status
-    example: dict[str, Any] | None = None   # of the body
+    content: dict[str, Any] = field(default_factory=dict)  # a raw route's answer, for the OpenAPI document
+    sends: dict[str, Any] = field(default_factory=dict)  # and its body
+    headers: dict[str, str] = field(default_factory=dict)  # that it reads, with their descriptions
+    also: dict[str, Any] = field(default_factory=dict)  # its other answers that are no errors, by their status
+    example: dict[str, Any] | None = None  # of the body
     prefix: str = PREFIX
 
 
@@ -70,7 +70,7 @@ class Call:
     request: Request
     account: Row | None
     now: datetime
-    authenticate: Callable[[], Row | None]      # again, as when it came; raises Unauthorized
+    authenticate: Callable[[], Row | None]  # again, as when it came; raises Unauthorized
     body: Any = None
     query: Any = None
 
@@ -154,7 +154,7 @@ class Resource:
         if route.takes is not None:
             text = await bodies.read(request, self.host.settings.max_body_bytes, self.host.settings.data)
             call.body = bodies.parse(route.takes, text, request.headers.get("content-type"), route.body_required)
-        waited = self.host.db.waited        # only a write waits where another program holds the database's lock
+        waited = self.host.db.waited  # only a write waits where another program holds the database's lock
         if route.replayable:
             return await waited(functools.partial(self._kept, route, call, text))
         answered = await waited(functools.partial(route.function, call))
@@ -170,8 +170,13 @@ class Resource:
         key, store = call.request.headers.get("idempotency-key"), self.host.db
         with store.atomic():
             act = functools.partial(_answer, route, call)
-            response = act() if key is None else idempotency.once(
-                store, call.account["id"], call.request.url.path, key, text, call.now, act, route.secret)
+            response = (
+                act()
+                if key is None
+                else idempotency.once(
+                    store, call.account["id"], call.request.url.path, key, text, call.now, act, route.secret
+                )
+            )
         failpoints.point("request.kept")
         return response
 
@@ -179,14 +184,20 @@ class Resource:
 def _problem(error: Exception) -> Problem:
     """Where nothing can be read or stored at the moment it is a 503: nothing of the request was done."""
     if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
-        return Unavailable(f"The database can't be read: {why(error)}. `agentcontainer doctor` on the"
-                           " server's machine shows the remedy.")
+        return Unavailable(
+            f"The database can't be read: {why(error)}. `agentcontainer doctor` on the"
+            " server's machine shows the remedy."
+        )
     if isinstance(error, sqlite3.OperationalError):
-        return Unavailable(f"The database can't answer: {why(error)}. Try again. `agentcontainer doctor` on"
-                           " the server's machine shows the cause.")
+        return Unavailable(
+            f"The database can't answer: {why(error)}. Try again. `agentcontainer doctor` on"
+            " the server's machine shows the cause."
+        )
     if isinstance(error, OSError) and error.errno in disk_space.UNWRITABLE:
-        return Unavailable(f"The server can't store anything ({error.strerror}). `agentcontainer doctor` on the"
-                           " server's machine shows the cause.")
+        return Unavailable(
+            f"The server can't store anything ({error.strerror}). `agentcontainer doctor` on the"
+            " server's machine shows the cause."
+        )
     return Problem("Internal error. The server's log has the details.")
 
 

@@ -21,10 +21,10 @@ SMALL_WINDOW = 65_536
 APIS = {"anthropic": "anthropic-messages", "openai": "openai-responses", "openrouter": "openai-completions"}
 
 SETTINGS = {
-    "cacheWarming": "off",          # else Pi calls the model by itself for half an hour after a run
+    "cacheWarming": "off",  # else Pi calls the model by itself for half an hour after a run
     # One layer: the provider's SDK repeats nothing. The gateway waits as long as a provider asks for, and ends the row.
     "retry": {"maxRetries": 5, "baseDelayMs": 2000, "provider": {"maxRetries": 0}},
-    "httpIdleTimeoutMs": 604_800_000,   # the gateway watches over a silent provider; a host that is away is waited for
+    "httpIdleTimeoutMs": 604_800_000,  # the gateway watches over a silent provider; a host that is away is waited for
     "enableInstallTelemetry": False,
     "defaultProjectTrust": "never",
 }
@@ -34,7 +34,9 @@ _PROXY = f"http://127.0.0.1:{EGRESS_PORT}"
 _LOOPBACK = "localhost,127.0.0.1,::1"
 PROXY_VARIABLES = {
     **{name: _PROXY for word in ("http_proxy", "https_proxy", "all_proxy") for name in (word, word.upper())},
-    "no_proxy": _LOOPBACK, "NO_PROXY": _LOOPBACK, "NODE_USE_ENV_PROXY": "1",
+    "no_proxy": _LOOPBACK,
+    "NO_PROXY": _LOOPBACK,
+    "NODE_USE_ENV_PROXY": "1",
 }
 
 WITH_FILES = "\n\n---\nFiles that came with this message:"
@@ -59,20 +61,25 @@ WRAP_UP = (
 )
 BUDGET_SOON = {
     "autonomous": "Most of what this task may spend on model calls is used. Leave what is not needed, and call `finish`"
-                  " soon with what you have (with --incomplete-task if something is missing).",
+    " soon with what you have (with --incomplete-task if something is missing).",
     "conversation": "Most of what may be spent on model calls is used: keep to what is needed, and answer soon.",
 }
 BUDGET_OUT = {
     "autonomous": "What this task may spend on model calls is used up, but for a last small part that is kept for"
-                  " ending it. Do nothing more but call `finish` with what you have (with --incomplete-task if"
-                  " something is missing).",
+    " ending it. Do nothing more but call `finish` with what you have (with --incomplete-task if"
+    " something is missing).",
     "conversation": "What may be spent on model calls is used up, but for a last small part. Answer now, in a few"
-                    " words, with what you have.",
+    " words, with what you have.",
 }
 
 
 def launch(
-    task: Row, execution: Execution, base_prompt: str, harness: str, catalog: dict[str, list[str]], skills: list[str],
+    task: Row,
+    execution: Execution,
+    base_prompt: str,
+    harness: str,
+    catalog: dict[str, list[str]],
+    skills: list[str],
     image_env: dict[str, str],
 ) -> dict:
     """launch.json: what the guest daemon writes and starts (guest contract, version 1).
@@ -95,17 +102,38 @@ def launch(
             f"{STATE}/pi/system.md": "\n\n".join(system),
         },
         "argv": [
-            f"{MOUNT}/libexec/node", f"{MOUNT}/pi/dist/bundle/cli.js", "--mode", "rpc",
-            "-na", "-ne", "-ns", "-np", "--no-themes", "-e", f"{MOUNT}/guest/extension.mjs",
-            "--session-dir", f"{STATE}/sessions", "--session-id", task["id"],
-            "--provider", ROUTED if weak else execution.provider, "--model", model,
-            "--append-system-prompt", f"{STATE}/pi/system.md",
+            f"{MOUNT}/libexec/node",
+            f"{MOUNT}/pi/dist/bundle/cli.js",
+            "--mode",
+            "rpc",
+            "-na",
+            "-ne",
+            "-ns",
+            "-np",
+            "--no-themes",
+            "-e",
+            f"{MOUNT}/guest/extension.mjs",
+            "--session-dir",
+            f"{STATE}/sessions",
+            "--session-id",
+            task["id"],
+            "--provider",
+            ROUTED if weak else execution.provider,
+            "--model",
+            model,
+            "--append-system-prompt",
+            f"{STATE}/pi/system.md",
             *(["--skill", f"{STATE}/skills/.pi/skills"] if skills else []),
         ],
         "env": {
-            "JITI_TRY_NATIVE": "1",     # else Pi loads all of Babel for our extension, which is plain JavaScript
-            "PI_CODING_AGENT_DIR": f"{STATE}/pi", "PI_OFFLINE": "1", "PI_TELEMETRY": "0", "PI_SKIP_VERSION_CHECK": "1",
-            **({"AC_WEAK_MODEL": weak} if weak else {}), **_limited(execution), **(PROXY_VARIABLES if proxied else {}),
+            "JITI_TRY_NATIVE": "1",  # else Pi loads all of Babel for our extension, which is plain JavaScript
+            "PI_CODING_AGENT_DIR": f"{STATE}/pi",
+            "PI_OFFLINE": "1",
+            "PI_TELEMETRY": "0",
+            "PI_SKIP_VERSION_CHECK": "1",
+            **({"AC_WEAK_MODEL": weak} if weak else {}),
+            **_limited(execution),
+            **(PROXY_VARIABLES if proxied else {}),
         },
         "model": {"provider": execution.provider, "id": model},
         "imageEnv": image_env,
@@ -129,7 +157,7 @@ def plain(error: str) -> str:
     if not (status := STATUS.match(error)):
         return error
     try:
-        document = json.loads(error[status.end():])
+        document = json.loads(error[status.end() :])
     except (ValueError, RecursionError):
         return error
     message = (document.get("error") or document).get("message") if isinstance(document, dict) else None
@@ -157,7 +185,7 @@ def _models(execution: Execution, model: str, weak: str | None, catalog: dict[st
             changed[id] = change
     path = GATEWAY_PATHS[provider]
     if provider == "anthropic" and execution.api not in (None, "messages"):
-        path += "/v1"       # OpenAI's SDK takes it with that
+        path += "/v1"  # OpenAI's SDK takes it with that
     gateway = {"baseUrl": f"http://127.0.0.1:{GATEWAY_PORT}/{path}", "apiKey": "none"}
     extra = {**({"models": whole} if whole else {}), **({"modelOverrides": changed} if changed else {})}
     return {"providers": {provider: gateway | extra}}
@@ -176,9 +204,14 @@ def _whole(provider: str, id: str, api: str | None, settings: Model, known: bool
     Nearly all that are known take images; of the others nobody knows it."""
     most = _most_output(settings) or UNSAID_OUTPUT
     return {
-        "id": id, "api": api or APIS[provider], "reasoning": False, "contextWindow": UNSAID_WINDOW, "maxTokens": most,
+        "id": id,
+        "api": api or APIS[provider],
+        "reasoning": False,
+        "contextWindow": UNSAID_WINDOW,
+        "maxTokens": most,
         "input": ["text", "image"] if known else ["text"],
-        "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}, **_change(settings),
+        "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
+        **_change(settings),
     }
 
 

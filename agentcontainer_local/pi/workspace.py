@@ -9,7 +9,7 @@ from agentcontainer_local import schemas
 from agentcontainer_local.store import agents, tasks
 from agentcontainer_local.store.db import Row, row
 
-NAME_BYTES = 255                    # what a Linux file system takes
+NAME_BYTES = 255  # what a Linux file system takes
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Input:
 
     path: str
     name: str
-    text: str | None = None         # a document of ours, else
-    file: Row | None = None         # a stored file
+    text: str | None = None  # a document of ours, else
+    file: Row | None = None  # a stored file
 
     @property
     def size_bytes(self) -> int:
@@ -141,8 +141,10 @@ def _network(task: Row) -> str:
         return "You have access to the internet."
     if allowed := json.loads(task["allowed_hosts"]):
         names = ", ".join(f"`{name}`" for name in allowed)
-        return ("There is no network here but an HTTP proxy, which the usual variables (`https_proxy` and so on) name."
-                f" It reaches these hosts and no others: {names}.")
+        return (
+            "There is no network here but an HTTP proxy, which the usual variables (`https_proxy` and so on) name."
+            f" It reaches these hosts and no others: {names}."
+        )
     return "There is no network here."
 
 

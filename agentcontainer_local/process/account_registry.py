@@ -25,8 +25,9 @@ class Registry:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise RuntimeError(f"{self.folder} can't be written ({error.strerror}): make the home of this account"
-                               " writable for it.") from None
+            raise RuntimeError(
+                f"{self.folder} can't be written ({error.strerror}): make the home of this account writable for it."
+            ) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield lock
@@ -36,7 +37,7 @@ class Registry:
     def sweep_is_due(self) -> bool:
         """True once a day, for one server of the account."""
         with self.locked() as lock:
-            due = abs(time.time() - os.fstat(lock).st_mtime) > SWEEP_SECONDS    # the clock may have been set back
+            due = abs(time.time() - os.fstat(lock).st_mtime) > SWEEP_SECONDS  # the clock may have been set back
             if due:
                 os.utime(lock)
             return due
@@ -60,7 +61,7 @@ class Registry:
 
     def entries(self) -> Iterator[tuple[str, str]]:
         for name in os.listdir(self.folder):
-            if (value := self.value(name)) is not None:     # the lock is no link
+            if (value := self.value(name)) is not None:  # the lock is no link
                 yield name, value
 
     def seconds_old(self, name: str) -> float:

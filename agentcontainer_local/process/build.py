@@ -7,7 +7,7 @@ from pathlib import Path
 from agentcontainer_local import __version__
 from agentcontainer_local.process import resources
 
-COMMIT = resources.PACKAGE / "commit"     # written into a wheel, and into what is made of it
+COMMIT = resources.PACKAGE / "commit"  # written into a wheel, and into what is made of it
 
 
 @functools.cache
@@ -25,8 +25,18 @@ def commit_of(checkout: Path) -> str:
     """4e63416, or 4e63416.dirty; nothing where it is no checkout of its own."""
     if not (checkout / ".git").exists():
         return ""
-    command = ["git", "-c", "safe.directory=*", "-C", str(checkout), "describe", "--always", "--exclude=*",
-               "--abbrev=7", "--dirty=.dirty"]
+    command = [
+        "git",
+        "-c",
+        "safe.directory=*",
+        "-C",
+        str(checkout),
+        "describe",
+        "--always",
+        "--exclude=*",
+        "--abbrev=7",
+        "--dirty=.dirty",
+    ]
     try:
         said = subprocess.run(command, capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.TimeoutExpired):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-JUMP = timedelta(seconds=1)         # a smaller difference is a clock that is being adjusted
-SLOW_SECONDS = 0.1                  # a reading that took longer was interrupted, and is made again
+JUMP = timedelta(seconds=1)  # a smaller difference is a clock that is being adjusted
+SLOW_SECONDS = 0.1  # a reading that took longer was interrupted, and is made again
 TRIES = 5
 
 
@@ -49,7 +49,9 @@ class Clock:
     """
 
     def __init__(
-        self, wall: Callable[[], datetime] = lambda: datetime.now(UTC), steady: Callable[[], float] = time.monotonic,
+        self,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        steady: Callable[[], float] = time.monotonic,
         elapsed: Callable[[], float] | None = None,
     ):
         self._wall = wall

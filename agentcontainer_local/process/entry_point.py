@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 FROZEN: bool = getattr(sys, "frozen", False)
-SCRIPT = "--script-of-its-own"      # as first word: the second one is a file to be run, with nothing of ours loaded
-FILE = "AGENTCONTAINER_PROGRAM"     # said by the one file to what it has unpacked
+SCRIPT = "--script-of-its-own"  # as first word: the second one is a file to be run, with nothing of ours loaded
+FILE = "AGENTCONTAINER_PROGRAM"  # said by the one file to what it has unpacked
 
 
 def again() -> list[str]:

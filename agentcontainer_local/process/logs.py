@@ -32,8 +32,13 @@ class JsonLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         facts = record.args if isinstance(record.args, dict) else {}
-        said = {**facts, "time": _time(record), "level": record.levelname.lower(), "module": _module(record),
-                "message": record.getMessage()}
+        said = {
+            **facts,
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "module": _module(record),
+            "message": record.getMessage(),
+        }
         if record.exc_info:
             said["exception"] = self.formatException(record.exc_info)
         return json.dumps(said)

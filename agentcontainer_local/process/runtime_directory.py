@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 SOCKET_BYTES = 107
-WITHIN = "/agentcontainer/xxxxxxxxxx/runs/tsk_xxxxxxxxxxxxxxxxxxxxxxxxx/egress.sock"      # the longest one of a store
+WITHIN = "/agentcontainer/xxxxxxxxxx/runs/tsk_xxxxxxxxxxxxxxxxxxxxxxxxx/egress.sock"  # the longest one of a store
 
 
 def of_store(store_id: str) -> Path:
@@ -35,8 +35,10 @@ def removed_at_logout(
     given, name = os.environ.get("XDG_RUNTIME_DIR", ""), pwd.getpwuid(os.getuid()).pw_name
     if not systemd.is_dir() or not given.startswith("/run/user/") or (lingering / name).exists():
         return None
-    return (f"Agents end when {name} logs out, because {given} is removed then. Run `loginctl enable-linger {name}` to"
-            " keep it.")
+    return (
+        f"Agents end when {name} logs out, because {given} is removed then. Run `loginctl enable-linger {name}` to"
+        " keep it."
+    )
 
 
 def for_a_while() -> tempfile.TemporaryDirectory:

@@ -51,8 +51,10 @@ def become(data: Path | None) -> None:
     _make_runtime_dir(account)
     _drop_to(account)
     if data is not None and not os.access(data, os.R_OK | os.W_OK | os.X_OK):
-        raise RuntimeError(f"The account {account.pw_name} can't reach {data}: it may not enter a folder above"
-                           f" it. Name another data directory with --data.")
+        raise RuntimeError(
+            f"The account {account.pw_name} can't reach {data}: it may not enter a folder above"
+            f" it. Name another data directory with --data."
+        )
 
 
 def look_as(account: pwd.struct_passwd) -> None:
@@ -66,10 +68,15 @@ def _drop_to(account: pwd.struct_passwd) -> None:
     os.setuid(account.pw_uid)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
     os.environ.clear()
-    os.environ.update(kept | {
-        "HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name,
-        "XDG_RUNTIME_DIR": str(runtime_dir(account)),
-    })
+    os.environ.update(
+        kept
+        | {
+            "HOME": account.pw_dir,
+            "USER": account.pw_name,
+            "LOGNAME": account.pw_name,
+            "XDG_RUNTIME_DIR": str(runtime_dir(account)),
+        }
+    )
     os.chdir(account.pw_dir)
 
 
@@ -77,8 +84,9 @@ def _hand_over(data: Path, account: pwd.struct_passwd) -> None:
     """Makes a data directory the account's, with what is in it; a folder of something else is left alone."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(data.iterdir()) and not (data / "lock").exists():
-        raise RuntimeError(f"{data} is not empty, and is not a data directory of agentcontainer. Name another"
-                           f" one with --data.")
+        raise RuntimeError(
+            f"{data} is not empty, and is not a data directory of agentcontainer. Name another one with --data."
+        )
     for path in (data, *data.rglob("*")):
         os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
 

@@ -21,5 +21,5 @@ async def to_the_end(work: Awaitable[T]) -> T:
     if cancelled is None:
         return task.result()
     if not task.cancelled():
-        task.exception()        # retrieved, so that it is not reported as forgotten
+        task.exception()  # retrieved, so that it is not reported as forgotten
     raise cancelled

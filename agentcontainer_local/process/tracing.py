@@ -16,7 +16,7 @@ from starlette.types import Scope
 from agentcontainer_local import __version__
 
 VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-MOST_WAITING = 20_000               # spans that were not sent yet; more are dropped
+MOST_WAITING = 20_000  # spans that were not sent yet; more are dropped
 
 
 @dataclass(frozen=True)

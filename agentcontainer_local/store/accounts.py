@@ -33,9 +33,8 @@ BASE_URLS = {
 
 # The account
 
-def ensure(
-    db: Database, settings: Settings, environ: Mapping[str, str], now: datetime
-) -> tuple[Row, str | None]:
+
+def ensure(db: Database, settings: Settings, environ: Mapping[str, str], now: datetime) -> tuple[Row, str | None]:
     """The store's one account, and its API key when this is the first start: it is not to be had again.
 
     AGENTCONTAINER_API_KEY, if it is set then, is the key; raises Invalid when it does not look like one.
@@ -45,14 +44,25 @@ def ensure(
         if (account := only(db)) is not None:
             db.conn.execute("UPDATE accounts SET billing_mode = ? WHERE id = ?", (mode, account["id"]))
             if (key := environ.get(KEY_VARIABLE, "").strip()) and authenticated(db, key_hash(key)) is None:
-                log.warning("%s is not an API key of this data directory. Set a valid key, or unset it;"
-                            " `agentcontainer keys create` makes a key", KEY_VARIABLE)
+                log.warning(
+                    "%s is not an API key of this data directory. Set a valid key, or unset it;"
+                    " `agentcontainer keys create` makes a key",
+                    KEY_VARIABLE,
+                )
             return {**account, "billing_mode": mode}, None
         key = _first_key(environ)
-        account = {"id": new_id("acc"), "name": "Local account", "email": None, "billing_mode": mode,
-                   "created_at": iso(now)}
-        db.conn.execute("INSERT INTO accounts (id, name, email, billing_mode, created_at)"
-                        " VALUES (:id, :name, :email, :billing_mode, :created_at)", account)
+        account = {
+            "id": new_id("acc"),
+            "name": "Local account",
+            "email": None,
+            "billing_mode": mode,
+            "created_at": iso(now),
+        }
+        db.conn.execute(
+            "INSERT INTO accounts (id, name, email, billing_mode, created_at)"
+            " VALUES (:id, :name, :email, :billing_mode, :created_at)",
+            account,
+        )
         _add_key(db, account["id"], "first", key, now)
         return account, key
 
@@ -92,8 +102,11 @@ def balance_microusd(db: Database, account_id: str) -> int:
 
 def shape(db: Database, account: Row, settings: Settings) -> schemas.Account:
     return schemas.Account(
-        id=account["id"], name=account["name"], email=account["email"],
-        credit_balance=balance_microusd(db, account["id"]) / 1_000_000, billing_mode=account["billing_mode"],
+        id=account["id"],
+        name=account["name"],
+        email=account["email"],
+        credit_balance=balance_microusd(db, account["id"]) / 1_000_000,
+        billing_mode=account["billing_mode"],
         file_storage=_storage(file_bytes(db, account["id"]), settings.file_quota_bytes),
         checkpoint_storage=_storage(checkpoint_bytes(db, account["id"]), settings.checkpoint_quota_bytes),
         created_at=account["created_at"],
@@ -105,6 +118,7 @@ def _storage(used_bytes: int, quota_bytes: int | None) -> schemas.StorageUse:
 
 
 # What it has stored
+
 
 def file_bytes(db: Database, account_id: str) -> int:
     """Those of uploads too that have their bytes, and are not completed yet."""
@@ -136,6 +150,7 @@ def check_checkpoint_quota(db: Database, account_id: str, settings: Settings) ->
 
 # Its budget for model calls
 
+
 def budget(db: Database, account_id: str, month: str) -> Row:
     """`month`: 2026-03. Both limits may be None; what was spent counts calls that are at work at their worst."""
     return row(
@@ -160,12 +175,15 @@ def budget_shape(db: Database, account_id: str, now: datetime) -> schemas.Accoun
     found = budget(db, account_id, month)
     return schemas.AccountBudget(
         max_cost_usd=None if found["max_cost_microusd"] is None else found["max_cost_microusd"] / 1e6,
-        max_tokens=found["max_tokens"], used_cost_usd=found["spent_microusd"] / 1e6, used_tokens=found["spent_tokens"],
+        max_tokens=found["max_tokens"],
+        used_cost_usd=found["spent_microusd"] / 1e6,
+        used_tokens=found["spent_tokens"],
         month=month,
     )
 
 
 # API keys
+
 
 def new_key() -> str:
     return "ac_live_" + secrets.token_urlsafe(24)
@@ -176,7 +194,12 @@ def key_hash(key: str) -> bytes:
 
 
 def _add_key(
-    db: Database, account_id: str, name: str, key: str, now: datetime, scope: str = "all",
+    db: Database,
+    account_id: str,
+    name: str,
+    key: str,
+    now: datetime,
+    scope: str = "all",
     expires_in_seconds: int | None = None,
 ) -> Row:
     id, expires_at = new_id("key"), None if expires_in_seconds is None else iso(now + timedelta(0, expires_in_seconds))
@@ -189,7 +212,12 @@ def _add_key(
 
 
 def create_key(
-    db: Database, account_id: str, name: str, now: datetime, scope: str = "all", expires_in_seconds: int | None = None,
+    db: Database,
+    account_id: str,
+    name: str,
+    now: datetime,
+    scope: str = "all",
+    expires_in_seconds: int | None = None,
 ) -> tuple[Row, str]:
     """The new key's row, and the key itself, which is kept nowhere."""
     key = new_key()
@@ -209,26 +237,32 @@ KEYS_UP = "SELECT * FROM api_keys WHERE account_id = ? AND number > ? ORDER BY n
 KEYS_DOWN = "SELECT * FROM api_keys WHERE account_id = ? AND number < ? ORDER BY number DESC LIMIT ?"
 
 
-def keys(
-    db: Database, account_id: str, limit: int = ALL, after: int = 0, ascending: bool = True
-) -> list[Row]:
+def keys(db: Database, account_id: str, limit: int = ALL, after: int = 0, ascending: bool = True) -> list[Row]:
     return rows(db, KEYS_UP if ascending else KEYS_DOWN, (account_id, after, limit))
 
 
 def key_shape(key: Row) -> schemas.ApiKey:
-    return schemas.ApiKey(id=key["id"], name=key["name"], hint=key["hint"], scope=key["scope"],
-                          created_at=key["created_at"], expires_at=key["expires_at"], revoked_at=key["revoked_at"])
+    return schemas.ApiKey(
+        id=key["id"],
+        name=key["name"],
+        hint=key["hint"],
+        scope=key["scope"],
+        created_at=key["created_at"],
+        expires_at=key["expires_at"],
+        revoked_at=key["revoked_at"],
+    )
 
 
 # Providers
+
 
 @dataclass(frozen=True)
 class ProviderSettings:
     api_key: str | None = field(repr=False)
     base_url: str
-    source: Literal["store", "environment"] | None      # where the key comes from
-    own_address: bool                                   # the base URL is not the vendor's
-    lost: bool = False              # it can't be unsealed; the environment's does not take its place unasked
+    source: Literal["store", "environment"] | None  # where the key comes from
+    own_address: bool  # the base URL is not the vendor's
+    lost: bool = False  # it can't be unsealed; the environment's does not take its place unasked
 
 
 def provider(
@@ -263,8 +297,16 @@ def default_provider(db: Database, account_id: str, environ: Mapping[str, str]) 
 
 
 def set_provider(
-    db: Database, vault: Vault, account_id: str, provider: str, *, api_key: str | None = None,
-    base_url: str | None = None, default: bool | None = None, api: str | None = None, now: datetime,
+    db: Database,
+    vault: Vault,
+    account_id: str,
+    provider: str,
+    *,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    default: bool | None = None,
+    api: str | None = None,
+    now: datetime,
 ) -> None:
     """Changes what is given; None leaves as it is. Raises NotFound for a provider that there is not, and Invalid."""
     check_provider(provider)
@@ -310,9 +352,13 @@ def provider_shape(
 ) -> schemas.ProviderStatus:
     settings = provider(db, vault, account_id, name, environ)
     return schemas.ProviderStatus(
-        provider=name, has_api_key=settings.api_key is not None, base_url=without_password(settings.base_url),
-        is_default=name == default_provider(db, account_id, environ), source=settings.source,
-        api=model_settings.api(db, account_id, name, environ), models=model_settings.shapes(db, account_id, name),
+        provider=name,
+        has_api_key=settings.api_key is not None,
+        base_url=without_password(settings.base_url),
+        is_default=name == default_provider(db, account_id, environ),
+        source=settings.source,
+        api=model_settings.api(db, account_id, name, environ),
+        models=model_settings.shapes(db, account_id, name),
     )
 
 

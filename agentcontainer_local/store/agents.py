@@ -20,7 +20,7 @@ PROMPT = (
     "Follow /workspace/task/HARNESS.md and complete the task in /workspace/task/TASK.md."
     " Work step by step, check what you made before you hand it over, and say plainly what could not be done."
 )
-MOST_FILES = 10_000                 # of reference files, in one version
+MOST_FILES = 10_000  # of reference files, in one version
 # No internet unless somebody asks for it: not every machine can open it safely.
 DEFAULTS = {
     "model": "claude-sonnet-4-5",
@@ -32,16 +32,25 @@ DEFAULTS = {
 # id → (name, description, container, base prompt)
 STANDARD = {
     "agt_standard_coding": (
-        "Coding", "Writes, changes and tests code.", "ctr_standard_coding",
-        f"You are a careful software engineer. {PROMPT} Read before you write, keep changes small, run the tests."),
+        "Coding",
+        "Writes, changes and tests code.",
+        "ctr_standard_coding",
+        f"You are a careful software engineer. {PROMPT} Read before you write, keep changes small, run the tests.",
+    ),
     "agt_standard_data": (
-        "Data processing", "Cleans, analyses and charts data.", "ctr_standard_data",
+        "Data processing",
+        "Cleans, analyses and charts data.",
+        "ctr_standard_data",
         f"You are a careful data analyst. {PROMPT} Look at the data first, compute with programs and never by"
-        " guessing, and give every figure its source and unit."),
+        " guessing, and give every figure its source and unit.",
+    ),
     "agt_standard_documents": (
-        "Document analysis", "Reads PDFs, scans and office files, and writes about them.", "ctr_standard_documents",
+        "Document analysis",
+        "Reads PDFs, scans and office files, and writes about them.",
+        "ctr_standard_documents",
         f"You are a careful reader of documents. {PROMPT} Extract the text before you judge it, quote with page"
-        " numbers, and keep what the document says apart from what you conclude."),
+        " numbers, and keep what the document says apart from what you conclude.",
+    ),
 }
 
 
@@ -51,13 +60,14 @@ class Content:
 
     container_version_id: str
     base_prompt: str
-    defaults: dict                      # by their names on the wire, without the key
-    key: str | bytes | None             # unsealed; bytes: still sealed, with a secret.key that is not there any more
+    defaults: dict  # by their names on the wire, without the key
+    key: str | bytes | None  # unsealed; bytes: still sealed, with a secret.key that is not there any more
     skills: list[dict]
     file_ids: list[str]
 
 
 # Standard agents
+
 
 def ensure_standard(db: Database, now: datetime) -> None:
     """Writes the standard agents, and gives older ones a new version where they differ; call after the containers'."""
@@ -155,6 +165,7 @@ def reference_files(
 
 # Writing
 
+
 def create(db: Database, vault: Vault, account_id: str, body: schemas.CreateAgentRequest, now: datetime) -> Row:
     with db.atomic():
         place = _place(db, account_id, body, None, body.name, now)
@@ -184,7 +195,8 @@ def update(
             old,
             container_version_id=place or old.container_version_id,
             base_prompt=old.base_prompt if body.base_prompt is None else body.base_prompt,
-            defaults=defaults, key=key,
+            defaults=defaults,
+            key=key,
             skills=old.skills if body.skills is None else skills(body.skills),
         )
         if new != old:
@@ -192,9 +204,7 @@ def update(
         return owned(db, account_id, agent_id)
 
 
-def attach(
-    db: Database, vault: Vault, account_id: str, agent_id: str, file_ids: list[str], now: datetime
-) -> Row:
+def attach(db: Database, vault: Vault, account_id: str, agent_id: str, file_ids: list[str], now: datetime) -> Row:
     """Adds reference files in a new version; those that are there already change nothing."""
     with db.atomic():
         _alive(custom(db, account_id, agent_id))
@@ -253,7 +263,7 @@ def _place(
     if body.runtime is not None:
         return containers.for_image(db, account_id, name, body.runtime, before, now)
     if body.container_version_id is not None and body.container_version_id == before and body.container_id is None:
-        return before                   # even if its container is archived by now
+        return before  # even if its container is archived by now
     if body.container_id is not None or body.container_version_id is not None:
         return containers.choose(db, account_id, body.container_id, body.container_version_id)["id"]
     return None
@@ -292,9 +302,12 @@ def _content(db: Database, vault: Vault | None, version: Row) -> Content:
         db, "SELECT file_id FROM agent_version_files WHERE agent_version_id = ? ORDER BY position", (version["id"],)
     )
     return Content(
-        container_version_id=version["container_version_id"], base_prompt=version["base_prompt"],
-        defaults=json.loads(version["defaults"]), key=None if sealed is None else vault.unseal(sealed) or sealed,
-        skills=json.loads(version["skills"]), file_ids=[entry["file_id"] for entry in attached],
+        container_version_id=version["container_version_id"],
+        base_prompt=version["base_prompt"],
+        defaults=json.loads(version["defaults"]),
+        key=None if sealed is None else vault.unseal(sealed) or sealed,
+        skills=json.loads(version["skills"]),
+        file_ids=[entry["file_id"] for entry in attached],
     )
 
 
@@ -313,9 +326,17 @@ def _add_version(db: Database, vault: Vault | None, agent_id: str, content: Cont
         "INSERT INTO agent_versions (id, agent_id, number, container_version_id, base_prompt, defaults,"
         " provider_api_key, skills, created_at)"
         " SELECT ?, ?, coalesce(max(number), 0) + 1, ?, ?, ?, ?, ?, ? FROM agent_versions WHERE agent_id = ?",
-        (id, agent_id, content.container_version_id, content.base_prompt, dumps(content.defaults),
-         vault.seal(content.key) if isinstance(content.key, str) else content.key, dumps(content.skills), iso(now),
-         agent_id),
+        (
+            id,
+            agent_id,
+            content.container_version_id,
+            content.base_prompt,
+            dumps(content.defaults),
+            vault.seal(content.key) if isinstance(content.key, str) else content.key,
+            dumps(content.skills),
+            iso(now),
+            agent_id,
+        ),
     )
     for position, file_id in enumerate(content.file_ids, 1):
         sql = "INSERT INTO agent_version_files (agent_version_id, position, file_id) VALUES (?, ?, ?)"
@@ -324,23 +345,34 @@ def _add_version(db: Database, vault: Vault | None, agent_id: str, content: Cont
 
 # On the wire
 
+
 def shape(db: Database, agent: Row) -> schemas.Agent:
     newest = version_shape(db, current(db, agent["id"]))
     return schemas.Agent(
-        id=agent["id"], name=agent["name"], description=agent["description"],
-        is_standard=agent["account_id"] is None, archived_at=agent["archived_at"], runtime=newest.runtime,
-        current_version=newest, created_at=agent["created_at"],
+        id=agent["id"],
+        name=agent["name"],
+        description=agent["description"],
+        is_standard=agent["account_id"] is None,
+        archived_at=agent["archived_at"],
+        runtime=newest.runtime,
+        current_version=newest,
+        created_at=agent["created_at"],
     )
 
 
 def version_shape(db: Database, version: Row) -> schemas.AgentVersion:
     container = containers.version(db, version["container_version_id"])
     return schemas.AgentVersion(
-        id=version["id"], number=version["number"], container_version_id=version["container_version_id"],
+        id=version["id"],
+        number=version["number"],
+        container_version_id=version["container_version_id"],
         runtime=schemas.RuntimeStatus(
-            container_image=container["image"], agent_runtime="pi",
-            writable_paths=json.loads(container["writable_paths"])),
-        base_prompt=version["base_prompt"], defaults=_defaults_shape(version),
+            container_image=container["image"],
+            agent_runtime="pi",
+            writable_paths=json.loads(container["writable_paths"]),
+        ),
+        base_prompt=version["base_prompt"],
+        defaults=_defaults_shape(version),
         skills=[schemas.Skill(skill=skill["skill"]) for skill in json.loads(version["skills"])],
         created_at=version["created_at"],
     )
@@ -349,13 +381,18 @@ def version_shape(db: Database, version: Row) -> schemas.AgentVersion:
 def _defaults_shape(version: Row) -> schemas.AgentVersionDefaults:
     defaults = json.loads(version["defaults"])
     return schemas.AgentVersionDefaults(
-        provider=defaults.get("provider"), has_provider_api_key=version["provider_api_key"] is not None,
-        model=defaults["model"], weak_model=defaults.get("weakModel"), internet_access=defaults["internetAccess"],
+        provider=defaults.get("provider"),
+        has_provider_api_key=version["provider_api_key"] is not None,
+        model=defaults["model"],
+        weak_model=defaults.get("weakModel"),
+        internet_access=defaults["internetAccess"],
         allowed_hosts=defaults.get("allowedHosts", []),
         max_runtime_seconds=defaults["maxRuntimeSeconds"],
         soft_finish_after_seconds=defaults.get("softFinishAfterSeconds"),
-        max_cost_usd=defaults.get("maxCostUsd"), max_tokens=defaults.get("maxTokens"),
+        max_cost_usd=defaults.get("maxCostUsd"),
+        max_tokens=defaults.get("maxTokens"),
         output_policy=defaults.get("outputPolicy", {"mode": "any"}),
-        runtime_region=defaults.get("runtimeRegion", "any"), limits=defaults.get("limits", {}),
+        runtime_region=defaults.get("runtimeRegion", "any"),
+        limits=defaults.get("limits", {}),
         isolation=defaults.get("isolation", "container"),
     )

@@ -62,8 +62,10 @@ def resume(db: Database, now: Reading) -> timedelta:
 
 def remember(db: Database, now: Reading) -> None:
     """That a server looked at this moment."""
-    db.conn.execute("UPDATE clock SET boot = ?, wall = ?, steady_ms = ?, elapsed_ms = ?",
-                    (boot_id(), iso(now.wall), round(now.steady * 1000), round(now.elapsed * 1000)))
+    db.conn.execute(
+        "UPDATE clock SET boot = ?, wall = ?, steady_ms = ?, elapsed_ms = ?",
+        (boot_id(), iso(now.wall), round(now.steady * 1000), round(now.elapsed * 1000)),
+    )
 
 
 def _since(last: Row, now: Reading) -> tuple[timedelta, timedelta]:

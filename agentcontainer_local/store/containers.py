@@ -11,12 +11,17 @@ from agentcontainer_local.store.db import STANDARD_DOWN, STANDARD_UP, Row, iso, 
 
 # id → (name, description, preset)
 STANDARD = {
-    "ctr_standard_coding": (
-        "Coding", "General-purpose coding: git, ripgrep, Python, Node, build tools.", "coding"),
+    "ctr_standard_coding": ("Coding", "General-purpose coding: git, ripgrep, Python, Node, build tools.", "coding"),
     "ctr_standard_data": (
-        "Data processing", "Python with pandas and matplotlib, for tables and charts.", "data-processing"),
+        "Data processing",
+        "Python with pandas and matplotlib, for tables and charts.",
+        "data-processing",
+    ),
     "ctr_standard_documents": (
-        "Document analysis", "poppler, pandoc and tesseract, for PDFs, scans and office files.", "document-analysis"),
+        "Document analysis",
+        "poppler, pandoc and tesseract, for PDFs, scans and office files.",
+        "document-analysis",
+    ),
 }
 
 
@@ -114,6 +119,7 @@ def choose(db: Database, account_id: str, container_id: str | None, version_id: 
 
 
 # Writing
+
 
 def create(db: Database, account_id: str, body: schemas.CreateContainerRequest, now: datetime) -> Row:
     preset = body.container_preset or (None if body.container_image else "coding")
@@ -214,18 +220,26 @@ def add_version(
 
 # On the wire
 
+
 def shape(db: Database, container: Row) -> schemas.Container:
     return schemas.Container(
-        id=container["id"], name=container["name"], description=container["description"],
-        is_standard=container["account_id"] is None, archived_at=container["archived_at"],
-        current_version=version_shape(current(db, container["id"])), created_at=container["created_at"],
+        id=container["id"],
+        name=container["name"],
+        description=container["description"],
+        is_standard=container["account_id"] is None,
+        archived_at=container["archived_at"],
+        current_version=version_shape(current(db, container["id"])),
+        created_at=container["created_at"],
     )
 
 
 def version_shape(version: Row) -> schemas.ContainerVersion:
     return schemas.ContainerVersion(
-        id=version["id"], number=version["number"], container_preset=version["preset"],
-        container_image=version["image"], writable_paths=json.loads(version["writable_paths"]),
+        id=version["id"],
+        number=version["number"],
+        container_preset=version["preset"],
+        container_image=version["image"],
+        writable_paths=json.loads(version["writable_paths"]),
         container_contract_version=version["contract_version"],
         created_at=version["created_at"],
     )

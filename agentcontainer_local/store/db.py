@@ -20,7 +20,7 @@ from sqlite_utils import Database
 from agentcontainer_local.process import resources
 
 Row = dict
-ALL = -1        # as a LIMIT
+ALL = -1  # as a LIMIT
 # Places in a list whose standard rows, which are nobody's, come first, upwards and downwards; 2^62 is beyond all rows.
 STANDARD_UP = "CASE WHEN account_id IS NULL THEN number ELSE 4611686018427387904 + number END"
 STANDARD_DOWN = "CASE WHEN account_id IS NULL THEN 4611686018427387904 - number ELSE number END"
@@ -28,7 +28,7 @@ STANDARD_DOWN = "CASE WHEN account_id IS NULL THEN 4611686018427387904 - number 
 # A row's public name: 119 bits, lower case, without vowels and look-alikes, so that it spells nothing.
 ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
 ID_LENGTH = 25
-UNFAIR = bytes(range(256 // len(ALPHABET) * len(ALPHABET), 256))      # these would make some letters likelier
+UNFAIR = bytes(range(256 // len(ALPHABET) * len(ALPHABET), 256))  # these would make some letters likelier
 LETTERS = bytes(ord(ALPHABET[byte % len(ALPHABET)]) for byte in range(256))
 
 
@@ -36,22 +36,22 @@ LETTERS = bytes(ord(ALPHABET[byte % len(ALPHABET)]) for byte in range(256))
 LOG_PAGES = 4000
 LOG_BYTES = LOG_PAGES * (4096 + 24)
 
-BRIEF_MS = 50               # for a moment everything may wait: most locks are held for less
+BRIEF_MS = 50  # for a moment everything may wait: most locks are held for less
 WAIT_SECONDS = 30.0
 RETRY_SECONDS = 0.05
 
 T = TypeVar("T")
 
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))     # json.dumps would make it anew each time
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # json.dumps would make it anew each time
 
 
 class Store(Database):
     def __init__(self, connection: sqlite3.Connection):
         super().__init__(connection)
-        self.names: dict[str, list[str]] = {}       # of the columns that a statement reads
+        self.names: dict[str, list[str]] = {}  # of the columns that a statement reads
         self._when_kept: list[Callable[[], None]] = []
         self._watchers = 0
-        self._patience_ms: int | None = None        # for another program's write lock; None: what `open` has set
+        self._patience_ms: int | None = None  # for another program's write lock; None: what `open` has set
         self._held_elsewhere = False
 
     def serve(self) -> None:
@@ -110,7 +110,7 @@ class Store(Database):
             del self._when_kept[before:]
             if not part:
                 self.conn.rollback()
-            elif self.conn.in_transaction:          # a full disk may have ended all of it
+            elif self.conn.in_transaction:  # a full disk may have ended all of it
                 self.conn.execute("ROLLBACK TO part")
                 self.conn.execute("RELEASE part")
             raise
@@ -139,7 +139,7 @@ def open(path: Path) -> Database:
 
     WAL with synchronous=FULL: a commit that returned survives kill -9 and power loss.
     """
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))      # the log that SQLite makes beside it gets its mode
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # the log that SQLite makes beside it gets its mode
     connection = sqlite3.connect(path, isolation_level=None, timeout=10, cached_statements=1000)
     connection.executescript(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=10000;"
@@ -182,8 +182,9 @@ def _migrate(db: Database) -> None:
     sections = _sections(_migrations())
     done = row(db, "PRAGMA user_version")["user_version"]
     if done > len(sections):
-        raise RuntimeError(f"The database has version {done}, and this program supports up to {len(sections)}."
-                           f" Use a newer program.")
+        raise RuntimeError(
+            f"The database has version {done}, and this program supports up to {len(sections)}. Use a newer program."
+        )
     for number, statements in list(enumerate(sections, 1))[done:]:
         with db.atomic():
             for statement in statements:
@@ -293,7 +294,7 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{letters[:ID_LENGTH].decode()}"
 
 
-@functools.lru_cache(64)             # one moment is written into several rows
+@functools.lru_cache(64)  # one moment is written into several rows
 def iso(at: datetime) -> str:
     """UTC with milliseconds and Z, as on the wire; sorts as text in the order of time."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -14,7 +14,7 @@ MESSAGE_CREATED = "message.created"
 MESSAGE_UPDATED = "message.updated"
 ACTIVITY_STARTED = "activity.started"
 ACTIVITY_COMPLETED = "activity.completed"
-NOTICE = "notice"                   # what an operator may want to know: a retry, a lost container, a refused connection
+NOTICE = "notice"  # what an operator may want to know: a retry, a lost container, a refused connection
 
 
 def append(db: Database, task_id: str, type: str, data: dict, now: datetime) -> int:

@@ -17,7 +17,8 @@ def claim(store_id: str, data: Path) -> None:
             raise RuntimeError(
                 f"The data directory {data} is a copy of {there}: with both, each server would end the other's agents."
                 f" To replace the original, move {there} away first. To have a second store, make it with"
-                " `agentcontainer backup` and `agentcontainer restore`.")
+                " `agentcontainer backup` and `agentcontainer restore`."
+            )
         registry.remove(store_id)
         registry.put(store_id, str(here))
         for name, place in list(registry.entries()) if sweep else ():
@@ -37,7 +38,9 @@ def _may_be(store_id: str, data: Path) -> bool:
     database = data / "agentcontainer.db"
     if not database.exists():
         return False
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(
-            sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=5)) as store:
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=5)) as store,
+    ):
         return store.execute("SELECT id FROM store").fetchone() == (store_id,)
     return True

@@ -12,7 +12,7 @@ from agentcontainer_local.process import disk_space
 from agentcontainer_local.store.db import is_damage, why
 from agentcontainer_local.store.secrets import Vault
 
-SHARE = 100                 # a look may take a hundredth of the time
+SHARE = 100  # a look may take a hundredth of the time
 LEAST_SECONDS = 5.0
 MOST_NAMED = 5
 SEALED = (
@@ -28,10 +28,10 @@ SEALED = (
 
 @dataclass(frozen=True)
 class Fault:
-    what: str           # is wrong: "database", "secret.key", "data directory"
+    what: str  # is wrong: "database", "secret.key", "data directory"
     detail: str
     fix: str
-    fatal: bool         # nothing can be relied on; else the rest works
+    fatal: bool  # nothing can be relied on; else the rest works
 
 
 def faults(data: Path) -> list[Fault]:
@@ -44,8 +44,14 @@ def faults(data: Path) -> list[Fault]:
 
 def _directory(data: Path) -> list[Fault]:
     if not os.access(data, os.W_OK | os.X_OK):
-        return [Fault("data directory", f"{data} can't be written: new files can't be stored",
-                      f"Mount it for writing, or make it this account's (chown), uid {os.getuid()}.", True)]
+        return [
+            Fault(
+                "data directory",
+                f"{data} can't be written: new files can't be stored",
+                f"Mount it for writing, or make it this account's (chown), uid {os.getuid()}.",
+                True,
+            )
+        ]
     if disk_space.is_full(data):
         return [Fault("data directory", f"The disk of {data} is full: nothing new is stored", "Make room on it.", True)]
     return []
@@ -63,9 +69,13 @@ def _database(database: Path) -> list[Fault]:
 def _unreadable(database: Path, error: sqlite3.Error) -> Fault:
     if is_damage(error):
         return damaged(database, why(error))
-    return Fault("database", f"{database} can't be read: {why(error)}",
-                 f"Make it this account's (chown), uid {os.getuid()}, with mode 0600, or end the program that holds it."
-                 " Nothing of it is lost.", True)
+    return Fault(
+        "database",
+        f"{database} can't be read: {why(error)}",
+        f"Make it this account's (chown), uid {os.getuid()}, with mode 0600, or end the program that holds it."
+        " Nothing of it is lost.",
+        True,
+    )
 
 
 def damaged(database: Path, said: str) -> Fault:
@@ -73,7 +83,9 @@ def damaged(database: Path, said: str) -> Fault:
         "database",
         f"{database} is damaged, and what stood on the damaged pages is lost: {' '.join(said.split())[:500]}",
         "Stop the server. Restore the last backup into a new directory: agentcontainer restore FILE --data DIR. Or save"
-        f" what can still be read: sqlite3 {database} .recover | sqlite3 new.db, and put new.db in its place.", True)
+        f" what can still be read: sqlite3 {database} .recover | sqlite3 new.db, and put new.db in its place.",
+        True,
+    )
 
 
 def lost_keys(data: Path) -> list[Fault]:
@@ -91,8 +103,14 @@ def lost_keys(data: Path) -> list[Fault]:
     names = ", ".join(name for name, _ in lost[:MOST_NAMED]) + (", …" if len(lost) > MOST_NAMED else "")
     ways = ", ".join(dict.fromkeys(again for _, again in lost))
     reason = reason or "is not the key that these were encrypted with"
-    return [Fault("secret.key", f"{path} {reason}: {len(lost)} provider keys can't be read ({names})",
-                  f"Put the right secret.key back and start the server again, or set the keys again ({ways}).", False)]
+    return [
+        Fault(
+            "secret.key",
+            f"{path} {reason}: {len(lost)} provider keys can't be read ({names})",
+            f"Put the right secret.key back and start the server again, or set the keys again ({ways}).",
+            False,
+        )
+    ]
 
 
 @contextlib.contextmanager

@@ -8,8 +8,8 @@ from agentcontainer_local.errors import InsufficientCredits
 from agentcontainer_local.store.accounts import balance_microusd
 from agentcontainer_local.store.db import Row, iso, rows
 
-MICROUSD_PER_MINUTE = 50_000        # spec: billing, USD 0.05 a minute of container time
-RESERVATION_MICROUSD = 500_000      # spec: billing, USD 0.50 reserved at start
+MICROUSD_PER_MINUTE = 50_000  # spec: billing, USD 0.05 a minute of container time
+RESERVATION_MICROUSD = 500_000  # spec: billing, USD 0.50 reserved at start
 
 
 def cost_microusd(used_ms: int) -> int:

@@ -14,10 +14,10 @@ from typing import TextIO
 
 log = logging.getLogger(__name__)
 
-RESTORING = "restoring"     # is there from the begin of a restore to its end
+RESTORING = "restoring"  # is there from the begin of a restore to its end
 NAMES = ("lock", RESTORING)
 OURS = (*NAMES, "agentcontainer.db*", "secret.*", "files")
-PATIENCE_SECONDS = 1.0      # who only looks whether the lock is held takes it for a moment
+PATIENCE_SECONDS = 1.0  # who only looks whether the lock is held takes it for a moment
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _taken(data: Path) -> TextIO:
             _take(file, data)
             if os.path.samestat(os.fstat(file.fileno()), (data / "lock").stat()):
                 return file
-        except FileNotFoundError:       # who had it has removed it
+        except FileNotFoundError:  # who had it has removed it
             pass
         except BaseException:
             file.close()
@@ -70,8 +70,10 @@ def _opened(data: Path) -> TextIO:
         return os.fdopen(os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+")
     except PermissionError:
         who = pwd.getpwuid(os.geteuid()).pw_name
-        raise RuntimeError(f"{data} can't be written by the account {who}. Name another data directory with --data,"
-                           " or change its owner (chown).") from None
+        raise RuntimeError(
+            f"{data} can't be written by the account {who}. Name another data directory with --data,"
+            " or change its owner (chown)."
+        ) from None
 
 
 def _take(file: TextIO, data: Path) -> None:

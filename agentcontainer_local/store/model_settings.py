@@ -11,11 +11,11 @@ from agentcontainer_local.errors import Invalid
 from agentcontainer_local.settings import PREFIX
 from agentcontainer_local.store.db import Row, row, rows
 
-ALL = ""                # as a model's name: what holds for each that has no setting of its own
+ALL = ""  # as a model's name: what holds for each that has no setting of its own
 APIS = ("responses", "chat-completions", "messages")
-LEAST_WINDOW = 4096     # less has no room for an agent's own instructions
-GUESSED_WINDOW = 8192   # at least, where an error does not say it
-UNSAID_WINDOW = 128_000     # where nobody says it
+LEAST_WINDOW = 4096  # less has no room for an agent's own instructions
+GUESSED_WINDOW = 8192  # at least, where an error does not say it
+UNSAID_WINDOW = 128_000  # where nobody says it
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -40,8 +40,10 @@ def find(db: Database, account_id: str, provider: str, model: str, environ: Mapp
 
     window, learned, images = first("context_window"), own.get("learned_window"), first("images")
     return Model(
-        context_window=min(filter(None, (window, learned)), default=None), max_output_tokens=first("max_output_tokens"),
-        images=None if images is None else bool(images), free=bool(first("free")),
+        context_window=min(filter(None, (window, learned)), default=None),
+        max_output_tokens=first("max_output_tokens"),
+        images=None if images is None else bool(images),
+        free=bool(first("free")),
     )
 
 
@@ -58,15 +60,18 @@ def api(db: Database, account_id: str, provider: str, environ: Mapping[str, str]
 
 def environment(provider: str, environ: Mapping[str, str]) -> dict[str, Any]:
     """Raises Invalid for a value that makes no sense, which a server's start looks for."""
+
     def given(name: str) -> str:
         return environ.get(f"{PREFIX}{provider.upper()}_{name}", "").strip()
 
     if (spoken := given("API")) and spoken not in APIS:
         raise Invalid(f"{PREFIX}{provider.upper()}_API must be one of {', '.join(APIS)}.")
     return {
-        "api": spoken or None, "context_window": _size(provider, "CONTEXT_WINDOW", given("CONTEXT_WINDOW")),
+        "api": spoken or None,
+        "context_window": _size(provider, "CONTEXT_WINDOW", given("CONTEXT_WINDOW")),
         "max_output_tokens": _size(provider, "MAX_OUTPUT", given("MAX_OUTPUT")),
-        "images": _flag(provider, "IMAGES", given("IMAGES")), "free": _flag(provider, "FREE", given("FREE")),
+        "images": _flag(provider, "IMAGES", given("IMAGES")),
+        "free": _flag(provider, "FREE", given("FREE")),
     }
 
 
@@ -123,12 +128,16 @@ def forget(db: Database, account_id: str, provider: str) -> None:
 
 
 def shapes(db: Database, account_id: str, provider: str) -> list[schemas.ModelSettings]:
-    found = rows(db, "SELECT * FROM provider_models WHERE account_id = ? AND provider = ? ORDER BY model",
-                 (account_id, provider))
+    found = rows(
+        db, "SELECT * FROM provider_models WHERE account_id = ? AND provider = ? ORDER BY model", (account_id, provider)
+    )
     return [
         schemas.ModelSettings(
-            model=one["model"] or None, context_window=one["context_window"],
-            max_output_tokens=one["max_output_tokens"], images=_truth(one["images"]), free=_truth(one["free"]),
+            model=one["model"] or None,
+            context_window=one["context_window"],
+            max_output_tokens=one["max_output_tokens"],
+            images=_truth(one["images"]),
+            free=_truth(one["free"]),
             learned_context_window=one["learned_window"],
         )
         for one in found

@@ -12,7 +12,7 @@ from agentcontainer_local.store.db import Row, dumps, each, iso, new_id, parse_i
 
 # The API's word for a tool of Pi's, where it has one of its own (spec: Activity.toolKey).
 TOOL_KEYS = {"bash": "shell"}
-MOST_SHOWN_AT_WORK = 16             # tools at once whose output is streamed
+MOST_SHOWN_AT_WORK = 16  # tools at once whose output is streamed
 MILLISECOND = timedelta(milliseconds=1)
 
 # All that an agent says in a turn is one answer, written anew each time that it grows: past this it grows no more.
@@ -21,19 +21,45 @@ CUT = "\n\n[The answer is cut here; the task's events have the rest.]"
 
 
 def add(
-    db: Database, task: Row, role: str, content: str, status: str, now: datetime, *,
-    overrides: str = "{}", provider_api_key: bytes | None = None, error: str | None = None,
+    db: Database,
+    task: Row,
+    role: str,
+    content: str,
+    status: str,
+    now: datetime,
+    *,
+    overrides: str = "{}",
+    provider_api_key: bytes | None = None,
+    error: str | None = None,
 ) -> str:
     """Adds a message to the transcript and to the history; answers its id."""
     id = new_id("msg")
-    data = {"id": id, "role": role, "status": status, "content": content, "turnNumber": task["turn_number"],
-            **({"error": error} if error else {})}
+    data = {
+        "id": id,
+        "role": role,
+        "status": status,
+        "content": content,
+        "turnNumber": task["turn_number"],
+        **({"error": error} if error else {}),
+    }
     sequence = events.append(db, task["id"], events.MESSAGE_CREATED, data, now)
     db.conn.execute(
         "INSERT INTO messages (id, task_id, turn_number, attempt_number, role, status, content, error, overrides,"
         " provider_api_key, sequence, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (id, task["id"], task["turn_number"], task["attempt_number"], role, status, content, error, overrides,
-         provider_api_key, sequence, iso(now)),
+        (
+            id,
+            task["id"],
+            task["turn_number"],
+            task["attempt_number"],
+            role,
+            status,
+            content,
+            error,
+            overrides,
+            provider_api_key,
+            sequence,
+            iso(now),
+        ),
     )
     return id
 
@@ -54,9 +80,7 @@ def one(db: Database, message_id: str) -> Row:
 
 
 def of_turn(db: Database, task_id: str, turn: int) -> list[Row]:
-    return rows(
-        db, "SELECT * FROM messages WHERE task_id = ? AND turn_number = ? ORDER BY number", (task_id, turn)
-    )
+    return rows(db, "SELECT * FROM messages WHERE task_id = ? AND turn_number = ? ORDER BY number", (task_id, turn))
 
 
 def for_run(db: Database, task: Row, run: Row) -> list[Row]:
@@ -156,8 +180,11 @@ def answer_of(db: Database, task: Row) -> Row | None:
 
 def last_said(db: Database, task_id: str) -> str | None:
     """The agent's last answer."""
-    last = row(db, "SELECT content FROM messages WHERE task_id = ? AND role = 'assistant' ORDER BY number DESC LIMIT 1",
-               (task_id,))
+    last = row(
+        db,
+        "SELECT content FROM messages WHERE task_id = ? AND role = 'assistant' ORDER BY number DESC LIMIT 1",
+        (task_id,),
+    )
     return last and last["content"]
 
 
@@ -174,8 +201,18 @@ def tool_started(db: Database, task: Row, event: dict, at: datetime, now: dateti
     db.conn.execute(
         "INSERT INTO activities (id, task_id, turn_number, attempt_number, started_sequence, call_id, tool_key, input,"
         " input_omitted_reason, started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (id, task["id"], task["turn_number"], task["attempt_number"], sequence, event["callId"], tool,
-         None if event["input"] is None else dumps(event["input"]), event["inputOmittedReason"], iso(at)),
+        (
+            id,
+            task["id"],
+            task["turn_number"],
+            task["attempt_number"],
+            sequence,
+            event["callId"],
+            tool,
+            None if event["input"] is None else dumps(event["input"]),
+            event["inputOmittedReason"],
+            iso(at),
+        ),
     )
 
 
@@ -190,8 +227,10 @@ def tool_printed(db: Database, task: Row, call_id: str, text: str) -> None:
 def printed(db: Database, task_id: str) -> list[Row]:
     """The latest tools at work that have printed something."""
     return rows(
-        db, "SELECT id, call_id, tool_key, output FROM activities WHERE task_id = ? AND completed_at IS NULL"
-            " AND output IS NOT NULL ORDER BY number DESC LIMIT ?", (task_id, MOST_SHOWN_AT_WORK)
+        db,
+        "SELECT id, call_id, tool_key, output FROM activities WHERE task_id = ? AND completed_at IS NULL"
+        " AND output IS NOT NULL ORDER BY number DESC LIMIT ?",
+        (task_id, MOST_SHOWN_AT_WORK),
     )[::-1]
 
 
@@ -242,8 +281,15 @@ def _end_activity(
 ) -> None:
     ended = max(iso(at), activity["started_at"])
     duration_ms = (parse_iso(ended) - parse_iso(activity["started_at"])) // MILLISECOND
-    data = {"id": activity["id"], "callId": activity["call_id"], "toolKey": activity["tool_key"], "status": status,
-            "errorCode": error, "durationMs": duration_ms, "output": output}
+    data = {
+        "id": activity["id"],
+        "callId": activity["call_id"],
+        "toolKey": activity["tool_key"],
+        "status": status,
+        "errorCode": error,
+        "durationMs": duration_ms,
+        "output": output,
+    }
     sequence = events.append(db, activity["task_id"], events.ACTIVITY_COMPLETED, data, now)
     db.conn.execute(
         "UPDATE activities SET status = ?, error_code = ?, duration_ms = ?, completed_sequence = ?, completed_at = ?,"
@@ -293,11 +339,18 @@ def activities(
 
 def activity_shape(activity: Row) -> schemas.Activity:
     return schemas.Activity(
-        id=activity["id"], turn_number=activity["turn_number"], attempt_number=activity["attempt_number"],
-        started_sequence=activity["started_sequence"], completed_sequence=activity["completed_sequence"],
-        call_id=activity["call_id"], tool_key=activity["tool_key"],
+        id=activity["id"],
+        turn_number=activity["turn_number"],
+        attempt_number=activity["attempt_number"],
+        started_sequence=activity["started_sequence"],
+        completed_sequence=activity["completed_sequence"],
+        call_id=activity["call_id"],
+        tool_key=activity["tool_key"],
         input=None if activity["input"] is None else json.loads(activity["input"]),
-        input_omitted_reason=activity["input_omitted_reason"], status=activity["status"],
-        error_code=activity["error_code"], started_at=activity["started_at"], completed_at=activity["completed_at"],
+        input_omitted_reason=activity["input_omitted_reason"],
+        status=activity["status"],
+        error_code=activity["error_code"],
+        started_at=activity["started_at"],
+        completed_at=activity["completed_at"],
         duration_ms=activity["duration_ms"],
     )

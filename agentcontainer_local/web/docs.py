@@ -7,8 +7,13 @@ from typing import Any
 
 from agentcontainer_local.web import examples
 
-BOUNDS = {"minimum": "at least", "maximum": "at most", "minLength": "length at least", "maxLength": "length at most",
-          "default": "by default"}
+BOUNDS = {
+    "minimum": "at least",
+    "maximum": "at most",
+    "minLength": "length at least",
+    "maxLength": "length at most",
+    "default": "by default",
+}
 VERBS = ("get", "post", "put", "patch", "delete")
 
 
@@ -16,11 +21,13 @@ def page(document: dict[str, Any], folder: str) -> str:
     """`folder`: where the page's files are."""
     info, schemas = document["info"], document["components"]["schemas"]
     operations = [
-        (path, verb, operation) for path, verbs in document["paths"].items() for verb, operation in verbs.items()
+        (path, verb, operation)
+        for path, verbs in document["paths"].items()
+        for verb, operation in verbs.items()
         if verb in VERBS
     ]
     tags = [tag["name"] for tag in document["tags"]]
-    operations.sort(key=lambda one: tags.index(one[2]["tags"][0]))      # stable: else in the document's order
+    operations.sort(key=lambda one: tags.index(one[2]["tags"][0]))  # stable: else in the document's order
     by_tag = [(tag, list(group)) for tag, group in groupby(operations, lambda one: one[2]["tags"][0])]
     about = {tag["name"]: tag["description"] for tag in document["tags"]}
     sections = "".join(_section(tag, about[tag], group, schemas) for tag, group in by_tag)
@@ -92,11 +99,17 @@ def _call(path: str, verb: str, operation: dict, schemas: dict) -> str:
 
 
 def _parameters(parameters: list[dict]) -> str:
-    return _table("Parameters", [
-        (_named(one["name"], one["required"]), f"{escape(one['in'])}, {_type(one['schema'])}",
-         _prose(one.get("description", "")))
-        for one in parameters
-    ])
+    return _table(
+        "Parameters",
+        [
+            (
+                _named(one["name"], one["required"]),
+                f"{escape(one['in'])}, {_type(one['schema'])}",
+                _prose(one.get("description", "")),
+            )
+            for one in parameters
+        ],
+    )
 
 
 def _body(body: dict | None) -> str:
@@ -111,10 +124,13 @@ def _body(body: dict | None) -> str:
 
 
 def _responses(responses: dict[str, dict]) -> str:
-    return _table("Answers", [
-        (f"<code>{escape(status)}</code>", _answered(response), _prose(response.get("description", "")))
-        for status, response in responses.items()
-    ])
+    return _table(
+        "Answers",
+        [
+            (f"<code>{escape(status)}</code>", _answered(response), _prose(response.get("description", "")))
+            for status, response in responses.items()
+        ],
+    )
 
 
 def _answered(response: dict) -> str:
@@ -126,10 +142,13 @@ def _answered(response: dict) -> str:
 
 def _shape(name: str, schema: dict) -> str:
     required = schema.get("required", [])
-    fields = _table("", [
-        (_named(field, field in required), _type(about), _prose(about.get("description", "")))
-        for field, about in schema.get("properties", {}).items()
-    ])
+    fields = _table(
+        "",
+        [
+            (_named(field, field in required), _type(about), _prose(about.get("description", "")))
+            for field, about in schema.get("properties", {}).items()
+        ],
+    )
     kind = "" if fields else f"<p>{_type(schema)}</p>"
     return (
         f'<article id="shape-{escape(name)}"><h3>{escape(name)}</h3>'
@@ -170,8 +189,9 @@ def _type(schema: dict) -> str:
     if schema.get("type") == "array":
         return f"list of {_type(schema.get('items', {}))}"
     words = [escape(schema.get("format") or schema.get("type") or "anything")]
-    words += [f"{said} {escape(json.dumps(schema[name]))}" for name, said in BOUNDS.items()
-              if schema.get(name) is not None]
+    words += [
+        f"{said} {escape(json.dumps(schema[name]))}" for name, said in BOUNDS.items() if schema.get(name) is not None
+    ]
     return ", ".join(words)
 
 

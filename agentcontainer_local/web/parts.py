@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
-VENDOR = Path(__file__).parent / "vendor"       # libraries as they were published, with their licences
+VENDOR = Path(__file__).parent / "vendor"  # libraries as they were published, with their licences
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -41,8 +41,10 @@ class Parts:
 
     def __init__(self, document: Callable[[str], str]):
         self._document = document
-        found = [*((path.name, path) for path in STATIC.iterdir()),
-                 *((f"vendor/{path.name}", path) for path in VENDOR.iterdir())]
+        found = [
+            *((path.name, path) for path in STATIC.iterdir()),
+            *((f"vendor/{path.name}", path) for path in VENDOR.iterdir()),
+        ]
         self._names = {name: path for name, path in sorted(found) if path.suffix in TYPES}
         self._files: dict[str, Part] = {}
 

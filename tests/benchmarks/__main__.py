@@ -16,15 +16,20 @@ from tests import benchmarks
 from tests.benchmarks.figures import Figure
 
 NOT_BENCHMARKS = {"__main__", "figures"}
-ONLY_BY_NAME = {"real_model"}       # it builds a model server first
+ONLY_BY_NAME = {"real_model"}  # it builds a model server first
 
 
 def main() -> int:
     names = [module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name not in NOT_BENCHMARKS]
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     every = [name for name in names if name not in ONLY_BY_NAME]
-    parser.add_argument("names", nargs="*", metavar="NAME", type=lambda name: name.replace("-", "_"),
-                        help=f"{', '.join(names)}; without a name, all but {', '.join(ONLY_BY_NAME)}")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        type=lambda name: name.replace("-", "_"),
+        help=f"{', '.join(names)}; without a name, all but {', '.join(ONLY_BY_NAME)}",
+    )
     parser.add_argument("--long", action="store_true", help="more rounds, and what takes long")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each figure")
     asked = parser.parse_args()

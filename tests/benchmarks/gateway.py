@@ -32,7 +32,7 @@ PRICE = {"input": 0.001, "output": 0.001, "cacheRead": 0, "cacheWrite": 0}
 STREAMS = 20
 PAUSE_SECONDS, EVENTS = 0.02, 75
 
-Way = tuple[int, bytes, dict[str, bytes]]       # a port, a path, and headers by model
+Way = tuple[int, bytes, dict[str, bytes]]  # a port, a path, and headers by model
 
 
 def run(long: bool) -> list[Figure]:
@@ -49,11 +49,13 @@ def run(long: bool) -> list[Figure]:
 
 # What is measured
 
+
 def _first_bytes(ways: dict[str, Way], rounds: int) -> list[Figure]:
     figures = []
     for size, about in ((1_000, "1 kB"), (200_000, "200 kB")):
-        taken = _in_turn(ways, rounds, lambda way, size=size: statistics.median(
-            _first_byte(way, size) for _ in range(30)))
+        taken = _in_turn(
+            ways, rounds, lambda way, size=size: statistics.median(_first_byte(way, size) for _ in range(30))
+        )
         for name in list(ways)[1:]:
             added = [1000 * (a - b) for a, b in zip(taken[name], taken["direct"], strict=True)]
             aim = "2 or less" if name == "ours" else None
@@ -68,8 +70,13 @@ def _bulk(ways: dict[str, Way], rounds: int) -> list[Figure]:
         taken = _in_turn(ways, rounds, lambda way, model=model: _megabytes_a_second(way, model))
         figures.append(Figure(f"an answer {about}, direct", taken["direct"], "MB/s"))
         figures += [
-            ratios(f"an answer {about}, {name} / direct", taken[name], taken["direct"],
-                   "0.8 or more" if name == "ours" else None) for name in list(ways)[1:]
+            ratios(
+                f"an answer {about}, {name} / direct",
+                taken[name],
+                taken["direct"],
+                "0.8 or more" if name == "ours" else None,
+            )
+            for name in list(ways)[1:]
         ]
     return figures
 
@@ -80,15 +87,17 @@ def _streams(ways: dict[str, Way], rounds: int) -> list[Figure]:
     for name, way in ways.items():
         alone = [1000 * _lateness(way, 1) for _ in range(rounds)]
         together = [1000 * _lateness(way, STREAMS) for _ in range(rounds)]
-        figures += [Figure(f"99 % of events are this late, {name}, one stream", alone, "ms"),
-                    Figure(f"99 % of events are this late, {name}, {STREAMS} at once", together, "ms")]
+        figures += [
+            Figure(f"99 % of events are this late, {name}, one stream", alone, "ms"),
+            Figure(f"99 % of events are this late, {name}, {STREAMS} at once", together, "ms"),
+        ]
     return figures
 
 
 def _in_turn(ways: dict[str, Way], rounds: int, measure: Callable[[Way], float]) -> dict[str, list[float]]:
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
-        measure(way)                                    # warm
+        measure(way)  # warm
     for _ in range(rounds):
         for name, way in ways.items():
             taken[name].append(measure(way))
@@ -97,12 +106,20 @@ def _in_turn(ways: dict[str, Way], rounds: int, measure: Callable[[Way], float])
 
 # A client that takes as little as can be
 
+
 def _request(way: Way, model: str, size: int = 1000) -> bytes:
     _, path, headers = way
     text = ("The quick brown fox jumps over the lazy dog.\n" * (size // 45 + 1))[:size]
-    messages = [{"role": "user", "content": text[at:at + 5000]} for at in range(0, size, 5000)]
-    body = json.dumps({"model": model, "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 1000,
-                       "messages": messages}).encode()
+    messages = [{"role": "user", "content": text[at : at + 5000]} for at in range(0, size, 5000)]
+    body = json.dumps(
+        {
+            "model": model,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "max_tokens": 1000,
+            "messages": messages,
+        }
+    ).encode()
     head = b"POST %s HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n%scontent-length: %d\r\n\r\n"
     return head % (path, headers[model], len(body)) + body
 
@@ -176,6 +193,7 @@ async def _late(way: Way) -> list[float]:
 
 # The three that are measured
 
+
 def _event(text: str) -> bytes:
     chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     delta = {"role": "assistant", "content": text}
@@ -190,8 +208,7 @@ def _last_events() -> bytes:
     return b"".join(b"data: %s\n\n" % json.dumps(one).encode() for one in (ended, usage)) + b"data: [DONE]\n\n"
 
 
-HEAD = (b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-        b"transfer-encoding: chunked\r\n\r\n")
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 def _chunk(data: bytes) -> bytes:
@@ -204,7 +221,7 @@ async def _answer(megabytes: int, reader: asyncio.StreamReader, writer: asyncio.
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
-            if b"content-length:" not in head.lower():      # LiteLLM looks around
+            if b"content-length:" not in head.lower():  # LiteLLM looks around
                 break
             body = await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
             writer.write(HEAD)
@@ -215,7 +232,7 @@ async def _answer(megabytes: int, reader: asyncio.StreamReader, writer: asyncio.
                 for _ in range(megabytes * (1_000_000 if piece is page else 100_000) // len(piece)):
                     writer.write(piece)
                     await writer.drain()
-                    await asyncio.sleep(0)                  # each is sent by itself
+                    await asyncio.sleep(0)  # each is sent by itself
             else:
                 for _ in range(EVENTS):
                     writer.write(_chunk(_event(f"at {time.monotonic_ns()}")))
@@ -226,7 +243,8 @@ async def _answer(megabytes: int, reader: asyncio.StreamReader, writer: asyncio.
 
 async def _serve_provider(megabytes: int) -> None:
     server = await asyncio.start_server(
-        lambda reader, writer: _answer(megabytes, reader, writer), "127.0.0.1", 0, limit=1 << 20)
+        lambda reader, writer: _answer(megabytes, reader, writer), "127.0.0.1", 0, limit=1 << 20
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
@@ -260,25 +278,37 @@ def _gateway(folder: Path, provider: int) -> Iterator[Way]:
     for model in MODELS:
         overrides = {"provider": "openai", "model": model, "maxCostUsd": 1000}
         body = schemas.CreateTaskRequest.model_validate({"instructions": "x", "overrides": overrides})
-        task_of[model] = tasks.dispatch(host.db, host.vault, account, "agt_standard_data", body, host.settings,
-                                        host.now(), host.environ)["id"]
+        task_of[model] = tasks.dispatch(
+            host.db, host.vault, account, "agt_standard_data", body, host.settings, host.now(), host.environ
+        )["id"]
     host.db.close()
     port = _free_port()
     with _process(sys.executable, "-m", "tests.test_gateway.purse", str(data), str(port)):
         _up(port, 60)
-        yield port, b"/openai/v1/chat/completions", {
-            model: b"x-task: %s\r\n" % id.encode() for model, id in task_of.items()}
+        yield (
+            port,
+            b"/openai/v1/chat/completions",
+            {model: b"x-task: %s\r\n" % id.encode() for model, id in task_of.items()},
+        )
 
 
 @contextlib.contextmanager
 def _litellm(program: Path, folder: Path, provider: int) -> Iterator[Way]:
     config = {
-        "model_list": [{"model_name": model, "litellm_params": {
-            "model": f"openai/{model}", "api_base": f"http://127.0.0.1:{provider}/v1", "api_key": "k"}}
-            for model in MODELS],
+        "model_list": [
+            {
+                "model_name": model,
+                "litellm_params": {
+                    "model": f"openai/{model}",
+                    "api_base": f"http://127.0.0.1:{provider}/v1",
+                    "api_key": "k",
+                },
+            }
+            for model in MODELS
+        ],
         "litellm_settings": {"telemetry": False},
     }
-    (folder / "litellm.yaml").write_text(json.dumps(config))        # which is YAML too
+    (folder / "litellm.yaml").write_text(json.dumps(config))  # which is YAML too
     port = _free_port()
     key = "sk-" + secrets.token_hex(32)
     environ = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": key}

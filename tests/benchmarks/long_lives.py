@@ -27,8 +27,12 @@ def run(long: bool) -> list[Figure]:
         settings = {"AGENTCONTAINER_MAX_RUNNING": str(TASKS + 2), **provider.environ()}
         with serving(Path(folder) / "data", **settings) as server:
             cold_start._first_request_of_a_task(server, provider)
-            return [*_messages(server, provider, Path(folder), rounds), *_wakes(server, provider, rounds),
-                    *_streams(server), *_restart(server)]
+            return [
+                *_messages(server, provider, Path(folder), rounds),
+                *_wakes(server, provider, rounds),
+                *_streams(server),
+                *_restart(server),
+            ]
 
 
 def _messages(server: Server, provider: Watched, folder: Path, rounds: int) -> list[Figure]:
@@ -36,14 +40,16 @@ def _messages(server: Server, provider: Watched, folder: Path, rounds: int) -> l
     server.answered(task["id"], 1)
     ours, pi = [], []
     url, body = server.client.base_url, json.dumps({"content": "And now?"})
-    said = (f"POST /api/v1/conversations/{task['id']}/messages HTTP/1.1\r\nHost: {url.host}\r\n"
-            f"Authorization: Bearer {server.key}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n{body}").encode()
+    said = (
+        f"POST /api/v1/conversations/{task['id']}/messages HTTP/1.1\r\nHost: {url.host}\r\n"
+        f"Authorization: Bearer {server.key}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
     with _living_pi(provider, folder) as ask, socket.create_connection((url.host, url.port)) as connection:
         ask()
         for turn in range(2, rounds + 2):
             began = _fresh(provider)
-            connection.sendall(said)                # what a comfortable client does beside it is not ours
+            connection.sendall(said)  # what a comfortable client does beside it is not ours
             ours.append(cold_start.first_request(provider) - began)
             api.answer_length(connection)
             server.answered(task["id"], turn)
@@ -64,8 +70,9 @@ class _living_pi:
 
     def __enter__(self):
         command, environ = cold_start._pi(self.provider, self.folder)
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ,
-                                        cwd=self.folder)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, cwd=self.folder
+        )
         return self.ask
 
     def ask(self) -> float:
@@ -122,13 +129,18 @@ setTimeout(() => setInterval(say, 500), 500 * Math.random());
 
 def _streams(server: Server) -> list[Figure]:
     """From the guest, through the store, to the client; and all that lies between a command's end and its event."""
-    said = _delays(server, [f"cat > say.js <<'END'\n{SAYING}\nEND\n/opt/agentcontainer/libexec/node say.js"],
-                   lambda data: data.get("kind") == "retrying" and float(data["message"]) / 1000)
+    said = _delays(
+        server,
+        [f"cat > say.js <<'END'\n{SAYING}\nEND\n/opt/agentcontainer/libexec/node say.js"],
+        lambda data: data.get("kind") == "retrying" and float(data["message"]) / 1000,
+    )
     ended = _delays(server, ["date +%s%N; sleep 1"] * 60, _printed)
     p99 = sorted(said)[int(len(said) * 0.99) - 1]
-    return [Figure(f"event in the guest to the client, {TASKS} tasks", said, "ms"),
-            Figure("the same, p99", [p99], "ms", "25 or less"),
-            Figure("end of a command to its event at the client, with Pi's own work on it", ended, "ms")]
+    return [
+        Figure(f"event in the guest to the client, {TASKS} tasks", said, "ms"),
+        Figure("the same, p99", [p99], "ms", "25 or less"),
+        Figure("end of a command to its event at the client, with Pi's own work on it", ended, "ms"),
+    ]
 
 
 def _printed(data: dict) -> float | None:
@@ -170,12 +182,14 @@ def _restart(server: Server) -> list[Figure]:
     began = time.monotonic()
     server.start()
     ready = time.monotonic() - began
-    wait_until(lambda: server.metric("agentcontainer_guests") == TASKS, 60)     # one for each task: nothing else runs
+    wait_until(lambda: server.metric("agentcontainer_guests") == TASKS, 60)  # one for each task: nothing else runs
     seconds = time.monotonic() - began
     for task in tasks:
         server.post(f"/tasks/{task['id']}/cancel", expect=200)
-    return [Figure("a server's start, with 20 agents at work", [ready], "s"),
-            Figure(f"start to {TASKS} agents that listen again", [seconds], "s", "2 or less")]
+    return [
+        Figure("a server's start, with 20 agents at work", [ready], "s"),
+        Figure(f"start to {TASKS} agents that listen again", [seconds], "s", "2 or less"),
+    ]
 
 
 def _works(server: Server, task: dict) -> bool:

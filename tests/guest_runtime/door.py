@@ -65,16 +65,18 @@ class Door:
 
     async def open(self) -> None:
         app = web.Application(client_max_size=1 << 30)
-        app.add_routes([
-            web.get("/guest/commands", self._commands),
-            web.post("/guest/events", self._events),
-            web.get("/guest/inputs/{name}", self._input),
-            web.post("/guest/outputs", self._begin),
-            web.put("/guest/outputs/{id}/{index}", self._put),
-            web.post("/guest/outputs/{id}", self._commit),
-            web.post("/guest/hibernate", self._hibernate),
-            web.post("/{provider:anthropic|openai|openrouter}/{rest:.*}", self._model),
-        ])
+        app.add_routes(
+            [
+                web.get("/guest/commands", self._commands),
+                web.post("/guest/events", self._events),
+                web.get("/guest/inputs/{name}", self._input),
+                web.post("/guest/outputs", self._begin),
+                web.put("/guest/outputs/{id}/{index}", self._put),
+                web.post("/guest/outputs/{id}", self._commit),
+                web.post("/guest/hibernate", self._hibernate),
+                web.post("/{provider:anthropic|openai|openrouter}/{rest:.*}", self._model),
+            ]
+        )
         self._runner = web.AppRunner(app, shutdown_timeout=0.01, handler_cancellation=True, access_log=None)
         await self._runner.setup()
         await web.UnixSite(self._runner, str(self.socket)).start()

@@ -83,15 +83,34 @@ class Lab:
                 f"{agent_dir}/system.md": "You are a test.",
             },
             "argv": [
-                str(self.node), f"{self.root}/agent/pi/dist/bundle/cli.js", "--mode", "rpc",
-                "-na", "-ne", "-ns", "-np", "--no-themes", "-e", f"{self.root}/agent/guest/extension.mjs",
-                "--session-dir", f"{self.state}/sessions", "--session-id", "tsk-1",
-                "--provider", "agentcontainer" if weak else provider, "--model", model,
-                "--append-system-prompt", f"{agent_dir}/system.md",
+                str(self.node),
+                f"{self.root}/agent/pi/dist/bundle/cli.js",
+                "--mode",
+                "rpc",
+                "-na",
+                "-ne",
+                "-ns",
+                "-np",
+                "--no-themes",
+                "-e",
+                f"{self.root}/agent/guest/extension.mjs",
+                "--session-dir",
+                f"{self.state}/sessions",
+                "--session-id",
+                "tsk-1",
+                "--provider",
+                "agentcontainer" if weak else provider,
+                "--model",
+                model,
+                "--append-system-prompt",
+                f"{agent_dir}/system.md",
             ],
             "env": {
-                "PI_CODING_AGENT_DIR": str(agent_dir), "PI_OFFLINE": "1", "PI_TELEMETRY": "0",
-                "PI_SKIP_VERSION_CHECK": "1", **({"AC_WEAK_MODEL": weak} if weak else {}),
+                "PI_CODING_AGENT_DIR": str(agent_dir),
+                "PI_OFFLINE": "1",
+                "PI_TELEMETRY": "0",
+                "PI_SKIP_VERSION_CHECK": "1",
+                **({"AC_WEAK_MODEL": weak} if weak else {}),
             },
             "model": {"provider": provider, "id": model},
             "gatewayPort": self.port,
@@ -103,7 +122,11 @@ class Lab:
         """Starts the daemon, as the container's command does."""
         daemon = f"{self.root}/agent/guest/daemon.mjs"
         process = await asyncio.create_subprocess_exec(
-            str(self.node), daemon, env={**self.env, **env}, cwd=self.workspace, start_new_session=True,
+            str(self.node),
+            daemon,
+            env={**self.env, **env},
+            cwd=self.workspace,
+            start_new_session=True,
         )
         self.daemons.append(process)
         return process
@@ -117,8 +140,13 @@ class Lab:
     async def begin(self, *argv: str, user: int | None = None, cwd: Path | None = None, **env: str) -> Process:
         another = () if user is None else ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups")
         return await asyncio.create_subprocess_exec(
-            *another, f"{self.root}/agent/bin/{argv[0]}", *argv[1:],
-            env={**self.env, **env}, cwd=cwd or self.workspace, stdout=PIPE, stderr=PIPE,
+            *another,
+            f"{self.root}/agent/bin/{argv[0]}",
+            *argv[1:],
+            env={**self.env, **env},
+            cwd=cwd or self.workspace,
+            stdout=PIPE,
+            stderr=PIPE,
         )
 
     async def kill(self) -> None:

@@ -16,8 +16,13 @@ async def result_of(lab: Lab, door: Door, command: str, **arguments) -> str:
     await lab.start()
     door.prompt("Go")
     await door.heard("settled")
-    [result] = [part for message in door.asked[1].body["messages"] if isinstance(message["content"], list)
-                for part in message["content"] if part["type"] == "tool_result"]
+    [result] = [
+        part
+        for message in door.asked[1].body["messages"]
+        if isinstance(message["content"], list)
+        for part in message["content"]
+        if part["type"] == "tool_result"
+    ]
     content = result["content"]
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
@@ -25,10 +30,17 @@ async def result_of(lab: Lab, door: Door, command: str, **arguments) -> str:
 LONG = "head -c {size} /dev/zero | tr '\\0' x; printf 'END-MARKER{after}'"
 
 
-@pytest.mark.parametrize(("size", "after", "said"), [
-    (60_000, "", "58.6 KB"), (60_000, "\\n", "58.6 KB"), (250_000, "", "244.2 KB"), (250_000, "\\n", "244.2 KB"),
-    (3_000_000, "\\n", "2929.7 KB"), (250_000, "\\n\\n", "244.2 KB"),
-])
+@pytest.mark.parametrize(
+    ("size", "after", "said"),
+    [
+        (60_000, "", "58.6 KB"),
+        (60_000, "\\n", "58.6 KB"),
+        (250_000, "", "244.2 KB"),
+        (250_000, "\\n", "244.2 KB"),
+        (3_000_000, "\\n", "2929.7 KB"),
+        (250_000, "\\n\\n", "244.2 KB"),
+    ],
+)
 async def test_the_end_of_a_very_long_line_is_shown_with_its_size(lab: Lab, door: Door, size, after, said):
     text = await result_of(lab, door, LONG.format(size=size, after=after))
     assert "xxxEND-MARKER" in text and said in text
@@ -74,9 +86,14 @@ async def test_a_live_output_is_small_however_much_is_printed(lab: Lab, door: Do
     assert door.outputs[-1].rstrip().endswith("yyy")
 
 
-@pytest.mark.parametrize("ending", [
-    "finish --complete-task --message yo", "hibernate --for 1h", "sh -c 'finish --complete-task -m yo' >/dev/null",
-])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "finish --complete-task --message yo",
+        "hibernate --for 1h",
+        "sh -c 'finish --complete-task -m yo' >/dev/null",
+    ],
+)
 async def test_the_output_before_a_command_that_ends_the_run_is_told_first(lab: Lab, door: Door, ending: str):
     told = []
     door.refuse = lambda what, body: told.append(door.events("tool_output")) and None

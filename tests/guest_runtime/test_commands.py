@@ -10,7 +10,7 @@ import pytest
 from .door import Door
 from .lab import Lab
 
-NOBODY = 65534 if os.geteuid() == 0 else None      # root reads what nobody may; an ordinary account does not
+NOBODY = 65534 if os.geteuid() == 0 else None  # root reads what nobody may; an ordinary account does not
 DONE = ("finish", "--complete-task", "--message", "Done")
 
 WRONG_USES = [
@@ -50,8 +50,10 @@ async def test_help_is_on_stdout(lab: Lab, name: str):
     assert code == 0 and out.startswith(f"Usage: {name}") and err == ""
 
 
-@pytest.mark.parametrize("set_by_image", [
-    {"here": "/nowhere"}, {"program": "attach"}, {"line": "1", "name": "2"}, {"ENV": "/nowhere"}, {"IFS": "/"}])
+@pytest.mark.parametrize(
+    "set_by_image",
+    [{"here": "/nowhere"}, {"program": "attach"}, {"line": "1", "name": "2"}, {"ENV": "/nowhere"}, {"IFS": "/"}],
+)
 async def test_no_variable_of_an_image_stops_a_command(lab: Lab, door: Door, set_by_image: dict[str, str]):
     process = await lab.begin(*DONE, **set_by_image)
     assert await process.wait() == 0 and door.accepted[0].begun["kind"] == "finish"
@@ -60,7 +62,8 @@ async def test_no_variable_of_an_image_stops_a_command(lab: Lab, door: Door, set
 async def test_an_sh_that_is_bash_and_stops_at_errors_runs_a_command(lab: Lab, door: Door):
     finish = f"{lab.root}/agent/bin/finish"
     process = await asyncio.create_subprocess_exec(
-        "bash", "--posix", finish, *DONE[1:], env={**lab.env, "SHELLOPTS": "errexit:nounset"}, cwd=lab.workspace)
+        "bash", "--posix", finish, *DONE[1:], env={**lab.env, "SHELLOPTS": "errexit:nounset"}, cwd=lab.workspace
+    )
     assert await process.wait() == 0 and door.accepted[0].begun["kind"] == "finish"
 
 
@@ -77,8 +80,12 @@ async def test_files_and_named_outputs_arrive_whole(lab: Lab, door: Door):
     assert delivery.begun["completion"] == "complete" and delivery.begun["message"] == "Done"
     declared = [(file["filename"], file["outputName"], file["path"]) for file in delivery.begun["files"]]
     assert declared == [
-        ("a b.md", None, "a b.md"), ("empty", None, "empty"), ("link.md", None, "link.md"),
-        ("a b.md", None, f"{lab.workspace}/a b.md"), ("big.bin", "data", "big.bin"), ("-x=y.txt", "eq", "-x=y.txt"),
+        ("a b.md", None, "a b.md"),
+        ("empty", None, "empty"),
+        ("link.md", None, "link.md"),
+        ("a b.md", None, f"{lab.workspace}/a b.md"),
+        ("big.bin", "data", "big.bin"),
+        ("-x=y.txt", "eq", "-x=y.txt"),
     ]
     assert list(delivery.files.values()) == [b"one", b"", b"one", b"one", contents["big.bin"], b"odd"]
 
@@ -108,9 +115,13 @@ async def test_what_cannot_be_sent_is_named_all_at_once_with_why(lab: Lab, door:
         code, out, err = await asyncio.wait_for(lab.command(*DONE, "good.md", *names, user=NOBODY), 10)
     assert code == 1 and out == ""
     for name, why in {
-        "directory": "neither a file nor a directory", "fifo": "a FIFO", "/dev/zero": "a device",
+        "directory": "neither a file nor a directory",
+        "fifo": "a FIFO",
+        "/dev/zero": "a device",
         "missing.md": "no such file",
-        "secret.md": "permission denied", "circle": "lead in a circle", "socket": "a socket",
+        "secret.md": "permission denied",
+        "circle": "lead in a circle",
+        "socket": "a socket",
         "good.md/x": "no such file",
     }.items():
         [line] = [line for line in err.splitlines() if f'"{name}"' in line]
@@ -135,7 +146,8 @@ async def test_naps_are_sent_in_seconds_or_as_a_moment(lab: Lab, door: Door):
     for argv in [("--for", "1d2h3m4s"), ("--for", "1.5H", "-m", "why"), ("--until", "2027-01-01T01:00:00+01:00")]:
         assert (await lab.command("hibernate", *argv))[0] == 0
     assert door.naps == [
-        {"forSeconds": 93784, "message": None}, {"forSeconds": 5400, "message": "why"},
+        {"forSeconds": 93784, "message": None},
+        {"forSeconds": 5400, "message": "why"},
         {"untilAt": "2027-01-01T00:00:00.000Z", "message": None},
     ]
 

@@ -12,8 +12,14 @@ from .lab import Lab
 from .wire import Say
 
 DONE = ("finish", "--complete-task", "--message", "Done")
-TREE = {"a.txt": b"one", "deep/er/b.bin": b"x" * 300_000, "empty": b"", "deep/" + "n" * 120 + "/\u00e9 \n.txt": b"odd",
-        "run.sh": b"#!/bin/sh\n", ".hidden": b"h"}
+TREE = {
+    "a.txt": b"one",
+    "deep/er/b.bin": b"x" * 300_000,
+    "empty": b"",
+    "deep/" + "n" * 120 + "/\u00e9 \n.txt": b"odd",
+    "run.sh": b"#!/bin/sh\n",
+    ".hidden": b"h",
+}
 
 
 def plant(root: Path) -> None:
@@ -31,7 +37,9 @@ async def test_a_directory_is_handed_over_as_one_archive(lab: Lab, door: Door):
     assert code == 0, err
     [delivery] = door.accepted
     assert [(f["filename"], f["outputName"], f["directory"]) for f in delivery.begun["files"]] == [
-        ("site.tar", None, True), ("site.tar", "all", True)]
+        ("site.tar", None, True),
+        ("site.tar", "all", True),
+    ]
     with tarfile.open(fileobj=io.BytesIO(delivery.files[0])) as archive:
         found = {m.name: archive.extractfile(m).read() for m in archive if m.isreg()}
         assert archive.getmember("nothing").isdir() and archive.getmember("run.sh").mode == 0o755
@@ -43,8 +51,12 @@ async def test_a_directory_is_handed_over_as_one_archive(lab: Lab, door: Door):
 async def test_a_directory_with_anything_but_files_is_refused_and_the_entry_named(lab: Lab, door: Door, trap: str):
     plant(lab.workspace / "site")
     place = lab.workspace / "site" / "deep" / trap
-    {"out": lambda: place.symlink_to("/etc/passwd"), "folder": lambda: place.symlink_to("er"),
-     "pipe": lambda: os.mkfifo(place), "secret": lambda: (place.write_text("x"), place.chmod(0))}[trap]()
+    {
+        "out": lambda: place.symlink_to("/etc/passwd"),
+        "folder": lambda: place.symlink_to("er"),
+        "pipe": lambda: os.mkfifo(place),
+        "secret": lambda: (place.write_text("x"), place.chmod(0)),
+    }[trap]()
     code, _, err = await lab.command(*DONE, "site")
     assert code == 1 and f'"deep/{trap}"' in err and not door.deliveries
 
@@ -88,12 +100,24 @@ async def test_a_directory_that_is_given_lies_in_the_workspace(lab: Lab, door: D
     assert not (lab.workspace / ".arriving").exists()
 
 
-@pytest.mark.parametrize("content", [
-    archive(("../out", b"x")), archive(("/out", b"x")), archive(("a/../../out", b"x")), archive(("link", "2/etc")),
-    archive(("a", b"x"), ("b", "1a")), archive(("dev", "3")), archive(("pipe", "6")), archive(("a", b"x"), ("a", b"y")),
-    archive(("a", b"x"), ("a/b", b"y")), archive(("a", b"x" * 5000))[:2000], b"no archive" * 100, b"x" * 512,
-    archive(*((f"f{n}", b"") for n in range(20_001))),
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        archive(("../out", b"x")),
+        archive(("/out", b"x")),
+        archive(("a/../../out", b"x")),
+        archive(("link", "2/etc")),
+        archive(("a", b"x"), ("b", "1a")),
+        archive(("dev", "3")),
+        archive(("pipe", "6")),
+        archive(("a", b"x"), ("a", b"y")),
+        archive(("a", b"x"), ("a/b", b"y")),
+        archive(("a", b"x" * 5000))[:2000],
+        b"no archive" * 100,
+        b"x" * 512,
+        archive(*((f"f{n}", b"") for n in range(20_001))),
+    ],
+)
 async def test_an_archive_that_is_a_trap_is_refused(lab: Lab, door: Door, content: bytes):
     await given(lab, door, content)
     refused = await door.heard("refused")

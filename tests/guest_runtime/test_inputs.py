@@ -33,8 +33,10 @@ async def test_inputs_come_once_and_never_over_what_the_agent_made_of_them(lab: 
     for i, _ in enumerate(names):
         door.inputs[str(i)] = bytes([i]) * 300_000
     door.inputs["t"] = b"Do it."
-    inputs = [{"path": f"task_files/{name}", "url": f"/guest/inputs/{i}", "sizeBytes": 300_000}
-              for i, name in enumerate(names)]
+    inputs = [
+        {"path": f"task_files/{name}", "url": f"/guest/inputs/{i}", "sizeBytes": 300_000}
+        for i, name in enumerate(names)
+    ]
     inputs.append({"path": "task/TASK.md", "url": "/guest/inputs/t", "sizeBytes": 6})
     lab.launch()
     await lab.start()

@@ -15,10 +15,28 @@ from agentcontainer_local.pi.bundle import GUEST
 
 QUIRKS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 WORDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=12)
-OPTIONS = st.sampled_from([
-    "--complete-task", "--incomplete-task", "--message", "--message=", "-m", "--output", "--output=a=b", "--", "-",
-    "--help=", "--for", "--until", "--for=2h", "=", "--=", "---", "--message=--", "-mm",
-])
+OPTIONS = st.sampled_from(
+    [
+        "--complete-task",
+        "--incomplete-task",
+        "--message",
+        "--message=",
+        "-m",
+        "--output",
+        "--output=a=b",
+        "--",
+        "-",
+        "--help=",
+        "--for",
+        "--until",
+        "--for=2h",
+        "=",
+        "--=",
+        "---",
+        "--message=--",
+        "-mm",
+    ]
+)
 PATHS = WORDS.filter(str.strip)
 NAMES = PATHS.map(str.strip).filter(lambda name: name and "=" not in name)
 
@@ -93,7 +111,8 @@ def test_what_is_said_to_finish_is_what_is_sent(ask: Ask, complete: bool, messag
     wish = ask("parse", "finish", [flag, f"--message={message}", *named, "--", *files])["wish"]
     assert wish["completion"] == ("complete" if complete else "incomplete")
     assert [(file["path"], file["outputName"]) for file in wish["files"]] == [
-        *[(path, None) for path in files], *[(path, name) for name, path in outputs],
+        *[(path, None) for path in files],
+        *[(path, name) for name, path in outputs],
     ]
 
 

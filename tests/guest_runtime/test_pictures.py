@@ -35,7 +35,7 @@ async def reading(lab: Lab, door: Door, *pictures: str, **launch) -> None:
     lab.launch(mode="conversation", **launch)
     await lab.start()
     door.prompt("Look")
-    await door.heard("settled", within=120)     # a picture of 12 megapixels is made smaller, in seconds
+    await door.heard("settled", within=120)  # a picture of 12 megapixels is made smaller, in seconds
 
 
 @pytest.mark.parametrize(("provider", "model", "path"), PROVIDERS)
@@ -59,8 +59,10 @@ async def test_a_model_that_takes_no_pictures_gets_none(lab: Lab, door: Door, pr
 
 
 REFUSALS = [
-    (400, "Could not process image"), (404, "No endpoints found that support image input"),
-    (400, "invalid_request_error: messages.2.content.0 is not valid"), (415, "Unsupported media type"),
+    (400, "Could not process image"),
+    (404, "No endpoints found that support image input"),
+    (400, "invalid_request_error: messages.2.content.0 is not valid"),
+    (415, "Unsupported media type"),
     (422, "image input is not supported by this model"),
 ]
 
@@ -98,6 +100,7 @@ async def test_a_refused_picture_is_left_out_by_the_next_container_too(lab: Lab,
 async def test_pictures_that_were_taken_before_are_kept_when_a_new_one_is_refused(lab: Lab, door: Door):
     png(lab.workspace / "good.png", 8, 8)
     png(lab.workspace / "bad.png", 9, 9)
+
     def count(body: dict) -> int:
         return json.dumps(body).count('"image/png"')
 

@@ -14,8 +14,13 @@ PROVIDERS = [
     ("openai", "gpt-5", "/openai/v1/responses"),
     ("openrouter", "openai/gpt-5", "/openrouter/api/v1/chat/completions"),
 ]
-UNKNOWN = {"reasoning": False, "input": ["text", "image"], "contextWindow": 128_000, "maxTokens": 16_384,
-           "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}}
+UNKNOWN = {
+    "reasoning": False,
+    "input": ["text", "image"],
+    "contextWindow": 128_000,
+    "maxTokens": 16_384,
+    "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
+}
 UNKNOWN_MODELS = [
     ("anthropic", "claude-sonnet-4", "anthropic-messages", "/anthropic/v1/messages"),
     ("openai", "gpt-6", "openai-responses", "/openai/v1/responses"),
@@ -37,13 +42,22 @@ async def test_an_agent_works_and_finishes_with_a_file(lab: Lab, door: Door, pro
     assert [asked.path for asked in door.asked] == [path, path]
     assert all(asked.body["model"] == model for asked in door.asked)
     assert [event["type"] for event in door.events()] == [
-        "ready", "prompted", "message", "tool_started", "tool_ended",
-        "message", "tool_started", "tool_ended", "settled",
+        "ready",
+        "prompted",
+        "message",
+        "tool_started",
+        "tool_ended",
+        "message",
+        "tool_started",
+        "tool_ended",
+        "settled",
     ]
     [delivery] = door.accepted
     assert delivery.files == {0: b"Do it."}
     assert delivery.begun == {
-        "kind": "finish", "completion": "complete", "message": "All done",
+        "kind": "finish",
+        "completion": "complete",
+        "message": "All done",
         "files": [{"filename": "report.md", "sizeBytes": 6, "outputName": None, "path": f"{lab.workspace}/report.md"}],
     }
     assert door.events("ready") == [{"type": "ready", "model": {"provider": provider, "id": model}, "messageCount": 0}]
@@ -139,11 +153,24 @@ async def test_a_conversation_has_attach_and_no_finish(lab: Lab, door: Door):
 
 # What would end or mislead Node, Pi and libc if it were theirs.
 HARMFUL = {
-    "OPENSSL_CONF": "/nowhere/openssl.cnf", "NODE_UNIQUE_ID": "", "NODE_OPTIONS": "--no-such-option",
-    "NODE_CHANNEL_FD": "99", "LD_LIBRARY_PATH": "/nowhere", "TMPDIR": "/nowhere", "PI_CODING_AGENT_DIR": "/nowhere",
-    "PI_OFFLINE": "0", "ANTHROPIC_API_KEY": "sk-of-the-image", "HTTP_PROXY": "http://127.0.0.1:9",
-    "http_proxy": "http://127.0.0.1:9", "HOME": "/root", "AC_MODE": "conversation", "here": "/nowhere",
-    "program": "attach", "line": "1", "name": "2", "LINES": "one\nexport two=2\ntwo",
+    "OPENSSL_CONF": "/nowhere/openssl.cnf",
+    "NODE_UNIQUE_ID": "",
+    "NODE_OPTIONS": "--no-such-option",
+    "NODE_CHANNEL_FD": "99",
+    "LD_LIBRARY_PATH": "/nowhere",
+    "TMPDIR": "/nowhere",
+    "PI_CODING_AGENT_DIR": "/nowhere",
+    "PI_OFFLINE": "0",
+    "ANTHROPIC_API_KEY": "sk-of-the-image",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "http_proxy": "http://127.0.0.1:9",
+    "HOME": "/root",
+    "AC_MODE": "conversation",
+    "here": "/nowhere",
+    "program": "attach",
+    "line": "1",
+    "name": "2",
+    "LINES": "one\nexport two=2\ntwo",
 }
 
 
@@ -181,19 +208,45 @@ async def test_the_agents_tools_have_nothing_of_our_own(lab: Lab, door: Door):
 
 
 OURS = [
-    "finish --complete-task -m Done", "make && finish --complete-task -m Done", "sh wrap-up.sh", "true; ./wrap-up.sh",
-    "A=1 finish --complete-task -m x", "M=\"all done\" B='x y' finish --complete-task -m \"$M\"", "finish \"$@\"",
-    "if true; then finish --complete-task -m x; fi", "for f in *; do attach $f; done", "(hibernate --for 2h)",
-    "bash -c 'finish --complete-task -m x'", "set -e\nmake\n  finish --incomplete-task -m x", "! attach ~/a.md",
-    "r=$(finish --complete-task -m x)", "make | tee log; finish \\\n --complete-task -m x", "timeout 9m attach a.md",
-    "test -f x || hibernate --until 2030-01-01T00:00:00Z", "/opt/agentcontainer/bin/finish --complete-task -m x",
+    "finish --complete-task -m Done",
+    "make && finish --complete-task -m Done",
+    "sh wrap-up.sh",
+    "true; ./wrap-up.sh",
+    "A=1 finish --complete-task -m x",
+    'M="all done" B=\'x y\' finish --complete-task -m "$M"',
+    'finish "$@"',
+    "if true; then finish --complete-task -m x; fi",
+    "for f in *; do attach $f; done",
+    "(hibernate --for 2h)",
+    "bash -c 'finish --complete-task -m x'",
+    "set -e\nmake\n  finish --incomplete-task -m x",
+    "! attach ~/a.md",
+    "r=$(finish --complete-task -m x)",
+    "make | tee log; finish \\\n --complete-task -m x",
+    "timeout 9m attach a.md",
+    "test -f x || hibernate --until 2030-01-01T00:00:00Z",
+    "/opt/agentcontainer/bin/finish --complete-task -m x",
     "cat > a <<EOF\nWe don't stop.\nEOF\nfinish --complete-task -m 'That is it'",
 ]
 NOT_OURS = [
-    "make", "", "echo finish", "echo 'so; finish it'", "python train.py --attach", "grep -rn 'finish' src",
-    "make finish", "sleep 9999 # until we finish", "git commit -m 'finish the parser'", "cat attach.py",
-    "npm run finish", "tail -f finish.log", "sh plain.sh", "finish.sh", "./finish-build.sh", "docker attach x",
-    "cat /dev/zero", "cat .",
+    "make",
+    "",
+    "echo finish",
+    "echo 'so; finish it'",
+    "python train.py --attach",
+    "grep -rn 'finish' src",
+    "make finish",
+    "sleep 9999 # until we finish",
+    "git commit -m 'finish the parser'",
+    "cat attach.py",
+    "npm run finish",
+    "tail -f finish.log",
+    "sh plain.sh",
+    "finish.sh",
+    "./finish-build.sh",
+    "docker attach x",
+    "cat /dev/zero",
+    "cat .",
 ]
 
 

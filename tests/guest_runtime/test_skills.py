@@ -29,7 +29,8 @@ def repository(folder: Path) -> Path:
     (work / "skills/counting").mkdir(parents=True)
     (work / "skills/counting/SKILL.md").write_text(SKILL)
     for words in (
-        ["init", "-q", "-b", "main", work], ["-C", work, "add", "-A"],
+        ["init", "-q", "-b", "main", work],
+        ["-C", work, "add", "-A"],
         ["-C", work, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", "A skill"],
         ["clone", "-q", "--bare", work, bare],
     ):
@@ -41,13 +42,21 @@ def repository(folder: Path) -> Path:
 def served(folder: Path) -> Iterator[tuple[str, Callable[[], int]]]:
     """Its address, and how often something was asked for."""
     port, log = free_port(), folder / "daemon.log"
-    command = ["git", "daemon", "--verbose", "--export-all", "--listen=127.0.0.1", f"--port={port}",
-               f"--base-path={folder}", str(folder)]
+    command = [
+        "git",
+        "daemon",
+        "--verbose",
+        "--export-all",
+        "--listen=127.0.0.1",
+        f"--port={port}",
+        f"--base-path={folder}",
+        str(folder),
+    ]
     with log.open("wb") as written, subprocess.Popen(command, stderr=written, process_group=0) as daemon:
         while b"Ready to rumble" not in log.read_bytes():
             time.sleep(0.01)
         yield f"git://127.0.0.1:{port}", lambda: log.read_bytes().count(b"Request upload-pack")
-        os.killpg(daemon.pid, signal.SIGTERM)       # `git` has started the daemon as its child
+        os.killpg(daemon.pid, signal.SIGTERM)  # `git` has started the daemon as its child
 
 
 def with_skills(lab: Lab, *skills: str) -> None:

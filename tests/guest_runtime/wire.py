@@ -46,8 +46,10 @@ def _anthropic(answer: Say | Call, number: int, model: str) -> Iterator[dict]:
     usage = {"input_tokens": 1000, "output_tokens": 5}
     message = {"id": f"msg_{number}", "type": "message", "role": "assistant", "model": model, "content": []}
     yield {"type": "message_start", "message": {**message, "stop_reason": None, "usage": usage}}
-    blocks = [({"type": "tool_use", "id": id, "name": name, "input": {}}, "input_json_delta", "partial_json", arguments)
-              for id, name, arguments in _calls(answer, number)]
+    blocks = [
+        ({"type": "tool_use", "id": id, "name": name, "input": {}}, "input_json_delta", "partial_json", arguments)
+        for id, name, arguments in _calls(answer, number)
+    ]
     if isinstance(answer, Say):
         blocks = [({"type": "text", "text": ""}, "text_delta", "text", answer.text)]
     for index, (block, kind, key, content) in enumerate(blocks):
@@ -74,10 +76,20 @@ def _responses(answer: Say | Call, number: int, model: str) -> Iterator[dict]:
         done = {**item, "status": "completed"}
         yield {"type": "response.output_item.added", "output_index": index, "item": begun}
         if isinstance(answer, Say):
-            yield {"type": "response.content_part.added", "output_index": index, "content_index": 0,
-                   "item_id": item["id"], "part": {"type": "output_text", "text": "", "annotations": []}}
-            yield {"type": "response.output_text.delta", "output_index": index, "content_index": 0,
-                   "item_id": item["id"], "delta": answer.text}
+            yield {
+                "type": "response.content_part.added",
+                "output_index": index,
+                "content_index": 0,
+                "item_id": item["id"],
+                "part": {"type": "output_text", "text": "", "annotations": []},
+            }
+            yield {
+                "type": "response.output_text.delta",
+                "output_index": index,
+                "content_index": 0,
+                "item_id": item["id"],
+                "delta": answer.text,
+            }
         yield {"type": "response.output_item.done", "output_index": index, "item": done}
     usage = {"input_tokens": 1000, "output_tokens": 5, "total_tokens": 1005}
     completed = {**response, "status": "completed", "output": items, "usage": usage}

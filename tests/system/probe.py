@@ -19,13 +19,30 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 CHECKS = {}
 # x86-64 and arm64
 CALLS = {
-    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "init_module": (175, 105),
-    "finit_module": (313, 273), "delete_module": (176, 106), "kexec_load": (246, 104), "reboot": (169, 142),
-    "swapon": (167, 224), "acct": (163, 89), "bpf": (321, 280), "perf_event_open": (298, 241),
-    "open_by_handle_at": (304, 265), "setns": (308, 268), "quotactl": (179, 60), "settimeofday": (164, 170),
-    "sethostname": (170, 161), "fsopen": (430, 430), "move_mount": (429, 429), "syslog": (103, 116),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "delete_module": (176, 106),
+    "kexec_load": (246, 104),
+    "reboot": (169, 142),
+    "swapon": (167, 224),
+    "acct": (163, 89),
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "open_by_handle_at": (304, 265),
+    "setns": (308, 268),
+    "quotactl": (179, 60),
+    "settimeofday": (164, 170),
+    "sethostname": (170, 161),
+    "fsopen": (430, 430),
+    "move_mount": (429, 429),
+    "syslog": (103, 116),
     "chroot": (161, 51),
-    "userfaultfd": (323, 282), "process_vm_writev": (311, 271), "lookup_dcookie": (212, 18),
+    "userfaultfd": (323, 282),
+    "process_vm_writev": (311, 271),
+    "lookup_dcookie": (212, 18),
 }
 
 
@@ -46,7 +63,7 @@ def opens(path: str, flags: int = os.O_WRONLY) -> str | None:
     with contextlib.suppress(OSError):
         file = os.open(path, flags | os.O_NONBLOCK)
         try:
-            masked = os.fstat(file).st_rdev == os.stat("/dev/null").st_rdev     # so OCI runtimes hide a file
+            masked = os.fstat(file).st_rdev == os.stat("/dev/null").st_rdev  # so OCI runtimes hide a file
         finally:
             os.close(file)
         return None if masked else path
@@ -64,8 +81,11 @@ def first(tries) -> str | None:
 
 
 def status(name: str) -> str:
-    return next(line.split(":")[1].strip() for line in Path("/proc/self/status").read_text().splitlines()
-                if line.startswith(name + ":"))
+    return next(
+        line.split(":")[1].strip()
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(name + ":")
+    )
 
 
 @check
@@ -79,15 +99,34 @@ def container_sockets():
             with contextlib.suppress(OSError):
                 if stat.S_ISSOCK(os.lstat(path).st_mode) and path not in own:
                     return path
-    return first(path for path in ("/var/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock",
-                                   "/run/crio/crio.sock", "/run/user") if os.path.exists(path))
+    return first(
+        path
+        for path in (
+            "/var/run/docker.sock",
+            "/run/podman/podman.sock",
+            "/run/containerd/containerd.sock",
+            "/run/crio/crio.sock",
+            "/run/user",
+        )
+        if os.path.exists(path)
+    )
 
 
 @check
 def host_mounts():
-    disks = {"/": "rw", "/workspace": "rw", "/var/lib/agentcontainer": "rw", "/opt/agentcontainer": "ro",
-             "/run/agentcontainer": "ro", "/etc/hosts": "rw", "/etc/hostname": "rw", "/etc/resolv.conf": "rw",
-             "/run/.containerenv": "rw", "/dev/init": "ro", "/run/podman-init": "ro"}
+    disks = {
+        "/": "rw",
+        "/workspace": "rw",
+        "/var/lib/agentcontainer": "rw",
+        "/opt/agentcontainer": "ro",
+        "/run/agentcontainer": "ro",
+        "/etc/hosts": "rw",
+        "/etc/hostname": "rw",
+        "/etc/resolv.conf": "rw",
+        "/run/.containerenv": "rw",
+        "/dev/init": "ro",
+        "/run/podman-init": "ro",
+    }
     virtual = {"proc", "sysfs", "mqueue", "devpts", "cgroup", "cgroup2"}
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
@@ -120,8 +159,17 @@ def user_of_the_host():
 
 @check
 def proc_writes():
-    named = ("/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/kcore",
-             "/proc/sys/fs/binfmt_misc/register", "/proc/sys/vm/panic_on_oom", "/proc/1/mem", "/proc/bus", "/proc/irq")
+    named = (
+        "/proc/sysrq-trigger",
+        "/proc/sys/kernel/core_pattern",
+        "/proc/sys/kernel/modprobe",
+        "/proc/kcore",
+        "/proc/sys/fs/binfmt_misc/register",
+        "/proc/sys/vm/panic_on_oom",
+        "/proc/1/mem",
+        "/proc/bus",
+        "/proc/irq",
+    )
     return first(map(opens, (*named[:6], *files("/proc/sys"), *files("/proc/irq"), *files("/proc/bus"))))
 
 
@@ -138,14 +186,27 @@ def cgroup_release_agent():
                 file.write("1")
                 return path
     os.makedirs("/tmp/cg", exist_ok=True)
-    return first(call("mount", b"cgroup", b"/tmp/cg", kind, 0, option)
-                 for kind, option in ((b"cgroup", b"rdma"), (b"cgroup2", None), (b"cgroup", b"memory")))
+    return first(
+        call("mount", b"cgroup", b"/tmp/cg", kind, 0, option)
+        for kind, option in ((b"cgroup", b"rdma"), (b"cgroup2", None), (b"cgroup", b"memory"))
+    )
 
 
 @check
 def kernel_secrets():
-    for path in ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/kmsg", "/dev/kmsg",
-                 "/proc/latency_stats", "/dev/mem", "/dev/port", "/sys/kernel/debug", "/sys/firmware/dmi/tables/DMI"):
+    for path in (
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/timer_list",
+        "/proc/sched_debug",
+        "/proc/kmsg",
+        "/dev/kmsg",
+        "/proc/latency_stats",
+        "/dev/mem",
+        "/dev/port",
+        "/sys/kernel/debug",
+        "/sys/firmware/dmi/tables/DMI",
+    ):
         with contextlib.suppress(OSError), open(path, "rb") as file:
             if file.read(16):
                 return path
@@ -165,8 +226,13 @@ def setuid_programs():
         os.chown(own, 0, 0)
         return "a file was given to root"
     found = [path for root in ("/usr", "/bin", "/sbin") for path in files(root) if _is_setuid(path)]
-    for path, *more in ([str(own), "-pc", "id -u"], ["su", "-c", "id -u"], ["mount", "-t", "tmpfs", "none", "/mnt"],
-                        ["newgrp", "root"], ["passwd", "-d", "root"]):
+    for path, *more in (
+        [str(own), "-pc", "id -u"],
+        ["su", "-c", "id -u"],
+        ["mount", "-t", "tmpfs", "none", "/mnt"],
+        ["newgrp", "root"],
+        ["passwd", "-d", "root"],
+    ):
         with contextlib.suppress(OSError):
             done = subprocess.run([path, *more], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=10)
             if done.returncode == 0 and done.stdout.strip() in ("0", "") and path != "newgrp":
@@ -201,17 +267,30 @@ def device_nodes():
 @check
 def kernel_calls():
     buffer = ctypes.create_string_buffer(200)
-    return first((
-        call("init_module", buffer, 200, b""), call("finit_module", 0, b"", 0), call("delete_module", b"loop", 0),
-        call("kexec_load", 0, 0, None, 0), call("reboot", 0xFEE1DEAD, 672274793, 0, None),
-        call("swapon", b"/workspace/sh", 0),
-        call("acct", None), call("bpf", 0, buffer, 72), call("perf_event_open", buffer, -1, 0, -1, 0),
-        call("open_by_handle_at", 3, buffer, 0), call("quotactl", 0, b"/", 0, buffer), call("sethostname", b"x", 1),
-        call("settimeofday", buffer, None), call("fsopen", b"tmpfs", 0), call("chroot", b"/tmp"),
-        call("umount2", b"/proc/kcore", 2), call("mount", b"none", b"/mnt", b"tmpfs", 0, None),
-        call("mount", b"/proc", b"/mnt", None, 4096, None), call("pivot_root", b"/tmp", b"/tmp"),
-        call("mount", None, b"/opt/agentcontainer", None, 4096 | 32, None),
-    ))
+    return first(
+        (
+            call("init_module", buffer, 200, b""),
+            call("finit_module", 0, b"", 0),
+            call("delete_module", b"loop", 0),
+            call("kexec_load", 0, 0, None, 0),
+            call("reboot", 0xFEE1DEAD, 672274793, 0, None),
+            call("swapon", b"/workspace/sh", 0),
+            call("acct", None),
+            call("bpf", 0, buffer, 72),
+            call("perf_event_open", buffer, -1, 0, -1, 0),
+            call("open_by_handle_at", 3, buffer, 0),
+            call("quotactl", 0, b"/", 0, buffer),
+            call("sethostname", b"x", 1),
+            call("settimeofday", buffer, None),
+            call("fsopen", b"tmpfs", 0),
+            call("chroot", b"/tmp"),
+            call("umount2", b"/proc/kcore", 2),
+            call("mount", b"none", b"/mnt", b"tmpfs", 0, None),
+            call("mount", b"/proc", b"/mnt", None, 4096, None),
+            call("pivot_root", b"/tmp", b"/tmp"),
+            call("mount", None, b"/opt/agentcontainer", None, 4096 | 32, None),
+        )
+    )
 
 
 @check
@@ -270,11 +349,13 @@ def run_directory_writes():
         with contextlib.suppress(OSError):
             Path(root, "new").write_text("x")
             return f"{root}/new"
-    for change in (lambda: os.unlink("/run/agentcontainer/host.sock"),
-                   lambda: os.rename("/run/agentcontainer/launch.json", "/run/agentcontainer/old"),
-                   lambda: os.chmod("/run/agentcontainer/launch.json", 0o777),
-                   lambda: os.link("/run/agentcontainer/launch.json", "/workspace/launch.json"),
-                   lambda: os.setxattr("/run/agentcontainer/launch.json", "user.x", b"y")):
+    for change in (
+        lambda: os.unlink("/run/agentcontainer/host.sock"),
+        lambda: os.rename("/run/agentcontainer/launch.json", "/run/agentcontainer/old"),
+        lambda: os.chmod("/run/agentcontainer/launch.json", 0o777),
+        lambda: os.link("/run/agentcontainer/launch.json", "/workspace/launch.json"),
+        lambda: os.setxattr("/run/agentcontainer/launch.json", "user.x", b"y"),
+    ):
         with contextlib.suppress(OSError):
             change()
             return "a change was taken"
@@ -300,8 +381,11 @@ def answered(target: tuple[str, int]) -> str | None:
 
 @check
 def raw_sockets():
-    families = {"raw": (socket.AF_INET, socket.SOCK_RAW, 1), "packet": (socket.AF_PACKET, socket.SOCK_RAW, 3),
-                "audit": (socket.AF_NETLINK, socket.SOCK_RAW, 9)}
+    families = {
+        "raw": (socket.AF_INET, socket.SOCK_RAW, 1),
+        "packet": (socket.AF_PACKET, socket.SOCK_RAW, 3),
+        "audit": (socket.AF_NETLINK, socket.SOCK_RAW, 9),
+    }
     for name, kind in families.items():
         with contextlib.suppress(OSError):
             socket.socket(*kind).close()

@@ -95,8 +95,9 @@ def removed(folder: Path) -> None:
 @pytest.mark.parametrize("may_be_made", [True, False], ids=["made again", "kept away"])
 def test_a_runtime_directory_that_is_removed_ends_nothing(server: Server, session: Path, may_be_made: bool):
     """As logind removes it at the account's last logout; only logind can make that one again."""
-    working = server.dispatch(bash("echo one >> log; sleep 100", "cat log",
-                                   finish="--complete-task --message Done log"))
+    working = server.dispatch(
+        bash("echo one >> log; sleep 100", "cat log", finish="--complete-task --message Done log")
+    )
     asleep = server.dispatch(bash("hibernate --for 1h", "echo awake"))
     server.wait(asleep["id"], "hibernating")
     wait_until(lambda: any(e["event"] == "activity.started" for e in server.history(working["id"])), 30)
@@ -110,8 +111,10 @@ def test_a_runtime_directory_that_is_removed_ends_nothing(server: Server, sessio
         assert str(session) in ready(server)[1] and "loginctl enable-linger" in ready(server)[1]
         doctor = server.get("/doctor")
         assert (doctor["ready"], [c["status"] for c in doctor["checks"] if c["name"] == "containers"]) == (
-            False, ["missing"])
-        time.sleep(5)       # it has been tried a few times by now
+            False,
+            ["missing"],
+        )
+        time.sleep(5)  # it has been tried a few times by now
         assert {server.get(f"/tasks/{task['id']}")["status"] for task in (working, new, woken)} == {"pending"}
         session.chmod(0o700)
         tasks = working, new, woken
@@ -137,7 +140,8 @@ def test_a_server_starts_while_another_program_holds_podmans_storage_lock(tmp_pa
     storage = tmp_path / "storage.conf"
     storage.write_text(
         f'[storage]\ndriver = "overlay"\nrootless_storage_path = "{tmp_path}/graph"\nrunroot = "{session}/run"\n'
-        f'[storage.options]\nadditionalimagestores = ["{account}"]\n')
+        f'[storage.options]\nadditionalimagestores = ["{account}"]\n'
+    )
     environ = {"XDG_RUNTIME_DIR": str(session), "CONTAINERS_STORAGE_CONF": str(storage)}
     lock = tmp_path / "graph/overlay-images/images.lock"
     server = Server(tmp_path / "data", **environ)
@@ -150,8 +154,9 @@ def test_a_server_starts_while_another_program_holds_podmans_storage_lock(tmp_pa
             task, cancelled = server.dispatch(bash("echo hello")), server.dispatch(bash("echo hello"))
             server.post(f"/tasks/{cancelled['id']}/cancel", expect=200)
             assert server.get(f"/tasks/{task['id']}")["status"] == "pending"
-            looked = subprocess.run([*server.command, "doctor", "--json"], env={**os.environ, **environ}, text=True,
-                                    capture_output=True)
+            looked = subprocess.run(
+                [*server.command, "doctor", "--json"], env={**os.environ, **environ}, text=True, capture_output=True
+            )
             assert looked.returncode == 1 and f"process {holder.pid} (" in looked.stdout
             holder.kill()
             finished(server, task)
@@ -160,5 +165,6 @@ def test_a_server_starts_while_another_program_holds_podmans_storage_lock(tmp_pa
         finally:
             holder.kill()
             server.stop()
-            subprocess.run(["podman", "unshare", "rm", "-rf", tmp_path / "graph"], env={**os.environ, **environ},
-                           cwd="/")
+            subprocess.run(
+                ["podman", "unshare", "rm", "-rf", tmp_path / "graph"], env={**os.environ, **environ}, cwd="/"
+            )

@@ -39,7 +39,7 @@ def test_a_backup_under_load_brings_files_tasks_and_sessions_back(own_server: Se
     assert made.returncode == 0, made.stderr
     assert (tmp_path / "b.tar.gz").stat().st_mode & 0o777 == 0o600
     for task in (talk, asleep, *busy):
-        own_server.client.post(f"/api/v1/tasks/{task['id']}/cancel")    # a busy one may have finished meanwhile
+        own_server.client.post(f"/api/v1/tasks/{task['id']}/cancel")  # a busy one may have finished meanwhile
     wait_until(lambda: not own_server.things(), 30)
     own_server.stop()
     shutil.rmtree(own_server.data)
@@ -69,7 +69,7 @@ def test_a_task_that_ends_while_its_turn_comes_does_not_end_the_backup(own_serve
 
     def progress(done: int, size: int) -> None:
         told.append((done, size))
-        if len(told) == 2:          # the database is in it, and the first volume of the first task
+        if len(told) == 2:  # the database is in it, and the first volume of the first task
             own_server.post(f"/tasks/{asleep[1]['id']}/cancel", expect=200)
             wait_until(lambda: not any(asleep[1]["id"] in name for name in own_server.things()), 30)
 

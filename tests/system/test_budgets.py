@@ -5,7 +5,7 @@ import pytest
 from tests.fake_provider import Answers, FakeProvider, bash
 from tests.system.conftest import Server
 
-MODEL = {"provider": "anthropic", "model": "claude-sonnet-4-5"}       # 3 USD a million tokens in, 15 out
+MODEL = {"provider": "anthropic", "model": "claude-sonnet-4-5"}  # 3 USD a million tokens in, 15 out
 WORK = Answers(calls=(("bash", {"command": "echo more >> out.txt"}),), input_tokens=5000, output_tokens=250)
 FINISH = bash('finish --incomplete-task --message "All that there was money for" out.txt')
 
@@ -24,7 +24,7 @@ def test_at_four_fifths_of_its_budget_the_agent_is_told_and_finishes(server: Ser
     provider.plan([WORK] * 33, FINISH)
     task = server.run("Make out.txt", **MODEL, maxTokens=200_000)
     assert (task["status"], task["metadata"]["completion"]) == ("finished", "incomplete"), task["error"]
-    assert 31 <= said(provider, "Most of what this task may spend")[0] <= 33     # four fifths are 30.5 calls
+    assert 31 <= said(provider, "Most of what this task may spend")[0] <= 33  # four fifths are 30.5 calls
     assert said(provider, "is used up") == []
     assert task["budget"]["usedTokens"] == 33 * 5250 + 110
     assert task["tokenUsage"]["inputTokens"] == 33 * 5000 + 100
@@ -44,27 +44,33 @@ def test_an_agent_that_does_not_finish_then_fails_its_task_with_a_clear_error(se
     provider.plan([WORK] * 50)
     task = server.run("Make out.txt", **MODEL, maxTokens=60_000)
     assert task["status"] == "failed"
-    assert task["error"] == "The budget is used up: the task's maxTokens of 60000." \
+    assert (
+        task["error"] == "The budget is used up: the task's maxTokens of 60000."
         " The agent did not finish with what was kept for that."
+    )
     assert task["budget"]["usedTokens"] <= 60_000
 
 
 def test_a_conversation_out_of_its_budget_answers_and_says_so(server: Server, provider: FakeProvider):
     overrides = {**MODEL, "maxTokens": 60_000, "maxRuntimeSeconds": 60}
     provider.plan([WORK] * 8, Answers("That is all.", input_tokens=5000), [WORK] * 9)
-    begun = server.post("/agents/agt_standard_coding/conversations", {
-        "instructions": "Chat", "message": "Make out.txt", "overrides": overrides})
+    begun = server.post(
+        "/agents/agt_standard_coding/conversations",
+        {"instructions": "Chat", "message": "Make out.txt", "overrides": overrides},
+    )
     task = server.wait(begun["task"]["id"], "awaiting_input")
-    answers = [message for message in server.get(f"/tasks/{task['id']}/messages")["data"]
-               if message["role"] == "assistant"]
+    answers = [
+        message for message in server.get(f"/tasks/{task['id']}/messages")["data"] if message["role"] == "assistant"
+    ]
     assert "That is all." in answers[0]["content"]
     assert answers[0]["tokenUsage"]["inputTokens"] == 45_000
     server.post(f"/conversations/{task['id']}/messages", {"content": "And more"})
     task = server.wait(task["id"], "awaiting_input")
     last = server.get(f"/tasks/{task['id']}/messages")["data"][0]
     assert (last["status"], last["error"]) == (
-        "failed", "The budget is used up: the task's maxTokens of 60000."
-        " The agent did not finish with what was kept for that.")
+        "failed",
+        "The budget is used up: the task's maxTokens of 60000. The agent did not finish with what was kept for that.",
+    )
     server.post(f"/tasks/{task['id']}/cancel", expect=200)
 
 

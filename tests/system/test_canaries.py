@@ -20,20 +20,43 @@ FILE = frozenset({"files"})
 CONTENT = frozenset({"database", "api", "stream"})
 CANARIES = {
     # keys of providers
-    "ANTHROPIC_API_KEY": NOWHERE, "OPENAI_API_KEY": NOWHERE, "OPENROUTER_API_KEY": NOWHERE, "set for openai": NOWHERE,
-    "set for openrouter": NOWHERE, "agent's for anthropic": NOWHERE, "agent's for openai": NOWHERE,
-    "agent's for openrouter": NOWHERE, "agent's, replaced": NOWHERE, "task's for anthropic": NOWHERE,
-    "task's for openai": NOWHERE, "message's": NOWHERE,
+    "ANTHROPIC_API_KEY": NOWHERE,
+    "OPENAI_API_KEY": NOWHERE,
+    "OPENROUTER_API_KEY": NOWHERE,
+    "set for openai": NOWHERE,
+    "set for openrouter": NOWHERE,
+    "agent's for anthropic": NOWHERE,
+    "agent's for openai": NOWHERE,
+    "agent's for openrouter": NOWHERE,
+    "agent's, replaced": NOWHERE,
+    "task's for anthropic": NOWHERE,
+    "task's for openai": NOWHERE,
+    "message's": NOWHERE,
     # the server's environment
-    "DATABASE_PASSWORD": NOWHERE, "AWS_SECRET_ACCESS_KEY": NOWHERE, "GITHUB_TOKEN": NOWHERE, "http_proxy": NOWHERE,
+    "DATABASE_PASSWORD": NOWHERE,
+    "AWS_SECRET_ACCESS_KEY": NOWHERE,
+    "GITHUB_TOKEN": NOWHERE,
+    "http_proxy": NOWHERE,
     "a file beside the data": NOWHERE,
     # another task's, another agent's
-    "instructions": CONTENT, "title": CONTENT, "metadata": CONTENT, "message": CONTENT, "base prompt": CONTENT,
-    "input file": FILE, "reference file": FILE, "output file": FILE, "input's name": CONTENT,
+    "instructions": CONTENT,
+    "title": CONTENT,
+    "metadata": CONTENT,
+    "message": CONTENT,
+    "base prompt": CONTENT,
+    "input file": FILE,
+    "reference file": FILE,
+    "output file": FILE,
+    "input's name": CONTENT,
 }
 # Those that the server makes: its API keys (at start, by request, revoked), secret.key, a signed upload URL.
-MADE = {"first API key": NOWHERE, "second API key": NOWHERE, "revoked API key": NOWHERE, "secret.key": NOWHERE,
-        "upload signature": NOWHERE}
+MADE = {
+    "first API key": NOWHERE,
+    "second API key": NOWHERE,
+    "revoked API key": NOWHERE,
+    "secret.key": NOWHERE,
+    "upload signature": NOWHERE,
+}
 
 
 class World:
@@ -67,41 +90,68 @@ class World:
         self.victims(agents)
 
     def agent(self, provider: str, key: str) -> str:
-        return self.server.post("/agents", {
-            "name": provider, "basePrompt": f"Work. {self.canaries['base prompt']}",
-            "defaults": {"model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 100, "provider": provider,
-                         "providerApiKey": key},
-        })["id"]
+        return self.server.post(
+            "/agents",
+            {
+                "name": provider,
+                "basePrompt": f"Work. {self.canaries['base prompt']}",
+                "defaults": {
+                    "model": "scripted",
+                    "internetAccess": False,
+                    "maxRuntimeSeconds": 100,
+                    "provider": provider,
+                    "providerApiKey": key,
+                },
+            },
+        )["id"]
 
     def victims(self, agents: dict[str, str]) -> None:
         """One task that has ended, and a conversation whose container is there while the hostile agent looks."""
         server, said = self.server, self.canaries
         body = {
-            "instructions": said["instructions"] + scripted.bash(
-                "cp task_files/second.txt out.txt",
-                finish="--complete-task --message Done out.txt"),
-            "title": said["title"], "metadata": {"ticket": said["metadata"]}, "inputFileIds": [self.input, self.second],
+            "instructions": said["instructions"]
+            + scripted.bash("cp task_files/second.txt out.txt", finish="--complete-task --message Done out.txt"),
+            "title": said["title"],
+            "metadata": {"ticket": said["metadata"]},
+            "inputFileIds": [self.input, self.second],
             "overrides": {"providerApiKey": said["task's for openai"]},
         }
         ended = server.wait(server.post(f"/agents/{agents['openai']}/tasks", body)["id"])
         assert ended["status"] == "finished", ended["error"]
-        talk = server.post(f"/agents/{agents['anthropic']}/conversations", {
-            "instructions": "Talk.", "message": "Hello", "inputFileIds": [self.input]})
+        talk = server.post(
+            f"/agents/{agents['anthropic']}/conversations",
+            {"instructions": "Talk.", "message": "Hello", "inputFileIds": [self.input]},
+        )
         self.talk = talk["task"]["id"]
         server.wait(self.talk, "awaiting_input")
-        server.post(f"/conversations/{self.talk}/messages", {
-            "content": said["message"] + scripted.bash("cp task_files/* a; attach a"),
-            "overrides": {"providerApiKey": said["message's"]}})
+        server.post(
+            f"/conversations/{self.talk}/messages",
+            {
+                "content": said["message"] + scripted.bash("cp task_files/* a; attach a"),
+                "overrides": {"providerApiKey": said["message's"]},
+            },
+        )
         server.wait(self.talk, "awaiting_input")
 
     def look(self) -> None:
         """The hostile agent's turn; its own key is one of the secrets, and its provider echoes it."""
         server, key = self.server, self.canaries["task's for anthropic"]
-        files = [server.upload("look.py", Path(__file__).with_name("look.py").read_bytes()),
-                 server.upload("bait.txt", self.canaries["bait"].encode())]
-        paths = [f"/guest/inputs/{self.input}", f"/guest/inputs/..%2f{self.input}", "/guest/commands",
-                 "/guest/hibernate", "/guest/outputs", "/api/v1/keys", "/api/v1/providers", "/openapi.yaml",
-                 "/../secret.key", "/"]
+        files = [
+            server.upload("look.py", Path(__file__).with_name("look.py").read_bytes()),
+            server.upload("bait.txt", self.canaries["bait"].encode()),
+        ]
+        paths = [
+            f"/guest/inputs/{self.input}",
+            f"/guest/inputs/..%2f{self.input}",
+            "/guest/commands",
+            "/guest/hibernate",
+            "/guest/outputs",
+            "/api/v1/keys",
+            "/api/v1/providers",
+            "/openapi.yaml",
+            "/../secret.key",
+            "/",
+        ]
         self.fake.plan(
             bash(f"python3 task_files/look.py {' '.join(paths)}", timeout=100),
             Fails(400, f"no: your key {key} in {{'x-api-key': '{key}'}}", (("request-id", key), ("x-echo", key))),
@@ -113,8 +163,12 @@ class World:
         server.wait(task["id"], "running")
         names = sorted(name for name in server.things() if not name.endswith(("-work", "-state")))
         self.podman = podman("inspect", *names) + "".join(podman("logs", name) for name in names)
-        launch = next(Path(bind["Source"]) for row in json.loads(podman("inspect", *names)) for bind in row["Mounts"]
-                      if bind["Destination"] == "/run/agentcontainer" and task["id"] in bind["Source"])
+        launch = next(
+            Path(bind["Source"])
+            for row in json.loads(podman("inspect", *names))
+            for bind in row["Mounts"]
+            if bind["Destination"] == "/run/agentcontainer" and task["id"] in bind["Source"]
+        )
         self.stores["launch.json"] = (launch / "launch.json").read_bytes()
         self.ended = server.wait(task["id"])
         assert self.ended["status"] == "finished", self.ended["error"]
@@ -136,8 +190,12 @@ class World:
 
     def crawled(self):
         lists = ["/account", "/account/budget", "/keys", "/providers", "/credit", "/credit/entries", "/openapi.yaml"]
-        nouns = {"/agents": ("", "/versions", "/reference-files", "/tasks"), "/containers": ("", "/versions"),
-                 "/files": ("",), "/tasks": ("", "/events", "/messages", "/activities", "/files", "/model-calls")}
+        nouns = {
+            "/agents": ("", "/versions", "/reference-files", "/tasks"),
+            "/containers": ("", "/versions"),
+            "/files": ("",),
+            "/tasks": ("", "/events", "/messages", "/activities", "/files", "/model-calls"),
+        }
         for path in lists:
             yield self.server.client.get(f"/api/v1{path}").raise_for_status().content
         for noun, below in nouns.items():
@@ -161,10 +219,20 @@ def world(tmp_path_factory) -> World:
     folder = tmp_path_factory.mktemp("canaries")
     (folder / "beside.txt").write_text(canaries["a file beside the data"])
     with fake_provider.serving() as fake:
-        plain = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENROUTER_API_KEY", "DATABASE_PASSWORD",
-                 "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN")
-        settings = {**fake.environ(), **{name: canaries[name] for name in plain},
-                    "http_proxy": f"http://user:{canaries['http_proxy']}@127.0.0.1:9", "no_proxy": "127.0.0.1"}
+        plain = (
+            "ANTHROPIC_API_KEY",
+            "OPENAI_API_KEY",
+            "OPENROUTER_API_KEY",
+            "DATABASE_PASSWORD",
+            "AWS_SECRET_ACCESS_KEY",
+            "GITHUB_TOKEN",
+        )
+        settings = {
+            **fake.environ(),
+            **{name: canaries[name] for name in plain},
+            "http_proxy": f"http://user:{canaries['http_proxy']}@127.0.0.1:9",
+            "no_proxy": "127.0.0.1",
+        }
         with serving(folder / "data", **settings) as server:
             world = World(server, fake, canaries)
             world.make()
@@ -175,7 +243,7 @@ def world(tmp_path_factory) -> World:
 
 def encodings(secret: bytes) -> list[bytes]:
     """As it is, and as others might write it."""
-    aligned = [base64.b64encode(b"\0" * n + secret)[4 if n else 0:-4].rstrip(b"=") for n in range(3)]
+    aligned = [base64.b64encode(b"\0" * n + secret)[4 if n else 0 : -4].rstrip(b"=") for n in range(3)]
     return [secret, quote(secret).encode(), secret.hex().encode(), *(text for text in aligned if len(text) > 12)]
 
 
@@ -188,7 +256,8 @@ def test_there_are_thirty_secrets_and_the_hostile_agent_has_looked_well(world: W
     found = json.loads(world.outputs["found.json"])
     assert any("bait.txt" in place for place in found[world.canaries["bait"]]), "what is there is found"
     assert len(world.fake.seen) == 4 and {seen.header("x-api-key") for seen in world.fake.seen} == {
-        world.canaries["task's for anthropic"]}, "the key was used all the while"
+        world.canaries["task's for anthropic"]
+    }, "the key was used all the while"
 
 
 def test_a_hostile_agent_finds_none_of_them(world: World):

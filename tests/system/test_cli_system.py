@@ -50,8 +50,17 @@ def test_run_shows_the_work_and_brings_the_files(server: Server, tmp_path):
 
 
 def test_a_pipe_gets_plain_lines_and_json_one_document(server: Server, tmp_path):
-    said = call("run", "-", "-m", "scripted", "-o", "out", env=environ(server), cwd=tmp_path, stdin=REPORT.replace(
-        "--output report=r.md", "r.md"))
+    said = call(
+        "run",
+        "-",
+        "-m",
+        "scripted",
+        "-o",
+        "out",
+        env=environ(server),
+        cwd=tmp_path,
+        stdin=REPORT.replace("--output report=r.md", "r.md"),
+    )
     assert "\x1b" not in said and said.splitlines()[-1] == "Done" and "  hello there" in said.splitlines()
     said = call("run", bash("true"), "-m", "scripted", "--json", env=environ(server), cwd=tmp_path)
     assert json.loads(said)["status"] == "finished"
@@ -65,7 +74,7 @@ def test_ctrl_c_asks_and_cancels(server: Server, tmp_path):
         shown.until("c/d/Enter")
         shown.type("\n")
         time.sleep(1)
-        assert server.get(f"/tasks/{task_id}")["status"] == "running"       # Enter stays
+        assert server.get(f"/tasks/{task_id}")["status"] == "running"  # Enter stays
         shown.type("\x03")
         shown.until("c/d/Enter")
         shown.type("c\n")
@@ -98,8 +107,15 @@ def test_ctrl_c_may_leave_the_task_alone_and_logs_take_it_up(server: Server, tmp
 
 
 def test_an_interrupted_run_without_a_terminal_cancels_its_task(server: Server, tmp_path):
-    running = subprocess.Popen([*COMMAND, "run", SLEEP, "-m", "scripted"], env=environ(server), cwd=tmp_path, text=True,
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    running = subprocess.Popen(
+        [*COMMAND, "run", SLEEP, "-m", "scripted"],
+        env=environ(server),
+        cwd=tmp_path,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     with running:
         task_id = re.search(r"tsk_\w+", running.stderr.readline())[0]
         assert server.wait(task_id, "running")
@@ -112,8 +128,8 @@ def test_a_conversation_in_the_terminal(server: Server, tmp_path):
     with terminal("chat", "-m", "scripted", env=environ(server), cwd=tmp_path) as shown:
         shown.until("> ")
         shown.type("first words\n")
-        shown.until("first words\n")            # as typed
-        shown.until("first words")              # as answered
+        shown.until("first words\n")  # as typed
+        shown.until("first words")  # as answered
         shown.until("> ")
         shown.type("second words\n")
         shown.until("second words\n")
@@ -146,7 +162,8 @@ def test_a_conversation_is_renamed_and_made_autonomous(server: Server, tmp_path)
     server.answered(task["id"], 1)
     call("tasks", "update", task["id"], env=environ(server), cwd=tmp_path, code=2)
     renamed = json.loads(
-        call("tasks", "update", task["id"], "--title", "Mine", "--json", env=environ(server), cwd=tmp_path))
+        call("tasks", "update", task["id"], "--title", "Mine", "--json", env=environ(server), cwd=tmp_path)
+    )
     assert (renamed["title"], renamed["mode"]) == ("Mine", "conversation")
     said = call("tasks", "update", task["id"], "--autonomous", env=environ(server), cwd=tmp_path)
     assert said.split()[0] == task["id"]
@@ -167,12 +184,12 @@ def nobody(tmp_path) -> Iterator[dict[str, str]]:
 def test_run_without_a_server_starts_one_for_the_time_being(nobody, tmp_path):
     said = call("run", REPORT, "-m", "scripted", "-o", "out", "--expect", "report", env=nobody, cwd=tmp_path)
     assert said.splitlines()[-1] == "Done" and (tmp_path / "out" / "r.md").exists()
-    assert '"finished"' in call("tasks", "list", "--json", env=nobody, cwd=tmp_path)       # reads the store as well
+    assert '"finished"' in call("tasks", "list", "--json", env=nobody, cwd=tmp_path)  # reads the store as well
     assert "agt_standard_data" in call("agents", "list", env=nobody, cwd=tmp_path)
     call("tasks", "list", "--data", "nowhere", env=nobody, cwd=tmp_path, code=3)
     assert not (tmp_path / "nowhere").exists()
     names = [key["name"] for key in json.loads(call("keys", "list", "--json", env=nobody, cwd=tmp_path))]
-    assert names == ["first"]                   # the command's own key is gone
+    assert names == ["first"]  # the command's own key is gone
     assert json.loads(call("run", bash("true"), "-m", "scripted", "--json", env=nobody, cwd=tmp_path))["result"]
 
 
@@ -193,7 +210,7 @@ def test_keys_and_providers_need_no_server_and_start_no_agent(nobody, tmp_path):
 def test_a_command_that_needs_no_agent_leaves_those_that_wait_alone(own_server: Server, tmp_path):
     task = own_server.dispatch(SLEEP)
     own_server.wait(task["id"], "running")
-    own_server.stop(signal.SIGINT)              # suspends it
+    own_server.stop(signal.SIGINT)  # suspends it
     try:
         call("keys", "list", env=environ(AGENTCONTAINER_DATA=str(own_server.data)), cwd=tmp_path)
         assert own_server.row("SELECT status FROM tasks WHERE id = ?", task["id"])["status"] == "pending"
@@ -223,9 +240,14 @@ def test_a_server_says_that_it_is_alive_and_ready_and_what_it_does(own_server: S
     said = own_server.client.get("/metrics").text
     assert 'agentcontainer_tasks{status="finished"} 1' in said
     assert 'agentcontainer_model_calls_total{provider="scripted"} 2' in said
-    (service,) = re.findall(r"^\s*(\d+) .*podman system service", subprocess.run(
-        ["ps", "--ppid", str(own_server.process.pid), "-o", "pid=,args="], capture_output=True, text=True).stdout, re.M)
-    os.kill(int(service), signal.SIGSTOP)       # Podman hangs: the server lives, and is not ready
+    (service,) = re.findall(
+        r"^\s*(\d+) .*podman system service",
+        subprocess.run(
+            ["ps", "--ppid", str(own_server.process.pid), "-o", "pid=,args="], capture_output=True, text=True
+        ).stdout,
+        re.M,
+    )
+    os.kill(int(service), signal.SIGSTOP)  # Podman hangs: the server lives, and is not ready
     threads = Path("/proc", service, "task")
     try:
         wait_until(lambda: all(" T " in stat.read_text() for stat in threads.glob("*/stat")), 10)

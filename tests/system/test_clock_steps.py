@@ -56,7 +56,7 @@ def test_a_server_that_was_suspended_bills_no_more_than_the_limit(movable: Movab
     task = movable.dispatch(bash("sleep 60"), maxRuntimeSeconds=6)
     movable.wait(task["id"], "running")
     movable.process.send_signal(signal.SIGSTOP)
-    time.sleep(12)      # the machine's own steady clock goes on, and nothing can move that
+    time.sleep(12)  # the machine's own steady clock goes on, and nothing can move that
     movable.process.send_signal(signal.SIGCONT)
     ended = movable.wait(task["id"])
     assert ended["status"] == "failed" and "6 seconds" in ended["error"]

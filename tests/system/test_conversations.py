@@ -34,7 +34,11 @@ def cancel(server: Server, task_id: str) -> None:
 def test_a_message_is_answered_and_the_next_one_finds_files_and_session(server: Server):
     task = server.converse("Remember the word heron.\n" + bash("echo heron > word; echo written"))
     assert (task["mode"], task["status"], task["turnNumber"], task["turnStatus"]) == (
-        "conversation", "pending", 1, "queued")
+        "conversation",
+        "pending",
+        1,
+        "queued",
+    )
     first = server.answered(task["id"], 1)
     assert (first["status"], first["content"].strip()) == ("completed", "written")
     waiting = server.get(f"/tasks/{task['id']}")
@@ -49,8 +53,11 @@ def test_a_message_is_answered_and_the_next_one_finds_files_and_session(server: 
 
 def test_the_instructions_hold_for_every_turn(server: Server, provider: FakeProvider):
     provider.plan(Answers("One."), Answers("Two."))
-    task = server.converse("First?", instructions="Always answer like a sailor.",
-                           overrides={"model": "claude-sonnet-4-5", "provider": "anthropic"})
+    task = server.converse(
+        "First?",
+        instructions="Always answer like a sailor.",
+        overrides={"model": "claude-sonnet-4-5", "provider": "anthropic"},
+    )
     server.answered(task["id"], 1)
     server.say(task["id"], "Second?")
     assert server.answered(task["id"], 2)["content"] == "Two."
@@ -67,7 +74,10 @@ def test_messages_that_come_while_a_turn_runs_wait_and_are_taken_one_by_one(serv
     assert server.answered(task["id"], 3)["content"].strip() == "three"
     said = [(m["turnNumber"], m["role"], m["content"].strip()) for m in server.transcript(task["id"])]
     assert [s for s in said if s[1] == "assistant"] == [
-        (1, "assistant", "one"), (2, "assistant", "two"), (3, "assistant", "three")]
+        (1, "assistant", "one"),
+        (2, "assistant", "two"),
+        (3, "assistant", "three"),
+    ]
     assert moves(server, task["id"]) == ["pending", "running", "awaiting_input"]
     activities = server.get(f"/conversations/{task['id']}/activities", order="asc")["data"]
     assert [a["turnNumber"] for a in activities] == [1, 2, 3]
@@ -168,8 +178,10 @@ def test_a_conversation_nobody_goes_on_with_expires_and_leaves_nothing(server: S
     server.execute("UPDATE tasks SET expires_at = '2020-01-01T00:00:00.000Z' WHERE id = ?", task["id"])
     assert server.wait(task["id"], "expired")["completedAt"]
     wait_until(lambda: not [name for name in podman_things() if task["id"] in name], 10)
-    assert "expired" in server.post(
-        f"/conversations/{task['id']}/messages", {"content": "Too late"}, 409)["error"]["message"]
+    assert (
+        "expired"
+        in server.post(f"/conversations/{task['id']}/messages", {"content": "Too late"}, 409)["error"]["message"]
+    )
 
 
 @pytest.mark.parametrize("moment", ["pending", "running", "awaiting_input", "stopped"])
@@ -213,11 +225,14 @@ def test_a_conversation_ends_with_finish_which_is_validated_as_any_other(server:
     task = server.converse("Hello", overrides={"outputPolicy": policy})
     server.answered(task["id"], 1)
     refused = "finish --complete-task --message M; echo code $?"
-    accepted = "finish --complete-task --message \"All is done\" --output report=a.md b.png"
+    accepted = 'finish --complete-task --message "All is done" --output report=a.md b.png'
     server.say(task["id"], bash("touch a.md b.png", refused, accepted))
     ended = server.wait(task["id"], "finished")
     assert (ended["result"], ended["turnStatus"], ended["metadata"]["completion"]) == (
-        "All is done", "completed", "complete")
+        "All is done",
+        "completed",
+        "complete",
+    )
     assert "report" in server.said(task["id"]) and "code 1" in server.said(task["id"])
     files = server.get(f"/tasks/{task['id']}/files")["data"]
     assert {file["filename"]: file["outputName"] for file in files} == {"a.md": "report", "b.png": None}

@@ -75,6 +75,7 @@ class Mortal(Server):
 
 # What is done with it; each ends with every task ended, or cancels it.
 
+
 def work(server: Mortal) -> None:
     """From an uploaded file to an output."""
     csv = server.upload("n.csv", b"1\n2\n")
@@ -106,7 +107,7 @@ def converse(server: Mortal) -> None:
     assert server.answered(task["id"], 1)["content"].strip().endswith("first")
     server.say(task["id"], bash("echo two >> log; echo second"))
     assert server.answered(task["id"], 2)["content"].strip() == "second"
-    wait_until(lambda: server.get("/account") and server.row(OPEN_RUNS)["n"] == 0, 15)     # asked, so that it is alive
+    wait_until(lambda: server.get("/account") and server.row(OPEN_RUNS)["n"] == 0, 15)  # asked, so that it is alive
     server.say(task["id"], bash("cat log"))
     assert server.answered(task["id"], 3)["content"].split() == ["one", "two"]
     server.patch(f"/tasks/{task['id']}", {"mode": "autonomous"})
@@ -132,8 +133,10 @@ def cancel(server: Mortal) -> None:
 def die(server: Mortal) -> None:
     """Pi is killed once, and started again."""
     task = server.dispatch(
-        bash("echo once >> log; test -e killed || { touch killed; kill -9 $PPID; sleep 5; }",
-             finish="--complete-task --message Done log")
+        bash(
+            "echo once >> log; test -e killed || { touch killed; kill -9 $PPID; sleep 5; }",
+            finish="--complete-task --message Done log",
+        )
     )
     ended = server.wait(task["id"])
     assert ended["status"] == "finished", ended["error"]
@@ -150,8 +153,9 @@ def fail(server: Mortal) -> None:
 
 def restart(server: Mortal, number: int = signal.SIGKILL) -> None:
     """The point is in a start, or in an end, while an agent works."""
-    task = server.dispatch(bash("echo one >> log; sleep 4; echo two >> log",
-                                finish="--complete-task --message Done log"))
+    task = server.dispatch(
+        bash("echo one >> log; sleep 4; echo two >> log", finish="--complete-task --message Done log")
+    )
     wait_until(lambda: any(e["event"] == "activity.started" for e in server.history(task["id"])), 30)
     server.stop(number)
     server.arm()
@@ -192,9 +196,9 @@ SCENARIOS = {
         outputs.written apply.finished task.settled outputs.committed run.ended container.removed volumes.removing
         volumes.removed""",
     sleep: "hibernate.asked apply.slept hibernate.accepted container.stopped task.waking apply.woken "
-           "container.restarting",
+    "container.restarting",
     converse: "request.kept message.written run.settled turn.ending apply.turn_ended apply.messaged "
-              "apply.messaged_cold task.switching apply.switched",
+    "apply.messaged_cold task.switching apply.switched",
     expire: "apply.expired",
     cancel: "apply.cancelled",
     die: "container.lost apply.interrupted",
@@ -242,15 +246,17 @@ def test_a_server_that_dies_at_a_point_leaves_everything_in_order(mortal: Mortal
     assert mortal.row("SELECT count(*) AS n FROM activities WHERE completed_at IS NULL")["n"] == 0
     for task in mortal.get("/tasks")["data"]:
         assert task["status"] in ENDED
-        if POINTS[mortal.point] is not tidy:        # which has removed the history
+        if POINTS[mortal.point] is not tidy:  # which has removed the history
             walked(mortal, task)
         entered = mortal.row(
             "SELECT count(*) AS n, group_concat(kind) AS kinds FROM (SELECT kind FROM ledger WHERE task_id = ?"
-            " ORDER BY kind)", task["id"])
+            " ORDER BY kind)",
+            task["id"],
+        )
         assert entered["kinds"] == "charge,release,reservation"
     assert mortal.row("PRAGMA integrity_check")["integrity_check"] == "ok"
     mortal.stop()
-    mortal.start()          # which removes bytes that no row names
+    mortal.start()  # which removes bytes that no row names
     assert {path.name for path in (mortal.data / "files").iterdir()} - {"incoming"} == mortal.files()
 
 
@@ -274,5 +280,5 @@ def test_every_point_in_the_code_has_its_scenario_and_there_are_forty_at_least()
     for path in SOURCE.rglob("*.py"):
         found.update(re.findall(r'crash\.point\("([^"]+)"\)', path.read_text()))
     found |= {f"apply.{event}" for event in lifecycle.EVENTS}
-    assert found == {*POINTS, "restore.volume"}         # a restore has no server: tests/system/test_backups.py
+    assert found == {*POINTS, "restore.volume"}  # a restore has no server: tests/system/test_backups.py
     assert len(POINTS) >= 40

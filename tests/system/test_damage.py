@@ -35,9 +35,21 @@ def keyed(tmp_path: Path) -> Iterator[tuple[Server, str]]:
     server = Server(tmp_path / "data")
     server.start()
     server.client.put("/api/v1/providers/anthropic", json={"apiKey": "sk-ant-one"}).raise_for_status()
-    agent = server.post("/agents", {"name": "Reader", "basePrompt": "p", "defaults": {
-        "model": "claude-sonnet-4-5", "provider": "anthropic", "providerApiKey": "sk-ant-two", "internetAccess": False,
-        "maxRuntimeSeconds": 60, "outputPolicy": {"mode": "any"}}})
+    agent = server.post(
+        "/agents",
+        {
+            "name": "Reader",
+            "basePrompt": "p",
+            "defaults": {
+                "model": "claude-sonnet-4-5",
+                "provider": "anthropic",
+                "providerApiKey": "sk-ant-two",
+                "internetAccess": False,
+                "maxRuntimeSeconds": 60,
+                "outputPolicy": {"mode": "any"},
+            },
+        },
+    )
     server.stop()
     yield server, agent["id"]
     if server.process.poll() is None:
@@ -78,7 +90,7 @@ def test_without_its_secret_key_a_server_starts_and_says_which_keys_are_lost(key
     server.stop()
     now = (server.data / "secret.key").read_bytes()
     (server.data / "secret.key").write_bytes(before)
-    server.start()                                      # the key is back: nothing was lost, not even by the patch
+    server.start()  # the key is back: nothing was lost, not even by the patch
     assert server.client.get("/readyz").text == "ok\n"
     server.stop()
     (server.data / "secret.key").write_bytes(now)
@@ -87,7 +99,7 @@ def test_without_its_secret_key_a_server_starts_and_says_which_keys_are_lost(key
         server.client.patch(f"/api/v1{path}", json=body).raise_for_status()
     server.client.put("/api/v1/providers/anthropic", json={"apiKey": "sk-ant-new"}).raise_for_status()
     server.stop()
-    server.start()                                      # the keys were set again
+    server.start()  # the keys were set again
     assert server.client.get("/readyz").text == "ok\n"
 
 
@@ -126,7 +138,7 @@ def damage_pages(data: Path, table: str) -> None:
     """Overwrites the table's own pages, as a failing disk does."""
     with contextlib.closing(sqlite3.connect(data / "agentcontainer.db")) as store:
         store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        root, = store.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+        (root,) = store.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
     with (data / "agentcontainer.db").open("r+b") as file:
         file.seek((root - 1) * 4096)
         file.write(b"\xa5" * 4096)
@@ -156,7 +168,7 @@ def test_a_damaged_page_is_told_by_readyz_doctor_and_backup_and_the_rest_is_serv
         if not running and table == "files":
             answer = server.client.get(f"/api/v1/files/{file}")
             assert answer.status_code == 503 and "doctor" in answer.json()["error"]["message"]
-            assert (server.data / "files" / file).exists()      # no row can be read: the bytes are not swept away
+            assert (server.data / "files" / file).exists()  # no row can be read: the bytes are not swept away
         if not running:
             assert "damaged" in server.log.read_text() and ".recover" in server.log.read_text()
     finally:
@@ -204,8 +216,10 @@ def test_a_task_whose_input_is_damaged_fails_at_once_and_names_it(server: Server
 def test_a_file_with_the_name_of_anothers_temporary_file_is_not_lost(server: Server):
     names = ["b.csv", ".b.csv.part"]
     files = [server.upload(name, name.encode()) for name in names]
-    ended = server.run(bash("cd task_files; cat b.csv .b.csv.part > ../both",
-                            finish="--complete-task --message Done both"), files=files)
+    ended = server.run(
+        bash("cd task_files; cat b.csv .b.csv.part > ../both", finish="--complete-task --message Done both"),
+        files=files,
+    )
     assert server.outputs(ended["id"]) == {"both": b"b.csv.b.csv.part"}
 
 

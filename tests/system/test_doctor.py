@@ -31,7 +31,7 @@ def doctor(data: Path) -> subprocess.Popen:
 
 
 async def test_every_promise_holds_on_this_machine_whoever_tries_at_the_same_time(server: Server, tmp_path: Path):
-    server.run("Nothing.")                      # from here on there is an image
+    server.run("Nothing.")  # from here on there is an image
     image = podman("images", "--filter", f"label={standard_images.LABEL}", "--quiet").split()[0]
     # As one that was killed leaves it.
     podman("create", "--label", STORE, "--name", f"{NAME}{secrets.token_hex(4)}", image, "true")

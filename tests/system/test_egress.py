@@ -70,13 +70,20 @@ def certificate(host: str) -> tuple[bytes, bytes]:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
     day, now = datetime.timedelta(days=1), datetime.datetime.now(datetime.UTC)
     made = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(1).not_valid_before(now - day).not_valid_after(now + day)
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), False)
-        .add_extension(x509.BasicConstraints(True, None), True).sign(key, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(True, None), True)
+        .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     return made.public_bytes(serialization.Encoding.PEM), private
 
 
@@ -113,7 +120,8 @@ def test_an_agents_tools_reach_the_allowed_hosts_by_http_and_tls(server: Server,
             f'NODE_EXTRA_CA_CERTS=task_files/ca.pem /opt/agentcontainer/libexec/node -e "{node}"',
             "ls /sys/class/net; grep -c example.org task/HARNESS.md",
         ),
-        files=[server.upload("ca.pem", far.certificate)], allowedHosts=far.allowed,
+        files=[server.upload("ca.pem", far.certificate)],
+        allowedHosts=far.allowed,
     )
     assert task["status"] == "finished", task["error"]
     said = server.said(task["id"])
@@ -127,8 +135,14 @@ def test_an_agents_tools_reach_the_allowed_hosts_by_http_and_tls(server: Server,
 def test_what_is_not_allowed_is_refused_and_an_event_with_host_and_port(server: Server, far: Far):
     port, before = far.plain.server_port, far.heard
     own = server.url.rpartition(":")[2]
-    tried = ["elsewhere.example", "private.example.org", "own.example.org", "metadata.example.org", "EVIL.example.com",
-             "good.example.org.evil.com"]
+    tried = [
+        "elsewhere.example",
+        "private.example.org",
+        "own.example.org",
+        "metadata.example.org",
+        "EVIL.example.com",
+        "good.example.org.evil.com",
+    ]
     raw = ["2130706433", "0x7f.0.0.1", "[::ffff:127.0.0.1]", r"good.example.org\0.evil.com"]
     connect = r"exec 3<>/dev/tcp/127.0.0.1/7412; printf 'CONNECT {}:443 HTTP/1.1\r\nhost: a\r\n\r\n' >&3; head -1 <&3"
     task = server.run(
@@ -143,8 +157,14 @@ def test_what_is_not_allowed_is_refused_and_an_event_with_host_and_port(server: 
     )
     assert task["status"] == "finished", task["error"]
     seen = denied(server, task["id"])
-    for host in ("elsewhere.example", "private.example.org", "own.example.org", "metadata.example.org",
-                 "evil.example.com", "good.example.org.evil.com"):
+    for host in (
+        "elsewhere.example",
+        "private.example.org",
+        "own.example.org",
+        "metadata.example.org",
+        "evil.example.com",
+        "good.example.org.evil.com",
+    ):
         assert (host, port) in seen, seen
     assert ("good.example.org", 80) in seen, "another port than the one that is allowed"
     for text in ("2130706433", "0x7f.0.0.1", "[::ffff:127.0.0.1]", r"good.example.org\x00.evil.com"):
@@ -155,7 +175,10 @@ def test_what_is_not_allowed_is_refused_and_an_event_with_host_and_port(server: 
 
 
 def test_without_allowed_hosts_nothing_listens_for_the_tools(server: Server, far: Far):
-    task = server.run(bash(
-        "env | grep -ci proxy; ls /run/agentcontainer; curl -sS -m 5 --proxy http://127.0.0.1:7412 http://good.example.org/"))
+    task = server.run(
+        bash(
+            "env | grep -ci proxy; ls /run/agentcontainer; curl -sS -m 5 --proxy http://127.0.0.1:7412 http://good.example.org/"
+        )
+    )
     said = server.said(task["id"])
     assert said.startswith("0\n") and "egress.sock" not in said and "Failed to connect" in said

@@ -52,7 +52,8 @@ def test_a_sleeping_task_says_until_when_and_uses_nothing(server: Server):
 
 def test_an_outside_event_wakes_it_with_its_files_its_session_and_what_it_installed(server: Server):
     task = asleep(
-        server, "cat kept; /tmp/venv/bin/python -c 'import heron; print(heron.WORD)'",
+        server,
+        "cat kept; /tmp/venv/bin/python -c 'import heron; print(heron.WORD)'",
         "grep -c 'by an event [o]utside' /var/lib/agentcontainer/sessions/*; "
         "grep -c 'Accepted. The task sleeps [n]ow' /var/lib/agentcontainer/sessions/*",
         before=INSTALL,
@@ -89,8 +90,9 @@ def test_a_message_wakes_it_and_the_agent_reads_it(server: Server):
     wake(server, task, kind="message", message="The mail has come: it is the number 4711.")
     assert server.wait(task["id"])["status"] == "finished"
     assert "1\n" in server.said(task["id"])
-    asked = [m["content"] for m in server.get(f"/tasks/{task['id']}/messages", order="asc")["data"]
-             if m["role"] == "user"]
+    asked = [
+        m["content"] for m in server.get(f"/tasks/{task['id']}/messages", order="asc")["data"] if m["role"] == "user"
+    ]
     assert asked[1:] == ["The mail has come: it is the number 4711."]
 
 
@@ -150,8 +152,11 @@ def test_of_many_wakes_at_once_exactly_one_wins(server: Server):
 
 
 def test_a_pruned_container_is_made_anew_on_the_same_workspace_and_an_event_says_so(server: Server):
-    task = asleep(server, "cat kept; ls /tmp/installed; grep -c 'by an event [o]utside' /var/lib/agentcontainer/s*/*",
-                  before="echo kept > kept; echo installed > /tmp/installed")
+    task = asleep(
+        server,
+        "cat kept; ls /tmp/installed; grep -c 'by an event [o]utside' /var/lib/agentcontainer/s*/*",
+        before="echo kept > kept; echo installed > /tmp/installed",
+    )
     podman("rm", "-f", server.container(task))
     wake(server, task)
     assert server.wait(task["id"])["status"] == "finished"
@@ -164,16 +169,23 @@ def test_a_pruned_container_is_made_anew_on_the_same_workspace_and_an_event_says
 def test_other_models_and_limits_can_come_with_the_wake(server: Server, provider: FakeProvider):
     provider.plan(Answers(calls=(("finish", {"completion": "complete", "message": "By Claude"}),)))
     task = asleep(server)
-    woken = wake(server, task, overrides={"model": "claude-sonnet-4-5", "provider": "anthropic",
-                                          "maxRuntimeSeconds": 77})
+    woken = wake(
+        server, task, overrides={"model": "claude-sonnet-4-5", "provider": "anthropic", "maxRuntimeSeconds": 77}
+    )
     assert woken["execution"]["model"] == "claude-sonnet-4-5"
     ended = server.wait(task["id"])
     assert (ended["status"], ended["result"]) == ("finished", "By Claude"), ended["error"]
 
 
 def test_a_sleep_that_makes_no_sense_is_refused(server: Server):
-    wrong = ["--for 0s", "--for 40d", "--until 2020-01-01T00:00:00Z", "--until tomorrow", "",
-             "--for 1h --until 2030-01-01T00:00:00Z"]
+    wrong = [
+        "--for 0s",
+        "--for 40d",
+        "--until 2020-01-01T00:00:00Z",
+        "--until tomorrow",
+        "",
+        "--for 1h --until 2030-01-01T00:00:00Z",
+    ]
     task = server.run(bash(*(f"hibernate {arguments}; echo code $?" for arguments in wrong)))
     assert task["status"] == "finished"
     codes = [line for line in server.said(task["id"]).splitlines() if line.startswith("code ")]

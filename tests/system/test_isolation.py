@@ -20,9 +20,12 @@ RUNSC = pytest.mark.skipif(not shutil.which("runsc"), reason="gVisor's runsc is 
 def test_an_agent_does_its_whole_job_on_gvisors_kernel(server: Server):
     numbers = server.upload("numbers.csv", b"1\n2\n3\n")
     task = server.run(
-        bash("uname -sr; awk '{s+=$1} END {print s}' task_files/numbers.csv > sum.txt; ls /sys/class/net",
-             finish="--complete-task --message Done sum.txt"),
-        files=[numbers], isolation="gvisor",
+        bash(
+            "uname -sr; awk '{s+=$1} END {print s}' task_files/numbers.csv > sum.txt; ls /sys/class/net",
+            finish="--complete-task --message Done sum.txt",
+        ),
+        files=[numbers],
+        isolation="gvisor",
     )
     assert task["status"] == "finished", task["error"]
     assert f"Linux {os.uname().release}" not in server.said(task["id"])
@@ -64,10 +67,19 @@ def test_a_server_without_gvisor_refuses_what_asks_for_it(tmp_path):
     path = everything_but("runsc", tmp_path / "bin")
     with serving(tmp_path / "data", PATH=path) as server:
         assert "apt-get install runsc" in refused(server, isolation="gvisor")
-        agent = server.post("/agents", {
-            "name": "careful", "basePrompt": "Work.",
-            "defaults": {"model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 60, "isolation": "gvisor"},
-        })
+        agent = server.post(
+            "/agents",
+            {
+                "name": "careful",
+                "basePrompt": "Work.",
+                "defaults": {
+                    "model": "scripted",
+                    "internetAccess": False,
+                    "maxRuntimeSeconds": 60,
+                    "isolation": "gvisor",
+                },
+            },
+        )
         assert agent["currentVersion"]["defaults"]["isolation"] == "gvisor"
         assert "apt-get install runsc" in refused(server, agent["id"], isolation="container")
 

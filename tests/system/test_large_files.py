@@ -38,6 +38,7 @@ def put(url: str, count: int) -> httpx.Response:
 
 def post_a_form(url: str, count: int) -> httpx.Response:
     """In chunks: nobody says beforehand how much it will be."""
+
     def form() -> Iterator[bytes]:
         yield f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="file"; filename="x"\r\n\r\n'.encode()
         yield from blocks(count)
@@ -71,7 +72,7 @@ def download(server: Server, file_id: str, count: int) -> None:
 def peak_mb(server: Server, work, *arguments) -> tuple[float, str | None]:
     """The most memory that the server had meanwhile, and what `work` answered."""
     own = Path(f"/proc/{server.process.pid}")
-    (own / "clear_refs").write_text("5")            # from now on
+    (own / "clear_refs").write_text("5")  # from now on
     answer = work(server, *arguments)
     status = dict(line.split(":", 1) for line in (own / "status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) / 1024, answer

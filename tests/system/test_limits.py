@@ -10,7 +10,7 @@ from tests.system.test_main_job import bash
 
 HOG = "python3 -c 'x = []\nwhile True: x.append(bytes([1]) * 20_000_000)'"
 HIDDEN_HOG = (
-    "python3 -c 'import os, time\nfd = os.memfd_create(\"x\")\nfor _ in range(60): os.write(fd, bytes(10_000_000))\n"
+    'python3 -c \'import os, time\nfd = os.memfd_create("x")\nfor _ in range(60): os.write(fd, bytes(10_000_000))\n'
     "time.sleep(60)'"
 )
 # Each is smaller than Pi, which the kernel then ends in their place.
@@ -53,11 +53,19 @@ def test_a_task_says_what_it_is_kept_to_and_by_what(server: Server):
 
 
 def test_an_agents_limits_hold_for_its_tasks_one_by_one(server: Server):
-    agent = server.post("/agents", {
-        "name": "small", "basePrompt": "Work.",
-        "defaults": {"model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 60,
-                     "limits": {"memoryMb": 600, "processes": 200}},
-    })
+    agent = server.post(
+        "/agents",
+        {
+            "name": "small",
+            "basePrompt": "Work.",
+            "defaults": {
+                "model": "scripted",
+                "internetAccess": False,
+                "maxRuntimeSeconds": 60,
+                "limits": {"memoryMb": 600, "processes": 200},
+            },
+        },
+    )
     defaults = {"limits": {"processes": 300}}
     patched = server.client.patch(f"/api/v1/agents/{agent['id']}", json={"defaults": defaults}).json()
     assert patched["currentVersion"]["defaults"]["limits"] == {"memoryMb": 600, "processes": 300}

@@ -19,8 +19,10 @@ def bash(*commands: str, finish: str | None = None) -> str:
 def test_a_task_turns_an_uploaded_file_into_an_output(server: Server):
     csv = server.upload("numbers.csv", b"1\n2\n3\n")
     task = server.run(
-        bash("awk '{s+=$1} END {print s}' task_files/numbers.csv > sum.txt",
-             finish='--complete-task --message "Summed up" sum.txt'),
+        bash(
+            "awk '{s+=$1} END {print s}' task_files/numbers.csv > sum.txt",
+            finish='--complete-task --message "Summed up" sum.txt',
+        ),
         files=[csv],
     )
     assert task["status"] == "finished", task["error"]
@@ -64,8 +66,10 @@ def test_an_incomplete_finish_is_finished_and_says_so(server: Server):
 def test_named_outputs_come_back_under_their_names(server: Server):
     policy = {"mode": "named", "files": [{"name": "report"}, {"name": "dataset", "description": "the cleaned data"}]}
     task = server.run(
-        bash("echo a > r.md; echo b > d.csv",
-             finish="--complete-task --message Done --output report=r.md --output dataset=d.csv"),
+        bash(
+            "echo a > r.md; echo b > d.csv",
+            finish="--complete-task --message Done --output report=r.md --output dataset=d.csv",
+        ),
         outputPolicy=policy,
     )
     files = server.get(f"/tasks/{task['id']}/files", order="asc")["data"]
@@ -146,12 +150,17 @@ def test_there_is_no_key_and_no_right_in_the_container(server: Server):
 
 def test_pi_starts_from_the_compile_cache_and_the_agent_sees_nothing_of_it(server: Server):
     show = "tr '\\0' '\\n' < /proc/$PPID/environ | grep ^NODE_COMPILE_CACHE= | cut -d= -f2"
-    task = server.run(bash(f"cache=$({show}); ls $cache/*-$(id -u) | wc -l > files.txt; env > env.txt",
-                           finish='--complete-task --message "Done" files.txt env.txt'))
+    task = server.run(
+        bash(
+            f"cache=$({show}); ls $cache/*-$(id -u) | wc -l > files.txt; env > env.txt",
+            finish='--complete-task --message "Done" files.txt env.txt',
+        )
+    )
     files = server.outputs(task["id"])
     assert int(files["files.txt"]) > 20
-    assert not {b"NODE_COMPILE_CACHE", b"JITI_TRY_NATIVE"} & {line.split(b"=")[0] for line in
-                                                              files["env.txt"].splitlines()}
+    assert not {b"NODE_COMPILE_CACHE", b"JITI_TRY_NATIVE"} & {
+        line.split(b"=")[0] for line in files["env.txt"].splitlines()
+    }
 
 
 def test_two_agents_are_different_users_on_the_host(server: Server):
@@ -165,24 +174,33 @@ def test_two_agents_are_different_users_on_the_host(server: Server):
 
 
 def test_a_task_whose_image_does_not_exist_fails_and_names_it(server: Server):
-    agent = server.post("/agents", {
-        "name": "lost", "basePrompt": "Work.",
-        "runtime": {"containerImage": "localhost/no-such-image:1", "agentRuntime": "pi"},
-        "defaults": {"model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 60},
-    })
+    agent = server.post(
+        "/agents",
+        {
+            "name": "lost",
+            "basePrompt": "Work.",
+            "runtime": {"containerImage": "localhost/no-such-image:1", "agentRuntime": "pi"},
+            "defaults": {"model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 60},
+        },
+    )
     task = server.run(bash("true"), agent=agent["id"])
     assert task["status"] == "failed"
     assert "localhost/no-such-image:1" in task["error"]
 
 
 def test_an_image_that_was_removed_is_looked_for_again(server: Server):
-    server.run(bash("true"))                # the standard image is here from now on
+    server.run(bash("true"))  # the standard image is here from now on
     name, wanted = "localhost/agentcontainer-tests-fleeting:1", "reference=localhost/agentcontainer-coding"
     standard = podman("images", "--quiet", "--filter", wanted).split()[0]
-    agent = server.post("/agents", {
-        "name": "fleeting", "basePrompt": "Work.", "runtime": {"containerImage": name, "agentRuntime": "pi"},
-        "defaults": {"model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 60},
-    })
+    agent = server.post(
+        "/agents",
+        {
+            "name": "fleeting",
+            "basePrompt": "Work.",
+            "runtime": {"containerImage": name, "agentRuntime": "pi"},
+            "defaults": {"model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 60},
+        },
+    )
     said = []
     for there in (True, False, True):
         podman(*(("tag", standard, name) if there else ("untag", name)))
@@ -221,8 +239,9 @@ def test_a_task_waits_for_room_and_shows_its_place(own_server: Server):
 
 
 def test_a_server_that_is_killed_finds_its_running_agents_again(own_server: Server):
-    instructions = bash("echo one >> log", "sleep 6; echo two >> log", "echo three >> log",
-                        finish="--complete-task --message Done log")
+    instructions = bash(
+        "echo one >> log", "sleep 6; echo two >> log", "echo three >> log", finish="--complete-task --message Done log"
+    )
     task = own_server.dispatch(instructions)
     wait_until(lambda: "activity.started" in json.dumps(own_server.history(task["id"])), 30)
     time.sleep(1)
@@ -236,8 +255,9 @@ def test_a_server_that_is_killed_finds_its_running_agents_again(own_server: Serv
 
 
 def test_ctrl_c_suspends_agents_and_the_next_start_goes_on_with_them(own_server: Server):
-    task = own_server.dispatch(bash("echo one >> log", "sleep 3; echo two >> log",
-                                    finish="--complete-task --message Done log"))
+    task = own_server.dispatch(
+        bash("echo one >> log", "sleep 3; echo two >> log", finish="--complete-task --message Done log")
+    )
     wait_until(lambda: len([e for e in own_server.history(task["id"]) if e["event"] == "activity.started"]) > 1, 30)
     assert own_server.stop(signal.SIGINT) == 0
     assert podman("ps", "--filter", f"name={task['id']}", "--format", "{{.Names}}") == ""

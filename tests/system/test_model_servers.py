@@ -40,12 +40,21 @@ def set_to(server: Server, provider: str, url: str, **settings) -> None:
     server.client.put(f"/api/v1/providers/{provider}", json=body).raise_for_status()
 
 
-@pytest.mark.parametrize(("provider_name", "api"), [
-    ("anthropic", "messages"), ("openai", "responses"), ("openai", "chat-completions"),
-    ("openrouter", "chat-completions"),
-])
+@pytest.mark.parametrize(
+    ("provider_name", "api"),
+    [
+        ("anthropic", "messages"),
+        ("openai", "responses"),
+        ("openai", "chat-completions"),
+        ("openrouter", "chat-completions"),
+    ],
+)
 def test_litellm_serves_each_provider(
-    server: Server, provider: FakeProvider, litellm: str, provider_name: str, api: str,
+    server: Server,
+    provider: FakeProvider,
+    litellm: str,
+    provider_name: str,
+    api: str,
 ):
     set_to(server, provider_name, litellm, api=api)
     provider.plan(bash("echo hello"), FINISH)
@@ -57,14 +66,19 @@ def test_litellm_serves_each_provider(
     assert task["tokenUsage"]["estimatedCalls"] <= 1
 
 
-@pytest.mark.parametrize(("provider_name", "api"), [
-    ("anthropic", "messages"), ("openai", "responses"), ("openrouter", "chat-completions"),
-])
+@pytest.mark.parametrize(
+    ("provider_name", "api"),
+    [
+        ("anthropic", "messages"),
+        ("openai", "responses"),
+        ("openrouter", "chat-completions"),
+    ],
+)
 def test_aimock_serves_each_provider(server: Server, aimock: str, provider_name: str, api: str):
     set_to(server, provider_name, aimock, api=api)
     task = server.run("Nothing to do", provider=provider_name, model="gpt-5")
     assert task["status"] == "finished", task["error"]
-    assert task["tokenUsage"]["inputTokens"] > 0        # it may say 0, which nobody believes
+    assert task["tokenUsage"]["inputTokens"] > 0  # it may say 0, which nobody believes
 
 
 def test_what_litellm_says_of_a_failure_is_told_in_a_sentence(server: Server, provider: FakeProvider, litellm: str):

@@ -41,9 +41,13 @@ def test_a_client_that_offers_http2_uploads_its_bytes(idle: Server):
 
 def wrong_keys(server: Server, count: int) -> list[int]:
     """What so many requests with a wrong key are answered, each of which says that it comes from somewhere else."""
-    return [server.client.get("/api/v1/account", headers={
-        "authorization": f"Bearer ac_live_{n}", "x-forwarded-for": f"10.{n // 250}.{n % 250}.9"}).status_code
-        for n in range(count)]
+    return [
+        server.client.get(
+            "/api/v1/account",
+            headers={"authorization": f"Bearer ac_live_{n}", "x-forwarded-for": f"10.{n // 250}.{n % 250}.9"},
+        ).status_code
+        for n in range(count)
+    ]
 
 
 def test_nobody_gets_around_the_limit_of_wrong_keys_by_a_header(idle: Server):
@@ -54,8 +58,9 @@ def test_a_trusted_proxy_says_who_asks(behind_a_proxy: Server):
     assert set(wrong_keys(behind_a_proxy, 300)) == {401}
 
 
-@pytest.mark.parametrize("header", [
-    {"x-forwarded-proto": "https"}, {"X-Forwarded-Proto": "https", "x-forwarded-for": "9.9.9.9"}])
+@pytest.mark.parametrize(
+    "header", [{"x-forwarded-proto": "https"}, {"X-Forwarded-Proto": "https", "x-forwarded-for": "9.9.9.9"}]
+)
 def test_only_a_trusted_proxy_changes_the_urls_in_answers(idle: Server, behind_a_proxy: Server, header):
     for server, scheme in ((idle, "http://"), (behind_a_proxy, "https://")):
         prepared = server.client.post("/api/v1/uploads/prepare", json={"filename": "a"}, headers=header).json()
@@ -78,8 +83,10 @@ def resident_mb(server: Server) -> int:
 def test_bodies_that_are_half_there_cost_little_memory_and_nobody_waits_for_them(idle: Server):
     """60 of them with 5 MB each: 300 MB, had they been kept."""
     before = resident_mb(idle)
-    head = (f"POST /api/v1/agents HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {idle.key}\r\n"
-            "content-type: application/json\r\ncontent-length: 9000000\r\n\r\n").encode()
+    head = (
+        f"POST /api/v1/agents HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {idle.key}\r\n"
+        "content-type: application/json\r\ncontent-length: 9000000\r\n\r\n"
+    ).encode()
     address = httpx.URL(idle.url)
     with contextlib.ExitStack() as stack:
         for _ in range(60):

@@ -14,16 +14,24 @@ from tests.system.test_main_job import bash
 NAME = "localhost/agentcontainer-tests-own"
 # What would end or mislead Node, Pi and libc if it were theirs.
 HARMFUL = {
-    "OPENSSL_CONF": "/broken.cnf", "NODE_UNIQUE_ID": "", "NODE_OPTIONS": "--no-such-option", "NODE_CHANNEL_FD": "99",
-    "LD_LIBRARY_PATH": "/nowhere", "TMPDIR": "/nowhere", "PI_CODING_AGENT_DIR": "/nowhere", "AC_RUN_DIR": "/nowhere",
-    "HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "HOME": "/root",
+    "OPENSSL_CONF": "/broken.cnf",
+    "NODE_UNIQUE_ID": "",
+    "NODE_OPTIONS": "--no-such-option",
+    "NODE_CHANNEL_FD": "99",
+    "LD_LIBRARY_PATH": "/nowhere",
+    "TMPDIR": "/nowhere",
+    "PI_CODING_AGENT_DIR": "/nowhere",
+    "AC_RUN_DIR": "/nowhere",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "http_proxy": "http://127.0.0.1:9",
+    "HOME": "/root",
 }
 
 
 @pytest.fixture(scope="module")
 def built(server: Server, tmp_path_factory) -> Iterator[Callable[[str], str]]:
     """Makes an image of the standard one with further lines; answers its name."""
-    server.run(bash("true"))                # the standard image is here from now on
+    server.run(bash("true"))  # the standard image is here from now on
     base = podman("images", "--quiet", "--filter", "reference=localhost/agentcontainer-coding").split()[0]
     made = []
 
@@ -39,18 +47,26 @@ def built(server: Server, tmp_path_factory) -> Iterator[Callable[[str], str]]:
 
 
 def agent(server: Server, image: str, **more) -> str:
-    return server.post("/agents", {
-        "name": "own", "basePrompt": "Work.", "runtime": {"containerImage": image, "agentRuntime": "pi", **more},
-        "defaults": {"model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 120},
-    })["id"]
+    return server.post(
+        "/agents",
+        {
+            "name": "own",
+            "basePrompt": "Work.",
+            "runtime": {"containerImage": image, "agentRuntime": "pi", **more},
+            "defaults": {"model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 120},
+        },
+    )["id"]
 
 
 def test_the_variables_of_an_image_reach_the_agents_commands_and_not_our_programs(server: Server, built):
     lines = [f"ENV {name}={json.dumps(value)}" for name, value in {**HARMFUL, "MINE": "one two"}.items()]
     image = built("\n".join(["RUN echo 'openssl_conf = nowhere' > /broken.cnf", *lines]))
     show = "import json, os; print(json.dumps(dict(os.environ)))"
-    work = bash(f"python3 -c '{show}' > env.json", "head -c 70000 /dev/zero | tr '\\0' x; echo END",
-                "finish --complete-task --message Done env.json")
+    work = bash(
+        f"python3 -c '{show}' > env.json",
+        "head -c 70000 /dev/zero | tr '\\0' x; echo END",
+        "finish --complete-task --message Done env.json",
+    )
     task = server.run(work, agent=agent(server, image))
     assert task["status"] == "finished", task["error"]
     seen = json.loads(server.outputs(task["id"])["env.json"])
@@ -84,8 +100,9 @@ def test_declared_directories_of_an_image_are_writable_and_the_walls_stay(server
     assert "a tool\nkept /opt/agentcontainer/bin:/root/.local/bin:/usr/local/bin" in said and "True" in said
     assert said.count("refused") == 2 and "hidden" in said
     assert set(re.findall(r"Cap\w+:\s*(\w+)", said)) == {"0" * 16} and "NoNewPrivs:\t1" in said
-    plain = server.run(bash("touch /testbed/new || echo refused", finish="--complete-task -m Done"),
-                       agent=agent(server, image))
+    plain = server.run(
+        bash("touch /testbed/new || echo refused", finish="--complete-task -m Done"), agent=agent(server, image)
+    )
     assert "refused" in server.said(plain["id"])
 
 

@@ -10,8 +10,7 @@ from tests.system.conftest import Server, serving
 FINISH = bash("finish --complete-task --message Done")
 PATHS = {"responses": "/responses", "chat-completions": "/chat/completions", "messages": "/messages"}
 MUCH = bash("head -c 12000 /dev/zero | tr '\\0' x | fold -w 100")
-TOO_LONG = (
-    "request (17000 tokens) exceeds the available context size (16384 tokens), try increasing it")
+TOO_LONG = "request (17000 tokens) exceeds the available context size (16384 tokens), try increasing it"
 
 
 @pytest.fixture
@@ -45,12 +44,13 @@ def test_openrouters_relay_is_asked_for_chat_completions_of_claude_too(server: S
 @pytest.mark.parametrize("known", [True, False])
 def test_a_window_of_16k_is_kept_whether_it_is_set_or_learned(server: Server, provider: FakeProvider, known: bool):
     """The fake counts as llama.cpp does: a prompt beyond its window is refused, with the window in the error."""
+
     class Small(FakeProvider):
         def _next(self, model):
             size = len(self.seen[-1].body) // 4
             if size > 16_384:
                 return Fails(400, TOO_LONG.replace("17000", str(size)))
-            if not self.seen[-1].json.get("tools"):         # Pi asks for a summary
+            if not self.seen[-1].json.get("tools"):  # Pi asks for a summary
                 return Answers("So far, much was looked at.", input_tokens=size)
             move = super()._next(model)
             return Answers(move.text, move.calls, input_tokens=size, output_tokens=50)

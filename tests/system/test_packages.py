@@ -44,6 +44,7 @@ def named() -> str:
 
 # The wheel
 
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
@@ -67,10 +68,15 @@ def installed(wheel: Path, tmp_path_factory) -> Path:
 
 
 def test_a_wheel_carries_what_the_program_needs_and_nothing_else(wheel: Path):
-    code = {str(path.relative_to(CLONE)) for path in (CLONE / "agentcontainer_local").rglob("*")
-            if path.is_file() and path.suffix != ".pyc" and ".ruff_cache" not in path.parts}
-    beside = {f"agentcontainer_local/{path.relative_to(CLONE)}"
-              for path in (*(CLONE / "images").rglob("Containerfile"), CLONE / "migrations.sql", CLONE / "commit")}
+    code = {
+        str(path.relative_to(CLONE))
+        for path in (CLONE / "agentcontainer_local").rglob("*")
+        if path.is_file() and path.suffix != ".pyc" and ".ruff_cache" not in path.parts
+    }
+    beside = {
+        f"agentcontainer_local/{path.relative_to(CLONE)}"
+        for path in (*(CLONE / "images").rglob("Containerfile"), CLONE / "migrations.sql", CLONE / "commit")
+    }
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         licences = [name for name in archive.namelist() if name.endswith("/licenses/LICENSE")]
@@ -82,9 +88,15 @@ def test_an_installed_wheel_serves_and_finishes_a_task(installed: Path, tmp_path
     class Installed(Server):
         command = (str(installed / "agentcontainer"),)
 
-    alone = {"PYTHONPATH": "", "VIRTUAL_ENV": "", "PATH": os.pathsep.join(
-        folder for folder in os.environ["PATH"].split(os.pathsep) if not (Path(folder) / "agentcontainer").exists()
-        and folder != f"{sys.prefix}/bin")}
+    alone = {
+        "PYTHONPATH": "",
+        "VIRTUAL_ENV": "",
+        "PATH": os.pathsep.join(
+            folder
+            for folder in os.environ["PATH"].split(os.pathsep)
+            if not (Path(folder) / "agentcontainer").exists() and folder != f"{sys.prefix}/bin"
+        ),
+    }
     assert call(*Installed.command, "--version", env={**os.environ, **alone}, cwd=tmp_path) == named()
     with serving(tmp_path / "data", Installed, **alone) as server:
         assert server.client.get("/healthz").text == "ok\n"
@@ -98,6 +110,7 @@ def finishes(server: Server) -> None:
 
 
 # The executable
+
 
 @pytest.fixture(scope="session")
 def without_python(tmp_path_factory) -> dict[str, str]:

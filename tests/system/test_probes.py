@@ -23,9 +23,12 @@ ADDRESSES = [
     if "scope link" not in line
 ]
 BEYOND = ["10.0.2.2", "10.0.2.3", "10.99.99.2", "10.99.99.100", "169.254.169.254", "169.254.1.2", "fd00::2"]
-PROBES = [line.removeprefix("def ").partition("(")[0] for line in
-          HERE.joinpath("probe.py").read_text().replace("@check\n", "@check ").splitlines()
-          if line.startswith("@check def ") for line in [line.removeprefix("@check ")]]
+PROBES = [
+    line.removeprefix("def ").partition("(")[0]
+    for line in HERE.joinpath("probe.py").read_text().replace("@check\n", "@check ").splitlines()
+    if line.startswith("@check def ")
+    for line in [line.removeprefix("@check ")]
+]
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +52,22 @@ def the_hosts_own() -> Iterator[dict]:
 @pytest.fixture(scope="module", params=[False, True], ids=["without internet", "with internet"])
 def tried(server: Server, request) -> dict[str, str | None]:
     with the_hosts_own() as own:
-        given = {**own, "uid": os.getuid(), "server": server.process.pid, "addresses": [*ADDRESSES, *BEYOND],
-                 "ports": [int(server.url.rpartition(":")[2]), own["listener"], 80]}
+        given = {
+            **own,
+            "uid": os.getuid(),
+            "server": server.process.pid,
+            "addresses": [*ADDRESSES, *BEYOND],
+            "ports": [int(server.url.rpartition(":")[2]), own["listener"], 80],
+        }
         probe = server.upload("probe.py", HERE.joinpath("probe.py").read_bytes())
-        task = server.run(bash(f"python3 task_files/probe.py '{json.dumps(given)}' > out.json; cat out.json",
-                               finish='--complete-task --message "Tried" out.json'),
-                          files=[probe], internetAccess=request.param)
+        task = server.run(
+            bash(
+                f"python3 task_files/probe.py '{json.dumps(given)}' > out.json; cat out.json",
+                finish='--complete-task --message "Tried" out.json',
+            ),
+            files=[probe],
+            internetAccess=request.param,
+        )
     assert task["status"] == "finished", task["error"]
     return json.loads(server.outputs(task["id"])["out.json"])
 
@@ -182,25 +195,41 @@ def test_no_race_on_outputs_brings_out_a_file_of_the_host(server: Server, tmp_pa
         "        except OSError: pass\n"
     )
     attach = "for i in $(seq 8); do timeout 20 attach out out out >/dev/null 2>&1; echo $?; done | sort | uniq -c"
-    talk = server.post("/agents/agt_standard_coding/conversations", {
-        "instructions": "Race.", "message": bash(f"python3 task_files/race.py & {attach}; kill %1; rm -rf out"),
-        "inputFileIds": [server.upload("race.py", race.encode())], "overrides": {"model": "scripted"},
-    })["task"]
+    talk = server.post(
+        "/agents/agt_standard_coding/conversations",
+        {
+            "instructions": "Race.",
+            "message": bash(f"python3 task_files/race.py & {attach}; kill %1; rm -rf out"),
+            "inputFileIds": [server.upload("race.py", race.encode())],
+            "overrides": {"model": "scripted"},
+        },
+    )["task"]
     server.wait(talk["id"], "awaiting_input", seconds=90)
-    came = [server.client.get(f"/api/v1/files/{file['id']}/content").content
-            for file in server.get(f"/tasks/{talk['id']}/files", limit=1000)["data"]]
+    came = [
+        server.client.get(f"/api/v1/files/{file['id']}/content").content
+        for file in server.get(f"/tasks/{talk['id']}/files", limit=1000)["data"]
+    ]
     task_text = bash(f"python3 task_files/race.py & {attach}; kill %1; rm -rf out").encode()
     assert all(content in (b"", b"mine", b"Race.") or content in task_text for content in came), set(came)
     assert secret.read_text() == "only on the host"
     more = server.upload("later.txt", b"later")
-    flip = bash("(for i in $(seq 200); do mv task_files t 2>/dev/null; ln -sfn /etc task_files; rm -f task_files; "
-                "mv t task_files; ln -sfn /opt/agentcontainer reference_files; done) >/dev/null 2>&1 & sleep 0.2")
+    flip = bash(
+        "(for i in $(seq 200); do mv task_files t 2>/dev/null; ln -sfn /etc task_files; rm -f task_files; "
+        "mv t task_files; ln -sfn /opt/agentcontainer reference_files; done) >/dev/null 2>&1 & sleep 0.2"
+    )
     server.post(f"/conversations/{talk['id']}/messages", {"content": flip})
     wait_until(lambda: server.get(f"/tasks/{talk['id']}")["turnNumber"] == 2, 20)
-    server.post(f"/conversations/{talk['id']}/messages", {
-        "content": bash("wait; find / -xdev -name later.txt 2>/dev/null"), "inputFileIds": [more]})
-    wait_until(lambda: server.get(f"/tasks/{talk['id']}")["turnNumber"] == 3
-               and server.get(f"/tasks/{talk['id']}")["turnStatus"] != "running", 60)
+    server.post(
+        f"/conversations/{talk['id']}/messages",
+        {"content": bash("wait; find / -xdev -name later.txt 2>/dev/null"), "inputFileIds": [more]},
+    )
+    wait_until(
+        lambda: (
+            server.get(f"/tasks/{talk['id']}")["turnNumber"] == 3
+            and server.get(f"/tasks/{talk['id']}")["turnStatus"] != "running"
+        ),
+        60,
+    )
     assert server.get("/account"), "the host is as it was, whatever became of that turn"
     server.post(f"/tasks/{talk['id']}/cancel", expect=200)
 

@@ -26,12 +26,15 @@ def calls(server: Server, task: dict) -> list[dict]:
     return server.get(f"/tasks/{task['id']}/model-calls", order="asc")["data"]
 
 
-@pytest.mark.parametrize(("move", "words"), [
-    (Raw((b"<html><title>Welcome to nginx!</title></html>",), "text/html"), "Welcome to nginx!"),
-    (Raw((b'{"choices":[]}',), "application/json"), "one document where a stream was asked for"),
-    (Fails(301, headers=(("location", "https://elsewhere.example/"),)), "https://elsewhere.example/"),
-    (Fails(404, "model `nosuch` not found"), "model `nosuch` not found"),
-])
+@pytest.mark.parametrize(
+    ("move", "words"),
+    [
+        (Raw((b"<html><title>Welcome to nginx!</title></html>",), "text/html"), "Welcome to nginx!"),
+        (Raw((b'{"choices":[]}',), "application/json"), "one document where a stream was asked for"),
+        (Fails(301, headers=(("location", "https://elsewhere.example/"),)), "https://elsewhere.example/"),
+        (Fails(404, "model `nosuch` not found"), "model `nosuch` not found"),
+    ],
+)
 def test_a_wrong_address_fails_the_task_at_once_with_its_name(server: Server, provider: FakeProvider, move, words):
     provider.plan(move)
     task = server.run("Make out.txt", **CLAUDE, maxTokens=100_000)
@@ -65,8 +68,12 @@ def test_a_silent_provider_is_asked_twice_and_nothing_is_booked(hurried: Server,
 
 
 def test_attempts_are_counted_through_and_each_is_told_with_its_reason(server: Server, provider: FakeProvider):
-    provider.plan([Fails(500, "out of coffee")] * 2, Answers("I go on."), Fails(500, "out of tea"),
-                  bash("finish --complete-task --message Done"))
+    provider.plan(
+        [Fails(500, "out of coffee")] * 2,
+        Answers("I go on."),
+        Fails(500, "out of tea"),
+        bash("finish --complete-task --message Done"),
+    )
     task = server.run("Make out.txt", **CLAUDE)
     assert task["status"] == "finished", task["error"]
     retries = [event["data"] for event in server.history(task["id"]) if event["data"].get("kind") == "retrying"]
@@ -87,8 +94,11 @@ def test_a_time_limit_says_what_the_model_was_doing(server: Server, provider: Fa
 def test_what_the_model_wrote_before_a_cut_is_kept(server: Server, provider: FakeProvider, ends_by: str, mode: str):
     provider.plan(Silent(answer=STORY, after_events=8))
     limit = {"maxRuntimeSeconds": 15 if ends_by == "limit" else 120}
-    begin = server.dispatch if mode == "autonomous" else (
-        lambda message, **overrides: server.converse(message, overrides=overrides))
+    begin = (
+        server.dispatch
+        if mode == "autonomous"
+        else (lambda message, **overrides: server.converse(message, overrides=overrides))
+    )
     task = begin("Tell me a story", **CLAUDE, **limit)
     if ends_by == "cancel":
         wait_until(lambda: server.row("SELECT count(*) AS n FROM unfinished_answers")["n"], 60)
@@ -105,8 +115,10 @@ def test_what_the_model_wrote_before_a_cut_is_kept(server: Server, provider: Fak
 
 
 def test_what_came_before_a_provider_broke_off_is_kept_as_interrupted(server: Server, provider: FakeProvider):
-    provider.plan(Cuts(Answers("I was about to say something that matters"), after_events=5),
-                  bash("finish --complete-task --message Done"))
+    provider.plan(
+        Cuts(Answers("I was about to say something that matters"), after_events=5),
+        bash("finish --complete-task --message Done"),
+    )
     task = server.run("Make out.txt", **CLAUDE)
     assert task["status"] == "finished", task["error"]
     said = [m for m in server.get(f"/tasks/{task['id']}/messages", order="asc")["data"] if m["role"] == "assistant"]
@@ -124,7 +136,9 @@ def test_a_model_that_calls_no_tool_is_told_as_such_and_its_answer_is_kept(serve
 
 @pytest.mark.parametrize("tokens", [3000, 6000])
 def test_a_budget_that_is_too_small_for_one_call_says_the_least_that_works(
-    server: Server, provider: FakeProvider, tokens: int,
+    server: Server,
+    provider: FakeProvider,
+    tokens: int,
 ):
     finish = bash("finish --complete-task --message Done")
     task = server.run("Make out.txt", **CLAUDE, maxTokens=tokens)

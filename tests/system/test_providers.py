@@ -50,7 +50,7 @@ def test_a_picture_that_the_agent_reads_reaches_the_provider(server: Server, pro
     provider.plan(bash(f"echo {DOT} | base64 -d > a.png; echo made > out.txt"), reads, FINISH)
     task = server.run("Look", model=model, provider=name)
     assert task["status"] == "finished", task["error"]
-    assert [json.dumps(seen.json).count(DOT) for seen in provider.seen[1:]] == [1, 2]       # first in the command
+    assert [json.dumps(seen.json).count(DOT) for seen in provider.seen[1:]] == [1, 2]  # first in the command
 
 
 def test_a_model_that_nobody_knows_is_sent_no_picture(server: Server, provider: FakeProvider):
@@ -62,14 +62,17 @@ def test_a_model_that_nobody_knows_is_sent_no_picture(server: Server, provider: 
     assert "does not support images" in json.dumps(provider.seen[-1].json)
 
 
-@pytest.mark.parametrize(("name", "model", "sent"), [
-    ("anthropic", "claude-sonnet-4.5", "claude-sonnet-4-5"),
-    ("anthropic", "claude-of-tomorrow", "claude-of-tomorrow"),
-    ("openai", "gpt-6", "gpt-6"),
-    ("openai", "local/llama:8b", "local/llama:8b"),
-    ("openrouter", "z-ai/glm-9:free", "z-ai/glm-9:free"),
-    ("openrouter", "anthropic/claude-sonnet-4.5", "anthropic/claude-sonnet-4.5"),
-])
+@pytest.mark.parametrize(
+    ("name", "model", "sent"),
+    [
+        ("anthropic", "claude-sonnet-4.5", "claude-sonnet-4-5"),
+        ("anthropic", "claude-of-tomorrow", "claude-of-tomorrow"),
+        ("openai", "gpt-6", "gpt-6"),
+        ("openai", "local/llama:8b", "local/llama:8b"),
+        ("openrouter", "z-ai/glm-9:free", "z-ai/glm-9:free"),
+        ("openrouter", "anthropic/claude-sonnet-4.5", "anthropic/claude-sonnet-4.5"),
+    ],
+)
 def test_a_model_id_reaches_the_provider_as_asked(
     server: Server, provider: FakeProvider, name: str, model: str, sent: str
 ):
@@ -80,11 +83,15 @@ def test_a_model_id_reaches_the_provider_as_asked(
     assert task["execution"]["model"] == model
 
 
-@pytest.mark.parametrize("trouble", [
-    Fails(429, "slow down", (("retry-after", "1"),)),
-    Fails(529, "Overloaded"),
-    Cuts(Answers("I am cut off in the middle of what I"), after_events=4),
-], ids=["429", "529", "cut"])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Fails(429, "slow down", (("retry-after", "1"),)),
+        Fails(529, "Overloaded"),
+        Cuts(Answers("I am cut off in the middle of what I"), after_events=4),
+    ],
+    ids=["429", "529", "cut"],
+)
 def test_a_provider_in_trouble_is_asked_again(server: Server, provider: FakeProvider, trouble):
     provider.plan(trouble, bash("echo made > out.txt"), FINISH)
     task = server.run("Make out.txt", model="claude-sonnet-4-5", provider="anthropic")

@@ -64,14 +64,23 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
     now = datetime.datetime.now(datetime.UTC)
-    made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-            .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(1))
-            .not_valid_after(now + datetime.timedelta(1)).add_extension(names, critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(key, hashes.SHA256()))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(1))
+        .not_valid_after(now + datetime.timedelta(1))
+        .add_extension(names, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
     pem, private = folder / "cert.pem", folder / "key.pem"
     pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
     return pem, private
 
 
@@ -83,18 +92,28 @@ def replaced(text: str, **instead: str) -> str:
 
 
 def nginx(folder: Path, port: int, upstream: int, cert: Path, key: Path) -> list[str]:
-    site = replaced((DOCS / "nginx.conf").read_text(), **{
-        "listen 443": f"listen 127.0.0.1:{port}", "server_name example.org": "server_name localhost",
-        "/etc/ssl/certs/example.org.pem": str(cert), "/etc/ssl/private/example.org.key": str(key),
-        "127.0.0.1:3000": f"127.0.0.1:{upstream}"})
+    site = replaced(
+        (DOCS / "nginx.conf").read_text(),
+        **{
+            "listen 443": f"listen 127.0.0.1:{port}",
+            "server_name example.org": "server_name localhost",
+            "/etc/ssl/certs/example.org.pem": str(cert),
+            "/etc/ssl/private/example.org.key": str(key),
+            "127.0.0.1:3000": f"127.0.0.1:{upstream}",
+        },
+    )
     (folder / "nginx.conf").write_text(NGINX.format(folder=folder, site=site))
     return ["nginx", "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
 
 
 def caddy(folder: Path, port: int, upstream: int, cert: Path, key: Path) -> list[str]:
-    site = replaced((DOCS / "Caddyfile").read_text(), **{
-        "example.org {": f"{{\n admin off\n auto_https off\n}}\nhttps://localhost:{port} {{\n\ttls {cert} {key}",
-        "127.0.0.1:3000": f"127.0.0.1:{upstream}"})
+    site = replaced(
+        (DOCS / "Caddyfile").read_text(),
+        **{
+            "example.org {": f"{{\n admin off\n auto_https off\n}}\nhttps://localhost:{port} {{\n\ttls {cert} {key}",
+            "127.0.0.1:3000": f"127.0.0.1:{upstream}",
+        },
+    )
     (folder / "Caddyfile").write_text(site)
     return ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
 
@@ -161,7 +180,8 @@ def test_events_are_live(proxied: Proxied):
     """What the agent does is told while it does it: the task would sleep for minutes."""
     with proxied.client() as client:
         task = client.create_task(
-            "agt_standard_coding", instructions=bash("sleep 240"), overrides={"model": "scripted"})
+            "agt_standard_coding", instructions=bash("sleep 240"), overrides={"model": "scripted"}
+        )
         for event in client.stream(task.id):
             if event.event == "activity.started":
                 assert client.get_task(task.id).status == "running"

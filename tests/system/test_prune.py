@@ -38,7 +38,7 @@ def elsewhere(tmp_path_factory) -> Iterator[dict[str, str]]:
         assert store["imageStore"]["number"] == 0
         yield env
     finally:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):    # it keeps the storage mounted
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it keeps the storage mounted
             os.kill(int((runtime / "libpod/tmp/pause.pid").read_text()), signal.SIGKILL)
         subprocess.run(["rm", "-rf", runtime, home / ".local"], check=True)
 
@@ -70,13 +70,19 @@ def test_images_of_earlier_versions_are_removed_unless_a_container_uses_them(els
     def ours(name: str, tag: str) -> str:
         return made(f"localhost/agentcontainer-{name}:{tag}", f"{standard_images.LABEL}={name}", f"made={tag}")
 
-    current = {standard_images.tag_of("coding"), standard_images.tag_of("data", standard_images.made_base()), standard_images.made_base()}
+    current = {
+        standard_images.tag_of("coding"),
+        standard_images.tag_of("data", standard_images.made_base()),
+        standard_images.made_base(),
+    }
     for tag in current:
         ours(*tag.removeprefix("localhost/agentcontainer-").split(":"))
     kept = {made("localhost/agentcontainer-coding:of-somebody-else"), ours("documents", "at-work")}
     _podman(elsewhere, "create", "--name", "at-work", "localhost/agentcontainer-documents:at-work", "true")
     old = {ours("coding", "old"), ours("coding", "older")}
-    (tmp_path / "Containerfile").write_text(f"FROM localhost/agentcontainer-coding:old\nLABEL {standard_images.LABEL}=data\n")
+    (tmp_path / "Containerfile").write_text(
+        f"FROM localhost/agentcontainer-coding:old\nLABEL {standard_images.LABEL}=data\n"
+    )
     old.add("localhost/agentcontainer-data:old")
     _podman(elsewhere, "build", "--pull=never", "--tag", "localhost/agentcontainer-data:old", str(tmp_path))
     _podman(elsewhere, "tag", standard_images.tag_of("coding"), "localhost/agentcontainer-coding:by-another-name")
@@ -111,8 +117,12 @@ def test_images_of_ones_own_and_those_that_a_definition_names_are_never_removed(
     for tag in ours[:2]:
         made(tag, **{standard_images.LABEL: "coding"})
     made(ours[2], **{standard_images.LABEL: "coding", standard_images.MADE_FOR: ours[2]})
-    kept = {ours[1], built("localhost/mine:1", ours[0]), built("localhost/agentcontainer-coding:mine", ours[2]),
-            built("localhost/agentcontainer-mine:1", ours[2])}
+    kept = {
+        ours[1],
+        built("localhost/mine:1", ours[0]),
+        built("localhost/agentcontainer-coding:mine", ours[2]),
+        built("localhost/agentcontainer-mine:1", ours[2]),
+    }
     _podman(elsewhere, "untag", built("localhost/nameless:1", ours[2]))
     before = set(_podman(elsewhere, "images", "--quiet", "--no-trunc").split())
 
@@ -135,16 +145,28 @@ def test_an_image_that_was_opened_stays_as_long_as_a_definition_asks_for_it(else
         made(name, f"{writable_images.ORIGIN}={image}", f"own={name}")
         return name
 
-    mine, coding = made("localhost/mine:1"), made(standard_images.tag_of("coding"), f"{standard_images.LABEL}=coding", "made=now")
+    mine, coding = (
+        made("localhost/mine:1"),
+        made(standard_images.tag_of("coding"), f"{standard_images.LABEL}=coding", "made=now"),
+    )
     wanted = {opened_for(mine, "/testbed"), opened_for(coding, "/opt", "/srv")}
     built = "localhost/built-on-an-opened-one:1"
     made(built, f"{writable_images.ORIGIN}={mine}")
     used = opened_for(mine, "/used")
     _podman(elsewhere, "create", "--name", "at-work", used, "true")
-    unwanted = {opened_for(mine, "/testbed", "/srv"), opened_for(coding, "/testbed"), opened_for("f" * 64, "/testbed"),
-                opened_for(mine, "/testbed", program=b"of an earlier version")}
-    said = pruned(elsewhere, tmp_path, ("localhost/mine:1", None, '["/testbed"]'), (None, "coding", '["/opt", "/srv"]'),
-                  ("localhost/mine:1", None, "[]"))
+    unwanted = {
+        opened_for(mine, "/testbed", "/srv"),
+        opened_for(coding, "/testbed"),
+        opened_for("f" * 64, "/testbed"),
+        opened_for(mine, "/testbed", program=b"of an earlier version"),
+    }
+    said = pruned(
+        elsewhere,
+        tmp_path,
+        ("localhost/mine:1", None, '["/testbed"]'),
+        (None, "coding", '["/opt", "/srv"]'),
+        ("localhost/mine:1", None, "[]"),
+    )
     assert {one["tag"]: one["removed"] for one in said} == {**dict.fromkeys(unwanted, True), used: False}
     here = set(_podman(elsewhere, "images", "--format", "{{.Repository}}:{{.Tag}}").splitlines())
     assert here == {*wanted, used, built, "localhost/mine:1", standard_images.tag_of("coding")}
@@ -155,8 +177,11 @@ def pruned(env: dict[str, str], folder: Path, *versions: tuple[str | None, str |
     store = db.open(folder / "agentcontainer.db")
     store.conn.execute("PRAGMA foreign_keys=OFF")
     for number, version in enumerate(versions):
-        store.conn.execute("INSERT INTO container_versions (id, container_id, number, image, preset, writable_paths,"
-                           " created_at) VALUES (?, 'c', ?, ?, ?, ?, 'now')", (f"v{number}", number, *version))
+        store.conn.execute(
+            "INSERT INTO container_versions (id, container_id, number, image, preset, writable_paths,"
+            " created_at) VALUES (?, 'c', ?, ?, ?, ?, 'now')",
+            (f"v{number}", number, *version),
+        )
     store.close()
     identity.claim(store_id := db.new_id("str"), folder)
     try:

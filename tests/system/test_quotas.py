@@ -18,11 +18,13 @@ def strict(tmp_path_factory) -> Iterator[Server]:
 
 
 def test_an_agent_hands_over_no_more_than_the_account_may_have(strict: Server):
-    task = strict.run(bash(
-        "head -c 2000 /dev/zero > large; head -c 500 /dev/zero > small;"
-        " finish --complete-task --message all large small || echo refused",
-        finish="--complete-task --message less small",
-    ))
+    task = strict.run(
+        bash(
+            "head -c 2000 /dev/zero > large; head -c 500 /dev/zero > small;"
+            " finish --complete-task --message all large small || echo refused",
+            finish="--complete-task --message less small",
+        )
+    )
     assert (task["status"], task["result"]) == ("finished", "less")
     assert "quota of 1000 bytes" in strict.said(task["id"])
     assert strict.get("/account")["fileStorage"] == {"usedBytes": 500, "quotaBytes": 1000, "isEnforced": True}

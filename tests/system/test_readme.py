@@ -29,7 +29,7 @@ PAGES = {page.stem: page.read_text() for page in (ROOT / "README.md", *sorted((R
 README = PAGES["README"]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBERS = "1\n2\n3\n"
-SHOWN = ("text", "json", "yaml")      # languages of what is shown, and not typed
+SHOWN = ("text", "json", "yaml")  # languages of what is shown, and not typed
 
 
 def sections(text: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
@@ -39,8 +39,12 @@ def sections(text: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         yield heading, BLOCK.findall(text)
 
 
-BLOCKS = {(page, heading, at): block for page, text in PAGES.items() for heading, blocks in sections(text)
-          for at, block in enumerate(blocks)}
+BLOCKS = {
+    (page, heading, at): block
+    for page, text in PAGES.items()
+    for heading, blocks in sections(text)
+    for at, block in enumerate(blocks)
+}
 # What runs each of them. `./dev test` would run itself; that `./dev` sets up, and runs what it says, is in test_dev.
 TESTED = {
     ("README", "Two commands", 0): "test_the_demo_brings_a_chart",
@@ -74,8 +78,15 @@ def environ(server: Server | None = None, **more: str) -> dict[str, str]:
     """With `agentcontainer` on PATH, as in `./dev exec`, and the server that is meant."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AGENTCONTAINER_")}
     path = f"{Path(sys.executable).parent}:{kept.get('PATH', os.defpath)}"
-    named = {"AGENTCONTAINER_URL": server.url, "AGENTCONTAINER_API_KEY": server.key,
-             "AGENTCONTAINER_DATA": str(server.data)} if server else {}
+    named = (
+        {
+            "AGENTCONTAINER_URL": server.url,
+            "AGENTCONTAINER_API_KEY": server.key,
+            "AGENTCONTAINER_DATA": str(server.data),
+        }
+        if server
+        else {}
+    )
     return {**kept, "PATH": path, **named, **more}
 
 
@@ -85,8 +96,9 @@ def typed(key: tuple[str, str, int], env: dict[str, str], cwd: Path, instead: di
     for old, new in (instead or {}).items():
         assert old in text
         text = text.replace(old, new)
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", text], cwd=cwd, env=env, capture_output=True, text=True,
-                          timeout=300)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text], cwd=cwd, env=env, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
 
@@ -94,8 +106,9 @@ def typed(key: tuple[str, str, int], env: dict[str, str], cwd: Path, instead: di
 def test_the_demo_brings_a_chart(tmp_path: Path):
     assert "./dev demo " in BLOCKS["README", "Two commands", 0][1]
     env = {name: value for name, value in environ(TMPDIR=str(tmp_path)).items() if not name.endswith("_API_KEY")}
-    done = subprocess.run([sys.executable, ROOT / "tests" / "demo.py"], cwd=tmp_path, env=env, capture_output=True,
-                          text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests" / "demo.py"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr + done.stdout
     (chart,) = tmp_path.glob("agentcontainer-demo-*/chart.png")
     assert chart.read_bytes().startswith(b"\x89PNG")
@@ -110,8 +123,9 @@ def as_shown(shown: str, said: str) -> bool:
 def started(key: tuple[str, str, int], env: dict[str, str], cwd: Path) -> Iterator[tuple[str, subprocess.Popen]]:
     """A block that starts a server, until it is ready: what it has said by then, and the process."""
     command = ["bash", "-euo", "pipefail", "-c", BLOCKS[key][1]]
-    with subprocess.Popen(command, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                          start_new_session=True) as server:
+    with subprocess.Popen(
+        command, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    ) as server:
         try:
             said = ""
             while "Try: curl" not in said:
@@ -142,8 +156,14 @@ def test_a_server_behind_a_proxy_starts_as_written(tmp_path: Path):
 
 def test_a_task_runs_as_written_and_shows_what_is_written(server: Server, tmp_path: Path):
     _, text = BLOCKS["README", "Run a task", 0]
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", f"({text}) 2>&1"], cwd=tmp_path, env=environ(server),
-                          capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"({text}) 2>&1"],
+        cwd=tmp_path,
+        env=environ(server),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert as_shown(BLOCKS["README", "Run a task", 1][1], done.stdout), done.stdout
     assert (tmp_path / "out" / "sum.txt").read_text() == "6\n"
 
@@ -165,8 +185,14 @@ def test_the_python_programs_work_as_written(server: Server, tmp_path: Path):
     (tmp_path / "numbers.csv").write_text(NUMBERS)
     for at in (0, 2):
         language, program = BLOCKS["README", "From Python", at]
-        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environ(server), capture_output=True,
-                              text=True, timeout=120)
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env=environ(server),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
         assert (language, done.returncode) == ("python", 0), done.stderr
         assert at or done.stdout == BLOCKS["README", "From Python", 1][1]
         assert at == 0 or "task.updated\n" in done.stdout
@@ -189,8 +215,14 @@ def test_the_line_that_says_that_a_server_is_ready_is_as_written(tmp_path: Path)
 
 def test_the_fixture_for_pytest_works_as_written(tmp_path: Path):
     (tmp_path / "test_it.py").write_text(BLOCKS["testing", "A server for your tests", 2][1])
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"], cwd=tmp_path,
-                          env=environ(), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"],
+        cwd=tmp_path,
+        env=environ(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
@@ -207,7 +239,7 @@ def test_a_key_for_metrics_is_made_as_written(own_server: Server, tmp_path: Path
 
 def test_an_image_of_ones_own_works_as_written(server: Server, tmp_path: Path):
     """On the base that this machine has: a registry may be out of reach."""
-    server.run("Nothing.")                      # from here on there is one
+    server.run("Nothing.")  # from here on there is one
     here = podman("images", "--format", "{{.Repository}}:{{.Tag}}").split()
     base = next(name for name in (standard_images.REGISTRY_BASE, standard_images.made_base()) if name in here)
     try:
@@ -221,8 +253,10 @@ def test_an_image_of_ones_own_works_as_written(server: Server, tmp_path: Path):
 @pytest.fixture
 def vendor(provider: fake_provider.FakeProvider, tmp_path: Path) -> Iterator[tuple[fake_provider.FakeProvider, Server]]:
     """A provider that speaks as the vendors do, and a server that has no key for it yet."""
-    provider.plan(fake_provider.bash("echo Steel and sea > poem.txt"),
-                  fake_provider.bash('finish --complete-task --message "Done" poem.txt'))
+    provider.plan(
+        fake_provider.bash("echo Steel and sea > poem.txt"),
+        fake_provider.bash('finish --complete-task --message "Done" poem.txt'),
+    )
     urls = {name: value for name, value in provider.environ().items() if name.endswith("_BASE_URL")}
     with serving(tmp_path / "data", **urls, **dict.fromkeys(set(provider.environ()) - set(urls), "")) as server:
         yield provider, server
@@ -271,14 +305,21 @@ def test_nothing_is_left_when_it_is_removed_as_written(tmp_path: Path):
     finally:
         server.stop()
     assert podman_things(label)
-    typed(("operating", "Removal", 0), environ(), tmp_path, {
-        "label=agentcontainer.store": f"label={label}", "localhost/agentcontainer-*": "localhost/not-ours-*",
-        "~/": f"{tmp_path}/home/",
-    })
+    typed(
+        ("operating", "Removal", 0),
+        environ(),
+        tmp_path,
+        {
+            "label=agentcontainer.store": f"label={label}",
+            "localhost/agentcontainer-*": "localhost/not-ours-*",
+            "~/": f"{tmp_path}/home/",
+        },
+    )
     assert not podman_things(label) and not server.data.exists()
 
 
 # What they name in a sentence
+
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_that_a_page_names_in_a_sentence_is_there(page):
@@ -298,9 +339,10 @@ def test_every_command_that_a_page_names_in_a_sentence_is_there(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_every_variable_and_file_that_a_page_names_is_there(page):
     known = {variable(name) for name in Settings.model_fields} | {
-        *config.OTHERS, *config.SECRETS,
+        *config.OTHERS,
+        *config.SECRETS,
     }
-    for path in Path(__file__).parent.glob("*.py"):     # what makes a test a long one
+    for path in Path(__file__).parent.glob("*.py"):  # what makes a test a long one
         known.update(re.findall(r'environ\.get\("(\w+)"', path.read_text()))
     assert set(re.findall(r"AGENTCONTAINER_[A-Z_]+", PAGES[page])) <= known
     for path in re.findall(r"`((?:images|tests|agentcontainer_local|api|guest|tasks)/[\w/.]+)`", PAGES[page]):
@@ -326,9 +368,16 @@ def test_every_test_that_the_readme_names_is_there():
 
 def test_the_executable_works_as_written(executable: Path, tmp_path: Path):
     env = environ(XDG_CACHE_HOME=str(tmp_path / "cache"), PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
-    said = typed(("operating", "One file, or a wheel", 0), env, tmp_path, {
-        "./dev binary dist/agentcontainer ": f"install -D {executable} dist/agentcontainer ",   # as the fixture made it
-        "sudo install -m 755 dist/agentcontainer /usr/local/bin/": "install -D dist/agentcontainer bin/agentcontainer",
-    })
+    said = typed(
+        ("operating", "One file, or a wheel", 0),
+        env,
+        tmp_path,
+        {
+            "./dev binary dist/agentcontainer ": f"install -D {executable} dist/agentcontainer ",
+            "sudo install -m 755 dist/agentcontainer /usr/local/bin/": (
+                "install -D dist/agentcontainer bin/agentcontainer"
+            ),
+        },
+    )
     assert "podman" in said
     assert (tmp_path / "cache/agentcontainer/program").is_dir()

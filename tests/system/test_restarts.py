@@ -101,8 +101,10 @@ def test_agents_are_attached_again_within_two_seconds_of_the_start(own_server: S
     for task in waiting:
         wait_until(lambda task=task: steps(own_server, task) > 1, 60)
     own_server.stop(signal.SIGKILL)
-    before = [own_server.row("SELECT max(number) AS n FROM task_events WHERE task_id = ?", task["id"])["n"]
-              for task in waiting]
+    before = [
+        own_server.row("SELECT max(number) AS n FROM task_events WHERE task_id = ?", task["id"])["n"]
+        for task in waiting
+    ]
     own_server.start()
     ready = time.monotonic()
     wait_until(lambda: own_server.metric("agentcontainer_guests") == 3, 10)
@@ -277,8 +279,15 @@ def test_containers_without_a_task_are_removed_at_the_start(own_server: Server):
     store = own_server.row("SELECT id FROM store")["id"]
     image = podman("images", "--format", "{{.ID}}", "--filter", "label=agentcontainer.image").split()
     own_server.stop()
-    stray = podman("create", "--label", f"agentcontainer.store={store}", "--label", "agentcontainer.task=tsk_gone",
-                   (image or podman("images", "-q").split())[0], "true").strip()
+    stray = podman(
+        "create",
+        "--label",
+        f"agentcontainer.store={store}",
+        "--label",
+        "agentcontainer.task=tsk_gone",
+        (image or podman("images", "-q").split())[0],
+        "true",
+    ).strip()
     assert stray[:12] in podman("ps", "-a", "-q")
     own_server.start()
     wait_until(lambda: stray[:12] not in podman("ps", "-a", "-q"), 5)

@@ -82,9 +82,8 @@ def unit(tmp_path) -> Iterator[Unit]:
 
 
 def test_a_units_agent_outlives_its_stop_and_is_found_again_by_its_start(unit: Unit):
-    assert unit.status("NoNewPrivs") == "0"     # else newuidmap does not work, nor the first Podman after a boot
-    task = unit.dispatch(bash("echo one >> log; sleep 8; echo two >> log",
-                              finish="--complete-task --message Done log"))
+    assert unit.status("NoNewPrivs") == "0"  # else newuidmap does not work, nor the first Podman after a boot
+    task = unit.dispatch(bash("echo one >> log; sleep 8; echo two >> log", finish="--complete-task --message Done log"))
     wait_until(lambda: [e for e in unit.history(task["id"]) if e["event"] == "activity.started"], 60)
     unit.stop()
     assert podman("ps", "--filter", f"name={task['id']}", "--format", "{{.Names}}").strip()

@@ -16,28 +16,33 @@ IMAGE = "localhost/agentcontainer-test-skills:1"
 @pytest.fixture(scope="module")
 def image(server: Server, tmp_path_factory) -> Iterator[str]:
     """The standard image with a git repository in it: walls let no container reach this machine's own addresses."""
-    assert server.run(bash("true"))["status"] == "finished"       # from here on the standard image is there
+    assert server.run(bash("true"))["status"] == "finished"  # from here on the standard image is there
     folder: Path = tmp_path_factory.mktemp("image")
     repository(folder)
     base = podman("images", "--filter", "label=agentcontainer.image=coding", "--format", "{{.ID}}").split()
     if not base:
         base = podman("images", "--filter", "label=agentcontainer.image", "--format", "{{.ID}}").split()
-    (folder / "gitconfig").write_text("[safe]\n\tdirectory = *\n")      # the agent is not the repository's owner
+    (folder / "gitconfig").write_text("[safe]\n\tdirectory = *\n")  # the agent is not the repository's owner
     (folder / "Containerfile").write_text(
         f"FROM {base[0]}\nCOPY gitconfig /etc/gitconfig\nCOPY birds.git /srv/birds.git\n"
     )
     subprocess.run(["podman", "build", "-q", "-t", IMAGE, "."], cwd=folder, check=True, capture_output=True)
     yield IMAGE
-    remove = ["podman", "rmi", "-f", IMAGE]         # the last task's container may be on its way out
+    remove = ["podman", "rmi", "-f", IMAGE]  # the last task's container may be on its way out
     wait_until(lambda: subprocess.run(remove, check=False, capture_output=True).returncode == 0, 30)
 
 
 def skilled(server: Server, image: str, skill: str, internet: bool = True) -> str:
-    return server.post("/agents", {
-        "name": "skilled", "basePrompt": "Work.", "skills": [{"skill": skill}],
-        "runtime": {"containerImage": image, "agentRuntime": "pi"},
-        "defaults": {"model": "scripted", "internetAccess": internet, "maxRuntimeSeconds": 120},
-    })["id"]
+    return server.post(
+        "/agents",
+        {
+            "name": "skilled",
+            "basePrompt": "Work.",
+            "skills": [{"skill": skill}],
+            "runtime": {"containerImage": image, "agentRuntime": "pi"},
+            "defaults": {"model": "scripted", "internetAccess": internet, "maxRuntimeSeconds": 120},
+        },
+    )["id"]
 
 
 def test_a_skill_is_installed_before_pi_starts(server: Server, image: str):
@@ -49,13 +54,23 @@ def test_a_skill_is_installed_before_pi_starts(server: Server, image: str):
 
 
 def test_a_tasks_own_skill_is_installed_too(server: Server, image: str):
-    agent = server.post("/agents", {
-        "name": "plain", "basePrompt": "Work.", "runtime": {"containerImage": image, "agentRuntime": "pi"},
-        "defaults": {"model": "scripted", "internetAccess": True, "maxRuntimeSeconds": 120},
-    })["id"]
-    task = server.post(f"/agents/{agent}/tasks", {
-        "instructions": bash("cat /var/lib/agentcontainer/skills/.pi/skills/counting/SKILL.md"),
-        "skills": [{"skill": "file:///srv/birds.git"}], "overrides": {"model": "scripted"}})
+    agent = server.post(
+        "/agents",
+        {
+            "name": "plain",
+            "basePrompt": "Work.",
+            "runtime": {"containerImage": image, "agentRuntime": "pi"},
+            "defaults": {"model": "scripted", "internetAccess": True, "maxRuntimeSeconds": 120},
+        },
+    )["id"]
+    task = server.post(
+        f"/agents/{agent}/tasks",
+        {
+            "instructions": bash("cat /var/lib/agentcontainer/skills/.pi/skills/counting/SKILL.md"),
+            "skills": [{"skill": "file:///srv/birds.git"}],
+            "overrides": {"model": "scripted"},
+        },
+    )
     ended = server.wait(task["id"])
     assert ended["status"] == "finished", ended["error"]
     assert "Counts penguins by colony" in server.said(task["id"])

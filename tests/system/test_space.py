@@ -21,7 +21,7 @@ def test_kept_workspaces_go_when_the_disk_fills_and_work_goes_on(tmp_path: Path)
     with serving(tmp_path / "data", AGENTCONTAINER_WORKSPACE_RETENTION_SECONDS="3600") as server:
         kept = [server.run(bash("head -c 3M /dev/urandom > large")) for _ in range(2)]
         wait_until(lambda: server.get("/account")["checkpointStorage"]["usedBytes"] >= 6 * 1024**2, 20)
-        wait_until(lambda: volumes(server, *kept) == len(server.things()) == 4, 20)     # the containers are gone
+        wait_until(lambda: volumes(server, *kept) == len(server.things()) == 4, 20)  # the containers are gone
         server.stop()
         server.settings["AGENTCONTAINER_MIN_FREE_PERCENT"] = f"{free / 2 + 2:.2f}"
         server.start()

@@ -43,7 +43,8 @@ def test_a_stream_tells_everything_and_ends_with_the_task(server: Server):
     found = events(answer.text)
     stored = server.history(task["id"])
     assert [(int(e["id"]), e["event"], e["data"]) for e in found if "id" in e] == [
-        (e["id"], e["event"], e["data"]) for e in stored]
+        (e["id"], e["event"], e["data"]) for e in stored
+    ]
     assert found[-1]["data"]["status"] == "finished" or found[-1]["event"] == "message.updated"
     assert {e["event"] for e in found} >= {"task.updated", "message.created", "activity.started", "activity.completed"}
 
@@ -54,13 +55,14 @@ def test_a_stream_that_is_cut_again_and_again_is_resumed_without_loss_or_repetit
     while True:
         headers = {"last-event-id": str(seen[-1])} if seen else {}
         text = ""
-        with server.client.stream("GET", f"/api/v1/tasks/{task['id']}/events", params={"stream": "true"},
-                                  headers=headers) as answer:
+        with server.client.stream(
+            "GET", f"/api/v1/tasks/{task['id']}/events", params={"stream": "true"}, headers=headers
+        ) as answer:
             for chunk in answer.iter_text():
                 text += chunk
-                if len(numbers(events(text[:text.rfind("\n\n") + 2]))) >= 2:
+                if len(numbers(events(text[: text.rfind("\n\n") + 2]))) >= 2:
                     break
-        got = numbers(events(text[:text.rfind("\n\n") + 2]))
+        got = numbers(events(text[: text.rfind("\n\n") + 2]))
         seen += got
         if not got and server.get(f"/tasks/{task['id']}")["status"] == "finished":
             break
@@ -74,8 +76,9 @@ def test_after_and_the_page_give_the_same_events(server: Server):
     rest = [event["id"] for event in stored if event["id"] > middle]
     assert numbers(events(whole(server, task["id"], params={"stream": "true", "after": middle}))) == rest
     assert [e["id"] for e in server.get(f"/tasks/{task['id']}/events", after=middle)["data"]] == rest
-    bad = server.client.get(f"/api/v1/tasks/{task['id']}/events", params={"stream": "true"},
-                            headers={"last-event-id": "abc"})
+    bad = server.client.get(
+        f"/api/v1/tasks/{task['id']}/events", params={"stream": "true"}, headers={"last-event-id": "abc"}
+    )
     assert bad.status_code == 422
 
 
@@ -99,7 +102,7 @@ def test_the_words_of_an_answer_come_while_it_is_written(server: Server):
             text = ""
             for chunk in answer.iter_text():
                 text += chunk
-                texts[:] = [(e["event"], e["data"].get("text", "")) for e in events(text[:text.rfind("\n\n") + 2])]
+                texts[:] = [(e["event"], e["data"].get("text", "")) for e in events(text[: text.rfind("\n\n") + 2])]
                 if '"event":"turn_ended"' in text:
                     return
 
@@ -146,8 +149,9 @@ async def test_two_hundred_streams_of_one_task_all_get_everything(server: Server
     task = server.dispatch(bash("sleep 2", *(f"echo line {n}" for n in range(4))))
     limits = httpx.Limits(max_connections=None)
     headers = {"Authorization": f"Bearer {server.key}"}
-    async with httpx.AsyncClient(base_url=server.url, headers=headers, limits=limits, timeout=120,
-                                 trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=server.url, headers=headers, limits=limits, timeout=120, trust_env=False
+    ) as client:
         path = f"/api/v1/tasks/{task['id']}/events"
         answers = await asyncio.gather(*(client.get(path, params={"stream": "true"}) for _ in range(200)))
     stored = [event["id"] for event in server.history(task["id"])]
@@ -194,7 +198,7 @@ def test_a_client_that_goes_away_is_forgotten(server: Server):
         reader.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert reader.recv(12) == b"HTTP/1.1 200"
         readers.append(reader)
-    assert open_files() > before + 15       # of 20: a few others of the server's may have been closed meanwhile
+    assert open_files() > before + 15  # of 20: a few others of the server's may have been closed meanwhile
     for reader in readers:
         reader.close()
     wait_until(lambda: open_files() < before + 5, 5)

@@ -10,7 +10,7 @@ from tests.system.test_main_job import bash as script
 
 SECRET = "a-word-of-the-instructions-that-nobody-else-may-read"
 KEY = "fake-key-of-the-task"
-SERVER = 2                          # a span's kind
+SERVER = 2  # a span's kind
 
 
 def environ(collector: Collector) -> dict[str, str]:
@@ -18,13 +18,21 @@ def environ(collector: Collector) -> dict[str, str]:
 
 
 def test_a_run_of_a_task_is_one_trace_without_anybodys_words(tmp_path):
-    with (collecting() as collector, fake_provider.serving() as provider,
-          serving(tmp_path / "data", **provider.environ(), **environ(collector)) as server):
-        provider.plan(Fails(529), bash(f"echo {SECRET} > out.txt"), bash(f"cat {SECRET}"), bash(
-            f"finish --complete-task --message 'It was {SECRET}' out.txt"))
+    with (
+        collecting() as collector,
+        fake_provider.serving() as provider,
+        serving(tmp_path / "data", **provider.environ(), **environ(collector)) as server,
+    ):
+        provider.plan(
+            Fails(529),
+            bash(f"echo {SECRET} > out.txt"),
+            bash(f"cat {SECRET}"),
+            bash(f"finish --complete-task --message 'It was {SECRET}' out.txt"),
+        )
         file = server.upload(f"{SECRET}.txt", SECRET.encode())
-        task = server.run(f"Do {SECRET}", model="claude-sonnet-4-5", provider="anthropic", providerApiKey=KEY,
-                          files=[file])
+        task = server.run(
+            f"Do {SECRET}", model="claude-sonnet-4-5", provider="anthropic", providerApiKey=KEY, files=[file]
+        )
         assert task["status"] == "finished", task["error"]
         run = collector.wait("run")
         told = collector.trace(run.trace)

@@ -30,8 +30,9 @@ def test_a_task_that_an_earlier_version_began_goes_on_under_its_old_names(own_se
     own_server.stop()
     own_server.settings["AGENTCONTAINER_MAX_RUNNING"] = "0"
     own_server.start()
-    task = own_server.dispatch(bash("echo one > log", "hibernate --for 1h", "cat log; echo '!'",
-                                    finish="--complete-task --message Done"))
+    task = own_server.dispatch(
+        bash("echo one > log", "hibernate --for 1h", "cat log; echo '!'", finish="--complete-task --message Done")
+    )
     slot = f"agentcontainer-{task['id']}"
     own_server.execute("UPDATE tasks SET slot = ? WHERE id = ?", slot, task["id"])
     del own_server.settings["AGENTCONTAINER_MAX_RUNNING"]

@@ -14,8 +14,13 @@ CLAUDE = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
 def heard(server: Server, task: dict, until: str) -> list[dict]:
     """The model.call events of the task's stream until one has this state."""
     found = []
-    with httpx.stream("GET", f"{server.url}/api/v1/tasks/{task['id']}/events?stream=true", timeout=60, trust_env=False,
-                      headers={"Authorization": f"Bearer {server.key}"}) as stream:
+    with httpx.stream(
+        "GET",
+        f"{server.url}/api/v1/tasks/{task['id']}/events?stream=true",
+        timeout=60,
+        trust_env=False,
+        headers={"Authorization": f"Bearer {server.key}"},
+    ) as stream:
         for line in stream.iter_lines():
             if line.startswith("data:") and '"model.call"' in line:
                 found.append(json.loads(line[5:]))

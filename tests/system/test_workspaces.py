@@ -22,12 +22,13 @@ LEFT = bash(
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[Server]:
-    keeping = Server(tmp_path_factory.mktemp("keeping") / "data",
-                     AGENTCONTAINER_FAILED_WORKSPACE_RETENTION_SECONDS="86400")
+    keeping = Server(
+        tmp_path_factory.mktemp("keeping") / "data", AGENTCONTAINER_FAILED_WORKSPACE_RETENTION_SECONDS="86400"
+    )
     keeping.start()
     yield keeping
     keeping.stop()
-    keeping.settings.clear()        # from here on nothing is kept
+    keeping.settings.clear()  # from here on nothing is kept
     keeping.start()
     wait_until(lambda: not keeping.things(), 60)
     keeping.stop()
@@ -56,8 +57,16 @@ def content(server: Server, id: str, path: str):
 def test_it_is_listed_with_what_each_entry_is(server: Server, failed: dict):
     found = listed(server, failed["id"])
     kinds = {path: found[path]["type"] for path in found}
-    assert {"deep/er/work.txt": "file", "deep/er": "directory", "passwd": "link", "folder": "link", "pipe": "other",
-            "same.txt": "file", "run.sh": "file", "task/TASK.md": "file"}.items() <= kinds.items()
+    assert {
+        "deep/er/work.txt": "file",
+        "deep/er": "directory",
+        "passwd": "link",
+        "folder": "link",
+        "pipe": "other",
+        "same.txt": "file",
+        "run.sh": "file",
+        "task/TASK.md": "file",
+    }.items() <= kinds.items()
     assert found["noise"]["sizeBytes"] == 300_000 and found["run.sh"]["isExecutable"]
     assert any(path.startswith("odd") for path in found)
     page = server.get(f"/tasks/{failed['id']}/workspace", limit=2)

@@ -11,7 +11,7 @@ from tests.system.conftest import Server, wait_until
 from tests.system.test_main_job import bash
 
 SECONDS = 8
-AT_ONCE = 1.0       # on a busy machine; with the lock awaited it would be seconds
+AT_ONCE = 1.0  # on a busy machine; with the lock awaited it would be seconds
 
 
 @contextlib.contextmanager
@@ -51,7 +51,7 @@ def test_while_the_write_lock_is_held_reads_go_on_and_writes_wait(own_server: Se
         assert ready.status_code == 503 and "lock" in ready.text
         assert not answers
     writing.join()
-    (task, seconds), = answers
+    ((task, seconds),) = answers
     assert slowest < AT_ONCE and seconds > SECONDS - 1
     assert server.wait(busy["id"])["status"] == "finished"
     assert server.said(busy["id"]).count("step\n") == 8

@@ -29,6 +29,7 @@ ESCAPE = "\x1b]0;evil\x07"
 
 # Results and exit codes
 
+
 def test_a_detached_run_prints_the_tasks_id_and_nothing_else(cli, live):
     id = dispatched(cli)
     assert re.fullmatch(r"tsk_\w+", id)
@@ -38,13 +39,40 @@ def test_a_detached_run_prints_the_tasks_id_and_nothing_else(cli, live):
 
 def test_run_uploads_its_inputs_and_passes_what_it_was_told(cli, live, tmp_path):
     (tmp_path / "a.csv").write_text("1")
-    answer = cli("run", "-", "-i", "a.csv", "-m", "scripted", "--expect", "report, data", "--max-runtime", "60",
-                 "--title", "T", "--no-internet", "--allow-host", "a.example", "--allow-host", "*.b.example",
-                 "--max-cost", "1.5", "--max-tokens", "9000", "--detach", "--json", stdin="Read this.\n")
+    answer = cli(
+        "run",
+        "-",
+        "-i",
+        "a.csv",
+        "-m",
+        "scripted",
+        "--expect",
+        "report, data",
+        "--max-runtime",
+        "60",
+        "--title",
+        "T",
+        "--no-internet",
+        "--allow-host",
+        "a.example",
+        "--allow-host",
+        "*.b.example",
+        "--max-cost",
+        "1.5",
+        "--max-tokens",
+        "9000",
+        "--detach",
+        "--json",
+        stdin="Read this.\n",
+    )
     task = json.loads(answer.stdout)
     assert task["instructions"] == "Read this.\n" and task["title"] == "T"
     assert task["overrides"] == {
-        "model": "scripted", "maxRuntimeSeconds": 60, "internetAccess": False, "maxCostUsd": 1.5, "maxTokens": 9000,
+        "model": "scripted",
+        "maxRuntimeSeconds": 60,
+        "internetAccess": False,
+        "maxCostUsd": 1.5,
+        "maxTokens": 9000,
         "allowedHosts": ["a.example", "*.b.example"],
         "outputPolicy": {"mode": "named", "files": [{"name": "report"}, {"name": "data"}]},
     }
@@ -52,20 +80,33 @@ def test_run_uploads_its_inputs_and_passes_what_it_was_told(cli, live, tmp_path)
     assert len(rows) == 1
 
 
-@pytest.mark.parametrize("words", [("run", "x", "-i", "nothing"), ("run", "x", "-i", "/dev/null"), ("run", " "),
-                                   ("run", "-"), ("tasks",), ("nonsense",), ("credit", "add", "-1"),
-                                   ("images", "build", "nonsense")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "x", "-i", "nothing"),
+        ("run", "x", "-i", "/dev/null"),
+        ("run", " "),
+        ("run", "-"),
+        ("tasks",),
+        ("nonsense",),
+        ("credit", "add", "-1"),
+        ("images", "build", "nonsense"),
+    ],
+)
 def test_wrong_use_says_so_and_dispatches_nothing(cli, live, words):
     cli(*words, code=Exit.WRONG_USE, stdin="")
     assert live.do(lambda host: db.rows(host.db, "SELECT * FROM tasks")) == []
 
 
-@pytest.mark.parametrize(("event", "facts", "code"), [
-    ("finished", {"result": "Done", "completion": "complete"}, Exit.DONE),
-    ("finished", {"result": "Half", "completion": "incomplete"}, Exit.TASK_INCOMPLETE),
-    ("failed", {"error": "It broke."}, Exit.TASK_FAILED),
-    ("cancelled", {}, Exit.TASK_CANCELLED),
-])
+@pytest.mark.parametrize(
+    ("event", "facts", "code"),
+    [
+        ("finished", {"result": "Done", "completion": "complete"}, Exit.DONE),
+        ("finished", {"result": "Half", "completion": "incomplete"}, Exit.TASK_INCOMPLETE),
+        ("failed", {"error": "It broke."}, Exit.TASK_FAILED),
+        ("cancelled", {}, Exit.TASK_CANCELLED),
+    ],
+)
 def test_the_exit_code_of_run_says_how_the_task_ended(cli, live, event, facts, code, tmp_path):
     def finish() -> None:
         found: list = []
@@ -106,9 +147,13 @@ def test_a_conversation_does_not_finish_before_what_is_attached_was_sent(cli, li
     answering.join()
     assert "plan.txt" in told and "Not sent: data.csv" in told
     assert live.do(lambda host: tasks.get(host.db, id))["mode"] == "conversation"
-    sent = live.do(lambda host: db.rows(
-        host.db, "SELECT content, filename FROM message_inputs JOIN messages ON messages.id = message_id"
-                 " JOIN files ON files.id = file_id"))
+    sent = live.do(
+        lambda host: db.rows(
+            host.db,
+            "SELECT content, filename FROM message_inputs JOIN messages ON messages.id = message_id"
+            " JOIN files ON files.id = file_id",
+        )
+    )
     assert sent == [{"content": "Follow it.", "filename": "plan.txt"}]
 
 
@@ -161,11 +206,20 @@ def test_a_refusal_is_words_on_stderr_or_a_json_object_with_an_exit_code(cli):
     assert result.stdout == "" and json.loads(result.stderr)["error"]["code"] == "not_found"
 
 
-@pytest.mark.parametrize("words", [
-    ("tasks", "list", "--limit", "abc"), ("tasks", "show"), ("tasks", "list", "--colour"), ("agents", "nothing"),
-    ("nothing",), ("restore", "nowhere.tar.gz", "--data", "x"), ("credit", "add", "-5"), ("run", "x", "-i", "nowhere"),
-    ("run", ""),
-])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("tasks", "list", "--limit", "abc"),
+        ("tasks", "show"),
+        ("tasks", "list", "--colour"),
+        ("agents", "nothing"),
+        ("nothing",),
+        ("restore", "nowhere.tar.gz", "--data", "x"),
+        ("credit", "add", "-5"),
+        ("run", "x", "-i", "nowhere"),
+        ("run", ""),
+    ],
+)
 def test_wrong_use_is_a_json_object_too(cli, words):
     result = cli(*words, "--json", code=Exit.WRONG_USE)
     assert result.stdout == "" and json.loads(result.stderr)["error"]["code"] == "wrong_use"
@@ -205,11 +259,37 @@ def test_tasks_are_cancelled_and_woken(cli, live):
 def test_agents_and_containers_are_made_changed_and_archived(cli, tmp_path):
     container = json.loads(cli("containers", "create", "mine", "--image", "localhost/mine:1", "--json").stdout)
     (tmp_path / "prompt.txt").write_text("Be brief.")
-    agent = json.loads(cli("agents", "create", "brief", "--prompt", "@prompt.txt", "-m", "scripted", "--container",
-                           container["id"], "--json").stdout)
+    agent = json.loads(
+        cli(
+            "agents",
+            "create",
+            "brief",
+            "--prompt",
+            "@prompt.txt",
+            "-m",
+            "scripted",
+            "--container",
+            container["id"],
+            "--json",
+        ).stdout
+    )
     assert agent["currentVersion"]["basePrompt"] == "Be brief."
-    changed = json.loads(cli("agents", "update", agent["id"], "--max-runtime", "60", "--allow-host", "a.example",
-                             "--max-cost", "2", "--max-tokens", "9000", "--json").stdout)
+    changed = json.loads(
+        cli(
+            "agents",
+            "update",
+            agent["id"],
+            "--max-runtime",
+            "60",
+            "--allow-host",
+            "a.example",
+            "--max-cost",
+            "2",
+            "--max-tokens",
+            "9000",
+            "--json",
+        ).stdout
+    )
     assert changed["currentVersion"]["defaults"]["maxRuntimeSeconds"] == 60
     for line in (r"hosts +a\.example", r"max cost +\$2\.00", r"max tokens +9000", r"isolation +container"):
         assert re.search(line, cli("agents", "show", agent["id"]).stdout), line
@@ -235,8 +315,18 @@ def test_an_agent_may_write_to_directories_of_its_image(cli):
         return json.loads(cli("agents", *words, "--json").stdout)["runtime"]
 
     image = {"containerImage": "localhost/mine:1", "agentRuntime": "pi"}
-    made = runtime("create", "tester", "-m", "scripted", "--image", "localhost/mine:1", "--writable", "/testbed",
-                   "--writable", "/root/.local")
+    made = runtime(
+        "create",
+        "tester",
+        "-m",
+        "scripted",
+        "--image",
+        "localhost/mine:1",
+        "--writable",
+        "/testbed",
+        "--writable",
+        "/root/.local",
+    )
     assert made == {**image, "writablePaths": ["/testbed", "/root/.local"]}
     assert re.search(r"writable +/testbed, /root/\.local", cli("agents", "show", "tester").stdout)
     assert runtime("update", "tester", "--writable", "/srv") == {**image, "writablePaths": ["/srv"]}
@@ -244,8 +334,11 @@ def test_an_agent_may_write_to_directories_of_its_image(cli):
     assert runtime("update", "tester", "-f", "agent.json", "--writable", "/a/b") == {**image, "writablePaths": ["/a/b"]}
     cli("agents", "update", "tester", "--writable", "testbed", code=Exit.WRONG_USE)
     cli("containers", "create", "box", "--image", "localhost/mine:1")
-    for words in (("create", "b", "-m", "scripted"), ("create", "b", "-m", "scripted", "--container", "box"),
-                  ("update", "tester", "--container", "box")):
+    for words in (
+        ("create", "b", "-m", "scripted"),
+        ("create", "b", "-m", "scripted", "--container", "box"),
+        ("update", "tester", "--container", "box"),
+    ):
         cli("agents", *words, "--writable", "/srv", code=Exit.WRONG_USE)
 
 
@@ -254,8 +347,14 @@ def test_an_agent_may_be_given_as_the_api_has_it(cli):
     body = {"name": "a", "basePrompt": "p", "defaults": defaults}
     made = json.loads(cli("agents", "create", "-f", "-", "-m", "m-2", "--json", stdin=json.dumps(body)).stdout)
     assert made["currentVersion"]["defaults"]["model"] == "m-2"
-    for wrong in ("{", "[]", json.dumps({**body, "colour": "red"}), json.dumps({**body, "defaults": {}}),
-                  json.dumps({**body, "defaults": None}), json.dumps({**body, "defaults": "m"})):
+    for wrong in (
+        "{",
+        "[]",
+        json.dumps({**body, "colour": "red"}),
+        json.dumps({**body, "defaults": {}}),
+        json.dumps({**body, "defaults": None}),
+        json.dumps({**body, "defaults": "m"}),
+    ):
         cli("agents", "create", "-f", "-", code=Exit.WRONG_USE, stdin=wrong)
 
 
@@ -265,7 +364,7 @@ def test_the_budget_is_shown_set_and_cleared(cli, live):
     cli("budget", "set", "--max-cost", "-1", code=Exit.WRONG_USE)
     assert "of $5.00" in cli("budget", "set", "--max-cost", "5").stdout
     found = json.loads(cli("budget", "set", "--max-tokens", "1000", "--json").stdout)
-    assert (found["maxCostUsd"], found["maxTokens"]) == (None, 1000)        # in the place of the one before
+    assert (found["maxCostUsd"], found["maxTokens"]) == (None, 1000)  # in the place of the one before
     assert json.loads(cli("budget", "clear", "--json").stdout)["maxTokens"] is None
     account_id, month = live.do(lambda host: (accounts.only(host.db)["id"], db.iso(host.now())[:7]))
     assert live.do(lambda host: accounts.budget(host.db, account_id, month)["max_tokens"]) is None
@@ -290,13 +389,14 @@ def test_account_credit_keys_and_providers(cli):
 
 # The owner of a data directory
 
+
 def test_the_owner_of_the_data_directory_needs_no_key(cli, live, tmp_path, monkeypatch):
     data, owners = tmp_path / "data", "ac_live_" + "o" * 32
     live.host.owners_key_hash = accounts.key_hash(owners)
     for name in ("AGENTCONTAINER_URL", "AGENTCONTAINER_API_KEY"):
         monkeypatch.delenv(name)
     with lock.held(data) as announce:
-        assert lock.holder(data) is None        # it is not ready yet
+        assert lock.holder(data) is None  # it is not ready yet
         announce(lock.Served(live.url, owners))
         assert (data / "lock").stat().st_mode & 0o777 == 0o600
         cli("account", "--data", str(data))
@@ -324,6 +424,7 @@ def test_a_second_server_of_a_data_directory_is_refused(tmp_path, monkeypatch):
 
 
 # Hostile text and names
+
 
 def test_no_escape_of_an_agents_reaches_the_terminal(cli, live):
     id = cli("run", f"x{ESCAPE}", "--detach", "--model", "scripted").stdout.strip()
@@ -368,25 +469,56 @@ def test_clean_text_has_no_controls(text):
 
 # Words
 
-@pytest.mark.parametrize(("count", "said"), [
-    (0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_949, "99.9 kB"), (123_456, "123 kB"), (999_999, "1.0 MB"),
-    (5 * 10**12, "5.0 TB"),
-])
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (99_949, "99.9 kB"),
+        (123_456, "123 kB"),
+        (999_999, "1.0 MB"),
+        (5 * 10**12, "5.0 TB"),
+    ],
+)
 def test_sizes(count, said):
     assert output.size(count) == said
 
 
-@pytest.mark.parametrize(("seconds", "said"), [
-    (0.04, "0.0 s"), (12.3, "12 s"), (60, "1 min"), (185, "3 min 5 s"), (7800, "2 h 10 min"), (100_000, "1 d 3 h"),
-])
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.04, "0.0 s"),
+        (12.3, "12 s"),
+        (60, "1 min"),
+        (185, "3 min 5 s"),
+        (7800, "2 h 10 min"),
+        (100_000, "1 d 3 h"),
+    ],
+)
 def test_durations(seconds, said):
     assert output.duration(seconds) == said
 
 
 def test_help_names_every_command_and_every_exit_code(cli):
     shown = cli("--help").stdout
-    for word in ("run", "chat", "tasks", "agents", "containers", "images", "account", "credit", "keys", "providers",
-                 "config", "serve", "install-service", *(code.meaning for code in Exit)):
+    for word in (
+        "run",
+        "chat",
+        "tasks",
+        "agents",
+        "containers",
+        "images",
+        "account",
+        "credit",
+        "keys",
+        "providers",
+        "config",
+        "serve",
+        "install-service",
+        *(code.meaning for code in Exit),
+    ):
         assert word in shown
 
 
@@ -405,8 +537,10 @@ def test_every_command_takes_json():
 
 def test_no_summary_of_a_command_is_cut_off_in_a_terminal_of_80_columns(cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    for group in ([], *([name] for name in ("tasks", "agents", "containers", "images", "budget", "credit", "keys",
-                                            "providers"))):
+    for group in (
+        [],
+        *([name] for name in ("tasks", "agents", "containers", "images", "budget", "credit", "keys", "providers")),
+    ):
         summaries = cli(*group, "--help").stdout.partition("Commands:")[2].splitlines()
         assert len(summaries) > 2 and [line for line in summaries if line.endswith("...")] == []
 
@@ -420,14 +554,21 @@ def test_the_help_of_serve_says_what_each_flag_takes_and_what_holds_without_it(c
 
 def test_the_doctor_says_whole_what_is_not_as_it_should_be(capsys):
     """The table's last column is cut in a terminal."""
-    found = schemas.Doctor(ready=True, checks=[
-        schemas.Check(name="podman", status="ok", detail="is there"),
-        schemas.Check(name="cgroups", status="warning", detail="v1, and so on"),
-        schemas.Check(name="tun", status="missing", detail="not there", fix="mknod it"),
-    ], proof=schemas.Proof(at="2026-01-01T00:00:00.000Z", promises=[
-        schemas.WallCheck(name="no secrets", status="enforced", detail="none found"),
-        schemas.WallCheck(name="internet", status="unavailable", detail="it is refused"),
-    ]))
+    found = schemas.Doctor(
+        ready=True,
+        checks=[
+            schemas.Check(name="podman", status="ok", detail="is there"),
+            schemas.Check(name="cgroups", status="warning", detail="v1, and so on"),
+            schemas.Check(name="tun", status="missing", detail="not there", fix="mknod it"),
+        ],
+        proof=schemas.Proof(
+            at="2026-01-01T00:00:00.000Z",
+            promises=[
+                schemas.WallCheck(name="no secrets", status="enforced", detail="none found"),
+                schemas.WallCheck(name="internet", status="unavailable", detail="it is refused"),
+            ],
+        ),
+    )
     doctor._show(output.Output(), found)
     said = capsys.readouterr().out
     for whole in ("\ncgroups: v1, and so on\n", "\ntun: not there\n  mknod it\n", "\ninternet: it is refused\n"):
@@ -437,9 +578,14 @@ def test_the_doctor_says_whole_what_is_not_as_it_should_be(capsys):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_completes(shell):
-    environ = {**os.environ, "_AGENTCONTAINER_COMPLETE": f"complete_{shell}", "COMP_WORDS": "agentcontainer ta",
-               "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "agentcontainer ta",
-               "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    environ = {
+        **os.environ,
+        "_AGENTCONTAINER_COMPLETE": f"complete_{shell}",
+        "COMP_WORDS": "agentcontainer ta",
+        "COMP_CWORD": "1",
+        "_TYPER_COMPLETE_ARGS": "agentcontainer ta",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
     command = [sys.executable, "-c", "from agentcontainer_local.cli import app; app(prog_name='agentcontainer')"]
     said = subprocess.run(command, env=environ, capture_output=True, text=True)
     assert "tasks" in said.stdout
@@ -458,11 +604,13 @@ def test_config_says_what_is_set_by_what_and_no_secret(cli, monkeypatch):
 
 # The service
 
+
 def test_the_unit_is_shown_and_nothing_is_written_unasked(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for words in (("--show",), ()):
-        shown = cli("install-service", "--flags", "--port 3001 --data '/with space'", *words,
-                    code=0 if words else Exit.FAILED).stdout
+        shown = cli(
+            "install-service", "--flags", "--port 3001 --data '/with space'", *words, code=0 if words else Exit.FAILED
+        ).stdout
         assert "KillMode=process" in shown and '--port 3001 --data "/with space"' in shown
     assert not (tmp_path / "config").exists()
 
@@ -473,8 +621,17 @@ def test_the_unit_is_one_that_systemd_understands(cli, tmp_path, words):
     (tmp_path / "agentcontainer.service").write_text(shown.stdout)
     assert "enable-linger" in shown.stderr
     if Path("/usr/bin/systemd-analyze").exists():
-        said = subprocess.run(["systemd-analyze", *(() if words else ("--user",)), "--man=no", "verify",
-                               str(tmp_path / "agentcontainer.service")], capture_output=True, text=True)
+        said = subprocess.run(
+            [
+                "systemd-analyze",
+                *(() if words else ("--user",)),
+                "--man=no",
+                "verify",
+                str(tmp_path / "agentcontainer.service"),
+            ],
+            capture_output=True,
+            text=True,
+        )
         wrong = [line for line in said.stderr.splitlines() if "agentcontainer.service" in line]
         assert wrong == []
 
@@ -490,16 +647,34 @@ def test_systemd_finds_the_unit_hardened(cli, tmp_path):
     if not Path("/usr/bin/systemd-analyze").exists():
         pytest.skip("there is no systemd-analyze here")
     (tmp_path / "agentcontainer.service").write_text(cli("install-service", "--show", "--system").stdout)
-    said = subprocess.run(["systemd-analyze", "security", "--offline=yes", "--threshold=76", "--no-pager",
-                           str(tmp_path / "agentcontainer.service")], capture_output=True, text=True)
+    said = subprocess.run(
+        [
+            "systemd-analyze",
+            "security",
+            "--offline=yes",
+            "--threshold=76",
+            "--no-pager",
+            str(tmp_path / "agentcontainer.service"),
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert said.returncode == 0, said.stdout + said.stderr
 
 
 @pytest.mark.parametrize("words", [(), ("--system",)])
 def test_no_unit_has_anything_for_which_systemd_would_set_no_new_privileges(cli, words):
     """newuidmap is setuid. systemd.exec(5) lists what implies it, for a user's unit and for one with User=."""
-    implying = ("NoNewPrivileges", "LockPersonality", "MemoryDenyWriteExecute", "PrivateDevices", "Protect", "Restrict",
-                "SystemCall", "DynamicUser")
+    implying = (
+        "NoNewPrivileges",
+        "LockPersonality",
+        "MemoryDenyWriteExecute",
+        "PrivateDevices",
+        "Protect",
+        "Restrict",
+        "SystemCall",
+        "DynamicUser",
+    )
     shown = cli("install-service", "--show", *words).stdout
     assert [line for line in shown.splitlines() if line.startswith(implying)] == []
 

@@ -19,15 +19,21 @@ from tests.live import Live
 from tests.terminal import COMMAND
 from tests.test_cli.acts import AGENT, dispatched, give
 
-NOBODY = "http://127.0.0.1:9"       # the port of a service that nobody runs
+NOBODY = "http://127.0.0.1:9"  # the port of a service that nobody runs
 
 
 def ran(
     *words: str, then: Callable[[subprocess.Popen], None] = lambda process: None, **options
 ) -> tuple[int, str, str]:
     """A process of its own, as in a shell; answers its code, and what was on stdout and stderr."""
-    command = subprocess.Popen([*COMMAND, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, **options)
+    command = subprocess.Popen(
+        [*COMMAND, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
     with command:
         then(command)
         printed, said = command.communicate(timeout=60)
@@ -36,6 +42,7 @@ def ran(
 
 def ended(live: Live, event: str, **facts) -> int:
     """The code of a `run` whose task ends like this."""
+
     def end() -> None:
         found: list = []
         while not found:
@@ -87,6 +94,7 @@ def test_the_readme_has_the_table_of_exit_codes():
 
 # Faults: one clear line each
 
+
 def test_a_server_that_is_not_there_is_named_at_once(cli):
     result = cli("account", "--url", NOBODY, code=Exit.NO_SERVER)
     assert result.stdout == "" and result.stderr.count("\n") == 1 and "does not answer" in result.stderr
@@ -107,6 +115,7 @@ def test_a_wrong_key_is_said_to_be_one(cli, monkeypatch):
 
 def older(app):
     """A server whose answers are of another time."""
+
     async def answer(scope, receive, send):
         if scope["type"] != "http" or not scope["path"].endswith("/account"):
             await app(scope, receive, send)
@@ -164,14 +173,15 @@ def test_a_full_disk_is_said_to_be_full(cli):
 
 def test_a_file_for_which_the_disk_has_no_room_is_named_and_not_left_half(cli, live, tmp_path):
     """On a disk of 64 kB, in a mount namespace of the command's own."""
-    small = "mkdir out && mount -t tmpfs -o size=64k tmpfs out && \"$@\"; code=$?; ls -A out; exit $code"
+    small = 'mkdir out && mount -t tmpfs -o size=64k tmpfs out && "$@"; code=$?; ls -A out; exit $code'
     inside = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
     if subprocess.run([*inside, "mount -t tmpfs tmpfs /mnt"], capture_output=True).returncode:
         pytest.skip("this account can make no mount namespace")
     id = dispatched(cli)
     give(live, id, "large.bin", size=200_000)
     program = [sys.executable, "-c", "from agentcontainer_local.cli import app; app()"]
-    done = subprocess.run([*inside, small, "sh", *program, "tasks", "files", id, "-o", "out"], capture_output=True,
-                          text=True)
+    done = subprocess.run(
+        [*inside, small, "sh", *program, "tasks", "files", id, "-o", "out"], capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout) == (Exit.FAILED, "")
     assert done.stderr == "agentcontainer: out/large.bin: No space left on device\n"

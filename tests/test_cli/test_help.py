@@ -33,8 +33,8 @@ def test_each_command_has_an_example_that_it_understands(cli, path):
     assert found
     for line in found:
         words = shlex.split(line.partition(" < ")[0])
-        assert tuple(words[:len(path)]) == path
-        COMMANDS[path].make_context("example", words[len(path):])       # raises where an option or argument is wrong
+        assert tuple(words[: len(path)]) == path
+        COMMANDS[path].make_context("example", words[len(path) :])  # raises where an option or argument is wrong
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -42,7 +42,7 @@ def test_a_help_fits_a_terminal_and_has_no_words_of_pythons(cli, path, monkeypat
     monkeypatch.setenv("COLUMNS", "80")
     shown = cli(*path, "-h").stdout
     assert not re.search(r"<\w+[\[>]|\blist\[|\{", shown)
-    assert max(map(len, shown.splitlines())) <= 88          # an example may be a little longer
+    assert max(map(len, shown.splitlines())) <= 88  # an example may be a little longer
     summary = shown.split("\n\n")[1].strip()
     assert summary.endswith(".") and not re.match(r"(What|Who|That|One|Whether)\b", summary)
 

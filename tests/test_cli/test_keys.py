@@ -14,8 +14,18 @@ def test_an_api_key_is_taken_without_what_is_around_it(cli, monkeypatch, around)
     cli("account")
 
 
-@pytest.mark.parametrize("key", [SECRET + "ü", SECRET + " " + SECRET, SECRET + "\n" + SECRET, SECRET + "\x7f",
-                                 SECRET + "\udcff", SECRET + "“", SECRET])
+@pytest.mark.parametrize(
+    "key",
+    [
+        SECRET + "ü",
+        SECRET + " " + SECRET,
+        SECRET + "\n" + SECRET,
+        SECRET + "\x7f",
+        SECRET + "\udcff",
+        SECRET + "“",
+        SECRET,
+    ],
+)
 @pytest.mark.parametrize("words", [("account",), ("account", "--json"), ("run", "x"), ("config",), ("chat",)])
 def test_no_output_holds_a_key_that_is_wrong(cli, monkeypatch, key, words):
     monkeypatch.setenv("AGENTCONTAINER_API_KEY", key)
@@ -23,8 +33,9 @@ def test_no_output_holds_a_key_that_is_wrong(cli, monkeypatch, key, words):
     assert "s3cr3t" not in said and "Traceback" not in said
 
 
-@pytest.mark.parametrize("key", [
-    "sk-s3cr3t-ü", "sk-s3cr3t two", "sk-s3cr3t\nsk-s3cr3t", "sk-s3cr3t\x00", "“sk-s3cr3t”"])
+@pytest.mark.parametrize(
+    "key", ["sk-s3cr3t-ü", "sk-s3cr3t two", "sk-s3cr3t\nsk-s3cr3t", "sk-s3cr3t\x00", "“sk-s3cr3t”"]
+)
 def test_a_providers_key_that_is_none_is_refused_unseen_and_nothing_is_stored(cli, key):
     said = cli("providers", "set", "openai", stdin=key, code=Exit.WRONG_USE).output
     assert "s3cr3t" not in said

@@ -17,8 +17,15 @@ READS = [("tasks", "list"), ("account", "--json"), ("config",), ("--help",), ("-
 
 def shell(line: str, *words: str, **options) -> subprocess.CompletedProcess:
     """`"$@"` in the line is the command."""
-    return subprocess.run(["bash", "-c", line, "bash", *COMMAND, *words], capture_output=True, text=True,
-                          errors="surrogateescape", stdin=subprocess.DEVNULL, timeout=60, **options)
+    return subprocess.run(
+        ["bash", "-c", line, "bash", *COMMAND, *words],
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        **options,
+    )
 
 
 def said_once(done: subprocess.CompletedProcess) -> bool:
@@ -62,8 +69,9 @@ def test_no_instructions_come_from_a_closed_stdin(cli):
 
 
 def test_a_server_starts_where_stdout_is_closed(cli, tmp_path):
-    with subprocess.Popen(["bash", "-c", '"$@" >&-', "bash", *COMMAND, "serve", "--port", "many"],
-                          stderr=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        ["bash", "-c", '"$@" >&-', "bash", *COMMAND, "serve", "--port", "many"], stderr=subprocess.PIPE, text=True
+    ) as server:
         said = server.communicate(timeout=60)[1]
     assert server.returncode == Exit.WRONG_USE and "--port" in said
 
@@ -87,15 +95,27 @@ def _agent(cli) -> str:
     return json.loads(cli("agents", "create", "mine", "-m", "scripted", "--json").stdout)["id"]
 
 
-@pytest.mark.parametrize("words", [
-    ("run", "\udcff", "-m", "scripted", "--detach"), ("run", "x", "-m", "\udcff", "--detach"),
-    ("run", "x", "-i", "\udcff"), ("run", "x", "-a", "\udcff"), ("tasks", "show", "\udcff"),
-    ("tasks", "show", "tsk_\udcff"),
-    ("keys", "create", "\udcff"), ("agents", "create", "\udcff", "-m", "m"), ("agents", "create", "-f", "bad"),
-    ("agents", "create", "a", "-m", "m", "--prompt", "@bad"), ("agents", "create", "a", "-m", "m", "--prompt", "@none"),
-    ("account", "--url", "http://\udcff"), ("images", "build", "\udcff"), ("tasks", "list", "--status", "\udcff"),
-    ("restore", "bad", "--data", "new"),
-], ids=lambda words: ascii(" ".join(words)))
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "\udcff", "-m", "scripted", "--detach"),
+        ("run", "x", "-m", "\udcff", "--detach"),
+        ("run", "x", "-i", "\udcff"),
+        ("run", "x", "-a", "\udcff"),
+        ("tasks", "show", "\udcff"),
+        ("tasks", "show", "tsk_\udcff"),
+        ("keys", "create", "\udcff"),
+        ("agents", "create", "\udcff", "-m", "m"),
+        ("agents", "create", "-f", "bad"),
+        ("agents", "create", "a", "-m", "m", "--prompt", "@bad"),
+        ("agents", "create", "a", "-m", "m", "--prompt", "@none"),
+        ("account", "--url", "http://\udcff"),
+        ("images", "build", "\udcff"),
+        ("tasks", "list", "--status", "\udcff"),
+        ("restore", "bad", "--data", "new"),
+    ],
+    ids=lambda words: ascii(" ".join(words)),
+)
 def test_bytes_that_are_not_utf8_are_one_line(cli, tmp_path, words):
     (tmp_path / "bad").write_bytes(b"\xff\xfe{")
     done = shell('"$@"', *words, cwd=tmp_path)

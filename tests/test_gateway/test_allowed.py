@@ -39,14 +39,34 @@ ANTHROPIC = [
     ("tools", {"tools": {"type": "web_search"}}),
     ("tool_choice", {"tool_choice": {"type": "any"}}),
     ("mcp_servers", {"mcp_servers": [{"url": "https://attacker.example"}]}),
-    ("messages[1].content[0].tool.definition.type", said("system", {"type": "tool_addition", "tool": {
-        "type": "tool_definition", "definition": {"type": "web_fetch_20260318", "name": "web_fetch"}}})),
-    ("messages[1].content[0].tool.definition.defer_loading", said("system", {"type": "tool_addition", "tool": {
-        "type": "tool_definition", "definition": {**TOOL, "defer_loading": True}}})),
-    ("messages[1].content[0].tool.type", said("system", {"type": "tool_addition", "tool": {
-        "type": "tool_reference", "name": "x"}})),
-    ("messages[1].content[0].tool.server_name", said("system", {"type": "tool_removal", "tool": {
-        "type": "tool_reference", "name": "x", "server_name": "y"}})),
+    (
+        "messages[1].content[0].tool.definition.type",
+        said(
+            "system",
+            {
+                "type": "tool_addition",
+                "tool": {"type": "tool_definition", "definition": {"type": "web_fetch_20260318", "name": "web_fetch"}},
+            },
+        ),
+    ),
+    (
+        "messages[1].content[0].tool.definition.defer_loading",
+        said(
+            "system",
+            {
+                "type": "tool_addition",
+                "tool": {"type": "tool_definition", "definition": {**TOOL, "defer_loading": True}},
+            },
+        ),
+    ),
+    (
+        "messages[1].content[0].tool.type",
+        said("system", {"type": "tool_addition", "tool": {"type": "tool_reference", "name": "x"}}),
+    ),
+    (
+        "messages[1].content[0].tool.server_name",
+        said("system", {"type": "tool_removal", "tool": {"type": "tool_reference", "name": "x", "server_name": "y"}}),
+    ),
     ("messages[1].content[0].type", said("assistant", {"type": "server_tool_use", "name": "web_search", "id": "x"})),
     ("messages[1].content[0].type", said("assistant", {"type": "mcp_tool_use", "name": "x", "server_name": "y"})),
     ("messages[1].content[0].content[0].type", given_back({"type": "tool_reference", "tool_name": "x"})),
@@ -57,15 +77,23 @@ ANTHROPIC = [
     ("diagnostics", {"diagnostics": {"previous_message_id": "msg_someone"}}),
     ("messages[1].content[0].type", said("user", {"type": "container_upload", "file_id": "f"})),
     ("messages[1].content[0].type", said("user", {"type": "document", "source": {"type": "file", "file_id": "f"}})),
-    ("messages[1].content[0].source.file_id", said("user", {
-        "type": "image", "source": {"file_id": "f", "type": "file"}})),
-    ("messages[1].content[0].source.type", said("user", {"type": "image", "source": {
-        "type": "url", "url": "https://x.example/a.png?secret"}})),
+    (
+        "messages[1].content[0].source.file_id",
+        said("user", {"type": "image", "source": {"file_id": "f", "type": "file"}}),
+    ),
+    (
+        "messages[1].content[0].source.type",
+        said("user", {"type": "image", "source": {"type": "url", "url": "https://x.example/a.png?secret"}}),
+    ),
     ("messages[1].content[0].source.url", said("user", {"type": "image", "source": {**PNG, "url": "http://x"}})),
-    ("messages[1].content[0].source.media_type", said("user", {"type": "image", "source": {
-        **PNG, "media_type": "application/pdf"}})),
-    ("messages[1].content[0].content[0].source.type", given_back({"type": "image", "source": {
-        "type": "url", "url": "gopher://x"}})),
+    (
+        "messages[1].content[0].source.media_type",
+        said("user", {"type": "image", "source": {**PNG, "media_type": "application/pdf"}}),
+    ),
+    (
+        "messages[1].content[0].content[0].source.type",
+        given_back({"type": "image", "source": {"type": "url", "url": "gopher://x"}}),
+    ),
     # another price than the one that is reckoned with
     ("service_tier", {"service_tier": "auto"}),
     ("service_tier", {"service_tier": None}),
@@ -77,10 +105,19 @@ ANTHROPIC = [
     ("fallbacks[0].speed", {"fallbacks": [{"model": MODELS["anthropic"], "speed": "fast"}]}),
     ("fallback_credit_token", {"fallback_credit_token": "x"}),
     ("cache_control", {"cache_control": {"type": "ephemeral"}}),
-    ("system[0].cache_control.ttl", {"system": [{
-        "type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "24h"}}]}),
-    ("messages[1].clear_at", {"messages": [USER, {
-        "role": "system", "clear_at": "next_user_message", "content": [{"type": "text", "text": "x"}]}]}),
+    (
+        "system[0].cache_control.ttl",
+        {"system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "24h"}}]},
+    ),
+    (
+        "messages[1].clear_at",
+        {
+            "messages": [
+                USER,
+                {"role": "system", "clear_at": "next_user_message", "content": [{"type": "text", "text": "x"}]},
+            ]
+        },
+    ),
     ("messages[1].content[0].citations", said("user", {"type": "text", "text": "x", "citations": []})),
     ("thinking.display", {"thinking": {"type": "adaptive", "display": "omitted"}}),
     ("output_config.task_budget", {"output_config": {"task_budget": {"type": "tokens", "total": 10**9}}}),
@@ -105,31 +142,97 @@ RESPONSES = [
     ("tools[0].type", {"tools": [{"type": "Function", "name": "x"}]}),
     ("tools[0].server_url", {"tools": [{**FUNCTION, "server_url": "https://attacker.example/mcp"}]}),
     ("tools[0].defer_loading", {"tools": [{**FUNCTION, "defer_loading": True}]}),
-    ("input[0].tools[0].type", {"input": [{"type": "additional_tools", "role": "developer", "tools": [
-        {"type": "mcp", "server_label": "x", "server_url": "https://attacker.example/mcp"}]}]}),
-    ("input[0].tools[1].type", {"input": [{"type": "additional_tools", "role": "developer", "tools": [
-        FUNCTION, {"type": "file_search", "vector_store_ids": ["vs_1"]}]}]}),
+    (
+        "input[0].tools[0].type",
+        {
+            "input": [
+                {
+                    "type": "additional_tools",
+                    "role": "developer",
+                    "tools": [{"type": "mcp", "server_label": "x", "server_url": "https://attacker.example/mcp"}],
+                }
+            ]
+        },
+    ),
+    (
+        "input[0].tools[1].type",
+        {
+            "input": [
+                {
+                    "type": "additional_tools",
+                    "role": "developer",
+                    "tools": [FUNCTION, {"type": "file_search", "vector_store_ids": ["vs_1"]}],
+                }
+            ]
+        },
+    ),
     ("input[0].type", {"input": [{"type": "tool_search_output", "tools": [{"type": "web_search"}]}]}),
     ("input[0].type", {"input": [{"type": "tool_search_call", "arguments": {}}]}),
     ("input[0].type", {"input": [{"type": "mcp_approval_response", "approve": True}]}),
-    ("input[0].type", {"input": [{"type": "computer_call_output", "output": {
-        "type": "computer_screenshot", "image_url": "data:image/png;base64,AAAA"}}]}),
+    (
+        "input[0].type",
+        {
+            "input": [
+                {
+                    "type": "computer_call_output",
+                    "output": {"type": "computer_screenshot", "image_url": "data:image/png;base64,AAAA"},
+                }
+            ]
+        },
+    ),
     ("input[0].type", {"input": [{"type": "item_reference", "id": "rs_1"}]}),
     ("input[0].type", {"input": [{"type": "compaction", "encrypted_content": "x"}]}),
     ("input[0].role", {"input": [{"role": "critic", "content": "x"}]}),
     ("input[0].reasoning.mode", {"input": [{"type": "configuration_update", "reasoning": {"mode": "pro"}}]}),
     ("input[0].service_tier", {"input": [{"type": "configuration_update", "service_tier": "priority"}]}),
     ("input[0].content[0].type", {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]}),
-    ("input[0].content[0].image_url", {"input": [{"role": "user", "content": [
-        {"type": "input_image", "image_url": " https://x.example"}]}]}),
-    ("input[0].content[0].file_id", {"input": [{"role": "user", "content": [
-        {"type": "input_image", "file_id": "f"}]}]}),
-    ("input[0].content[0].detail", {"input": [{"role": "user", "content": [
-        {"type": "input_image", "detail": "original", "image_url": "data:image/png;base64,AAAA"}]}]}),
-    ("input[0].output[0].type", {"input": [{"type": "function_call_output", "call_id": "c", "output": [
-        {"type": "input_file", "file_url": "https://x.example"}]}]}),
-    ("input[0].content[0].annotations[0]", {"input": [{"type": "message", "role": "assistant", "content": [
-        {"type": "output_text", "text": "x", "annotations": [{"type": "file_citation", "file_id": "f"}]}]}]}),
+    (
+        "input[0].content[0].image_url",
+        {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": " https://x.example"}]}]},
+    ),
+    (
+        "input[0].content[0].file_id",
+        {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]},
+    ),
+    (
+        "input[0].content[0].detail",
+        {
+            "input": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "input_image", "detail": "original", "image_url": "data:image/png;base64,AAAA"}
+                    ],
+                }
+            ]
+        },
+    ),
+    (
+        "input[0].output[0].type",
+        {
+            "input": [
+                {
+                    "type": "function_call_output",
+                    "call_id": "c",
+                    "output": [{"type": "input_file", "file_url": "https://x.example"}],
+                }
+            ]
+        },
+    ),
+    (
+        "input[0].content[0].annotations[0]",
+        {
+            "input": [
+                {
+                    "type": "message",
+                    "role": "assistant",
+                    "content": [
+                        {"type": "output_text", "text": "x", "annotations": [{"type": "file_citation", "file_id": "f"}]}
+                    ],
+                }
+            ]
+        },
+    ),
     ("previous_response_id", {"previous_response_id": "resp_1"}),
     ("conversation", {"conversation": "conv_1"}),
     ("prompt", {"prompt": {"id": "pmpt_1"}}),
@@ -171,19 +274,48 @@ COMPLETIONS = [
     ("reasoning.max_tokens", {"reasoning": {"max_tokens": 10**6}}),
     ("stream_options.include_obfuscation", {"stream_options": {"include_obfuscation": True}}),
     ("messages[0].content[0].type", {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}),
-    ("messages[0].content[0].type", {"messages": [{"role": "user", "content": [
-        {"type": "file", "file": {"file_data": "https://x.example/a.pdf"}}]}]}),
-    ("messages[0].content[0].type", {"messages": [{"role": "user", "content": [
-        {"type": "video_url", "video_url": {"url": "https://x.example"}}]}]}),
-    ("messages[0].content[0].image_url.url", {"messages": [{"role": "user", "content": [
-        {"type": "image_url", "image_url": {"url": "HTTPS://x.example"}}]}]}),
-    ("messages[0].content[0].image_url", {"messages": [{"role": "user", "content": [
-        {"type": "image_url", "image_url": "https://x.example"}]}]}),
-    ("messages[0].content[0].image_url.detail", {"messages": [{"role": "user", "content": [
-        {"type": "image_url", "image_url": {"detail": "high", "url": "data:image/png;base64,AAAA"}}]}]}),
+    (
+        "messages[0].content[0].type",
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "file", "file": {"file_data": "https://x.example/a.pdf"}}]}
+            ]
+        },
+    ),
+    (
+        "messages[0].content[0].type",
+        {"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "https://x.example"}}]}]},
+    ),
+    (
+        "messages[0].content[0].image_url.url",
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "HTTPS://x.example"}}]}]},
+    ),
+    (
+        "messages[0].content[0].image_url",
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "https://x.example"}]}]},
+    ),
+    (
+        "messages[0].content[0].image_url.detail",
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image_url", "image_url": {"detail": "high", "url": "data:image/png;base64,AAAA"}}
+                    ],
+                }
+            ]
+        },
+    ),
     ("messages[0].audio", {"messages": [{"role": "assistant", "audio": {"id": "a"}}]}),
-    ("messages[0].reasoning_details[0].type", {"messages": [{
-        "role": "assistant", "content": "x", "reasoning_details": [{"type": "reasoning.file", "id": "x"}]}]}),
+    (
+        "messages[0].reasoning_details[0].type",
+        {
+            "messages": [
+                {"role": "assistant", "content": "x", "reasoning_details": [{"type": "reasoning.file", "id": "x"}]}
+            ]
+        },
+    ),
     ("messages[0].tool_calls[0].type", {"messages": [{"role": "assistant", "tool_calls": [{"type": "mcp"}]}]}),
 ]
 CASES = [
@@ -197,19 +329,26 @@ CASES = [
 @pytest.mark.parametrize(("kind", "path", "body"), CASES)
 def test_what_is_not_on_the_list_is_refused_by_its_name(kind, path, body):
     dialect = {"responses": "responses", "completions": "completions", "messages": "messages"}.get(
-        kind.split()[-1], "completions" if kind == "openrouter" else "messages")
+        kind.split()[-1], "completions" if kind == "openrouter" else "messages"
+    )
     found = fault(BODIES[dialect], request("m", True, kind) | body)
     assert found is not None
     assert written(found.path) == path
 
 
 @pytest.mark.parametrize("freedom", [{}, {"capped": True}])
-@pytest.mark.parametrize(("kind", "path", "body"), [
-    ("anthropic", "speed", {"speed": "fast"}),
-    ("openai responses", "input[0].tools[0].type", {"input": [
-        {"type": "additional_tools", "role": "developer", "tools": [{"type": "mcp"}]}]}),
-    ("openrouter", "plugins", {"plugins": [{"id": "web"}]}),
-])
+@pytest.mark.parametrize(
+    ("kind", "path", "body"),
+    [
+        ("anthropic", "speed", {"speed": "fast"}),
+        (
+            "openai responses",
+            "input[0].tools[0].type",
+            {"input": [{"type": "additional_tools", "role": "developer", "tools": [{"type": "mcp"}]}]},
+        ),
+        ("openrouter", "plugins", {"plugins": [{"id": "web"}]}),
+    ],
+)
 def test_a_refusal_says_the_path_and_nothing_reaches_the_provider(door, fake, kind, path, body, freedom):
     model = for_provider(door, fake, kind.split()[0])
     door.allow(**freedom)
@@ -220,13 +359,25 @@ def test_a_refusal_says_the_path_and_nothing_reaches_the_provider(door, fake, ki
     assert door.post(PATHS[kind], request(model, True, kind)).status_code == 200
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("anthropic-beta", "fast-mode-2026-02-01"), ("anthropic-beta", "compact-2026-01-12"),
-    ("anthropic-beta", "inline-tools-2026-09-15,web-fetch-2025-09-10"), ("anthropic-beta", "*"),
-    ("anthropic-version", "2029-01-01"), ("openai-beta", "responses_multi_agent=v1"), ("openai-organization", "mine"),
-    ("openai-project", "mine"), ("x-openrouter-cache", "true"), ("http-referer", "https://x.example"),
-    ("x-forwarded-for", "1.2.3.4"), ("x-session-id", "a b"), ("idempotency-key", "a"), ("x-stainless-helper", "a"),
-])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("anthropic-beta", "fast-mode-2026-02-01"),
+        ("anthropic-beta", "compact-2026-01-12"),
+        ("anthropic-beta", "inline-tools-2026-09-15,web-fetch-2025-09-10"),
+        ("anthropic-beta", "*"),
+        ("anthropic-version", "2029-01-01"),
+        ("openai-beta", "responses_multi_agent=v1"),
+        ("openai-organization", "mine"),
+        ("openai-project", "mine"),
+        ("x-openrouter-cache", "true"),
+        ("http-referer", "https://x.example"),
+        ("x-forwarded-for", "1.2.3.4"),
+        ("x-session-id", "a b"),
+        ("idempotency-key", "a"),
+        ("x-stainless-helper", "a"),
+    ],
+)
 def test_a_header_that_pi_does_not_send_is_refused_by_its_name(door, fake, name, value):
     answer = door.post("/anthropic/v1/messages", request("claude-opus-4-5"), headers={name: value})
     assert answer.status_code == 403
@@ -250,36 +401,58 @@ def places(shape: Any, path: tuple = ()) -> list[tuple]:
 
 FULL = {
     "messages": {
-        **request("m"), "system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}],
-        "tools": [{**TOOL, "description": "x"}], "thinking": {"type": "adaptive", "block_binding": {}},
-        "output_config": {"effort": "low"}, "fallbacks": [{"model": "m"}], "messages": [
+        **request("m"),
+        "system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}],
+        "tools": [{**TOOL, "description": "x"}],
+        "thinking": {"type": "adaptive", "block_binding": {}},
+        "output_config": {"effort": "low"},
+        "fallbacks": [{"model": "m"}],
+        "messages": [
             {"role": "user", "content": [{"type": "image", "source": PNG}]},
             {"role": "assistant", "content": [{"type": "thinking", "thinking": "x"}, {"type": "tool_use", "id": "t"}]},
             {"role": "user", "content": [{"type": "tool_result", "content": [{"type": "text", "text": "x"}]}]},
-            {"role": "system", "output_config": {"effort": "low"}, "content": [
-                {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {"name": "x"}}}]}],
+            {
+                "role": "system",
+                "output_config": {"effort": "low"},
+                "content": [
+                    {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {"name": "x"}}}
+                ],
+            },
+        ],
     },
     "responses": {
-        **request("m", True, "openai responses"), "tools": [{"type": "function", "name": "x"}],
-        "reasoning": {"effort": "low"}, "prompt_cache_options": {"mode": "explicit"}, "input": [
+        **request("m", True, "openai responses"),
+        "tools": [{"type": "function", "name": "x"}],
+        "reasoning": {"effort": "low"},
+        "prompt_cache_options": {"mode": "explicit"},
+        "input": [
             {"type": "additional_tools", "role": "developer", "tools": [{"type": "function", "name": "x"}]},
             {"type": "configuration_update", "reasoning": {"effort": "low"}},
             {"type": "reasoning", "id": "r", "summary": [{"type": "summary_text", "text": "x"}]},
             {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "x"}]},
             {"type": "function_call", "name": "x", "arguments": "{}"},
-            {"type": "function_call_output", "output": [{"type": "input_text", "text": "x"}]}],
+            {"type": "function_call_output", "output": [{"type": "input_text", "text": "x"}]},
+        ],
     },
     "completions": {
-        **request("m", True, "openrouter"), "reasoning": {"effort": "low"},
-        "tools": [{"type": "function", "function": {"name": "x"}}], "messages": [
+        **request("m", True, "openrouter"),
+        "reasoning": {"effort": "low"},
+        "tools": [{"type": "function", "function": {"name": "x"}}],
+        "messages": [
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]},
-            {"role": "assistant", "content": None, "reasoning_details": [{"type": "reasoning.text", "text": "x"}],
-             "tool_calls": [{"type": "function", "id": "x", "function": {"name": "x", "arguments": "{}"}}]},
-            {"role": "tool", "tool_call_id": "x", "content": [{"type": "text", "text": "x"}]}],
+            {
+                "role": "assistant",
+                "content": None,
+                "reasoning_details": [{"type": "reasoning.text", "text": "x"}],
+                "tool_calls": [{"type": "function", "id": "x", "function": {"name": "x", "arguments": "{}"}}],
+            },
+            {"role": "tool", "tool_call_id": "x", "content": [{"type": "text", "text": "x"}]},
+        ],
     },
 }
 FIELD = st.text(min_size=1, max_size=8) | st.sampled_from(
-    ["server_url", "file_id", "url", "service_tier", "ttl", "type ", "Type", "container", "defer_loading", "__proto__"])
+    ["server_url", "file_id", "url", "service_tier", "ttl", "type ", "Type", "container", "defer_loading", "__proto__"]
+)
 
 
 @given(st.sampled_from(sorted(FULL)), FIELD, st.none() | st.integers() | st.text(max_size=5), st.data())
@@ -297,10 +470,25 @@ def test_an_unknown_field_is_found_in_every_object(dialect, name, value, data):
         assert known or (found is not None and found.path == (*path, name) and found.unknown)
 
 
-@given(st.sampled_from(sorted(BODIES)), st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["text", "user"]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(
-        ["type", "role", "content", "messages", "input", "tools", "system", "text", "x"]), inner, max_size=5)))
+@given(
+    st.sampled_from(sorted(BODIES)),
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text(max_size=8)
+        | st.sampled_from(["text", "user"]),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from(["type", "role", "content", "messages", "input", "tools", "system", "text", "x"]),
+                inner,
+                max_size=5,
+            )
+        ),
+    ),
+)
 def test_no_json_makes_the_comparison_raise(dialect, value):
     found = fault(BODIES[dialect], value)
     assert found is None or json.dumps(written(found.path))

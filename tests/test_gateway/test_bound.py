@@ -39,19 +39,22 @@ def sent(kind: str, body: dict[str, Any], tokens: int = 500, **changes: Any) -> 
     return json.loads(worst_case.kept_to(call, capped(provider=call.route.provider, **changes), PRICES, tokens))
 
 
-@pytest.mark.parametrize(("kind", "asked", "field"), [
-    ("anthropic", {"max_tokens": 9000}, "max_tokens"),
-    ("openai responses", {"max_output_tokens": 9000}, "max_output_tokens"),
-    ("openai responses", {}, "max_output_tokens"),
-    ("openai completions", {"max_completion_tokens": 9000}, "max_completion_tokens"),
-    ("openai completions", {"max_tokens": 9000}, "max_tokens"),
-    ("openai completions", {}, "max_completion_tokens"),
-    ("openrouter", {"max_tokens": 9000}, "max_tokens"),
-    ("openrouter", {"max_completion_tokens": 9000}, "max_completion_tokens"),
-    ("openrouter", {}, "max_tokens"),
-    ("openrouter responses", {}, "max_output_tokens"),
-    ("openrouter messages", {"max_tokens": 9000}, "max_tokens"),
-])
+@pytest.mark.parametrize(
+    ("kind", "asked", "field"),
+    [
+        ("anthropic", {"max_tokens": 9000}, "max_tokens"),
+        ("openai responses", {"max_output_tokens": 9000}, "max_output_tokens"),
+        ("openai responses", {}, "max_output_tokens"),
+        ("openai completions", {"max_completion_tokens": 9000}, "max_completion_tokens"),
+        ("openai completions", {"max_tokens": 9000}, "max_tokens"),
+        ("openai completions", {}, "max_completion_tokens"),
+        ("openrouter", {"max_tokens": 9000}, "max_tokens"),
+        ("openrouter", {"max_completion_tokens": 9000}, "max_completion_tokens"),
+        ("openrouter", {}, "max_tokens"),
+        ("openrouter responses", {}, "max_output_tokens"),
+        ("openrouter messages", {"max_tokens": 9000}, "max_tokens"),
+    ],
+)
 def test_the_output_is_cut_down_in_each_format_by_its_own_field(kind, asked, field):
     body = {"model": MODELS[kind.split()[0]], "messages": [], **asked}
     changed = sent(kind, body)
@@ -78,12 +81,15 @@ def test_without_a_budget_nothing_is_lowered_and_no_tier_is_set():
     assert worst_case.kept_to(called("anthropic", raw), granted(), PRICES, 100_000) == raw
 
 
-@pytest.mark.parametrize(("thinking", "tokens", "then"), [
-    ({"type": "enabled", "budget_tokens": 8000}, 4096, {"type": "enabled", "budget_tokens": 2048}),
-    ({"type": "enabled", "budget_tokens": 8000}, 1024, {"type": "disabled"}),
-    ({"type": "enabled", "budget_tokens": 1024}, 4096, {"type": "enabled", "budget_tokens": 1024}),
-    ({"type": "adaptive"}, 4096, {"type": "adaptive"}),
-])
+@pytest.mark.parametrize(
+    ("thinking", "tokens", "then"),
+    [
+        ({"type": "enabled", "budget_tokens": 8000}, 4096, {"type": "enabled", "budget_tokens": 2048}),
+        ({"type": "enabled", "budget_tokens": 8000}, 1024, {"type": "disabled"}),
+        ({"type": "enabled", "budget_tokens": 1024}, 4096, {"type": "enabled", "budget_tokens": 1024}),
+        ({"type": "adaptive"}, 4096, {"type": "adaptive"}),
+    ],
+)
 def test_thinking_keeps_within_a_lowered_answer(thinking, tokens, then):
     body = {"model": MODELS["anthropic"], "max_tokens": 9000, "thinking": thinking}
     assert sent("anthropic", body, tokens)["thinking"] == then
@@ -110,17 +116,27 @@ def test_openrouter_is_told_to_take_no_dearer_route():
     assert wishes == {"max_price": {"prompt": 3, "completion": 15}}
 
 
-@pytest.mark.parametrize(("kind", "tier"), [
-    ("anthropic", "standard_only"), ("openai responses", "default"), ("openai completions", "default"),
-    ("openrouter", None),
-])
+@pytest.mark.parametrize(
+    ("kind", "tier"),
+    [
+        ("anthropic", "standard_only"),
+        ("openai responses", "default"),
+        ("openai completions", "default"),
+        ("openrouter", None),
+    ],
+)
 def test_a_budget_fixes_the_service_tier_that_its_prices_are_for(kind, tier):
     assert sent(kind, {"model": MODELS[kind.split()[0]], "max_tokens": 10}).get("service_tier") == tier
 
 
-@pytest.mark.parametrize(("extra", "price"), [
-    ({}, Decimal("3.75")), ({"cache_control": {"type": "ephemeral", "ttl": "1h"}}, 6), ({"system": "x" * 5000}, 9),
-])
+@pytest.mark.parametrize(
+    ("extra", "price"),
+    [
+        ({}, Decimal("3.75")),
+        ({"cache_control": {"type": "ephemeral", "ttl": "1h"}}, 6),
+        ({"system": "x" * 5000}, 9),
+    ],
+)
 def test_input_is_reckoned_at_the_dearest_that_it_can_become(extra, price):
     call = called("anthropic", {"model": MODELS["anthropic"], "max_tokens": 10, **extra})
     worst = worst_case.worst(call, capped(), PRICES)
@@ -130,14 +146,27 @@ def test_input_is_reckoned_at_the_dearest_that_it_can_become(extra, price):
 HOUR = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
 
 
-@pytest.mark.parametrize("extra", [
-    HOUR, {"tools": [{"name": "x"}, {"name": "y", **HOUR}]}, {"system": [{"type": "text", "text": "x", **HOUR}]},
-    {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", **HOUR}]}]},
-    {"messages": [{"role": "user", "content": [
-        {"type": "tool_result", "tool_use_id": "a", "content": [{"type": "text", "text": "x", **HOUR}]}]}]},
-    {"messages": [{"role": "assistant", "content": [{"type": "tool_use", "id": "a", "input": {}, **HOUR}]}]},
-    {"cache_control": {"type": "ephemeral", "ttl": "2h"}},
-])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        HOUR,
+        {"tools": [{"name": "x"}, {"name": "y", **HOUR}]},
+        {"system": [{"type": "text", "text": "x", **HOUR}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", **HOUR}]}]},
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "tool_result", "tool_use_id": "a", "content": [{"type": "text", "text": "x", **HOUR}]}
+                    ],
+                }
+            ]
+        },
+        {"messages": [{"role": "assistant", "content": [{"type": "tool_use", "id": "a", "input": {}, **HOUR}]}]},
+        {"cache_control": {"type": "ephemeral", "ttl": "2h"}},
+    ],
+)
 def test_an_hours_cache_is_reckoned_with_wherever_it_is_asked_for(extra):
     call = called("anthropic", {"model": MODELS["anthropic"], "max_tokens": 10, **extra})
     assert worst_case.worst(call, capped(), PRICES).input_price == 6
@@ -186,10 +215,14 @@ def test_no_prompt_that_goes_on_from_another_has_more_tokens_than_is_reckoned(st
     grant, messages = capped(), []
     for added in steps:
         if rewritten and messages:
-            messages = messages[:data.draw(st.integers(0, len(messages)))]
+            messages = messages[: data.draw(st.integers(0, len(messages)))]
         messages = [*messages, *added]
-        body = {"model": MODELS["anthropic"], "max_tokens": 9, "messages": messages,
-                "system": data.draw(st.sampled_from([system, ""]))}
+        body = {
+            "model": MODELS["anthropic"],
+            "max_tokens": 9,
+            "messages": messages,
+            "system": data.draw(st.sampled_from([system, ""])),
+        }
         call = called("anthropic", body)
         assert worst_case.worst(call, grant, PRICES).input_tokens >= tokens(body)
         worst_case.learn(call, grant, Reserved(1, 9), Figures(input_tokens=tokens(body), told=True), True)
@@ -208,10 +241,17 @@ def test_what_was_counted_once_is_not_reckoned_by_its_bytes_again():
     assert 100_000 < worst_case.worst(called("anthropic", later), grant, PRICES).input_tokens < 103_000
 
 
-@pytest.mark.parametrize("change", [
-    {"tools": [{"name": "x"}]}, {"thinking": {"type": "disabled"}}, {"output_config": {"effort": "low"}},
-    {"fallbacks": [{"model": "claude-haiku-4-5"}]}, {"system": "other"}, {"model": "claude-haiku-4-5"},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tools": [{"name": "x"}]},
+        {"thinking": {"type": "disabled"}},
+        {"output_config": {"effort": "low"}},
+        {"fallbacks": [{"model": "claude-haiku-4-5"}]},
+        {"system": "other"},
+        {"model": "claude-haiku-4-5"},
+    ],
+)
 def test_a_request_that_differs_in_what_counts_is_reckoned_by_its_bytes(change):
     grant = capped()
     body = {"model": MODELS["anthropic"], "max_tokens": 9, "messages": [{"role": "user", "content": "x" * 9000}]}
@@ -224,17 +264,45 @@ def test_a_request_that_differs_in_what_counts_is_reckoned_by_its_bytes(change):
 def test_thinking_that_one_prompt_left_out_is_reckoned_with_in_the_next():
     grant = capped(known=token_estimate.Known(written=5000))
     thought = {"type": "thinking", "thinking": "hm", "signature": "x" * 9000}
-    body = {"model": MODELS["anthropic"], "max_tokens": 9, "thinking": {"type": "adaptive"}, "messages": [
-        {"role": "user", "content": "x" * 20_000}, {"role": "assistant", "content": [thought]}]}
+    body = {
+        "model": MODELS["anthropic"],
+        "max_tokens": 9,
+        "thinking": {"type": "adaptive"},
+        "messages": [{"role": "user", "content": "x" * 20_000}, {"role": "assistant", "content": [thought]}],
+    }
     worst_case.learn(called("anthropic", body), grant, Reserved(1, 9), Figures(input_tokens=10, output_tokens=70), True)
     assert 5080 <= worst_case.worst(called("anthropic", body), grant, PRICES).input_tokens < 9000
     without = {**body, "messages": body["messages"][:1]}
     assert worst_case.worst(called("anthropic", without), grant, PRICES).input_tokens < 4000
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda inner: st.lists(
-    inner, max_size=4) | st.dictionaries(st.sampled_from(
-        ["type", "source", "url", "image_url", "role", "reasoning", "data", "content", "input", "text", "ttl"]), inner,
-        max_size=5), max_leaves=20))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from(
+                    [
+                        "type",
+                        "source",
+                        "url",
+                        "image_url",
+                        "role",
+                        "reasoning",
+                        "data",
+                        "content",
+                        "input",
+                        "text",
+                        "ttl",
+                    ]
+                ),
+                inner,
+                max_size=5,
+            )
+        ),
+        max_leaves=20,
+    )
+)
 def test_no_shape_of_messages_makes_the_look_at_them_raise(messages):
     content.found(messages)

@@ -24,7 +24,7 @@ from tests.test_gateway.conftest import MODELS, PATHS, request
 from tests.test_gateway.purse import opened
 
 AT_ONCE = 64
-ASKED = 900                         # tokens of output
+ASKED = 900  # tokens of output
 OUTPUT = {"anthropic": "max_tokens", "openai": "max_output_tokens", "openrouter": "max_tokens"}
 
 
@@ -40,8 +40,19 @@ class Charging(FakeProvider):
 
     async def _answer(self, request, send) -> None:
         answer = self._made_up(request)
-        move = self.dice.choice([answer, answer, Cuts(answer, self.dice.randint(0, 5)), Fails(529, "overloaded"),
-                                 Silent(0.3, answer, self.dice.randint(0, 4))]) if self.troubled else answer
+        move = (
+            self.dice.choice(
+                [
+                    answer,
+                    answer,
+                    Cuts(answer, self.dice.randint(0, 5)),
+                    Fails(529, "overloaded"),
+                    Silent(0.3, answer, self.dice.randint(0, 4)),
+                ]
+            )
+            if self.troubled
+            else answer
+        )
         # A call without any part of an answer counts as free: else a silent server would use up a budget.
         if not isinstance(move, Fails) and getattr(move, "after_events", 1):
             self._bill(answer)
@@ -50,15 +61,19 @@ class Charging(FakeProvider):
 
     def _made_up(self, request) -> Answers:
         body, dice = request.json, self.dice
-        size = dice.randint(1, len(request.body))       # a token is a byte at least
+        size = dice.randint(1, len(request.body))  # a token is a byte at least
         read, written = sorted((dice.randint(0, size), dice.randint(0, size)))
         most = next(body[name] for name in ("max_tokens", "max_output_tokens", "max_completion_tokens") if name in body)
         output = dice.choice([most, dice.randint(1, most)])
         return Answers("x" * 200, (), size - written, output, read, written - read)
 
     def _bill(self, answer: Answers) -> None:
-        cost = {"input": answer.input_tokens, "output": answer.output_tokens, "cacheRead": answer.cache_read_tokens,
-                "cacheWrite": answer.cache_write_tokens}
+        cost = {
+            "input": answer.input_tokens,
+            "output": answer.output_tokens,
+            "cacheRead": answer.cache_read_tokens,
+            "cacheWrite": answer.cache_write_tokens,
+        }
         self.owed_microusd += sum(self.rates[kind] * tokens for kind, tokens in cost.items())
         self.owed_tokens += answer.input_tokens + answer.output_tokens + answer.cache_write_tokens
 
@@ -96,8 +111,9 @@ class Purse:
         with self.store() as host:
             asked = {"provider": provider, "model": MODELS[provider], **budget}
             body = schemas.CreateTaskRequest.model_validate({"instructions": "x", "overrides": asked})
-            task = tasks.dispatch(host.db, host.vault, self.account, "agt_standard_data", body, host.settings,
-                                  host.now(), host.environ)
+            task = tasks.dispatch(
+                host.db, host.vault, self.account, "agt_standard_data", body, host.settings, host.now(), host.environ
+            )
             return task["id"]
 
     def row(self, sql: str, *values) -> dict:
@@ -124,8 +140,14 @@ class Purse:
         """What became of each call: a status, or the error that its reader saw."""
         path = PATHS[{"anthropic": "anthropic", "openai": "openai responses", "openrouter": "openrouter"}[provider]]
         async with httpx.AsyncClient(timeout=patience, trust_env=False, limits=httpx.Limits()) as client:
-            calls = [client.post(f"http://127.0.0.1:{self.port}{path}", headers={"x-task": dice.choice(task_ids)},
-                                 content=self._body(provider, dice)) for _ in range(AT_ONCE)]
+            calls = [
+                client.post(
+                    f"http://127.0.0.1:{self.port}{path}",
+                    headers={"x-task": dice.choice(task_ids)},
+                    content=self._body(provider, dice),
+                )
+                for _ in range(AT_ONCE)
+            ]
             answers = await asyncio.gather(*calls, return_exceptions=True)
         return [answer.status_code if isinstance(answer, httpx.Response) else type(answer) for answer in answers]
 
@@ -166,7 +188,7 @@ async def test_64_calls_at_once_never_cost_more_than_the_cap(tmp_path, charging,
     spent = purse.row("SELECT spent_microusd, spent_tokens FROM tasks WHERE id = ?", task_id)
     assert charging.owed_microusd <= spent["spent_microusd"] + len(charging.seen) <= cap_usd * 1e6 + len(charging.seen)
     assert charging.owed_tokens <= spent["spent_tokens"] <= 200_000
-    assert charging.owed_microusd > cap_usd * 1e6 * 0.1     # it was of some use
+    assert charging.owed_microusd > cap_usd * 1e6 * 0.1  # it was of some use
 
 
 async def test_an_accounts_budget_holds_over_all_its_tasks_at_once(tmp_path, charging):
@@ -218,6 +240,7 @@ async def test_what_a_killed_server_left_counts_at_its_worst_and_is_kept_once(tm
         purse.start()
         purse.kill()
         left = purse.row(
-            "SELECT count(*) AS n, sum(counted_tokens) AS counted, count(status) AS settled FROM model_calls")
+            "SELECT count(*) AS n, sum(counted_tokens) AS counted, count(status) AS settled FROM model_calls"
+        )
         assert (left["n"], left["settled"]) == (AT_ONCE, AT_ONCE)
         assert left["counted"] == before == purse.row("SELECT spent_tokens FROM tasks")["spent_tokens"]

@@ -20,7 +20,8 @@ ANSWER = Answers("hello from far away", input_tokens=900, output_tokens=50)
 PAGE = b"<!doctype html><html><head><title>Welcome to nginx!</title></head></html>"
 DOCUMENT = json.dumps({"id": "x", "choices": [{"message": {"content": "This is a mock request"}}]}).encode()
 OPENROUTER_502 = (
-    b": OPENROUTER PROCESSING\n\n", b'data: {"choices":[],"error":{"code":502,"message":"Worker limit reached"}}\n\n',
+    b": OPENROUTER PROCESSING\n\n",
+    b'data: {"choices":[],"error":{"code":502,"message":"Worker limit reached"}}\n\n',
     b"data: [DONE]\n\n",
 )
 
@@ -32,12 +33,26 @@ def called(door, kind: str = "anthropic", **changes):
     return answer, door.usages[-1]
 
 
-@pytest.mark.parametrize("move", [
-    Raw((PAGE,), "text/html"), Raw((PAGE[:5], PAGE[5:]), "text/plain"), Raw((DOCUMENT,), "application/json"),
-    Raw((DOCUMENT,), "text/event-stream"), Fails(301, headers=(("location", "https://elsewhere.example/"),)),
-    Fails(308), Fails(400), Fails(401), Fails(403), Fails(404, "File Not Found"), Fails(405), Fails(422), Fails(501),
-    Fails(429, "You exceeded your current quota (insufficient_quota)"), Raw((PAGE,), "text/event-stream"),
-])
+@pytest.mark.parametrize(
+    "move",
+    [
+        Raw((PAGE,), "text/html"),
+        Raw((PAGE[:5], PAGE[5:]), "text/plain"),
+        Raw((DOCUMENT,), "application/json"),
+        Raw((DOCUMENT,), "text/event-stream"),
+        Fails(301, headers=(("location", "https://elsewhere.example/"),)),
+        Fails(308),
+        Fails(400),
+        Fails(401),
+        Fails(403),
+        Fails(404, "File Not Found"),
+        Fails(405),
+        Fails(422),
+        Fails(501),
+        Fails(429, "You exceeded your current quota (insufficient_quota)"),
+        Raw((PAGE,), "text/event-stream"),
+    ],
+)
 @pytest.mark.parametrize("kind", ["anthropic", "openai responses", "openrouter"])
 def test_a_wrong_address_or_a_refusal_fails_at_once_and_costs_nothing(door, fake, move, kind):
     for_provider(door, fake, kind.split()[0])
@@ -50,10 +65,24 @@ def test_a_wrong_address_or_a_refusal_fails_at_once_and_costs_nothing(door, fake
     assert MODELS[kind.split()[0]] in usage.error
 
 
-@pytest.mark.parametrize("move", [
-    Fails(408), Fails(425), Fails(429), Fails(500), Fails(502), Fails(503), Fails(504), Fails(529), Cuts(ANSWER, 0),
-    Raw(()), Raw((b": still working\n\n",)), Raw(OPENROUTER_502), Raw((b"".join(OPENROUTER_502),)),
-])
+@pytest.mark.parametrize(
+    "move",
+    [
+        Fails(408),
+        Fails(425),
+        Fails(429),
+        Fails(500),
+        Fails(502),
+        Fails(503),
+        Fails(504),
+        Fails(529),
+        Cuts(ANSWER, 0),
+        Raw(()),
+        Raw((b": still working\n\n",)),
+        Raw(OPENROUTER_502),
+        Raw((b"".join(OPENROUTER_502),)),
+    ],
+)
 def test_what_may_pass_is_tried_again_and_costs_nothing_before_the_answer_has_begun(door, fake, move):
     for_provider(door, fake, "openrouter")
     fake.plan(move)
@@ -70,11 +99,14 @@ def test_the_words_for_pi_are_of_their_kind_only():
     assert "overloaded" in failure.TO_PI["passing"][1] and "overloaded" not in failure.TO_PI["fatal"][1]
 
 
-@pytest.mark.parametrize(("base_url", "what"), [
-    ("http://no-such-host.invalid", "no-such-host.invalid was not found"),
-    ("http://127.0.0.1:9", "nothing listens at 127.0.0.1 port 9"),
-    ("ftp://127.0.0.1", "not an http or https address"),
-])
+@pytest.mark.parametrize(
+    ("base_url", "what"),
+    [
+        ("http://no-such-host.invalid", "no-such-host.invalid was not found"),
+        ("http://127.0.0.1:9", "nothing listens at 127.0.0.1 port 9"),
+        ("ftp://127.0.0.1", "not an http or https address"),
+    ],
+)
 @pytest.mark.parametrize("reached", [False, True])
 def test_an_address_that_cannot_be_reached_is_tried_again_only_if_it_has_answered_before(door, base_url, what, reached):
     answer, usage = called(door, base_url=base_url, reached=lambda: reached)
@@ -86,8 +118,12 @@ def test_an_address_that_cannot_be_reached_is_tried_again_only_if_it_has_answere
 def test_the_sixth_failure_in_a_row_is_the_last_one_and_so_is_the_second_silence(fake):
     with served(0.3, base_url=fake.base_url("anthropic")) as door:
         for attempt, silent_before, move, again in (
-            (5, 0, Fails(500), True), (6, 0, Fails(500), False), (1, 0, Silent(), True), (2, 1, Silent(), False),
+            (5, 0, Fails(500), True),
+            (6, 0, Fails(500), False),
+            (1, 0, Silent(), True),
+            (2, 1, Silent(), False),
         ):
+
             async def reserve(worst, attempt=attempt, silent_before=silent_before):
                 return tasks.Reserved(0, worst.output_tokens, attempt, silent_before)
 
@@ -127,8 +163,11 @@ def test_a_port_that_does_not_speak_http_is_said(door):
 
 
 def test_the_pages_title_the_redirects_target_and_the_providers_message_are_quoted(door, fake):
-    fake.plan(Raw((PAGE,), "text/html"), Fails(301, headers=(("location", "https://elsewhere.example/v1?key=s"),)),
-              Fails(404, "File Not Found"))
+    fake.plan(
+        Raw((PAGE,), "text/html"),
+        Fails(301, headers=(("location", "https://elsewhere.example/v1?key=s"),)),
+        Fails(404, "File Not Found"),
+    )
     assert "Welcome to nginx!" in called(door)[1].error
     redirected = called(door)[1].error
     assert "https://elsewhere.example/v1" in redirected and "key=s" not in redirected
@@ -144,10 +183,15 @@ def test_a_password_in_the_address_and_the_key_are_never_said(door, fake):
         assert KEY not in answer.text + usage.error + (usage.detail or "")
 
 
-@pytest.mark.parametrize(("source", "words"), [
-    ("task", "Give the task another"), ("agent", "Give the agent another"), ("store", "providers set anthropic < FILE"),
-    ("environment", "ANTHROPIC_API_KEY"),
-])
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("task", "Give the task another"),
+        ("agent", "Give the agent another"),
+        ("store", "providers set anthropic < FILE"),
+        ("environment", "ANTHROPIC_API_KEY"),
+    ],
+)
 def test_a_wrong_key_is_mended_where_it_was_given(door, fake, source, words):
     fake.plan(Fails(401, "invalid x-api-key"))
     assert words in called(door, key_source=source)[1].error
@@ -161,13 +205,16 @@ def test_a_404_suggests_chat_completions_where_the_address_is_ones_own(door, fak
         assert ("--api chat-completions" in called(door, kind, own_address=own)[1].error) == (suggested and own)
 
 
-@pytest.mark.parametrize("event", [
-    b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n',
-    b'data: {"error":{"code":429,"message":"slow down"},"choices":[]}\n\n',
-    b'data: {"choices":[{"delta":{},"finish_reason":"error"}],"error":{"code":502,"message":"gone"}}\n\n',
-    b'event: response.failed\ndata: {"type":"response.failed","response":{"error":{"code":"server_error",'
-    b'"message":"sorry"}}}\r\n\r\n',
-])
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n',
+        b'data: {"error":{"code":429,"message":"slow down"},"choices":[]}\n\n',
+        b'data: {"choices":[{"delta":{},"finish_reason":"error"}],"error":{"code":502,"message":"gone"}}\n\n',
+        b'event: response.failed\ndata: {"type":"response.failed","response":{"error":{"code":"server_error",'
+        b'"message":"sorry"}}}\r\n\r\n',
+    ],
+)
 @pytest.mark.parametrize("cut", [0, 9, 40])
 def test_an_error_within_a_stream_that_may_pass_becomes_a_cut(door, fake, event, cut):
     for_provider(door, fake, "openrouter")
@@ -180,14 +227,19 @@ def test_an_error_within_a_stream_that_may_pass_becomes_a_cut(door, fake, event,
     assert "broke off its answer" in usage.error
 
 
-@pytest.mark.parametrize(("event", "kind"), [
-    (b'data: {"error":{"code":400,"message":"your prompt smells"},"choices":[]}\n\n', "fatal"),
-    (b'data: {"error":{"code":400,"message":"maximum context length is 8192 tokens"}}\n\n', "overflow"),
-    (b'data: {"choices":[{"delta":{},"finish_reason":"model_context_window_exceeded"}]}\n\n', "overflow"),
-    (b'data: {"type":"message_delta","delta":{"stop_reason":"model_context_window_exceeded"}}\n\n', "overflow"),
-    (b'data: {"type":"response.incomplete","response":{"incomplete_details":{"reason":"context_window"}}}\n\n',
-     "overflow"),
-])
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        (b'data: {"error":{"code":400,"message":"your prompt smells"},"choices":[]}\n\n', "fatal"),
+        (b'data: {"error":{"code":400,"message":"maximum context length is 8192 tokens"}}\n\n', "overflow"),
+        (b'data: {"choices":[{"delta":{},"finish_reason":"model_context_window_exceeded"}]}\n\n', "overflow"),
+        (b'data: {"type":"message_delta","delta":{"stop_reason":"model_context_window_exceeded"}}\n\n', "overflow"),
+        (
+            b'data: {"type":"response.incomplete","response":{"incomplete_details":{"reason":"context_window"}}}\n\n',
+            "overflow",
+        ),
+    ],
+)
 def test_another_error_within_a_stream_is_told_to_pi_in_its_words(door, fake, event, kind):
     for_provider(door, fake, "openrouter")
     fake.plan(Raw((b'data: {"choices":[{"delta":{"content":"hello"}}]}\n\n', event)))
@@ -196,10 +248,16 @@ def test_another_error_within_a_stream_is_told_to_pi_in_its_words(door, fake, ev
     assert not usage.complete and usage.error
 
 
-@pytest.mark.parametrize("words", [
-    "Could not process image", "image input is not supported by this model", "mmproj is missing",
-    "No endpoints found that support image input", "this model does not support vision",
-])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Could not process image",
+        "image input is not supported by this model",
+        "mmproj is missing",
+        "No endpoints found that support image input",
+        "this model does not support vision",
+    ],
+)
 def test_a_refused_picture_is_told_as_one(door, fake, words):
     fake.plan(Fails(400, words))
     answer, usage = called(door)
@@ -208,8 +266,17 @@ def test_a_refused_picture_is_told_as_one(door, fake, words):
 
 
 def test_a_text_that_speaks_of_errors_is_no_error():
-    chunk = json.dumps({"choices": [{"delta": {"content": 'say {"error": {"code": 500}} and "finish_reason": "error"'},
-                                     "finish_reason": None}], "error": None}).encode()
+    chunk = json.dumps(
+        {
+            "choices": [
+                {
+                    "delta": {"content": 'say {"error": {"code": 500}} and "finish_reason": "error"'},
+                    "finish_reason": None,
+                }
+            ],
+            "error": None,
+        }
+    ).encode()
     watching = watch.Watch("completions")
     event = b"data: " + chunk + b"\n\n"
     assert watching.feed(event) == (event, None)
@@ -219,8 +286,10 @@ def test_a_text_that_speaks_of_errors_is_no_error():
 def test_the_characters_that_have_come_are_counted_in_each_dialect():
     for dialect, events in {
         "messages": [b'data: {"type":"content_block_delta","delta":{"type":"text_delta","text":"hello"}}\n\n'],
-        "responses": [b'data: {"type":"response.output_text.delta","delta":"hello"}\n\n',
-                      b'data: {"type":"response.output_text.done","text":"hello"}\n\n'],
+        "responses": [
+            b'data: {"type":"response.output_text.delta","delta":"hello"}\n\n',
+            b'data: {"type":"response.output_text.done","text":"hello"}\n\n',
+        ],
         "completions": [b'data: {"choices":[{"delta":{"content":"hello"}}]}\n\n'],
     }.items():
         watching = watch.Watch(dialect)
@@ -228,18 +297,27 @@ def test_the_characters_that_have_come_are_counted_in_each_dialect():
         assert watching.characters == 5
 
 
-@pytest.mark.parametrize(("words", "window"), [
-    ('{"error":{"code":400,"message":"request (17000 tokens) exceeds the available context size (16384 tokens), try'
-     ' increasing it","type":"exceed_context_size_error","n_prompt_tokens":17000,"n_ctx":16384}}', 16384),
-    ("This model's maximum context length is 8192 tokens. However, you requested 9000 tokens", 8192),
-    ("prompt is too long: 210000 tokens > 200000 maximum", 200_000),
-    ("This endpoint's maximum context length is 131,072 tokens. However, you requested about 140000", 131_072),
-    ("Prompt contains 40000 tokens, too large for model with 32768 maximum context length", 32_768),
-    ("The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).", 1_048_576),
-    ("Trying to keep the first 5000 tokens when context the overflows. However, the model is loaded with context"
-     " length of only 4096 tokens", 4096),
-    ("Your input exceeds the context window of this model.", None),
-])
+@pytest.mark.parametrize(
+    ("words", "window"),
+    [
+        (
+            '{"error":{"code":400,"message":"request (17000 tokens) exceeds the available context size (16384 tokens),'
+            ' try increasing it","type":"exceed_context_size_error","n_prompt_tokens":17000,"n_ctx":16384}}',
+            16384,
+        ),
+        ("This model's maximum context length is 8192 tokens. However, you requested 9000 tokens", 8192),
+        ("prompt is too long: 210000 tokens > 200000 maximum", 200_000),
+        ("This endpoint's maximum context length is 131,072 tokens. However, you requested about 140000", 131_072),
+        ("Prompt contains 40000 tokens, too large for model with 32768 maximum context length", 32_768),
+        ("The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).", 1_048_576),
+        (
+            "Trying to keep the first 5000 tokens when context the overflows. However, the model is loaded with context"
+            " length of only 4096 tokens",
+            4096,
+        ),
+        ("Your input exceeds the context window of this model.", None),
+    ],
+)
 def test_a_prompt_that_is_too_long_is_told_with_the_window_that_the_error_names(door, fake, words, window):
     learned = []
     fake.plan(Raw((), "text/plain"), Fails(400, words))
@@ -248,34 +326,68 @@ def test_a_prompt_that_is_too_long_is_told_with_the_window_that_the_error_names(
     assert answer.json()["error"]["message"] == failure.TO_PI["overflow"][1]
     assert learned == [window]
     fake.plan(Fails(400, words))
-    answer, _ = called(door, learn=lambda model, tokens, size: True)          # Pi is to be started anew
+    answer, _ = called(door, learn=lambda model, tokens, size: True)  # Pi is to be started anew
     assert answer.json()["error"]["message"] == failure.TO_PI["fatal"][1]
 
 
-@pytest.mark.parametrize(("body", "message"), [
-    (b'{"error":{"message":"no such model","type":"x"}}', "no such model"), (b'{"detail":"Not Found"}', "Not Found"),
-    (b'{"error":"model \'x\' not found"}', "model 'x' not found"), (b'{"message":"m"}', "m"),
-    (b'data: {"error": {"message": "Error processing stream start", "code": 500}}\n\ndata: [DONE]',
-     "Error processing stream start"),
-    (b'{"error":{"message":"{\\"error\\":{\\"message\\":\\"inner\\"}}"}}', "inner"),
-    (b'{"detail":[{"loc":["body"],"msg":"field required"}]}', "field required"), (b"Bad Gateway\n", "Bad Gateway"),
-    (b"<html><p>x</p></html>", ""), (b"\xff\xfe", "\ufffd\ufffd"), (b"", ""), (b"[" * 100_000, ""),
-    (b'{"message":"' + b"x" * 9000 + b'"}', "x" * 499 + "\u2026"), (b'{"message":"a\\u001b[31mb\\nc"}', "a [31mb c"),
-])
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"error":{"message":"no such model","type":"x"}}', "no such model"),
+        (b'{"detail":"Not Found"}', "Not Found"),
+        (b'{"error":"model \'x\' not found"}', "model 'x' not found"),
+        (b'{"message":"m"}', "m"),
+        (
+            b'data: {"error": {"message": "Error processing stream start", "code": 500}}\n\ndata: [DONE]',
+            "Error processing stream start",
+        ),
+        (b'{"error":{"message":"{\\"error\\":{\\"message\\":\\"inner\\"}}"}}', "inner"),
+        (b'{"detail":[{"loc":["body"],"msg":"field required"}]}', "field required"),
+        (b"Bad Gateway\n", "Bad Gateway"),
+        (b"<html><p>x</p></html>", ""),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        (b"", ""),
+        (b"[" * 100_000, ""),
+        (b'{"message":"' + b"x" * 9000 + b'"}', "x" * 499 + "\u2026"),
+        (b'{"message":"a\\u001b[31mb\\nc"}', "a [31mb c"),
+    ],
+)
 def test_a_providers_own_message_is_found_in_whatever_it_sends(body, message):
     assert said.message(body) == message
 
 
-@pytest.mark.parametrize(("host", "here"), [
-    ("localhost", True), ("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("0.0.0.0", True),
-    ("LOCALHOST.", True), ("llm.localhost", True), ("::ffff:127.0.0.1", True), ("192.168.1.5", False),
-    ("api.openai.com", False), ("localhost.example", False), ("127.1", True), ("2130706433", True), ("0x7f.1", True),
-    ("192.168.1", False), ("localhost.localdomain", True), ("IP6-localhost", True), ("box", True), ("lan", False),
-    ("commented", False), ("", False), ("\u00fcber.example", False),
-])
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("0.0.0.0", True),
+        ("LOCALHOST.", True),
+        ("llm.localhost", True),
+        ("::ffff:127.0.0.1", True),
+        ("192.168.1.5", False),
+        ("api.openai.com", False),
+        ("localhost.example", False),
+        ("127.1", True),
+        ("2130706433", True),
+        ("0x7f.1", True),
+        ("192.168.1", False),
+        ("localhost.localdomain", True),
+        ("IP6-localhost", True),
+        ("box", True),
+        ("lan", False),
+        ("commented", False),
+        ("", False),
+        ("\u00fcber.example", False),
+    ],
+)
 def test_a_model_on_this_machine_is_never_asked_through_a_proxy(tmp_path, host, here):
-    (tmp_path / "hosts").write_text("127.0.0.1 localhost localhost.localdomain # commented\n# 127.0.0.1 lan\n"
-                                    "::1 ip6-localhost\n127.0.1.1\tBox.example box\n192.168.1.5 lan\n\nnonsense\n")
+    (tmp_path / "hosts").write_text(
+        "127.0.0.1 localhost localhost.localdomain # commented\n# 127.0.0.1 lan\n"
+        "::1 ip6-localhost\n127.0.1.1\tBox.example box\n192.168.1.5 lan\n\nnonsense\n"
+    )
     assert is_here(host, tmp_path / "hosts") == here
 
 
@@ -293,9 +405,15 @@ def test_a_proxy_of_the_environment_is_left_out_for_loopback_and_named_in_errors
 
 def _until_cut(door, kind: str) -> bytes:
     got = b""
-    with pytest.raises(httpx.RemoteProtocolError), httpx.stream(
-        "POST", door.url(PATHS[kind]), json=request(next(iter(door.grant.models)), True, kind), trust_env=False,
-    ) as answer:
+    with (
+        pytest.raises(httpx.RemoteProtocolError),
+        httpx.stream(
+            "POST",
+            door.url(PATHS[kind]),
+            json=request(next(iter(door.grant.models)), True, kind),
+            trust_env=False,
+        ) as answer,
+    ):
         for piece in answer.iter_raw():
             got += piece
     return got
@@ -315,8 +433,26 @@ class _tls:
 
     def __enter__(self) -> int:
         key, certificate = self.folder / "key.pem", self.folder / "certificate.pem"
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate,
-                        "-days", "1", "-subj", "/CN=localhost"], check=True, capture_output=True)
+        subprocess.run(
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-keyout",
+                key,
+                "-out",
+                certificate,
+                "-days",
+                "1",
+                "-subj",
+                "/CN=localhost",
+            ],
+            check=True,
+            capture_output=True,
+        )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         self.listening = context.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)

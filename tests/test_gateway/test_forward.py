@@ -33,7 +33,7 @@ def test_a_call_passes_in_every_format_with_its_figures(door, fake, kind, stream
     assert usage.complete
     assert usage.status == 200
     assert (usage.provider, usage.model) == (kind.split()[0], model)
-    assert (usage.cost_microusd is None) == (kind.split()[0] == "openrouter")     # a model that no table has
+    assert (usage.cost_microusd is None) == (kind.split()[0] == "openrouter")  # a model that no table has
 
 
 @pytest.mark.parametrize("kind", PATHS)
@@ -60,10 +60,15 @@ def test_the_body_is_written_anew_and_the_query_and_the_version_headers_reach_th
     assert seen.header("content-length") == str(len(seen.body))
 
 
-@pytest.mark.parametrize(("kind", "path"), [
-    ("openai responses", "/v1/responses"), ("openai completions", "/v1/chat/completions"),
-    ("openrouter", "/api/v1/chat/completions"), ("openrouter messages", "/api/v1/messages"),
-])
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("openai responses", "/v1/responses"),
+        ("openai completions", "/v1/chat/completions"),
+        ("openrouter", "/api/v1/chat/completions"),
+        ("openrouter messages", "/api/v1/messages"),
+    ],
+)
 def test_paths_are_those_that_the_vendors_sdk_would_call(door, fake, kind, path):
     door.post(PATHS[kind], request(for_provider(door, fake, kind.split()[0]), True, kind))
     assert fake.seen[0].path == path
@@ -90,8 +95,9 @@ def test_counting_tokens_passes_and_is_no_call(door, fake):
 def test_bytes_pass_as_they_come(door, fake):
     """The first event is here long before the last one leaves."""
     fake.plan(Drips(Answers("x" * 400), bytes_at_once=200, pause_seconds=0.05))
-    with httpx.stream("POST", door.url("/anthropic/v1/messages"), json=request("claude-opus-4-5"),
-                      trust_env=False) as answer:
+    with httpx.stream(
+        "POST", door.url("/anthropic/v1/messages"), json=request("claude-opus-4-5"), trust_env=False
+    ) as answer:
         pieces = [(time.monotonic(), piece) for piece in answer.iter_raw()]
     assert len(pieces) > 5
     assert pieces[-1][0] - pieces[0][0] > 0.2
@@ -132,7 +138,7 @@ def test_the_key_never_comes_back_in_an_error(door, fake, status):
     assert answer.status_code == status
     assert KEY not in answer.text + door.usages[0].error + door.usages[0].detail
     assert "incorrect API key provided: ***" in door.usages[0].error
-    assert ("overloaded" in answer.text) == (status == 500)     # at this word Pi tries again
+    assert ("overloaded" in answer.text) == (status == 500)  # at this word Pi tries again
 
 
 def test_a_redirect_is_not_followed(door, fake):
@@ -153,7 +159,7 @@ def test_a_cut_stream_is_cut_for_the_guest_and_recorded_as_incomplete(door, fake
     assert not usage.complete
     assert usage.status == 200
     assert usage.estimated
-    assert (usage.input_tokens == 900) == ("messages" in PATHS[kind])       # only Anthropic says it at the start
+    assert (usage.input_tokens == 900) == ("messages" in PATHS[kind])  # only Anthropic says it at the start
     assert usage.input_tokens > 0
     assert usage.output_tokens > 0
 
@@ -175,8 +181,9 @@ def test_a_socket_that_closes_without_a_word_is_a_502(door):
     assert door.usages[0].status == 502
 
 
-@pytest.mark.parametrize("base_url", [
-    "http://127.0.0.1:9", "http://no-such-host.invalid", "not a url", "ftp://127.0.0.1", ""])
+@pytest.mark.parametrize(
+    "base_url", ["http://127.0.0.1:9", "http://no-such-host.invalid", "not a url", "ftp://127.0.0.1", ""]
+)
 def test_a_provider_that_was_never_reached_is_not_tried_again(door, base_url):
     door.allow(base_url=base_url)
     answer = door.post("/anthropic/v1/messages", request("claude-opus-4-5"))
@@ -235,8 +242,10 @@ def test_a_guest_that_goes_away_ends_the_call_upstream_at_once(door, fake, move)
 async def test_streams_at_once_do_not_wait_for_one_that_is_silent(door, fake):
     fake.plan([Silent(), *[ANSWER] * 19])
     async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
-        calls = [asyncio.ensure_future(client.post(door.url(PATHS["anthropic"]), json=request("claude-opus-4-5")))
-                 for _ in range(20)]
+        calls = [
+            asyncio.ensure_future(client.post(door.url(PATHS["anthropic"]), json=request("claude-opus-4-5")))
+            for _ in range(20)
+        ]
         answered = [await call for call in itertools.islice(asyncio.as_completed(calls), 19)]
         waiting = [call for call in calls if not call.done()]
         assert [answer.status_code for answer in answered] == [200] * 19
@@ -257,14 +266,21 @@ def answered(usage: dict, text: str = "hello") -> Raw:
     events = [
         {"type": "message_start", "message": {"usage": usage}},
         {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}, {"type": "message_stop"},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage},
+        {"type": "message_stop"},
     ]
     return Raw(tuple(b"data: %s\n\n" % json.dumps(event).encode() for event in events))
 
 
-@pytest.mark.parametrize("usage", [
-    {"input_tokens": 0, "output_tokens": 7}, {"output_tokens": 7}, {"input_tokens": None, "output_tokens": 7},
-    {"input_tokens": 0, "output_tokens": 7, "cache_read_input_tokens": 0}])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"input_tokens": 0, "output_tokens": 7},
+        {"output_tokens": 7},
+        {"input_tokens": None, "output_tokens": 7},
+        {"input_tokens": 0, "output_tokens": 7, "cache_read_input_tokens": 0},
+    ],
+)
 def test_a_prompt_without_tokens_counts_at_the_estimate_and_is_marked(door, fake, usage):
     reserved = []
 

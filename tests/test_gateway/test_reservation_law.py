@@ -26,16 +26,34 @@ TIER = {"input": 6, "output": 30, "cacheRead": 1, "cacheWrite": 9, "inputTokensA
 RATES = {"input": 3, "output": 15, "cacheRead": 0.3, "cacheWrite": 3.75, "maxOutput": 64_000, "tiers": [TIER]}
 STAND_IN = "claude-cheaper"
 PRICES = Prices("2026-01-01", {name: {model: RATES, STAND_IN: RATES} for name, model in MODELS.items()})
-IMAGE_TOKENS = {"anthropic": 4784, "openai": 10_000, "openrouter": 16_384}      # the most that their vendors tell
+IMAGE_TOKENS = {"anthropic": 4784, "openai": 10_000, "openrouter": 16_384}  # the most that their vendors tell
 OUTPUT = ("max_tokens", "max_output_tokens", "max_completion_tokens")
 
 # Fields of the vendors' interfaces that make a call dearer, by so much at least.
 DEARER = {
-    "service_tier": "ultrafast", "speed": "fast", "inference_geo": "us", "n": 5, "best_of": 5, "multi_agent": {},
-    "compaction": {"type": "summarize"}, "context_management": [], "mcp_servers": [], "plugins": [{"id": "web"}],
-    "web_search_options": {}, "audio": {}, "mode": "pro", "ttl": "12h", "detail": "original", "defer_loading": True,
-    "clear_at": "next_user_message", "provider": {}, "models": ["gpt-6-astra"], "max_tokens": 10**7, "file_id": "f",
-    "server_url": "https://x", "type": "web_search",
+    "service_tier": "ultrafast",
+    "speed": "fast",
+    "inference_geo": "us",
+    "n": 5,
+    "best_of": 5,
+    "multi_agent": {},
+    "compaction": {"type": "summarize"},
+    "context_management": [],
+    "mcp_servers": [],
+    "plugins": [{"id": "web"}],
+    "web_search_options": {},
+    "audio": {},
+    "mode": "pro",
+    "ttl": "12h",
+    "detail": "original",
+    "defer_loading": True,
+    "clear_at": "next_user_message",
+    "provider": {},
+    "models": ["gpt-6-astra"],
+    "max_tokens": 10**7,
+    "file_id": "f",
+    "server_url": "https://x",
+    "type": "web_search",
 }
 FACTOR = 100
 
@@ -47,10 +65,16 @@ def drawn(shape: Any) -> st.SearchStrategy:
     if isinstance(shape, list):
         return st.just([]) if shape[0] == frozenset() else st.lists(drawn(shape[0]), max_size=3)
     if isinstance(shape, Kinds):
-        return st.one_of([st.sampled_from(shape.fields if kind in ("user", "system", "developer") else shape.fields[:1])
-                          .flatmap(lambda field, kind=kind, inner=inner: drawn({**inner, field: frozenset({kind})})
-                                   .map(lambda one, field=field, kind=kind: {**one, field: kind}))
-                          for kind, inner in shape.shapes.items()])
+        return st.one_of(
+            [
+                st.sampled_from(shape.fields if kind in ("user", "system", "developer") else shape.fields[:1]).flatmap(
+                    lambda field, kind=kind, inner=inner: drawn({**inner, field: frozenset({kind})}).map(
+                        lambda one, field=field, kind=kind: {**one, field: kind}
+                    )
+                )
+                for kind, inner in shape.shapes.items()
+            ]
+        )
     if isinstance(shape, tuple):
         return st.one_of([drawn(one) for one in shape])
     if isinstance(shape, Exactly):
@@ -61,8 +85,12 @@ def drawn(shape: Any) -> st.SearchStrategy:
         return st.text("AB+/", max_size=40).map(lambda data: f"data:image/png;base64,{data}")
     if shape is FREE:
         return st.dictionaries(st.text(max_size=4), st.integers() | st.text(max_size=9), max_size=3)
-    return {str: st.text(st.characters(codec="utf-8"), max_size=20), int: st.integers(1, 20_000),
-            bool: st.booleans(), None: st.none()}[shape]
+    return {
+        str: st.text(st.characters(codec="utf-8"), max_size=20),
+        int: st.integers(1, 20_000),
+        bool: st.booleans(),
+        None: st.none(),
+    }[shape]
 
 
 REQUESTS = {kind: drawn(BODIES[routes.find(path.encode()).dialect]) for kind, path in PATHS.items()}
@@ -84,9 +112,12 @@ def objects(value: Any) -> list[dict]:
     """All within, but what is free."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return ([value] if isinstance(value, dict) else []) + [
-        found for name, one in inner if name not in ("parameters", "input_schema")
+        found
+        for name, one in inner
+        if name not in ("parameters", "input_schema")
         and not (name == "input" and isinstance(value, dict) and value.get("type") == "tool_use")
-        for found in objects(one)]
+        for found in objects(one)
+    ]
 
 
 def read(value: Any, images: int) -> tuple[int, int]:
@@ -140,8 +171,12 @@ def test_no_request_that_passes_costs_more_than_was_reserved(asked, data):
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(sorted(PATHS)).flatmap(lambda kind: st.tuples(
-    st.just(kind), st.lists(requests(kind), min_size=2, max_size=4))), st.integers(1, 4))
+@given(
+    st.sampled_from(sorted(PATHS)).flatmap(
+        lambda kind: st.tuples(st.just(kind), st.lists(requests(kind), min_size=2, max_size=4))
+    ),
+    st.integers(1, 4),
+)
 def test_nor_does_one_that_goes_on_from_another(asked, bytes_a_token):
     """What a provider has told of one request lowers what is set aside for the next, but never too far."""
     kind, bodies = asked

@@ -12,11 +12,14 @@ from tests.test_gateway.conftest import PATHS
 
 DONE = 'finish --complete-task --message "Done"'
 TOOLS = {
-    "messages": [{"name": "bash"}], "responses": [{"type": "function", "name": "bash"}],
+    "messages": [{"name": "bash"}],
+    "responses": [{"type": "function", "name": "bash"}],
     "completions": [{"type": "function", "function": {"name": "bash"}}],
 }
 FORMATS = {
-    "messages": "anthropic", "responses": "openai responses", "completions": "openai completions",
+    "messages": "anthropic",
+    "responses": "openai responses",
+    "completions": "openai completions",
 }
 
 
@@ -27,8 +30,14 @@ class Pi:
         self.door, self.dialect, self.stream = door, dialect, stream
         self.rows: list[dict[str, Any]] = []
         provider = FORMATS[dialect].split()[0]
-        door.allow(provider=provider, models=frozenset({"scripted"}), scripted=True, api_key=None,
-                   conversation=conversation, base_url="http://127.0.0.1:9")
+        door.allow(
+            provider=provider,
+            models=frozenset({"scripted"}),
+            scripted=True,
+            api_key=None,
+            conversation=conversation,
+            base_url="http://127.0.0.1:9",
+        )
 
     def user(self, text: str) -> None:
         kind = {"responses": "input_text"}.get(self.dialect, "text")
@@ -57,8 +66,11 @@ class Pi:
 
     def _take(self, answer) -> tuple[str, str | None]:
         if self.stream:
-            events = [json.loads(line[6:]) for line in answer.text.splitlines()
-                      if line.startswith("data: ") and line != "data: [DONE]"]
+            events = [
+                json.loads(line[6:])
+                for line in answer.text.splitlines()
+                if line.startswith("data: ") and line != "data: [DONE]"
+            ]
             text, call = getattr(self, f"_{self.dialect}_events")(events)
         else:
             text, call = getattr(self, f"_{self.dialect}_whole")(answer.json())
@@ -87,7 +99,7 @@ class Pi:
             self.rows.append(row)
 
     def _messages_events(self, events):
-        assert [event["type"] for event in events][::len(events) - 1] == ["message_start", "message_stop"]
+        assert [event["type"] for event in events][:: len(events) - 1] == ["message_start", "message_stop"]
         deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
         calls = [event["content_block"] for event in events if event.get("content_block", {}).get("type") == "tool_use"]
         given = "".join(delta.get("partial_json", "") for delta in deltas)
@@ -121,14 +133,18 @@ class Pi:
         return message["content"] or "", calls[0] if calls else None
 
 
-@pytest.fixture(params=[(dialect, stream) for dialect in FORMATS for stream in (True, False)],
-                ids=lambda one: f"{one[0]}-{'stream' if one[1] else 'whole'}")
+@pytest.fixture(
+    params=[(dialect, stream) for dialect in FORMATS for stream in (True, False)],
+    ids=lambda one: f"{one[0]}-{'stream' if one[1] else 'whole'}",
+)
 def pi(request, door) -> Pi:
     return Pi(door, *request.param)
 
 
-@pytest.fixture(params=[(dialect, stream) for dialect in FORMATS for stream in (True, False)],
-                ids=lambda one: f"{one[0]}-{'stream' if one[1] else 'whole'}")
+@pytest.fixture(
+    params=[(dialect, stream) for dialect in FORMATS for stream in (True, False)],
+    ids=lambda one: f"{one[0]}-{'stream' if one[1] else 'whole'}",
+)
 def talking(request, door) -> Pi:
     return Pi(door, *request.param, conversation=True)
 
@@ -189,7 +205,7 @@ def test_a_task_that_was_interrupted_goes_on_after_the_last_call(pi):
     assert pi.ask()[1] == "second"
     pi.result("ok")
     assert pi.ask()[1] == DONE
-    pi.result("No result provided", failed=True)      # nobody knows whether it was accepted, so once more
+    pi.result("No result provided", failed=True)  # nobody knows whether it was accepted, so once more
     pi.user("The run was interrupted and has been started again.")
     assert pi.ask()[1] == DONE
 
@@ -305,6 +321,7 @@ def test_tokens_can_be_counted(door):
 
 # Compaction: Pi asks for a summary of a part, and goes on with the summary and what it kept.
 
+
 def serialized(*parts: str) -> str:
     return "\n\n".join(parts)
 
@@ -314,7 +331,9 @@ def test_a_summary_keeps_the_blocks_that_are_not_done(door):
     parts = serialized(
         "[User]: Work:\n```bash\nfirst\n```\n```say\nGo on.\n```\n```bash\nsecond\necho '[User]: `x`'\n```",
         "```finish\n-m x\n```",
-        '[Assistant tool calls]: bash(command="first")', "[Tool result]: ```bash\nnot this\n```")
+        '[Assistant tool calls]: bash(command="first")',
+        "[Tool result]: ```bash\nnot this\n```",
+    )
     pi.user(f"<conversation>\n{parts}\n</conversation>\n\nThe messages above are a conversation to summarize.")
     text, command = pi.ask(tools=False)
     assert command is None
@@ -325,7 +344,9 @@ def test_a_summary_keeps_the_blocks_that_are_not_done(door):
 def test_work_goes_on_from_a_summary_and_what_was_kept_after_it():
     asked = serialized(
         "[User]: ```bash\na\n```\n```bash\nb\n```\n```bash\nc\n```",
-        '[Assistant tool calls]: bash(command="a", timeout=9)', "[Tool result]: x")
+        '[Assistant tool calls]: bash(command="a", timeout=9)',
+        "[Tool result]: x",
+    )
     text = summary(f"# Conversation\n{asked}\n\n# Instructions\nThe messages above are earlier context", False)
     kept = [User(f"The conversation history\n<summary>\n{text}\n</summary>"), Said("", 1, ("b",)), Result("y", False)]
     assert decide(kept, False) == Next("", "c")
@@ -373,12 +394,22 @@ def test_other_blocks_are_only_text():
 
 
 @pytest.mark.parametrize("dialect", FORMATS)
-@pytest.mark.parametrize("body", [
-    {}, {"messages": None, "input": 5}, {"messages": ["x"], "input": ["x"]}, {"messages": [{}], "input": [{}]},
-    {"messages": [{"role": "user"}], "input": [{"role": "user", "content": [1, {"text": 5}]}]},
-    {"messages": [{"role": "assistant", "tool_calls": [{"id": "call_scripted_1", "function": {"arguments": "{"}}]}],
-     "input": [{"type": "function_call", "call_id": "call_scripted_1", "arguments": None}]},
-])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"messages": None, "input": 5},
+        {"messages": ["x"], "input": ["x"]},
+        {"messages": [{}], "input": [{}]},
+        {"messages": [{"role": "user"}], "input": [{"role": "user", "content": [1, {"text": 5}]}]},
+        {
+            "messages": [
+                {"role": "assistant", "tool_calls": [{"id": "call_scripted_1", "function": {"arguments": "{"}}]}
+            ],
+            "input": [{"type": "function_call", "call_id": "call_scripted_1", "arguments": None}],
+        },
+    ],
+)
 def test_odd_histories_never_raise(dialect, body):
     decide(read(dialect, body), False)
     decide(read(dialect, body), True)

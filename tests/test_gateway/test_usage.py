@@ -56,7 +56,9 @@ data: [DONE]
 """
 SAMPLES = {
     "messages": (
-        MESSAGES, Figures(25, 503, 2000, 1000, 100, None, "standard", "claude-sonnet-4-5-20250929", True, True)),
+        MESSAGES,
+        Figures(25, 503, 2000, 1000, 100, None, "standard", "claude-sonnet-4-5-20250929", True, True),
+    ),
     "responses": (RESPONSES, Figures(200, 52, 128, 0, 0, None, "priority", "gpt-5.1", True, True)),
     "completions": (COMPLETIONS, Figures(100, 2, 90, 4, 0, Decimal("0.00095"), None, "z-ai/glm-9", True, True)),
 }
@@ -85,11 +87,12 @@ def test_the_figures_of_a_whole_stream_are_those_it_says(dialect):
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_stream_byte_by_byte_gives_the_same(dialect):
     data, figures = SAMPLES[dialect]
-    assert metered(dialect, [data[at:at + 1] for at in range(len(data))]) == figures
+    assert metered(dialect, [data[at : at + 1] for at in range(len(data))]) == figures
 
 
-@given(st.sampled_from(DIALECTS), st.lists(st.integers(0, 10_000), max_size=12),
-       st.sampled_from([b"\n", b"\r\n", b"\r"]))
+@given(
+    st.sampled_from(DIALECTS), st.lists(st.integers(0, 10_000), max_size=12), st.sampled_from([b"\n", b"\r\n", b"\r"])
+)
 def test_any_split_and_any_kind_of_line_gives_the_same(dialect, places, end):
     data, figures = SAMPLES[dialect]
     assert metered(dialect, cut(data.replace(b"\n", end), places)) == figures
@@ -108,12 +111,39 @@ def test_garbage_never_raises(dialect, streaming, pieces):
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.just(10**30),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([
-        "usage", "message", "response", "model", "choices", "type", "input_tokens", "output_tokens", "prompt_tokens",
-        "cost", "is_byok", "cost_details", "upstream_inference_cost",
-        "prompt_tokens_details", "cached_tokens", "service_tier",
-        "input_tokens_details", "cache_creation", "status", "finish_reason"]), inner, max_size=5),
-    max_leaves=20)
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "usage",
+                    "message",
+                    "response",
+                    "model",
+                    "choices",
+                    "type",
+                    "input_tokens",
+                    "output_tokens",
+                    "prompt_tokens",
+                    "cost",
+                    "is_byok",
+                    "cost_details",
+                    "upstream_inference_cost",
+                    "prompt_tokens_details",
+                    "cached_tokens",
+                    "service_tier",
+                    "input_tokens_details",
+                    "cache_creation",
+                    "status",
+                    "finish_reason",
+                ]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=20,
+)
 
 
 @given(st.sampled_from(DIALECTS), st.booleans(), JSON)
@@ -171,6 +201,7 @@ def test_many_data_lines_without_an_end_do_not_grow_for_ever(monkeypatch):
 
 # Usage is told several times in one answer, and what it says may have another price than the table's.
 
+
 def told(dialect: str, *usages: dict, **words) -> Figures:
     """Of a stream that says these one after the other."""
     holder = {"messages": "message", "responses": "response"}.get(dialect)
@@ -179,8 +210,12 @@ def told(dialect: str, *usages: dict, **words) -> Figures:
 
 
 FIELDS = {
-    "messages": {"input_tokens": "input_tokens", "output_tokens": "output_tokens",
-                 "cache_read_tokens": "cache_read_input_tokens", "cache_write_tokens": "cache_creation_input_tokens"},
+    "messages": {
+        "input_tokens": "input_tokens",
+        "output_tokens": "output_tokens",
+        "cache_read_tokens": "cache_read_input_tokens",
+        "cache_write_tokens": "cache_creation_input_tokens",
+    },
     "responses": {"input_tokens": "input_tokens", "output_tokens": "output_tokens"},
     "completions": {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"},
 }
@@ -206,24 +241,38 @@ def test_usage_within_a_choice_counts():
 
 
 HARMLESS = [
-    {"usage": {"service_tier": "standard"}}, {"service_tier": "default"}, {"service_tier": "priority"},
-    {"service_tier": None}, {"usage": {"speed": "standard"}}, {"usage": {"inference_geo": "not_available"}},
-    {"usage": {"inference_geo": "global"}}, {"usage": {"iterations": [{"type": "message", "input_tokens": 1}]}},
-    {"usage": {"server_tool_use": {"web_search_requests": 0}}}, {"usage": {"server_tool_use": None}},
-    {"usage": {"prompt_tokens_details": {"audio_tokens": 0, "text_tokens": 5}}}, {"usage": {"surprise": 0}},
+    {"usage": {"service_tier": "standard"}},
+    {"service_tier": "default"},
+    {"service_tier": "priority"},
+    {"service_tier": None},
+    {"usage": {"speed": "standard"}},
+    {"usage": {"inference_geo": "not_available"}},
+    {"usage": {"inference_geo": "global"}},
+    {"usage": {"iterations": [{"type": "message", "input_tokens": 1}]}},
+    {"usage": {"server_tool_use": {"web_search_requests": 0}}},
+    {"usage": {"server_tool_use": None}},
+    {"usage": {"prompt_tokens_details": {"audio_tokens": 0, "text_tokens": 5}}},
+    {"usage": {"surprise": 0}},
     {"usage": {"output_tokens_details": {"thinking_tokens": 9}}},
     {"usage": {"input_tokens_details": {"cache_write_tokens_details": {"ttl_30m_tokens": 9, "ttl_12h_tokens": 0}}}},
     {"usage": {"cost": 0.1, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.1}}},
 ]
 DOUBTFUL = [
-    {"service_tier": "ultrafast"}, {"usage": {"service_tier": "ultrafast"}}, {"service_tier": ["default"]},
-    {"usage": {"speed": "fast"}}, {"speed": "fast"}, {"usage": {"inference_geo": "us"}},
-    {"usage": {"surprise": 1}}, {"usage": {"surprise": "x"}}, {"usage": {"surprise": {"a": 1}}},
+    {"service_tier": "ultrafast"},
+    {"usage": {"service_tier": "ultrafast"}},
+    {"service_tier": ["default"]},
+    {"usage": {"speed": "fast"}},
+    {"speed": "fast"},
+    {"usage": {"inference_geo": "us"}},
+    {"usage": {"surprise": 1}},
+    {"usage": {"surprise": "x"}},
+    {"usage": {"surprise": {"a": 1}}},
     {"usage": {"server_tool_use": {"web_search_requests": 2}}},
     {"usage": {"prompt_tokens_details": {"audio_tokens": 5}}},
     {"usage": {"input_tokens_details": {"cache_write_tokens_details": {"ttl_12h_tokens": 9}}}},
     {"usage": {"iterations": [{"type": "compaction", "input_tokens": 50_000}, {"type": "message"}]}},
-    {"usage": {"iterations": [{"type": "compaction"}]}}, {"usage": {"iterations": ["x"]}},
+    {"usage": {"iterations": [{"type": "compaction"}]}},
+    {"usage": {"iterations": ["x"]}},
     {"usage": {"iterations": [{"type": "message"}, {"type": "fallback_message"}]}},
     {"usage": {"cost_details": {"surprise": 1}}},
     {"usage": {"cost_details": {"cost_details": {"cost_details": {"cost_details": {"cost_details": {"a": 1}}}}}}},
@@ -231,8 +280,9 @@ DOUBTFUL = [
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize(("said", "doubtful"), [
-    *[(one, False) for one in HARMLESS], *[(one, True) for one in DOUBTFUL]])
+@pytest.mark.parametrize(
+    ("said", "doubtful"), [*[(one, False) for one in HARMLESS], *[(one, True) for one in DOUBTFUL]]
+)
 def test_what_the_table_has_no_price_for_makes_a_call_doubtful(dialect, said, doubtful):
     usage = {"input_tokens": 9, "prompt_tokens": 9, "output_tokens": 3, "completion_tokens": 3, **said.get("usage", {})}
     words = {name: value for name, value in said.items() if name != "usage"}
@@ -241,6 +291,8 @@ def test_what_the_table_has_no_price_for_makes_a_call_doubtful(dialect, said, do
 
 
 def test_the_dearest_of_several_tiers_is_paid():
-    tiers = [b'data: {"response":{"usage":{"input_tokens":1},"service_tier":"%s"}}\n\n' % tier
-             for tier in (b"priority", b"default")]
+    tiers = [
+        b'data: {"response":{"usage":{"input_tokens":1},"service_tier":"%s"}}\n\n' % tier
+        for tier in (b"priority", b"default")
+    ]
     assert metered("responses", tiers).service_tier == "priority"

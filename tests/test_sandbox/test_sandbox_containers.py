@@ -188,7 +188,7 @@ async def test_a_container_that_ends_while_it_is_removed_is_removed(sandbox, spe
         await sandbox.remove(created.id)
         assert await sandbox.inspect(created.id) is None
 
-    for step in range(20):      # Podman 4.3 refuses some of them
+    for step in range(20):  # Podman 4.3 refuses some of them
         await asyncio.gather(*(ended_and_removed(0.05 + 0.005 * (step + beside)) for beside in range(3)))
 
 

@@ -103,7 +103,7 @@ async def test_a_disk_filler_is_told_of_while_it_rests(watched, monkeypatch):
 
 
 async def test_a_measurement_that_takes_long_keeps_nobody_from_looking(watched, monkeypatch, tmp_path):
-    (tmp_path / "disk_usage.py").write_text("import time\ntime.sleep(30)")     # as on a disk that is very slow
+    (tmp_path / "disk_usage.py").write_text("import time\ntime.sleep(30)")  # as on a disk that is very slow
     monkeypatch.setattr(watchdog, "MEASURE", tmp_path / "disk_usage.py")
     script = "dd if=/dev/zero of=/tmp/some bs=1M count=100; sleep 60"
     filler = await watched(script, Ceiling(GB, 500, 50 * MB), uid=20008)

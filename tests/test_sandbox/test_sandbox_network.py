@@ -118,7 +118,7 @@ def test_the_hook_needs_no_names_of_protocols(hook):
 async def test_a_container_whose_hook_fails_is_refused_with_the_hooks_own_words(sandbox, spec, runtime_dir):
     [file] = (runtime_dir / "hooks.d").glob("*.json")
     hook = json.loads(file.read_text())
-    hook["hook"]["args"][3] = "no-address"      # the gateway
+    hook["hook"]["args"][3] = "no-address"  # the gateway
     file.write_text(json.dumps(hook))
     created = await sandbox.create(spec(network="internet"))
     with pytest.raises(network.Unwalled, match="no-address"):

@@ -227,7 +227,7 @@ async def test_a_refusal_keeps_podmans_words(sandbox, spec):
 async def test_a_call_that_hangs_holds_no_other_up(sandbox, monkeypatch):
     """More of them than are at work at a time."""
     monkeypatch.setattr(libpod, "SLOW_SECONDS", 0.2)
-    path = f"/events?stream=true&until={int(time.time()) + 5}"      # answers when it is over
+    path = f"/events?stream=true&until={int(time.time()) + 5}"  # answers when it is over
     hanging = [asyncio.create_task(sandbox._api.call("GET", path)) for _ in range(2 * os.cpu_count() + 1)]
     await asyncio.sleep(0)
     began = time.monotonic()

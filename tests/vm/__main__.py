@@ -11,8 +11,13 @@ from pathlib import Path
 from tests.vm import image, machine, scenario
 from tests.vm.rows import Rows
 
-NEEDED = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "mmdebstrap": "mmdebstrap",
-          "ssh": "openssh-client", "mke2fs": "e2fsprogs"}
+NEEDED = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "mmdebstrap": "mmdebstrap",
+    "ssh": "openssh-client",
+    "mke2fs": "e2fsprogs",
+}
 
 
 def main() -> int:
@@ -24,8 +29,11 @@ def main() -> int:
     options = asked.parse_args()
     lacking = [package for program, package in NEEDED.items() if _which(program) is None]
     if lacking:
-        print("vm: this machine has no QEMU, or lacks a part of it. Install it with:"
-              f" sudo apt-get install --no-install-recommends {' '.join(lacking)}", file=sys.stderr)
+        print(
+            "vm: this machine has no QEMU, or lacks a part of it. Install it with:"
+            f" sudo apt-get install --no-install-recommends {' '.join(lacking)}",
+            file=sys.stderr,
+        )
         return 3
     began = time.monotonic()
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "agentcontainer-dev", "vm", options.release)

@@ -12,7 +12,7 @@ from tests.vm.machine import Failed, Machine
 KEY = "ac_live_" + "v" * 32
 
 ENDED = ("finished", "failed", "cancelled", "expired")
-SECONDS = 420           # what a task may take: Pi alone needs half a minute to start without KVM
+SECONDS = 420  # what a task may take: Pi alone needs half a minute to start without KVM
 
 
 def blocks(*commands: str, finish: str | None = None) -> str:
@@ -26,8 +26,9 @@ SLEEP = blocks("hibernate --for 2d --message Later", finish="--complete-task --m
 
 class Api:
     def __init__(self, url: str, key: str):
-        self.client = httpx.Client(base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {key}"}, timeout=120,
-                                   trust_env=False)
+        self.client = httpx.Client(
+            base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {key}"}, timeout=120, trust_env=False
+        )
         self.url, self.agent = url, ""
 
     def call(self, method: str, path: str, body: dict | None = None) -> dict:
@@ -49,8 +50,12 @@ class Api:
 
     def make_agent(self, image: str) -> str:
         """The id of an agent in an image that was loaded, whose model is the scripted one."""
-        body = {"name": "vm", "basePrompt": "Do it.", "runtime": {"containerImage": image, "agentRuntime": "pi"},
-                "defaults": {"model": "scripted"}}
+        body = {
+            "name": "vm",
+            "basePrompt": "Do it.",
+            "runtime": {"containerImage": image, "agentRuntime": "pi"},
+            "defaults": {"model": "scripted"},
+        }
         return self.call("POST", "/agents", body)["id"]
 
     def dispatch(self, instructions: str, **overrides) -> str:
@@ -85,8 +90,9 @@ class Api:
 
     def said(self, id: str) -> str:
         """What the task's commands printed."""
-        return "".join(event["data"].get("output") or "" for event in self.events(id)
-                       if event["event"] == "activity.completed")
+        return "".join(
+            event["data"].get("output") or "" for event in self.events(id) if event["event"] == "activity.completed"
+        )
 
     def steps(self, id: str) -> int:
         return sum(event["event"] == "activity.completed" for event in self.events(id))

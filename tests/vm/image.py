@@ -15,9 +15,25 @@ CLONE = Path(__file__).parents[2]
 SUITES = {"debian-12": "bookworm", "debian-13": "trixie"}
 NETWORK = {"bookworm": "slirp4netns", "trixie": "passt"}
 PACKAGES = (
-    "linux-image-cloud-amd64", "systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "kmod", "udev",
-    "podman", "crun", "uidmap", "catatonit", "netavark", "aardvark-dns", "ca-certificates", "iproute2",
-    "openssh-server", "procps", "python3",
+    "linux-image-cloud-amd64",
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "dbus-user-session",
+    "libpam-systemd",
+    "kmod",
+    "udev",
+    "podman",
+    "crun",
+    "uidmap",
+    "catatonit",
+    "netavark",
+    "aardvark-dns",
+    "ca-certificates",
+    "iproute2",
+    "openssh-server",
+    "procps",
+    "python3",
 )
 FILES = {
     "etc/hostname": "machine\n",
@@ -61,8 +77,9 @@ def ensure(work: Path, suite: str) -> None:
 def _code() -> str:
     """A digest of all that the executable and the disk are made of."""
     folders = ("agentcontainer_local", "images", ".binary")
-    files = sorted(path for folder in folders for path in (CLONE / folder).rglob("*")
-                   if path.is_file() and path.suffix != ".pyc")
+    files = sorted(
+        path for folder in folders for path in (CLONE / folder).rglob("*") if path.is_file() and path.suffix != ".pyc"
+    )
     digest = hashlib.sha256()
     for file in [*files, CLONE / "migrations.sql", CLONE / "requirements.lock", Path(__file__)]:
         digest.update(file.read_bytes())
@@ -76,7 +93,7 @@ def _make(work: Path, suite: str, executable: Path) -> None:
     root = work / "root.tar"
     with tempfile.TemporaryDirectory(prefix="agentcontainer-vm-", dir="/var/tmp") as temporary:
         given = Path(temporary)
-        given.chmod(0o755)          # mmdebstrap works with the account's sub-ids
+        given.chmod(0o755)  # mmdebstrap works with the account's sub-ids
         for name, text in FILES.items():
             file = given / "files" / name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -89,10 +106,20 @@ def _make(work: Path, suite: str, executable: Path) -> None:
         (given / "customize").write_text(CUSTOMIZE)
         packages = ",".join((*PACKAGES, NETWORK[suite]))
         hook = f'cd {given} && sh ./customize "$1"'
-        _run("mmdebstrap", "--quiet", "--variant=apt", '--aptopt=APT::Install-Recommends "false"',
-             *(f"--aptopt={option}" for option in standard_images._acquire()), f"--include={packages}",
-             "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
-             f"--customize-hook={hook}", suite, str(root), *standard_images._sources(suite))
+        _run(
+            "mmdebstrap",
+            "--quiet",
+            "--variant=apt",
+            '--aptopt=APT::Install-Recommends "false"',
+            *(f"--aptopt={option}" for option in standard_images._acquire()),
+            f"--include={packages}",
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--dpkgopt=path-exclude=/usr/share/locale/*",
+            f"--customize-hook={hook}",
+            suite,
+            str(root),
+            *standard_images._sources(suite),
+        )
     _say("The disk")
     _run("podman", "unshare", "sh", "-ec", _DISK, "sh", str(work))
     root.unlink()

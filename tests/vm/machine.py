@@ -27,13 +27,35 @@ class Machine:
 
     def boot(self) -> None:
         self.process = subprocess.Popen(
-            ["qemu-system-x86_64", "-machine", "q35", *_ACCELERATION[self.accel], "-smp", "2", "-m", "5G",
-             "-kernel", str(self.work / "kernel"), "-initrd", str(self.work / "initrd"),
-             "-append", "root=/dev/vda rw console=ttyS0 mitigations=off",
-             "-drive", f"file={self.work / 'run.qcow2'},if=virtio,format=qcow2,cache=unsafe",
-             "-device", "virtio-rng-pci", "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{self.port}-:22",
-             "-display", "none", "-serial", f"file:{self.work / 'console.log'}"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=(self.work / "qemu.log").open("ab"),
+            [
+                "qemu-system-x86_64",
+                "-machine",
+                "q35",
+                *_ACCELERATION[self.accel],
+                "-smp",
+                "2",
+                "-m",
+                "5G",
+                "-kernel",
+                str(self.work / "kernel"),
+                "-initrd",
+                str(self.work / "initrd"),
+                "-append",
+                "root=/dev/vda rw console=ttyS0 mitigations=off",
+                "-drive",
+                f"file={self.work / 'run.qcow2'},if=virtio,format=qcow2,cache=unsafe",
+                "-device",
+                "virtio-rng-pci",
+                "-nic",
+                f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{self.port}-:22",
+                "-display",
+                "none",
+                "-serial",
+                f"file:{self.work / 'console.log'}",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(self.work / "qemu.log").open("ab"),
         )
         self.until("the machine answers", lambda: self.try_("true", seconds=30) is not None, BOOT_SECONDS)
 
@@ -73,15 +95,30 @@ class Machine:
 
     def ssh(self, account: str = "root", *options: str) -> list[str]:
         known = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
-        return ["ssh", "-F", "none", "-i", str(self.work / "key"), "-p", str(self.port), *known,
-                "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", *options, f"{account}@127.0.0.1"]
+        return [
+            "ssh",
+            "-F",
+            "none",
+            "-i",
+            str(self.work / "key"),
+            "-p",
+            str(self.port),
+            *known,
+            "-o",
+            "ConnectTimeout=20",
+            "-o",
+            "ServerAliveInterval=15",
+            *options,
+            f"{account}@127.0.0.1",
+        ]
 
     @contextlib.contextmanager
     def forwarded(self, port: int) -> Iterator[str]:
         """While open: the base URL of what listens on that port of the machine's loopback."""
         ours = _free_port()
-        tunnel = subprocess.Popen([*self.ssh("root", "-N", "-L", f"127.0.0.1:{ours}:127.0.0.1:{port}")],
-                                  stdin=subprocess.DEVNULL)
+        tunnel = subprocess.Popen(
+            [*self.ssh("root", "-N", "-L", f"127.0.0.1:{ours}:127.0.0.1:{port}")], stdin=subprocess.DEVNULL
+        )
         try:
             self.until("the tunnel is open", lambda: _answers(ours), 60)
             yield f"http://127.0.0.1:{ours}"
@@ -107,8 +144,10 @@ class Machine:
     def give_pi(self, account: str, home: str) -> None:
         """What a first start would fetch from the npm registry, which this machine does not reach."""
         cache = f"{home}/.cache/agentcontainer"
-        self.run(f"install -d -o {account} -g {account} {home}/.cache {cache}"
-                 f" && tar -C {cache} -xf /opt/in/cache.tar && chown -R {account}: {home}/.cache")
+        self.run(
+            f"install -d -o {account} -g {account} {home}/.cache {cache}"
+            f" && tar -C {cache} -xf /opt/in/cache.tar && chown -R {account}: {home}/.cache"
+        )
 
     def until(self, what: str, happened, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -130,8 +169,10 @@ _ACCELERATION = {
 @contextlib.contextmanager
 def running(work: Path, accel: str, keep: bool) -> Iterator[Machine]:
     """A machine on a fresh copy of its disk. `keep`: it is left running when something has failed."""
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(work / "disk.img"),
-                    str(work / "run.qcow2")], check=True)
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(work / "disk.img"), str(work / "run.qcow2")],
+        check=True,
+    )
     machine = Machine(work, accel)
     try:
         machine.boot()

@@ -9,8 +9,9 @@ from tests.vm.api import KEY, SECONDS, SLEEP, Api, blocks, served, until
 from tests.vm.machine import Failed, Machine
 from tests.vm.rows import Rows
 
-AS_ACCOUNT = ("runuser -u agentcontainer -- env -C / HOME=/home/agentcontainer"
-              " XDG_RUNTIME_DIR=/run/user/$(id -u agentcontainer)")
+AS_ACCOUNT = (
+    "runuser -u agentcontainer -- env -C / HOME=/home/agentcontainer XDG_RUNTIME_DIR=/run/user/$(id -u agentcontainer)"
+)
 # Of the machine: a "public" host behind it, a metadata address, a local network; nothing leaves the machine.
 NETWORK = """
 ip netns list | grep -q pub && exit
@@ -28,8 +29,10 @@ for address in 10.0.2.15 169.254.169.254 192.168.77.1; do setsid python3 -c "$se
 setsid ip netns exec pub python3 -c "$serve" 203.0.113.5 &
 sleep 5
 """
-KNOCK = "for a in 203.0.113.5 10.0.2.15 169.254.169.254 192.168.77.1; do" \
-        " timeout 15 bash -c \"</dev/tcp/$a/8080\" 2>/dev/null && echo open $a || echo closed $a; done"
+KNOCK = (
+    "for a in 203.0.113.5 10.0.2.15 169.254.169.254 192.168.77.1; do"
+    ' timeout 15 bash -c "</dev/tcp/$a/8080" 2>/dev/null && echo open $a || echo closed $a; done'
+)
 STEPS = [f"echo {n} >> log; sleep 15" for n in range(20)]
 
 
@@ -43,9 +46,11 @@ class Lives:
 
     @classmethod
     def begun(cls, api: Api) -> "Lives":
-        lives = cls(api.dispatch(blocks(*STEPS, finish="--complete-task --message Done log")),
-                    api.dispatch(SLEEP),
-                    api.converse(blocks("echo hello"), sessionTtlSeconds=7200))
+        lives = cls(
+            api.dispatch(blocks(*STEPS, finish="--complete-task --message Done log")),
+            api.dispatch(SLEEP),
+            api.converse(blocks("echo hello"), sessionTtlSeconds=7200),
+        )
         api.wait(lives.sleeping, "hibernating")
         api.wait(lives.talking, "awaiting_input")
         api.wait(lives.running, "running")
@@ -84,10 +89,19 @@ def play(vm: Machine, to: Rows) -> None:
     lives: list[Lives] = []
     with served(vm, 3000) as api:
         to.row("main job; half a processor by cgroup; no network", lambda: _main_job(api))
-        to.row("limit of memory", lambda: _broken(api, "head -c 900M /dev/zero | tail -c 900M >/dev/null; sleep 30",
-                                                  "MB of memory|out of memory", memoryMb=256))
-        to.row("limit of processes", lambda: _broken(api, "for i in $(seq 400); do sleep 60 & done; wait", "processes",
-                                                     processes=100))
+        to.row(
+            "limit of memory",
+            lambda: _broken(
+                api,
+                "head -c 900M /dev/zero | tail -c 900M >/dev/null; sleep 30",
+                "MB of memory|out of memory",
+                memoryMb=256,
+            ),
+        )
+        to.row(
+            "limit of processes",
+            lambda: _broken(api, "for i in $(seq 400); do sleep 60 & done; wait", "processes", processes=100),
+        )
         to.row("network open: the public internet alone", lambda: _open_network(api))
         if to.wants("restart KILL reboot"):
             lives.append(Lives.begun(api))
@@ -112,6 +126,7 @@ def versions(vm: Machine) -> str:
 
 # The system's unit
 
+
 def _doctor_without_account(vm: Machine) -> str:
     before = vm.run("ls /run/user; id agentcontainer 2>&1; true")
     said = vm.both("agentcontainer doctor", seconds=600)
@@ -128,8 +143,9 @@ def _install(vm: Machine) -> str:
     command = "agentcontainer install-service --system --yes --environment-file /etc/agentcontainer.env"
     shown = vm.both(f"{command} --show")
     said = vm.both(command, seconds=900)
-    home = vm.run("getent passwd agentcontainer | cut -d: -f6; grep -c ^agentcontainer: /etc/subuid;"
-                  " ls /var/lib/systemd/linger")
+    home = vm.run(
+        "getent passwd agentcontainer | cut -d: -f6; grep -c ^agentcontainer: /etc/subuid; ls /var/lib/systemd/linger"
+    )
     if "useradd" not in shown or home.split() != ["/home/agentcontainer", "1", "agentcontainer"]:
         raise Failed(f"{home!r} {said}")
     if "does not run" not in said or "Pi" not in said:
@@ -160,8 +176,9 @@ def _doctor(vm: Machine) -> str:
 
 def _main_job(api: Api) -> str:
     commands = "cat /sys/fs/cgroup/cpu.max; ls /sys/class/net; cat /etc/hosts", "echo 6 > sum.txt"
-    task = api.finished(api.dispatch(blocks(*commands, finish="--complete-task --message Six sum.txt"),
-                                     limits={"cpus": 0.5}))
+    task = api.finished(
+        api.dispatch(blocks(*commands, finish="--complete-task --message Six sum.txt"), limits={"cpus": 0.5})
+    )
     said, by = api.said(task["id"]), {name: one["by"] for name, one in task["walls"]["limits"].items()}
     if api.file(task["id"], "sum.txt") != "6\n":
         raise Failed("the file is not what the agent wrote")
@@ -180,8 +197,12 @@ def _broken(api: Api, command: str, words: str, **limits) -> str:
 
 
 def _open_network(api: Api) -> str:
-    task = api.finished(api.dispatch(blocks(KNOCK, "grep -c nameserver /etc/resolv.conf",
-                                            finish="--complete-task --message Done"), internetAccess=True))
+    task = api.finished(
+        api.dispatch(
+            blocks(KNOCK, "grep -c nameserver /etc/resolv.conf", finish="--complete-task --message Done"),
+            internetAccess=True,
+        )
+    )
     said = api.said(task["id"]).split()
     closed = [word for address in ("10.0.2.15", "169.254.169.254", "192.168.77.1") for word in ("closed", address)]
     if said != ["open", "203.0.113.5", *closed, "1"]:
@@ -214,7 +235,7 @@ def _clock(vm: Machine, api: Api) -> str:
     finally:
         vm.run("date -s '+1 hour'")
     vm.run("date -s '+1 hour'")
-    time.sleep(10)          # ten looks of the timers
+    time.sleep(10)  # ten looks of the timers
     status = api.task(talking)["status"]
     vm.run("date -s '-1 hour'")
     if status != "awaiting_input":

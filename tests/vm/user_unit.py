@@ -24,7 +24,7 @@ def _install(vm: Machine) -> str:
     vm.run(f"umask 077; echo AGENTCONTAINER_API_KEY={KEY} > environment", "alice")
     command = "agentcontainer install-service --yes --flags '--port 3001' --environment-file environment"
     asked = vm.both(command, "alice", 900)
-    if "loginctl enable-linger alice" in asked:       # an account without rights is told what root has to do
+    if "loginctl enable-linger alice" in asked:  # an account without rights is told what root has to do
         vm.run("loginctl enable-linger alice")
         vm.run(command, "alice", 900)
     vm.run("podman load -q -i /opt/in/base.tar", "alice", 600)
@@ -35,8 +35,11 @@ def _install(vm: Machine) -> str:
 
 
 def _half(api: Api) -> str:
-    task = api.finished(api.dispatch(blocks("cat /sys/fs/cgroup/cpu.max", finish="--complete-task --message Done"),
-                                     limits={"cpus": 0.5}))
+    task = api.finished(
+        api.dispatch(
+            blocks("cat /sys/fs/cgroup/cpu.max", finish="--complete-task --message Done"), limits={"cpus": 0.5}
+        )
+    )
     said, by = api.said(task["id"]).strip(), task["walls"]["limits"]["cpus"]["by"]
     if (said, by) != ("50000 100000", "cgroup"):
         raise Failed(f"cpu.max {said}, by {by}")
@@ -62,8 +65,10 @@ def _logout(vm: Machine) -> str:
     with vm.session("alice") as log_out:
         environ = {"HOME": "/home/alice", "XDG_RUNTIME_DIR": "/run/user/1000", "AGENTCONTAINER_API_KEY": KEY}
         given = " ".join(f"-E {name}={value}" for name, value in environ.items())
-        vm.run(f"systemd-run --quiet --unit=unlingering --uid=alice {given}"
-               " agentcontainer serve --port 3002 --data /home/alice/unlingering")
+        vm.run(
+            f"systemd-run --quiet --unit=unlingering --uid=alice {given}"
+            " agentcontainer serve --port 3002 --data /home/alice/unlingering"
+        )
         with served(vm, 3002) as api:
             running = api.dispatch(blocks(*LONG, finish="--complete-task --message Done"))
             sleeping = api.dispatch(SLEEP)

@@ -14,15 +14,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
-    "--disable-features=Translate,MediaRouter,OptimizationHints", "--no-proxy-server", "--lang=en-US",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--disable-features=Translate,MediaRouter,OptimizationHints",
+    "--no-proxy-server",
+    "--lang=en-US",
     "--remote-debugging-pipe",
 )
 SECONDS = 20
 # Key → (code, virtual key code, text)
-KEYS = {"Tab": ("Tab", 9, ""), "Enter": ("Enter", 13, "\r"), "Escape": ("Escape", 27, ""), "Space": ("Space", 32, " "),
-        "ArrowDown": ("ArrowDown", 40, ""), "ArrowUp": ("ArrowUp", 38, "")}
+KEYS = {
+    "Tab": ("Tab", 9, ""),
+    "Enter": ("Enter", 13, "\r"),
+    "Escape": ("Escape", 27, ""),
+    "Space": ("Space", 32, " "),
+    "ArrowDown": ("ArrowDown", 40, ""),
+    "ArrowUp": ("ArrowUp", 38, ""),
+}
 CTRL, SHIFT = 2, 8
 
 
@@ -40,8 +55,11 @@ class Browser:
         wrapped = ["bash", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "chromium"]
         self._log = (profile.parent / f"{profile.name}.log").open("wb")
         self._process = subprocess.Popen(
-            [*wrapped, program(), *FLAGS, f"--user-data-dir={profile}", "about:blank"], pass_fds=(to_read, to_write),
-            stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
+            [*wrapped, program(), *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            pass_fds=(to_read, to_write),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
         )
         os.close(to_read)
         os.close(to_write)
@@ -53,7 +71,7 @@ class Browser:
         self._number += 1
         number = self._number
         self._send({"id": number, "method": method, "params": params or {}}, session)
-        deadline = time.monotonic() + 3 * SECONDS       # axe on the largest page, on a machine with other work
+        deadline = time.monotonic() + 3 * SECONDS  # axe on the largest page, on a machine with other work
         while True:
             answer = self._next(deadline - time.monotonic())
             if answer is None:
@@ -75,7 +93,7 @@ class Browser:
     def _send(self, message: dict, session: str | None) -> None:
         data = json.dumps({**message, **({"sessionId": session} if session else {})}).encode() + b"\0"
         while data:
-            data = data[os.write(self._write, data):]
+            data = data[os.write(self._write, data) :]
 
     def _next(self, seconds: float) -> dict | None:
         deadline = time.monotonic() + seconds
@@ -139,9 +157,9 @@ def _pipe() -> tuple[int, int]:
 class Page:
     def __init__(self, browser: Browser, session: str, context: str, url: str):
         self.browser, self.session, self.context, self.url = browser, session, context, url
-        self.requests: list[str] = []       # every URL that was asked for
-        self.faults: list[str] = []         # uncaught errors, what the policy forbade, failed loads
-        self.dialogs: list[str] = []        # alert and its like: nothing of ours opens one
+        self.requests: list[str] = []  # every URL that was asked for
+        self.faults: list[str] = []  # uncaught errors, what the policy forbade, failed loads
+        self.dialogs: list[str] = []  # alert and its like: nothing of ours opens one
 
     def call(self, method: str, **params) -> dict:
         return self.browser.call(method, params, self.session)
@@ -153,8 +171,10 @@ class Page:
 
     def look(self, width: int = 1280, height: int = 860, dark: bool = False) -> None:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
-                    {"name": "prefers-reduced-motion", "value": "reduce"}]
+        features = [
+            {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]
         self.call("Emulation.setEmulatedMedia", features=features)
 
     def before_each_load(self, script: str) -> None:
@@ -167,8 +187,13 @@ class Page:
         self.run("void dispatchEvent(new Event('beforeprint'))")
 
     def network(self, offline: bool = False, upload_bytes_per_second: int = -1) -> None:
-        self.call("Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1,
-                  uploadThroughput=upload_bytes_per_second)
+        self.call(
+            "Network.emulateNetworkConditions",
+            offline=offline,
+            latency=0,
+            downloadThroughput=-1,
+            uploadThroughput=upload_bytes_per_second,
+        )
 
     def happened(self, method: str, params: dict) -> None:
         if method == "Network.requestWillBeSent":
@@ -230,7 +255,7 @@ class Page:
     def one(self, role: str, name: str, seconds: float = SECONDS) -> int:
         deadline = time.monotonic() + seconds
         while True:
-            with contextlib.suppress(RuntimeError):     # the page changed under the question
+            with contextlib.suppress(RuntimeError):  # the page changed under the question
                 if found := self.named(role, name):
                     assert len(found) == 1, f"{len(found)} of {role} {name!r}"
                     return found[0]
@@ -240,8 +265,13 @@ class Page:
     def at(self, node: int, function: str):
         """What a function answers of which the element is `this`."""
         object_id = self.call("DOM.resolveNode", backendNodeId=node)["object"]["objectId"]
-        done = self.call("Runtime.callFunctionOn", objectId=object_id, functionDeclaration=function, returnByValue=True,
-                         awaitPromise=True)
+        done = self.call(
+            "Runtime.callFunctionOn",
+            objectId=object_id,
+            functionDeclaration=function,
+            returnByValue=True,
+            awaitPromise=True,
+        )
         return done["result"].get("value")
 
     # Doing
@@ -251,7 +281,7 @@ class Page:
         while True:
             try:
                 return self._clicked(self.one(role, name))
-            except RuntimeError:                        # redrawn between finding and clicking
+            except RuntimeError:  # redrawn between finding and clicking
                 assert time.monotonic() < deadline, f"{role} {name!r} does not hold still"
 
     def _clicked(self, node: int) -> None:
@@ -260,8 +290,11 @@ class Page:
             raise RuntimeError("it is gone again")
         quad = quads[0]
         x, y = (sum(quad[0::2]) / 4, sum(quad[1::2]) / 4)
-        hit = self.at(node, f"function() {{ const there = document.elementFromPoint({x}, {y});"
-                            " return this === there || this.contains(there) || !!there?.contains(this) }")
+        hit = self.at(
+            node,
+            f"function() {{ const there = document.elementFromPoint({x}, {y});"
+            " return this === there || this.contains(there) || !!there?.contains(this) }",
+        )
         assert hit, "something else is in front of it"
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
@@ -279,21 +312,33 @@ class Page:
         """An option of a select, by its words; the list of them is drawn by the system, out of our reach."""
         node = self.one("combobox", name)
         self.call("DOM.focus", backendNodeId=node)
-        chosen = self.at(node, f"""function() {{
+        chosen = self.at(
+            node,
+            f"""function() {{
             this.value = [...this.options].find((option) => option.label === {json.dumps(label)}).value;
-            this.dispatchEvent(new Event('change', {{bubbles: true}})); return this.selectedOptions[0].label }}""")
+            this.dispatchEvent(new Event('change', {{bubbles: true}})); return this.selectedOptions[0].label }}""",
+        )
         assert chosen == label
 
     def downloads(self, folder: Path) -> None:
         """Where downloads go from now on."""
-        self.browser.call("Browser.setDownloadBehavior", {
-            "behavior": "allow", "downloadPath": str(folder), "browserContextId": self.context,
-        })
+        self.browser.call(
+            "Browser.setDownloadBehavior",
+            {
+                "behavior": "allow",
+                "downloadPath": str(folder),
+                "browserContextId": self.context,
+            },
+        )
 
     def press(self, key: str, modifiers: int = 0) -> None:
         code, number, text = KEYS[key]
-        common = {"key": text if key == "Space" else key, "code": code, "windowsVirtualKeyCode": number,
-                  "modifiers": modifiers}
+        common = {
+            "key": text if key == "Space" else key,
+            "code": code,
+            "windowsVirtualKeyCode": number,
+            "modifiers": modifiers,
+        }
         self.call("Input.dispatchKeyEvent", type="keyDown", text="" if modifiers & CTRL else text, **common)
         self.call("Input.dispatchKeyEvent", type="keyUp", **common)
 

@@ -32,9 +32,15 @@ def test_with_storage_blocked_one_is_signed_in_for_this_tab_and_told_so(
     page.heading("Sign in")
 
 
-@pytest.mark.parametrize("lacking", [
-    "delete AbortSignal.any", "delete window.TextDecoderStream", "CSS.supports = () => false",
-    "delete HTMLDialogElement.prototype.showModal"])
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        "delete AbortSignal.any",
+        "delete window.TextDecoderStream",
+        "CSS.supports = () => false",
+        "delete HTMLDialogElement.prototype.showModal",
+    ],
+)
 def test_a_browser_that_is_too_old_is_told_which_is_not(
     open_page: Callable[[Server], Page], server: Server, lacking: str
 ):
@@ -144,8 +150,14 @@ def test_right_to_left_text_is_laid_out_so(page: Page, server: Server):
     assert page.run(f"getComputedStyle({link}).direction") == "rtl"
 
 
-VIEWS = {"#/tasks": "Tasks", "#/new": "Instructions", "#/agents": "Document analysis",
-         "#/agents/agt_standard_coding": "Versions", "#/containers": "Containers", "#/account": "API keys"}
+VIEWS = {
+    "#/tasks": "Tasks",
+    "#/new": "Instructions",
+    "#/agents": "Document analysis",
+    "#/agents/agt_standard_coding": "Versions",
+    "#/containers": "Containers",
+    "#/account": "API keys",
+}
 
 
 def test_every_view_begins_at_one_edge_and_has_at_most_one_main_button(page: Page, long_task: dict):

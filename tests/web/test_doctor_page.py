@@ -20,9 +20,7 @@ def rows(page: Page, caption: str) -> dict[str, tuple[str, str]]:
     return {name: (state, seen) for state, name, seen in cells}
 
 
-def test_what_is_missing_is_shown_with_the_command_that_mends_it(
-    open_page: Callable[[Server], Page], tmp_path: Path
-):
+def test_what_is_missing_is_shown_with_the_command_that_mends_it(open_page: Callable[[Server], Page], tmp_path: Path):
     programs = Path(everything_but("runsc", tmp_path / "bin"))
     with serving(tmp_path / "data", PATH=str(programs)) as server:
         page = open_page(server)
@@ -40,7 +38,7 @@ def test_what_is_missing_is_shown_with_the_command_that_mends_it(
         state, seen = rows(page, WRONG)["newuidmap"]
         assert state == "missing"
         assert "sudo apt-get install --no-install-recommends uidmap" in seen
-        assert page.run("document.querySelector('table.doctor .badge').innerText") == "missing"     # worst first
+        assert page.run("document.querySelector('table.doctor .badge').innerText") == "missing"  # worst first
         assert page.at(page.one("button", "Prove the walls"), "function() { return this.disabled }")
         page.click("button", "Copy the command for newuidmap")
         page.reads("Copied")
@@ -62,7 +60,8 @@ def test_the_walls_are_proven_from_the_page_while_it_says_what_is_being_tried(
     words = {"enforced": "holds", "not_enforced": "does not hold", "unavailable": "not possible here"}
     found = rows(page, "The walls")
     assert {one["name"]: found[one["name"]][0] for one in promises} == {
-        one["name"]: words[one["status"]] for one in promises}
+        one["name"]: words[one["status"]] for one in promises
+    }
     held = sum(one["status"] == "enforced" for one in promises)
     page.reads(f"{held} of {len(promises)} promises hold")
 

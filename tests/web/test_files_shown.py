@@ -43,9 +43,11 @@ def pdf(pages: int) -> bytes:
     for number in range(pages):
         text = f"BT /F1 40 Tf 72 700 Td (Page {number + 1}) Tj ET"
         font = "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
-        objects += [f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {len(objects) + 2} 0 R"
-                    f" /Resources << /Font << /F1 {font} >> >> >>",
-                    f"<< /Length {len(text)} >>\nstream\n{text}\nendstream"]
+        objects += [
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {len(objects) + 2} 0 R"
+            f" /Resources << /Font << /F1 {font} >> >> >>",
+            f"<< /Length {len(text)} >>\nstream\n{text}\nendstream",
+        ]
     kids = " ".join(f"{3 + 2 * number} 0 R" for number in range(pages))
     objects[1] = f"<< /Type /Pages /Kids [{kids}] /Count {pages} >>"
     out, offsets = "%PDF-1.4\n", []
@@ -60,12 +62,21 @@ def pdf(pages: int) -> bytes:
 @pytest.fixture(scope="module")
 def task(server: Server) -> dict:
     long = "\n\n".join(f"Paragraph {n} of many." for n in range(200))
-    given = {"data.json": JSON.encode(), "rows.jsonl": LINES.encode(), "paper.pdf": pdf(3), "long.md": long.encode(),
-             "not.pdf": b"this is no PDF"}
+    given = {
+        "data.json": JSON.encode(),
+        "rows.jsonl": LINES.encode(),
+        "paper.pdf": pdf(3),
+        "long.md": long.encode(),
+        "not.pdf": b"this is no PDF",
+    }
     files = [server.upload(name, content) for name, content in given.items()]
     done = server.run(
-        bash(f"cp task_files/* .; echo {DOT} | base64 -d > dot.gif",
-             finish=f"--complete-task --message {quoted(MESSAGE)} dot.gif {' '.join(given)}"), files=files)
+        bash(
+            f"cp task_files/* .; echo {DOT} | base64 -d > dot.gif",
+            finish=f"--complete-task --message {quoted(MESSAGE)} dot.gif {' '.join(given)}",
+        ),
+        files=files,
+    )
     assert done["status"] == "finished", done["error"]
     return done
 
@@ -89,7 +100,7 @@ def test_a_result_is_markdown_as_github_shows_it(shown: Page):
     assert shown.run(aligned) == ["left", "center", "right"]
     assert shown.run(f"{prose}.querySelector('del').innerText") == "gone"
     links = f"[...{prose}.querySelectorAll('a')].map((link) => link.href)"
-    assert shown.run(links) == ["https://example.org/x"]        # and not notes.md, which is no domain here
+    assert shown.run(links) == ["https://example.org/x"]  # and not notes.md, which is no domain here
     assert shown.run(f"{prose}.querySelector('.callout.note').innerText") == "Note\nSaid aside."
     shown.click("button", "the data")
     shown.wait("document.querySelector('dialog h2').innerText === 'data.json'")
@@ -148,10 +159,19 @@ def test_all_files_are_downloaded_at_once(shown: Page, task: dict, tmp_path: Pat
 
 def test_markdown_that_was_made_to_be_slow_is_not(shown: Page):
     module = shown.run("document.querySelector('link[href$=\"/markdown.js\"]').href")
-    made = ["'> '.repeat(20000) + 'a'", "'['.repeat(60000)", "'*a '.repeat(40000)",
-            "'|'.repeat(90000) + '\\n' + '|-'.repeat(40000)",
-            "'- '.repeat(30000)", "'`'.repeat(90000) + 'a'", "'![a]('.repeat(20000)", "'<a '.repeat(40000)",
-            "'&#x'.repeat(40000)", "'http://a'.repeat(20000)", "'_a__b'.repeat(30000)"]
+    made = [
+        "'> '.repeat(20000) + 'a'",
+        "'['.repeat(60000)",
+        "'*a '.repeat(40000)",
+        "'|'.repeat(90000) + '\\n' + '|-'.repeat(40000)",
+        "'- '.repeat(30000)",
+        "'`'.repeat(90000) + 'a'",
+        "'![a]('.repeat(20000)",
+        "'<a '.repeat(40000)",
+        "'&#x'.repeat(40000)",
+        "'http://a'.repeat(20000)",
+        "'_a__b'.repeat(30000)",
+    ]
     for text in made:
         took = shown.run(f"""import('{module}').then(({{markdown}}) => {{
             const began = performance.now(); markdown({text}); return performance.now() - began }})""")

@@ -21,7 +21,7 @@ def test_a_conversation_scrolls_to_the_newest_message(page: Page, server: Server
     page.visit(f"#/tasks/{talk['id']}", "Transcript")
     status(page, "Your turn")
     page.wait("document.querySelector('.said.agent')?.innerText.includes('300 words')")
-    page.wait(f"{BELOW} <= 0")                  # it opens at its end
+    page.wait(f"{BELOW} <= 0")  # it opens at its end
     page.fill("Message", "And now?\n" + bash("echo the very last; seq 200 | sed 's/$/ more/'"))
     page.press("Enter", CTRL)
     page.wait("[...document.querySelectorAll('.said.agent')].at(-1).innerText.includes('200 more')", 60)
@@ -49,7 +49,7 @@ def test_a_running_transcript_follows_until_one_scrolls_up_and_then_offers_the_l
     page.wait(f"document.querySelectorAll('details.tool').length > {before} && {BELOW} <= 0", 30)
     server.post(f"/tasks/{task['id']}/cancel", expect=200)
     status(page, "Cancelled")
-    assert page.run("document.querySelectorAll('.notice').length") == 0        # who looks needs no message
+    assert page.run("document.querySelectorAll('.notice').length") == 0  # who looks needs no message
 
 
 def test_a_server_that_is_gone_is_said_and_found_again(page: Page, server: Server):
@@ -63,7 +63,7 @@ def test_a_server_that_is_gone_is_said_and_found_again(page: Page, server: Serve
     shown = page.run(times)
     server.wait(task["id"])
     page.browser.listen(2.5)
-    assert page.run(times) == shown                     # no clock goes on for what is not known
+    assert page.run(times) == shown  # no clock goes on for what is not known
     assert page.run("getComputedStyle(document.querySelector('.badge.running'), '::before').animationName") == "none"
     page.network()
     page.wait("document.querySelector('.away').hidden", 5)
@@ -76,7 +76,7 @@ def test_a_list_whose_server_is_gone_says_so_too(page: Page):
     page.wait("!document.querySelector('.away').hidden")
     page.visit("#/agents", "The server does not answer.")
     page.network()
-    page.reads("Document analysis")                     # drawn by itself
+    page.reads("Document analysis")  # drawn by itself
     page.faults.clear()
 
 
@@ -108,7 +108,7 @@ def test_the_instructions_are_shown_however_long_the_transcript_is_and_places_in
     assert page.run("document.querySelector('.count').innerText").startswith("1 of ")
     page.press("Enter")
     page.wait("document.querySelector('.entry.found .tool-line')?.innerText === 'echo call 3'")
-    assert page.run(tools) >= 215                       # those that were hidden
+    assert page.run(tools) >= 215  # those that were hidden
     box = "document.querySelector('.entry.found').getBoundingClientRect()"
     assert page.run(f"{box}.top >= 0 && {box}.bottom <= innerHeight")
     page.click("button", "First failure")
@@ -132,7 +132,7 @@ def test_a_server_that_was_killed_is_missed_at_once_and_followed_again_when_it_i
     sign_in(page, own_server)
     page.visit(f"#/tasks/{talk['id']}", "Transcript")
     status(page, "Your turn")
-    page.browser.listen(1)                              # its stream is open
+    page.browser.listen(1)  # its stream is open
     with own_server.process:
         own_server.process.kill()
     page.wait("!document.querySelector('.away').hidden", 5)
@@ -147,7 +147,9 @@ CLAUDE = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
 
 
 def test_a_model_that_is_waited_for_or_tried_again_is_said(
-    open_page: Callable[[Server], Page], provided: Server, provider: FakeProvider  # noqa: F811
+    open_page: Callable[[Server], Page],
+    provided: Server,  # noqa: F811
+    provider: FakeProvider,  # noqa: F811
 ):
     provider.plan(Fails(529), Silent())
     task = provided.dispatch("Nothing to do", **CLAUDE)
@@ -158,7 +160,7 @@ def test_a_model_that_is_waited_for_or_tried_again_is_said(
     waiting = "/Waiting for the model, [1-9]/.test(document.body.innerText)"
     page.wait(waiting, 60)
     page.go("/")
-    page.visit(f"#/tasks/{task['id']}", "Transcript")       # as it is found later
+    page.visit(f"#/tasks/{task['id']}", "Transcript")  # as it is found later
     page.wait(waiting)
     provided.post(f"/tasks/{task['id']}/cancel", expect=200)
     page.wait(f"!{waiting}")

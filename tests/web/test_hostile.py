@@ -4,13 +4,13 @@ from tests.system.conftest import Server
 from tests.system.test_main_job import bash
 from tests.web.browser import Page
 
-MARK = "<img src=x onerror=\"window.hacked=1;alert(1)\"><script>window.hacked=2;alert(2)</script>"
+MARK = '<img src=x onerror="window.hacked=1;alert(1)"><script>window.hacked=2;alert(2)</script>'
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9" onload="alert(3)"><script>alert(4)</script></svg>'
 NAMES = {
     "<img src=x onerror=alert(5)>.html": f"<!doctype html>{MARK}<body onload='alert(6)'>",
     "picture.svg": SVG,
     "words.md": f"# {MARK}\n\n{MARK}\n\n[press](javascript:alert(7)) ![x](javascript:alert(8))"
-                " <a href='javascript:alert(9)'>me</a>\n",
+    " <a href='javascript:alert(9)'>me</a>\n",
     "cells.csv": f"{MARK.replace(',', ' ')},b\n=cmd|' /C calc'!A1,\"{MARK.replace(chr(34), chr(39))}\"\n",
     "gpj.\u202eexe.txt": MARK,
 }
@@ -34,9 +34,12 @@ def test_hostile_content_is_text(page: Page, server: Server):
     task = server.run(
         f"{MARK}\n```say\n**bold** {MARK} [press](javascript:alert(10))"
         " <iframe src='javascript:alert(11)'></iframe>\n```\n"
-        + bash(f"{files}; cat task_files/0.bin",
-               finish=f"--complete-task --message {quoted(MARK)} " + " ".join(quoted(name) for name in NAMES)),
-        agent=agent["id"], files=given,
+        + bash(
+            f"{files}; cat task_files/0.bin",
+            finish=f"--complete-task --message {quoted(MARK)} " + " ".join(quoted(name) for name in NAMES),
+        ),
+        agent=agent["id"],
+        files=given,
     )
     assert task["status"] == "finished", task["error"]
 
@@ -142,9 +145,12 @@ def test_markdown_of_an_agent_loads_nothing_and_leads_only_to_the_web(page: Page
 def test_a_pdf_with_scripts_runs_none(page: Page, server: Server):
     script = "<< /S /JavaScript /JS (app.alert\\(1\\); this.print\\(\\)) >>"
     pages = "<< /Type /Pages /Kids [3 0 R] /Count 1 >>"
-    objects = [f"<< /Type /Catalog /Pages 2 0 R /OpenAction {script} >>", pages,
-               "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 99 99] /Annots [<< /Type /Annot /Subtype /Link"
-               f" /Rect [0 0 99 99] /A {script} >>] >>"]
+    objects = [
+        f"<< /Type /Catalog /Pages 2 0 R /OpenAction {script} >>",
+        pages,
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 99 99] /Annots [<< /Type /Annot /Subtype /Link"
+        f" /Rect [0 0 99 99] /A {script} >>] >>",
+    ]
     text = "%PDF-1.4\n" + "".join(f"{number} 0 obj\n{one}\nendobj\n" for number, one in enumerate(objects, 1))
     given = server.upload("p.pdf", (text + "trailer << /Root 1 0 R /Size 4 >>\n%%EOF\n").encode())
     task = server.run(bash("cp task_files/p.pdf q.pdf", finish="--complete-task --message Done q.pdf"), files=[given])

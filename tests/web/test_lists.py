@@ -39,7 +39,7 @@ def test_several_tasks_are_cancelled_at_once(page: Page, server: Server):
     page.click("checkbox", "Select Wait 0")
     page.click("checkbox", "Select Wait 2")
     page.reads("2 selected")
-    page.browser.listen(2.5)                            # the list is asked for again meanwhile
+    page.browser.listen(2.5)  # the list is asked for again meanwhile
     page.click("button", "Cancel 2 tasks")
     page.click("button", "Cancel them")
     page.wait("!document.querySelector('dialog')")
@@ -57,7 +57,9 @@ def test_back_comes_to_the_row_that_was_left(open_page: Callable[[Server], Page]
     server.execute(
         "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 160)"
         f" INSERT INTO tasks (id, title, {', '.join(copied)}) SELECT id || n, 'Row ' || n, {', '.join(copied)}"
-        " FROM tasks, n WHERE id = ?", task["id"])
+        " FROM tasks, n WHERE id = ?",
+        task["id"],
+    )
     page.visit("#/tasks", "Row 160")
     for _ in range(2):
         shown = page.run(f"{TITLES}.length")

@@ -16,13 +16,21 @@ RUN_AXE = """axe.run(document, {resultTypes: ['violations']}).then(({violations}
 def there(server: Server) -> dict[str, str]:
     """A task of each kind, an agent with two versions; answers every view that there is, and words of it."""
     finished = server.run(
-        "# Long names\n" + bash(f"echo a,b > {'long' * 30}.csv; echo {'x' * 400}",
-                                finish=f"--complete-task --message Done {'long' * 30}.csv"))
+        "# Long names\n"
+        + bash(
+            f"echo a,b > {'long' * 30}.csv; echo {'x' * 400}",
+            finish=f"--complete-task --message Done {'long' * 30}.csv",
+        )
+    )
     failed = server.run(bash(finish="--complete-task --message Done not-there"), outputPolicy={"mode": "at_least_one"})
-    conversation = server.post("/agents/agt_standard_coding/conversations", {
-        "instructions": "Be brief.", "overrides": {"model": "scripted"},
-        "message": "```say\n# Title\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- one\n\n> said\n```",
-    })["task"]
+    conversation = server.post(
+        "/agents/agt_standard_coding/conversations",
+        {
+            "instructions": "Be brief.",
+            "overrides": {"model": "scripted"},
+            "message": "```say\n# Title\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- one\n\n> said\n```",
+        },
+    )["task"]
     server.wait(conversation["id"], "awaiting_input")
     asleep = server.dispatch(bash("hibernate --for 1h"))
     server.wait(asleep["id"], "hibernating")
@@ -31,12 +39,19 @@ def there(server: Server) -> dict[str, str]:
     changed = {"basePrompt": "Be someone else.", "defaults": {"model": "scripted"}}
     server.client.patch(f"/api/v1/agents/{agent['id']}", json=changed).raise_for_status()
     return {
-        "#/tasks": "Finished", f"#/tasks/{finished['id']}": "Long names", f"#/tasks/{failed['id']}": "What went wrong",
-        f"#/tasks/{conversation['id']}": "Your turn", f"#/tasks/{asleep['id']}": "Asleep", "#/new": "Instructions",
-        f"#/new?from={finished['id']}": "Run again", "#/agents": "Two versions",
+        "#/tasks": "Finished",
+        f"#/tasks/{finished['id']}": "Long names",
+        f"#/tasks/{failed['id']}": "What went wrong",
+        f"#/tasks/{conversation['id']}": "Your turn",
+        f"#/tasks/{asleep['id']}": "Asleep",
+        "#/new": "Instructions",
+        f"#/new?from={finished['id']}": "Run again",
+        "#/agents": "Two versions",
         f"#/agents/{agent['id']}": "What changed",
         "#/try?verb=POST&path=/api/v1/agents/{agentId}/tasks&name=Dispatch+task&query=limit&body={}": "Body (JSON)",
-        "#/containers": "Containers", "#/containers/ctr_standard_coding": "Versions", "#/account": "in order",
+        "#/containers": "Containers",
+        "#/containers/ctr_standard_coding": "Versions",
+        "#/account": "in order",
     }
 
 

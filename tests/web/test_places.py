@@ -38,16 +38,19 @@ def test_two_versions_of_an_agent_are_compared(page: Page, server: Server):
 
 def test_every_option_of_an_agents_version_is_compared(page: Page, server: Server):
     agent = server.post("/agents/agt_standard_coding/fork", {"name": "Limited"})
-    defaults = {"allowedHosts": ["example.org"], "maxCostUsd": 2, "maxTokens": 50_000,
-                "limits": {"memoryMb": 512}}
+    defaults = {"allowedHosts": ["example.org"], "maxCostUsd": 2, "maxTokens": 50_000, "limits": {"memoryMb": 512}}
     server.client.patch(f"/api/v1/agents/{agent['id']}", json={"defaults": defaults}).raise_for_status()
     page.visit(f"#/agents/{agent['id']}", "What changed")
     rows = "[...document.querySelectorAll('.changes tbody tr')]"
     cells = page.run(f"{rows}.map((row) => [...row.cells].map((cell) => cell.innerText))")
     changed = {name: after for name, _, after in cells}
     assert "Prompt, line by line" not in page.text()
-    assert changed == {"Hosts that it may reach": "example.org", "Model calls cost at most": "$2.00",
-                       "Tokens at most": "50,000", "Limits": "memoryMb 512"}
+    assert changed == {
+        "Hosts that it may reach": "example.org",
+        "Model calls cost at most": "$2.00",
+        "Tokens at most": "50,000",
+        "Limits": "memoryMb 512",
+    }
 
 
 def test_a_change_of_the_prompt_alone_is_not_called_no_change(page: Page, server: Server):
@@ -81,7 +84,7 @@ def test_a_container_is_made_and_its_versions_are_compared(page: Page, server: S
     page.visit("#/containers", "Containers")
     page.click("button", "New container")
     page.fill("Name", "Debian")
-    page.click("button", "Make it")         # an image is needed, or a preset
+    page.click("button", "Make it")  # an image is needed, or a preset
     assert page.run("document.querySelector('dialog input:invalid').labels[0].innerText") == "Image"
     page.choose("Preset", "coding")
     page.wait("!document.querySelector('dialog').innerText.includes('Image')")

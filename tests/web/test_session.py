@@ -15,7 +15,7 @@ def test_a_wrong_key_is_refused_in_words(open_page: Callable[[Server], Page], se
     page.click("button", "Sign in")
     page.reads("The server does not know this key.")
     assert page.run(STORED) == "[[],[]]"
-    page.faults.clear()     # the 401 itself
+    page.faults.clear()  # the 401 itself
 
 
 def test_the_key_is_kept_in_the_tab_unless_asked_otherwise_and_never_in_a_url(page: Page, server: Server):

@@ -30,15 +30,20 @@ def test_a_task_is_dispatched_with_a_dropped_file_watched_live_and_its_files_are
     page: Page, server: Server, tmp_path: Path
 ):
     numbers = tmp_path / "numbers.csv"
-    numbers.write_text("name,value\nfirst,1\n\"second, quoted\",2\n")
+    numbers.write_text('name,value\nfirst,1\n"second, quoted",2\n')
     page.visit("#/new", "Instructions")
     page.choose("Agent", "Coding")
     page.drop(".drop", numbers)
     page.reads("numbers.csv")
-    page.fill("Instructions", "Copy the table.\n" + bash(
-        "cp task_files/numbers.csv copy.csv; echo copied; sleep 3", "echo '# All *well*' > notes.md",
-        finish='--complete-task --message "Copied it all" copy.csv notes.md',
-    ))
+    page.fill(
+        "Instructions",
+        "Copy the table.\n"
+        + bash(
+            "cp task_files/numbers.csv copy.csv; echo copied; sleep 3",
+            "echo '# All *well*' > notes.md",
+            finish='--complete-task --message "Copied it all" copy.csv notes.md',
+        ),
+    )
     page.fill("Model", "scripted")
     page.click("button", "Dispatch")
     page.heading("Copy the table.")
@@ -152,9 +157,14 @@ def test_a_conversation_is_held(page: Page, server: Server, tmp_path: Path):
 
 
 def test_a_conversation_is_left_to_finish_by_itself(page: Page, server: Server):
-    task = server.post("/agents/agt_standard_coding/conversations", {
-        "instructions": "Be brief.", "message": "```say\nReady\n```", "overrides": {"model": "scripted"},
-    })["task"]
+    task = server.post(
+        "/agents/agt_standard_coding/conversations",
+        {
+            "instructions": "Be brief.",
+            "message": "```say\nReady\n```",
+            "overrides": {"model": "scripted"},
+        },
+    )["task"]
     page.visit(f"#/tasks/{task['id']}", "Transcript")
     status(page, "Your turn")
     page.click("button", "Let it finish")
@@ -163,7 +173,7 @@ def test_a_conversation_is_left_to_finish_by_itself(page: Page, server: Server):
     status(page, "Finished")
     assert server.get(f"/tasks/{task['id']}")["mode"] == "autonomous"
     labels = "[...document.querySelectorAll('.who')].map((one) => one.firstChild.textContent)"
-    for _ in range(2):      # as it was followed, and as it is found later
+    for _ in range(2):  # as it was followed, and as it is found later
         assert page.run(labels)[:2] == ["Instructions", "You"]
         page.go("/")
         page.visit(f"#/tasks/{task['id']}", "Transcript")
@@ -201,9 +211,17 @@ def test_a_task_is_run_again_as_it_was(page: Page, server: Server):
     policy = {"mode": "named", "files": [{"name": "report", "description": "What was found."}]}
     file = server.upload("again.txt", b"again")
     first = server.run(
-        "Again\n" + bash("true"), files=[file], maxRuntimeSeconds=77, outputPolicy=policy, internetAccess=False,
-        allowedHosts=["example.org", "*.example.net:8443"], maxCostUsd=0.25, maxTokens=12345,
-        limits={"processes": 333}, isolation="container", runtimeRegion="any",
+        "Again\n" + bash("true"),
+        files=[file],
+        maxRuntimeSeconds=77,
+        outputPolicy=policy,
+        internetAccess=False,
+        allowedHosts=["example.org", "*.example.net:8443"],
+        maxCostUsd=0.25,
+        maxTokens=12345,
+        limits={"processes": 333},
+        isolation="container",
+        runtimeRegion="any",
     )
     page.visit(f"#/tasks/{first['id']}", "Run again")
     page.click("link", "Run again")
@@ -227,7 +245,7 @@ def test_what_the_server_refuses_is_said_and_nothing_is_lost(page: Page, server:
     page.click("button", "Dispatch")
     page.reads("must be less than maxRuntimeSeconds")
     assert page.run("document.querySelector('textarea').value") == "Think."
-    page.faults.clear()     # the 422 itself
+    page.faults.clear()  # the 422 itself
 
 
 def test_a_page_that_was_cut_off_catches_up(page: Page, server: Server):
@@ -241,15 +259,17 @@ def test_a_page_that_was_cut_off_catches_up(page: Page, server: Server):
     page.network()
     status(page, "Finished")
     page.wait("document.querySelector('details.tool .output')?.textContent === 'meanwhile\\n'")
-    page.faults.clear()     # the connections that failed meanwhile
+    page.faults.clear()  # the connections that failed meanwhile
 
 
 def test_a_tab_that_nobody_sees_holds_no_stream_and_catches_up_when_seen(page: Page, server: Server):
     task = server.dispatch(bash("sleep 2"))
     page.visit(f"#/tasks/{task['id']}", "Transcript")
     status(page, "Running")
-    hide = "Object.defineProperty(document, 'hidden', {{value: {}, configurable: true}});" \
-           " document.dispatchEvent(new Event('visibilitychange'))"
+    hide = (
+        "Object.defineProperty(document, 'hidden', {{value: {}, configurable: true}});"
+        " document.dispatchEvent(new Event('visibilitychange'))"
+    )
     page.run(hide.format("true"))
     server.wait(task["id"])
     page.browser.listen(2.5)
@@ -275,7 +295,7 @@ def test_a_slow_upload_shows_how_far_it_is_and_may_be_taken_back(page: Page, ser
     page.drop("h1", large)
     page.browser.listen(0.3)
     page.heading("New task")
-    page.faults.clear()     # the upload that was stopped
+    page.faults.clear()  # the upload that was stopped
 
 
 def test_the_calls_of_a_long_task_are_gathered_in_the_chart_and_each_is_in_the_table(page: Page, server: Server):
@@ -286,7 +306,9 @@ def test_the_calls_of_a_long_task_are_gathered_in_the_chart_and_each_is_in_the_t
         " INSERT INTO model_calls (account_id, task_id, provider, model, input_tokens, output_tokens, cost_microusd,"
         " status, estimated, counted_microusd, counted_tokens, created_at, ended_at)"
         " SELECT account_id, id, 'anthropic', 'm', n, 7, 1000, 200, n = 1300, 0, 0, created_at, created_at"
-        " FROM tasks, n WHERE id = ?", task["id"])
+        " FROM tasks, n WHERE id = ?",
+        task["id"],
+    )
     page.visit(f"#/tasks/{task['id']}", "Model calls")
     bars = page.run("document.querySelectorAll('.chart g').length")
     assert 30 < bars <= 60

@@ -24,7 +24,7 @@ __all__ = ["OpenDoor", "clear_away", "hold_uids", "lost", "remove_workspace", "r
 
 log = logging.getLogger(__name__)
 
-OpenDoor = Callable[[Row, Path], AbstractAsyncContextManager[None]]     # a run and its directory → the socket is served
+OpenDoor = Callable[[Row, Path], AbstractAsyncContextManager[None]]  # a run and its directory → the socket is served
 
 
 async def run(host: Host, task_id: str, open_door: OpenDoor, alive: podman.Found | None = None) -> None:
@@ -49,16 +49,16 @@ async def run(host: Host, task_id: str, open_door: OpenDoor, alive: podman.Found
                     await follow(host, task_id, pid, broken, directory)
     except podman.Unavailable as error:
         if not host.place.is_the_tasks_own(task_id):
-            raise                   # it waits, and the supervisor tries again
+            raise  # it waits, and the supervisor tries again
         fail(host, task_id, str(error))
     except (podman.SandboxError, Problem) as error:
         if podman.may_work_later(error) and host.place.worth_a_try(task_id):
             raise
         fail(host, task_id, str(error))
-    except OSError as error:        # of the runtime directory, or of the disk: nothing that a task could have caused
+    except OSError as error:  # of the runtime directory, or of the disk: nothing that a task could have caused
         raise podman.Unavailable(f"A container could not be started: {error}") from error
     except sqlite3.OperationalError:
-        raise                       # the disk is full: nothing can be written now, and the supervisor tries again
+        raise  # the disk is full: nothing can be written now, and the supervisor tries again
     except Exception:
         log.exception("run failed task=%s", task_id)
         fail(host, task_id, "Internal error. The server's log has the details.")

@@ -20,7 +20,7 @@ async def clear_away(host: Host, task_id: str) -> None:
         task = tasks.get(host.db, task_id)
         if task["status"] == lifecycle.RUNNING:
             tasks.apply(host.db, task_id, "interrupted", host.now(), reason="The container is stopped.")
-        tasks.end_run(host.db, task_id, host.now())     # from here on a message starts a new run
+        tasks.end_run(host.db, task_id, host.now())  # from here on a message starts a new run
     failpoints.point("run.ended")
     if task["status"] not in lifecycle.TERMINAL:
         await host.sandbox.stop(name_of(host, task_id), 0)

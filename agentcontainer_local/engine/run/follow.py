@@ -17,7 +17,7 @@ from agentcontainer_local.store.db import Row, iso
 MOST_NUDGES = 2
 LAST_PART, MOST_LAST_SECONDS = 10, 300  # a tenth of the time, but not more, is kept for `finish`
 LEAST_PARTED_SECONDS = 60
-AT_ONCE = 1e-6                      # look again
+AT_ONCE = 1e-6  # look again
 LIE_DOWN_SECONDS = 0.5
 LOOK_SECONDS = 2
 # Exit codes. The guest ends with 0 on SIGTERM; 143 and 137 are what Podman sees of one that did not, or not in time.
@@ -25,9 +25,7 @@ STOPS = (0, 143)
 STOPS_UNSEEN = (0, 143, 137, None)
 
 
-async def follow(
-    host: Host, task_id: str, pid: int, broken: asyncio.Future[podman.Broken], directory: Path
-) -> None:
+async def follow(host: Host, task_id: str, pid: int, broken: asyncio.Future[podman.Broken], directory: Path) -> None:
     """Acts on what the rows say, until the task is at rest or over, or its container has ended or takes too much.
 
     `directory`: where the guest reaches us. Without it the agent would wait until its time is over.
@@ -52,7 +50,7 @@ async def follow(
             else:
                 return await _let_lie_down(host, task, exited)
             if wait <= 0:
-                return tasks.end_run(host.db, task_id, host.now())      # at once: a message from here on starts another
+                return tasks.end_run(host.db, task_id, host.now())  # at once: a message from here on starts another
             await asyncio.wait({changed, exited, broken, removed}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for watching in (exited, removed):
@@ -202,9 +200,11 @@ def _unfinished(host: Host, task: Row) -> str:
     error = f"The agent stopped without calling finish, and did so again after it was told {MOST_NUDGES} times."
     if transcript.used_tools(host.db, task["id"]):
         return error
-    return (f"{error} It called no tool in this task, so {task['model']} or its chat template probably supports none:"
-            " choose a model that can call tools, or serve it with a chat template that has them."
-            " Its last answer is kept as the task's result.")
+    return (
+        f"{error} It called no tool in this task, so {task['model']} or its chat template probably supports none:"
+        " choose a model that can call tools, or serve it with a chat template that has them."
+        " Its last answer is kept as the task's result."
+    )
 
 
 async def _ended(host: Host, task: Row) -> None:
@@ -224,7 +224,7 @@ async def lost(host: Host, task_id: str, seen: bool) -> None:
     try:
         code = await host.sandbox.exit_code(name_of(host, task_id))
         words = words or await host.sandbox.logs_tail(name_of(host, task_id), 4096)
-    except podman.Unavailable as error:        # so nobody can say how it ended
+    except podman.Unavailable as error:  # so nobody can say how it ended
         host.place.failed(str(error))
         code, words = STOPS[0], words or ""
     failpoints.point("container.lost")

@@ -47,7 +47,7 @@ async def _start_kept(host: Host, task_id: str, record: Row, directory: Path) ->
     _write_launch(host, task_id, record, directory, await writable_images.environment(host.sandbox, found["Image"]))
     try:
         if found["State"]["Status"] not in podman.ENDED:
-            await host.sandbox.stop(name, 0)    # there may be a life in it that nobody follows
+            await host.sandbox.stop(name, 0)  # there may be a life in it that nobody follows
             await host.sandbox.end_strays(found["Id"])
             found = None
         failpoints.point("container.restarting")
@@ -68,7 +68,8 @@ async def _make(host: Host, task: Row, record: Row, image: str, uid: int, direct
         events.append(host.db, task["id"], events.NOTICE, lost, host.now())
     marks, volumes = labels(task["id"]), volumes_of(name_of(host, task["id"]))
     env, *_ = await asyncio.gather(
-        writable_images.environment(host.sandbox, image), *(host.sandbox.create_volume(name, marks, uid) for name in volumes)
+        writable_images.environment(host.sandbox, image),
+        *(host.sandbox.create_volume(name, marks, uid) for name in volumes),
     )
     _write_launch(host, task["id"], record, directory, env)
     failpoints.point("volumes.made")
@@ -76,7 +77,7 @@ async def _make(host: Host, task: Row, record: Row, image: str, uid: int, direct
     spec = enforcement.around(_spec(host, task, image, uid, directory), limits)
     try:
         created = await host.sandbox.create(spec)
-    except podman.ImageMissing:            # somebody has removed it since we looked
+    except podman.ImageMissing:  # somebody has removed it since we looked
         host.images.clear()
         spec = replace(spec, image=await _image(host, task))
         _write_launch(host, task["id"], record, directory, await writable_images.environment(host.sandbox, spec.image))
@@ -113,7 +114,7 @@ async def _image(host: Host, task: Row) -> str:
     image, paths = host.images[version_id], json.loads(version["writable_paths"])
     if not paths:
         return image
-    found = await host.sandbox.image(image)     # each time: there may be another one of that name by now
+    found = await host.sandbox.image(image)  # each time: there may be another one of that name by now
     if found is None:
         host.images.pop(version_id)
         return await _image(host, task)
@@ -168,9 +169,7 @@ def _spec(host: Host, task: Row, image: str, uid: int, directory: Path) -> podma
     )
 
 
-def _write_launch(
-    host: Host, task_id: str, record: Row, directory: Path, env: dict[str, str]
-) -> None:
+def _write_launch(host: Host, task_id: str, record: Row, directory: Path, env: dict[str, str]) -> None:
     """How Pi is to be started, for the task as it is at this moment. `env`: the image's."""
     with host.db.atomic():
         task = tasks.get(host.db, task_id)
@@ -183,7 +182,7 @@ def _write_launch(
     launch = pi.launch(task, execution, version["base_prompt"], harness, host.catalog, list(dict.fromkeys(skills)), env)
     path = directory / "launch.json"
     path.write_text(json.dumps(launch))
-    path.chmod(0o644)       # whatever our umask: the guest is another uid
+    path.chmod(0o644)  # whatever our umask: the guest is another uid
     failpoints.point("launch.written")
 
 

@@ -12,7 +12,7 @@ from agentcontainer_local.store import events as history
 from agentcontainer_local.store import tasks
 from agentcontainer_local.store.db import Row, parse_iso, row, rows
 
-MOST = 5000                         # of calls, and of tools: the last ones
+MOST = 5000  # of calls, and of tools: the last ones
 PLAIN = re.compile(r"[\w.:/-]{1,100}", re.ASCII)
 WITHIN = "task_id = :task AND {at} BETWEEN :began AND :ended ORDER BY number DESC LIMIT :most"
 
@@ -37,13 +37,22 @@ def span(db: Database, run_id: str, now: datetime) -> Span:
     within += [_call(call, ended) for call in some("model_calls", "created_at")]
     within += [_tool(tool, ended) for tool in some("activities", "started_at")]
     return Span(
-        "run", began, ended,
-        {"agentcontainer.run.id": run_id, "agentcontainer.task.id": task["id"],
-         "agentcontainer.task.mode": task["mode"], "agentcontainer.task.status": task["status"],
-         "agentcontainer.account.id": task["account_id"], "gen_ai.agent.id": task["agent_id"],
-         "gen_ai.provider.name": task["provider"], "gen_ai.request.model": _plain(task["model"])},
+        "run",
+        began,
+        ended,
+        {
+            "agentcontainer.run.id": run_id,
+            "agentcontainer.task.id": task["id"],
+            "agentcontainer.task.mode": task["mode"],
+            "agentcontainer.task.status": task["status"],
+            "agentcontainer.account.id": task["account_id"],
+            "gen_ai.agent.id": task["agent_id"],
+            "gen_ai.provider.name": task["provider"],
+            "gen_ai.request.model": _plain(task["model"]),
+        },
         "failed" if task["status"] == "failed" else None,
-        tuple(_moves(some("task_events", "created_at"))), tuple(within),
+        tuple(_moves(some("task_events", "created_at"))),
+        tuple(within),
     )
 
 
@@ -58,8 +67,11 @@ def _call(call: Row, ended: datetime) -> Span:
     read = call["input_tokens"] + call["cache_read_tokens"] + call["cache_write_tokens"]
     model, status = _plain(call["model"]), tasks.call_status(call)
     facts = {
-        "gen_ai.operation.name": "chat", "gen_ai.provider.name": call["provider"], "gen_ai.request.model": model,
-        "gen_ai.usage.input_tokens": read, "gen_ai.usage.output_tokens": call["output_tokens"],
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": call["provider"],
+        "gen_ai.request.model": model,
+        "gen_ai.usage.input_tokens": read,
+        "gen_ai.usage.output_tokens": call["output_tokens"],
         "gen_ai.usage.cache_read.input_tokens": call["cache_read_tokens"],
         "gen_ai.usage.cache_creation.input_tokens": call["cache_write_tokens"],
         "agentcontainer.estimated": bool(call["estimated"]),
@@ -69,14 +81,22 @@ def _call(call: Row, ended: datetime) -> Span:
     if call["status"]:
         facts["http.response.status_code"] = call["status"]
     over = parse_iso(call["ended_at"]) if call["ended_at"] else ended
-    return Span(f"chat {model}", parse_iso(call["created_at"]), over, facts,
-                str(call["status"] or "lost") if status == "failed" else None)
+    return Span(
+        f"chat {model}",
+        parse_iso(call["created_at"]),
+        over,
+        facts,
+        str(call["status"] or "lost") if status == "failed" else None,
+    )
 
 
 def _tool(tool: Row, ended: datetime) -> Span:
     name = _plain(tool["tool_key"])
-    facts = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name,
-             "agentcontainer.activity.id": tool["id"]}
+    facts = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": name,
+        "agentcontainer.activity.id": tool["id"],
+    }
     over = parse_iso(tool["completed_at"]) if tool["completed_at"] else ended
     return Span(f"execute_tool {name}", parse_iso(tool["started_at"]), over, facts, tool["error_code"])
 

@@ -21,8 +21,8 @@ from agentcontainer_local.store.db import Row, rows
 
 log = logging.getLogger(__name__)
 
-FIRST, COUNT = 20_000, 40_000       # within the 65,536 sub-ids that an account has
-FRESH_SECONDS = 3600                # from a claim to its volumes, and more
+FIRST, COUNT = 20_000, 40_000  # within the 65,536 sub-ids that an account has
+FRESH_SECONDS = 3600  # from a claim to its volumes, and more
 
 
 class NoneFree(Unavailable):
@@ -75,7 +75,7 @@ def hold(db: Database, store_id: str) -> None:
     uids = Uids()
     for task in rows(db, "SELECT id, uid FROM tasks WHERE uid IS NOT NULL"):
         who = owner_of(store_id, task["id"])
-        if (uid := uids.claim(who, task["uid"])) != task["uid"]:     # both stores were made before the registry
+        if (uid := uids.claim(who, task["uid"])) != task["uid"]:  # both stores were made before the registry
             uids.release(who, uid)
             log.warning("another store has a task of the same uid task=%s uid=%d", task["id"], task["uid"])
 

@@ -8,34 +8,49 @@ IMAGE = {"type": str, "image_url": {"url": IMAGE_DATA}}
 WORDS = (str, [Kinds({"text": TEXT})])
 
 # A tool that the task itself runs; there is no other kind on this list.
-TOOL = Kinds({
-    "function": {
-        "type": str, "cache_control": CACHE_CONTROL,
-        "function": {"name": str, "description": str, "parameters": FREE, "strict": bool},
-    },
-})
-TOOL_CALL = Kinds({
-    "function": {"type": str, "id": str, "function": {"name": str, "arguments": str}},
-})
+TOOL = Kinds(
+    {
+        "function": {
+            "type": str,
+            "cache_control": CACHE_CONTROL,
+            "function": {"name": str, "description": str, "parameters": FREE, "strict": bool},
+        },
+    }
+)
+TOOL_CALL = Kinds(
+    {
+        "function": {"type": str, "id": str, "function": {"name": str, "arguments": str}},
+    }
+)
 
 # Pi sends them back as they came.
 DETAIL = {"type": str, "id": (str, None), "format": (str, None), "index": int}
-REASONING_DETAIL = Kinds({
-    "reasoning.text": {**DETAIL, "text": str, "signature": (str, None)},
-    "reasoning.summary": {**DETAIL, "summary": str},
-    "reasoning.encrypted": {**DETAIL, "data": str},
-})
+REASONING_DETAIL = Kinds(
+    {
+        "reasoning.text": {**DETAIL, "text": str, "signature": (str, None)},
+        "reasoning.summary": {**DETAIL, "summary": str},
+        "reasoning.encrypted": {**DETAIL, "data": str},
+    }
+)
 
-MESSAGE = Kinds({
-    "system": {"role": str, "content": WORDS},
-    "developer": {"role": str, "content": WORDS},
-    "user": {"role": str, "content": (str, [Kinds({"text": TEXT, "image_url": IMAGE})])},
-    "assistant": {
-        "role": str, "content": (*WORDS, None), "tool_calls": [TOOL_CALL],
-        "reasoning": str, "reasoning_content": str, "reasoning_text": str, "reasoning_details": [REASONING_DETAIL],
+MESSAGE = Kinds(
+    {
+        "system": {"role": str, "content": WORDS},
+        "developer": {"role": str, "content": WORDS},
+        "user": {"role": str, "content": (str, [Kinds({"text": TEXT, "image_url": IMAGE})])},
+        "assistant": {
+            "role": str,
+            "content": (*WORDS, None),
+            "tool_calls": [TOOL_CALL],
+            "reasoning": str,
+            "reasoning_content": str,
+            "reasoning_text": str,
+            "reasoning_details": [REASONING_DETAIL],
+        },
+        "tool": {"role": str, "tool_call_id": str, "content": WORDS},
     },
-    "tool": {"role": str, "tool_call_id": str, "content": WORDS},
-}, ("role",))
+    ("role",),
+)
 
 COMPLETIONS = {
     "model": str,

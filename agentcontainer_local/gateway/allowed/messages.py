@@ -8,13 +8,20 @@ IMAGE = {"type": str, "source": {"type": frozenset({"base64"}), "media_type": IM
 CACHED = {"cache_control": CACHE_CONTROL}
 
 TOOL_RESULT = {
-    "type": str, "tool_use_id": str, "is_error": bool, **CACHED,
+    "type": str,
+    "tool_use_id": str,
+    "is_error": bool,
+    **CACHED,
     "content": (str, [Kinds({"text": TEXT, "image": IMAGE})]),
 }
 
 # A tool that the task itself runs: one without a `type`. Those of the provider's have one.
 TOOL = {
-    "name": str, "description": str, "input_schema": FREE, "strict": TRUE, "eager_input_streaming": TRUE,
+    "name": str,
+    "description": str,
+    "input_schema": FREE,
+    "strict": TRUE,
+    "eager_input_streaming": TRUE,
 }
 
 # Pi adds it where tools may change, since Anthropic then wants at least one tool that is deferred.
@@ -27,43 +34,71 @@ PLACEHOLDER = {
 
 # A tool that comes or goes in the middle, as when a conversation is made autonomous.
 TOOL_ADDITION = {
-    "type": str, **CACHED,
+    "type": str,
+    **CACHED,
     "tool": {"type": frozenset({"tool_definition"}), "definition": TOOL},
 }
 TOOL_REMOVAL = {
-    "type": str, **CACHED, "tool": {"type": frozenset({"tool_reference"}), "name": str},
+    "type": str,
+    **CACHED,
+    "tool": {"type": frozenset({"tool_reference"}), "name": str},
 }
 
-MESSAGE = Kinds({
-    "user": {
-        "role": str,
-        "content": (str, [Kinds({
-            "text": {**TEXT, **CACHED}, "image": {**IMAGE, **CACHED}, "tool_result": TOOL_RESULT,
-        })]),
+MESSAGE = Kinds(
+    {
+        "user": {
+            "role": str,
+            "content": (
+                str,
+                [
+                    Kinds(
+                        {
+                            "text": {**TEXT, **CACHED},
+                            "image": {**IMAGE, **CACHED},
+                            "tool_result": TOOL_RESULT,
+                        }
+                    )
+                ],
+            ),
+        },
+        "assistant": {
+            "role": str,
+            "content": (
+                str,
+                [
+                    Kinds(
+                        {
+                            "text": TEXT,
+                            "thinking": {"type": str, "thinking": str, "signature": str},
+                            "redacted_thinking": {"type": str, "data": str},
+                            "tool_use": {"type": str, "id": str, "name": str, "input": FREE},
+                        }
+                    )
+                ],
+            ),
+        },
+        "system": {
+            "role": str,
+            "output_config": {"effort": EFFORT},
+            "content": [
+                Kinds({"text": {**TEXT, **CACHED}, "tool_addition": TOOL_ADDITION, "tool_removal": TOOL_REMOVAL})
+            ],
+        },
     },
-    "assistant": {
-        "role": str,
-        "content": (str, [Kinds({
-            "text": TEXT,
-            "thinking": {"type": str, "thinking": str, "signature": str},
-            "redacted_thinking": {"type": str, "data": str},
-            "tool_use": {"type": str, "id": str, "name": str, "input": FREE},
-        })]),
-    },
-    "system": {
-        "role": str, "output_config": {"effort": EFFORT},
-        "content": [Kinds({"text": {**TEXT, **CACHED}, "tool_addition": TOOL_ADDITION, "tool_removal": TOOL_REMOVAL})],
-    },
-}, ("role",))
+    ("role",),
+)
 
-THINKING = Kinds({
-    "disabled": {"type": str},
-    "enabled": {"type": str, "budget_tokens": int, "display": frozenset({"summarized"})},
-    "adaptive": {
-        "type": str, "display": frozenset({"summarized"}),
-        "block_binding": {"prefix_mismatch_behavior": frozenset({"drop_block"})},
-    },
-})
+THINKING = Kinds(
+    {
+        "disabled": {"type": str},
+        "enabled": {"type": str, "budget_tokens": int, "display": frozenset({"summarized"})},
+        "adaptive": {
+            "type": str,
+            "display": frozenset({"summarized"}),
+            "block_binding": {"prefix_mismatch_behavior": frozenset({"drop_block"})},
+        },
+    }
+)
 
 MESSAGES = {
     "model": str,

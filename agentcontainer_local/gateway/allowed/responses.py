@@ -8,39 +8,55 @@ IMAGE = {"type": str, "detail": frozenset({"auto"}), "image_url": IMAGE_DATA}
 SHOWN = (str, [Kinds({"input_text": TEXT, "input_image": IMAGE})])
 
 # A tool that the task itself runs; there is no other kind on this list.
-TOOL = Kinds({
-    "function": {"type": str, "name": str, "description": str, "parameters": FREE, "strict": bool},
-})
+TOOL = Kinds(
+    {
+        "function": {"type": str, "name": str, "description": str, "parameters": FREE, "strict": bool},
+    }
+)
 
 INSTRUCTIONS = {"role": str, "content": str}
 OUTPUT_TEXT = {"type": str, "text": str, "annotations": ([NOTHING], None)}
 
 # Pi sends it back as it came, so what servers of other makers add to it is here too.
 REASONING = {
-    "type": str, "id": str, "encrypted_content": (str, None), "status": (str, None),
+    "type": str,
+    "id": str,
+    "encrypted_content": (str, None),
+    "status": (str, None),
     "role": frozenset({"assistant"}),
     "summary": [Kinds({"summary_text": TEXT})],
     "content": ([Kinds({"reasoning_text": TEXT, "text": TEXT, "output_text": OUTPUT_TEXT})], None),
 }
 
-ITEM = Kinds({
-    "user": {"role": str, "content": SHOWN},
-    "developer": INSTRUCTIONS,
-    "system": INSTRUCTIONS,
-    "message": {
-        "type": str, "role": frozenset({"assistant"}), "id": str, "status": frozenset({"completed"}),
-        "phase": frozenset({"commentary", "final_answer"}),
-        "content": [Kinds({"output_text": OUTPUT_TEXT})],
+ITEM = Kinds(
+    {
+        "user": {"role": str, "content": SHOWN},
+        "developer": INSTRUCTIONS,
+        "system": INSTRUCTIONS,
+        "message": {
+            "type": str,
+            "role": frozenset({"assistant"}),
+            "id": str,
+            "status": frozenset({"completed"}),
+            "phase": frozenset({"commentary", "final_answer"}),
+            "content": [Kinds({"output_text": OUTPUT_TEXT})],
+        },
+        "reasoning": REASONING,
+        "function_call": {
+            "type": str,
+            "id": str,
+            "call_id": str,
+            "name": str,
+            "arguments": str,
+            "namespace": str,
+        },
+        "function_call_output": {"type": str, "call_id": str, "output": SHOWN},
+        # Where the tools of a task may change, they are all given so, and not in `tools`.
+        "additional_tools": {"type": str, "role": frozenset({"developer"}), "tools": [TOOL]},
+        "configuration_update": {"type": str, "reasoning": {"effort": EFFORT}},
     },
-    "reasoning": REASONING,
-    "function_call": {
-        "type": str, "id": str, "call_id": str, "name": str, "arguments": str, "namespace": str,
-    },
-    "function_call_output": {"type": str, "call_id": str, "output": SHOWN},
-    # Where the tools of a task may change, they are all given so, and not in `tools`.
-    "additional_tools": {"type": str, "role": frozenset({"developer"}), "tools": [TOOL]},
-    "configuration_update": {"type": str, "reasoning": {"effort": EFFORT}},
-}, ("type", "role"))
+    ("type", "role"),
+)
 
 RESPONSES = {
     "model": str,

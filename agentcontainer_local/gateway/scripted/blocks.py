@@ -12,7 +12,7 @@ DEFAULT_FINISH = 'finish --complete-task --message "Done"'
 
 @dataclass(frozen=True)
 class Step:
-    say: str                        # before the call
+    say: str  # before the call
     command: str
 
 
@@ -21,7 +21,7 @@ class Script:
     """`done`: commands that a summary says were run, of messages that it does not hold any more."""
 
     steps: tuple[Step, ...] = ()
-    say: str = ""                   # at the end
+    say: str = ""  # at the end
     done: tuple[str, ...] = ()
 
 
@@ -60,7 +60,7 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
     for line in text.split("\n"):
         line = line.removesuffix("\r")
         if not fence:
-            if (head := FENCE.match(line)) and "`" not in (behind := line[head.end():]):
+            if (head := FENCE.match(line)) and "`" not in (behind := line[head.end() :]):
                 fence, kind, lines = head[1], KIND.match(behind)[1].lower(), []
         elif (closing := line.strip()).startswith(fence) and not closing.strip("`"):
             yield from _kept(kind, lines)

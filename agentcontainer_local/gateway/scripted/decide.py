@@ -30,9 +30,9 @@ class Progress:
     left: tuple[Step, ...]
     other: tuple[str, ...]
     say: str
-    finish: str                     # as the last block that asks for one would have it called
-    last: str | None                # the command of the last call
-    result: Result | None           # of that
+    finish: str  # as the last block that asks for one would have it called
+    last: str | None  # the command of the last call
+    result: Result | None  # of that
 
 
 def decide(items: Sequence[Item], conversation: bool) -> Next:
@@ -67,10 +67,10 @@ def _turn(items: Sequence[Item]) -> Sequence[Item]:
     """From the message that is being answered: the latest one, or, where that has no blocks and comes into a turn that
     was not answered yet (Pi was started again; the time is nearly over), the latest one of the turn that has some."""
     ends = [at for at, item in enumerate(items) if isinstance(item, Said) and not item.calls]
-    turn = items[ends[-1] + 1:] if ends else items
+    turn = items[ends[-1] + 1 :] if ends else items
     asked = [at for at, item in enumerate(turn) if isinstance(item, User)]
     scripts = [at for at in asked if script(turn[at].text) != Script()]
-    return turn[max(scripts or asked, default=0):]
+    return turn[max(scripts or asked, default=0) :]
 
 
 def _progress(items: Sequence[Item]) -> Progress:
@@ -133,4 +133,4 @@ def summary(text: str, conversation: bool) -> str:
 def _between(text: str, opening: str, closing: str, start: int) -> str | None:
     if (begin := text.find(opening, start)) < 0 or (end := text.find(closing, begin + len(opening) - 1)) < 0:
         return None
-    return text[begin + len(opening):end]
+    return text[begin + len(opening) : end]

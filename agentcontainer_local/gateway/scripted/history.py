@@ -111,8 +111,9 @@ def serialized(text: str) -> list[Item]:
     """The conversation as Pi writes it down to have it summarised; its calls have no ids."""
     heads = list(SECTION.finditer(text))
     ends = [head.start() for head in heads[1:]] + [len(text)]
-    return list(_joined(_section(head[1], text[head.end():end].rstrip("\n"))
-                        for head, end in zip(heads, ends, strict=True)))
+    return list(
+        _joined(_section(head[1], text[head.end() : end].rstrip("\n")) for head, end in zip(heads, ends, strict=True))
+    )
 
 
 def _section(kind: str, text: str) -> Item:

@@ -44,7 +44,7 @@ def answered(grant: Grant, call: Call) -> wire.Answer:
     items = read(call.route.dialect, call.body)
     if call.body.get("tools"):
         step = decide(items, grant.conversation)
-    else:                           # Pi offers no tools when it wants a summary
+    else:  # Pi offers no tools when it wants a summary
         asked = [item.text for item in items if isinstance(item, User)]
         step = Next(summary(asked[-1] if asked else "", grant.conversation))
     digest = hashlib.sha256(call.raw).hexdigest()[:12]
@@ -52,7 +52,11 @@ def answered(grant: Grant, call: Call) -> wire.Answer:
     arguments = {} if step.command is None else {"command": step.command}
     calls = (wire.ToolCall(f"{CALL_ID}{number}_{digest}", "bash", arguments),) if arguments else ()
     return wire.Answer(
-        id=f"scripted_{digest}", model=call.model, text=step.text, calls=calls, input_tokens=_tokens(len(call.raw)),
+        id=f"scripted_{digest}",
+        model=call.model,
+        text=step.text,
+        calls=calls,
+        input_tokens=_tokens(len(call.raw)),
         output_tokens=_tokens(len(step.text) + (len(json.dumps(arguments)) if arguments else 0)),
     )
 
@@ -68,7 +72,13 @@ def _asks_usage(call: Call) -> bool:
 
 def _usage(grant: Grant, answer: wire.Answer) -> Usage:
     return Usage(
-        provider=grant.provider, model=answer.model, input_tokens=answer.input_tokens,
-        output_tokens=answer.output_tokens, cache_read_tokens=0, cache_write_tokens=0, cost_microusd=0, status=200,
+        provider=grant.provider,
+        model=answer.model,
+        input_tokens=answer.input_tokens,
+        output_tokens=answer.output_tokens,
+        cache_read_tokens=0,
+        cache_write_tokens=0,
+        cost_microusd=0,
+        status=200,
         complete=True,
     )

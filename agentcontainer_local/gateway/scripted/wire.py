@@ -7,7 +7,7 @@ from typing import Any
 
 from agentcontainer_local.gateway.routes import Dialect
 
-MOST_PIECES = 40                    # of a text that is streamed
+MOST_PIECES = 40  # of a text that is streamed
 PIECE_CHARACTERS = 16
 
 
@@ -53,7 +53,7 @@ def stream(dialect: Dialect, answer: Answer, with_usage: bool = True) -> Iterato
 def pieces(text: str) -> Iterator[str]:
     size = max(PIECE_CHARACTERS, -(-len(text) // MOST_PIECES))
     for start in range(0, len(text), size):
-        yield text[start:start + size]
+        yield text[start : start + size]
 
 
 def _cost(answer: Answer) -> dict[str, Any]:
@@ -62,10 +62,13 @@ def _cost(answer: Answer) -> dict[str, Any]:
 
 # Anthropic messages
 
+
 def _messages_usage(answer: Answer) -> dict[str, Any]:
     return {
-        "input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens,
-        "cache_read_input_tokens": answer.cache_read_tokens, "cache_creation_input_tokens": answer.cache_write_tokens,
+        "input_tokens": answer.input_tokens,
+        "output_tokens": answer.output_tokens,
+        "cache_read_input_tokens": answer.cache_read_tokens,
+        "cache_creation_input_tokens": answer.cache_write_tokens,
         **_cost(answer),
     }
 
@@ -74,8 +77,13 @@ def _messages_whole(answer: Answer) -> dict[str, Any]:
     content: list[dict[str, Any]] = [{"type": "text", "text": answer.text}] if answer.text else []
     content += [{"type": "tool_use", "id": c.id, "name": c.name, "input": c.arguments} for c in answer.calls]
     return {
-        "id": f"msg_{answer.id}", "type": "message", "role": "assistant", "model": answer.model, "content": content,
-        "stop_reason": "tool_use" if answer.calls else "end_turn", "stop_sequence": None,
+        "id": f"msg_{answer.id}",
+        "type": "message",
+        "role": "assistant",
+        "model": answer.model,
+        "content": content,
+        "stop_reason": "tool_use" if answer.calls else "end_turn",
+        "stop_sequence": None,
         "usage": _messages_usage(answer),
     }
 
@@ -102,24 +110,40 @@ def _messages_events(answer: Answer) -> Iterator[dict[str, Any]]:
 
 # OpenAI responses
 
+
 def _responses_whole(answer: Answer) -> dict[str, Any]:
     prompt = answer.input_tokens + answer.cache_read_tokens + answer.cache_write_tokens
     text = {"type": "output_text", "text": answer.text, "annotations": []}
     message = {"type": "message", "id": f"msg_{answer.id}", "role": "assistant", "status": "completed"}
     output: list[dict[str, Any]] = [{**message, "content": [text]}] if answer.text else []
     output += [
-        {"type": "function_call", "id": f"fc_{answer.id}_{n}", "call_id": c.id, "name": c.name,
-         "arguments": json.dumps(c.arguments), "status": "completed"}
+        {
+            "type": "function_call",
+            "id": f"fc_{answer.id}_{n}",
+            "call_id": c.id,
+            "name": c.name,
+            "arguments": json.dumps(c.arguments),
+            "status": "completed",
+        }
         for n, c in enumerate(answer.calls)
     ]
     return {
-        "id": f"resp_{answer.id}", "object": "response", "created_at": 0, "status": "completed", "error": None,
-        "incomplete_details": None, "model": answer.model, "output": output,
+        "id": f"resp_{answer.id}",
+        "object": "response",
+        "created_at": 0,
+        "status": "completed",
+        "error": None,
+        "incomplete_details": None,
+        "model": answer.model,
+        "output": output,
         "usage": {
-            "input_tokens": prompt, "output_tokens": answer.output_tokens,
+            "input_tokens": prompt,
+            "output_tokens": answer.output_tokens,
             "total_tokens": prompt + answer.output_tokens,
             "input_tokens_details": {
-                "cached_tokens": answer.cache_read_tokens, "cache_write_tokens": answer.cache_write_tokens},
+                "cached_tokens": answer.cache_read_tokens,
+                "cache_write_tokens": answer.cache_write_tokens,
+            },
             "output_tokens_details": {"reasoning_tokens": 0},
             **_cost(answer),
         },
@@ -134,8 +158,11 @@ def _responses_events(answer: Answer) -> Iterator[dict[str, Any]]:
     for index, item in enumerate(response["output"]):
         at = {"item_id": item["id"], "output_index": index}
         bare = {"content": []} if item["type"] == "message" else {"arguments": ""}
-        yield {"type": "response.output_item.added", "output_index": index,
-               "item": {**item, **bare, "status": "in_progress"}}
+        yield {
+            "type": "response.output_item.added",
+            "output_index": index,
+            "item": {**item, **bare, "status": "in_progress"},
+        }
         yield from (_text_events if item["type"] == "message" else _arguments_events)(item, at)
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
     yield {"type": "response.completed", "response": response}
@@ -158,13 +185,17 @@ def _arguments_events(item: dict[str, Any], at: dict[str, Any]) -> Iterator[dict
 
 # OpenAI chat completions
 
+
 def _completions_usage(answer: Answer) -> dict[str, Any]:
     prompt = answer.input_tokens + answer.cache_read_tokens + answer.cache_write_tokens
     return {
-        "prompt_tokens": prompt, "completion_tokens": answer.output_tokens,
+        "prompt_tokens": prompt,
+        "completion_tokens": answer.output_tokens,
         "total_tokens": prompt + answer.output_tokens,
         "prompt_tokens_details": {
-            "cached_tokens": answer.cache_read_tokens, "cache_write_tokens": answer.cache_write_tokens},
+            "cached_tokens": answer.cache_read_tokens,
+            "cache_write_tokens": answer.cache_write_tokens,
+        },
         **_cost(answer),
     }
 
@@ -178,8 +209,12 @@ def _completions_whole(answer: Answer) -> dict[str, Any]:
     message = {"role": "assistant", "content": answer.text or None, **({"tool_calls": calls} if calls else {})}
     reason = "tool_calls" if calls else "stop"
     return {
-        "id": f"chatcmpl-{answer.id}", "object": "chat.completion", "created": 0, "model": answer.model,
-        "choices": [{"index": 0, "message": message, "finish_reason": reason}], "usage": _completions_usage(answer),
+        "id": f"chatcmpl-{answer.id}",
+        "object": "chat.completion",
+        "created": 0,
+        "model": answer.model,
+        "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+        "usage": _completions_usage(answer),
     }
 
 
@@ -200,8 +235,11 @@ def _completions_events(answer: Answer, with_usage: bool) -> Iterator[dict[str, 
 
 
 WHOLE: dict[str, Callable[[Answer], dict[str, Any]]] = {
-    "messages": _messages_whole, "responses": _responses_whole, "completions": _completions_whole,
+    "messages": _messages_whole,
+    "responses": _responses_whole,
+    "completions": _completions_whole,
 }
 STREAMS: dict[str, Callable[[Answer], Iterator[dict[str, Any]]]] = {
-    "messages": _messages_events, "responses": _responses_events,
+    "messages": _messages_events,
+    "responses": _responses_events,
 }

@@ -54,8 +54,13 @@ class Sandbox(Changes, Volumes):
     async def ready(self) -> None:
         """Raises Unavailable, with the reason, where no container could be started now."""
         try:
-            await self._api.call("GET", "/images/localhost/agentcontainer-ready:0/json", expect=(404,), patient=True,
-                                 seconds=READY_SECONDS)
+            await self._api.call(
+                "GET",
+                "/images/localhost/agentcontainer-ready:0/json",
+                expect=(404,),
+                patient=True,
+                seconds=READY_SECONDS,
+            )
         except Unavailable as error:
             held = await asyncio.to_thread(locks.holder, locks.storage())
             if held is None or held in str(error):
@@ -88,7 +93,10 @@ class Sandbox(Changes, Volumes):
 
 @asynccontextmanager
 async def open(
-    runtime_dir: Path, store_id: str, podman_socket: str | None = None, oci_runtime: str | None = None,
+    runtime_dir: Path,
+    store_id: str,
+    podman_socket: str | None = None,
+    oci_runtime: str | None = None,
     patient: bool = False,
 ) -> AsyncIterator[Sandbox]:
     """A sandbox that answers; Podman's service is started in `runtime_dir` unless `podman_socket` names one.

@@ -13,7 +13,7 @@ from typing import Literal
 PIECE = 256 * 1024
 TEXT = "surrogateescape"
 
-Export = Callable[[], subprocess.Popen]     # its stdout is the archive
+Export = Callable[[], subprocess.Popen]  # its stdout is the archive
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _members(export: Export) -> Iterator[Iterator[tuple[tarfile.TarFile, tarfile
 
 def _each(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]:
     while (member := archive.next()) is not None:
-        archive.members.clear()         # it would remember a million files
+        archive.members.clear()  # it would remember a million files
         if path := _plain(member.name):
             yield archive, member, path
 
@@ -141,5 +141,3 @@ class _Pieces(io.RawIOBase):
         self._written = io.BytesIO()
         if piece:
             yield piece
-
-

@@ -16,7 +16,7 @@ from agentcontainer_local.process.shield import to_the_end
 from agentcontainer_local.sandbox.errors import Unavailable
 from agentcontainer_local.sandbox.podman.service import Service
 
-BENCHES = Path("/var/tmp")      # where Podman's own temporary files are by default: there may be gigabytes of them
+BENCHES = Path("/var/tmp")  # where Podman's own temporary files are by default: there may be gigabytes of them
 SECONDS = 60
 PREFIX = "agentcontainer-build-"
 
@@ -56,7 +56,7 @@ def _sweep(service: Service) -> None:
 def _clear(service: Service, folder: Path) -> None:
     for pid in _processes(folder):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)        # the first of a pid namespace: the others end with it
+            os.kill(pid, signal.SIGKILL)  # the first of a pid namespace: the others end with it
     for container in _containers(service, folder.name):
         _podman(service, "rm", "--force", container)
     _remove(service, folder)

@@ -28,7 +28,7 @@ class Changes(Containers, Images):
             "mounts": [{"type": "bind", "source": bind.source, "destination": bind.target, "options": ["ro", "rbind"]}
                        for bind in binds],
         }  # fmt: skip
-        await self.remove(name)         # of a server that was killed
+        await self.remove(name)  # of a server that was killed
         try:
             await self._api.call("POST", "/containers/create", body=body, again=False)
             await self._api.call("POST", f"/containers/{name}/start")

@@ -29,7 +29,7 @@ class Containers:
         self._store_id = store_id
         self._controllers: frozenset[str] | None = None
         self._driver: str | None = None
-        self._started: dict = {}            # the last one, as it was seen then: whoever starts one then watches it
+        self._started: dict = {}  # the last one, as it was seen then: whoever starts one then watches it
 
     async def create(self, spec: ContainerSpec) -> Created:
         """Raises ImageMissing, or SandboxError where the name is taken. What was half made is removed."""
@@ -88,8 +88,10 @@ class Containers:
             error = await asyncio.to_thread(network.hook_error, self._api.service.hooks, found["Id"])
             if not error:
                 raise
-            raise Unwalled(f"internet access is refused here: the container's network could not be closed ({error}). "
-                           "`agentcontainer doctor` checks what that needs.") from said
+            raise Unwalled(
+                f"internet access is refused here: the container's network could not be closed ({error}). "
+                "`agentcontainer doctor` checks what that needs."
+            ) from said
 
     async def _former_life_left(self, container_id: str, seconds: float = 5) -> None:
         """Wait until its last end has been cleaned up."""
@@ -115,7 +117,7 @@ class Containers:
             try:
                 await self._api.call("DELETE", f"/containers/{container_id}", params=params, expect=(404,))
                 break
-            except Refusal as said:     # it ended by itself while Podman went to kill it: one in 16 at that moment
+            except Refusal as said:  # it ended by itself while Podman went to kill it: one in 16 at that moment
                 if "container state improper" not in str(said) or not left:
                     raise
         await asyncio.to_thread(processes.end_strays, container_id)

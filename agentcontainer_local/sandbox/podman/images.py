@@ -47,8 +47,16 @@ class Images:
         await self._podman(("pull", ref), progress)
 
     async def build(
-        self, context: Path, containerfile: Path, tag: str, *, progress: Progress, args: dict[str, str] | None = None,
-        labels: dict[str, str] | None = None, volumes: tuple[str, ...] = (), pull: str = "missing",
+        self,
+        context: Path,
+        containerfile: Path,
+        tag: str,
+        *,
+        progress: Progress,
+        args: dict[str, str] | None = None,
+        labels: dict[str, str] | None = None,
+        volumes: tuple[str, ...] = (),
+        pull: str = "missing",
     ) -> None:
         """By the podman command, as the REST API of 4.3 ignores `volumes` (`source:target:ro`, for the build)."""
         options = [f"--pull={pull}", "--force-rm", "--tag", tag, "--file", str(containerfile)]
@@ -60,16 +68,23 @@ class Images:
     async def _podman(self, words: tuple[str, ...], progress: Progress) -> None:
         """A podman command, line by line; its last lines are in the error. Cancelled, it ends, and leaves nothing."""
         async with builds.bench(self._api.service) as folder:
-            await self._watched(words[:1] + ((builds.mark(folder),) if words[0] == "build" else ()) + words[1:],
-                                folder, progress)
+            await self._watched(
+                words[:1] + ((builds.mark(folder),) if words[0] == "build" else ()) + words[1:], folder, progress
+            )
 
     async def _watched(self, words: tuple[str, ...], folder: Path, progress: Progress) -> None:
         service = self._api.service
         where = () if service.ours else ("--url", f"unix://{service.socket}")
         running = await asyncio.create_subprocess_exec(
-            "podman", *where, *words, env={**service.environment, "TMPDIR": str(folder)}, cwd="/",
+            "podman",
+            *where,
+            *words,
+            env={**service.environment, "TMPDIR": str(folder)},
+            cwd="/",
             start_new_session=True,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
         last: list[str] = []
         try:

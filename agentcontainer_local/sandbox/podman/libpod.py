@@ -21,7 +21,7 @@ from agentcontainer_local.sandbox.errors import Unavailable, refused
 from agentcontainer_local.sandbox.podman.service import Service
 
 SECONDS = 120
-SLOW_SECONDS = 5        # then a call no longer keeps others waiting, and the service is asked whether it lives
+SLOW_SECONDS = 5  # then a call no longer keeps others waiting, and the service is asked whether it lives
 # A service that was killed seems to listen until the kernel has taken it down: what nobody heard is repeated till
 # then. What may have been heard is repeated once, and only where that is harmless.
 ATTEMPTS = 5
@@ -68,8 +68,16 @@ class Libpod:
         self._client.get_adapter("http://").poolmanager.pool_classes_by_scheme = {"http": _Pool}
 
     async def call(
-        self, method: str, path: str, *, params: dict | None = None, body: dict | None = None,
-        expect: tuple[int, ...] = (), again: bool = True, patient: bool = False, seconds: float = SECONDS,
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict | None = None,
+        body: dict | None = None,
+        expect: tuple[int, ...] = (),
+        again: bool = True,
+        patient: bool = False,
+        seconds: float = SECONDS,
     ) -> Answer:
         """One request. A status of 400 or more is a Refusal unless it is in `expect`.
 
@@ -152,7 +160,7 @@ class Libpod:
             body = response.text
         if response.status_code >= 400 and response.status_code not in expect:
             said = str((body.get("message") if isinstance(body, dict) else body) or response.status_code)
-            if 404 in expect and "no such container" in said:       # removed while Podman looked at it: it answers 500
+            if 404 in expect and "no such container" in said:  # removed while Podman looked at it: it answers 500
                 return Answer(404, body)
             raise refused(said, response.status_code, self.service.runtime_dirs)
         return Answer(response.status_code, body)

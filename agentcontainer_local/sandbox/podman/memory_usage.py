@@ -12,9 +12,9 @@ class Usage:
     """Of one container. A page counts once for each process that has it, so the bytes may be too many."""
 
     pids: list[int] = field(default_factory=list)
-    processes: int = 0          # threads count, as they do for the kernel's limits
-    private_bytes: int = 0      # of memory that no file is behind
-    shared_bytes: int = 0       # of memory files, as far as they are mapped
+    processes: int = 0  # threads count, as they do for the kernel's limits
+    private_bytes: int = 0  # of memory that no file is behind
+    shared_bytes: int = 0  # of memory files, as far as they are mapped
 
 
 def of_containers(inits: Iterable[int]) -> dict[int, Usage]:

@@ -36,9 +36,11 @@ def namespace(network: str, driver: str | None) -> dict:
     if driver is None:
         raise SandboxError("internet access needs slirp4netns (Podman 4) or passt (Podman 5): install it")
     return {
-        "netns": {"nsmode": driver}, "network_options": {driver: _OPTIONS[driver]},
+        "netns": {"nsmode": driver},
+        "network_options": {driver: _OPTIONS[driver]},
         # The host's own nameservers and search domains are internal addresses and names: they stay on the host.
-        "dns_server": [_RESOLVER[driver]], "dns_search": ["."],
+        "dns_server": [_RESOLVER[driver]],
+        "dns_search": ["."],
     }
 
 
@@ -64,8 +66,15 @@ def write_hook(directory: Path, driver: str | None) -> None:
         "version": "1.0.0",
         "hook": {
             "path": "/bin/sh",
-            "args": ["sh", str(HOOK), str(directory), "10.99.99.2", _RESOLVER.get(driver or "slirp4netns"), SUBNET,
-                     *RANGES],
+            "args": [
+                "sh",
+                str(HOOK),
+                str(directory),
+                "10.99.99.2",
+                _RESOLVER.get(driver or "slirp4netns"),
+                SUBNET,
+                *RANGES,
+            ],
             "env": [f"PATH={HOOK_PATH}"],
         },
         "when": {"annotations": {f"^{ANNOTATION.replace('.', '[.]')}$": "^internet$"}},

@@ -36,5 +36,5 @@ def _look(loop: asyncio.AbstractEventLoop, changes: select.epoll, counts, tell: 
         counts.seek(0)
         if memory_usage.oom_kill(counts.read()):
             tell()
-    except OSError:     # the cgroup is gone; its file would be ready for ever
+    except OSError:  # the cgroup is gone; its file would be ready for ever
         loop.remove_reader(changes.fileno())

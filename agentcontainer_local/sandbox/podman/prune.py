@@ -36,11 +36,15 @@ async def opened_in_vain(sandbox: Sandbox, versions: list[dict]) -> list[tuple[s
     """The images that were opened for directories that none of these asks for, or of an image that has changed."""
     wanted = set()
     for version in versions:
-        if paths := json.loads(version.get("writable_paths") or "[]"):      # a store of an earlier version has no such
+        if paths := json.loads(version.get("writable_paths") or "[]"):  # a store of an earlier version has no such
             ids = [await sandbox.image_id(ref) for ref in _refs(version)]
             wanted |= {writable_images.name_of(id, paths, writable_images.program()) for id in ids if id}
-    return [(tag, image) for image in await sandbox.images(writable_images.ORIGIN) for tag in image.names
-            if tag.startswith(writable_images.NAME + ":") and tag not in wanted]
+    return [
+        (tag, image)
+        for image in await sandbox.images(writable_images.ORIGIN)
+        for tag in image.names
+        if tag.startswith(writable_images.NAME + ":") and tag not in wanted
+    ]
 
 
 def _refs(version: dict) -> list[str]:

@@ -14,7 +14,7 @@ CLOSED = frozenset({
     "umount", "umount2", "pivot_root", "keyctl", "add_key", "request_key", "reboot", "syslog",
     "clone", "clone3",          # clone is opened again, without namespaces; its flags in clone3 cannot be looked at
 })  # fmt: skip
-NAMESPACES = 0x7E020000         # CLONE_NEWNS, …CGROUP, …UTS, …IPC, …USER, …PID, …NET
+NAMESPACES = 0x7E020000  # CLONE_NEWNS, …CGROUP, …UTS, …IPC, …USER, …PID, …NET
 PROCESSES_AND_THREADS = {
     "names": ["clone"], "action": "SCMP_ACT_ALLOW",
     "args": [{"index": 0, "value": NAMESPACES, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}],

@@ -36,13 +36,13 @@ class Service:
         self.runtime_dir = directory
         self.hooks = directory / "hooks.d"
         self.seccomp: Path | None = None
-        self._told: list[Path] = []     # what must be there while it runs
+        self._told: list[Path] = []  # what must be there while it runs
         self._oci_runtime = oci_runtime
         self._scoped = False
         self._process: subprocess.Popen | None = None
         self._starting = asyncio.Lock()
-        self.started = 0                # how often a service was
-        self._failed: Unavailable | None = None         # the last attempt that did
+        self.started = 0  # how often a service was
+        self._failed: Unavailable | None = None  # the last attempt that did
 
     @property
     def runtime_dirs(self) -> tuple[str, ...]:
@@ -122,7 +122,7 @@ class Service:
         except subprocess.TimeoutExpired:
             os.killpg(running.pid, signal.SIGKILL)
             await asyncio.to_thread(running.wait)
-        with contextlib.suppress(OSError):      # it may be gone, with all that it was in
+        with contextlib.suppress(OSError):  # it may be gone, with all that it was in
             self.socket.unlink()
 
     async def prepare(self) -> None:
@@ -158,7 +158,10 @@ class Service:
         network.write_hook(self.hooks, network.driver(version.split()[2]))
         # It must outlive us, and be whole at any moment: conmon hands its path to the clean-up after a container's end.
         configuration = self.runtime_dir / "containers.conf"
-        atomic_file.write(configuration, containers_conf.text(self.hooks, self._oci_runtime, containers_conf.gvisor_runtime(self.runtime_dir)))
+        atomic_file.write(
+            configuration,
+            containers_conf.text(self.hooks, self._oci_runtime, containers_conf.gvisor_runtime(self.runtime_dir)),
+        )
         self.environment["CONTAINERS_CONF"] = str(configuration)
 
     async def _start(self) -> None:
@@ -169,12 +172,24 @@ class Service:
         # reach the second process of Podman's first start after a boot: _end_leftover finds that one at our next start.
         self.started += 1
         with log.open("wb") as output:
-            command = ["setpriv", "--pdeathsig", "TERM", "podman", "system", "service", "--time=0",
-                       f"unix://{self.socket}"]
+            command = [
+                "setpriv",
+                "--pdeathsig",
+                "TERM",
+                "podman",
+                "system",
+                "service",
+                "--time=0",
+                f"unix://{self.socket}",
+            ]
             self._process = subprocess.Popen(
                 [*self._scope(), *command],
-                env=self.environment, cwd="/", start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                env=self.environment,
+                cwd="/",
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
         for _ in range(START_SECONDS * 100):
             if self._answers():

@@ -30,7 +30,7 @@ class Ulimits:
     open_files: int = 65536
     file_bytes: int = 16 * GIB
     processes: int = 4096
-    data_bytes: int | None = None   # of private memory
+    data_bytes: int | None = None  # of private memory
 
 
 @dataclass(frozen=True)

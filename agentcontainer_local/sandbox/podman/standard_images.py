@@ -23,7 +23,7 @@ from agentcontainer_local.sandbox.podman import Sandbox, SandboxError
 
 BY_PRESET = {"coding": "coding", "data-processing": "data", "document-analysis": "documents"}
 LABEL = "agentcontainer.image"
-MADE_FOR = "agentcontainer.made-for"     # the tag: what is built on an image inherits its labels, but not its name
+MADE_FOR = "agentcontainer.made-for"  # the tag: what is built on an image inherits its labels, but not its name
 REGISTRY_BASE = "docker.io/library/debian:bookworm-slim"
 REGISTRY = f"https://index.{REGISTRY_BASE.partition('/')[0]}/v2/"
 REGISTRY_SECONDS = 4
@@ -36,6 +36,7 @@ Say = Callable[[str], None]
 
 
 # Which image
+
 
 async def ensure(sandbox: Sandbox, name: str, say: Say) -> str:
     """The image's name; built if need be, which takes minutes. All who ask meanwhile, in other processes too, wait."""
@@ -84,6 +85,7 @@ async def _existing(sandbox: Sandbox, name: str) -> str | None:
 
 # Building
 
+
 async def _built(sandbox: Sandbox, name: str, say: Say) -> str:
     parent = parent_of(name)
     below = await ensure(sandbox, parent, say) if parent else None
@@ -98,12 +100,16 @@ async def _built(sandbox: Sandbox, name: str, say: Say) -> str:
         say(f"Building the image {name}, once")
         with tempfile.TemporaryDirectory(prefix="agentcontainer-", dir="/var/tmp") as lent:
             suite = "bookworm" if base == REGISTRY_BASE else _suite()
-            await to_the_end(asyncio.to_thread(_lend, Path(lent), suite))       # writes there: not while it is removed
+            await to_the_end(asyncio.to_thread(_lend, Path(lent), suite))  # writes there: not while it is removed
             where = folder() / name
             await sandbox.build(
-                where, where / "Containerfile", image, progress=_steps(name, say),
+                where,
+                where / "Containerfile",
+                image,
+                progress=_steps(name, say),
                 labels={LABEL: name, MADE_FOR: image},
-                args={"BASE": below, "APT_CONFIG": f"{LENT_AT}/apt.conf"}, volumes=(f"{lent}:{LENT_AT}:ro",),
+                args={"BASE": below, "APT_CONFIG": f"{LENT_AT}/apt.conf"},
+                volumes=(f"{lent}:{LENT_AT}:ro",),
             )
         return image
 
@@ -134,6 +140,7 @@ def told(line: str) -> tuple[str, str] | None:
 
 
 # The base
+
 
 async def _base(sandbox: Sandbox, say: Say) -> str:
     """Debian from the registry when it is here or there to be had, else one made of this machine's own distribution."""
@@ -177,8 +184,9 @@ async def _make_base(sandbox: Sandbox, say: Say) -> None:
     with tempfile.TemporaryDirectory(prefix="agentcontainer-", dir="/var/tmp") as temporary:
         context, containerfile = Path(temporary), folder() / "base" / "Containerfile"
         await _run(await asyncio.to_thread(_mmdebstrap, context / "root.tar"))
-        await sandbox.build(context, containerfile, made_base(), progress=_unsaid,
-                            labels={LABEL: "base", MADE_FOR: made_base()})
+        await sandbox.build(
+            context, containerfile, made_base(), progress=_unsaid, labels={LABEL: "base", MADE_FOR: made_base()}
+        )
 
 
 def _mmdebstrap(archive: Path) -> list[str]:
@@ -193,8 +201,13 @@ def _mmdebstrap(archive: Path) -> list[str]:
 
 async def _run(argv: list[str]) -> None:
     running = await asyncio.create_subprocess_exec(
-        *argv, cwd="/", env={**os.environ, "TMPDIR": "/var/tmp"}, start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        *argv,
+        cwd="/",
+        env={**os.environ, "TMPDIR": "/var/tmp"},
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     try:
         said, _ = await running.communicate()
@@ -207,6 +220,7 @@ async def _run(argv: list[str]) -> None:
 
 
 # This machine's distribution and its apt, lent to a build
+
 
 def _distribution() -> str:
     """As apt's `Origin` has it."""

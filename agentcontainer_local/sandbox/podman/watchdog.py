@@ -27,7 +27,7 @@ SCAN_SECONDS = 1
 # but at least so often, as others may have given back what it took. Where that takes long, as with a million files, it
 # is then left alone for longer, unless the disk has lost as much as would break its limit, and a part of that limit.
 MEASURE_SECONDS = 60
-SETTLING_SECONDS = 5        # what may hold something already is measured when its start is over, which that would slow
+SETTLING_SECONDS = 5  # what may hold something already is measured when its start is over, which that would slow
 RESTING = 30
 MOST_RESTING_SECONDS = 600
 LEAST_PART = 10
@@ -60,13 +60,13 @@ class Watched:
     ceiling: Ceiling
     paths: list[str]
     broken: asyncio.Future[Broken]
-    cpus: float | None      # to which it is kept by affinity
-    before: Machine         # when it was measured last
+    cpus: float | None  # to which it is kept by affinity
+    before: Machine  # when it was measured last
     pids: list[int] = field(default_factory=list)
     disk_bytes: int = 0
     memory_file_bytes: int = 0
     took: float = 0
-    measured: bool = True       # and not being measured
+    measured: bool = True  # and not being measured
 
     def tell(self, limit: str, used: int | None, allowed: int) -> None:
         if not self.broken.done():
@@ -79,7 +79,8 @@ class Watched:
         room, memory = self.ceiling.disk_bytes - self.disk_bytes, self.ceiling.memory_bytes
         enough = max(room, self.ceiling.disk_bytes // LEAST_PART) if rests else room // 2
         return (
-            passed >= MEASURE_SECONDS and not rests
+            passed >= MEASURE_SECONDS
+            and not rests
             or lost > max(LEAST_CHANGE, min(enough, self.before.free - LEAST_FREE))
             or grown > max(LEAST_CHANGE, memory if rests else memory // 4)
         )
@@ -127,7 +128,7 @@ class Watchdog:
                 await self._some.wait()
                 try:
                     await self._scan(list(self._watched))
-                except Exception:           # a look that failed is made again
+                except Exception:  # a look that failed is made again
                     log.exception("the watchdog could not look")
                 await asyncio.sleep(SCAN_SECONDS)
         finally:
@@ -163,7 +164,7 @@ class Watchdog:
                     one.before = before
                 answers = await self._ask([{"paths": one.paths, "pids": one.pids} for one in batch])
             beside = time.monotonic() - before.at - sum(answer["seconds"] for answer in answers)
-        except OSError as error:            # a look that failed is made again
+        except OSError as error:  # a look that failed is made again
             log.warning("the watchdog could not measure: %s", error)
             return
         except Exception:
@@ -189,16 +190,23 @@ class Watchdog:
     async def _ask(self, wanted: list[dict]) -> list[dict]:
         """Volumes belong to sub-uids, and agents close their folders: only our user namespace's root sees all."""
         running = await asyncio.create_subprocess_exec(
-            "podman", "unshare", "nice", *entry_point.script(MEASURE), env=self._service.environment, cwd="/",
+            "podman",
+            "unshare",
+            "nice",
+            *entry_point.script(MEASURE),
+            env=self._service.environment,
+            cwd="/",
             start_new_session=True,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
         try:
             said, errors = await running.communicate(json.dumps(wanted).encode())
         finally:
             if running.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(running.pid, signal.SIGKILL)      # what Podman has started as well
+                    os.killpg(running.pid, signal.SIGKILL)  # what Podman has started as well
                 await running.communicate()
         if running.returncode:
             raise OSError(errors.decode(errors="replace")[-500:])

@@ -16,7 +16,7 @@ from agentcontainer_local.sandbox.podman import Bind, Image, Sandbox
 from agentcontainer_local.sandbox.podman.standard_images import Say
 
 NAME = "localhost/agentcontainer-opened"
-ORIGIN = "agentcontainer.opened-from"       # the image that it was made of, whose variables it has
+ORIGIN = "agentcontainer.opened-from"  # the image that it was made of, whose variables it has
 
 
 async def ensure(sandbox: Sandbox, image: Image, paths: list[str], runtime: Path, say: Say) -> str:

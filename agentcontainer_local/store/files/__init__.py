@@ -6,6 +6,18 @@ from agentcontainer_local.store.files.in_flight import Arriving
 from agentcontainer_local.store.files.rows import add, delete, one, owned, page, shape
 
 __all__ = [
-    "Arriving", "Incoming", "add", "checked", "delete", "discard", "one", "owned", "page", "path", "receiving", "shape",
-    "sweep", "uploads",
+    "Arriving",
+    "Incoming",
+    "add",
+    "checked",
+    "delete",
+    "discard",
+    "one",
+    "owned",
+    "page",
+    "path",
+    "receiving",
+    "shape",
+    "sweep",
+    "uploads",
 ]

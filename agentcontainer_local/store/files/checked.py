@@ -10,7 +10,7 @@ from pathlib import Path
 from agentcontainer_local.errors import Problem
 from agentcontainer_local.store.db import Row
 
-AT_ONCE_BYTES = 4 * 1024**2         # so much is looked at before anything is sent; more, while it is
+AT_ONCE_BYTES = 4 * 1024**2  # so much is looked at before anything is sent; more, while it is
 PIECE_BYTES = 1024**2
 MOST_KNOWN = 10_000
 
@@ -19,8 +19,10 @@ class Damaged(Problem):
     """The bytes on disk are not those that were stored, are gone, or can't be read."""
 
     def __init__(self, file: Row, how: str = "its bytes are not those that were stored (the SHA-256 differs)"):
-        super().__init__(f"The file {file['filename']} ({file['id']}) is damaged in the data directory: {how}."
-                         " Upload it again, or restore a backup.")
+        super().__init__(
+            f"The file {file['filename']} ({file['id']}) is damaged in the data directory: {how}."
+            " Upload it again, or restore a backup."
+        )
 
 
 class Cut(RuntimeError):
@@ -51,7 +53,7 @@ async def chunks(file: Row, place: Path) -> AsyncIterator[bytes]:
     def read() -> bytes:
         try:
             piece = source.read(PIECE_BYTES)
-        except OSError:             # a disk that fails
+        except OSError:  # a disk that fails
             _remember(key, False)
             raise Cut(file) from None
         digest.update(piece)

@@ -20,15 +20,15 @@ from agentcontainer_local.store.db import check, new_id, rows
 
 log = logging.getLogger(__name__)
 
-INCOMING = "incoming"           # the folder of what is not whole yet
-BATCH_BYTES = 4 * 1024**2       # so much goes to the disk's thread at once: a quarter of it took a tenth longer
+INCOMING = "incoming"  # the folder of what is not whole yet
+BATCH_BYTES = 4 * 1024**2  # so much goes to the disk's thread at once: a quarter of it took a tenth longer
 
 
 class Incoming:
     """Bytes on their way in: written in a worker thread, hashed on the way, counted against `max_bytes`."""
 
     def __init__(self, file: BinaryIO, max_bytes: int, count: Callable[[int], None] | None):
-        self.name = new_id("file")      # of the bytes on disk, and of the file that they become
+        self.name = new_id("file")  # of the bytes on disk, and of the file that they become
         self.size = 0
         self._file = file
         self._max_bytes = max_bytes
@@ -83,9 +83,7 @@ class Incoming:
 
 
 @asynccontextmanager
-async def receiving(
-    root: Path, max_bytes: int, count: Callable[[int], None] | None = None
-) -> AsyncIterator[Incoming]:
+async def receiving(root: Path, max_bytes: int, count: Callable[[int], None] | None = None) -> AsyncIterator[Incoming]:
     """Gives an Incoming to write to. Left without an error, its bytes are whole, synced and in place; else gone.
 
     `count` is told of so many more bytes before they are written, and may raise.
@@ -101,7 +99,7 @@ async def receiving(
         await _with_disk(_settle, file, temporary, path(root, incoming.name))
         failpoints.point("bytes.placed")
     except BaseException:
-        with suppress(Exception, asyncio.CancelledError):       # whatever it is, it comes after what ends this
+        with suppress(Exception, asyncio.CancelledError):  # whatever it is, it comes after what ends this
             await asyncio.shield(incoming.rest())
         path(root, incoming.name).unlink(missing_ok=True)
         raise
@@ -154,7 +152,7 @@ def discard(root: Path, names: Iterable[str]) -> None:
     for name in names:
         try:
             path(root, name).unlink(missing_ok=True)
-        except OSError as error:        # the next start removes them
+        except OSError as error:  # the next start removes them
             log.warning("bytes that nobody needs were not removed: %s", error)
 
 

@@ -12,7 +12,7 @@ from agentcontainer_local.store import accounts
 
 class Arriving:
     def __init__(self):
-        self._bytes: Counter[str] = Counter()       # by account
+        self._bytes: Counter[str] = Counter()  # by account
 
     @contextmanager
     def counting(self, db: Database, account_id: str, settings: Settings) -> Iterator[Callable[[int], None]]:

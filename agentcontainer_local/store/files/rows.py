@@ -15,7 +15,13 @@ PAGE_DOWN = "SELECT * FROM files WHERE account_id = ? AND number < ? ORDER BY nu
 
 
 def add(
-    db: Database, account_id: str, filename: str, content_type: str | None, name: str, size: int, sha256: str,
+    db: Database,
+    account_id: str,
+    filename: str,
+    content_type: str | None,
+    name: str,
+    size: int,
+    sha256: str,
     now: datetime,
 ) -> Row:
     """The row for bytes that are in place under `name`, which becomes the file's id."""
@@ -40,9 +46,10 @@ def owned(db: Database, account_id: str, ids: list[str], field: str = "inputFile
     missing = [id for id, file in zip(ids, found, strict=True) if file is None]
     if missing:
         named = ", ".join(missing[:10])
-        raise Invalid(f"{field}: there is no file {named}", [
-            {"field": field, "message": f"there is no file {id}"} for id in missing[:10]
-        ])
+        raise Invalid(
+            f"{field}: there is no file {named}",
+            [{"field": field, "message": f"there is no file {id}"} for id in missing[:10]],
+        )
     return found
 
 
@@ -61,5 +68,10 @@ def delete(db: Database, account_id: str, file_id: str) -> None:
 
 
 def shape(file: Row) -> schemas.File:
-    return schemas.File(id=file["id"], filename=file["filename"], content_type=file["content_type"],
-                        size_bytes=file["size_bytes"], created_at=file["created_at"])
+    return schemas.File(
+        id=file["id"],
+        filename=file["filename"],
+        content_type=file["content_type"],
+        size_bytes=file["size_bytes"],
+        created_at=file["created_at"],
+    )

@@ -23,8 +23,15 @@ def prepare(
         db.conn.execute(
             "INSERT INTO uploads (id, account_id, filename, content_type, size_bytes, expires_at, created_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (id, account_id, body.filename, body.content_type or DEFAULT_TYPE, body.size_bytes, iso(now + open_for),
-             iso(now)),
+            (
+                id,
+                account_id,
+                body.filename,
+                body.content_type or DEFAULT_TYPE,
+                body.size_bytes,
+                iso(now + open_for),
+                iso(now),
+            ),
         )
         return _get(db, id)
 
@@ -39,9 +46,7 @@ def waiting(db: Database, upload_id: str, now: datetime) -> Row:
     return upload
 
 
-def fill(
-    db: Database, root: Path, upload_id: str, incoming: disk.Incoming, settings: Settings, now: datetime
-) -> None:
+def fill(db: Database, root: Path, upload_id: str, incoming: disk.Incoming, settings: Settings, now: datetime) -> None:
     """Gives it the bytes that are in place, instead of those that it has: clients send them again when in doubt.
 
     When it was completed meanwhile, or when fewer came than declared, these bytes are removed.
@@ -56,7 +61,7 @@ def fill(
                 (incoming.name, incoming.size, incoming.sha256, upload_id),
             )
     except BaseException as error:
-        if not (isinstance(error, sqlite3.OperationalError) and is_busy(error)):    # else it is tried again
+        if not (isinstance(error, sqlite3.OperationalError) and is_busy(error)):  # else it is tried again
             disk.discard(root, [incoming.name])
         raise
     if upload["storage_id"] is not None:
@@ -79,8 +84,16 @@ def complete(db: Database, account_id: str, body: schemas.CompleteUploadRequest,
         if body.storage_id not in (None, upload["storage_id"]):
             raise Invalid.field("storageId", "must be the storageId from the answer to the upload")
         if upload["file_id"] is None:
-            add(db, account_id, upload["filename"], upload["content_type"], upload["storage_id"],
-                upload["received_bytes"], upload["sha256"], now)
+            add(
+                db,
+                account_id,
+                upload["filename"],
+                upload["content_type"],
+                upload["storage_id"],
+                upload["received_bytes"],
+                upload["sha256"],
+                now,
+            )
             db.conn.execute("UPDATE uploads SET file_id = storage_id WHERE id = ?", (upload["id"],))
         return row(db, "SELECT * FROM files WHERE id = ?", (upload["storage_id"],))
 
@@ -107,6 +120,9 @@ def _missing(upload_id: str) -> NotFound:
 
 def shape(upload: Row, url: str) -> schemas.PreparedUpload:
     return schemas.PreparedUpload(
-        upload_id=upload["id"], upload_url=url, method="PUT", headers={"content-type": upload["content_type"]},
+        upload_id=upload["id"],
+        upload_url=url,
+        method="PUT",
+        headers={"content-type": upload["content_type"]},
         expires_at=upload["expires_at"],
     )

@@ -23,14 +23,14 @@ from agentcontainer_local.store.tasks.model_calls import failed_before
 from agentcontainer_local.store.tasks.provider_choice import SCRIPTED
 from agentcontainer_local.store.tasks.rows import get
 
-TOLD_PERCENT = 80                   # of a budget: the agent is told
-LAST_CALLS = 2                      # are kept for `finish`, of the size of the call that does not fit any more,
+TOLD_PERCENT = 80  # of a budget: the agent is told
+LAST_CALLS = 2  # are kept for `finish`, of the size of the call that does not fit any more,
 LAST_OUTPUT_TOKENS = 1000
-LAST_SHARE = 5                      # but never more than a fifth of the budget
-LEAST_OUTPUT_TOKENS = 1024          # with less a call is no use
+LAST_SHARE = 5  # but never more than a fifth of the budget
+LEAST_OUTPUT_TOKENS = 1024  # with less a call is no use
 LEAST_LAST_OUTPUT_TOKENS = 256
-SILENT = 504                        # the status of a call that got no answer in time
-FREELY_TOKENS = 8192                # a call that may write more leaves half of what is there to others
+SILENT = 504  # the status of a call that got no answer in time
+FREELY_TOKENS = 8192  # a call that may write more leaves half of what is there to others
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Worst:
     provider: str
     model: str
     input_tokens: int
-    output_tokens: int              # as asked
+    output_tokens: int  # as asked
     input_price: Decimal | None
     output_price: Decimal | None
-    exact: bool = False             # it uses just this, and can't be made shorter
-    times: int = 1                  # models that may be asked in turn, each with all of it
+    exact: bool = False  # it uses just this, and can't be made shorter
+    times: int = 1  # models that may be asked in turn, each with all of it
 
     def microusd(self, output_tokens: int) -> int:
         if self.input_price is None:
@@ -75,7 +75,7 @@ class Refused(Exception):
 
     def __init__(self, message: str, others_at_work: bool = False):
         super().__init__(message)
-        self.others_at_work = others_at_work        # when they end there may be room
+        self.others_at_work = others_at_work  # when they end there may be room
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class _Limit:
 
     kind: Literal["maxCostUsd", "maxTokens"]
     whose: Literal["task", "account"]
-    most: int                       # micro-USD or tokens
+    most: int  # micro-USD or tokens
     spent: int
 
     def room(self, worst: Worst, last: bool) -> int:
@@ -135,10 +135,12 @@ def check_price(db: Database, task: Row, prices_file: Path | None, environ: Mapp
     for field, model in named.items():
         if model is not None and prices.find(provider, model) is None:
             raise Invalid.field(
-                f"overrides.{field}", f"there is no price for {model} of {provider}. {whose} has a budget in USD, which"
+                f"overrides.{field}",
+                f"there is no price for {model} of {provider}. {whose} has a budget in USD, which"
                 " needs one. Mark the model as free (`agentcontainer providers set"
                 f" {provider} --model {model} --free`), use maxTokens instead, name another model, or give the server"
-                " a table with its price (`serve --prices-file`)")
+                " a table with its price (`serve --prices-file`)",
+            )
 
 
 def reserve(db: Database, task_id: str, worst: Worst, now: datetime) -> Reserved:
@@ -167,8 +169,11 @@ def _granted(worst: Worst, limits: list[_Limit], last: bool) -> int | None:
     least = min(worst.output_tokens, LEAST_LAST_OUTPUT_TOKENS if last else LEAST_OUTPUT_TOKENS)
     if room < (worst.output_tokens if worst.exact else least):
         return None
-    return min(worst.output_tokens, room if room < FREELY_TOKENS else max(FREELY_TOKENS, room // 2)) if (
-        limits and not worst.exact) else worst.output_tokens
+    return (
+        min(worst.output_tokens, room if room < FREELY_TOKENS else max(FREELY_TOKENS, room // 2))
+        if (limits and not worst.exact)
+        else worst.output_tokens
+    )
 
 
 def _insert(db: Database, task: Row, worst: Worst, output_tokens: int, now: datetime) -> Reserved:
@@ -177,8 +182,17 @@ def _insert(db: Database, task: Row, worst: Worst, output_tokens: int, now: date
     number = db.conn.execute(
         "INSERT INTO model_calls (account_id, task_id, turn_number, provider, model, counted_microusd, counted_tokens,"
         " attempt, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (task["account_id"], task["id"], task["turn_number"], worst.provider, worst.model,
-         worst.microusd(output_tokens), worst.tokens(output_tokens), attempt, iso(now)),
+        (
+            task["account_id"],
+            task["id"],
+            task["turn_number"],
+            worst.provider,
+            worst.model,
+            worst.microusd(output_tokens),
+            worst.tokens(output_tokens),
+            attempt,
+            iso(now),
+        ),
     ).lastrowid
     return Reserved(number, output_tokens, attempt, int(bool(before) and before["status"] == SILENT))
 
@@ -188,8 +202,12 @@ def _refused(db: Database, task: Row, worst: Worst, limits: list[_Limit], last: 
     if worst.input_price is None and any(limit.kind == "maxCostUsd" for limit in limits):
         return Refused(f"There is no price for {worst.model}, so a budget in USD can't be kept.")
     tight = min(limits, key=lambda limit: limit.output_tokens(worst, last))
-    at_work = row(db, "SELECT count(*) AS n FROM model_calls WHERE account_id = ? AND status IS NULL"
-                  " AND (? = 'account' OR task_id = ?)", (task["account_id"], tight.whose, task["id"]))
+    at_work = row(
+        db,
+        "SELECT count(*) AS n FROM model_calls WHERE account_id = ? AND status IS NULL"
+        " AND (? = 'account' OR task_id = ?)",
+        (task["account_id"], tight.whose, task["id"]),
+    )
     if at_work["n"]:
         return Refused("Other calls are at work.", others_at_work=True)
     reason = f"The budget is used up: {tight}."
@@ -232,14 +250,28 @@ def settle(db: Database, number: int, usage, now: datetime) -> bool:
             return False
         counted = {
             "told": (usage.cost_microusd or 0, usage.input_tokens + usage.cache_write_tokens + usage.output_tokens),
-            "nothing": (0, 0), "worst": (call["counted_microusd"], call["counted_tokens"]),
+            "nothing": (0, 0),
+            "worst": (call["counted_microusd"], call["counted_tokens"]),
         }[usage.counts]
         db.conn.execute(
             "UPDATE model_calls SET model = ?, input_tokens = ?, output_tokens = ?, cache_read_tokens = ?,"
             " cache_write_tokens = ?, cost_microusd = ?, status = ?, estimated = ?, error = ?, error_detail = ?,"
             " ended_at = ?, counted_microusd = ?, counted_tokens = ? WHERE number = ?",
-            (usage.model, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens,
-             usage.cost_microusd, usage.status, usage.estimated, usage.error, usage.detail, iso(now), *counted, number),
+            (
+                usage.model,
+                usage.input_tokens,
+                usage.output_tokens,
+                usage.cache_read_tokens,
+                usage.cache_write_tokens,
+                usage.cost_microusd,
+                usage.status,
+                usage.estimated,
+                usage.error,
+                usage.detail,
+                iso(now),
+                *counted,
+                number,
+            ),
         )
         return _tell(db, call["task_id"], now)
 
@@ -298,7 +330,10 @@ def shape(db: Database, task: Row) -> schemas.Budget | None:
         {"task": task["id"], "account": task["account_id"]},
     )
     return schemas.Budget(
-        worst_case_cost_usd=worst["microusd"] / 1e6 or None, worst_case_tokens=int(worst["tokens"]) or None,
+        worst_case_cost_usd=worst["microusd"] / 1e6 or None,
+        worst_case_tokens=int(worst["tokens"]) or None,
         max_cost_usd=None if task["max_cost_microusd"] is None else task["max_cost_microusd"] / 1e6,
-        max_tokens=task["max_tokens"], used_cost_usd=task["spent_microusd"] / 1e6, used_tokens=task["spent_tokens"],
+        max_tokens=task["max_tokens"],
+        used_cost_usd=task["spent_microusd"] / 1e6,
+        used_tokens=task["spent_tokens"],
     )

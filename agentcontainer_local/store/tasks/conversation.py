@@ -22,8 +22,16 @@ MOST_WAITING = 100
 
 
 def say(
-    db: Database, vault: Vault, account_id: str, task_id: str, content: str, file_ids: list[str],
-    overrides: MessageOverrides | None, settings: Settings, now: datetime, environ: Mapping[str, str],
+    db: Database,
+    vault: Vault,
+    account_id: str,
+    task_id: str,
+    content: str,
+    file_ids: list[str],
+    overrides: MessageOverrides | None,
+    settings: Settings,
+    now: datetime,
+    environ: Mapping[str, str],
 ) -> tuple[Row, Row]:
     """A follow-up: starts the next turn, or waits for the one at work. Answers the task and the message."""
     with db.atomic():
@@ -122,7 +130,8 @@ def switch(db: Database, account_id: str, task_id: str, now: datetime) -> Row:
         task = _open_conversation(db, account_id, task_id)
         db.conn.execute(
             "UPDATE tasks SET mode = 'autonomous', turn_number = NULL, turn_status = NULL, expires_at = NULL,"
-            " session_ttl_seconds = NULL, to_tell = 'switched' WHERE id = ?", (task_id,)
+            " session_ttl_seconds = NULL, to_tell = 'switched' WHERE id = ?",
+            (task_id,),
         )
         failpoints.point("task.switching")
         if task["status"] == lifecycle.AWAITING_INPUT:

@@ -30,8 +30,14 @@ Body = CreateTaskRequest | CreateConversationRequest
 
 
 def dispatch(
-    db: Database, vault: Vault, account: Row, agent_id: str, body: Body, settings: Settings,
-    now: datetime, environ: Mapping[str, str],
+    db: Database,
+    vault: Vault,
+    account: Row,
+    agent_id: str,
+    body: Body,
+    settings: Settings,
+    now: datetime,
+    environ: Mapping[str, str],
 ) -> Row:
     """Checks everything that can be known now, then writes the task; a refused one leaves nothing behind."""
     with db.atomic():
@@ -67,7 +73,14 @@ def _check_room(db: Database, settings: Settings) -> None:
 
 
 def _planned(
-    db: Database, vault: Vault, account: Row, agent: Row, version: Row, body: Body, settings: Settings, now: datetime,
+    db: Database,
+    vault: Vault,
+    account: Row,
+    agent: Row,
+    version: Row,
+    body: Body,
+    settings: Settings,
+    now: datetime,
     environ: Mapping[str, str],
 ) -> Row:
     """The new task's columns."""
@@ -84,18 +97,31 @@ def _planned(
     resource_limits.require(resource_limits.isolation(settings, defaults, asked), chosen["internetAccess"])
     key = body.overrides.provider_api_key if body.overrides else None
     return {
-        "id": new_id("tsk"), "account_id": account["id"], "agent_id": agent["id"], "agent_version_id": version["id"],
-        "container_version_id": version["container_version_id"], "status": lifecycle.PENDING, **_mode(body),
-        "title": body.title or title_of(_first(body)), "instructions": body.instructions,
-        "metadata": dumps(body.metadata or {}), "overrides": dumps(asked),
+        "id": new_id("tsk"),
+        "account_id": account["id"],
+        "agent_id": agent["id"],
+        "agent_version_id": version["id"],
+        "container_version_id": version["container_version_id"],
+        "status": lifecycle.PENDING,
+        **_mode(body),
+        "title": body.title or title_of(_first(body)),
+        "instructions": body.instructions,
+        "metadata": dumps(body.metadata or {}),
+        "overrides": dumps(asked),
         "provider_api_key": vault.seal(key) if key else None,
         "provider": choose_provider(db, account["id"], chosen["model"], environ, chosen.get("provider")),
-        "model": chosen["model"], "weak_model": chosen.get("weakModel"),
-        "internet_access": chosen["internetAccess"], "allowed_hosts": dumps(chosen.get("allowedHosts") or []),
+        "model": chosen["model"],
+        "weak_model": chosen.get("weakModel"),
+        "internet_access": chosen["internetAccess"],
+        "allowed_hosts": dumps(chosen.get("allowedHosts") or []),
         "max_runtime_seconds": chosen["maxRuntimeSeconds"],
-        "soft_finish_after_seconds": soft, "max_cost_microusd": _microusd(chosen.get("maxCostUsd")),
-        "max_tokens": chosen.get("maxTokens"), "output_policy": dumps(chosen.get("outputPolicy") or {"mode": "any"}),
-        "runtime_region": chosen.get("runtimeRegion") or "any", "skills": dumps(skills), "created_at": iso(now),
+        "soft_finish_after_seconds": soft,
+        "max_cost_microusd": _microusd(chosen.get("maxCostUsd")),
+        "max_tokens": chosen.get("maxTokens"),
+        "output_policy": dumps(chosen.get("outputPolicy") or {"mode": "any"}),
+        "runtime_region": chosen.get("runtimeRegion") or "any",
+        "skills": dumps(skills),
+        "created_at": iso(now),
     }
 
 

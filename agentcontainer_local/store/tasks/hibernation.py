@@ -26,14 +26,25 @@ def sleep(
     with db.atomic():
         if get(db, task_id)["mode"] == "conversation":
             raise Conflict("A conversation can't hibernate. End the turn: the next message continues it.")
-        db.conn.execute("UPDATE tasks SET wake_due_id = ?, hibernate_is_relative = ? WHERE id = ?",
-                        (new_id("due"), relative, task_id))
+        db.conn.execute(
+            "UPDATE tasks SET wake_due_id = ?, hibernate_is_relative = ? WHERE id = ?",
+            (new_id("due"), relative, task_id),
+        )
         return apply(db, task_id, "slept", now, hibernate_until=until, reason=reason)
 
 
 def wake(
-    db: Database, vault: Vault, account_id: str, task_id: str, kind: str, message: str | None, due_id: str | None,
-    overrides: MessageOverrides | None, settings: Settings, now: datetime, environ: Mapping[str, str],
+    db: Database,
+    vault: Vault,
+    account_id: str,
+    task_id: str,
+    kind: str,
+    message: str | None,
+    due_id: str | None,
+    overrides: MessageOverrides | None,
+    settings: Settings,
+    now: datetime,
+    environ: Mapping[str, str],
 ) -> Row:
     """`kind`: message (with one) or external_wake. With `due_id`, only the sleep of that id is ended."""
     with db.atomic():

@@ -15,13 +15,23 @@ def calls(db: Database, task_id: str, limit: int, after: int, ascending: bool) -
 
 def call_shape(call: Row) -> schemas.ModelCall:
     return schemas.ModelCall(
-        id=call["number"], turn_number=call["turn_number"], provider=call["provider"], model=call["model"],
-        input_tokens=call["input_tokens"], output_tokens=call["output_tokens"],
-        cache_read_tokens=call["cache_read_tokens"], cache_write_tokens=call["cache_write_tokens"],
+        id=call["number"],
+        turn_number=call["turn_number"],
+        provider=call["provider"],
+        model=call["model"],
+        input_tokens=call["input_tokens"],
+        output_tokens=call["output_tokens"],
+        cache_read_tokens=call["cache_read_tokens"],
+        cache_write_tokens=call["cache_write_tokens"],
         cost_usd=None if call["cost_microusd"] is None else call["cost_microusd"] / 1e6,
-        estimated=bool(call["estimated"]), status=call_status(call), http_status=call["status"] or None,
-        attempt=call["attempt"], error=call["error"], error_detail=call["error_detail"],
-        started_at=call["created_at"], ended_at=call["ended_at"],
+        estimated=bool(call["estimated"]),
+        status=call_status(call),
+        http_status=call["status"] or None,
+        attempt=call["attempt"],
+        error=call["error"],
+        error_detail=call["error_detail"],
+        started_at=call["created_at"],
+        ended_at=call["ended_at"],
     )
 
 

@@ -15,13 +15,20 @@ from agentcontainer_local.store.tasks.budget import check_price
 from agentcontainer_local.store.tasks.provider_choice import require_key
 
 COLUMNS = {
-    "provider": "provider", "model": "model", "weakModel": "weak_model", "maxRuntimeSeconds": "max_runtime_seconds",
+    "provider": "provider",
+    "model": "model",
+    "weakModel": "weak_model",
+    "maxRuntimeSeconds": "max_runtime_seconds",
     "softFinishAfterSeconds": "soft_finish_after_seconds",
 }
 
 
 def checked(
-    db: Database, vault: Vault, task: Row, overrides: MessageOverrides | None, settings: Settings,
+    db: Database,
+    vault: Vault,
+    task: Row,
+    overrides: MessageOverrides | None,
+    settings: Settings,
     environ: Mapping[str, str],
 ) -> dict:
     """As columns of a message. They must make sense with what the messages before it, which wait, will have changed."""
@@ -29,7 +36,8 @@ def checked(
         return {}
     key = overrides.provider_api_key
     asked = {
-        "overrides": dumps(overrides.stored()), "provider_api_key": vault.seal(key) if key is not None else None,
+        "overrides": dumps(overrides.stored()),
+        "provider_api_key": vault.seal(key) if key is not None else None,
     }
     for message in transcript.waiting(db, task["id"]):
         task = _changed(task, message)

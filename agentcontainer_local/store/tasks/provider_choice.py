@@ -11,10 +11,12 @@ from agentcontainer_local.store import accounts, model_settings
 from agentcontainer_local.store.db import Row, row
 from agentcontainer_local.store.secrets import Vault
 
-SCRIPTED = "scripted"               # the built-in model: any provider, no key, no network
+SCRIPTED = "scripted"  # the built-in model: any provider, no key, no network
 
-LOST_KEY = ("it was encrypted with a secret.key that this data directory no longer has. Put that file back and start"
-            " the server again, or set the key again.")
+LOST_KEY = (
+    "it was encrypted with a secret.key that this data directory no longer has. Put that file back and start"
+    " the server again, or set the key again."
+)
 
 
 @dataclass(frozen=True)
@@ -25,25 +27,23 @@ class Execution:
     base_url: str
     api_key: str | None = field(repr=False)
     key_source: Literal["task", "agent", "store", "environment"] | None = None
-    own_address: bool = False       # the base URL is not the vendor's
-    lost: bool = False              # there is one, which can't be unsealed
-    api: str | None = None          # that its server speaks, where it is not the vendor's usual one
-    settings: Mapping[str, model_settings.Model] = field(default_factory=dict)      # of its models
+    own_address: bool = False  # the base URL is not the vendor's
+    lost: bool = False  # there is one, which can't be unsealed
+    api: str | None = None  # that its server speaks, where it is not the vendor's usual one
+    settings: Mapping[str, model_settings.Model] = field(default_factory=dict)  # of its models
 
     @property
     def scripted(self) -> bool:
         return self.model == SCRIPTED
 
 
-def choose_provider(
-    db: Database, account_id: str, model: str, environ: Mapping[str, str], *choices: str | None
-) -> str:
+def choose_provider(db: Database, account_id: str, model: str, environ: Mapping[str, str], *choices: str | None) -> str:
     """The first of `choices` that is given (task, agent), else the account's default one."""
     for choice in (*choices, accounts.default_provider(db, account_id, environ)):
         if choice is not None:
             return choice
     if model == SCRIPTED:
-        return "anthropic"          # whose words the scripted model then speaks
+        return "anthropic"  # whose words the scripted model then speaks
     raise ProviderKeyMissing(
         "No provider is chosen and the account has no default: give `provider` and `providerApiKey`, or set a key"
         " with `agentcontainer providers set anthropic`, or use the model `scripted`."
@@ -65,8 +65,11 @@ def execution(db: Database, vault: Vault, task: Row, environ: Mapping[str, str])
         own_address=account.own_address,
         lost=key is None and (own is not None or account.lost),
         api=model_settings.api(db, task["account_id"], task["provider"], environ),
-        settings={model: model_settings.find(db, task["account_id"], task["provider"], model, environ)
-                  for model in (task["model"], task["weak_model"]) if model},
+        settings={
+            model: model_settings.find(db, task["account_id"], task["provider"], model, environ)
+            for model in (task["model"], task["weak_model"])
+            if model
+        },
     )
 
 

@@ -19,21 +19,36 @@ def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
     task = whole(db, task)
     used_ms = container_ms(task, now)
     return schemas.Task.made(
-        id=task["id"], agent_id=task["agent_id"], agent_name=task["agent_name"],
-        agent_version_id=task["agent_version_id"], container_version_id=task["container_version_id"],
-        mode=task["mode"], status=task["status"], title=task["title"], instructions=task["instructions"],
-        description=task["instructions"], runtime_region=task["runtime_region"], overrides=_overrides(task),
-        metadata=_metadata(task), created_at=task["created_at"], started_at=task["started_at"],
-        completed_at=task["completed_at"], result=task["result"], error=task["error"],
-        cost_usd=ledger.cost_microusd(used_ms) / 1e6, container_minutes=round(used_ms / 1000) / 60,
+        id=task["id"],
+        agent_id=task["agent_id"],
+        agent_name=task["agent_name"],
+        agent_version_id=task["agent_version_id"],
+        container_version_id=task["container_version_id"],
+        mode=task["mode"],
+        status=task["status"],
+        title=task["title"],
+        instructions=task["instructions"],
+        description=task["instructions"],
+        runtime_region=task["runtime_region"],
+        overrides=_overrides(task),
+        metadata=_metadata(task),
+        created_at=task["created_at"],
+        started_at=task["started_at"],
+        completed_at=task["completed_at"],
+        result=task["result"],
+        error=task["error"],
+        cost_usd=ledger.cost_microusd(used_ms) / 1e6,
+        container_minutes=round(used_ms / 1000) / 60,
         token_usage={} if task["started_at"] is None else token_usage(db, task["id"]),
         budget=budget.shape(db, task),
         execution={"provider": task["provider"], "model": task["model"], "weak_model": task["weak_model"]},
         runtime={"container_image": task["image"]},
         walls=None if task["walls"] is None else schemas.TaskWalls.model_validate_json(task["walls"]),
-        turn_status=task["turn_status"], turn_number=task["turn_number"],
+        turn_status=task["turn_status"],
+        turn_number=task["turn_number"],
         skills=[schemas.Skill(skill=skill["skill"]) for skill in from_json(task["skills"])],
-        session_ttl_seconds=task["session_ttl_seconds"], hibernate_until_at=task["hibernate_until"],
+        session_ttl_seconds=task["session_ttl_seconds"],
+        hibernate_until_at=task["hibernate_until"],
         wake_due_id=task["wake_due_id"],
         queue_position=task["queue_position"],
     )
@@ -52,7 +67,7 @@ def _metadata(task: Row) -> dict:
         return metadata
     if "completion" in metadata:
         name = "callerCompletion"
-        while name in metadata:         # that one is the caller's as well
+        while name in metadata:  # that one is the caller's as well
             name += "_"
         metadata[name] = metadata["completion"]
     return {**metadata, "completion": task["completion"]}
@@ -63,18 +78,28 @@ def message_shape(db: Database, message: Row) -> schemas.Message:
     answer = message["role"] == "assistant" and message["turn_number"] is not None
     usage = token_usage(db, message["task_id"], message["turn_number"]) if answer else None
     return schemas.Message(
-        id=message["id"], turn_number=message["turn_number"], attempt_number=message["attempt_number"],
-        role=message["role"], status=message["status"], content=message["content"], error=message["error"],
-        files=[files.shape(file) for file in _files_of(db, message)], token_usage=usage,
-        cost_usd=usage.cost_usd if usage else None, sequence=message["sequence"], created_at=message["created_at"],
+        id=message["id"],
+        turn_number=message["turn_number"],
+        attempt_number=message["attempt_number"],
+        role=message["role"],
+        status=message["status"],
+        content=message["content"],
+        error=message["error"],
+        files=[files.shape(file) for file in _files_of(db, message)],
+        token_usage=usage,
+        cost_usd=usage.cost_usd if usage else None,
+        sequence=message["sequence"],
+        created_at=message["created_at"],
     )
 
 
 def _files_of(db: Database, message: Row) -> list[Row]:
     """What the agent gave with its answer; what came with the user's message, with the first one the task's inputs."""
     if message["role"] == "assistant":
-        sql = ("SELECT files.* FROM task_outputs JOIN files ON files.id = file_id WHERE message_id = ?"
-               " ORDER BY task_outputs.number")
+        sql = (
+            "SELECT files.* FROM task_outputs JOIN files ON files.id = file_id WHERE message_id = ?"
+            " ORDER BY task_outputs.number"
+        )
         return rows(db, sql, (message["id"],))
     return rows(
         db,

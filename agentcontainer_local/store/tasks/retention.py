@@ -13,7 +13,7 @@ from agentcontainer_local.store.db import Row, iso, row, rows
 from agentcontainer_local.store.tasks.rows import ended_with_workspace
 
 THINNED_AT_ONCE = 500
-AT_ONCE = 20                        # tasks in one go, so that nobody waits for it
+AT_ONCE = 20  # tasks in one go, so that nobody waits for it
 
 GIVEN = (
     "SELECT file_id FROM task_inputs WHERE task_id = :task UNION SELECT file_id FROM task_outputs WHERE task_id = :task"
@@ -55,7 +55,8 @@ def due(db: Database, now: datetime, settings: Settings, crowded: bool) -> list[
 def too_old(db: Database, before: datetime) -> list[Row]:
     """Tasks that ended before then, a steady date, and were not swept yet, oldest first."""
     return rows(
-        db, "SELECT id FROM tasks WHERE ended_on < ? AND swept_at IS NULL ORDER BY ended_on LIMIT ?",
+        db,
+        "SELECT id FROM tasks WHERE ended_on < ? AND swept_at IS NULL ORDER BY ended_on LIMIT ?",
         (iso(before), AT_ONCE),
     )
 

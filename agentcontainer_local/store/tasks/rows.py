@@ -60,8 +60,15 @@ def rename(db: Database, task_id: str, title: str) -> None:
 
 
 def page(
-    db: Database, account_id: str, *, agent_id: str | None, status: str | None, search: str | None = None, limit: int,
-    after: int, ascending: bool,
+    db: Database,
+    account_id: str,
+    *,
+    agent_id: str | None,
+    status: str | None,
+    search: str | None = None,
+    limit: int,
+    after: int,
+    ascending: bool,
 ) -> Iterator[Row]:
     """At most `limit` of the account's tasks beyond the one with number `after`, newest first unless ascending.
 

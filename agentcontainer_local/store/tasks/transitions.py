@@ -27,9 +27,16 @@ MOST_DEATHS = 3
 
 
 def apply(
-    db: Database, task_id: str, event: str, now: datetime, *,
-    result: str | None = None, completion: str | None = None, error: str | None = None,
-    hibernate_until: datetime | None = None, reason: str | None = None,
+    db: Database,
+    task_id: str,
+    event: str,
+    now: datetime,
+    *,
+    result: str | None = None,
+    completion: str | None = None,
+    error: str | None = None,
+    hibernate_until: datetime | None = None,
+    reason: str | None = None,
 ) -> Row:
     """Moves a task along an arrow of `lifecycle`, with what the event brings, in one transaction with its history.
 
@@ -50,8 +57,14 @@ def apply(
             " completion = coalesce(:completion, completion), error = coalesce(:error, error),"
             " hibernate_until = :hibernate_until WHERE id = :id",
             {
-                "id": task_id, "status": status, "now": iso(now), "ended": ended, "used_ms": used_ms, "result": result,
-                "completion": completion, "error": error,
+                "id": task_id,
+                "status": status,
+                "now": iso(now),
+                "ended": ended,
+                "used_ms": used_ms,
+                "result": result,
+                "completion": completion,
+                "error": error,
                 "hibernate_until": wake_at,
             },
         )
@@ -93,7 +106,7 @@ def _close_what_is_open(db: Database, task: Row, status: str, why: str | None, n
     finished = status == lifecycle.FINISHED
     unfinished = transcript.take_unfinished(db, task["id"])
     transcript.interrupted(db, task, unfinished, why or "The answer was cut off.", now)
-    wanted = status in (lifecycle.FINISHED, lifecycle.HIBERNATING)      # the call that asked for it will not return
+    wanted = status in (lifecycle.FINISHED, lifecycle.HIBERNATING)  # the call that asked for it will not return
     transcript.end_open_activities(
         db, task["id"], "completed" if wanted else "failed", None if wanted else "interrupted", now
     )

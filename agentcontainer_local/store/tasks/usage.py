@@ -5,7 +5,7 @@ from sqlite_utils import Database
 from agentcontainer_local import schemas
 from agentcontainer_local.store.db import Row, row, rows
 
-WHOLE = 0       # in a turn's place: all of the task
+WHOLE = 0  # in a turn's place: all of the task
 COUNTED = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "calls")
 SUMMED = (*COUNTED, "cost_microusd", "unpriced", "estimated")
 

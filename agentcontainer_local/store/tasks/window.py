@@ -7,8 +7,8 @@ from sqlite_utils import Database
 from agentcontainer_local.store import model_settings
 from agentcontainer_local.store.tasks.rows import get
 
-BYTES_A_TOKEN = 4       # about
-NEARLY = 0.95           # a window that is not smaller than this part of the known one is no news
+BYTES_A_TOKEN = 4  # about
+NEARLY = 0.95  # a window that is not smaller than this part of the known one is no news
 
 
 def learn_window(
@@ -20,7 +20,9 @@ def learn_window(
         task = get(db, task_id)
         settings = model_settings.find(db, task["account_id"], task["provider"], model, environ)
         known = task["learned_window"] or settings.context_window or model_settings.UNSAID_WINDOW
-        found = max(model_settings.LEAST_WINDOW, window or max(model_settings.GUESSED_WINDOW, size // BYTES_A_TOKEN * 3 // 4))
+        found = max(
+            model_settings.LEAST_WINDOW, window or max(model_settings.GUESSED_WINDOW, size // BYTES_A_TOKEN * 3 // 4)
+        )
         if found >= known * NEARLY:
             return False
         model_settings.learn(db, task["account_id"], task["provider"], model, found)

@@ -36,8 +36,10 @@ uploaded = complete_upload.sync(client=client, body=CompleteUploadRequest(prepar
 assert isinstance(uploaded, UploadedFile) and uploaded.size_bytes == len(content)
 
 body = CreateTaskRequest(
-    os.environ["INSTRUCTIONS"], input_file_ids=[uploaded.id],
-    overrides=TaskOverrides(model="scripted", max_runtime_seconds=120))
+    os.environ["INSTRUCTIONS"],
+    input_file_ids=[uploaded.id],
+    overrides=TaskOverrides(model="scripted", max_runtime_seconds=120),
+)
 task = create_task.sync("agt_standard_coding", client=client, body=body)
 assert isinstance(task, Task)
 while task.status in (TaskStatus.PENDING, TaskStatus.RUNNING):

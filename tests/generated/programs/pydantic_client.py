@@ -28,15 +28,17 @@ uploaded = models.UploadedFile.model_validate_json(post("/uploads/complete", com
 assert uploaded.size_bytes == len(content)
 
 body = models.CreateTaskRequest(
-    instructions=os.environ["INSTRUCTIONS"], input_file_ids=[models.InputFileId(uploaded.id)],
-    overrides=models.TaskOverrides(model="scripted", max_runtime_seconds=120))
+    instructions=os.environ["INSTRUCTIONS"],
+    input_file_ids=[models.InputFileId(uploaded.id)],
+    overrides=models.TaskOverrides(model="scripted", max_runtime_seconds=120),
+)
 task = models.Task.model_validate_json(post("/agents/agt_standard_coding/tasks", body))
 
 seen: list[str] = []
 last = models.TaskStatus.pending
 with connect_sse(client, "GET", f"/tasks/{task.id}/events", params={"stream": "true"}, timeout=120) as stream:
     for event in stream.iter_sse():
-        data = models.TaskEventData.model_validate(event.json()).root     # each has data
+        data = models.TaskEventData.model_validate(event.json()).root  # each has data
         assert data.type == event.event == models.TaskEventName(event.event).value
         seen.append(event.event)
         if isinstance(data, models.TaskUpdatedData):
