@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from tests.benchmarks.figures import Figure
-from tests.test_api_drift import search, serving
+from tests.unit.test_api_drift import search, serving
 
 SECONDS, EXAMPLES = 900, 500
 

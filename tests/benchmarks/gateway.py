@@ -24,7 +24,7 @@ import platformdirs
 from agentcontainer_local import schemas
 from agentcontainer_local.store import accounts, tasks
 from tests.benchmarks.figures import Figure, ratios
-from tests.test_gateway.purse import opened
+from tests.unit.gateway.purse import opened
 
 LITELLM = "litellm[proxy]"
 MODELS = ("first", "bulk", "events", "paced")
@@ -283,7 +283,7 @@ def _gateway(folder: Path, provider: int) -> Iterator[Way]:
         )["id"]
     host.db.close()
     port = _free_port()
-    with _process(sys.executable, "-m", "tests.test_gateway.purse", str(data), str(port)):
+    with _process(sys.executable, "-m", "tests.unit.gateway.purse", str(data), str(port)):
         _up(port, 60)
         yield (
             port,

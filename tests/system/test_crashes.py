@@ -20,7 +20,7 @@ from agentcontainer_local.process import failpoints
 from tests.system.conftest import ENDED, Server, podman, wait_until
 from tests.system.test_main_job import bash
 
-SOURCE = Path(failpoints.__file__).parent
+SOURCE = Path(failpoints.__file__).parents[1]
 DOZEN = 12
 
 

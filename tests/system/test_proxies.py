@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from agentcontainer_local.client import Client, NotTrusted, Refused
-from tests.guest_runtime.conftest import free_port
+from tests.guest.conftest import free_port
 from tests.system.conftest import Server, serving
 from tests.system.test_main_job import bash
 

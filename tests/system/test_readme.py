@@ -280,7 +280,7 @@ def test_a_local_model_works_as_written(vendor, tmp_path: Path):
 
 def test_the_service_is_shown_as_written(tmp_path: Path):
     """Without a systemd that runs: the second command shows, too. That the unit is good is tested in
-    tests/test_cli/test_commands.py."""
+    tests/unit/cli/test_commands.py."""
     unwritten = {"--yes": "--show"}
     said = typed(("operating", "As a service", 0), environ(), tmp_path, unwritten)
     assert said.count("[Service]") == 2 and "serve --max-running 8\n" in said

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.guest_runtime.test_skills import repository
+from tests.guest.test_skills import repository
 from tests.system.conftest import Server, podman, wait_until
 from tests.system.test_main_job import bash
 
