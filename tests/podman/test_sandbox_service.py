@@ -109,7 +109,7 @@ async def test_two_stores_of_one_account_see_their_own_containers_only(sandbox, 
 async def test_a_server_that_was_killed_leaves_no_service_in_the_way_of_the_next(runtime_dir):
     script = (
         "import asyncio, pathlib, sys\n"
-        "from agentcontainer_local import sandbox\n"
+        "from agentcontainer_local.sandbox import podman as sandbox\n"
         "async def main():\n"
         "    async with sandbox.open(pathlib.Path(sys.argv[1]), 'test-killed') as opened:\n"
         "        print('ready', flush=True)\n"

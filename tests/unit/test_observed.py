@@ -194,10 +194,10 @@ def test_an_event_is_one_line_whatever_it_holds(as_json, monkeypatch):
     assert len(lines) == 2 and "\x1b" not in stream.getvalue()
     if as_json:
         told = json.loads(lines[0])
-        assert (told["module"], told["level"], told["task"]) == ("run", "info", "tsk_1")
+        assert (told["module"], told["level"], told["task"]) == ("engine.run", "info", "tsk_1")
         assert "ValueError" in json.loads(lines[1])["exception"]
     else:
-        assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z INFO run task=tsk_1 said a\\nINFO forged", lines[0])
+        assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z INFO engine.run task=tsk_1 said a\\nINFO forged", lines[0])
 
 
 async def test_traces_are_off_until_asked_for_and_say_what_is_missing(monkeypatch):

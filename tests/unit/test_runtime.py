@@ -18,8 +18,8 @@ from agentcontainer_local.settings import Settings
 
 NO_REGISTRY = "http://127.0.0.1:9"
 PREPARE = (
-    "import sys, pathlib; from agentcontainer_local import runtime; "
-    "print(runtime.prepare(pathlib.Path(sys.argv[1]), lambda step: print(step, flush=True)))"
+    "import sys, pathlib; from agentcontainer_local.pi import bundle; "
+    "print(bundle.prepare(pathlib.Path(sys.argv[1]), lambda step: print(step, flush=True)))"
 )
 
 pytestmark = pytest.mark.skipif(

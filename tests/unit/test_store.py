@@ -12,7 +12,7 @@ from agentcontainer_local.store import accounts, db
 WRITE = """
 import sys, time
 from pathlib import Path
-from agentcontainer_local import db
+from agentcontainer_local.store import db
 store = db.open(Path(sys.argv[1]))
 with store.atomic():
     store.conn.execute("UPDATE accounts SET name = 'theirs'")
@@ -55,7 +55,7 @@ def test_ids_are_of_one_length_and_letters_that_spell_nothing():
 WRITE_AND_DIE = """
 import os, sys
 from pathlib import Path
-from agentcontainer_local import db
+from agentcontainer_local.store import db
 store = db.open(Path(sys.argv[1]))
 db.lengthen_log(store)
 store.conn.execute("UPDATE accounts SET name = 'last words'")

@@ -9,9 +9,9 @@ from agentcontainer_local.process import atomic_file
 
 TEXTS = [json.dumps([number] * 20_000) for number in range(2)]
 WRITER = (
-    "import sys; from pathlib import Path; from agentcontainer_local import whole\n"
+    "import sys; from pathlib import Path; from agentcontainer_local.process import atomic_file\n"
     "while True:\n"
-    "    for text in sys.argv[2:]: whole.write(Path(sys.argv[1]), text)\n"
+    "    for text in sys.argv[2:]: atomic_file.write(Path(sys.argv[1]), text)\n"
     "    print(flush=True)\n"
 )
 
