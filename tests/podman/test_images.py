@@ -235,11 +235,12 @@ async def test_others_are_answered_while_a_build_asks_a_slow_apt(sandbox, tiny, 
 
 ELSEWHERE = """
 import asyncio, pathlib, sys
-from agentcontainer_local import images, sandbox
+from agentcontainer_local.sandbox import podman
+from agentcontainer_local.sandbox.podman import standard_images
 async def main():
-    images.folder = lambda: pathlib.Path(sys.argv[1])
-    async with sandbox.open(pathlib.Path(sys.argv[2]), "test-elsewhere") as opened:
-        await images.ensure(opened, "tiny", lambda step: print(step, flush=True))
+    standard_images.folder = lambda: pathlib.Path(sys.argv[1])
+    async with podman.open(pathlib.Path(sys.argv[2]), "test-elsewhere") as opened:
+        await standard_images.ensure(opened, "tiny", lambda step: print(step, flush=True))
 asyncio.run(main())
 """
 
