@@ -1,0 +1,172 @@
+"""A place where runs live: what the engine knows of it, and all that it knows.
+
+A backend runs *one run of one task, reachable by its guest*. It decides how: a container of Podman's on this machine
+(`podman/`), a script inside this process (`simulated.py`), or another machine. No pid, path, uid, label, exit code or
+format of a container engine crosses this interface; names are made by the backend from the store and the task.
+`tests/backends/` has the rules, as tests that every backend passes. The shape follows Nomad's task drivers, whose
+RecoverTask is our `running` with a run that was found.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from starlette.types import ASGIApp
+
+from agentcontainer_local.resource_limits import Limits
+
+Say = Callable[[str], None]  # a line for those who wait: "Building image documents, step 3 of 4"
+StreamHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class ImageChoice:
+    """What a run starts from: one of the standard images, or an image that the account named."""
+
+    preset: str | None  # "coding", "documents", "data"
+    reference: str | None  # exactly one of the two is set
+    writable_paths: tuple[str, ...] = ()  # directories of the image that the agent may write to
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A run, as the engine asks for it. `launch` is asked at the last moment before the guest starts, with the
+    variables that the image sets, and answers launch.json (guest contract, version 1)."""
+
+    task_id: str
+    run_id: str
+    number: int  # of the task's runs, from 1
+    image: ImageChoice
+    launch: Callable[[Mapping[str, str]], bytes]
+    limits: Limits
+    isolation: str  # a level of resource_limits.LEVELS
+    internet: bool
+    first: bool  # the task has not run before: nothing is kept for it
+
+
+class Guest(NamedTuple):
+    """How a run reaches the host: made by the engine, carried by the backend."""
+
+    app: ASGIApp  # its requests, already bound to this run
+    egress: StreamHandler | None  # its way to allowed hosts; None where it has none
+
+
+class Start(Enum):
+    """How a run came to life."""
+
+    FIRST = "first"  # nothing was kept for the task
+    RESUMED = "resumed"  # with all that an earlier run left
+    REMADE = "remade"  # with workspace and session; what was installed elsewhere is lost
+    ADOPTED = "adopted"  # it was at work already, when an earlier server ended
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A run has ended by itself. `died`: its agent failed. Otherwise it was stopped, in order or with the machine."""
+
+    died: bool
+    last_words: str = ""  # of the agent's program, or why the run was stopped
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A run goes beyond a limit; the engine ends it. `used` and `allowed` in the limit's own unit."""
+
+    limit: str  # a field of resource_limits.Limits, or "disk_full": this machine's disk, for which the largest run ends
+    used: int | None  # None: not known
+    allowed: int
+
+
+class Handle(Protocol):
+    """One run that is alive."""
+
+    start: Start
+    image: str  # what it was made from, for the run's row
+    enforced: Mapping[str, Any]  # for the run's row: {isolation, network, limits: {name: {value, by}}, warnings}
+    exited: asyncio.Future[Exit]
+    broken: asyncio.Future[Broken]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is left of a task's runs. `task_id` None: whose it was cannot be told."""
+
+    task_id: str | None
+    alive: bool  # it is at work, and can be adopted
+    exit: Exit | None  # of one that has ended; None where `alive`
+    ended_seconds_ago: float | None  # by a clock that nobody sets; None where not known
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    name: str  # "podman"
+    isolation: tuple[str, ...]  # levels of resource_limits.LEVELS, weakest first
+    internet: bool
+    survives_server: bool  # a run goes on while no server is there, and can be adopted
+    survives_reboot: bool  # workspaces do
+
+
+class Backend(Protocol):
+    """All of one store's runs. Errors are those of `sandbox.errors`: `Unavailable` is never the task's fault."""
+
+    capabilities: Capabilities
+
+    async def ready(self) -> None:
+        """Raises Unavailable, with the reason and the remedy, where no run could be started now."""
+        ...
+
+    async def prepare(self, image: ImageChoice, say: Say) -> None:
+        """Has the image ready: builds or pulls it, once for all tasks that wait for it. Cancelling one waiter does not
+        end the work for others. Raises SandboxError where the image cannot be had."""
+        ...
+
+    def running(self, spec: RunSpec, guest: Guest, found: Found | None = None) -> AbstractAsyncContextManager[Handle]:
+        """Starts the run, or adopts the one that was found alive, and serves its guest and watches its limits.
+
+        Leaving it lets go: the run goes on, where `capabilities.survives_server`. Whoever wants it ended calls `stop`.
+        """
+        ...
+
+    async def found(self) -> list[Found]:
+        """All that there is of this store's runs, at a server's start and whenever a run is missed."""
+        ...
+
+    async def stop(self, task_id: str) -> None:
+        """Ends the task's run, if one is alive, and keeps all that it has for the next one."""
+        ...
+
+    async def remove(self, task_id: str) -> None:
+        """Ends it and removes all but its workspace and session."""
+        ...
+
+    async def forget(self, task_id: str) -> None:
+        """Removes workspace and session too: nothing is left of the task."""
+        ...
+
+    async def discard(self, found: Found) -> None:
+        """Ends and removes what belongs to no task of this store."""
+        ...
+
+    async def kept_bytes(self, task_id: str) -> int:
+        """What the task has written to disk; 0 where nothing is kept."""
+        ...
+
+    async def free_percent(self) -> float:
+        """Of the disk on which runs live; 100 where they use none."""
+        ...
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """Optional: a task's workspace and session as streams, for backups, downloads and moves to another machine."""
+
+    def export(self, task_id: str, part: str) -> AsyncIterator[bytes]:
+        """A tar archive of one part, "workspace" or "session". Raises SandboxError where nothing is kept."""
+        ...
+
+    async def import_(self, task_id: str, part: str, archive: AsyncIterator[bytes]) -> None:
+        """The other way, into a task of which nothing is kept yet."""
+        ...
