@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from agentcontainer_local import schemas
 
-FILE = Path(schemas.__file__).parent / "client" / "bodies.py"
+FILE = Path(schemas.__file__).parents[1] / "client" / "bodies.py"
 BODIES = (
     schemas.BudgetRequest,
     schemas.UpdateProviderRequest,
@@ -35,7 +35,7 @@ LEFT_OUT = {("CreateTask", "description")}
 REFUSED = {"input_repositories"}  # whoever sends it
 HEAD = '''"""The requests' shapes as TypedDicts, with which a type checker finds a misspelt or missing field.
 
-Made out of schemas.py by `python -m tests.client_bodies`; a test compares the two.
+Made out of the schemas by `python -m tests.client_bodies`; a test compares the two.
 """
 
 from typing import Any, Literal, Required, TypedDict

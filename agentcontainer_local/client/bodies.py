@@ -1,6 +1,6 @@
 """The requests' shapes as TypedDicts, with which a type checker finds a misspelt or missing field.
 
-Made out of schemas.py by `python -m tests.client_bodies`; a test compares the two.
+Made out of the schemas by `python -m tests.client_bodies`; a test compares the two.
 """
 
 from typing import Any, Literal, Required, TypedDict

@@ -3,6 +3,7 @@
 import pytest
 
 from agentcontainer_local import app
+from agentcontainer_local.errors import Invalid
 from agentcontainer_local.store import accounts, db, ledger
 from tests.conftest import KEY, calling
 
@@ -154,7 +155,7 @@ async def test_provider_settings_that_cannot_work_are_refused(client, body):
 @pytest.mark.parametrize("given", [{"api_key": "two lines\nof it"}, {"base_url": "localhost:11434"}])
 def test_provider_settings_from_the_command_line_are_checked_too(host, given):
     account_id = accounts.only(host.db)["id"]
-    with pytest.raises(accounts.Invalid):
+    with pytest.raises(Invalid):
         accounts.set_provider(host.db, host.vault, account_id, "openai", now=host.now(), **given)
     assert db.row(host.db, "SELECT count(*) AS n FROM providers")["n"] == 0
 
@@ -189,7 +190,7 @@ def test_the_first_start_takes_the_key_from_the_environment_and_later_ones_leave
 )
 def test_a_key_in_the_environment_that_is_not_one_stops_the_first_start(tmp_path, host, key):
     store = db.open(tmp_path / "other.db")
-    with pytest.raises(accounts.Invalid, match="AGENTCONTAINER_API_KEY"):
+    with pytest.raises(Invalid, match="AGENTCONTAINER_API_KEY"):
         accounts.ensure(store, host.settings, {"AGENTCONTAINER_API_KEY": key}, host.now())
     assert accounts.only(store) is None
     store.close()

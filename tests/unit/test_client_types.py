@@ -84,7 +84,7 @@ def test_a_type_checker_finds_each_misspelt_missing_or_wrong_field(tmp_path):
 
 
 def test_the_request_bodies_are_those_of_the_schemas():
-    """If this fails after a change of schemas.py: `./dev exec -- python -m tests.client_bodies`."""
+    """If this fails after a change of the schemas: `./dev exec -- python -m tests.client_bodies`."""
     assert client_bodies.FILE.read_text() == client_bodies.text()
     assert (Path(package.__file__).parents[1] / "py.typed").exists()
 

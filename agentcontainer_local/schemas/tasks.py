@@ -1,0 +1,153 @@
+"""Tasks."""
+
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, model_validator
+
+from agentcontainer_local.schemas.base import Request, Shape, fault, optional, required
+from agentcontainer_local.schemas.budgets import Budget, Budgeted
+from agentcontainer_local.schemas.containers import RuntimeStatus
+from agentcontainer_local.schemas.enums import (
+    AgentRuntime,
+    Isolation,
+    Provider,
+    RuntimeRegion,
+    TaskMode,
+    TaskModeChange,
+    TaskStatus,
+    TurnStatus,
+)
+from agentcontainer_local.schemas.fields import Id, Metadata, Name, Text, Timestamp
+from agentcontainer_local.schemas.files import WithInputs
+from agentcontainer_local.schemas.limits import Limits, ResourceLimits, TaskWalls, Walled
+from agentcontainer_local.schemas.network import Network
+from agentcontainer_local.schemas.outputs import OutputPolicy
+from agentcontainer_local.schemas.pages import Page, PageQuery
+from agentcontainer_local.schemas.providers import Execution, Thinking
+from agentcontainer_local.schemas.skills import Skill, Skills
+from agentcontainer_local.schemas.usage import CurrentModelCall, TokenUsage
+
+
+class TaskOverrides(Thinking, Limits, Budgeted, Walled, Network):
+    runtime: AgentRuntime | None = None
+    output_policy: OutputPolicy | None = None
+    runtime_region: RuntimeRegion | None = None
+
+
+class Titled(Request):
+    title_source: Annotated[str, Field(max_length=100)] | None = Field(
+        None, description="Accepted for compatibility. It has no effect."
+    )
+
+
+class NewTask(WithInputs, Titled):
+    version_id: Id | None = Field(None, description="If omitted, the agent's current version is used.")
+    metadata: Metadata | None = None
+    overrides: TaskOverrides | None = None
+    skills: Skills | None = Field(
+        None, description="For this task, beside those of its agent. They need `internetAccess`."
+    )
+    title: Name | None = Field(
+        None, description="Default: the first line of the instructions, or of a conversation's first message."
+    )
+
+
+class CreateTaskRequest(NewTask):
+    model_config = ConfigDict(json_schema_extra=required("instructions"))
+    instructions: Text | None = Field(None, description="Instructions for the agent.")
+    description: Text | None = Field(
+        None,
+        description="The older name of `instructions`; accepted in its place.",
+        json_schema_extra={"deprecated": True},
+    )
+
+    @model_validator(mode="after")
+    def _told_once(self):
+        if self.instructions is None and self.description is None:
+            raise fault("instructions", "Field required")
+        if self.instructions and self.description and self.instructions != self.description:
+            raise fault(
+                "description", "is the older name of instructions: give only one of them, or the same text in both"
+            )
+        self.instructions = self.instructions or self.description
+        return self
+
+
+class UpdateTaskRequest(Titled):
+    title: Name | None = None
+    mode: TaskModeChange | None = Field(
+        None, description="Makes a conversation autonomous: the agent completes the work alone."
+    )
+
+
+class TaskResponseOverrides(Shape):
+    """As asked for at dispatch; only what was."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+    provider: Provider | None = optional()
+    has_provider_api_key: bool | None = optional()
+    runtime: AgentRuntime | None = optional()
+    model: str | None = optional()
+    weak_model: str | None = optional()
+    internet_access: bool | None = optional()
+    allowed_hosts: list[str] | None = optional()
+    max_runtime_seconds: int | None = optional()
+    soft_finish_after_seconds: int | None = optional()
+    max_cost_usd: float | None = optional()
+    max_tokens: int | None = optional()
+    output_policy: OutputPolicy | None = optional()
+    runtime_region: RuntimeRegion | None = optional()
+    limits: ResourceLimits | None = optional()
+    isolation: Isolation | None = optional()
+
+
+class Task(Shape):
+    id: str
+    agent_id: str
+    agent_name: str
+    agent_version_id: str
+    container_version_id: str
+    mode: TaskMode
+    status: TaskStatus
+    title: str
+    instructions: str
+    description: str = Field(
+        description="The same as `instructions`, under its older name.", json_schema_extra={"deprecated": True}
+    )
+    runtime_region: RuntimeRegion
+    overrides: TaskResponseOverrides
+    metadata: dict[str, Any] = Field(
+        description="Metadata from the caller, and `completion` after the task has finished."
+    )
+    created_at: Timestamp
+    started_at: Timestamp | None
+    completed_at: Timestamp | None
+    result: str | None = Field(description="The agent's finish message.")
+    error: str | None
+    cost_usd: float = Field(description="Container time so far, in USD.")
+    container_minutes: float
+    token_usage: TokenUsage
+    model_call: CurrentModelCall | None = optional(description="Running model call; null if there is none.")
+    budget: Budget | None = Field(description="The task's own settings; null if it has none.")
+    execution: Execution
+    runtime: RuntimeStatus
+    skills: list[Skill] = Field(description="Skills of this task, in addition to the agent's.")
+    walls: TaskWalls | None = Field(description="null until it has a container.")
+    turn_status: TurnStatus | None = Field(description="null when autonomous.")
+    turn_number: int | None = Field(description="null when autonomous.")
+    session_ttl_seconds: int | None
+    hibernate_until_at: Timestamp | None
+    wake_due_id: str | None = Field(description="Id of this hibernation. A wake with this id does not end a later one.")
+    queue_position: int | None = Field(description="Position in the queue: 1 is next; null if not pending.")
+    preparing: str | None = optional(description="Progress of building or pulling the image.")
+
+
+class TaskPageQuery(PageQuery):
+    status: TaskStatus | None = Field(None, description="Only tasks with this status.")
+    search: Annotated[str, Field(max_length=200)] | None = Field(
+        None, description="Only tasks whose title contains this text."
+    )
+
+
+class ListTasksResponse(Page[Task]):
+    pass

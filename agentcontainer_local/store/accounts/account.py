@@ -1,0 +1,91 @@
+"""The store's one account."""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlite_utils import Database
+
+from agentcontainer_local import schemas
+from agentcontainer_local.errors import Invalid
+from agentcontainer_local.settings import Settings
+from agentcontainer_local.store.accounts.api_keys import (
+    KEY_PATTERN,
+    KEY_VARIABLE,
+    add_key,
+    authenticated,
+    key_hash,
+    new_key,
+)
+from agentcontainer_local.store.accounts.storage import checkpoint_bytes, file_bytes
+from agentcontainer_local.store.db import Row, iso, new_id, row
+
+log = logging.getLogger(__name__)
+
+
+def ensure(db: Database, settings: Settings, environ: Mapping[str, str], now: datetime) -> tuple[Row, str | None]:
+    """The store's one account, and its API key when this is the first start: it is not to be had again.
+
+    AGENTCONTAINER_API_KEY, if it is set then, is the key; raises Invalid when it does not look like one.
+    """
+    with db.atomic():
+        mode = "standard" if settings.billing == "prepaid" else "unlimited_grant"
+        if (account := only(db)) is not None:
+            db.conn.execute("UPDATE accounts SET billing_mode = ? WHERE id = ?", (mode, account["id"]))
+            if (key := environ.get(KEY_VARIABLE, "").strip()) and authenticated(db, key_hash(key)) is None:
+                log.warning(
+                    "%s is not an API key of this data directory. Set a valid key, or unset it;"
+                    " `agentcontainer keys create` makes a key",
+                    KEY_VARIABLE,
+                )
+            return {**account, "billing_mode": mode}, None
+        key = _first_key(environ)
+        account = {
+            "id": new_id("acc"),
+            "name": "Local account",
+            "email": None,
+            "billing_mode": mode,
+            "created_at": iso(now),
+        }
+        db.conn.execute(
+            "INSERT INTO accounts (id, name, email, billing_mode, created_at)"
+            " VALUES (:id, :name, :email, :billing_mode, :created_at)",
+            account,
+        )
+        add_key(db, account["id"], "first", key, now)
+        return account, key
+
+
+def _first_key(environ: Mapping[str, str]) -> str:
+    key = environ.get(KEY_VARIABLE, "").strip()
+    if not key:
+        return new_key()
+    if not KEY_PATTERN.fullmatch(key):
+        raise Invalid(f"{KEY_VARIABLE} must be `ac_live_` and at least 24 characters of A-Z a-z 0-9 _ -.")
+    return key
+
+
+def only(db: Database) -> Row | None:
+    """The store's one account, for who owns the data directory; None before its first start."""
+    return row(db, "SELECT * FROM accounts ORDER BY created_at LIMIT 1")
+
+
+def balance_microusd(db: Database, account_id: str) -> int:
+    return row(db, "SELECT balance_microusd FROM accounts WHERE id = ?", (account_id,))["balance_microusd"]
+
+
+def shape(db: Database, account: Row, settings: Settings) -> schemas.Account:
+    return schemas.Account(
+        id=account["id"],
+        name=account["name"],
+        email=account["email"],
+        credit_balance=balance_microusd(db, account["id"]) / 1_000_000,
+        billing_mode=account["billing_mode"],
+        file_storage=_storage(file_bytes(db, account["id"]), settings.file_quota_bytes),
+        checkpoint_storage=_storage(checkpoint_bytes(db, account["id"]), settings.checkpoint_quota_bytes),
+        created_at=account["created_at"],
+    )
+
+
+def _storage(used_bytes: int, quota_bytes: int | None) -> schemas.StorageUse:
+    return schemas.StorageUse(used_bytes=used_bytes, quota_bytes=quota_bytes, is_enforced=quota_bytes is not None)

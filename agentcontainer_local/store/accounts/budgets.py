@@ -1,0 +1,39 @@
+"""An account's monthly budget for model calls."""
+
+from datetime import datetime
+
+from sqlite_utils import Database
+
+from agentcontainer_local import schemas
+from agentcontainer_local.store.db import Row, iso, row
+
+
+def budget(db: Database, account_id: str, month: str) -> Row:
+    """`month`: 2026-03. Both limits may be None; what was spent counts calls that are at work at their worst."""
+    return row(
+        db,
+        "SELECT max_cost_microusd, max_tokens, coalesce(microusd, 0) AS spent_microusd,"
+        " coalesce(tokens, 0) AS spent_tokens FROM accounts"
+        " LEFT JOIN spending ON account_id = accounts.id AND month = ? WHERE accounts.id = ?",
+        (month, account_id),
+    )
+
+
+def set_budget(db: Database, account_id: str, max_cost_usd: float | None, max_tokens: int | None) -> None:
+    """In the place of the one before; None: no limit."""
+    db.conn.execute(
+        "UPDATE accounts SET max_cost_microusd = ?, max_tokens = ? WHERE id = ?",
+        (None if max_cost_usd is None else round(max_cost_usd * 1e6), max_tokens, account_id),
+    )
+
+
+def budget_shape(db: Database, account_id: str, now: datetime) -> schemas.AccountBudget:
+    month = iso(now)[:7]
+    found = budget(db, account_id, month)
+    return schemas.AccountBudget(
+        max_cost_usd=None if found["max_cost_microusd"] is None else found["max_cost_microusd"] / 1e6,
+        max_tokens=found["max_tokens"],
+        used_cost_usd=found["spent_microusd"] / 1e6,
+        used_tokens=found["spent_tokens"],
+        month=month,
+    )
