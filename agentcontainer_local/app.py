@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import gc
 import logging
-import math
 import os
 import signal
 import socket
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -19,13 +18,13 @@ import uvicorn
 from starlette.routing import Mount, Router
 from starlette.types import ASGIApp
 
-from agentcontainer_local import egress, gateway, guest, lifecycle, resource_limits, web
+from agentcontainer_local import egress, gateway, guest, model_access, resource_limits, web
 from agentcontainer_local.api import cors, routes
 from agentcontainer_local.engine import supervisor, timers
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.engine.run import hold_uids
 from agentcontainer_local.http import health, metrics, middleware, openapi, routing
-from agentcontainer_local.pi import bundle, launch
+from agentcontainer_local.pi import bundle
 from agentcontainer_local.process import disk_space, failpoints, runtime_directory, tracing
 from agentcontainer_local.process.clock import Clock
 from agentcontainer_local.sandbox import podman as sandbox
@@ -41,7 +40,6 @@ from agentcontainer_local.store import (
     integrity,
     ledger,
     lock,
-    model_settings,
     tasks,
 )
 from agentcontainer_local.store.db import Row
@@ -49,10 +47,8 @@ from agentcontainer_local.store.secrets import Vault
 
 log = logging.getLogger(__name__)
 
-HELD_SECONDS = 5
 SWITCH_SECONDS = 0.001  # a thread lets others go on after so long
 DAMAGED_SECONDS = 30  # before tasks are looked after again
-NOT_RUNNING = "The task is not running."
 
 
 @dataclass(frozen=True)
@@ -190,8 +186,8 @@ def _doors(host: Host, client, outside: egress.Outside) -> Callable:
     """What `run` opens for each run: its socket, answered by guest and gateway, and its way out beside it."""
 
     async def model_calls(scope, receive, send):
-        await _until_at_work(host, scope["door"])
-        await gateway.handle(_grant(host, scope["door"]), client, scope, receive, send)
+        await model_access.until_at_work(host, scope["door"])
+        await gateway.handle(model_access.grant(host, scope["door"]), client, scope, receive, send)
 
     app = Router([*guest.ROUTES, Mount("/", model_calls)])
 
@@ -199,109 +195,12 @@ def _doors(host: Host, client, outside: egress.Outside) -> Callable:
     async def open_door(run: Row, directory: Path):
         task = tasks.get(host.db, run["task_id"])
         async with (
-            guest.opened(guest.Door(host, task["id"], run["id"], _known(host, task["id"])), directory, app),
+            guest.opened(guest.Door(host, task["id"], run["id"], model_access.known(host, task["id"])), directory, app),
             egress.opened(host, task, directory, outside),
         ):
             yield
 
     return open_door
-
-
-async def _until_at_work(host: Host, door: guest.Door) -> None:
-    """A run that is about to be stopped gets no answer, and no refusal either, which its agent would remember."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + HELD_SECONDS
-    while True:
-        changed = host.changed.mark(door.task_id)
-        over = tasks.get(host.db, door.task_id)["status"] in lifecycle.TERMINAL
-        if over or tasks.at_work(host.db, door.run_id) or loop.time() >= deadline:
-            return
-        await asyncio.wait({changed}, timeout=deadline - loop.time())
-
-
-def _known(host: Host, task_id: str) -> gateway.Known:
-    return gateway.Known(tasks.written_tokens(host.db, task_id))
-
-
-def _grant(host: Host, door: guest.Door) -> gateway.Grant:
-    """What this task may call, looked up for each call: a key that was changed counts from the next one."""
-    task = tasks.get(host.db, door.task_id)
-    execution = _of_run(host, door.run_id, tasks.execution(host.db, host.vault, task, host.environ))
-    lost = f"The API key can't be read: {tasks.LOST_KEY}" if execution.lost and not execution.scripted else None
-    return gateway.Grant(
-        provider=execution.provider,
-        models=frozenset(
-            launch.spelled(execution.provider, id, host.catalog) for id in (execution.model, execution.weak_model) if id
-        ),
-        api_key=execution.api_key,
-        base_url=execution.base_url,
-        scripted=execution.scripted,
-        conversation=task["mode"] == "conversation",
-        reserve=lambda worst: _reserved(host, door, worst),
-        settle=lambda reserved, usage: _settled(host, door.task_id, reserved, usage),
-        free=model_settings.free(
-            host.db, task["account_id"], execution.provider, list(execution.settings), host.environ
-        ),
-        own_address=execution.own_address,
-        key_source=execution.key_source,
-        reached=lambda: tasks.reached(host.db, door.task_id),
-        learn=lambda *told: tasks.learn_window(host.db, door.task_id, host.environ, *told),
-        working=lambda progress: _working(host, door.task_id, progress),
-        capped=tasks.capped(host.db, task),
-        known=door.known,
-        refuse=lost if tasks.at_work(host.db, door.run_id) else NOT_RUNNING,
-    )
-
-
-def _of_run(host: Host, run_id: str, execution: tasks.Execution) -> tasks.Execution:
-    """A run stays with the address that it began with; a key that is changed counts at once, but not elsewhere."""
-    run = db.row(host.db, "SELECT base_url, provider_key FROM runs WHERE id = ?", (run_id,))
-    if run is None or run["base_url"] in (None, execution.base_url):
-        return execution
-    key = host.vault.unseal(run["provider_key"]) if run["provider_key"] is not None else None
-    return replace(execution, base_url=run["base_url"], api_key=key)
-
-
-async def _reserved(host: Host, door: guest.Door, worst: tasks.Worst) -> tasks.Reserved:
-    """Raises tasks.Refused only when no call that is at work could give room by its end."""
-
-    def reserve() -> tasks.Reserved:
-        if not tasks.at_work(host.db, door.run_id):  # it waited, and the task lay down meanwhile
-            raise tasks.Refused(NOT_RUNNING)
-        return tasks.reserve(host.db, door.task_id, worst, host.now())
-
-    while True:
-        settled = host.settled.mark()
-        try:
-            return await host.db.waited(reserve)
-        except tasks.Refused as reason:
-            if not reason.others_at_work:
-                raise
-        await asyncio.wait({settled})
-
-
-def _working(host: Host, task_id: str, progress: gateway.Progress | None) -> None:
-    if progress is None:
-        host.calling.pop(task_id, None)
-    else:
-        host.calling[task_id] = progress
-    host.called.set()
-
-
-def _settled(host: Host, task_id: str, reserved: tasks.Reserved, usage: gateway.Usage) -> None:
-    def settle() -> None:
-        if tasks.settle(host.db, reserved.number, usage, host.now()):
-            host.changed.set(task_id)
-        host.settled.set()
-
-    try:
-        settle()
-    except sqlite3.OperationalError as error:
-        if not db.is_busy(error):
-            raise
-        settling = asyncio.create_task(host.db.waited(settle, math.inf))
-        host.settling.add(settling)  # if the server ends first, the next one counts the worst case
-        settling.add_done_callback(host.settling.discard)
 
 
 class _Server(uvicorn.Server):

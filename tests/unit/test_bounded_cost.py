@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from starlette.routing import Mount, Router
 
-from agentcontainer_local import app, gateway, guest
+from agentcontainer_local import app, gateway, guest, model_access
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.guest.events import MAX_OPEN_TOOL_CALLS
 from agentcontainer_local.store import tasks
@@ -87,7 +87,7 @@ async def run(client, host: Host) -> AsyncIterator[Run]:
         async with gateway.client() as calls:
 
             async def model_calls(scope, receive, send):
-                await gateway.handle(app._grant(host, scope["door"]), calls, scope, receive, send)
+                await gateway.handle(model_access.grant(host, scope["door"]), calls, scope, receive, send)
 
             door = guest.Door(host, task["id"], row["id"], gateway.Known())
             async with guest.opened(door, Path(folder), Router([*guest.ROUTES, Mount("/", model_calls)])):

@@ -7,7 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from agentcontainer_local import app, egress, gateway, guest, lifecycle
+from agentcontainer_local import app, egress, gateway, guest, lifecycle, model_access
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.engine.run.follow import _let_lie_down
 from agentcontainer_local.guest.commands import in_force
@@ -20,7 +20,7 @@ CALL = {"model": "scripted", "max_tokens": 100, "messages": [{"role": "user", "c
 @pytest.fixture
 async def face(host: Host, monkeypatch):
     """What a run's socket answers, as `app` puts it together, and the run it is asked for."""
-    monkeypatch.setattr(app, "HELD_SECONDS", 0.2)
+    monkeypatch.setattr(model_access, "HOLD_SECONDS", 0.2)
     served = {}
 
     class Opened:
@@ -91,11 +91,11 @@ async def test_a_call_that_waits_for_a_budget_is_refused_when_its_task_sleeps_me
     host.db.conn.execute("UPDATE tasks SET max_tokens = 10000")
     worst = tasks.Worst("anthropic", "m", 6000, 1000, None, None)
     first = tasks.reserve(host.db, task["id"], worst, host.now())
-    waiting = asyncio.create_task(app._reserved(host, guest.Door(host, task["id"], run["id"]), worst))
+    waiting = asyncio.create_task(model_access.reserved(host, guest.Door(host, task["id"], run["id"]), worst))
     await asyncio.sleep(0)
     slept(host, task)
     woken(host, task)
-    app._settled(host, task["id"], first, gateway.Usage("anthropic", "m", 6000, 0, 0, 0, None, 200, True))
+    model_access.settled(host, task["id"], first, gateway.Usage("anthropic", "m", 6000, 0, 0, 0, None, 200, True))
     with pytest.raises(tasks.Refused):
         await waiting
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from agentcontainer_local import app, gateway, guest
+from agentcontainer_local import gateway, guest, model_access
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.process.clock import Clock
 from agentcontainer_local.settings import Settings
@@ -45,7 +45,7 @@ async def serve(folder: Path, port: int) -> None:
             run = tasks.open_run(host.db, task_id) or tasks.begin_run(host.db, task_id, host.now())
             door = guest.Door(host, task_id, run["id"], known[task_id])
             headers = [(name, value) for name, value in scope["headers"] if name != b"x-task"]
-            await gateway.handle(app._grant(host, door), client, {**scope, "headers": headers}, receive, send)
+            await gateway.handle(model_access.grant(host, door), client, {**scope, "headers": headers}, receive, send)
 
         config = uvicorn.Config(
             face, port=port, lifespan="off", log_level="critical", access_log=False, ws="none", proxy_headers=False
