@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from agentcontainer_local import gateway, guest, lifecycle
 from agentcontainer_local.engine.host import Host
-from agentcontainer_local.pi import launch
+from agentcontainer_local.pi import models
 from agentcontainer_local.store import db, model_settings, tasks
 
 HOLD_SECONDS = 5  # for how long a call of a run that is about to stop is held back
@@ -38,7 +38,7 @@ def grant(host: Host, door: guest.Door) -> gateway.Grant:
     return gateway.Grant(
         provider=execution.provider,
         models=frozenset(
-            launch.spelled(execution.provider, id, host.catalog) for id in (execution.model, execution.weak_model) if id
+            models.spelled(execution.provider, id, host.catalog) for id in (execution.model, execution.weak_model) if id
         ),
         api_key=execution.api_key,
         base_url=execution.base_url,

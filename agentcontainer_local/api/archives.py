@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from agentcontainer_local.http.downloads import disposition
-from agentcontainer_local.pi.workspace import free_name, safe_name
 from agentcontainer_local.store.db import Row
 from agentcontainer_local.store.files.checked import Cut
+from agentcontainer_local.store.files.names import free_name, safe_name
 
 CHUNK_BYTES = 256 * 1024
 MODE = 0o100644 << 16  # a plain file, as a ZIP archive keeps it

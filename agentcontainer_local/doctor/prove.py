@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentcontainer_local import resource_limits
+from agentcontainer_local.guest_contract import MOUNT
 from agentcontainer_local.process.file_lock import alone
 from agentcontainer_local.resource_limits import MB
 from agentcontainer_local.sandbox.podman import (
@@ -29,7 +30,7 @@ from agentcontainer_local.settings import Settings
 
 Say = Callable[[str], None]
 HERE = Path(__file__).parent
-NODE = "/opt/agentcontainer/libexec/node"
+NODE = f"{MOUNT}/libexec/node"
 UID = 19_990  # no task's
 NAME = "agentcontainer-proof-"
 CANARY = "AGENTCONTAINER_DOCTOR_CANARY"
@@ -191,7 +192,7 @@ class _Attempt:
         return _promise("gVisor", said != os.uname().release, f"the kernel inside calls itself {said}")
 
     def _spec(self, command: tuple[str, ...], **more) -> ContainerSpec:
-        binds = Bind(str(self.runtime), "/opt/agentcontainer"), Bind(str(HERE), "/mnt")
+        binds = Bind(str(self.runtime), MOUNT), Bind(str(HERE), "/mnt")
         name = f"{NAME}{secrets.token_hex(4)}"
         return ContainerSpec(
             name, self.image, command, UID, binds=binds, env={"HOME": "/tmp", "NODE_OPTIONS": ""}, log_bytes=MB, **more

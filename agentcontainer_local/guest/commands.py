@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from agentcontainer_local.guest.door import Door
-from agentcontainer_local.pi import launch, workspace
+from agentcontainer_local.pi import prompts, workspace
+from agentcontainer_local.pi.inputs import Input
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import tasks, transcript
 from agentcontainer_local.store.db import Row
@@ -39,7 +40,7 @@ async def _lines(door: Door) -> AsyncIterator[bytes]:
                 yield b"\n"
 
 
-def _inputs(db: Database, task_id: str) -> list[workspace.Input]:
+def _inputs(db: Database, task_id: str) -> list[Input]:
     return workspace.inputs(db, tasks.get(db, task_id))
 
 
@@ -48,41 +49,41 @@ def in_force(db: Database, task_id: str) -> list[dict]:
     task, run = tasks.get(db, task_id), tasks.open_run(db, task_id)
     if run is None or not tasks.at_work(db, run["id"]) or not tasks.fits(task, run):
         return []
-    prompts = [*_told(task, run), *(_given(db, task, message) for message in transcript.for_run(db, task, run))]
-    if not prompts and run["opened_at"] is None:
-        prompts = [_given(db, task, transcript.last_given(db, task))]
-    nudges = [_prompt(f"nudge-{n}", launch.NUDGE) for n in range(1, run["nudges"] + 1)]
-    soft = {"type": "steer", "id": f"soft-{task['turn_number']}", "message": launch.WRAP_UP}
-    return [*prompts, *nudges, *([soft] if run["soft_told_at"] else []), *_of_budget(task, run)]
+    given = [*_told(task, run), *(_given(db, task, message) for message in transcript.for_run(db, task, run))]
+    if not given and run["opened_at"] is None:
+        given = [_given(db, task, transcript.last_given(db, task))]
+    nudges = [_prompt(f"nudge-{n}", prompts.NUDGE) for n in range(1, run["nudges"] + 1)]
+    soft = {"type": "steer", "id": f"soft-{task['turn_number']}", "message": prompts.WRAP_UP}
+    return [*given, *nudges, *([soft] if run["soft_told_at"] else []), *_of_budget(task, run)]
 
 
 def _of_budget(task: Row, run: Row) -> list[dict]:
     """Told in the run in which it came to that; a later one finds it in Pi's session. Once asked, it is not told."""
     told = (task["budget_told_at"] or "") >= run["created_at"] and not run["budget_asked_at"]
-    soon = {"type": "steer", "id": "budget-told", "message": launch.BUDGET_SOON[task["mode"]]}
-    asked = _prompt("budget-asked", launch.BUDGET_OUT[task["mode"]])
+    soon = {"type": "steer", "id": "budget-told", "message": prompts.BUDGET_SOON[task["mode"]]}
+    asked = _prompt("budget-asked", prompts.BUDGET_OUT[task["mode"]])
     return [*([soon] if told else []), *([asked] if run["budget_asked_at"] else [])]
 
 
 def _told(task: Row, run: Row) -> list[dict]:
-    return [_prompt(f"tell-{run['id']}", launch.TELL[task["to_tell"]])] if task["to_tell"] in launch.TELL else []
+    return [_prompt(f"tell-{run['id']}", prompts.TELL[task["to_tell"]])] if task["to_tell"] in prompts.TELL else []
 
 
 def _given(db: Database, task: Row, message: Row) -> dict:
     """A message of the user's, in the same words each time, for the guest tells by them whether Pi has it already."""
-    return _prompt(message["id"], _before(db, message) + message["content"] + _files(db, task, message), launch.RESUME)
+    return _prompt(message["id"], _before(db, message) + message["content"] + _files(db, task, message), prompts.RESUME)
 
 
 def _before(db: Database, message: Row) -> str:
-    return "" if message["turn_number"] or transcript.is_first(db, message) else launch.WOKEN_BY_MESSAGE
+    return "" if message["turn_number"] or transcript.is_first(db, message) else prompts.WOKEN_BY_MESSAGE
 
 
 def _files(db: Database, task: Row, message: Row) -> str:
     """An autonomous task's first message is the task itself, which says where it is; later ones may bring files."""
     if message["turn_number"] is None and transcript.is_first(db, message):
-        return launch.FOOTER
+        return prompts.FOOTER
     paths = workspace.paths_of(db, task, message)
-    return launch.WITH_FILES + "".join(f"\n~/{path}" for path in paths) if paths else ""
+    return prompts.WITH_FILES + "".join(f"\n~/{path}" for path in paths) if paths else ""
 
 
 def _prompt(id: str, message: str, resume: str | None = None) -> dict:

@@ -14,7 +14,7 @@ from agentcontainer_local.errors import Conflict, Invalid, TooLarge
 from agentcontainer_local.guest.door import Door
 from agentcontainer_local.guest.responses import answering, body_of
 from agentcontainer_local.http.json_size import has_more_values
-from agentcontainer_local.pi import launch
+from agentcontainer_local.pi import errors
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import events as history
 from agentcontainer_local.store import tasks, transcript
@@ -287,11 +287,11 @@ def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime)
 
 def _why(db: Database, task: Row, error: str | None) -> str:
     """Of a model call that failed, in our words where we have some: Pi's are for Pi."""
-    if refused := launch.refused(error):
+    if refused := errors.refused(error):
         return refused
     if failed := tasks.failed_before(db, task):
         return failed["error"]
-    return launch.plain(error) if error else "The answer was cut off."
+    return errors.plain(error) if error else "The answer was cut off."
 
 
 def _told_of(db: Database, task: Row, event: Noticed) -> dict:

@@ -15,7 +15,6 @@ from agentcontainer_local.errors import Conflict, Invalid, NotFound, TooLarge
 from agentcontainer_local.guest.door import Door
 from agentcontainer_local.guest.responses import answering, body_of
 from agentcontainer_local.http.json_size import has_more_values
-from agentcontainer_local.pi import workspace
 from agentcontainer_local.process import disk_space, failpoints
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import accounts, db, files, tasks, transcript
@@ -249,7 +248,7 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
         if staged.key is not None:
             store.conn.execute("INSERT OR IGNORE INTO deliveries VALUES (?, ?)", (task["id"], staged.key))
         for index, claimed in enumerate(claim.files):
-            came, filename = staged.received[index], workspace.safe_name(claimed.filename)
+            came, filename = staged.received[index], files.safe_name(claimed.filename)
             content_type = schemas.DIRECTORY if claimed.directory else mimetypes.guess_type(filename)[0]
             file = files.add(store, task["account_id"], filename, content_type, came.name, came.size, came.sha256, now)
             store.conn.execute(

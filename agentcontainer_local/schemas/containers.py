@@ -4,12 +4,13 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
+from agentcontainer_local.guest_contract import MOUNT, WORKSPACE
 from agentcontainer_local.schemas.base import Request, Shape, fault
 from agentcontainer_local.schemas.enums import AgentRuntime, ContainerPreset, ContractVersion
 from agentcontainer_local.schemas.fields import Image, Name, Timestamp
 from agentcontainer_local.schemas.pages import Page
 
-RESERVED = ("/proc", "/sys", "/dev", "/run", "/opt/agentcontainer", "/workspace")
+RESERVED = ("/proc", "/sys", "/dev", "/run", MOUNT, WORKSPACE)
 
 
 def _writable(path: str) -> str:

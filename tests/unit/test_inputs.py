@@ -127,7 +127,7 @@ def test_each_file_has_a_name_of_its_own_and_the_first_one_keeps_it(names):
     paths = [item.path.removeprefix("task_files/") for item in placed]
     assert len(set(paths)) == len(paths)
     for at, (name, path) in enumerate(zip(names, paths, strict=True)):
-        wanted = workspace.safe_name(name)
+        wanted = files.safe_name(name)
         assert (path == wanted) == (wanted not in paths[:at])
 
 

@@ -10,7 +10,7 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
-from agentcontainer_local.pi.bundle import MOUNTED_AT
+from agentcontainer_local.guest_contract import MOUNT
 from agentcontainer_local.process.file_lock import alone
 from agentcontainer_local.sandbox.podman import Bind, Image, Sandbox
 from agentcontainer_local.sandbox.podman.standard_images import Say
@@ -39,11 +39,11 @@ def program() -> bytes:
 
 
 async def _make(sandbox: Sandbox, image: Image, paths: list[str], runtime: Path, tag: str) -> None:
-    node = [f"{MOUNTED_AT}/libexec/node", "--openssl-config=/dev/null", f"{MOUNTED_AT}/guest/open.mjs"]
+    node = [f"{MOUNT}/libexec/node", "--openssl-config=/dev/null", f"{MOUNT}/guest/open.mjs"]
     with tempfile.TemporaryDirectory(prefix="agentcontainer-", dir="/var/tmp") as folder:
         (empty := Path(folder) / "empty").touch()
         # No library of the image gets into our program, which is root in this one container.
-        binds = [Bind(str(runtime), MOUNTED_AT), Bind(str(empty), "/etc/ld.so.preload")]
+        binds = [Bind(str(runtime), MOUNT), Bind(str(empty), "/etc/ld.so.preload")]
         await sandbox.change(image.id, NAME, tag, [*node, *paths], binds, (ORIGIN, image.id))
 
 

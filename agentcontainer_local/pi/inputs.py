@@ -1,0 +1,32 @@
+"""A file that the guest fetches into the workspace before the agent starts."""
+
+from dataclasses import dataclass
+
+from agentcontainer_local import schemas
+from agentcontainer_local.store.db import Row
+
+
+@dataclass(frozen=True)
+class Input:
+    """Something that the guest fetches: to `path` under /workspace, by its `name` at the door."""
+
+    path: str
+    name: str
+    text: str | None = None  # a document of ours, else
+    file: Row | None = None  # a stored file
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.text.encode()) if self.file is None else self.file["size_bytes"]
+
+    def command(self) -> dict:
+        command = {"path": self.path, "url": f"/guest/inputs/{self.name}", "sizeBytes": self.size_bytes}
+        return {**command, "directory": True} if self.is_directory else command
+
+    @property
+    def place(self) -> str:
+        return f"{self.path}/" if self.is_directory else self.path
+
+    @property
+    def is_directory(self) -> bool:
+        return self.file is not None and self.file["content_type"] == schemas.DIRECTORY

@@ -1,0 +1,90 @@
+"""Pi's models.json, and its settings that follow from a model's context window."""
+
+from agentcontainer_local.guest_contract import GATEWAY_PORT
+from agentcontainer_local.store.model_settings import UNSAID_WINDOW, Model
+from agentcontainer_local.store.tasks import Execution
+
+GATEWAY_PATHS = {"anthropic": "anthropic", "openai": "openai/v1", "openrouter": "openrouter/api/v1"}
+PI_APIS = {"messages": "anthropic-messages", "responses": "openai-responses", "chat-completions": "openai-completions"}
+UNSAID_OUTPUT = 16_384
+SMALL_WINDOW = 65_536
+APIS = {"anthropic": "anthropic-messages", "openai": "openai-responses", "openrouter": "openai-completions"}
+
+
+def spelled(provider: str, model: str, catalog: dict[str, list[str]]) -> str:
+    """As asked, but for Anthropic's dotted versions, which its API and Pi's catalog spell with dashes."""
+    dashed = model.replace(".", "-")
+    known = catalog.get(provider, [])
+    return dashed if provider == "anthropic" and model not in known and dashed in known else model
+
+
+def document(execution: Execution, model: str, weak: str | None, catalog: dict[str, list[str]]) -> dict:
+    """models.json: only this provider, at the gateway, with what Pi does not know of itself, or knows otherwise."""
+    provider = execution.provider
+    known, whole, changed = catalog.get(provider, []), [], {}
+    for id, asked in ((model, execution.model), (weak, execution.weak_model)):
+        if id is None:
+            continue
+        settings, api = execution.settings.get(asked, Model()), _api(execution, id)
+        if id not in known or api is not None:
+            whole.append(_whole(provider, id, api, settings, id in known))
+        elif change := _change(settings):
+            changed[id] = change
+    path = GATEWAY_PATHS[provider]
+    if provider == "anthropic" and execution.api not in (None, "messages"):
+        path += "/v1"  # OpenAI's SDK takes it with that
+    gateway = {"baseUrl": f"http://127.0.0.1:{GATEWAY_PORT}/{path}", "apiKey": "none"}
+    extra = {**({"models": whole} if whole else {}), **({"modelOverrides": changed} if changed else {})}
+    return {"providers": {provider: gateway | extra}}
+
+
+def _api(execution: Execution, id: str) -> str | None:
+    """The one that was set. Relays in OpenRouter's place lack Anthropic's, which Pi would use for Claude's models."""
+    if execution.api is not None:
+        return PI_APIS[execution.api]
+    relayed = execution.provider == "openrouter" and execution.own_address and id.startswith("anthropic/")
+    return APIS["openrouter"] if relayed else None
+
+
+def _whole(provider: str, id: str, api: str | None, settings: Model, known: bool) -> dict:
+    """A model that Pi does not know, or not with this API; where nothing is set, with figures that most models keep.
+    Nearly all that are known take images; of the others nobody knows it."""
+    most = _most_output(settings) or UNSAID_OUTPUT
+    return {
+        "id": id,
+        "api": api or APIS[provider],
+        "reasoning": False,
+        "contextWindow": UNSAID_WINDOW,
+        "maxTokens": most,
+        "input": ["text", "image"] if known else ["text"],
+        "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
+        **_change(settings),
+    }
+
+
+def _change(settings: Model) -> dict:
+    found = {"contextWindow": settings.context_window, "maxTokens": _most_output(settings)}
+    inputs = {} if settings.images is None else {"input": ["text", "image"] if settings.images else ["text"]}
+    return {name: value for name, value in found.items() if value is not None} | inputs
+
+
+def _most_output(settings: Model) -> int | None:
+    """The longest answer: at most a quarter of a known context window, so that the prompt has room."""
+    if settings.context_window is None:
+        return settings.max_output_tokens
+    return min(settings.max_output_tokens or UNSAID_OUTPUT, settings.context_window // 4)
+
+
+def compaction(execution: Execution) -> dict:
+    """Pi keeps 20,000 tokens of a history that it shortens, and starts 16,384 before the window's end: too much for a
+    small one."""
+    window = execution.settings.get(execution.model, Model()).context_window
+    if window is None:
+        return {}
+    return {"compaction": {"reserveTokens": min(16_384, window // 4), "keepRecentTokens": min(20_000, window // 4)}}
+
+
+def tool_limit(execution: Execution) -> dict[str, str]:
+    """What one tool may answer, in characters, where the window is small: Pi's own limit is 50 kB."""
+    window = execution.settings.get(execution.model, Model()).context_window
+    return {"AC_TOOL_CHARACTERS": str(window // 2)} if window and window < SMALL_WINDOW else {}
