@@ -2,14 +2,12 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -84,12 +82,6 @@ SHOWN: dict[Exit, Callable[[Live], int]] = {
 @pytest.mark.parametrize("code", [pytest.param(code, id=code.name) for code in Exit])
 def test_each_exit_code_is_that_of_what_the_table_says(cli, live, code):
     assert SHOWN[code](live) == code
-
-
-def test_the_readme_has_the_table_of_exit_codes():
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    found = re.findall(r"^\| (\d+) \| (.+?) \|$", readme, re.MULTILINE)
-    assert found == [(str(int(code)), code.meaning) for code in Exit]
 
 
 # Faults: one clear line each
