@@ -10,6 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from agentcontainer_local.providers import PROVIDERS
+
 DATED = re.compile(r"-20\d\d-?\d\d-?\d\d$")  # claude-sonnet-4-5-20250929, gpt-4o-2024-11-20
 TIERS = {"flex": Decimal("0.5"), "priority": Decimal("2.5"), "fast": Decimal("2.5")}  # service tiers, the dearest rate
 NOTHING = {"input": 0, "output": 0}
@@ -40,7 +42,8 @@ class Prices:
         known = self.models.get(provider, {})
         if not isinstance(model, str):
             return None
-        dashed = model.replace(".", "-") if provider == "anthropic" else model
+        vendor = PROVIDERS.get(provider)
+        dashed = model.replace(".", "-") if vendor and vendor.dashed else model
         return known.get(model) or known.get(DATED.sub("", model)) or known.get(dashed)
 
     def cost_microusd(self, provider: str, model: str, figures) -> int | None:

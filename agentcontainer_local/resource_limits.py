@@ -6,8 +6,9 @@ Names on the wire: `limits` {memoryMb, cpus, processes, openFiles, workspaceMb},
 import shutil
 from dataclasses import asdict, dataclass
 
+from agentcontainer_local.environment import variable
 from agentcontainer_local.errors import Unsupported
-from agentcontainer_local.settings import Settings, variable
+from agentcontainer_local.settings import Settings
 
 MB = 1024**2
 CONTAINER, GVISOR = "container", "gvisor"  # weakest first

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 import platformdirs
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-PREFIX = "AGENTCONTAINER_"
+from agentcontainer_local.environment import variable
+
 GIB = 1024**3
 ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")  # as browsers write it: in small letters, without a path
 
@@ -129,11 +130,6 @@ class Settings(BaseModel):
     )
     prices_file: Path | None = Field(None, description="Table of model prices that replaces the built-in one.")
     provider_idle_seconds: int = Field(300, ge=1, description="Seconds of silence after which a model call is ended.")
-
-
-def variable(field: str) -> str:
-    """`max_running` → `AGENTCONTAINER_MAX_RUNNING`."""
-    return PREFIX + field.upper()
 
 
 def from_environment(environ: Mapping[str, str] = os.environ, **flags) -> Settings:

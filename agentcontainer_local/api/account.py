@@ -4,6 +4,7 @@ from agentcontainer_local import doctor, schemas
 from agentcontainer_local.errors import Conflict, NotFound
 from agentcontainer_local.http.pagination import page
 from agentcontainer_local.http.routing import Call, Route
+from agentcontainer_local.providers import NAMES
 from agentcontainer_local.store import accounts, model_settings
 
 
@@ -51,7 +52,7 @@ def revoke_key(call: Call) -> None:
 
 def list_providers(call: Call) -> schemas.ListProvidersResponse:
     """Lists the providers and their settings, for tasks whose agent and overrides name none."""
-    statuses = [_provider(call, name) for name in accounts.BASE_URLS]
+    statuses = [_provider(call, name) for name in NAMES]
     return schemas.ListProvidersResponse(data=statuses, page_info=schemas.PageInfo(has_more=False, next_cursor=None))
 
 

@@ -10,12 +10,13 @@ from agentcontainer_local.cli import names
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.session import AT_REST, READING, Session, command
+from agentcontainer_local.providers import IN_WORDS
 
 budget = App("Limit what model calls may cost in a month.")
 credit = App("Show and add prepaid credit for container time.")
 keys = App("Make, list and revoke API keys.")
 providers = App("Set keys and addresses of model providers.")
-Provider = Annotated[str, typer.Argument(metavar="PROVIDER", help="anthropic, openai or openrouter.")]
+Provider = Annotated[str, typer.Argument(metavar="PROVIDER", help=f"{IN_WORDS}.")]
 
 
 def add_to(app: App) -> None:

@@ -13,12 +13,13 @@ from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.run import CostFlag, HostsFlag, TokensFlag
 from agentcontainer_local.cli.session import AT_REST, Session, command
+from agentcontainer_local.providers import IN_WORDS
 
 app = App("Define agents: a prompt, a model and a container each.")
 Agent = Annotated[str, typer.Argument(metavar="AGENT", help="Id or name of the agent.")]
 Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Base prompt; @FILE reads it from a file.")]
 Model = Annotated[str | None, typer.Option("--model", "-m", metavar="ID", help="Id of the model.")]
-Provider = Annotated[str | None, typer.Option(metavar="NAME", help="anthropic, openai or openrouter.")]
+Provider = Annotated[str | None, typer.Option(metavar="NAME", help=f"{IN_WORDS}.")]
 Container = Annotated[str | None, typer.Option(metavar="CONTAINER", help="Id or name of the agent's container.")]
 Image = Annotated[str | None, typer.Option(metavar="IMAGE", help="Image to run in, instead of a container.")]
 Internet = Annotated[bool | None, typer.Option("--internet/--no-internet", help="Allow or close internet access.")]

@@ -12,12 +12,13 @@ import typer
 from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.serve import as_service_account, settings_of
 from agentcontainer_local.cli.session import JsonFlag, ending
+from agentcontainer_local.environment import DATA
 
 if TYPE_CHECKING:
     from agentcontainer_local.backup import Held
     from agentcontainer_local.cli.output import Output
 
-Data = Annotated[str | None, typer.Option(metavar="DIR", help="Data directory [AGENTCONTAINER_DATA].")]
+Data = Annotated[str | None, typer.Option(metavar="DIR", help=f"Data directory [{DATA}].")]
 
 
 def add_to(app: App) -> None:

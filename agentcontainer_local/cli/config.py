@@ -2,19 +2,17 @@
 
 import os
 
+from agentcontainer_local import environment
 from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.session import JsonFlag, ending
+from agentcontainer_local.environment import variable
+from agentcontainer_local.providers import NAMES, PROVIDERS, SETTINGS
 
-SECRETS = ("AGENTCONTAINER_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENROUTER_API_KEY")
-PROVIDERS = ("ANTHROPIC", "OPENAI", "OPENROUTER")
+SECRETS = (environment.API_KEY, *(PROVIDERS[name].key_variable for name in NAMES))
 OTHERS = (
-    "AGENTCONTAINER_URL",
-    "AGENTCONTAINER_USER",
-    *(
-        f"AGENTCONTAINER_{provider}_{name}"
-        for provider in PROVIDERS
-        for name in ("BASE_URL", "API", "CONTEXT_WINDOW", "MAX_OUTPUT", "IMAGES", "FREE")
-    ),
+    environment.URL,
+    environment.USER,
+    *(PROVIDERS[name].variable(setting) for name in NAMES for setting in SETTINGS),
 )
 
 
@@ -27,7 +25,7 @@ def config(json: JsonFlag = False) -> None:
     from agentcontainer_local.cli.serve import settings_of
     from agentcontainer_local.process import service_account
     from agentcontainer_local.process.text import without_password
-    from agentcontainer_local.settings import Settings, variable
+    from agentcontainer_local.settings import Settings
 
     with ending(json) as out:
         effective = settings_of()

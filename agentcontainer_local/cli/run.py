@@ -12,6 +12,7 @@ from agentcontainer_local.cli import exits, names, session
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.session import Session
+from agentcontainer_local.providers import IN_WORDS
 
 CODING = "agt_standard_coding"
 
@@ -19,9 +20,7 @@ AgentFlag = Annotated[str, typer.Option("--agent", "-a", metavar="AGENT", help="
 ModelFlag = Annotated[
     str | None, typer.Option("--model", "-m", metavar="ID", help="Id of the model; `scripted` needs no key.")
 ]
-ProviderFlag = Annotated[
-    str | None, typer.Option("--provider", metavar="NAME", help="Model provider: anthropic, openai or openrouter.")
-]
+ProviderFlag = Annotated[str | None, typer.Option("--provider", metavar="NAME", help=f"Model provider: {IN_WORDS}.")]
 InternetFlag = Annotated[
     bool | None,
     typer.Option("--internet/--no-internet", help="Allow or close internet access. By default as set for the agent."),

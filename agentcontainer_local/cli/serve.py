@@ -17,8 +17,9 @@ from pydantic.fields import FieldInfo
 from agentcontainer_local.cli import help
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.session import JsonFlag, ending, faults
+from agentcontainer_local.environment import API_KEY, variable
 from agentcontainer_local.process import build, logs, service_account
-from agentcontainer_local.settings import Settings, from_environment, variable
+from agentcontainer_local.settings import Settings, from_environment
 
 if TYPE_CHECKING:
     from agentcontainer_local.app import Program
@@ -70,7 +71,7 @@ def _ready(out: "Output", program: "Program", url: str) -> None:
 
 def _announce(out: "Output", program: "Program", url: str) -> None:
     """To people, or as one line of JSON. A key that is new is said this once. `url`: where it listens."""
-    settings, given = program.host.settings, os.environ.get("AGENTCONTAINER_API_KEY", "").strip()
+    settings, given = program.host.settings, os.environ.get(API_KEY, "").strip()
     new_key = program.new_key if program.new_key != given else None
     public = (settings.public_url or reachable(url)).rstrip("/")
     if out.as_json:
@@ -91,7 +92,7 @@ def _announce(out: "Output", program: "Program", url: str) -> None:
     if reachable(url) != public:
         print(f"Listening on {url}")
     print(f"Page: {public}/  (sign in with the API key)")
-    key = "$AGENTCONTAINER_API_KEY" if given else new_key or "YOUR_KEY"
+    key = f"${API_KEY}" if given else new_key or "YOUR_KEY"
     print(f'Try: curl -H "Authorization: Bearer {key}" {public}/api/v1/agents', flush=True)
     if not is_private(settings.host):
         out.note(

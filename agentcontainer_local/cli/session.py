@@ -26,6 +26,7 @@ import typer
 
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.help import App
+from agentcontainer_local.environment import API_KEY, DATA, URL
 from agentcontainer_local.process import entry_point
 
 if TYPE_CHECKING:
@@ -35,15 +36,13 @@ if TYPE_CHECKING:
     from agentcontainer_local.client import Client
     from agentcontainer_local.store.lock import Served
 
-URL, KEY = "AGENTCONTAINER_URL", "AGENTCONTAINER_API_KEY"
-
 UrlFlag = Annotated[
     str | None,
     typer.Option("--url", metavar="URL", help=f"Address of the server. [{URL}; by default this machine's server]"),
 ]
 DataFlag = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="Use the server of this data directory. [AGENTCONTAINER_DATA]"),
+    typer.Option("--data", metavar="DIR", help=f"Use the server of this data directory. [{DATA}]"),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON; errors are JSON on stderr.")]
 
@@ -193,7 +192,7 @@ def _said(error: Exception) -> tuple[int, str, str]:
                 Exit.NO_KEY,
                 error.code,
                 (
-                    f"The server does not accept this API key. Set {KEY} to a key of the"
+                    f"The server does not accept this API key. Set {API_KEY} to a key of the"
                     " server. If the data directory is yours, unset it."
                 ),
             )
@@ -242,11 +241,13 @@ def _greeted(client: "Client") -> None:
 
 def given_key(needed: bool = True) -> str:
     """Without the spaces and line ending that a file or a secret store leaves at its end. Never shown to anybody."""
-    key = os.environ.get(KEY, "").strip()
+    key = os.environ.get(API_KEY, "").strip()
     if key and not re.fullmatch("[!-~]+", key):
-        raise Stop(Exit.NO_KEY, f"{KEY} contains a space or a non-ASCII character. Copy the key again.")
+        raise Stop(Exit.NO_KEY, f"{API_KEY} contains a space or a non-ASCII character. Copy the key again.")
     if not key and needed:
-        raise Stop(Exit.NO_KEY, f"Set {KEY} to an API key of the server. `agentcontainer keys create` makes one there.")
+        raise Stop(
+            Exit.NO_KEY, f"Set {API_KEY} to an API key of the server. `agentcontainer keys create` makes one there."
+        )
     return key
 
 
@@ -254,7 +255,7 @@ def data_directory(given: Path | None) -> Path:
     """The one given, or set, or this account's own; root's is that of the account which `serve` would work as."""
     from agentcontainer_local.process import service_account
 
-    chosen = given or os.environ.get("AGENTCONTAINER_DATA")
+    chosen = given or os.environ.get(DATA)
     return Path(chosen).absolute() if chosen else service_account.data_directory()
 
 

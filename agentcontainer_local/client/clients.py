@@ -31,9 +31,9 @@ from agentcontainer_local.client.effects import (
     Work,
 )
 from agentcontainer_local.client.errors import ClientError, NoKey, NotTrusted, WrongUse, local
+from agentcontainer_local.environment import API_KEY, URL
 from agentcontainer_local.process.loopback import is_here
 
-URL, KEY = "AGENTCONTAINER_URL", "AGENTCONTAINER_API_KEY"
 DEFAULT_URL = "http://127.0.0.1:3000"
 PREFIX = "/api/v1"
 PIECE = 256 * 1024
@@ -61,7 +61,7 @@ class _Settings:
         self.retries = retries
         self._timeout = timeout
         self._headers = {"accept-encoding": "identity", "user-agent": f"agentcontainer-python/{__version__}"}
-        self._key = _checked_key(os.environ.get(KEY, "") if api_key is None else api_key)
+        self._key = _checked_key(os.environ.get(API_KEY, "") if api_key is None else api_key)
         proxied = not is_here(urlsplit(self.url).hostname or "")
         self._options = {"transport": transport, "trust_env": proxied, "follow_redirects": False}
 
@@ -113,7 +113,7 @@ def _checked_key(given: str) -> str:
     """Without the spaces and line ending that files and secret stores leave. The key is in no error."""
     key = given.strip()
     if not key:
-        raise NoKey(f"There is no API key. Set {KEY}, or pass api_key.")
+        raise NoKey(f"There is no API key. Set {API_KEY}, or pass api_key.")
     if not re.fullmatch("[!-~]+", key):
         raise NoKey("The API key contains a space or a non-ASCII character. Copy it again.")
     return key

@@ -48,7 +48,7 @@ class Progress:
 class Grant:
     """`models`: the ids as Pi sends them (the task's model and its weak one).
 
-    `base_url`: as the vendor's SDK takes it: with /v1 for openai, with /api/v1 for openrouter, without for anthropic.
+    `base_url`: as the vendor's SDK takes it: see `providers`.
     `reserve`: called before a model is asked, with the most that the call can use; raises tasks.Refused.
     `settle`: called on the event loop, once for each call that was reserved, failed and cut ones too.
     `capped`: a budget is in force, so every call must have an upper bound.

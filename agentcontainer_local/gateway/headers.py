@@ -7,6 +7,7 @@ from multidict import CIMultiDict
 
 from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.refusal import forbidden
+from agentcontainer_local.providers import PROVIDERS
 
 # What Pi sends and a provider may see, with the values it may have. Node adds those below; they are for this connection
 # alone, or are credentials, which the provider's key takes the place of. All else is refused, since a provider may
@@ -93,7 +94,7 @@ def _credential(grant: Grant, dialect: str) -> dict[str, str]:
     """By the dialect; but OpenRouter takes the same one on all its paths, the Anthropic-like one too."""
     if grant.api_key is None:
         return {}
-    if dialect in ("messages", "count") and grant.provider != "openrouter":
+    if dialect in ("messages", "count") and not PROVIDERS[grant.provider].is_router:
         return {"x-api-key": grant.api_key}
     return {"authorization": f"Bearer {grant.api_key}"}
 

@@ -1,7 +1,10 @@
 """The paths of a model call, and no others."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
+
+from agentcontainer_local.providers import PROVIDERS, Provider
 
 Dialect = Literal["messages", "responses", "completions", "count"]
 
@@ -13,20 +16,21 @@ class Route:
     path: str  # below the provider's base URL
 
 
-# Each provider's own ones first; then those of other servers at a base URL of the account's own.
-ROUTES = {
-    b"/anthropic/v1/messages": Route("anthropic", "messages", "/v1/messages"),
-    b"/anthropic/v1/messages/count_tokens": Route("anthropic", "count", "/v1/messages/count_tokens"),
-    b"/openai/v1/responses": Route("openai", "responses", "/responses"),
-    b"/openai/v1/chat/completions": Route("openai", "completions", "/chat/completions"),
-    b"/openrouter/api/v1/chat/completions": Route("openrouter", "completions", "/chat/completions"),
-    b"/openrouter/api/v1/responses": Route("openrouter", "responses", "/responses"),
-    b"/openrouter/api/v1/messages": Route("openrouter", "messages", "/messages"),
-    b"/openrouter/v1/messages": Route("openrouter", "messages", "/messages"),
-    b"/anthropic/v1/responses": Route("anthropic", "responses", "/v1/responses"),
-    b"/anthropic/v1/chat/completions": Route("anthropic", "completions", "/v1/chat/completions"),
-    b"/openai/v1/messages": Route("openai", "messages", "/messages"),
-}
+PATHS: dict[Dialect, str] = {"messages": "messages", "responses": "responses", "completions": "chat/completions"}
+
+
+def _routes_of(provider: Provider) -> Iterator[tuple[str, Route]]:
+    """Every API below each, for servers of the account's own; only Anthropic's counts tokens."""
+    for dialect, path in PATHS.items():
+        below = f"{provider.version}/{path}"
+        yield f"/{provider.gateway_path}{below}", Route(provider.name, dialect, below)
+        if dialect == provider.api == "messages":
+            below += "/count_tokens"
+            yield f"/{provider.gateway_path}{below}", Route(provider.name, "count", below)
+
+
+ROUTES = {path.encode(): route for provider in PROVIDERS.values() for path, route in _routes_of(provider)}
+ROUTES[b"/openrouter/v1/messages"] = ROUTES[b"/openrouter/api/v1/messages"]
 
 
 def find(raw_path: bytes) -> Route | None:

@@ -12,20 +12,9 @@ from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.metering import Figures
 from agentcontainer_local.gateway.refusal import malformed
 from agentcontainer_local.prices import Prices, dearest
+from agentcontainer_local.providers import PROVIDERS
 from agentcontainer_local.store.tasks import Reserved, Worst
 
-# The fields by which a call says how much it wants written; the first one is used where none is given.
-OUTPUT = {
-    ("anthropic", "messages"): ("max_tokens",),
-    ("openai", "responses"): ("max_output_tokens",),
-    ("openai", "completions"): ("max_completion_tokens", "max_tokens"),
-    ("anthropic", "responses"): ("max_output_tokens",),
-    ("anthropic", "completions"): ("max_tokens", "max_completion_tokens"),
-    ("openai", "messages"): ("max_tokens",),
-    ("openrouter", "messages"): ("max_tokens",),
-    ("openrouter", "responses"): ("max_output_tokens",),
-    ("openrouter", "completions"): ("max_tokens", "max_completion_tokens"),
-}
 UNSAID_TOKENS = 16_384  # where neither the call nor the table says how much a model writes
 MOST_TOKENS = 10_000_000
 LEAST_THINKING_TOKENS = 1024  # Anthropic takes no smaller budget for it
@@ -58,7 +47,10 @@ def _asked_output(call: Call, rates: Mapping[str, Any] | None) -> int:
 
 
 def _output_fields(call: Call) -> tuple[str, ...]:
-    return OUTPUT[call.route.provider, call.route.dialect]
+    """The fields by which a call says how much it wants written; the first one is used where none is given."""
+    if call.route.dialect == "completions":
+        return PROVIDERS[call.route.provider].max_tokens
+    return ("max_output_tokens",) if call.route.dialect == "responses" else ("max_tokens",)
 
 
 def _input_tokens(call: Call, grant: Grant) -> int:
@@ -119,12 +111,12 @@ def _thinking_less(call: Call, output_tokens: int) -> dict[str, Any]:
 
 def _plain_tier(call: Call) -> dict[str, Any]:
     """What an account has set as its own tier may cost more than the table says."""
-    return {} if call.route.provider == "openrouter" else {"service_tier": TIER[call.route.dialect]}
+    return {} if PROVIDERS[call.route.provider].is_router else {"service_tier": TIER[call.route.dialect]}
 
 
 def _no_dearer_route(call: Call, prices: Prices) -> dict[str, Any]:
     """OpenRouter has one model at several prices; it goes no higher than it is told."""
-    rates = prices.find("openrouter", call.model)
-    if call.route.provider != "openrouter" or rates is None:
+    provider = PROVIDERS[call.route.provider]
+    if not provider.is_router or (rates := prices.find(provider.name, call.model)) is None:
         return {}
     return {"provider": {"max_price": {"prompt": rates["input"], "completion": rates["output"]}}}

@@ -1,21 +1,20 @@
 """Pi's models.json, and its settings that follow from a model's context window."""
 
 from agentcontainer_local.guest_contract import GATEWAY_PORT
+from agentcontainer_local.providers import PROVIDERS
 from agentcontainer_local.store.model_settings import UNSAID_WINDOW, Model
 from agentcontainer_local.store.tasks import Execution
 
-GATEWAY_PATHS = {"anthropic": "anthropic", "openai": "openai/v1", "openrouter": "openrouter/api/v1"}
 PI_APIS = {"messages": "anthropic-messages", "responses": "openai-responses", "chat-completions": "openai-completions"}
 UNSAID_OUTPUT = 16_384
 SMALL_WINDOW = 65_536
-APIS = {"anthropic": "anthropic-messages", "openai": "openai-responses", "openrouter": "openai-completions"}
 
 
 def spelled(provider: str, model: str, catalog: dict[str, list[str]]) -> str:
-    """As asked, but for Anthropic's dotted versions, which its API and Pi's catalog spell with dashes."""
+    """As asked, but with dashes for dots where the provider's API and Pi's catalog have them (Anthropic's)."""
     dashed = model.replace(".", "-")
     known = catalog.get(provider, [])
-    return dashed if provider == "anthropic" and model not in known and dashed in known else model
+    return dashed if PROVIDERS[provider].dashed and model not in known and dashed in known else model
 
 
 def document(execution: Execution, model: str, weak: str | None, catalog: dict[str, list[str]]) -> dict:
@@ -30,9 +29,10 @@ def document(execution: Execution, model: str, weak: str | None, catalog: dict[s
             whole.append(_whole(provider, id, api, settings, id in known))
         elif change := _change(settings):
             changed[id] = change
-    path = GATEWAY_PATHS[provider]
-    if provider == "anthropic" and execution.api not in (None, "messages"):
-        path += "/v1"  # OpenAI's SDK takes it with that
+    vendor = PROVIDERS[provider]
+    path = vendor.gateway_path
+    if execution.api not in (None, "messages"):
+        path += vendor.version  # OpenAI's SDK, unlike Anthropic's, takes it in the base URL
     gateway = {"baseUrl": f"http://127.0.0.1:{GATEWAY_PORT}/{path}", "apiKey": "none"}
     extra = {**({"models": whole} if whole else {}), **({"modelOverrides": changed} if changed else {})}
     return {"providers": {provider: gateway | extra}}
@@ -42,8 +42,9 @@ def _api(execution: Execution, id: str) -> str | None:
     """The one that was set. Relays in OpenRouter's place lack Anthropic's, which Pi would use for Claude's models."""
     if execution.api is not None:
         return PI_APIS[execution.api]
-    relayed = execution.provider == "openrouter" and execution.own_address and id.startswith("anthropic/")
-    return APIS["openrouter"] if relayed else None
+    vendor = PROVIDERS[execution.provider]
+    relayed = vendor.is_router and execution.own_address and id.startswith("anthropic/")
+    return PI_APIS[vendor.api] if relayed else None
 
 
 def _whole(provider: str, id: str, api: str | None, settings: Model, known: bool) -> dict:
@@ -52,7 +53,7 @@ def _whole(provider: str, id: str, api: str | None, settings: Model, known: bool
     most = _most_output(settings) or UNSAID_OUTPUT
     return {
         "id": id,
-        "api": api or APIS[provider],
+        "api": api or PI_APIS[PROVIDERS[provider].api],
         "reasoning": False,
         "contextWindow": UNSAID_WINDOW,
         "maxTokens": most,

@@ -7,9 +7,10 @@ import os
 import sys
 from pathlib import Path
 
+from agentcontainer_local.environment import PROGRAM
+
 FROZEN: bool = getattr(sys, "frozen", False)
 SCRIPT = "--script-of-its-own"  # as first word: the second one is a file to be run, with nothing of ours loaded
-FILE = "AGENTCONTAINER_PROGRAM"  # said by the one file to what it has unpacked
 
 
 def again() -> list[str]:
@@ -19,7 +20,7 @@ def again() -> list[str]:
 
 def installed() -> list[str]:
     """The same, to be written down: a later version may be there by then."""
-    return [os.environ[FILE]] if FROZEN else again()
+    return [os.environ[PROGRAM]] if FROZEN else again()
 
 
 def script(file: Path) -> list[str]:

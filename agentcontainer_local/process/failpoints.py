@@ -2,8 +2,9 @@
 
 import os
 
-VARIABLE = "AGENTCONTAINER_CRASH_AT"
-AT = os.environ.get(VARIABLE)
+from agentcontainer_local.environment import CRASH_AT
+
+AT = os.environ.get(CRASH_AT)
 EXIT_CODE = 86
 
 

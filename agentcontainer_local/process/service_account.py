@@ -7,11 +7,13 @@ from pathlib import Path
 
 import platformdirs
 
+from agentcontainer_local import environment
+
 NAME = "agentcontainer"
 
 
 def name() -> str:
-    return os.environ.get("AGENTCONTAINER_USER") or NAME
+    return os.environ.get(environment.USER) or NAME
 
 
 def making() -> list[str]:

@@ -4,10 +4,9 @@ from typing import Literal
 
 from typing_extensions import TypeAliasType
 
-from agentcontainer_local import lifecycle
+from agentcontainer_local import lifecycle, providers
 
-# Each has a name in the OpenAPI document too, so that generated clients call it the same everywhere.
-Provider = TypeAliasType("Provider", Literal["anthropic", "openrouter", "openai"])
+Provider = TypeAliasType("Provider", providers.Name)
 RuntimeRegion = TypeAliasType("RuntimeRegion", Literal["any", "eu"])
 AgentRuntime = TypeAliasType("AgentRuntime", Literal["pi"])
 ContainerPreset = TypeAliasType("ContainerPreset", Literal["coding", "data-processing", "document-analysis"])
@@ -24,7 +23,7 @@ CheckStatus = TypeAliasType("CheckStatus", Literal["ok", "warning", "missing"])
 WallStatus = TypeAliasType("WallStatus", Literal["enforced", "not_enforced", "unavailable"])
 CreditEntryKind = TypeAliasType("CreditEntryKind", Literal["grant", "reservation", "release", "charge"])
 KeyScope = TypeAliasType("KeyScope", Literal["all", "metrics"])
-ProviderApi = TypeAliasType("ProviderApi", Literal["responses", "chat-completions", "messages"])
+ProviderApi = TypeAliasType("ProviderApi", providers.Api)
 ModelCallState = TypeAliasType("ModelCallState", Literal["waiting", "answering", "ended"])
 KeySource = TypeAliasType("KeySource", Literal["store", "environment"])
 LimitKeeper = TypeAliasType(

@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from sqlite_utils import Database
 
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import Invalid
-from agentcontainer_local.settings import PREFIX
+from agentcontainer_local.providers import PROVIDERS, Api
 from agentcontainer_local.store.db import Row, row, rows
 
 ALL = ""  # as a model's name: what holds for each that has no setting of its own
-APIS = ("responses", "chat-completions", "messages")
 LEAST_WINDOW = 4096  # less has no room for an agent's own instructions
 GUESSED_WINDOW = 8192  # at least, where an error does not say it
 UNSAID_WINDOW = 128_000  # where nobody says it
@@ -61,29 +60,34 @@ def api(db: Database, account_id: str, provider: str, environ: Mapping[str, str]
 def environment(provider: str, environ: Mapping[str, str]) -> dict[str, Any]:
     """Raises Invalid for a value that makes no sense, which a server's start looks for."""
 
-    def given(name: str) -> str:
-        return environ.get(f"{PREFIX}{provider.upper()}_{name}", "").strip()
+    def given(setting: str) -> tuple[str, str]:
+        name = PROVIDERS[provider].variable(setting)
+        return name, environ.get(name, "").strip()
 
-    if (spoken := given("API")) and spoken not in APIS:
-        raise Invalid(f"{PREFIX}{provider.upper()}_API must be one of {', '.join(APIS)}.")
     return {
-        "api": spoken or None,
-        "context_window": _size(provider, "CONTEXT_WINDOW", given("CONTEXT_WINDOW")),
-        "max_output_tokens": _size(provider, "MAX_OUTPUT", given("MAX_OUTPUT")),
-        "images": _flag(provider, "IMAGES", given("IMAGES")),
-        "free": _flag(provider, "FREE", given("FREE")),
+        "api": _api(*given("API")),
+        "context_window": _size(*given("CONTEXT_WINDOW")),
+        "max_output_tokens": _size(*given("MAX_OUTPUT")),
+        "images": _flag(*given("IMAGES")),
+        "free": _flag(*given("FREE")),
     }
 
 
-def _size(provider: str, name: str, value: str) -> int | None:
+def _api(name: str, value: str) -> str | None:
+    if value and value not in get_args(Api):
+        raise Invalid(f"{name} must be one of {', '.join(get_args(Api))}.")
+    return value or None
+
+
+def _size(name: str, value: str) -> int | None:
     if value and not (value.isdecimal() and 0 < int(value) <= schemas.MAX_TOKENS):
-        raise Invalid(f"{PREFIX}{provider.upper()}_{name} must be a number of tokens.")
+        raise Invalid(f"{name} must be a number of tokens.")
     return int(value) if value else None
 
 
-def _flag(provider: str, name: str, value: str) -> bool | None:
+def _flag(name: str, value: str) -> bool | None:
     if value and value.lower() not in YES + NO:
-        raise Invalid(f"{PREFIX}{provider.upper()}_{name} must be true or false.")
+        raise Invalid(f"{name} must be true or false.")
     return value.lower() in YES if value else None
 
 

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from agentcontainer_local import lifecycle
+from agentcontainer_local.environment import CRASH_AT
 from agentcontainer_local.process import failpoints
 from tests.system.conftest import ENDED, Server, podman, wait_until
 from tests.system.test_main_job import bash
@@ -34,7 +35,7 @@ class Mortal(Server):
         self.died = False
 
     def arm(self) -> None:
-        self.settings[failpoints.VARIABLE] = self.point
+        self.settings[CRASH_AT] = self.point
 
     def get(self, path: str, **query) -> dict:
         return self._insist(lambda: super(Mortal, self).get(path, **query))
@@ -69,7 +70,7 @@ class Mortal(Server):
         assert not self.died
         self.died = True
         self.client.close()
-        self.settings.pop(failpoints.VARIABLE, None)
+        self.settings.pop(CRASH_AT, None)
         self.start()
 
 

@@ -11,7 +11,8 @@ import yaml
 
 from agentcontainer_local import lifecycle
 from agentcontainer_local.cli import app, config
-from agentcontainer_local.settings import Settings, variable
+from agentcontainer_local.environment import variable
+from agentcontainer_local.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "agentcontainer_local"

@@ -13,7 +13,6 @@ from agentcontainer_local.store.accounts.api_keys import (
 )
 from agentcontainer_local.store.accounts.budgets import budget, budget_shape, set_budget
 from agentcontainer_local.store.accounts.providers import (
-    BASE_URLS,
     ProviderSettings,
     check_environment,
     default_provider,
@@ -25,7 +24,7 @@ from agentcontainer_local.store.accounts.providers import (
 from agentcontainer_local.store.accounts.storage import check_checkpoint_quota, check_file_quota, file_bytes
 
 __all__ = [
-    "BASE_URLS", "KEY_PATTERN", "ProviderSettings", "authenticated", "balance_microusd", "budget", "budget_shape",
+    "KEY_PATTERN", "ProviderSettings", "authenticated", "balance_microusd", "budget", "budget_shape",
     "check_checkpoint_quota", "check_environment", "check_file_quota", "create_key", "default_provider", "ensure",
     "file_bytes", "key_hash", "key_shape", "keys", "new_key", "only", "provider", "provider_shape",
     "remove_provider", "revoke_key", "set_budget", "set_provider", "shape",

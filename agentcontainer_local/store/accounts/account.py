@@ -7,11 +7,11 @@ from datetime import datetime
 from sqlite_utils import Database
 
 from agentcontainer_local import schemas
+from agentcontainer_local.environment import API_KEY
 from agentcontainer_local.errors import Invalid
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store.accounts.api_keys import (
     KEY_PATTERN,
-    KEY_VARIABLE,
     add_key,
     authenticated,
     key_hash,
@@ -32,11 +32,10 @@ def ensure(db: Database, settings: Settings, environ: Mapping[str, str], now: da
         mode = "standard" if settings.billing == "prepaid" else "unlimited_grant"
         if (account := only(db)) is not None:
             db.conn.execute("UPDATE accounts SET billing_mode = ? WHERE id = ?", (mode, account["id"]))
-            if (key := environ.get(KEY_VARIABLE, "").strip()) and authenticated(db, key_hash(key)) is None:
+            if (key := environ.get(API_KEY, "").strip()) and authenticated(db, key_hash(key)) is None:
                 log.warning(
                     "%s is not an API key of this data directory. Set a valid key, or unset it;"
                     " `agentcontainer keys create` makes a key",
-                    KEY_VARIABLE,
                 )
             return {**account, "billing_mode": mode}, None
         key = _first_key(environ)
@@ -57,11 +56,11 @@ def ensure(db: Database, settings: Settings, environ: Mapping[str, str], now: da
 
 
 def _first_key(environ: Mapping[str, str]) -> str:
-    key = environ.get(KEY_VARIABLE, "").strip()
+    key = environ.get(API_KEY, "").strip()
     if not key:
         return new_key()
     if not KEY_PATTERN.fullmatch(key):
-        raise Invalid(f"{KEY_VARIABLE} must be `ac_live_` and at least 24 characters of A-Z a-z 0-9 _ -.")
+        raise Invalid(f"{API_KEY} must be `ac_live_` and at least 24 characters of A-Z a-z 0-9 _ -.")
     return key
 
 

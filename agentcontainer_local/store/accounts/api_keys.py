@@ -9,10 +9,8 @@ from sqlite_utils import Database
 
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import NotFound
-from agentcontainer_local.settings import PREFIX
 from agentcontainer_local.store.db import ALL, Row, iso, new_id, row, rows
 
-KEY_VARIABLE = PREFIX + "API_KEY"
 KEY_PATTERN = re.compile(r"ac_live_[A-Za-z0-9_-]{24,200}")
 
 

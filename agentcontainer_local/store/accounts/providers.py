@@ -11,17 +11,10 @@ from sqlite_utils import Database
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import Invalid, NotFound
 from agentcontainer_local.process.text import without_password
-from agentcontainer_local.settings import PREFIX
+from agentcontainer_local.providers import NAMES, PROVIDERS
 from agentcontainer_local.store import model_settings
 from agentcontainer_local.store.db import iso, row, rows
 from agentcontainer_local.store.secrets import Vault
-
-# In the order in which an account's default is looked for.
-BASE_URLS = {
-    "anthropic": "https://api.anthropic.com",
-    "openai": "https://api.openai.com/v1",
-    "openrouter": "https://openrouter.ai/api/v1",
-}
 
 
 @dataclass(frozen=True)
@@ -38,21 +31,14 @@ def provider(
 ) -> ProviderSettings:
     """What the account itself has for `provider`: what was set, else the environment's, else the vendor's address."""
     stored = row(db, "SELECT * FROM providers WHERE account_id = ? AND provider = ?", (account_id, provider)) or {}
-    base_url = stored.get("base_url") or environ.get(_url_variable(provider), "").strip() or BASE_URLS[provider]
-    own_address = base_url.rstrip("/") != BASE_URLS[provider]
+    vendor = PROVIDERS[provider]
+    base_url = stored.get("base_url") or environ.get(vendor.variable("BASE_URL"), "").strip() or vendor.base_url
+    own_address = base_url.rstrip("/") != vendor.base_url
     if stored.get("api_key") is not None:
         key = vault.unseal(stored["api_key"])
         return ProviderSettings(key, base_url, "store", own_address, lost=key is None)
-    key = environ.get(_key_variable(provider), "").strip() or None
+    key = environ.get(vendor.key_variable, "").strip() or None
     return ProviderSettings(key, base_url, "environment" if key else None, own_address)
-
-
-def _key_variable(provider: str) -> str:
-    return f"{provider.upper()}_API_KEY"
-
-
-def _url_variable(provider: str) -> str:
-    return f"{PREFIX}{provider.upper()}_BASE_URL"
 
 
 def default_provider(db: Database, account_id: str, environ: Mapping[str, str]) -> str | None:
@@ -60,7 +46,7 @@ def default_provider(db: Database, account_id: str, environ: Mapping[str, str]) 
     stored = rows(db, "SELECT provider, is_default, api_key FROM providers WHERE account_id = ?", (account_id,))
     chosen = [entry["provider"] for entry in stored if entry["is_default"]]
     keyed = {entry["provider"] for entry in stored if entry["api_key"] is not None}
-    found = [name for name in BASE_URLS if name in keyed or environ.get(_key_variable(name), "").strip()]
+    found = [name for name in NAMES if name in keyed or environ.get(PROVIDERS[name].key_variable, "").strip()]
     return next(iter(chosen + found), None)
 
 
@@ -103,8 +89,8 @@ def set_provider(
 
 
 def check_provider(provider: str) -> None:
-    if provider not in BASE_URLS:
-        raise NotFound(f"There is no provider {provider}: {', '.join(BASE_URLS)}.")
+    if provider not in PROVIDERS:
+        raise NotFound(f"There is no provider {provider}: {', '.join(NAMES)}.")
 
 
 def remove_provider(db: Database, account_id: str, provider: str) -> None:
@@ -132,9 +118,10 @@ def provider_shape(
 
 def check_environment(environ: Mapping[str, str]) -> None:
     """Raises Invalid for a variable that no call could be made with, and does not say what is in it."""
-    for name in BASE_URLS:
-        if (key := environ.get(_key_variable(name), "").strip()) and not re.fullmatch(schemas.SECRET, key):
-            raise Invalid(f"{_key_variable(name)} must be one line of printable characters, without spaces.")
-        if (url := environ.get(_url_variable(name), "").strip()) and not re.fullmatch(schemas.URL, url):
-            raise Invalid(f"{_url_variable(name)} must be an http or https address.")
+    for name in NAMES:
+        key, url = PROVIDERS[name].key_variable, PROVIDERS[name].variable("BASE_URL")
+        if (value := environ.get(key, "").strip()) and not re.fullmatch(schemas.SECRET, value):
+            raise Invalid(f"{key} must be one line of printable characters, without spaces.")
+        if (value := environ.get(url, "").strip()) and not re.fullmatch(schemas.URL, value):
+            raise Invalid(f"{url} must be an http or https address.")
         model_settings.environment(name, environ)

@@ -7,6 +7,7 @@ from typing import Literal
 from sqlite_utils import Database
 
 from agentcontainer_local.errors import ProviderKeyMissing
+from agentcontainer_local.providers import SCRIPTED_AS
 from agentcontainer_local.store import accounts, model_settings
 from agentcontainer_local.store.db import Row, row
 from agentcontainer_local.store.secrets import Vault
@@ -43,7 +44,7 @@ def choose_provider(db: Database, account_id: str, model: str, environ: Mapping[
         if choice is not None:
             return choice
     if model == SCRIPTED:
-        return "anthropic"  # whose words the scripted model then speaks
+        return SCRIPTED_AS
     raise ProviderKeyMissing(
         "No provider is chosen and the account has no default: give `provider` and `providerApiKey`, or set a key"
         " with `agentcontainer providers set anthropic`, or use the model `scripted`."
