@@ -18,7 +18,7 @@ from agentcontainer_local.pi import errors
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import events as history
 from agentcontainer_local.store import tasks, transcript
-from agentcontainer_local.store.db import Row, iso, parse_iso, quick
+from agentcontainer_local.store.db import Row, parse_iso, quick
 
 MAX_BATCH_BYTES = 2 * 1024**2  # a batch of the guest's has 1 MiB, or one event that is longer
 MOST_AT_ONCE = 1000  # lines of a batch; the guest makes halves of one that has more
@@ -229,7 +229,7 @@ def record(db: Database, task_id: str, run_id: str, batch: list[Numbered], max_e
                 if task["status"] not in lifecycle.TERMINAL:
                     _write(db, task, run, numbered, now)
         failpoints.point("events.recording")
-        db.conn.execute("UPDATE runs SET guest_seq = ? WHERE id = ?", (ack, run_id))
+        tasks.runs.reported(db, run_id, ack)
     if task["status"] not in lifecycle.TERMINAL and (error := _excess(db, task_id, ack, max_events)):
         tasks.apply(db, task_id, "failed", now, error=error)
     return ack
@@ -246,8 +246,7 @@ def _excess(db: Database, task_id: str, ack: int, max_events: int) -> str | None
 def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime) -> None:
     match event := numbered.event:
         case Prompted():
-            _settle(db, run, None, None)
-            db.conn.execute("UPDATE runs SET opened_at = coalesce(opened_at, ?) WHERE id = ?", (iso(now), run["id"]))
+            tasks.runs.prompted(db, run["id"], now)
             if tasks.at_work(db, run["id"]):  # else it is for the next run to hear
                 db.conn.execute("UPDATE tasks SET to_tell = NULL WHERE id = ?", (task["id"],))
             failpoints.point("prompt.delivered")
@@ -260,7 +259,7 @@ def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime)
                 transcript.interrupted(db, task, event.text, error, now)
             elif event.text.strip():
                 transcript.said(db, task, event.text, now)
-            _settle(db, run, None, error if event.stopReason == "error" else None)
+            tasks.runs.spoke(db, run["id"], now, error if event.stopReason == "error" else None)
             if event.stopReason == "stop":
                 _alive(db, task)
         case ToolStarted():
@@ -271,15 +270,15 @@ def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime)
             transcript.tool_ended(db, task, event.model_dump(), _happened(numbered.at, run, now), now)
             _alive(db, task)
         case Settled():
-            db.conn.execute("UPDATE runs SET settled_at = ? WHERE id = ?", (iso(now), run["id"]))
+            tasks.runs.settled(db, run["id"], now)
         case PiFailed(late=True):
-            db.conn.execute("UPDATE runs SET last_words = ? WHERE id = ?", (event.message, run["id"]))
+            tasks.runs.lost_pi(db, run["id"], event.message)
         case PiFailed() | Refused():
-            _settle(db, run, now, event.message)
+            tasks.runs.settled(db, run["id"], now, event.message)
         case PiExited():
             how = f"signal {event.signal}" if event.signal else f"exit code {event.code}"
             words = f"Pi ended with {how}. {event.stderr}".strip()
-            db.conn.execute("UPDATE runs SET last_words = ? WHERE id = ?", (words, run["id"]))
+            tasks.runs.lost_pi(db, run["id"], words)
         case Noticed():
             facts = json.loads(event.model_dump_json(exclude_none=True)) | _told_of(db, task, event)
             history.append(db, task["id"], history.NOTICE, {"kind": facts.pop("type"), **facts}, now)
@@ -306,11 +305,6 @@ def _happened(at: int | None, run: Row, now: datetime) -> datetime:
         return now
     earliest, latest = parse_iso(run["created_at"]).timestamp(), now.timestamp()
     return datetime.fromtimestamp(min(max(earliest, at / 1000), latest), UTC)
-
-
-def _settle(db: Database, run: Row, at: datetime | None, error: str | None) -> None:
-    values = (iso(at) if at else None, error, run["id"])
-    db.conn.execute("UPDATE runs SET settled_at = ?, settled_error = ? WHERE id = ?", values)
 
 
 def _alive(db: Database, task: Row) -> None:

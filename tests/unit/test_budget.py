@@ -244,6 +244,7 @@ async def test_an_agent_that_is_out_of_its_budget_is_asked_once_to_finish(client
     run = tasks.begin_run(host.db, task["id"], host.now())
     assert not tasks.ask_to_finish(host.db, tasks.get(host.db, task["id"]), run, host.now())
     used_up(host, task["id"])
+    tasks.runs.settled(host.db, run["id"], host.now())
     assert tasks.ask_to_finish(host.db, tasks.get(host.db, task["id"]), run, host.now())
     run = tasks.open_run(host.db, task["id"])
     assert not tasks.ask_to_finish(host.db, tasks.get(host.db, task["id"]), run, host.now())

@@ -70,7 +70,7 @@ def woken(host: Host, task: dict) -> None:
 async def test_no_model_call_is_served_to_a_run_that_was_put_to_sleep_whatever_the_task_does_next(host: Host, face):
     task = running(host)
     first = tasks.open_run(host.db, task["id"])
-    host.db.conn.execute("UPDATE runs SET started_at = created_at")
+    tasks.runs.started(host.db, tasks.open_run(host.db, task["id"])["id"], host.now())
     assert (await face(task, first)).status_code == 200
     slept(host, task)
     assert (await face(task, first)).status_code == 403
@@ -87,7 +87,7 @@ async def test_no_model_call_is_served_to_a_run_that_was_put_to_sleep_whatever_t
 async def test_a_call_that_waits_for_a_budget_is_refused_when_its_task_sleeps_meanwhile(host: Host):
     task = running(host)
     run = tasks.open_run(host.db, task["id"])
-    host.db.conn.execute("UPDATE runs SET started_at = created_at")
+    tasks.runs.started(host.db, tasks.open_run(host.db, task["id"])["id"], host.now())
     host.db.conn.execute("UPDATE tasks SET max_tokens = 10000")
     worst = tasks.Worst("anthropic", "m", 6000, 1000, None, None)
     first = tasks.reserve(host.db, task["id"], worst, host.now())
@@ -103,7 +103,7 @@ async def test_a_call_that_waits_for_a_budget_is_refused_when_its_task_sleeps_me
 async def test_the_reason_for_waking_is_kept_for_the_next_run(host: Host):
     task = running(host)
     first = tasks.open_run(host.db, task["id"])
-    host.db.conn.execute("UPDATE runs SET started_at = created_at")
+    tasks.runs.started(host.db, tasks.open_run(host.db, task["id"])["id"], host.now())
     slept(host, task)
     woken(host, task)
     assert in_force(host.db, task["id"]) == []
@@ -117,7 +117,7 @@ async def test_the_reason_for_waking_is_kept_for_the_next_run(host: Host):
 
 async def test_an_agent_hears_that_its_sleep_was_granted_even_if_it_is_woken_at_once(host: Host):
     task = running(host)
-    host.db.conn.execute("UPDATE runs SET started_at = created_at")
+    tasks.runs.started(host.db, tasks.open_run(host.db, task["id"])["id"], host.now())
     slept(host, task)
     woken(host, task)
     exited = asyncio.get_running_loop().create_future()

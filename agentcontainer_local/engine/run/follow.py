@@ -12,7 +12,7 @@ from agentcontainer_local.process import failpoints
 from agentcontainer_local.sandbox import podman
 from agentcontainer_local.sandbox.podman import enforcement
 from agentcontainer_local.store import tasks, transcript
-from agentcontainer_local.store.db import Row, iso
+from agentcontainer_local.store.db import Row
 
 MOST_NUDGES = 2
 LAST_PART, MOST_LAST_SECONDS = 10, 300  # a tenth of the time, but not more, is kept for `finish`
@@ -133,7 +133,7 @@ def _due(host: Host, task: Row) -> float:
     if soft is not None and run["soft_told_at"] is None:
         if used_seconds < soft:
             return soft - used_seconds
-        host.db.conn.execute("UPDATE runs SET soft_told_at = ? WHERE id = ?", (iso(host.now()), run["id"]))
+        tasks.runs.told_to_wrap_up(host.db, run["id"], host.now())
         host.changed.set(task["id"])
     return task["max_runtime_seconds"] - used_seconds
 
@@ -192,7 +192,7 @@ def _after_settling(host: Host, task: Row, run: Row) -> None:
         error, answer = _unfinished(host, task), transcript.last_said(host.db, task["id"])
         tasks.apply(host.db, task["id"], "failed", host.now(), error=error, result=answer)
     else:
-        host.db.conn.execute("UPDATE runs SET nudges = nudges + 1, settled_at = NULL WHERE id = ?", (run["id"],))
+        tasks.runs.asked_again(host.db, run["id"], host.now(), "nudged")
 
 
 def _unfinished(host: Host, task: Row) -> str:

@@ -17,7 +17,7 @@ from agentcontainer_local.process import failpoints
 from agentcontainer_local.sandbox import podman
 from agentcontainer_local.sandbox.podman import enforcement, standard_images, writable_images
 from agentcontainer_local.store import agents, containers, events, tasks
-from agentcontainer_local.store.db import Row, iso
+from agentcontainer_local.store.db import Row
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +83,8 @@ async def _make(host: Host, task: Row, record: Row, image: str, uid: int, direct
         _write_launch(host, task["id"], record, directory, await writable_images.environment(host.sandbox, spec.image))
         created = await host.sandbox.create(spec)
     failpoints.point("container.made")
-    host.db.conn.execute(
-        "UPDATE runs SET image = ?, container_id = ?, walls = ? WHERE id = ?",
-        (spec.image, created.id, enforcement.note(spec, limits, created), record["id"]),
-    )
+    walls = enforcement.note(spec, limits, created)
+    tasks.runs.got_container(host.db, record["id"], spec.image, created.id, walls)
 
 
 def wanted(host: Host, task_id: str) -> enforcement.Wanted:
@@ -175,7 +173,7 @@ def _write_launch(host: Host, task_id: str, record: Row, directory: Path, env: d
         task = tasks.get(host.db, task_id)
         execution = tasks.execution(host.db, host.vault, task, host.environ)
         sealed = host.vault.seal(execution.api_key) if execution.api_key else None
-        tasks.launched(host.db, record, task, execution.base_url, sealed)
+        tasks.runs.launched(host.db, record["id"], task, execution.base_url, sealed)
     version = agents.version(host.db, task["agent_id"], task["agent_version_id"])
     harness = workspace.document(host.db, task, "HARNESS.md")
     skills = [skill["skill"] for skill in (*json.loads(version["skills"]), *json.loads(task["skills"]))]
@@ -189,8 +187,7 @@ def _write_launch(host: Host, task_id: str, record: Row, directory: Path, env: d
 def started(host: Host, task_id: str, run_id: str) -> None:
     failpoints.point("container.started")
     with host.db.atomic():
-        now = iso(host.now())
-        host.db.conn.execute("UPDATE runs SET started_at = coalesce(started_at, ?) WHERE id = ?", (now, run_id))
+        tasks.runs.started(host.db, run_id, host.now())
         host.db.conn.execute("UPDATE tasks SET has_container = 1 WHERE id = ?", (task_id,))
         if tasks.get(host.db, task_id)["status"] == lifecycle.PENDING:
             tasks.apply(host.db, task_id, "started", host.now())

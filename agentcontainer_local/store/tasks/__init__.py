@@ -2,6 +2,7 @@
 
 from agentcontainer_local.store.tasks import budget as budget
 from agentcontainer_local.store.tasks import retention as retention
+from agentcontainer_local.store.tasks import runs as runs
 from agentcontainer_local.store.tasks.budget import (
     Refused,
     Reserved,
@@ -32,7 +33,7 @@ from agentcontainer_local.store.tasks.rows import (
     with_status,
 )
 from agentcontainer_local.store.tasks.rows import get as get
-from agentcontainer_local.store.tasks.runs import at_work, begin_run, end_run, fits, is_first_run, launched, open_run
+from agentcontainer_local.store.tasks.runs import at_work, begin_run, end_run, fits, is_first_run, open_run
 from agentcontainer_local.store.tasks.transitions import apply, cancel, container_ms, died
 from agentcontainer_local.store.tasks.usage import token_usage, written_tokens
 from agentcontainer_local.store.tasks.window import learn_window
@@ -68,7 +69,6 @@ __all__ = [
     "get",
     "inputs",
     "is_first_run",
-    "launched",
     "learn_window",
     "message_shape",
     "open_run",

@@ -19,6 +19,7 @@ from agentcontainer_local.prices import Prices
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import accounts, model_settings
 from agentcontainer_local.store.db import Row, iso, quick, row
+from agentcontainer_local.store.tasks import runs
 from agentcontainer_local.store.tasks.model_calls import failed_before
 from agentcontainer_local.store.tasks.provider_choice import SCRIPTED
 from agentcontainer_local.store.tasks.rows import get
@@ -289,10 +290,7 @@ def ask_to_finish(db: Database, task: Row, run: Row, now: datetime) -> bool:
     """Whether a run that stopped because its budget is used up is asked, out of what was kept for that, to finish."""
     if task["budget_asked_at"] is None or task["budget_error"] is not None or run["budget_asked_at"] is not None:
         return False
-    db.conn.execute(
-        "UPDATE runs SET budget_asked_at = ?, settled_at = NULL, settled_error = NULL WHERE id = ?",
-        (iso(now), run["id"]),
-    )
+    runs.asked_again(db, run["id"], now, "asked_to_finish")
     return True
 
 

@@ -15,7 +15,7 @@ from agentcontainer_local.store.db import Row, iso, row, rows
 from agentcontainer_local.store.secrets import Vault
 from agentcontainer_local.store.tasks import overrides as override
 from agentcontainer_local.store.tasks.rows import get, owned
-from agentcontainer_local.store.tasks.runs import fits, open_run
+from agentcontainer_local.store.tasks.runs import fits, given_next_turn, open_run
 from agentcontainer_local.store.tasks.transitions import apply, container_ms
 
 MOST_WAITING = 100
@@ -99,11 +99,7 @@ def turn_runs(db: Database, task: Row, now: datetime) -> None:
 
 def _prepare_turn(db: Database, task: Row, message: Row, now: datetime) -> None:
     """The turn of `message` is to begin, with its overrides."""
-    db.conn.execute(
-        "UPDATE runs SET settled_at = NULL, settled_error = NULL, soft_told_at = NULL"
-        " WHERE task_id = ? AND ended_at IS NULL",
-        (task["id"],),
-    )
+    given_next_turn(db, task["id"], now)
     db.conn.execute(
         "UPDATE tasks SET expires_at = NULL, attempt_number = 1, turn_used_ms = ? WHERE id = ?",
         (container_ms(task, now), task["id"]),
