@@ -1,6 +1,7 @@
 """What can go wrong for a caller: a short closed list, each with its HTTP status and code."""
 
 import math
+from typing import Any
 
 
 class Problem(Exception):
@@ -9,12 +10,12 @@ class Problem(Exception):
     status = 500
     code = "internal_error"
 
-    def __init__(self, message: str, **extra):
+    def __init__(self, message: str, **extra: Any):
         super().__init__(message)
         self.message = message
         self.extra = extra
 
-    def body(self) -> dict:
+    def body(self) -> dict[str, Any]:
         return {"error": {"code": self.code, "message": self.message, **self.extra}}
 
 
@@ -25,7 +26,7 @@ class BadRequest(Problem):
 class Unauthorized(Problem):
     status, code = 401, "unauthorized"
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__("Invalid or missing API key.")
 
 
@@ -70,7 +71,7 @@ class UnsupportedMediaType(Problem):
 class UnsupportedEncoding(UnsupportedMediaType):
     headers = {"accept-encoding": "identity"}
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__("The body is compressed or encoded. Send its bytes as they are, without Content-Encoding.")
 
 
@@ -87,7 +88,7 @@ class Invalid(Problem):
 
     status, code = 422, "validation_error"
 
-    def __init__(self, message: str, fields: list[dict] | None = None, **extra):
+    def __init__(self, message: str, fields: list[dict[str, Any]] | None = None, **extra: Any):
         super().__init__(message, fields=fields or [], **extra)
 
     @classmethod

@@ -5,6 +5,7 @@ Names on the wire: `limits` {memoryMb, cpus, processes, openFiles, workspaceMb},
 
 import shutil
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from agentcontainer_local.environment import variable
 from agentcontainer_local.errors import Unsupported
@@ -36,22 +37,22 @@ class Limits:
     open_files: int
     workspace_mb: int
 
-    def on_the_wire(self) -> dict:
+    def on_the_wire(self) -> dict[str, Any]:
         return {NAMES[name][0]: value for name, value in asdict(self).items()}
 
 
-def limits(settings: Settings, *asked: dict) -> Limits:
+def limits(settings: Settings, *asked: dict[str, Any]) -> Limits:
     """Of a task: `asked` are the agent version's defaults and the task's overrides, the later wins, limit by limit."""
     given = {name: value for choice in asked for name, value in (choice.get("limits") or {}).items()}
     return Limits(
         **{
-            name: given.get(wire) if given.get(wire) is not None else getattr(settings, setting)
+            name: given[wire] if given.get(wire) is not None else getattr(settings, setting)
             for name, (wire, setting) in NAMES.items()
         }
     )
 
 
-def isolation(settings: Settings, *asked: dict) -> str:
+def isolation(settings: Settings, *asked: dict[str, Any]) -> str:
     """The strongest that anybody asks for: each is a minimum."""
     return max((settings.isolation, *(choice.get("isolation") or CONTAINER for choice in asked)), key=LEVELS.index)
 

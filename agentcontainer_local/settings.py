@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
@@ -132,7 +132,7 @@ class Settings(BaseModel):
     provider_idle_seconds: int = Field(300, ge=1, description="Seconds of silence after which a model call is ended.")
 
 
-def from_environment(environ: Mapping[str, str] = os.environ, **flags) -> Settings:
+def from_environment(environ: Mapping[str, str] = os.environ, **flags: Any) -> Settings:
     """Settings from flags (those not None), else variables, else defaults; raises pydantic's ValidationError."""
     given = {name: environ[variable(name)] for name in Settings.model_fields if environ.get(variable(name))}
     return Settings(**{**given, **{name: value for name, value in flags.items() if value not in (None, [])}})

@@ -3,13 +3,13 @@
 from agentcontainer_local import schemas
 from agentcontainer_local.http.pagination import page
 from agentcontainer_local.http.routing import Call, Route
-from agentcontainer_local.store import ledger
+from agentcontainer_local.store import accounts, ledger
 from agentcontainer_local.store.db import Row
 
 
 def get_credit(call: Call) -> schemas.Credit:
     """Returns the account's balance, and whether container time is charged to it."""
-    balance = ledger.balance_microusd(call.host.db, call.account["id"])
+    balance = accounts.balance_microusd(call.host.db, call.account["id"])
     return schemas.Credit(balance_usd=balance / 1e6, billing_mode=call.account["billing_mode"])
 
 

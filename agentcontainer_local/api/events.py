@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
@@ -49,7 +50,7 @@ def list_events(call: Call) -> Response:
         after = _resumed_after(call)
         if task["status"] in lifecycle.TERMINAL and not history.some(call.host.db, task["id"], after, 1):
             return Response(status_code=204)
-        told = ()  # to a HEAD
+        told: AsyncIterator[bytes] | tuple[()] = ()  # to a HEAD
         if call.request.method == "GET":
             told = _stream(call.host, task["id"], after, call.is_still_allowed)
         return StreamingResponse(told, media_type="text/event-stream", headers=HEADERS)
@@ -74,12 +75,14 @@ async def _stream(
     host: Host, task_id: str, after: int, is_allowed: Callable[[], bool] = lambda: True
 ) -> AsyncIterator[bytes]:
     """Only what one write takes is in memory, however slow the reader: the rest waits in the store."""
-    first, shown, calling, told_at = RECONNECT, {}, None, 0.0
+    first, told_at = RECONNECT, 0.0
+    shown: dict[str, str] = {}
+    calling: dict[str, Any] | None = None
     with host.live.listening(task_id) as live:
         while True:
             changed, revoked, called = host.changed.mark(task_id), host.revoked.mark(), host.called.mark()
-            events = True
-            while events:
+            more = True
+            while more:
                 if not is_allowed():
                     return
                 # Both are taken before one is given away: words never come behind the message that they are of.
@@ -87,6 +90,7 @@ async def _stream(
                 if text:
                     yield first + _live("message.delta", {"text": text})
                     first = b""
+                more = bool(events)
                 if events:
                     after = events[-1]["number"]
                     yield first + b"".join(map(_stored, events))
@@ -98,7 +102,8 @@ async def _stream(
                     first = b""
             shown = {tool["id"]: tool["output"] for tool in printed}
             call, now = _calling(host, task_id, calling), asyncio.get_running_loop().time()
-            if call != calling and (now - told_at >= CALL_SECONDS or not calling or call["state"] != calling["state"]):
+            due = call != calling and (now - told_at >= CALL_SECONDS or not calling)
+            if call is not None and (due or (calling and call["state"] != calling["state"])):
                 yield first + _live("model.call", call)
                 first, calling, told_at = b"", call, now
             if tasks.get(host.db, task_id)["status"] in lifecycle.TERMINAL:
@@ -111,7 +116,7 @@ async def _stream(
                 yield HEARTBEAT
 
 
-def _calling(host: Host, task_id: str, before: dict | None) -> dict | None:
+def _calling(host: Host, task_id: str, before: dict[str, Any] | None) -> dict[str, Any] | None:
     """How far the task's model call has come, if it takes long enough for anybody to wonder; and then its end."""
     progress = host.calling.get(task_id)
     if progress is None:
@@ -120,7 +125,7 @@ def _calling(host: Host, task_id: str, before: dict | None) -> dict | None:
     return progress.facts() if going_on or progress.seconds() >= CALL_SECONDS else before
 
 
-def _output(tool: Row) -> dict:
+def _output(tool: Row) -> dict[str, Any]:
     return {"id": tool["id"], "callId": tool["call_id"], "toolKey": tool["tool_key"], "text": tool["output"]}
 
 
@@ -128,7 +133,7 @@ def _stored(event: Row) -> bytes:
     return f"id: {event['number']}\nevent: {event['type']}\ndata: {history.typed(event)}\n\n".encode()
 
 
-def _live(event: str, data: dict) -> bytes:
+def _live(event: str, data: dict[str, Any]) -> bytes:
     return f"event: {event}\ndata: {json.dumps({'type': event, **data}, ensure_ascii=False)}\n\n".encode()
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -96,7 +96,13 @@ class Talk:
     """One conversation: begun with the first message, unless it is one that is there."""
 
     def __init__(
-        self, session: Session, agent: str, task_id: str | None, instructions: str, overrides: dict, verbose: bool
+        self,
+        session: Session,
+        agent: str,
+        task_id: str | None,
+        instructions: str,
+        overrides: dict[str, Any],
+        verbose: bool,
     ):
         self.session = session
         self.task_id = task_id

@@ -1,6 +1,6 @@
 """`agentcontainer containers`: what agents run in."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,7 +26,7 @@ Writable = Annotated[
 ]
 
 
-def given(**fields) -> dict:
+def given(**fields: Any) -> dict[str, Any]:
     """The fields that were given."""
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from agentcontainer_local import schemas
 from agentcontainer_local.cli import output
@@ -29,7 +29,7 @@ def check(directory: Path) -> None:
         raise Stop(Exit.WRONG_USE, f"This account may not write to {place}. Choose another folder with --output.")
 
 
-def fetch(session: Session, task_id: str, directory: Path) -> list[dict]:
+def fetch(session: Session, task_id: str, directory: Path) -> list[dict[str, Any]]:
     """The task's outputs; answers each file's shape with the `path` that it was written to."""
     fetched = []
     for file in session.client.list_task_files(task_id):

@@ -1,6 +1,7 @@
 """What the command's exit codes mean: one table, which `agentcontainer --help` and the README show."""
 
 from enum import IntEnum
+from typing import Any
 
 
 class Exit(IntEnum):
@@ -26,7 +27,7 @@ class Exit(IntEnum):
     TERMINATED = 143, "ended by SIGTERM"
 
 
-def of_task(status: str, metadata: dict) -> Exit:
+def of_task(status: str, metadata: dict[str, Any]) -> Exit:
     """The exit code of a command that was about one task to its end."""
     if status == "finished":
         return Exit.TASK_INCOMPLETE if metadata.get("completion") == "incomplete" else Exit.DONE

@@ -86,6 +86,6 @@ class App(typer.Typer):
 
     def command(
         self, name: str | None = None, *, example: str | Sequence[str] = (), cls: type[Command] = Command, **more: Any
-    ) -> Callable:
+    ) -> Callable[..., Any]:
         lines = [example] if isinstance(example, str) else example
         return super().command(name, cls=cls, epilog=examples(*lines) if lines else None, **more)

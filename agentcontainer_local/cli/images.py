@@ -37,7 +37,7 @@ def _with_podman(work: Callable[[Any], Awaitable[Any]]) -> Any:
     return asyncio.run(opened())
 
 
-async def _found(podman) -> list[dict]:
+async def _found(podman) -> list[dict[str, Any]]:
     """Each image of ours: which standard one it is, and whether it is the one in use."""
     from agentcontainer_local.sandbox.podman import standard_images
     from agentcontainer_local.sandbox.podman.prune import ours
@@ -92,7 +92,7 @@ def build(
             raise Stop(Exit.WRONG_USE, f"There is no image {output.one_line(wrong[0])}. There are: {known}.")
         with out.steps("Looking") as step:
 
-            async def all_of(podman) -> list[dict]:
+            async def all_of(podman) -> list[dict[str, Any]]:
                 return [
                     {
                         "name": name,
@@ -109,7 +109,7 @@ def build(
                 out.say(f"{image['name']}  {image['tag']}")
 
 
-def _step(step: Callable, line: str) -> None:
+def _step(step: Callable[..., Any], line: str) -> None:
     found = STEP.search(line)
     step(line, int(found[1]) - 1, int(found[2])) if found else step(line)
 
@@ -125,7 +125,7 @@ def prune(json: JsonFlag = False) -> None:
 
     warnings: list[str] = []
 
-    async def pruned(podman) -> list[dict]:
+    async def pruned(podman) -> list[dict[str, Any]]:
         from agentcontainer_local.sandbox.podman import SandboxError, prune
 
         versions = prune.definitions(settings_of().data, warnings.append)

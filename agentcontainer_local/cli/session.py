@@ -78,7 +78,7 @@ class Session:
 
 def command(
     group: App, name: str | None = None, *, starts: Start | None = READING, example: str | Sequence[str] = ()
-) -> Callable:
+) -> Callable[..., Any]:
     """Registers a function of a Session as a command with --url, --data and --json.
 
     `starts`: where no server runs, a temporary one is started like this; None: one must run.
@@ -99,7 +99,7 @@ def command(
     return register
 
 
-def _with_flags(function: Callable) -> inspect.Signature:
+def _with_flags(function: Callable[..., Any]) -> inspect.Signature:
     own = list(inspect.signature(function).parameters.values())[1:]
     flags = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)

@@ -28,9 +28,9 @@ class Transcript:
         self._out = out
         self._verbose = verbose
         self._users = users
-        self._calling: dict = {}  # how far the model's answer has come
+        self._calling: dict[str, Any] = {}  # how far the model's answer has come
         self._streamed = ""  # words of the answer that is coming
-        self._printed: dict = {}  # what the command at work has printed last
+        self._printed: dict[str, Any] = {}  # what the command at work has printed last
         self._shown: dict[str, str] = {}  # what of each message has been shown
         self._began = time.monotonic()
         self._spinner = Spinner("dots" if "utf" in out.out.encoding.lower() else "line")
@@ -95,7 +95,7 @@ class Transcript:
     def _print(self, text: Text) -> None:
         self._out.out.print(text)
 
-    def _moved(self, data: dict) -> None:
+    def _moved(self, data: dict[str, Any]) -> None:
         if data["status"] == self.status == "pending":
             return
         self.status = data["status"]
@@ -129,7 +129,7 @@ class Transcript:
         if new.strip():
             self._print(Text(clean(new), "green"))
 
-    def _started(self, data: dict) -> None:
+    def _started(self, data: dict[str, Any]) -> None:
         tool, given = data["toolKey"], data.get("input")
         if tool == "shell" and isinstance(given, dict) and isinstance(given.get("command"), str):
             self._folded(Text("$ ", "bold yellow"), given["command"])
@@ -145,7 +145,7 @@ class Transcript:
             text.truncate(self._out.out.width * 3, overflow="ellipsis")
         self._out.hanging(head, text)
 
-    def _ended(self, data: dict) -> None:
+    def _ended(self, data: dict[str, Any]) -> None:
         if data["id"] == self._printed.get("id"):
             self._printed = {}
         lines = re.sub("\n{3,}", "\n\n", clean(data.get("output") or "")).strip("\n").split("\n")
@@ -160,12 +160,12 @@ class Transcript:
             self._print(Text(f"  {output.duration(data['durationMs'] / 1000)}", "dim"))
 
 
-def _retry(data: dict) -> str:
+def _retry(data: dict[str, Any]) -> str:
     why, seconds = data.get("message") or "The model call failed.", data["delayMs"] / 1000
     return f"{why} Trying again in {seconds:.0f} s (retry {data.get('attempt', 1)} of {MAX_RETRIES})."
 
 
-def _of_call(data: dict) -> str:
+def _of_call(data: dict[str, Any]) -> str:
     """What the model does, where that takes its time."""
     if data.get("state") == "waiting":
         return f"waiting for the model, {output.duration(data['waitedSeconds'])}"

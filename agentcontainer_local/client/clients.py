@@ -7,7 +7,7 @@ import os
 import re
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -211,7 +211,7 @@ class Client(operations.Operations, _Settings):
         with contextlib.closing(self._play(program)) as play:
             yield from play
 
-    def _play(self, program: Program[Any]):
+    def _play(self, program: Program[Any]) -> Generator[Any, None, Any]:
         with contextlib.closing(program), contextlib.closing(_Opened(self)) as opened:
             step, given = program.send, None
             while True:

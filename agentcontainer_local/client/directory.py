@@ -122,7 +122,7 @@ def unpack(archive: Path, folder: Path, name: str) -> Path:
 def _unpack(archive: tarfile.TarFile, target: Path) -> None:
     for count in itertools.count(1):
         member = archive.next()
-        archive.members.clear()
+        archive.members.clear()  # type: ignore[attr-defined]  # unknown to typeshed; else it keeps all that it has read
         if member is None:
             return
         if count > MAX_ENTRIES:
@@ -134,7 +134,9 @@ def _unpack(archive: tarfile.TarFile, target: Path) -> None:
             place.mkdir(parents=True, exist_ok=True)
             continue
         place.parent.mkdir(parents=True, exist_ok=True)
-        with archive.extractfile(member) as content, place.open("xb") as file:
+        content = archive.extractfile(member)
+        assert content is not None, "it is a regular file"
+        with content, place.open("xb") as file:
             shutil.copyfileobj(content, file, PIECE)
         place.chmod(0o755 if member.mode & 0o100 else 0o644)
 

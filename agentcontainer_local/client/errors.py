@@ -1,7 +1,9 @@
 """What a client raises: always a ClientError, whatever went wrong."""
 
 import json
+from typing import Any
 
+from agentcontainer_local import schemas
 from agentcontainer_local.client.effects import Answer
 
 
@@ -12,7 +14,7 @@ class ClientError(Exception):
 class WrongUse(ClientError, ValueError, TypeError):
     """The call makes no sense, and nothing was sent. `fields` lists what is wrong with a request's fields."""
 
-    def __init__(self, message: str, fields: list[dict] | None = None):
+    def __init__(self, message: str, fields: list[dict[str, Any]] | None = None):
         super().__init__(message)
         self.fields = fields or []
 
@@ -32,7 +34,7 @@ class NotTrusted(ClientError):
 class TimedOut(ClientError):
     """The task did not get there in the given time. `task` is the task as it is now."""
 
-    def __init__(self, message: str, task=None):
+    def __init__(self, message: str, task: schemas.Task | None = None):
         super().__init__(message)
         self.task = task
 
@@ -40,7 +42,7 @@ class TimedOut(ClientError):
 class TaskEnded(ClientError):
     """`run`: the task failed, was cancelled or expired. `task` is the task."""
 
-    def __init__(self, message: str, task):
+    def __init__(self, message: str, task: schemas.Task):
         super().__init__(message)
         self.task = task
 
@@ -63,7 +65,7 @@ class LocalFile(ClientError, OSError):
 class Refused(ClientError):
     """The server's answer is an error: its `status`, `code` and `message`, and at a 422 the `fields` at fault."""
 
-    def __init__(self, status: int, code: str, message: str, fields: list[dict] | None = None):
+    def __init__(self, status: int, code: str, message: str, fields: list[dict[str, Any]] | None = None):
         super().__init__(message)
         self.status = status
         self.code = code

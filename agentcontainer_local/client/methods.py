@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from agentcontainer_local.client.effects import Program
 
 
-def blocking(owner: type, name: str, program: Callable[..., Program], of: type | None) -> Callable:
+def blocking(owner: type, name: str, program: Callable[..., Program[Any]], of: type | None) -> Any:
     def value(self: Any, *given: Any, **fields: Any) -> Any:
         return self._run(_called(program, given, fields))
 
@@ -21,7 +21,7 @@ def blocking(owner: type, name: str, program: Callable[..., Program], of: type |
     return _described(values if of else value, owner, name, program, GenericAlias(Iterator, of) if of else None)
 
 
-def awaiting(owner: type, name: str, program: Callable[..., Program], of: type | None) -> Callable:
+def awaiting(owner: type, name: str, program: Callable[..., Program[Any]], of: type | None) -> Any:
     async def value(self: Any, *given: Any, **fields: Any) -> Any:
         return await self._run(_called(program, given, fields))
 
@@ -31,7 +31,7 @@ def awaiting(owner: type, name: str, program: Callable[..., Program], of: type |
     return _described(values if of else value, owner, name, program, GenericAlias(AsyncIterator, of) if of else None)
 
 
-def _called(program: Callable[..., Program], given: tuple, fields: dict[str, Any]) -> Program:
+def _called(program: Callable[..., Program[Any]], given: tuple[Any, ...], fields: dict[str, Any]) -> Program[Any]:
     """A whole request as the last argument, a dict or a shape, counts as its fields."""
     *before, last = given or (None,)
     if _takes_fields(program) and isinstance(last, BaseModel | Mapping):
@@ -40,18 +40,18 @@ def _called(program: Callable[..., Program], given: tuple, fields: dict[str, Any
     return program(*given, **fields)
 
 
-def _takes_fields(program: Callable) -> bool:
+def _takes_fields(program: Callable[..., Any]) -> bool:
     return any(one.kind is one.VAR_KEYWORD for one in inspect.signature(program).parameters.values())
 
 
-def _described(method: Any, owner: type, name: str, program: Callable, answers: Any) -> Callable:
+def _described(method: Any, owner: type, name: str, program: Callable[..., Any], answers: Any) -> Any:
     method.__name__, method.__qualname__, method.__module__ = name, f"{owner.__name__}.{name}", owner.__module__
     method.__doc__ = program.__doc__
     method.__signature__ = signature(program, answers)
     return method
 
 
-def signature(program: Callable, answers: Any) -> inspect.Signature:
+def signature(program: Callable[..., Any], answers: Any) -> inspect.Signature:
     """A program's, as a method's; each field of its TypedDict is a keyword of its own."""
     hints = typing.get_type_hints(program)
     result = answers or typing.get_args(hints.pop("return"))[-1]

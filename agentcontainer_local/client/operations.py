@@ -82,7 +82,7 @@ def awaiting(client: C) -> C:
     return client
 
 
-def table() -> dict[str, Operation | Listing]:
+def table() -> dict[str, Operation[..., Any] | Listing[..., Any]]:
     return {name: one for name, one in vars(Operations).items() if isinstance(one, Operation | Listing)}
 
 

@@ -35,7 +35,7 @@ def ask(request: Request) -> Program[Answer]:
     retries = yield Retries()
     for attempt in count(1):
         try:
-            answer = yield Send(request)
+            answer: Answer = yield Send(request)
         except Unreachable as lost:
             if attempt > retries or not (repeatable(request) or not lost.sent):
                 raise NotReachable(str(lost)) from lost
@@ -55,7 +55,7 @@ def repeatable(request: Request) -> bool:
 
 def backoff(attempt: int) -> float:
     """0.2 s, doubled each time; between the half and the whole of it, so that many clients do not come at once."""
-    return min(LONGEST_PAUSE_SECONDS, 0.2 * 2 ** (attempt - 1)) * random.uniform(0.5, 1)
+    return min(LONGEST_PAUSE_SECONDS, 0.2 * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1)
 
 
 def pause_of(answer: Answer, attempt: int) -> float:
@@ -117,7 +117,7 @@ def body_of(shape: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, Any]
         ) from None
 
 
-def _faults(error: ValidationError) -> tuple[str, list[dict]]:
+def _faults(error: ValidationError) -> tuple[str, list[dict[str, Any]]]:
     fields = [
         {"field": ".".join(map(str, fault["loc"])), "message": fault["msg"]}
         for fault in error.errors(include_url=False, include_input=False)

@@ -92,12 +92,8 @@ def _name(source: Source, given: str | None) -> str:
 
 
 def _content(source: Source, progress: Progress | None) -> Content:
-    if _is_directory(source):
-        size, pieces = directory.plan(source)
-        return Content(size, lambda: _told(pieces(), size, progress))
     if isinstance(source, str | os.PathLike):
-        size = Path(source).stat().st_size
-        return Content(size, functools.partial(_pieces, source, size, progress))
+        return _content_at(source, progress)
     if isinstance(source, bytes | bytearray | memoryview):
         source = io.BytesIO(source)
     if isinstance(source, io.TextIOBase) or not hasattr(source, "read"):
@@ -111,6 +107,14 @@ def _content(source: Source, progress: Progress | None) -> Content:
         return _read(file, size, progress)
 
     return Content(size, pieces, (lambda: None) if file is source else file.close)
+
+
+def _content_at(path: str | os.PathLike[str], progress: Progress | None) -> Content:
+    if _is_directory(path):
+        size, pieces = directory.plan(path)
+        return Content(size, lambda: _told(pieces(), size, progress))
+    size = Path(path).stat().st_size
+    return Content(size, functools.partial(_pieces, path, size, progress))
 
 
 def _is_directory(source: Source) -> bool:

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from agentcontainer_local import resource_limits
 from agentcontainer_local.sandbox.podman import containers_conf, locks, network, standard_images
@@ -174,7 +175,7 @@ def _anywhere(program: str) -> str | None:
 
 
 def _namespaces(hands: Hands) -> Iterator[Check]:
-    wanted = {
+    wanted: dict[str, tuple[Callable[[str], bool], str]] = {
         "/proc/sys/user/max_user_namespaces": (
             lambda value: int(value) > 0, "sysctl user.max_user_namespaces=15000"),
         "/proc/sys/kernel/unprivileged_userns_clone": (
@@ -241,7 +242,7 @@ def _systemd_runs() -> bool:
     return Path("/run/systemd/system").is_dir()
 
 
-def _podman_info(hands: Hands) -> tuple[Check, dict | None]:
+def _podman_info(hands: Hands) -> tuple[Check, dict[str, Any] | None]:
     """Podman leaves a process behind that holds its user namespace. Where there was none before, it is ended."""
     with _aside() as (options, environ, ended):
         command = ["podman", *options, "info", "--format", "json"]
@@ -300,7 +301,7 @@ def _end_pause(runtime_dir: Path) -> None:
         Path(runtime_dir, "libpod/tmp/pause.pid").unlink(missing_ok=True)
 
 
-def _podman(info: dict, hands: Hands) -> Iterator[Check]:
+def _podman(info: dict[str, Any], hands: Hands) -> Iterator[Check]:
     version = info["version"]["Version"]
     new = tuple(int(part) for part in version.split(".")[:2]) >= LEAST_PODMAN
     yield (
@@ -330,7 +331,7 @@ def _podman(info: dict, hands: Hands) -> Iterator[Check]:
     )
 
 
-def _images(info: dict) -> Iterator[Check]:
+def _images(info: dict[str, Any]) -> Iterator[Check]:
     listing = ("podman", "images", "--filter", f"label={standard_images.LABEL}", "--format", "{{.Repository}}")
     said = "" if containers_conf.storage_is_unmade() else _run(*listing) or ""
     there = {line.rpartition("agentcontainer-")[2] for line in said.split()}
@@ -339,7 +340,7 @@ def _images(info: dict) -> Iterator[Check]:
         yield _ok(f"image {preset}", "is there") if name in there else _warning(f"image {preset}", detail, None)
 
 
-def _room(settings: Settings, info: dict | None) -> Iterator[Check]:
+def _room(settings: Settings, info: dict[str, Any] | None) -> Iterator[Check]:
     places = {"data": settings.data, **({"storage": Path(info["store"]["graphRoot"])} if info else {})}
     for name, path in places.items():
         there = next(place for place in (path, *path.parents) if place.exists())

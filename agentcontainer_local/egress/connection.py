@@ -18,12 +18,14 @@ class Peer:
     first: bytes = b""  # the beginning of what came, for words about what cannot be read
     http: h11.Connection = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.http = h11.Connection(self.role, MOST_HEAD_BYTES)
 
-    async def next(self):
-        """The next event; raises h11.RemoteProtocolError."""
-        while (event := self.http.next_event()) is h11.NEED_DATA:
+    async def next(self) -> h11.Event:
+        """The next event; raises h11.RemoteProtocolError, or ConnectionResetError where HTTP has ended."""
+        while not isinstance(event := self.http.next_event(), h11.Event):
+            if event is h11.PAUSED:
+                raise ConnectionResetError("no more HTTP")
             if self.http.they_are_waiting_for_100_continue:
                 await self.send(h11.InformationalResponse(status_code=100, headers=[]))
             data = await self.reader.read(READ_BYTES)
@@ -31,7 +33,7 @@ class Peer:
             self.http.receive_data(data)
         return event
 
-    async def send(self, event) -> None:
+    async def send(self, event: h11.Event) -> None:
         await self.write(self.http.send(event) or b"")
 
     async def write(self, data: bytes) -> None:

@@ -1,6 +1,7 @@
 """Refused connections, as events of the task: what its agent tried to reach is for the operator to see."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.store import events
@@ -51,6 +52,6 @@ class Denials:
             message = f"{MOST} connections were refused; more of this run are not recorded."
             self._append({"host": None, "port": None, "message": message})
 
-    def _append(self, facts: dict) -> None:
+    def _append(self, facts: dict[str, Any]) -> None:
         events.append(self.host.db, self.task_id, events.NOTICE, {"kind": KIND, **facts}, self.host.now())
         self.host.changed.set(self.task_id)

@@ -54,7 +54,7 @@ class Proxy:
         self._allowed = allowed
         self._denials = denials
         self._outside = outside
-        self._connections: set[asyncio.Task] = set()
+        self._connections: set[asyncio.Task[None]] = set()
         self._resolvers = ThreadPoolExecutor(RESOLVERS, "resolve")  # of its own: slow names hold up nobody else
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -123,7 +123,7 @@ async def _asked(client: Peer) -> tuple[h11.Request, str, int, str]:
     try:
         async with asyncio.timeout(HEAD_SECONDS):
             request = await client.next()
-            if isinstance(request, h11.ConnectionClosed):
+            if not isinstance(request, h11.Request):
                 raise ConnectionAbortedError
             target = request.target.decode("ascii")
             if request.method == b"CONNECT" and not isinstance(await client.next(), h11.EndOfMessage):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 
 import h11
 
@@ -35,7 +36,7 @@ def _alive(idle: asyncio.Timeout) -> None:
 
 async def one_request(client: Peer, far: Peer, request: h11.Request, authority: str, path: str) -> None:
     """Passes on this request alone, to the host that was allowed, under its name: a second one is decided anew."""
-    headers = [("host", authority), *_end_to_end(request.headers), ("connection", "close")]
+    headers = [(b"host", authority.encode()), *_end_to_end(request.headers), (b"connection", b"close")]
     asked = h11.Request(method=request.method, target=path, headers=headers)
     async with asyncio.timeout(IDLE_SECONDS) as idle, asyncio.TaskGroup() as both:
         asking = both.create_task(_asked(client, far, asked, idle))
@@ -55,7 +56,7 @@ async def _answered(client: Peer, far: Peer, idle: asyncio.Timeout) -> None:
         _alive(idle)
     if not isinstance(answer, h11.Response):
         raise ConnectionResetError("no answer")
-    headers = [*_end_to_end(answer.headers), ("connection", "close")]
+    headers = [*_end_to_end(answer.headers), (b"connection", b"close")]
     await client.send(h11.Response(status_code=answer.status_code, reason=answer.reason, headers=headers))
     await _rest(far, client, idle)
 
@@ -70,7 +71,7 @@ async def _rest(source: Peer, sink: Peer, idle: asyncio.Timeout) -> None:
     await sink.send(h11.EndOfMessage())
 
 
-def _end_to_end(headers) -> list[tuple[bytes, bytes]]:
+def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     named = {name.strip().lower() for key, value in headers if key == b"connection" for name in value.split(b",")}
     framing = (b"content-length", b"transfer-encoding")
     dropped = HOP_BY_HOP | (named - set(framing))

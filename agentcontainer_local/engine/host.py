@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from sqlite_utils import Database
-
 from agentcontainer_local.engine.availability import Place
 from agentcontainer_local.engine.preparing import Preparing
 from agentcontainer_local.process import disk_space
@@ -22,6 +20,7 @@ from agentcontainer_local.process.tracing import Traces
 from agentcontainer_local.sandbox.podman import Sandbox
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import transcript
+from agentcontainer_local.store.db import Store
 from agentcontainer_local.store.files import Arriving
 from agentcontainer_local.store.integrity import Watch
 from agentcontainer_local.store.secrets import Vault
@@ -119,7 +118,7 @@ class Live:
 @dataclass
 class Host:
     settings: Settings
-    db: Database
+    db: Store
     vault: Vault
     sandbox: Sandbox
     store_id: str

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from starlette.types import Receive, Scope
 
 from agentcontainer_local.gateway import content, headers, routes
 from agentcontainer_local.gateway.allowed import check_body
@@ -19,6 +20,9 @@ MAX_BODY_BYTES = 32 * 1024 * 1024  # as Anthropic's; more would hold up others w
 MAX_VALUES = 250_000  # beside those in texts; a task of a million tokens has not so many
 
 QUERY = re.compile(rb"[A-Za-z0-9._~=&-]{0,1024}")  # Pi sends `beta=true`
+
+
+CLOSED = "This path is not open to this task."
 
 
 class Gone(Exception):
@@ -42,11 +46,11 @@ class Call:
         return any(self.body.get(name) for name in ("messages", "input", "system"))
 
 
-async def admitted(grant: Grant | None, client: Client, scope, receive) -> Call:
+async def admitted(grant: Grant, client: Client, scope: Scope, receive: Receive) -> Call:
     """The call, if this task may make it; raises Refusal."""
     route = routes.find(scope.get("raw_path") or scope["path"].encode())
-    if scope["method"] != "POST" or route is None or grant is None or route.provider != grant.provider:
-        raise forbidden("This path is not open to this task.")
+    if scope["method"] != "POST" or route is None or route.provider != grant.provider:
+        raise forbidden(CLOSED)
     if not QUERY.fullmatch(scope["query_string"]):
         raise forbidden("This query is not open to this task.")
     if grant.refuse is not None:
@@ -58,7 +62,7 @@ async def admitted(grant: Grant | None, client: Client, scope, receive) -> Call:
     return Call(route, body["model"], body, raw, inside, scope["query_string"], scope["headers"])
 
 
-async def _read(receive) -> bytes:
+async def _read(receive: Receive) -> bytes:
     chunks, size = [], 0
     while True:
         message = await receive()

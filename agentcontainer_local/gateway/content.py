@@ -64,6 +64,6 @@ def _data(image: dict[str, Any]) -> str:
             return holder
         if isinstance(holder, dict):
             for key in ("data", "url"):
-                if isinstance(holder.get(key), str):
-                    return holder[key]
+                if isinstance(found := holder.get(key), str):
+                    return found
     return ""

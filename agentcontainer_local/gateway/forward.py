@@ -4,16 +4,18 @@ import asyncio
 import functools
 import io
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import aiohttp
+from starlette.types import Send
 from yarl import URL
 
 from agentcontainer_local.gateway import failure, headers, watch
 from agentcontainer_local.gateway.admission import Call
 from agentcontainer_local.gateway.failure import Failed, Failure
 from agentcontainer_local.gateway.grant import Grant, Progress
-from agentcontainer_local.gateway.metering import Figures, Meter, Usage
+from agentcontainer_local.gateway.metering import Counts, Figures, Meter, Usage
 from agentcontainer_local.gateway.provider_session import Client
 from agentcontainer_local.store.tasks import Reserved, Worst
 
@@ -81,7 +83,7 @@ class Forwarded:
             detail=self._detail(),
         )
 
-    def _counts(self) -> str:
+    def _counts(self) -> Counts:
         """A provider that refused, was not reached, or failed before its answer began, takes nothing; what a cut call
         costs in the end nobody tells. Without a stream, it may have been at work on an answer until the end."""
         before_all = self.failure is not None and not self.started and (self.answered or self.streams)
@@ -109,7 +111,7 @@ class Forwarded:
     def _answered_by(self, model: str | None) -> str:
         """The model that was asked (providers answer with a dated name of it), or one of the stand-ins it named."""
         named = [one["model"] for one in self.call.body.get("fallbacks") or []]
-        return model if model in named else self.call.model
+        return model if model is not None and model in named else self.call.model
 
     def _error(self, complete: bool) -> str | None:
         """What went wrong, in a sentence; None for a call that went well."""
@@ -127,7 +129,7 @@ class Forwarded:
         return detail and failure.scrubbed(detail[: failure.MAX_DETAIL_CHARACTERS], self.grant.api_key)
 
 
-async def forward(state: Forwarded, send) -> None:
+async def forward(state: Forwarded, send: Send) -> None:
     """Passes the answer on as it comes, all but its end; a cut answer never ends. Raises Refusal when there is none."""
     try:
         await _asked(state, send)
@@ -171,7 +173,7 @@ def _judged(state: Forwarded, found: Failure) -> Failure:
     return failure.last(found, state.reserved.attempt, silent)
 
 
-async def _asked(state: Forwarded, send) -> None:
+async def _asked(state: Forwarded, send: Send) -> None:
     url, raw = _url(state), state.body
     state.asked = True
     async with state.client.session.post(
@@ -200,7 +202,7 @@ def _parsed(address: str) -> URL:
     return URL(address, encoded=True)
 
 
-async def _relay(state: Forwarded, response: aiohttp.ClientResponse, send) -> None:
+async def _relay(state: Forwarded, response: aiohttp.ClientResponse, send: Send) -> None:
     state.status, state.answered = response.status, True
     if 300 <= response.status < 400:
         raise Failed(failure.of_redirect(response.headers.get("location", "")))
@@ -213,7 +215,7 @@ async def _relay(state: Forwarded, response: aiohttp.ClientResponse, send) -> No
         )
     chunks = response.content.iter_any()
     first = await _first(state, response, chunks)
-    state.meter = Meter(state.call.route.dialect, state.streams or "event-stream" in response.content_type)
+    meter = state.meter = Meter(state.call.route.dialect, state.streams or "event-stream" in response.content_type)
     length = (
         []
         if state.streams or "content-encoding" in response.headers
@@ -227,7 +229,7 @@ async def _relay(state: Forwarded, response: aiohttp.ClientResponse, send) -> No
     state.started = True
     passed = headers.to_guest(response.raw_headers, state.grant)
     await send({"type": "http.response.start", "status": response.status, "headers": passed + length})
-    await _pass(state, first, send)
+    await _pass(meter, first, send)
     while not found:
         chunk = await anext(chunks, b"")
         if not chunk:
@@ -236,17 +238,17 @@ async def _relay(state: Forwarded, response: aiohttp.ClientResponse, send) -> No
         if state.streams:
             chunk, found = watching.feed(chunk)
             state.progress.came(watching.characters)
-        await _pass(state, chunk, send)
-    await _drain(state, chunks)
+        await _pass(meter, chunk, send)
+    await _drain(meter, chunks)
     raise Failed(found)
 
 
-async def _pass(state: Forwarded, chunk: bytes, send) -> None:
+async def _pass(meter: Meter, chunk: bytes, send: Send) -> None:
     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    state.meter.feed(chunk)  # after it was sent: counting delays nothing
+    meter.feed(chunk)  # after it was sent: counting delays nothing
 
 
-async def _first(state: Forwarded, response: aiohttp.ClientResponse, chunks) -> bytes:
+async def _first(state: Forwarded, response: aiohttp.ClientResponse, chunks: AsyncIterator[bytes]) -> bytes:
     """Up to the first event of a stream, or the first bytes of another answer; raises Failed for what is neither."""
     first = b""
     async for chunk in chunks:
@@ -274,12 +276,12 @@ def _may_stream(content_type: str, first: bytes) -> bool:
     return "html" not in content_type and any(begin.startswith(field[: len(begin)]) for field in FIELDS)
 
 
-async def _drain(state: Forwarded, chunks) -> None:
+async def _drain(meter: Meter, chunks: AsyncIterator[bytes]) -> None:
     """What comes behind an error may say what the call has used."""
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
             async for rest in chunks:
-                state.meter.feed(rest)
+                meter.feed(rest)
     except (TimeoutError, aiohttp.ClientError):
         return
 

@@ -5,8 +5,10 @@ import time
 from collections.abc import Coroutine
 from dataclasses import replace
 
+from starlette.types import Message, Receive, Scope, Send
+
 from agentcontainer_local.gateway import refusal, scripted, worst_case
-from agentcontainer_local.gateway.admission import Call, Gone, admitted
+from agentcontainer_local.gateway.admission import CLOSED, Call, Gone, admitted
 from agentcontainer_local.gateway.failure import shown
 from agentcontainer_local.gateway.forward import Forwarded, forward
 from agentcontainer_local.gateway.grant import Grant, Progress
@@ -15,9 +17,12 @@ from agentcontainer_local.gateway.refusal import Refusal, forbidden
 from agentcontainer_local.store.tasks import Refused
 
 
-async def handle(grant: Grant | None, client: Client, scope, receive, send) -> None:
+async def handle(grant: Grant | None, client: Client, scope: Scope, receive: Receive, send: Send) -> None:
     """ASGI, with what this task may call (None: nothing). Answers every request; a plain 403 where it must not go."""
-    if grant is not None and grant.free:
+    if grant is None:
+        await refusal.answer(forbidden(CLOSED), send)
+        return
+    if grant.free:
         client = replace(client, prices=client.prices.with_free(grant.free))
     try:
         call = await admitted(grant, client, scope, receive)
@@ -29,7 +34,7 @@ async def handle(grant: Grant | None, client: Client, scope, receive, send) -> N
         return
 
 
-async def _answered(grant: Grant, client: Client, call: Call, send) -> None:
+async def _answered(grant: Grant, client: Client, call: Call, send: Send) -> None:
     if grant.plays(call.model):
         await scripted.play(grant, client, call, send)
     elif call.route.dialect == "count":
@@ -38,7 +43,7 @@ async def _answered(grant: Grant, client: Client, call: Call, send) -> None:
         await _reserved(grant, client, call, send)
 
 
-async def _reserved(grant: Grant, client: Client, call: Call, send) -> None:
+async def _reserved(grant: Grant, client: Client, call: Call, send: Send) -> None:
     """What it used is written down whatever happens (a cut call has cost something too), and before its end is sent."""
     await client.rested(grant)
     try:
@@ -63,12 +68,12 @@ async def _reserved(grant: Grant, client: Client, call: Call, send) -> None:
     await _ended(state, send)
 
 
-async def _passed(state: Forwarded, send) -> None:
+async def _passed(state: Forwarded, send: Send) -> None:
     await forward(state, send)
     await _ended(state, send)
 
 
-async def _ended(state: Forwarded, send) -> None:
+async def _ended(state: Forwarded, send: Send) -> None:
     """Without an end the server closes the connection, so that the guest sees the cut as one."""
     if state.whole or (state.failure is not None and state.failure.kind != "passing"):
         await send({"type": "http.response.body", "body": b""})
@@ -77,10 +82,11 @@ async def _ended(state: Forwarded, send) -> None:
 class _Sending:
     """Knows for how long the client has not taken what is sent."""
 
-    def __init__(self, send):
-        self._send, self._since = send, None
+    def __init__(self, send: Send):
+        self._send = send
+        self._since: float | None = None
 
-    async def __call__(self, message) -> None:
+    async def __call__(self, message: Message) -> None:
         self._since = time.monotonic()
         await self._send(message)
         self._since = None
@@ -89,7 +95,9 @@ class _Sending:
         return 0 if self._since is None else time.monotonic() - self._since
 
 
-async def _while_listening(work: Coroutine[None, None, None], receive, sending: _Sending, patience: float) -> None:
+async def _while_listening(
+    work: Coroutine[None, None, None], receive: Receive, sending: _Sending, patience: float
+) -> None:
     """Does the work, but drops it, and with it the call upstream, as soon as the client has gone, or has not read for
     so many seconds (up to twice that): what the call has reserved of an account's budget is kept from others."""
     working = asyncio.ensure_future(work)
@@ -106,6 +114,6 @@ async def _while_listening(work: Coroutine[None, None, None], receive, sending: 
         working.result()
 
 
-async def _gone(receive) -> None:
+async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -79,6 +79,9 @@ WORDS = {
 }
 
 
+Counts = Literal["told", "nothing", "worst"]
+
+
 @dataclass(frozen=True)
 class Usage:
     """One call to a model. `input_tokens` are those that came from no cache; `complete` is false for a cut answer."""
@@ -92,7 +95,7 @@ class Usage:
     cost_microusd: int | None  # None: neither reported nor in the table
     status: int  # HTTP; 499 when the guest went away first, 502 or 504 when the provider failed us
     complete: bool
-    counts: Literal["told", "nothing", "worst"] = "told"  # in budgets: as told, not at all, all that was reserved
+    counts: Counts = "told"  # in budgets: as told, not at all, all that was reserved
     guessed: bool = False  # the provider did not say how long the prompt was
     error: str | None = None  # what went wrong, for people
     detail: str | None = None  # and the provider's own words about it
@@ -266,7 +269,7 @@ class Meter:
         figures = self.figures
         figures.doubtful |= any(holder.get(name) not in (None, "", *known) for name, known in WORDS.items())
         tier = holder.get("service_tier")
-        if isinstance(tier, str) and TIERS.get(tier, 1) >= TIERS.get(figures.service_tier, 0):
+        if isinstance(tier, str) and TIERS.get(tier, 1) >= TIERS.get(figures.service_tier or "", 0):
             figures.service_tier = tier
 
     def _note_apart(self, usage: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 import json
 
+from starlette.types import Send
+
 
 class Refusal(Exception):
     """Pi decides by the status and by words like "timeout" or "overloaded" whether it tries again: words matter."""
@@ -21,13 +23,13 @@ def malformed(message: str) -> Refusal:
     return Refusal(400, "invalid_request_error", message)
 
 
-async def answer(refusal: Refusal, send) -> None:
+async def answer(refusal: Refusal, send: Send) -> None:
     """Anthropic's shape is OpenAI's with a `type` around it, so one body is right for both."""
     error = {"type": refusal.kind, "code": refusal.kind, "message": refusal.message}
     await respond(send, refusal.status, json.dumps({"type": "error", "error": error}).encode())
 
 
-async def respond(send, status: int, body: bytes, content_type: bytes = b"application/json") -> None:
+async def respond(send: Send, status: int, body: bytes, content_type: bytes = b"application/json") -> None:
     headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -28,9 +28,9 @@ def worst(call: Call, grant: Grant, prices: Prices) -> Worst:
     output, input_tokens = _asked_output(call, rates[0]), _input_tokens(call, grant)
     # A stand-in is asked when the first one would not answer; all may want to be paid.
     worst = Worst(grant.provider, call.model, input_tokens, output, None, None, times=len(models))
-    if not all(rates):
+    dear = [dearest(one, input_tokens, call.inside.cached_long) for one in rates if one]
+    if len(dear) < len(models):
         return worst
-    dear = [dearest(one, input_tokens, call.inside.cached_long) for one in rates]
     return replace(worst, input_price=max(price for price, _ in dear), output_price=max(price for _, price in dear))
 
 

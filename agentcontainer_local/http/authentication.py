@@ -41,10 +41,11 @@ class Authentication:
         return account
 
     def _watch(self) -> None:
-        if self._watched is not self._host.db:
-            self._watched = self._host.db
+        db = self._host.db
+        if self._watched is not db:
+            self._watched = db
             self._known.clear()
-            self._watched.at_each_write(("accounts", "api_keys"), self._known.clear)
+            db.at_each_write(("accounts", "api_keys"), self._known.clear)
 
     def _found(self, digest: bytes) -> Row | None:
         """The owner's key is in no store: it ends with this server."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
@@ -39,7 +40,7 @@ async def read(request: Request, most: int, folder: Path) -> bytes:
         raise too_large
     size = 0
     try:
-        with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, dir=folder) as whole:
+        with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, dir=str(folder)) as whole:
             async for part in request.stream():
                 size += len(part)
                 if size > most:
@@ -101,7 +102,7 @@ def _problem(error: ValidationError) -> Problem:
     return Invalid(said, fields[:MOST_FAULTS])
 
 
-def _name(fault: dict[str, Any]) -> str:
+def _name(fault: ErrorDetails) -> str:
     """`overrides.outputPolicy.files.0.name`; `(body)` for the whole."""
     place = [str(part)[:100] for part in fault["loc"]]
     place = [

@@ -2,10 +2,14 @@
 
 import asyncio
 import resource
+from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from agentcontainer_local.http.parser import Parser
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 MOST_HEAD_BYTES = 64 * 1024  # of a request's first line and headers, or of a trailer
 HEAD_SECONDS = 30  # until a request's head is there
@@ -30,13 +34,15 @@ class Connection(HttpToolsProtocol):
     in_body, body_bytes = False, 0  # that came since the last look at it
     slow: asyncio.TimerHandle | None = None
     deaf = False
-    at_work = None
+    at_work: RequestResponseCycle | None = None
 
-    def __init__(self, *arguments, **named):
+    parser: Parser  # type: ignore[assignment]  # uvicorn's own is httptools', of which it uses what Parser has
+
+    def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
         self.parser = Parser(self)
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
         if len(self.connections) > self.most():
             transport.abort()
@@ -93,7 +99,7 @@ class Connection(HttpToolsProtocol):
             self.at_work.disconnected = True
             self.at_work.message_event.set()
 
-    def _start_asgi_task(self, cycle, app) -> None:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         self.at_work = cycle
         super()._start_asgi_task(cycle, app)
 

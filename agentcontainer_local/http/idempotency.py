@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlite_utils import Database
 from starlette.responses import Response
@@ -48,7 +49,7 @@ def once(
     return response
 
 
-def _again(kept: dict, digest: str) -> Response:
+def _again(kept: dict[str, Any], digest: str) -> Response:
     if kept["body_hash"] != digest:
         raise IdempotencyConflict("This Idempotency-Key was used with another request body. Use a new key.")
     if not kept["answer"]:

@@ -7,7 +7,6 @@ import asyncio
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -23,7 +22,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from agentcontainer_local import lifecycle
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.process import build
-from agentcontainer_local.store.db import Row, iso, parse_iso, path, reading, row, rows
+from agentcontainer_local.store.db import Row, Store, iso, parse_iso, path, reading, rows, single
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -37,7 +36,7 @@ class Requests:
     """How many requests were answered, by method and class of status, and how long the answer's head took."""
 
     def __init__(self) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's own oversight
         self.registry = CollectorRegistry()
         self._answered = Counter(
             "agentcontainer_http_requests", "Answered requests.", ["method", "status"], registry=self.registry
@@ -107,15 +106,15 @@ def _counted(path: str, month: str) -> Row:
             "call_times": _histogram(db, CALL_TIMES, CALL_SECONDS),
             "start_times": _histogram(db, START_TIMES, START_SECONDS),
             "task_times": _histogram(db, TASK_TIMES, TASK_SECONDS),
-            **row(db, BUDGET, (month,)),
-            **row(db, "SELECT count(*) AS runs, count(*) - count(ended_at) AS at_work FROM runs"),
-            **row(db, "SELECT total(used_ms) / 1000 AS seconds, total(kept_bytes) AS kept_bytes FROM tasks"),
-            **row(db, "SELECT min(created_at) AS oldest FROM tasks WHERE status = 'pending'"),
-            **row(db, "SELECT count(*) AS files, total(size_bytes) AS bytes FROM files"),
+            **single(db, BUDGET, (month,)),
+            **single(db, "SELECT count(*) AS runs, count(*) - count(ended_at) AS at_work FROM runs"),
+            **single(db, "SELECT total(used_ms) / 1000 AS seconds, total(kept_bytes) AS kept_bytes FROM tasks"),
+            **single(db, "SELECT min(created_at) AS oldest FROM tasks WHERE status = 'pending'"),
+            **single(db, "SELECT count(*) AS files, total(size_bytes) AS bytes FROM files"),
         }
 
 
-def _histogram(db: Any, times: str, bounds: Sequence[float]) -> list[Row]:
+def _histogram(db: Store, times: str, bounds: Sequence[float]) -> list[Row]:
     """`times` gives label and seconds. For each label: how many are within each bound, the sum, and how many in all."""
     within = "".join(f"count(*) FILTER (WHERE seconds <= ?) AS b{at}, " for at in range(len(bounds)))
     return rows(
@@ -133,7 +132,9 @@ def _histogram_of(name: str, about: str, label: str, bounds: Sequence[float], fo
     return family
 
 
-def _labelled(family: Metric, values: dict[tuple[str, ...], float]) -> Metric:
+def _labelled(
+    family: CounterMetricFamily | GaugeMetricFamily, values: dict[tuple[str, ...], float]
+) -> CounterMetricFamily | GaugeMetricFamily:
     for labels, value in values.items():
         family.add_metric(labels, value)
     return family

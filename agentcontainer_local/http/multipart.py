@@ -1,12 +1,16 @@
 """One field of a multipart body as a stream: nothing of it is kept in memory or on disk meanwhile."""
 
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from agentcontainer_local.errors import BadRequest, UnsupportedEncoding
+
+if TYPE_CHECKING:  # python_multipart defines it for type checkers only
+    from python_multipart.multipart import MultipartCallbacks
 
 SENDS = {
     "multipart/form-data": {
@@ -35,7 +39,7 @@ class _Parts:
         self.seen = self.inside = self.ended = self.packed = False
         self.header = self.value = b""
 
-    def callbacks(self) -> dict:
+    def callbacks(self) -> "MultipartCallbacks":
         return {
             "on_part_begin": self._begin,
             "on_header_field": self._field,

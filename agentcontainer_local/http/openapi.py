@@ -3,14 +3,14 @@
 import inspect
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from http import HTTPStatus
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from starlette.responses import Response
 
 from agentcontainer_local import schemas
@@ -32,6 +32,7 @@ from agentcontainer_local.errors import (
 from agentcontainer_local.http.json_schema import JsonSchema
 from agentcontainer_local.http.routing import PREFIX, Call, Route
 
+Shapes = Mapping[Any, dict[str, Any]]  # (model, "validation" or "serialization") → its JSON schema
 REF = "#/components/schemas/{model}"
 VERSION = "0.2.0"  # of the API; the package has another
 INFO = {
@@ -69,7 +70,7 @@ def routes_of(routes: Iterable[Route]) -> list[Route]:
     @cache
     def as_yaml(server: str) -> str:
         made = document([*routes, *these], server)
-        return yaml.dump(made, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=120)
+        return str(yaml.dump(made, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=120))
 
     @cache
     def as_json(server: str) -> str:
@@ -112,7 +113,9 @@ def routes_of(routes: Iterable[Route]) -> list[Route]:
 def _dumper() -> type:
     """Without anchors: they are hard to read, and some readers do not know them."""
 
-    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
+    base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+    class Dumper(base):  # type: ignore[misc]  # PyYAML has no types
         def ignore_aliases(self, data: Any) -> bool:
             return True
 
@@ -123,7 +126,7 @@ def document(routes: list[Route], server: str = HERE) -> dict[str, Any]:
     """`server`: the URL to which the paths are added."""
     shapes, definitions = models_json_schema(_models(routes), ref_template=REF, schema_generator=JsonSchema)
     components = definitions["$defs"]
-    paths: dict[str, dict] = {}
+    paths: dict[str, dict[str, Any]] = {}
     ids: set[str] = set()
     for route in routes:
         id = _operation_id(route, ids)
@@ -152,7 +155,7 @@ def _as_enum(schema: dict[str, Any]) -> dict[str, Any]:
     return {"enum": [schema["const"]], "type": schema["type"]} if "const" in schema else schema
 
 
-def _models(routes: list[Route]) -> list[tuple[type[BaseModel], str]]:
+def _models(routes: list[Route]) -> list[tuple[type[BaseModel], JsonSchemaMode]]:
     takes = {route.takes: None for route in routes if route.takes}
     answers = {route.answers: None for route in routes if route.answers}
     return [
@@ -162,7 +165,7 @@ def _models(routes: list[Route]) -> list[tuple[type[BaseModel], str]]:
     ]
 
 
-def _operation(route: Route, shapes: dict, components: dict) -> dict[str, Any]:
+def _operation(route: Route, shapes: Shapes, components: dict[str, Any]) -> dict[str, Any]:
     """`components`: where the shapes that the parameters refer to are added."""
     said = inspect.getdoc(route.function) or route.summary
     operation: dict[str, Any] = {"summary": route.summary, "description": " ".join(said.split()), "tags": [route.tag]}
@@ -188,7 +191,7 @@ def _operation_id(route: Route, taken: set[str]) -> str:
     return f"{id}In{route.tag}" if id in taken else id
 
 
-def _parameters(route: Route, components: dict) -> list[dict]:
+def _parameters(route: Route, components: dict[str, Any]) -> list[dict[str, Any]]:
     found = [_in_path(name) for name in re.findall(r"{(\w+)}", route.path)]
     if route.query is not None:
         schema = route.query.model_json_schema(schema_generator=JsonSchema, ref_template=REF)
@@ -211,7 +214,7 @@ def _parameters(route: Route, components: dict) -> list[dict]:
     return [*found, IDEMPOTENCY] if route.replayable else found
 
 
-def _in_path(name: str) -> dict:
+def _in_path(name: str) -> dict[str, Any]:
     if name == "provider":
         about = {"description": "The provider.", "schema": {"$ref": REF.format(model="Provider")}}
     else:
@@ -219,7 +222,7 @@ def _in_path(name: str) -> dict:
     return {"name": name, "in": "path", "required": True, **about}
 
 
-def _responses(route: Route, shapes: dict) -> dict[str, dict]:
+def _responses(route: Route, shapes: Shapes) -> dict[str, dict[str, Any]]:
     good: dict[str, Any] = {"description": HTTPStatus(route.status).phrase}
     if route.raw:
         good["content"] = route.content
@@ -241,7 +244,7 @@ def _responses(route: Route, shapes: dict) -> dict[str, dict]:
     return {str(route.status): good, **route.also, **bad}
 
 
-def _examples(codes: list[str]) -> dict[str, dict]:
+def _examples(codes: list[str]) -> dict[str, dict[str, Any]]:
     known = {"unauthorized": Unauthorized().body()}
     return {
         code: {"value": known.get(code, {"error": {"code": code, "message": "Error message: problem and remedy."}})}

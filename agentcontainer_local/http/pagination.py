@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -12,7 +12,7 @@ from agentcontainer_local.schemas import MAX_BYTES as LAST
 from agentcontainer_local.schemas import Page, PageInfo, PageQuery
 from agentcontainer_local.store.db import Row
 
-Answer = TypeVar("Answer", bound=Page)
+Answer = TypeVar("Answer", bound=Page[Any])
 
 MOST_CHARACTERS = 1024**2  # of a page's rows, and one row more: to write them down holds up others
 
@@ -26,7 +26,7 @@ class Cut:
     ascending: bool
 
     @property
-    def asked(self) -> dict:
+    def asked(self) -> dict[str, Any]:
         """As keyword arguments for a record's `page`: one row more than wanted tells whether there is a next page."""
         return {"limit": self.limit + 1, "after": self.after, "ascending": self.ascending}
 
@@ -46,7 +46,8 @@ def page(answer: type[Answer], cut: Cut, found: Iterable[Row], shape: Callable[[
 
 def _taken(found: Iterable[Row], limit: int) -> tuple[list[Row], bool]:
     """At most `limit` rows, and fewer where they are large; and whether there are more."""
-    rows, size = [], 0
+    rows: list[Row] = []
+    size = 0
     for row in found:
         if len(rows) == limit or size >= MOST_CHARACTERS:
             return rows, True

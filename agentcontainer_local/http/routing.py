@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from starlette import routing
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.errors import MethodNotAllowed, NotFound, Problem, Unauthorized, Unavailable
@@ -68,14 +68,21 @@ class Call:
 
     host: Host
     request: Request
-    account: Row | None
+    caller: Row | None  # the account of its key; None where the route needs none
     now: datetime
     authenticate: Callable[[], Row | None]  # again, as when it came; raises Unauthorized
     body: Any = None
     query: Any = None
 
     def param(self, name: str) -> str:
-        return self.request.path_params[name]
+        return str(self.request.path_params[name])
+
+    @property
+    def account(self) -> Row:
+        """The account that asks; only for routes that need a key."""
+        if self.caller is None:
+            raise LookupError("a route that needs no key has no account")
+        return self.caller
 
     def is_still_allowed(self) -> bool:
         """Its key may be revoked while it is answered."""
@@ -156,11 +163,11 @@ class Resource:
             call.body = bodies.parse(route.takes, text, request.headers.get("content-type"), route.body_required)
         waited = self.host.db.waited  # only a write waits where another program holds the database's lock
         if route.replayable:
-            return await waited(functools.partial(self._kept, route, call, text))
-        answered = await waited(functools.partial(route.function, call))
+            return await waited(lambda: self._kept(route, call, text))
+        answered = await waited(lambda: route.function(call))
         if not isinstance(answered, BaseModel) and inspect.isawaitable(answered):
             answered = await answered
-        return answered if route.raw else _written(route, answered)
+        return _written(route, answered)
 
     def _account(self, route: Route, request: Request) -> Row | None:
         return None if route.open else self.authentication.account(request, route.key_in_query)
@@ -205,10 +212,12 @@ def _answer(route: Route, call: Call) -> Response:
     return _written(route, route.function(call))
 
 
-def _written(route: Route, answered: BaseModel | None) -> Response:
-    if route.answers is None:
+def _written(route: Route, answered: object) -> Response:
+    if route.raw and isinstance(answered, Response):
+        return answered
+    if route.answers is None and not route.raw:
         return Response(status_code=204)
-    if not isinstance(answered, route.answers):
+    if route.answers is None or not isinstance(answered, route.answers):
         raise TypeError(f"{route.verb} {route.path} answered a {type(answered).__name__}")
     # Straight to the serializer: model_dump_json makes a str of it first.
     return Json(answered.__pydantic_serializer__.to_json(answered, by_alias=True), route.status)
@@ -232,7 +241,7 @@ def refusal(problem: Problem, headers: dict[str, str] | None = None) -> Response
 
 
 def _headers_only(send: Send) -> Send:
-    async def sent(message) -> None:
+    async def sent(message: Message) -> None:
         await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
     return sent

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 from collections.abc import AsyncIterator, Callable
+from typing import IO
 
 import platformdirs
 
@@ -21,7 +22,7 @@ async def alone(at: str, waits: Callable[[], object] = lambda: None) -> AsyncIte
         yield
 
 
-def _taken(lock) -> bool:
+def _taken(lock: IO[str]) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -17,7 +17,10 @@ def is_here(host: str, hosts_file: Path = HOSTS_FILE) -> bool:
     return _is_loopback(address) if address else any(map(_is_loopback, _listed(name, hosts_file)))
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _address(text: str) -> Address | None:
     try:
         return ipaddress.ip_address(text)
     except ValueError:
@@ -28,12 +31,12 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _is_loopback(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def _is_loopback(address: Address) -> bool:
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback or address.is_unspecified
 
 
-def _listed(name: str, hosts_file: Path) -> list:
+def _listed(name: str, hosts_file: Path) -> list[Address]:
     """The addresses that the hosts file gives to a name."""
     try:
         lines = hosts_file.read_text(errors="replace").splitlines()

@@ -41,7 +41,7 @@ def removed_at_logout(
     )
 
 
-def for_a_while() -> tempfile.TemporaryDirectory:
+def for_a_while() -> tempfile.TemporaryDirectory[str]:
     """For a command with a Podman of its own."""
     base, ours = _base()
     return tempfile.TemporaryDirectory(prefix="ac-", dir=_private(base, *ours))

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlite_utils import Database
 
 from agentcontainer_local.process import resources
 
-Row = dict
+Row = dict[str, Any]
 ALL = -1  # as a LIMIT
 # Places in a list whose standard rows, which are nobody's, come first, upwards and downwards; 2^62 is beyond all rows.
 STANDARD_UP = "CASE WHEN account_id IS NULL THEN number ELSE 4611686018427387904 + number END"
@@ -134,7 +134,7 @@ class Store(Database):
                 self.conn.execute(f"{trigger} BEGIN SELECT {name}(); END")
 
 
-def open(path: Path) -> Database:
+def open(path: Path) -> Store:
     """Opens (or makes) the database at `path` and runs the migrations that it has not seen.
 
     WAL with synchronous=FULL: a commit that returned survives kill -9 and power loss.
@@ -163,11 +163,11 @@ def lengthen_log(db: Database) -> None:
 
 
 def path(db: Database) -> str:
-    return row(db, "PRAGMA database_list")["file"]
+    return str(single(db, "PRAGMA database_list")["file"])
 
 
 @contextmanager
-def reading(path: str) -> Iterator[Database]:
+def reading(path: str) -> Iterator[Store]:
     """The store at one moment, for another thread: what takes long holds nobody up."""
     store = Store(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True, isolation_level=None))
     try:
@@ -265,6 +265,14 @@ def row(db: Database, sql: str, parameters=()) -> Row | None:
     cursor = db.conn.execute(sql, parameters)
     values = cursor.fetchone()
     return None if values is None else dict(zip(_names(db, sql, cursor), values, strict=True))
+
+
+def single(db: Database, sql: str, parameters=()) -> Row:
+    """The row of a query that always finds one; raises LookupError where there is none."""
+    found = row(db, sql, parameters)
+    if found is None:
+        raise LookupError(f"no row: {sql}")
+    return found
 
 
 def rows(db: Database, sql: str, parameters=()) -> list[Row]:

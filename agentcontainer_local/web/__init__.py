@@ -1,6 +1,7 @@
 """The pages: what a browser is given at `/` and `/docs`, apart from the API that they call."""
 
 from collections.abc import Callable
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,7 +32,7 @@ ASK_AGAIN = "no-cache"
 KEEP = "public, max-age=31536000, immutable"
 
 
-def routes(document: Callable[[], dict]) -> list[BaseRoute]:
+def routes(document: Callable[[], dict[str, Any]]) -> list[BaseRoute]:
     """`/` and its files, and `/docs`, which shows what `document` answers: the OpenAPI document.
 
     Each is read or made when it is first asked for, and kept: the server's start waits for none.

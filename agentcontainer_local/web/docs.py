@@ -15,6 +15,7 @@ BOUNDS = {
     "default": "by default",
 }
 VERBS = ("get", "post", "put", "patch", "delete")
+Operation = tuple[str, str, dict[str, Any]]  # path, verb, and what the document says of it
 
 
 def page(document: dict[str, Any], folder: str) -> str:
@@ -64,7 +65,7 @@ export AGENTCONTAINER_API_KEY=ac_live_…</pre>
 """
 
 
-def _contents(by_tag: list) -> str:
+def _contents(by_tag: list[tuple[str, list[Operation]]]) -> str:
     groups = []
     for tag, operations in by_tag:
         links = "".join(
@@ -74,12 +75,12 @@ def _contents(by_tag: list) -> str:
     return "".join(groups) + '<h2><a href="#shapes">Shapes</a></h2>'
 
 
-def _section(tag: str, about: str, operations: list, schemas: dict) -> str:
+def _section(tag: str, about: str, operations: list[Operation], schemas: dict[str, Any]) -> str:
     shown = "".join(_operation(*operation, schemas) for operation in operations)
     return f"<section><h2>{escape(tag)}</h2><p>{escape(about)}</p>{shown}</section>"
 
 
-def _operation(path: str, verb: str, operation: dict, schemas: dict) -> str:
+def _operation(path: str, verb: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
     id = escape(operation["operationId"])
     keyless = '<p class="muted">Needs no key.</p>' if operation.get("security") == [] else ""
     return (
@@ -91,14 +92,14 @@ def _operation(path: str, verb: str, operation: dict, schemas: dict) -> str:
     )
 
 
-def _call(path: str, verb: str, operation: dict, schemas: dict) -> str:
+def _call(path: str, verb: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
     address = examples.try_it(path, verb, operation, schemas)
     link = f' <a class="button" href="{escape(address)}">Try it</a>' if address else ""
     line = escape(examples.curl(path, verb, operation, schemas))
     return f'<div class="calling"><h4>Call it</h4>{link}</div><pre class="curl" tabindex="0">{line}</pre>'
 
 
-def _parameters(parameters: list[dict]) -> str:
+def _parameters(parameters: list[dict[str, Any]]) -> str:
     return _table(
         "Parameters",
         [
@@ -112,7 +113,7 @@ def _parameters(parameters: list[dict]) -> str:
     )
 
 
-def _body(body: dict | None) -> str:
+def _body(body: dict[str, Any] | None) -> str:
     if body is None:
         return ""
     parts = []
@@ -123,7 +124,7 @@ def _body(body: dict | None) -> str:
     return "<h4>Body</h4>" + "".join(parts)
 
 
-def _responses(responses: dict[str, dict]) -> str:
+def _responses(responses: dict[str, dict[str, Any]]) -> str:
     return _table(
         "Answers",
         [
@@ -133,14 +134,14 @@ def _responses(responses: dict[str, dict]) -> str:
     )
 
 
-def _answered(response: dict) -> str:
+def _answered(response: dict[str, Any]) -> str:
     return "; ".join(
         _type(content.get("schema", {})) if media_type == "application/json" else f"<code>{escape(media_type)}</code>"
         for media_type, content in response.get("content", {}).items()
     )
 
 
-def _shape(name: str, schema: dict) -> str:
+def _shape(name: str, schema: dict[str, Any]) -> str:
     required = schema.get("required", [])
     fields = _table(
         "",
@@ -170,7 +171,7 @@ def _named(name: str, required: bool) -> str:
     return f"<code>{escape(name)}</code>" + (' <span class="muted">required</span>' if required else "")
 
 
-def _type(schema: dict) -> str:
+def _type(schema: dict[str, Any]) -> str:
     """In a few words, with a link where it is a shape of its own."""
     if "$ref" in schema:
         name = escape(schema["$ref"].rpartition("/")[2])

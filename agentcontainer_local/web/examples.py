@@ -11,7 +11,7 @@ BY_TYPE = {"string": "…", "integer": 1, "number": 1, "boolean": True, "array":
 MOST_DEEP = 4
 
 
-def curl(path: str, verb: str, operation: dict, schemas: dict[str, Any]) -> str:
+def curl(path: str, verb: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
     """Values in capitals, such as TASK_ID, are to be replaced."""
     words = ["curl -sS --fail-with-body"]
     if verb != "get":
@@ -30,7 +30,7 @@ def curl(path: str, verb: str, operation: dict, schemas: dict[str, Any]) -> str:
     return " \\\n  ".join(words)
 
 
-def try_it(path: str, verb: str, operation: dict, schemas: dict[str, Any]) -> str | None:
+def try_it(path: str, verb: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str | None:
     """The address of the form that sends it; None for what sends or answers bytes."""
     content = operation.get("requestBody", {}).get("content", {})
     if content and JSON not in content:
@@ -43,12 +43,12 @@ def try_it(path: str, verb: str, operation: dict, schemas: dict[str, Any]) -> st
     return f"./#/try?{urlencode(asked)}"
 
 
-def body(content: dict, schemas: dict[str, Any]) -> Any:
+def body(content: dict[str, Any], schemas: dict[str, Any]) -> Any:
     """The example of the document, else what has to be there."""
     return content["example"] if "example" in content else _sample(content.get("schema", {}), schemas, 0)
 
 
-def _sample(schema: dict, schemas: dict[str, Any], depth: int) -> Any:
+def _sample(schema: dict[str, Any], schemas: dict[str, Any], depth: int) -> Any:
     if depth > MOST_DEEP:
         return {}
     if "$ref" in schema:
@@ -71,11 +71,11 @@ def _filled(path: str) -> str:
     return re.sub(r"{(\w+)}", lambda found: re.sub(r"(?=[A-Z])", "_", found[1]).upper(), path)
 
 
-def _query(operation: dict) -> str:
+def _query(operation: dict[str, Any]) -> str:
     required = [one["name"] for one in operation.get("parameters", []) if one["in"] == "query" and one["required"]]
     return "?" + "&".join(f"{name}={name.upper()}" for name in required) if required else ""
 
 
-def _is_file(operation: dict) -> bool:
+def _is_file(operation: dict[str, Any]) -> bool:
     good = next(response for status, response in operation["responses"].items() if status.startswith("2"))
     return any(media in ("application/octet-stream", "application/zip") for media in good.get("content", {}))

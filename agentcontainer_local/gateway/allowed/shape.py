@@ -115,7 +115,7 @@ def written(path: tuple[str | int, ...]) -> str:
     """As in JavaScript: `input[3].tools[0].server_url`; names are the guest's, so they are kept short and plain."""
     text = ""
     for step in path[:MAX_PATH_PARTS]:
-        text += f"[{step}]" if type(step) is int else f".{_plain(step)}"
+        text += f"[{step}]" if isinstance(step, int) else f".{_plain(step)}"
     return text.removeprefix(".")
 
 

@@ -4,7 +4,7 @@ import re
 
 TRUE = frozenset({True})
 FALSE = frozenset({False})
-NOTHING = frozenset()  # no value at all: a list of it is empty
+NOTHING: frozenset[str] = frozenset()  # no value at all: a list of it is empty
 
 EFFORT = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
 

@@ -56,12 +56,13 @@ def _finish(arguments: str) -> str:
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
     """Markdown's rule: a block ends with a fence as long as its first one, or with the text."""
-    fence, kind, lines = "", "", []
+    fence, kind = "", ""
+    lines: list[str] = []
     for line in text.split("\n"):
         line = line.removesuffix("\r")
         if not fence:
             if (head := FENCE.match(line)) and "`" not in (behind := line[head.end() :]):
-                fence, kind, lines = head[1], KIND.match(behind)[1].lower(), []
+                fence, kind, lines = head[1], KIND.findall(behind)[0].lower(), []
         elif (closing := line.strip()).startswith(fence) and not closing.strip("`"):
             yield from _kept(kind, lines)
             fence = ""

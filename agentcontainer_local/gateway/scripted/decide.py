@@ -57,8 +57,10 @@ def _converse(items: Sequence[Item]) -> Next:
         return Next(progress.left[0].say, progress.left[0].command)
     if progress.last is not None and is_finish(progress.last) and progress.result is not None:
         return Next(_after_finish(progress.result))
-    if progress.say or progress.result:
-        return Next(progress.say or progress.result.text or "Done.")
+    if progress.say:
+        return Next(progress.say)
+    if progress.result:
+        return Next(progress.result.text or "Done.")
     asked = [item.text for item in turn if isinstance(item, User)]
     return Next(asked[-1] if asked else "Done.")
 

@@ -54,7 +54,7 @@ def read(dialect: Dialect, body: dict[str, Any]) -> list[Item]:
     return list((_messages if dialect != "completions" else _completions)(_dicts(body.get("messages"))))
 
 
-def _messages(rows: list[dict]) -> Iterator[Item]:
+def _messages(rows: list[dict[str, Any]]) -> Iterator[Item]:
     for row in rows:
         parts = _parts(row.get("content"))
         if row.get("role") == "assistant":
@@ -68,7 +68,7 @@ def _messages(rows: list[dict]) -> Iterator[Item]:
                 yield User(text)
 
 
-def _completions(rows: list[dict]) -> Iterator[Item]:
+def _completions(rows: list[dict[str, Any]]) -> Iterator[Item]:
     for row in rows:
         text = _text(_parts(row.get("content")))
         if row.get("role") == "assistant":
@@ -81,7 +81,7 @@ def _completions(rows: list[dict]) -> Iterator[Item]:
             yield User(text)
 
 
-def _responses(rows: list[dict]) -> Iterator[Item]:
+def _responses(rows: list[dict[str, Any]]) -> Iterator[Item]:
     for row in rows:
         if row.get("type") == "function_call":
             yield Said("", 1, _commands([(row.get("call_id"), row.get("arguments"))]))
@@ -131,7 +131,7 @@ def _commands(calls: Iterable[tuple[Any, Any]]) -> tuple[str, ...]:
     return tuple(str(arguments.get("command", "")) for arguments in ours)
 
 
-def _arguments(given: Any) -> dict:
+def _arguments(given: Any) -> dict[str, Any]:
     try:
         return _dict(json.loads(given) if isinstance(given, str) else given)
     except ValueError:
@@ -143,17 +143,17 @@ def _result(text: str, failed: bool = False) -> Result:
     return Result(text, failed or bool(FAILED.search(text) or UNKNOWN.search(text)))
 
 
-def _parts(content: Any) -> list[dict]:
+def _parts(content: Any) -> list[dict[str, Any]]:
     return [{"type": "text", "text": content}] if isinstance(content, str) else _dicts(content)
 
 
-def _text(parts: list[dict]) -> str:
+def _text(parts: list[dict[str, Any]]) -> str:
     return "\n".join(part["text"] for part in parts if isinstance(part.get("text"), str))
 
 
-def _dict(value: Any) -> dict:
+def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _dicts(value: Any) -> list[dict]:
+def _dicts(value: Any) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

@@ -4,6 +4,8 @@ import hashlib
 import json
 from decimal import Decimal
 
+from starlette.types import Send
+
 from agentcontainer_local.gateway.admission import Call
 from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.metering import Usage
@@ -19,7 +21,7 @@ FREE = Decimal(0)
 EVENT_STREAM = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
 
 
-async def play(grant: Grant, client: Client, call: Call, send) -> None:
+async def play(grant: Grant, client: Client, call: Call, send: Send) -> None:
     """The same request always gets the same answer, ids and figures included."""
     if call.route.dialect == "count":
         await respond(send, 200, json.dumps({"input_tokens": _tokens(len(call.raw))}).encode())

@@ -103,8 +103,8 @@ def _messages_events(answer: Answer) -> Iterator[dict[str, Any]]:
         for delta in deltas:
             yield {"type": "content_block_delta", "index": index, "delta": delta}
         yield {"type": "content_block_stop", "index": index}
-    delta = {"stop_reason": message["stop_reason"], "stop_sequence": None}
-    yield {"type": "message_delta", "delta": delta, "usage": _messages_usage(answer)}
+    stop = {"stop_reason": message["stop_reason"], "stop_sequence": None}
+    yield {"type": "message_delta", "delta": stop, "usage": _messages_usage(answer)}
     yield {"type": "message_stop"}
 
 
@@ -157,7 +157,7 @@ def _responses_events(answer: Answer) -> Iterator[dict[str, Any]]:
     yield {"type": "response.in_progress", "response": begun}
     for index, item in enumerate(response["output"]):
         at = {"item_id": item["id"], "output_index": index}
-        bare = {"content": []} if item["type"] == "message" else {"arguments": ""}
+        bare: dict[str, Any] = {"content": []} if item["type"] == "message" else {"arguments": ""}
         yield {
             "type": "response.output_item.added",
             "output_index": index,
