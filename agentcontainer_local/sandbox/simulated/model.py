@@ -1,0 +1,228 @@
+"""Calls to the task's model, through the gateway, in the wire format that the task's provider speaks."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from agentcontainer_local.pi import launch as pi
+from agentcontainer_local.sandbox.simulated.door import Answer, Door, Headers
+
+MAX_OUTPUT_TOKENS = 32_000  # of one answer, where the model's settings name no other number
+PASSING = (408, 409, 425, 429)  # as Pi has it: another try may succeed after these, and after 500 and above
+HEADERS = [(b"content-type", b"application/json"), (b"user-agent", b"agentcontainer-simulated")]
+ANTHROPIC = [(b"anthropic-version", b"2023-06-01")]
+
+
+@dataclass
+class ToolCall:
+    id: str
+    name: str
+    arguments: Any = None
+    text: str = ""  # of the arguments, as far as they have come
+
+
+@dataclass
+class Said:
+    """A model's answer."""
+
+    text: str = ""
+    calls: list[ToolCall] = field(default_factory=list)
+    failure: str | None = None
+
+    def read_arguments(self) -> None:
+        for call in self.calls:
+            try:
+                call.arguments = json.loads(call.text or "{}")
+            except ValueError:
+                call.arguments = {}
+
+
+class Failed(Exception):
+    """The call failed; `passing`: it is worth another try."""
+
+    def __init__(self, error: str, passing: bool):
+        super().__init__(error)
+        self.passing = passing
+
+
+class Format(NamedTuple):
+    path: str  # below the provider's base address at the gateway
+    body: Callable[[list[dict], str, list[dict]], dict]  # of (session, system prompt, tools)
+    read: Callable[[dict, Said], str]  # takes an event into the answer; the words that it brought
+    headers: Headers = ()
+
+
+class Model:
+    """As launch.json describes it."""
+
+    def __init__(self, launch: dict):
+        provider = launch["model"]["provider"]
+        files = {path.rpartition("/")[2]: text for path, text in launch["files"].items()}
+        known = json.loads(files["models.json"])["providers"][provider]
+        settings = {one["id"]: one for one in known.get("models", ())} | known.get("modelOverrides", {})
+        own = settings.get(launch["model"]["id"], {})
+        self.provider, self.name = provider, launch["model"]["id"]
+        self._base = "/" + known["baseUrl"].split("/", 3)[3]
+        self._format = FORMATS[own.get("api") or pi.APIS[provider]]
+        self._max_tokens = min(own.get("maxTokens", MAX_OUTPUT_TOKENS), MAX_OUTPUT_TOKENS)
+        self._system = files["system.md"]
+
+    async def ask(self, door: Door, session: list[dict], tools: list[dict], say: Callable[[str], None]) -> Said:
+        """The answer to the session, whose words go to `say` as they come. Raises Failed, or Unreachable."""
+        form = self._format
+        body = {"model": self.name, "stream": True, **form.body(session, self._system, tools)}
+        body |= {name: self._max_tokens for name in ("max_tokens", "max_output_tokens") if name in body}
+        raw = json.dumps(body).encode()
+        async with door.request("POST", self._base + form.path, raw, [*HEADERS, *form.headers]) as answer:
+            if answer.status != 200:
+                text = (await answer.body()).decode(errors="replace")
+                raise Failed(f"{answer.status} {text}", answer.status in PASSING or answer.status >= 500)
+            said = Said()
+            async for event in _events(answer):
+                if words := form.read(event, said):
+                    say(words)
+        if said.failure is not None:
+            raise Failed(said.failure, passing=True)
+        said.read_arguments()
+        return said
+
+
+async def _events(answer: Answer) -> AsyncIterator[dict]:
+    """The data of server-sent events."""
+    kept = b""
+    async for piece in answer.pieces:
+        *lines, kept = (kept + piece).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:") and line[5:].strip() != b"[DONE]":
+                yield json.loads(line[5:])
+
+
+def _calls(entry: dict) -> Iterator[tuple[str, str, Any]]:
+    for call in entry.get("calls", ()):
+        yield call["id"], call["name"], call["arguments"]
+
+
+# Anthropic messages
+
+
+def _messages_body(session: list[dict], system: str, tools: list[dict]) -> dict:
+    messages: list[dict] = []
+    for entry in session:
+        role, parts = _messages_parts(entry)
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += parts
+        elif parts:
+            messages.append({"role": role, "content": parts})
+    given = [{"name": t["name"], "description": t["description"], "input_schema": t["parameters"]} for t in tools]
+    return {"system": system, "messages": messages, "tools": given, "max_tokens": 0}
+
+
+def _messages_parts(entry: dict) -> tuple[str, list[dict]]:
+    if "user" in entry:
+        return "user", [_text(entry["user"])]
+    if "result" in entry:
+        result = {"type": "tool_result", "tool_use_id": entry["call"], "content": [_text(entry["result"])]}
+        return "user", [{**result, "is_error": entry["failed"]}]
+    said = [_text(entry["said"])] if entry["said"] else []
+    used = [{"type": "tool_use", "id": id, "name": name, "input": given} for id, name, given in _calls(entry)]
+    return "assistant", said + used
+
+
+def _text(text: str) -> dict:
+    return {"type": "text", "text": text or " "}
+
+
+def _read_messages(event: dict, said: Said) -> str:
+    kind = event.get("type")
+    if kind == "error":
+        said.failure = json.dumps(event)
+    elif kind == "content_block_start" and event["content_block"]["type"] == "tool_use":
+        said.calls.append(ToolCall(event["content_block"]["id"], event["content_block"]["name"]))
+    elif kind == "content_block_delta" and "partial_json" in event["delta"]:
+        said.calls[-1].text += event["delta"]["partial_json"]
+    elif kind == "content_block_delta":
+        words = event["delta"].get("text", "")
+        said.text += words
+        return words
+    return ""
+
+
+# OpenAI responses
+
+
+def _responses_body(session: list[dict], system: str, tools: list[dict]) -> dict:
+    items: list[dict] = [{"role": "developer", "content": system}]
+    for entry in session:
+        if "user" in entry:
+            items.append({"role": "user", "content": [{"type": "input_text", "text": entry["user"]}]})
+        elif "result" in entry:
+            items.append({"type": "function_call_output", "call_id": entry["call"], "output": entry["result"]})
+        else:
+            if entry["said"]:
+                content = [{"type": "output_text", "text": entry["said"], "annotations": []}]
+                items.append({"type": "message", "role": "assistant", "content": content})
+            items += [
+                {"type": "function_call", "call_id": id, "name": name, "arguments": json.dumps(given)}
+                for id, name, given in _calls(entry)
+            ]
+    given = [{"type": "function", **tool} for tool in tools]
+    return {"input": items, "tools": given, "store": False, "max_output_tokens": 0}
+
+
+def _read_responses(event: dict, said: Said) -> str:
+    kind = event.get("type")
+    if kind in ("error", "response.failed"):
+        said.failure = json.dumps(event)
+    elif kind == "response.output_item.done" and event["item"]["type"] == "function_call":
+        item = event["item"]
+        said.calls.append(ToolCall(item["call_id"], item["name"], text=item["arguments"]))
+    elif kind == "response.output_text.delta":
+        said.text += event["delta"]
+        return event["delta"]
+    return ""
+
+
+# OpenAI chat completions
+
+
+def _completions_body(session: list[dict], system: str, tools: list[dict]) -> dict:
+    messages: list[dict] = [{"role": "system", "content": system}]
+    for entry in session:
+        if "user" in entry:
+            messages.append({"role": "user", "content": entry["user"]})
+        elif "result" in entry:
+            messages.append({"role": "tool", "tool_call_id": entry["call"], "content": entry["result"]})
+        else:
+            calls = [
+                {"type": "function", "id": id, "function": {"name": name, "arguments": json.dumps(given)}}
+                for id, name, given in _calls(entry)
+            ]
+            said = {"role": "assistant", "content": entry["said"] or None}
+            messages.append({**said, **({"tool_calls": calls} if calls else {})})
+    given = [{"type": "function", "function": tool} for tool in tools]
+    return {"messages": messages, "tools": given, "max_tokens": 0, "stream_options": {"include_usage": True}}
+
+
+def _read_completions(event: dict, said: Said) -> str:
+    if "error" in event:
+        said.failure = json.dumps(event)
+    choices = event.get("choices") or [{}]
+    delta = choices[0].get("delta") or {}
+    for part in delta.get("tool_calls") or ():
+        function = part.get("function") or {}
+        while len(said.calls) <= part.get("index", 0):
+            said.calls.append(ToolCall("", ""))
+        call = said.calls[part.get("index", 0)]
+        call.id, call.name = call.id or part.get("id") or "", call.name or function.get("name") or ""
+        call.text += function.get("arguments") or ""
+    words = delta.get("content") or ""
+    said.text += words
+    return words
+
+
+FORMATS = {
+    "anthropic-messages": Format("/v1/messages", _messages_body, _read_messages, ANTHROPIC),
+    "openai-responses": Format("/responses", _responses_body, _read_responses),
+    "openai-completions": Format("/chat/completions", _completions_body, _read_completions),
+}

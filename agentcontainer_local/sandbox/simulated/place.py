@@ -1,0 +1,249 @@
+"""The simulated backend: runs within this process, without a container and without Pi."""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from agentcontainer_local.resource_limits import LEVELS, NAMES
+from agentcontainer_local.sandbox.backend import (
+    Broken,
+    Capabilities,
+    Exit,
+    Found,
+    Guest,
+    ImageChoice,
+    RunSpec,
+    Say,
+    Start,
+)
+from agentcontainer_local.sandbox.errors import ImageMissing, Unavailable
+from agentcontainer_local.sandbox.simulated.agent import Agent, Play
+from agentcontainer_local.sandbox.simulated.door import Door
+from agentcontainer_local.sandbox.simulated.events import Events
+from agentcontainer_local.sandbox.simulated.files import Kept
+from agentcontainer_local.sandbox.simulated.guest import Guest as SimulatedGuest
+from agentcontainer_local.sandbox.simulated.script import Exceed, Scripts, no_scripts
+from agentcontainer_local.sandbox.simulated.session import Session
+from agentcontainer_local.sandbox.simulated.shell import Ran
+
+log = logging.getLogger(__name__)
+
+STOPPED = Exit(died=False)
+WITH_ITS_PROCESS = Exit(died=False, last_words="The simulation ended.")
+NOT_ENFORCED = "The run is simulated: no limit is enforced."
+
+
+@dataclass
+class Life:
+    """One run, alive or ended: the handle that the engine gets."""
+
+    spec: RunSpec
+    start: Start
+    door: Door
+    playing: asyncio.Task[Exit]
+    exited: asyncio.Future[Exit]
+    broken: asyncio.Future[Broken]
+
+    @property
+    def image(self) -> str | None:
+        return f"simulated:{_name(self.spec.image)}" if self._is_new else None
+
+    @property
+    def enforced(self) -> dict[str, Any] | None:
+        if not self._is_new:
+            return None
+        limits = {wire: asdict(self.spec.limits)[name] for name, (wire, _) in NAMES.items()}
+        return {
+            "isolation": self.spec.isolation,
+            "network": "internet" if self.spec.internet else "none",
+            "limits": {wire: {"value": value, "by": "simulated"} for wire, value in limits.items()},
+            "warnings": [NOT_ENFORCED],
+        }
+
+    @property
+    def _is_new(self) -> bool:
+        return self.start in (Start.FIRST, Start.REMADE)
+
+
+class Simulation:
+    """The place where simulated runs live: one for any number of stores, each with a backend of its own.
+
+    `folder` has the tasks' files. `scripts` says what each agent does, and `outputs` what a bash block prints instead
+    of being run; both answer None to leave it to the model, and to the simulated shell. `sleep` is the clock. With
+    `survives_server` runs go on when a server lets go of them, and another one in this process can adopt them. A test
+    may set `away` to a reason why no run can be started, and add to `missing_images`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        scripts: Scripts = no_scripts,
+        outputs: Callable[[str], Ran | str | None] = lambda block: None,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        survives_server: bool = False,
+    ):
+        self.folder = folder
+        self.play = Play(scripts, outputs, sleep)
+        self.survives_server = survives_server
+        self.away: str | None = None
+        self.missing_images: set[str] = set()
+        self._backends: dict[str, Simulated] = {}
+
+    def backend(self, store_id: str) -> "Simulated":
+        if store_id not in self._backends:
+            self._backends[store_id] = Simulated(self, self.folder / store_id)
+        return self._backends[store_id]
+
+    async def close(self) -> None:
+        """Ends every run, and keeps what it has."""
+        for backend in self._backends.values():
+            await backend.stop_all()
+
+
+class Simulated:
+    """One store's runs; a backend, with exports."""
+
+    def __init__(self, simulation: Simulation, folder: Path):
+        self._in = simulation
+        self._folder = folder
+        self._lives: dict[str, Life] = {}  # by task: of what would be a container
+        self.capabilities = Capabilities(
+            name="simulated",
+            isolation=LEVELS,
+            internet=True,
+            survives_server=simulation.survives_server,
+            survives_reboot=True,
+        )
+
+    async def ready(self) -> None:
+        if self._in.away is not None:
+            raise Unavailable(self._in.away)
+
+    async def prepare(self, image: ImageChoice, say: Say) -> None:
+        await self.ready()
+        self._check_image(image)
+
+    def _check_image(self, image: ImageChoice) -> None:
+        if (name := _name(image)) in self._in.missing_images:
+            raise ImageMissing(f"The image {name} can't be had: this simulation has none of that name.")
+
+    @contextlib.asynccontextmanager
+    async def running(self, spec: RunSpec, guest: Guest, found: Found | None = None) -> AsyncIterator[Life]:
+        life = self._lives.get(spec.task_id)
+        if found is not None and found.alive and life is not None:
+            life.start = Start.ADOPTED
+        else:
+            life = await self._started(spec)
+        life.door.open(guest.app)
+        try:
+            yield life
+        finally:
+            await life.door.close()
+            if not self._in.survives_server:
+                await self._end(life)
+
+    async def _started(self, spec: RunSpec) -> Life:
+        await self.ready()
+        self._check_image(spec.image)
+        await self.stop(spec.task_id)  # there may be a life that nobody follows
+        kept = self._kept(spec.task_id)
+        start = Start.RESUMED if kept.has_container else Start.REMADE if kept.is_there else Start.FIRST
+        try:
+            kept.begin({"run": spec.run_id, "number": spec.number, "image": _name(spec.image)})
+            life = self._lives[spec.task_id] = self._alive(spec, start, kept)
+        except BaseException:
+            if start is Start.FIRST:
+                kept.remove()
+            raise
+        return life
+
+    def _alive(self, spec: RunSpec, start: Start, kept: Kept) -> Life:
+        loop, door = asyncio.get_running_loop(), Door()
+        exited, broken = loop.create_future(), loop.create_future()
+
+        def break_limit(step: Exceed) -> None:
+            broken.set_result(Broken(step.limit, step.used, getattr(spec.limits, step.limit, 0) or 0))
+
+        launch, events, session = json.loads(spec.launch({})), Events(door), Session(kept.session)
+        agent = Agent(spec.task_id, launch, door, kept, self._in.play, events, session, break_limit)
+        living = SimulatedGuest(agent, door, kept, events, session).live()
+        playing = loop.create_task(living, name=f"simulated {spec.task_id}")
+        life = Life(spec, start, door, playing, exited, broken)
+        playing.add_done_callback(lambda _: self._over(life))
+        return life
+
+    def _over(self, life: Life) -> None:
+        if life.playing.cancelled():
+            life.exited.set_result(STOPPED)
+        elif error := life.playing.exception():
+            log.error("the simulated agent failed task=%s", life.spec.task_id, exc_info=error)
+            life.exited.set_result(Exit(died=True, last_words=f"The simulation failed: {error!r}"))
+        else:
+            life.exited.set_result(life.playing.result())
+
+    async def _end(self, life: Life) -> None:
+        life.playing.cancel()
+        await asyncio.wait({life.playing})
+
+    async def found(self) -> list[Found]:
+        await self.ready()
+        kept = sorted(folder.name for folder in self._folder.glob("*") if Kept(folder).has_container)
+        return [Found(task_id, alive=self._is_alive(task_id)) for task_id in kept]
+
+    def _is_alive(self, task_id: str) -> bool:
+        return task_id in self._lives and not self._lives[task_id].exited.done()
+
+    async def last_exit(self, task_id: str) -> Exit:
+        await self.ready()
+        life = self._lives.get(task_id)
+        if life is None:
+            return WITH_ITS_PROCESS
+        await asyncio.wait({life.exited})
+        return life.exited.result()
+
+    async def stop(self, task_id: str) -> None:
+        if life := self._lives.get(task_id):
+            await self._end(life)
+
+    async def stop_all(self) -> None:
+        for task_id in list(self._lives):
+            await self.stop(task_id)
+
+    async def remove(self, task_id: str) -> None:
+        await self.stop(task_id)
+        self._lives.pop(task_id, None)
+        self._kept(task_id).remove_container()
+
+    async def forget(self, task_id: str) -> None:
+        await self.remove(task_id)
+        self._kept(task_id).remove()
+
+    async def discard(self, found: Found) -> None:
+        if found.task_id is not None:
+            await self.forget(found.task_id)
+
+    async def kept_bytes(self, task_id: str) -> int:
+        return self._kept(task_id).size_bytes()
+
+    def disk(self) -> None:
+        """None of its own: its files are in the data directory, which the engine watches anyway."""
+
+    def export(self, task_id: str, part: str) -> AbstractContextManager[BinaryIO]:
+        return self._kept(task_id).export(part)
+
+    def import_(self, task_id: str, part: str, archive: BinaryIO) -> None:
+        self._kept(task_id).import_(part, archive)
+
+    def _kept(self, task_id: str) -> Kept:
+        return Kept(self._folder / task_id)
+
+
+def _name(image: ImageChoice) -> str:
+    return image.preset or image.reference or ""
