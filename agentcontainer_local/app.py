@@ -24,6 +24,7 @@ from agentcontainer_local.engine import supervisor, timers
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.engine.run import hold_uids
 from agentcontainer_local.http import health, metrics, middleware, openapi, routing
+from agentcontainer_local.money import from_usd
 from agentcontainer_local.pi import bundle
 from agentcontainer_local.process import disk_space, failpoints, runtime_directory, tracing
 from agentcontainer_local.process.clock import Clock
@@ -176,7 +177,7 @@ def _first_start(store, settings: Settings, environ: Mapping[str, str], now: dat
         accounts.check_environment(environ)
         account, new_key = accounts.ensure(store, settings, environ, now)
         if new_key and settings.credit:
-            ledger.grant(store, account["id"], round(settings.credit * 1_000_000), now)
+            ledger.grant(store, account["id"], from_usd(settings.credit), now)
         containers.ensure_standard(store, now)
         agents.ensure_standard(store, now)
         return db.row(store, "SELECT id FROM store")["id"], new_key

@@ -4,12 +4,13 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from agentcontainer_local.money import MICROUSD_PER_USD, rounded
 from agentcontainer_local.providers import PROVIDERS
 
 DATED = re.compile(r"-20\d\d-?\d\d-?\d\d$")  # claude-sonnet-4-5-20250929, gpt-4o-2024-11-20
@@ -53,7 +54,7 @@ class Prices:
         A cache price of 0 means that there is none of its own: such tokens are paid as input.
         """
         if figures.reported_usd is not None and model not in self.free:
-            return _whole(figures.reported_usd * 1_000_000)
+            return rounded(figures.reported_usd * MICROUSD_PER_USD)
         if (rates := self.find(provider, model)) is None:
             return None
         prompt = figures.input_tokens + figures.cache_read_tokens + figures.cache_write_tokens
@@ -67,7 +68,7 @@ class Prices:
             + (figures.cache_write_tokens - hour) * (_rate(rates, "cacheWrite") or _rate(rates, "input"))
             + hour * 2 * _rate(rates, "input")  # an hour's cache is written at twice the price of input
         )
-        return _whole(cost * TIERS.get(figures.service_tier, 1))
+        return rounded(cost * TIERS.get(figures.service_tier, 1))
 
     def no_dearer(self, provider: str, model: Any, than: str) -> bool:
         """Whether both prices are known and `model` costs no more."""
@@ -87,7 +88,3 @@ def dearest(rates: dict[str, Any], input_tokens: int, cached_for_an_hour: bool) 
 
 def _rate(rates: dict[str, Any], kind: str) -> Decimal:
     return Decimal(str(rates.get(kind, 0)))
-
-
-def _whole(microusd: Decimal) -> int:
-    return int(microusd.to_integral_value(ROUND_HALF_UP))

@@ -3,6 +3,7 @@
 from agentcontainer_local import schemas
 from agentcontainer_local.http.pagination import page
 from agentcontainer_local.http.routing import Call, Route
+from agentcontainer_local.money import from_usd, to_usd
 from agentcontainer_local.store import accounts, ledger
 from agentcontainer_local.store.db import Row
 
@@ -10,12 +11,12 @@ from agentcontainer_local.store.db import Row
 def get_credit(call: Call) -> schemas.Credit:
     """Returns the account's balance, and whether container time is charged to it."""
     balance = accounts.balance_microusd(call.host.db, call.account["id"])
-    return schemas.Credit(balance_usd=balance / 1e6, billing_mode=call.account["billing_mode"])
+    return schemas.Credit(balance_usd=to_usd(balance), billing_mode=call.account["billing_mode"])
 
 
 def add_credit(call: Call) -> schemas.Credit:
     """Adds credit to the account, and returns the new balance."""
-    ledger.grant(call.host.db, call.account["id"], round(call.body.amount_usd * 1e6), call.now)
+    ledger.grant(call.host.db, call.account["id"], from_usd(call.body.amount_usd), call.now)
     return get_credit(call)
 
 
@@ -29,7 +30,7 @@ def list_credit_entries(call: Call) -> schemas.ListCreditEntriesResponse:
 def _entry(entry: Row) -> schemas.CreditEntry:
     return schemas.CreditEntry(
         kind=entry["kind"],
-        amount_usd=entry["amount_microusd"] / 1e6,
+        amount_usd=to_usd(entry["amount_microusd"]),
         task_id=entry["task_id"],
         created_at=entry["created_at"],
     )

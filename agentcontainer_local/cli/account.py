@@ -10,6 +10,7 @@ from agentcontainer_local.cli import names
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.session import AT_REST, READING, Session, command
+from agentcontainer_local.money import shown
 from agentcontainer_local.providers import IN_WORDS
 
 budget = App("Limit what model calls may cost in a month.")
@@ -29,7 +30,7 @@ def add_to(app: App) -> None:
 
 def account(session: Session) -> None:
     """Show the account: stored files, billing, credit."""
-    from agentcontainer_local.cli.output import size, usd
+    from agentcontainer_local.cli.output import size
 
     found = session.client.get_account()
     charged = found.billing_mode == "standard"
@@ -39,7 +40,7 @@ def account(session: Session) -> None:
             "name": found.name,
             "server": session.url,
             "billing": "container time is charged" if charged else "nothing is charged",
-            "credit": usd(found.credit_balance),
+            "credit": shown(found.credit_balance),
             "files": size(found.file_storage.used_bytes),
             "kept workspaces": size(found.checkpoint_storage.used_bytes),
             "made": found.created_at,
@@ -79,14 +80,14 @@ def clear_budget(session: Session) -> None:
 
 
 def _budget(session: Session, found) -> None:
-    from agentcontainer_local.cli.output import number, usd
+    from agentcontainer_local.cli.output import number
 
-    cost = ", no limit" if found.max_cost_usd is None else f" of {usd(found.max_cost_usd)}"
+    cost = ", no limit" if found.max_cost_usd is None else f" of {shown(found.max_cost_usd)}"
     tokens = ", no limit" if found.max_tokens is None else f" of {number(found.max_tokens)}"
     session.out.facts(
         {
             "month": found.month,
-            "cost": usd(found.used_cost_usd) + cost,
+            "cost": shown(found.used_cost_usd) + cost,
             "tokens": number(found.used_tokens) + tokens,
         },
         found,
@@ -99,7 +100,7 @@ def show_credit(
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, metavar="COUNT", help="Number of entries.")] = 20,
 ) -> None:
     """Show the balance and its latest entries."""
-    from agentcontainer_local.cli.output import age, usd
+    from agentcontainer_local.cli.output import age
 
     found = session.client.get_credit()
     entries = list(session.client.list_credit_entries(limit=limit))
@@ -107,9 +108,9 @@ def show_credit(
         session.out.json({"balanceUsd": found.balance_usd, "billingMode": found.billing_mode, "entries": entries})
         return
     charged = found.billing_mode == "standard"
-    session.out.say(usd(found.balance_usd) + ("" if charged else ", and nothing is charged"))
+    session.out.say(shown(found.balance_usd) + ("" if charged else ", and nothing is charged"))
     if entries:
-        rows = [(entry.kind, usd(entry.amount_usd), age(entry.created_at), entry.task_id or "") for entry in entries]
+        rows = [(entry.kind, shown(entry.amount_usd), age(entry.created_at), entry.task_id or "") for entry in entries]
         session.out.table(("what", "amount", "age", "task"), rows, entries)
 
 
@@ -118,10 +119,9 @@ def add_credit(
     session: Session, usd: Annotated[float, typer.Argument(min=0.01, metavar="USD", help="Amount in US dollars.")]
 ) -> None:
     """Add credit. It matters only if the server runs with --billing prepaid."""
-    from agentcontainer_local.cli import output
 
     found = session.client.add_credit(usd)
-    session.out.done(f"The balance is {output.usd(found.balance_usd)}.", found)
+    session.out.done(f"The balance is {shown(found.balance_usd)}.", found)
 
 
 @command(keys, "create", starts=AT_REST, example=("keys create laptop", "keys create prometheus --metrics"))

@@ -13,6 +13,7 @@ from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.run import CostFlag, HostsFlag, TokensFlag
 from agentcontainer_local.cli.session import AT_REST, Session, command
+from agentcontainer_local.money import shown
 from agentcontainer_local.providers import IN_WORDS
 
 app = App("Define agents: a prompt, a model and a container each.")
@@ -97,7 +98,6 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _shown(session: Session, agent) -> None:
-    from agentcontainer_local.cli.output import usd
 
     version, defaults = agent.current_version, agent.current_version.defaults
     limits = defaults.limits.model_dump(by_alias=True, exclude_none=True)
@@ -113,7 +113,7 @@ def _shown(session: Session, agent) -> None:
             "hosts": ", ".join(defaults.allowed_hosts) or None,
             "max runtime": f"{defaults.max_runtime_seconds} s",
             "wraps up after": f"{defaults.soft_finish_after_seconds} s" if defaults.soft_finish_after_seconds else None,
-            "max cost": usd(defaults.max_cost_usd) if defaults.max_cost_usd else None,
+            "max cost": shown(defaults.max_cost_usd) if defaults.max_cost_usd else None,
             "max tokens": str(defaults.max_tokens) if defaults.max_tokens else None,
             "limits": ", ".join(f"{name} {value}" for name, value in limits.items()) or None,
             "isolation": defaults.isolation,

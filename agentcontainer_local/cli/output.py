@@ -236,9 +236,3 @@ def between(began: str, ended: str | None) -> str:
     if ended is None:
         return ""
     return duration((datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds())
-
-
-def usd(amount: float | None) -> str:
-    if amount is None:
-        return "?"
-    return f"${amount:.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"

@@ -11,6 +11,7 @@ from agentcontainer_local.cli.containers import given
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.session import AT_REST, Session, command
+from agentcontainer_local.money import shown
 
 app = App("List, follow, change and cancel tasks.")
 Task = Annotated[str, typer.Argument(metavar="TASK", help="Id or title of the task; `last` is the latest one.")]
@@ -31,9 +32,7 @@ def list_tasks(
 
     agent_id = names.agent(session, agent) if agent else None
     tasks = list(session.client.list_tasks(agent_id=agent_id, status=status, limit=limit))
-    rows = [
-        (task.id, standing(task), output.age(task.created_at), output.usd(task.cost_usd), task.title) for task in tasks
-    ]
+    rows = [(task.id, standing(task), output.age(task.created_at), shown(task.cost_usd), task.title) for task in tasks]
     session.out.table(
         ("id", "status", "age", "cost", "title~"),
         rows,
@@ -161,7 +160,7 @@ def calls(session: Session, task: Task) -> None:
             output.number(call.cache_read_tokens),
             output.number(call.cache_write_tokens),
             output.number(call.output_tokens),
-            output.usd(call.cost_usd) + ("~" if call.estimated else ""),
+            shown(call.cost_usd) + ("~" if call.estimated else ""),
         )
         for call in found
     ]

@@ -16,6 +16,7 @@ from agentcontainer_local import schemas
 from agentcontainer_local.cli import output
 from agentcontainer_local.cli.exits import Exit, of_task
 from agentcontainer_local.cli.output import Output, clean
+from agentcontainer_local.money import shown
 
 MAX_RETRIES = 5  # of a model call
 FOLDED_LINES = 8  # of what a tool printed, the last ones
@@ -194,9 +195,9 @@ def usage(task: schemas.Task) -> str:
     read = used.input_tokens + used.cache_read_tokens + used.cache_write_tokens
     tokens = f"{output.number(read)} tokens in, {output.number(used.output_tokens)} out"
     words = f"{output.counted(used.calls, 'call')}, {tokens}"
-    return words if task.execution.model == "scripted" else f"{words}, {output.usd(used.cost_usd)}"
+    return words if task.execution.model == "scripted" else f"{words}, {shown(used.cost_usd)}"
 
 
 def summary(task: schemas.Task) -> str:
     used = task.container_minutes * 60
-    return f"{output.duration(used)} in the container ({output.usd(task.cost_usd)}), {usage(task)}"
+    return f"{output.duration(used)} in the container ({shown(task.cost_usd)}), {usage(task)}"

@@ -6,12 +6,12 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from agentcontainer_local.gateway.routes import Dialect
+from agentcontainer_local.money import MAX_USD
 from agentcontainer_local.prices import TIERS
 
 MOST_EVENT_BYTES = 8 * 1024 * 1024  # of one server-sent event; a longer one passes unread
 MOST_JSON_BYTES = 16 * 1024 * 1024  # of an answer that is not a stream
 MOST_TOKENS = 10**12
-MOST_USD = 10**6
 
 # An event without one of these has nothing for us, and is not parsed; nor has one with null there, as many have.
 USAGE = (b'"usage"', b'"usage":null', b'"usage": null')
@@ -328,5 +328,5 @@ def _reported(usage: dict[str, Any]) -> Decimal | None:
 
 
 def _usd(value: Any) -> Decimal | None:
-    usable = type(value) in (int, float) and 0 <= value <= MOST_USD
+    usable = type(value) in (int, float) and 0 <= value <= MAX_USD
     return Decimal(str(value)) if usable else None

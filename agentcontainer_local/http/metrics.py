@@ -21,6 +21,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from agentcontainer_local import lifecycle
 from agentcontainer_local.engine.host import Host
+from agentcontainer_local.money import to_usd
 from agentcontainer_local.process import build
 from agentcontainer_local.store.db import Row, Store, iso, parse_iso, path, reading, rows, single
 
@@ -185,7 +186,7 @@ def _of_models(counted: Row) -> Iterator[Metric]:
     )
     yield _labelled(
         CounterMetricFamily("agentcontainer_model_cost_usd", "Cost of model calls in US dollars.", labels=label),
-        {(one["provider"],): one["microusd"] / 1e6 for one in calls},
+        {(one["provider"],): to_usd(one["microusd"]) for one in calls},
     )
     yield _labelled(
         CounterMetricFamily("agentcontainer_model_tokens", "Tokens, as reported.", labels=["provider", "kind"]),
@@ -208,14 +209,14 @@ def _of_account(counted: Row) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "agentcontainer_budget_used_usd",
         "Cost of this month's model calls in US dollars, running calls at their maximum.",
-        counted["used_microusd"] / 1e6,
+        to_usd(counted["used_microusd"]),
     )
     if counted["max_microusd"]:
         yield GaugeMetricFamily(
-            "agentcontainer_budget_max_usd", "This month's budget in US dollars.", counted["max_microusd"] / 1e6
+            "agentcontainer_budget_max_usd", "This month's budget in US dollars.", to_usd(counted["max_microusd"])
         )
     yield GaugeMetricFamily(
-        "agentcontainer_credit_usd", "Credit balance in US dollars.", counted["credit_microusd"] / 1e6
+        "agentcontainer_credit_usd", "Credit balance in US dollars.", to_usd(counted["credit_microusd"])
     )
     yield GaugeMetricFamily("agentcontainer_files", "Stored files.", counted["files"])
     yield GaugeMetricFamily("agentcontainer_files_bytes", "Size of stored files.", counted["bytes"])

@@ -4,10 +4,11 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from agentcontainer_local.money import MAX_USD, to_usd
 from agentcontainer_local.schemas.base import Request, Shape, optional
 from agentcontainer_local.schemas.fields import whole
 
-Usd = Annotated[float, Field(ge=0.000001, le=1e6, allow_inf_nan=False)]
+Usd = Annotated[float, Field(ge=to_usd(1), le=MAX_USD, allow_inf_nan=False)]
 Tokens = Annotated[int, Field(ge=1, le=2**53), BeforeValidator(whole)]
 
 

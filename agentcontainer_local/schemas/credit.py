@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from agentcontainer_local.money import MAX_USD
 from agentcontainer_local.schemas.base import Request, Shape
 from agentcontainer_local.schemas.enums import BillingMode, CreditEntryKind
 from agentcontainer_local.schemas.fields import Timestamp
@@ -16,7 +17,7 @@ class Credit(Shape):
 
 
 class AddCreditRequest(Request):
-    amount_usd: Annotated[float, Field(ge=0.01, le=1_000_000, allow_inf_nan=False)]
+    amount_usd: Annotated[float, Field(ge=0.01, le=MAX_USD, allow_inf_nan=False)]
 
 
 class CreditEntry(Shape):

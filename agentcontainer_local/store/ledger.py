@@ -5,11 +5,12 @@ from datetime import datetime
 from sqlite_utils import Database
 
 from agentcontainer_local.errors import InsufficientCredits
+from agentcontainer_local.money import from_usd
 from agentcontainer_local.store.accounts import balance_microusd
 from agentcontainer_local.store.db import Row, iso, rows
 
-MICROUSD_PER_MINUTE = 50_000  # spec: billing, USD 0.05 a minute of container time
-RESERVATION_MICROUSD = 500_000  # spec: billing, USD 0.50 reserved at start
+MICROUSD_PER_MINUTE = from_usd(0.05)  # spec: billing, of container time
+RESERVATION_MICROUSD = from_usd(0.5)  # spec: billing, reserved at start
 
 
 def cost_microusd(used_ms: int) -> int:

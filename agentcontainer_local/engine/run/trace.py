@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlite_utils import Database
 
 from agentcontainer_local.engine.host import Host
+from agentcontainer_local.money import to_usd
 from agentcontainer_local.process.tracing import Span
 from agentcontainer_local.store import events as history
 from agentcontainer_local.store import tasks
@@ -77,7 +78,7 @@ def _call(call: Row, ended: datetime) -> Span:
         "agentcontainer.estimated": bool(call["estimated"]),
     }
     if call["cost_microusd"] is not None:
-        facts["agentcontainer.cost_usd"] = call["cost_microusd"] / 1e6
+        facts["agentcontainer.cost_usd"] = to_usd(call["cost_microusd"])
     if call["status"]:
         facts["http.response.status_code"] = call["status"]
     over = parse_iso(call["ended_at"]) if call["ended_at"] else ended

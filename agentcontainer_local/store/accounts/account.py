@@ -9,6 +9,7 @@ from sqlite_utils import Database
 from agentcontainer_local import schemas
 from agentcontainer_local.environment import API_KEY
 from agentcontainer_local.errors import Invalid
+from agentcontainer_local.money import to_usd
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store.accounts.api_keys import (
     KEY_PATTERN,
@@ -78,7 +79,7 @@ def shape(db: Database, account: Row, settings: Settings) -> schemas.Account:
         id=account["id"],
         name=account["name"],
         email=account["email"],
-        credit_balance=balance_microusd(db, account["id"]) / 1_000_000,
+        credit_balance=to_usd(balance_microusd(db, account["id"])),
         billing_mode=account["billing_mode"],
         file_storage=_storage(file_bytes(db, account["id"]), settings.file_quota_bytes),
         checkpoint_storage=_storage(checkpoint_bytes(db, account["id"]), settings.checkpoint_quota_bytes),

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlite_utils import Database
 
 from agentcontainer_local import schemas
+from agentcontainer_local.money import from_usd, to_usd
 from agentcontainer_local.store.db import Row, iso, row
 
 
@@ -23,7 +24,7 @@ def set_budget(db: Database, account_id: str, max_cost_usd: float | None, max_to
     """In the place of the one before; None: no limit."""
     db.conn.execute(
         "UPDATE accounts SET max_cost_microusd = ?, max_tokens = ? WHERE id = ?",
-        (None if max_cost_usd is None else round(max_cost_usd * 1e6), max_tokens, account_id),
+        (from_usd(max_cost_usd), max_tokens, account_id),
     )
 
 
@@ -31,9 +32,9 @@ def budget_shape(db: Database, account_id: str, now: datetime) -> schemas.Accoun
     month = iso(now)[:7]
     found = budget(db, account_id, month)
     return schemas.AccountBudget(
-        max_cost_usd=None if found["max_cost_microusd"] is None else found["max_cost_microusd"] / 1e6,
+        max_cost_usd=to_usd(found["max_cost_microusd"]),
         max_tokens=found["max_tokens"],
-        used_cost_usd=found["spent_microusd"] / 1e6,
+        used_cost_usd=to_usd(found["spent_microusd"]),
         used_tokens=found["spent_tokens"],
         month=month,
     )

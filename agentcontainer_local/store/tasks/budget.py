@@ -7,7 +7,7 @@ told (the guest cut it, the server was killed), it counts at its worst; so no su
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ from sqlite_utils import Database
 
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import Invalid
+from agentcontainer_local.money import in_cents, rounded_up, to_usd
 from agentcontainer_local.prices import Prices
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import accounts, model_settings
@@ -51,7 +52,7 @@ class Worst:
         if self.input_price is None:
             return 0
         cost = self.input_tokens * self.input_price + output_tokens * self.output_price
-        return int((cost * self.times).to_integral_value(ROUND_CEILING))
+        return rounded_up(cost * self.times)
 
     def tokens(self, output_tokens: int) -> int:
         return (self.input_tokens + output_tokens) * self.times
@@ -106,7 +107,7 @@ class _Limit:
         return int((room / worst.output_price / worst.times).to_integral_value(ROUND_FLOOR))
 
     def __str__(self) -> str:
-        most = f"{self.most / 1e6:g}" if self.kind == "maxCostUsd" else str(self.most)
+        most = f"{to_usd(self.most):g}" if self.kind == "maxCostUsd" else str(self.most)
         return f"the {self.whose}'s {self.kind} of {most}"
 
 
@@ -236,7 +237,7 @@ def _least(limit: _Limit, worst: Worst) -> str:
     used = limit.used(worst, min(worst.output_tokens, LEAST_OUTPUT_TOKENS))
     kept = LAST_CALLS * limit.used(worst, LAST_OUTPUT_TOKENS)
     most = min(used + kept, -(-used * LAST_SHARE // (LAST_SHARE - 1)))
-    return f"{-(-most // 10_000) / 100:.2f}" if limit.kind == "maxCostUsd" else str(-(-most // 1000) * 1000)
+    return in_cents(most) if limit.kind == "maxCostUsd" else str(-(-most // 1000) * 1000)
 
 
 def settle(db: Database, number: int, usage, now: datetime) -> bool:
@@ -328,10 +329,10 @@ def shape(db: Database, task: Row) -> schemas.Budget | None:
         {"task": task["id"], "account": task["account_id"]},
     )
     return schemas.Budget(
-        worst_case_cost_usd=worst["microusd"] / 1e6 or None,
+        worst_case_cost_usd=to_usd(worst["microusd"]) or None,
         worst_case_tokens=int(worst["tokens"]) or None,
-        max_cost_usd=None if task["max_cost_microusd"] is None else task["max_cost_microusd"] / 1e6,
+        max_cost_usd=to_usd(task["max_cost_microusd"]),
         max_tokens=task["max_tokens"],
-        used_cost_usd=task["spent_microusd"] / 1e6,
+        used_cost_usd=to_usd(task["spent_microusd"]),
         used_tokens=task["spent_tokens"],
     )

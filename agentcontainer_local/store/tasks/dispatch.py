@@ -9,6 +9,7 @@ from sqlite_utils import Database
 
 from agentcontainer_local import lifecycle, resource_limits
 from agentcontainer_local.errors import Conflict, Invalid, TooManyPending
+from agentcontainer_local.money import from_usd
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.schemas import ALLOWED_AND_OPEN, CreateConversationRequest, CreateTaskRequest
 from agentcontainer_local.settings import Settings
@@ -116,7 +117,7 @@ def _planned(
         "allowed_hosts": dumps(chosen.get("allowedHosts") or []),
         "max_runtime_seconds": chosen["maxRuntimeSeconds"],
         "soft_finish_after_seconds": soft,
-        "max_cost_microusd": _microusd(chosen.get("maxCostUsd")),
+        "max_cost_microusd": from_usd(chosen.get("maxCostUsd")),
         "max_tokens": chosen.get("maxTokens"),
         "output_policy": dumps(chosen.get("outputPolicy") or {"mode": "any"}),
         "runtime_region": chosen.get("runtimeRegion") or "any",
@@ -129,10 +130,6 @@ def _insert(db: Database, plan: Row) -> Row:
     names, marks = ", ".join(plan), ", ".join("?" * len(plan))
     db.conn.execute(f"INSERT INTO tasks ({names}) VALUES ({marks})", tuple(plan.values()))
     return owned_whole(db, plan["account_id"], plan["id"])
-
-
-def _microusd(usd: float | None) -> int | None:
-    return None if usd is None else round(usd * 1e6)
 
 
 def _mode(body: Body) -> dict:

@@ -3,6 +3,7 @@
 from sqlite_utils import Database
 
 from agentcontainer_local import schemas
+from agentcontainer_local.money import to_usd
 from agentcontainer_local.store.db import Row, row, rows
 
 UP = "SELECT * FROM model_calls WHERE task_id = ? AND number > ? ORDER BY number LIMIT ?"
@@ -23,7 +24,7 @@ def call_shape(call: Row) -> schemas.ModelCall:
         output_tokens=call["output_tokens"],
         cache_read_tokens=call["cache_read_tokens"],
         cache_write_tokens=call["cache_write_tokens"],
-        cost_usd=None if call["cost_microusd"] is None else call["cost_microusd"] / 1e6,
+        cost_usd=to_usd(call["cost_microusd"]),
         estimated=bool(call["estimated"]),
         status=call_status(call),
         http_status=call["status"] or None,

@@ -6,6 +6,7 @@ from pydantic_core import from_json
 from sqlite_utils import Database
 
 from agentcontainer_local import schemas
+from agentcontainer_local.money import to_usd
 from agentcontainer_local.store import files, ledger
 from agentcontainer_local.store.db import Row, rows
 from agentcontainer_local.store.tasks import budget
@@ -37,7 +38,7 @@ def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
         completed_at=task["completed_at"],
         result=task["result"],
         error=task["error"],
-        cost_usd=ledger.cost_microusd(used_ms) / 1e6,
+        cost_usd=to_usd(ledger.cost_microusd(used_ms)),
         container_minutes=round(used_ms / 1000) / 60,
         token_usage={} if task["started_at"] is None else token_usage(db, task["id"]),
         budget=budget.shape(db, task),

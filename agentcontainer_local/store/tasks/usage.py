@@ -3,6 +3,7 @@
 from sqlite_utils import Database
 
 from agentcontainer_local import schemas
+from agentcontainer_local.money import to_usd
 from agentcontainer_local.store.db import Row, row, rows
 
 WHOLE = 0  # in a turn's place: all of the task
@@ -27,5 +28,5 @@ def written_tokens(db: Database, task_id: str) -> int:
 
 
 def _usage(sums: Row) -> dict:
-    cost = None if sums["unpriced"] else sums["cost_microusd"] / 1e6
+    cost = None if sums["unpriced"] else to_usd(sums["cost_microusd"])
     return {**{name: sums[name] for name in COUNTED}, "cost_usd": cost}
