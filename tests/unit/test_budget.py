@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from agentcontainer_local.engine.host import Host
-from agentcontainer_local.store import accounts, db, tasks
+from agentcontainer_local.engine.run.decide import AskToFinish, Fail
+from agentcontainer_local.engine.run.follow import act, due
+from agentcontainer_local.store import accounts, db, tasks, transcript
 
 AGENT = "/agents/agt_standard_data"
 REAL = {"provider": "anthropic", "model": "claude-sonnet-4-5", "providerApiKey": "sk-1"}
@@ -242,12 +244,16 @@ async def test_at_four_fifths_the_agent_is_told_once_and_a_last_part_is_kept_for
 async def test_an_agent_that_is_out_of_its_budget_is_asked_once_to_finish(client, host):
     task = await dispatched(client, maxTokens=10_000)
     run = tasks.begin_run(host.db, task["id"], host.now())
-    assert not tasks.ask_to_finish(host.db, tasks.get(host.db, task["id"]), run, host.now())
+    tasks.apply(host.db, task["id"], "started", host.now())
+    message = transcript.waiting(host.db, task["id"])[0]
+    transcript.delivered(host.db, tasks.get(host.db, task["id"]), run, message["id"], host.now())
     used_up(host, task["id"])
-    tasks.runs.settled(host.db, run["id"], host.now())
-    assert tasks.ask_to_finish(host.db, tasks.get(host.db, task["id"]), run, host.now())
-    run = tasks.open_run(host.db, task["id"])
-    assert not tasks.ask_to_finish(host.db, tasks.get(host.db, task["id"]), run, host.now())
+    for asked in (True, False):
+        tasks.runs.settled(host.db, run["id"], host.now(), "The call was refused.")
+        action = due(host, tasks.get(host.db, task["id"]))
+        assert action == (AskToFinish() if asked else Fail("The call was refused."))
+        act(host, tasks.get(host.db, task["id"]), action)
+    assert tasks.get(host.db, task["id"])["status"] == "failed"
 
 
 async def test_the_account_is_named_where_its_budget_is_used_up(client, host):

@@ -3,7 +3,9 @@
 import pytest
 
 from agentcontainer_local.engine.host import Host
-from agentcontainer_local.engine.run.follow import _due
+from agentcontainer_local.engine.run.decide import OutOfTime, Wait
+from agentcontainer_local.engine.run.follow import act
+from agentcontainer_local.engine.run.follow import due as due_now
 from agentcontainer_local.guest.commands import in_force
 from agentcontainer_local.store import tasks
 from tests.conftest import Clock
@@ -20,7 +22,12 @@ def begun(host: Host, seconds: int, soft: int | None = None, conversation: bool 
 
 
 def due(host: Host, task_id: str) -> float:
-    return _due(host, tasks.get(host.db, task_id))
+    """Does what is due; answers for how many seconds nothing else is, 0 when the run is to end."""
+    while not isinstance(action := due_now(host, task := tasks.get(host.db, task_id)), Wait):
+        act(host, task, action)
+        if isinstance(action, OutOfTime):
+            return 0
+    return action.seconds
 
 
 def told(host: Host, task_id: str) -> bool:

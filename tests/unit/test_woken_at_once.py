@@ -9,7 +9,8 @@ import pytest
 
 from agentcontainer_local import app, egress, gateway, guest, lifecycle, model_access
 from agentcontainer_local.engine.host import Host
-from agentcontainer_local.engine.run.follow import _let_lie_down
+from agentcontainer_local.engine.run.decide import EndRun, Wait
+from agentcontainer_local.engine.run.follow import due
 from agentcontainer_local.guest.commands import in_force
 from agentcontainer_local.store import tasks
 from tests.unit.test_races import door, running
@@ -120,10 +121,7 @@ async def test_an_agent_hears_that_its_sleep_was_granted_even_if_it_is_woken_at_
     tasks.runs.started(host.db, tasks.open_run(host.db, task["id"])["id"], host.now())
     slept(host, task)
     woken(host, task)
-    exited = asyncio.get_running_loop().create_future()
-    lying = asyncio.create_task(_let_lie_down(host, tasks.get(host.db, task["id"]), exited))
-    await asyncio.sleep(0)
-    assert not lying.done()
+    assert due(host, tasks.get(host.db, task["id"]), 0.1) == Wait(pytest.approx(0.4))
     async with door(host, task) as inside:
         await inside.post("/guest/events", content=json.dumps({"seq": 1, "event": {"type": "settled"}}))
-    await asyncio.wait_for(lying, 0.2)
+    assert due(host, tasks.get(host.db, task["id"]), 0.1) == EndRun()

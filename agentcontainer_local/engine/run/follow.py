@@ -7,6 +7,23 @@ from pathlib import Path
 
 from agentcontainer_local import lifecycle
 from agentcontainer_local.engine.host import Host
+from agentcontainer_local.engine.run.decide import (
+    MAX_NUDGES,
+    Action,
+    AskToFinish,
+    EndRun,
+    EndTurn,
+    Fail,
+    GiveUp,
+    Nudge,
+    OutOfTime,
+    Restart,
+    Seen,
+    Wait,
+    WrapUp,
+    decide,
+    falls_asleep,
+)
 from agentcontainer_local.engine.run.names import name_of
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.sandbox import podman
@@ -14,11 +31,6 @@ from agentcontainer_local.sandbox.podman import enforcement
 from agentcontainer_local.store import tasks, transcript
 from agentcontainer_local.store.db import Row
 
-MOST_NUDGES = 2
-LAST_PART, MOST_LAST_SECONDS = 10, 300  # a tenth of the time, but not more, is kept for `finish`
-LEAST_PARTED_SECONDS = 60
-AT_ONCE = 1e-6  # look again
-LIE_DOWN_SECONDS = 0.5
 LOOK_SECONDS = 2
 # Exit codes. The guest ends with 0 on SIGTERM; 143 and 137 are what Podman sees of one that did not, or not in time.
 STOPS = (0, 143)
@@ -32,7 +44,7 @@ async def follow(host: Host, task_id: str, pid: int, broken: asyncio.Future[podm
     """
     exited = asyncio.ensure_future(host.sandbox.exited(pid))
     removed = asyncio.create_task(_removed(directory), name=f"directory of {task_id}")
-    idle = _Idle(host.steady)
+    rest = _Rest(host.steady)
     try:
         while True:
             changed = host.changed.mark(task_id)
@@ -43,15 +55,15 @@ async def follow(host: Host, task_id: str, pid: int, broken: asyncio.Future[podm
                 return await _ended(host, task)
             if removed.done():
                 return _cut_off(host, task, pid)
-            if task["status"] == lifecycle.RUNNING:
-                wait = _due(host, task)
-            elif task["status"] == lifecycle.AWAITING_INPUT:
-                wait = _rest(host, idle.seconds(task))
-            else:
-                return await _let_lie_down(host, task, exited)
-            if wait <= 0:
+            action = due(host, task, rest.seconds(task))
+            if isinstance(action, Wait):
+                watched = {changed, exited, broken, removed}
+                await asyncio.wait(watched, timeout=action.seconds, return_when=asyncio.FIRST_COMPLETED)
+                continue
+            act(host, task, action)
+            if isinstance(action, EndRun | OutOfTime | Restart):
                 return tasks.end_run(host.db, task_id, host.now())  # at once: a message from here on starts another
-            await asyncio.wait({changed, exited, broken, removed}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)
     finally:
         for watching in (exited, removed):
             watching.cancel()
@@ -74,97 +86,65 @@ def _cut_off(host: Host, task: Row, pid: int) -> None:
     tasks.end_run(host.db, task["id"], host.now())
 
 
-class _Idle:
-    """For how long a conversation has waited for its next message."""
+class _Rest:
+    """For how long a conversation has waited for its next message, or a task has slept."""
 
     def __init__(self, steady: Callable[[], float]):
         self._steady = steady
-        self.turn: int | None = None
-        self.since = 0.0
+        self._what: object = None
+        self._since = 0.0
 
     def seconds(self, task: Row) -> float:
-        if self.turn != task["turn_number"]:
-            self.turn, self.since = task["turn_number"], self._steady()
-        return self._steady() - self.since
+        what = "asleep" if falls_asleep(task) else (task["status"], task["turn_number"])
+        if self._what != what:
+            self._what, self._since = what, self._steady()
+        return self._steady() - self._since
 
 
-def _rest(host: Host, idle_seconds: float) -> float:
-    """How long an idle conversation's container may still run; 0 when its time is over or others wait for its room."""
-    if host.wanted_room > 0:
-        host.wanted_room -= 1
-        return 0
-    return max(0, host.settings.idle_seconds - idle_seconds)
-
-
-async def _let_lie_down(host: Host, task: Row, exited: asyncio.Future) -> None:
-    """An agent that asked for its sleep gets a moment to hear that it was granted: its session then says so.
-
-    Even if the task is woken within that moment.
-    """
-    deadline = host.steady() + LIE_DOWN_SECONDS
-    while _lies_down(task) and (left := deadline - host.steady()) > 0:
-        changed = host.changed.mark(task["id"])
-        if tasks.open_run(host.db, task["id"])["settled_at"] is not None:
-            return
-        await asyncio.wait({changed, exited}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        task = tasks.get(host.db, task["id"])
-
-
-def _lies_down(task: Row) -> bool:
-    woken = task["status"] == lifecycle.PENDING and task["to_tell"] is not None
-    return woken or task["status"] == lifecycle.HIBERNATING
-
-
-def _due(host: Host, task: Row) -> float:
-    """Does what is due for a running task; answers for how many seconds nothing else is, 0 when this run is to end."""
+def due(host: Host, task: Row, resting_seconds: float = 0) -> Action:
+    """What is due for the task's open run now."""
     run = tasks.open_run(host.db, task["id"])
-    used_seconds = (tasks.container_ms(task, host.now()) - task["turn_used_ms"]) / 1000
-    if used_seconds >= task["max_runtime_seconds"]:
-        _out_of_time(host, task)
-        return 0
-    if not tasks.fits(task, run) and (run["opened_at"] is None or run["settled_at"] is not None):
-        tasks.apply(host.db, task["id"], "interrupted", host.now(), reason=_changed(task))
-        return 0
-    if run["settled_at"] is not None and (run["opened_at"] is None or _has_all(host, task)):
-        _after_settling(host, task, run)
-        host.changed.set(task["id"])
-        return AT_ONCE
-    soft = _soft_seconds(task)
-    if soft is not None and run["soft_told_at"] is None:
-        if used_seconds < soft:
-            return soft - used_seconds
-        tasks.runs.told_to_wrap_up(host.db, run["id"], host.now())
-        host.changed.set(task["id"])
-    return task["max_runtime_seconds"] - used_seconds
+    max_idle_seconds = host.settings.idle_seconds
+    if host.wanted_room > 0 and task["status"] == lifecycle.AWAITING_INPUT:
+        host.wanted_room -= 1
+        max_idle_seconds = 0
+    settled = run is not None and run["settled_at"] is not None
+    seen = Seen(settled and bool(transcript.waiting(host.db, task["id"])), resting_seconds, max_idle_seconds)
+    return decide(task, run, host.now(), seen)
 
 
-def _changed(task: Row) -> str:
-    if task["learned_window"] is not None:
-        return f"The model's context window has {task['learned_window']} tokens: Pi is started anew to keep to it."
-    return "Pi is started anew, in its new mode."
+def act(host: Host, task: Row, action: Action) -> None:
+    """Does what is due, all but the end of the run."""
+    if isinstance(action, AskToFinish | EndTurn | Fail | GiveUp | Nudge):
+        failpoints.point("run.settled")
+    db, task_id, now = host.db, task["id"], host.now()
+    match action:
+        case WrapUp():
+            tasks.runs.told_to_wrap_up(db, tasks.open_run(db, task_id)["id"], now)
+        case Nudge():
+            tasks.runs.asked_again(db, tasks.open_run(db, task_id)["id"], now, "nudged")
+        case AskToFinish():
+            tasks.runs.asked_again(db, tasks.open_run(db, task_id)["id"], now, "asked_to_finish")
+        case EndTurn(error):
+            tasks.end_turn(db, task_id, error, now)
+        case Fail(error):
+            tasks.apply(db, task_id, "failed", now, error=error)
+        case GiveUp():
+            answer = transcript.last_said(db, task_id)
+            tasks.apply(db, task_id, "failed", now, error=_unfinished(host, task), result=answer)
+        case Restart(reason):
+            tasks.apply(db, task_id, "interrupted", now, reason=reason)
+        case OutOfTime(error):
+            _out_of_time(host, task, error)
+    host.changed.set(task_id)
 
 
-def _soft_seconds(task: Row) -> float | None:
-    """When the agent is told to wrap up. Where nobody said when, the last part of a longer time is kept for that."""
-    most = task["max_runtime_seconds"]
-    if task["soft_finish_after_seconds"] is not None or most < LEAST_PARTED_SECONDS:
-        return task["soft_finish_after_seconds"]
-    return most - min(most / LAST_PART, MOST_LAST_SECONDS)
-
-
-def _has_all(host: Host, task: Row) -> bool:
-    """An autonomous agent that settles may have more to hear; the messages of a conversation wait for their turn."""
-    return task["mode"] == "conversation" or not transcript.waiting(host.db, task["id"])
-
-
-def _out_of_time(host: Host, task: Row) -> None:
-    limit = f"{task['max_runtime_seconds']} seconds, its maxRuntimeSeconds"
+def _out_of_time(host: Host, task: Row, error: str) -> None:
     host.keep_words(task["id"])
+    error += _of_the_model(host, task)
     if task["mode"] == "conversation":
-        error = f"The turn ran for {limit}, without an answer.{_of_the_model(host, task)}"
         tasks.end_turn(host.db, task["id"], error, host.now())
     else:
-        error = f"The task ran for {limit}, without finishing.{_of_the_model(host, task)}"
         tasks.apply(host.db, task["id"], "failed", host.now(), error=error)
 
 
@@ -178,26 +158,9 @@ def _of_the_model(host: Host, task: Row) -> str:
     return words
 
 
-def _after_settling(host: Host, task: Row, run: Row) -> None:
-    """Pi has nothing more to do, and `finish` was not accepted; of a conversation it is the answer."""
-    failpoints.point("run.settled")
-    error = run["settled_error"] and (task["budget_error"] or run["settled_error"])
-    if error is not None and tasks.ask_to_finish(host.db, task, run, host.now()):
-        return
-    if task["mode"] == "conversation":
-        tasks.end_turn(host.db, task["id"], error, host.now())
-    elif error is not None:
-        tasks.apply(host.db, task["id"], "failed", host.now(), error=error)
-    elif run["nudges"] >= MOST_NUDGES:
-        error, answer = _unfinished(host, task), transcript.last_said(host.db, task["id"])
-        tasks.apply(host.db, task["id"], "failed", host.now(), error=error, result=answer)
-    else:
-        tasks.runs.asked_again(host.db, run["id"], host.now(), "nudged")
-
-
 def _unfinished(host: Host, task: Row) -> str:
     """The agent stopped again and again. One that has not called any tool could not call `finish` either."""
-    error = f"The agent stopped without calling finish, and did so again after it was told {MOST_NUDGES} times."
+    error = f"The agent stopped without calling finish, and did so again after it was told {MAX_NUDGES} times."
     if transcript.used_tools(host.db, task["id"]):
         return error
     return (

@@ -20,7 +20,6 @@ from agentcontainer_local.prices import Prices
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import accounts, model_settings
 from agentcontainer_local.store.db import Row, iso, quick, row
-from agentcontainer_local.store.tasks import runs
 from agentcontainer_local.store.tasks.model_calls import failed_before
 from agentcontainer_local.store.tasks.provider_choice import SCRIPTED
 from agentcontainer_local.store.tasks.rows import get
@@ -285,14 +284,6 @@ def settle_leftovers(db: Database) -> int:
         " input_tokens = counted_tokens, error = 'The server was ended before the answer was whole.'"
         " WHERE status IS NULL"
     ).rowcount
-
-
-def ask_to_finish(db: Database, task: Row, run: Row, now: datetime) -> bool:
-    """Whether a run that stopped because its budget is used up is asked, out of what was kept for that, to finish."""
-    if task["budget_asked_at"] is None or task["budget_error"] is not None or run["budget_asked_at"] is not None:
-        return False
-    runs.asked_again(db, run["id"], now, "asked_to_finish")
-    return True
 
 
 def _tell(db: Database, task_id: str, now: datetime) -> bool:

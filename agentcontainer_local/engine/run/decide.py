@@ -1,0 +1,166 @@
+"""What is due for a run: a function of its rows, the time and a few plain values. `follow` acts on it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from agentcontainer_local import lifecycle
+from agentcontainer_local.store import tasks
+from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.tasks import runs
+
+MAX_NUDGES = 2
+FINISHING_PART, MAX_FINISHING_SECONDS = 10, 300  # a tenth of the time, but not more, is kept for `finish`
+MIN_PARTED_SECONDS = 60  # of a shorter time nothing is kept
+SLEEP_HEARD_SECONDS = 0.5  # for an agent to hear that its sleep was granted: its session then says so
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing is due for so long, unless the rows change."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class EndRun:
+    """The task is at rest or over."""
+
+
+@dataclass(frozen=True)
+class OutOfTime:
+    """`error`: a whole sentence, for the task or, in a conversation, for its turn. The run ends."""
+
+    error: str
+
+
+@dataclass(frozen=True)
+class Restart:
+    """The task goes on in another run."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class WrapUp:
+    """The agent is told that its time is nearly over."""
+
+
+@dataclass(frozen=True)
+class AskToFinish:
+    """The budget is used up: the agent is asked to finish, out of what was kept for that."""
+
+
+@dataclass(frozen=True)
+class EndTurn:
+    """The agent has answered in a conversation, or could not (`error`)."""
+
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Fail:
+    error: str
+
+
+@dataclass(frozen=True)
+class Nudge:
+    """The agent stopped without calling `finish`, and is told to call it."""
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """The agent did so again after MAX_NUDGES."""
+
+
+Action = Wait | EndRun | OutOfTime | Restart | WrapUp | AskToFinish | EndTurn | Fail | Nudge | GiveUp
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the two rows do not say.
+
+    `undelivered`: there are messages that Pi was not given yet. `resting_seconds`: for how long the task has not been
+    running. `max_idle_seconds`: how long the container of an idle conversation is kept alive.
+    """
+
+    undelivered: bool = False
+    resting_seconds: float = 0
+    max_idle_seconds: float = 0
+
+
+def decide(task: Row, run: Row | None, now: datetime, seen: Seen) -> Action:
+    """`run`: the task's open run."""
+    if run is None:
+        return EndRun()
+    if task["status"] == lifecycle.RUNNING:
+        return _at_work(task, run, now, seen)
+    if task["status"] == lifecycle.AWAITING_INPUT:
+        return _for_at_most(seen.max_idle_seconds, seen)
+    if falls_asleep(task) and runs.state(run) != runs.SETTLED:
+        return _for_at_most(SLEEP_HEARD_SECONDS, seen)
+    return EndRun()
+
+
+def falls_asleep(task: Row) -> bool:
+    """It hibernates, or did so a moment ago and was woken: its agent may still have to hear that."""
+    woken = task["status"] == lifecycle.PENDING and task["to_tell"] is not None
+    return woken or task["status"] == lifecycle.HIBERNATING
+
+
+def _for_at_most(seconds: float, seen: Seen) -> Action:
+    left = seconds - seen.resting_seconds
+    return Wait(left) if left > 0 else EndRun()
+
+
+def _at_work(task: Row, run: Row, now: datetime, seen: Seen) -> Action:
+    used_seconds = (tasks.container_ms(task, now) - task["turn_used_ms"]) / 1000
+    if used_seconds >= task["max_runtime_seconds"]:
+        return OutOfTime(_out_of_time(task))
+    unopened, settled = run["opened_at"] is None, runs.state(run) == runs.SETTLED
+    if not tasks.fits(task, run) and (unopened or settled):
+        return Restart(_changed(task))
+    # An autonomous agent that settles may have more to hear; the messages of a conversation wait for their turn.
+    if settled and (unopened or task["mode"] == "conversation" or not seen.undelivered):
+        return _after_settling(task, run)
+    soft = _soft_seconds(task)
+    if soft is None or run["soft_told_at"] is not None:
+        return Wait(task["max_runtime_seconds"] - used_seconds)
+    return Wait(soft - used_seconds) if used_seconds < soft else WrapUp()
+
+
+def _after_settling(task: Row, run: Row) -> Action:
+    """Pi has nothing more to do, and `finish` was not accepted; of a conversation it is the answer."""
+    error = run["settled_error"] and (task["budget_error"] or run["settled_error"])
+    if error is not None and _may_finish(task, run):
+        return AskToFinish()
+    if task["mode"] == "conversation":
+        return EndTurn(error)
+    if error is not None:
+        return Fail(error)
+    return GiveUp() if run["nudges"] >= MAX_NUDGES else Nudge()
+
+
+def _may_finish(task: Row, run: Row) -> bool:
+    """It stopped because its budget is used up, and something was kept for `finish` that was not offered yet."""
+    return task["budget_asked_at"] is not None and task["budget_error"] is None and run["budget_asked_at"] is None
+
+
+def _soft_seconds(task: Row) -> float | None:
+    """When the agent is told to wrap up. Where nobody said when, the last part of a longer time is kept for that."""
+    most = task["max_runtime_seconds"]
+    if task["soft_finish_after_seconds"] is not None or most < MIN_PARTED_SECONDS:
+        return task["soft_finish_after_seconds"]
+    return most - min(most / FINISHING_PART, MAX_FINISHING_SECONDS)
+
+
+def _out_of_time(task: Row) -> str:
+    limit = f"{task['max_runtime_seconds']} seconds, its maxRuntimeSeconds"
+    if task["mode"] == "conversation":
+        return f"The turn ran for {limit}, without an answer."
+    return f"The task ran for {limit}, without finishing."
+
+
+def _changed(task: Row) -> str:
+    if task["learned_window"] is not None:
+        return f"The model's context window has {task['learned_window']} tokens: Pi is started anew to keep to it."
+    return "Pi is started anew, in its new mode."
