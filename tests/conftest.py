@@ -1,6 +1,10 @@
 """What most tests start from: a host with a real store and no Podman, a clock that stands still, and clients."""
 
+import fcntl
+import functools
+import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +26,19 @@ from tests.time_limit import *  # noqa: F403 - its hooks
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 KEY = "ac_live_" + "k" * 32
+
+
+TESTS = Path(__file__).parent
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A test has its folder's name as a mark: `-m guest` runs tests/guest."""
+    if item.path.is_relative_to(TESTS):
+        item.add_marker(item.path.relative_to(TESTS).parts[0])
+    for mark in item.iter_markers("retried"):
+        why = mark.args[0] if mark.args else ""
+        assert why, f"{item.nodeid}: say why this test may be run a second time"
+        item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def pytest_asyncio_loop_factories(config, item) -> dict:
@@ -53,6 +70,14 @@ class Clock(clocks.Clock):
 
 
 @pytest.fixture
+def builds_alone() -> Iterator[None]:
+    """For a test that builds images: no other such test runs meanwhile, in no session of this account."""
+    with Path(tempfile.gettempdir(), f"agentcontainer-tests-builds-{os.getuid()}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
 def clock() -> Clock:
     return Clock()
 
@@ -60,14 +85,40 @@ def clock() -> Clock:
 @pytest.fixture
 def host(tmp_path: Path, clock: Clock) -> Iterator[Host]:
     host = opened_host(tmp_path, clock)
+    host.db.conn.execute("PRAGMA synchronous=OFF")  # what a power cut leaves is test_store's
     yield host
     host.db.close()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory, worker_id: str) -> Path:
+    """A folder of all processes of this run."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def compiled(shared: Path) -> Path:
+    """Where Node keeps what it has compiled, for all tests that start Pi: half of a start is compiling."""
+    folder = shared / "compiled"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@functools.cache
+def _new_store() -> bytes:
+    """A store without rows. To make one takes a process more than most tests do."""
+    with tempfile.TemporaryDirectory() as folder:
+        db.open(Path(folder, "new.db")).close()
+        return Path(folder, "new.db").read_bytes()
 
 
 def opened_host(folder: Path, now: clocks.Clock) -> Host:
     settings = Settings(data=folder / "data", cache=folder / "cache")
     settings.data.mkdir()
-    store = db.open(settings.data / "agentcontainer.db")
+    file = settings.data / "agentcontainer.db"
+    file.write_bytes(_new_store())
+    store = db.open(file)
     clock_steps.resume(store, now.read())
     now.jumped = lambda by, set_by: clock_steps.taken(store, by, set_by)
     accounts.ensure(store, settings, {"AGENTCONTAINER_API_KEY": KEY}, now())

@@ -42,6 +42,7 @@ class Live:
 
     async def _served(self) -> None:
         host = opened_host(self._folder, Clock())
+        host.db.conn.execute("PRAGMA synchronous=OFF")
         app = self._wrap(routing.app(host, routes.ALL))
         config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=0)
         self.host, self._loop, self._server = host, asyncio.get_running_loop(), uvicorn.Server(config)

@@ -30,11 +30,11 @@ def pi_home() -> Path:
 
 
 @pytest_asyncio.fixture
-async def lab(node: Path, pi_home: Path) -> AsyncIterator[Lab]:
+async def lab(node: Path, pi_home: Path, compiled: Path) -> AsyncIterator[Lab]:
     # Not pytest's tmp_path: a unix socket's path has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="guest-") as folder:
         Path(folder).chmod(0o755)
-        lab = Lab(Path(folder) / "lab", node, pi_home, free_port())
+        lab = Lab(Path(folder) / "lab", node, pi_home, free_port(), compiled)
         yield lab
         await lab.close()
 

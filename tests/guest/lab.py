@@ -28,6 +28,7 @@ class Lab:
     node: Path
     pi: Path
     port: int
+    compiled: Path
     daemons: list[Process] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -55,7 +56,7 @@ class Lab:
         return {
             "PATH": f"{self.root}/agent/bin:/usr/bin:/bin",
             "HOME": str(self.workspace),
-            "NODE_COMPILE_CACHE": f"{self.root.parent}/compile-cache",
+            "NODE_COMPILE_CACHE": str(self.compiled),
             "AC_RUN_DIR": str(self.run_dir),
             "AC_WORKSPACE": str(self.workspace),
             "AC_STATE": str(self.state),

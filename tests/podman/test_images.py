@@ -281,12 +281,18 @@ async def test_a_build_that_fails_says_why_and_leaves_no_image(sandbox, tiny):
 
 
 @pytest.fixture
-def no_remains():
+def no_remains(builds_alone):
     """Podman leaves the working container of a build that was ended; here it is removed."""
-    before = set(podman("ps", "--all", "--external", "--quiet").split())
+    before = working_containers()
     yield
-    for left in set(podman("ps", "--all", "--external", "--quiet").split()) - before:
+    for left in working_containers() - before:
         podman("rm", "--force", left)
+
+
+def working_containers() -> set[str]:
+    """Those of builds: other tests have containers of their own meanwhile."""
+    listed = podman("ps", "--all", "--external", "--format", "{{.ID}} {{.Status}}").splitlines()
+    return {line.split()[0] for line in listed if line.lower().endswith("storage")}
 
 
 async def test_a_cancelled_build_frees_the_way(sandbox, tiny, no_remains):

@@ -1,6 +1,7 @@
 """A real server as a process, with real Podman and Pi; only the thinking is scripted."""
 
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from agentcontainer_local.sandbox.podman import standard_images
 from tests import fake_provider
 from tests.fake_provider import FakeProvider
 
@@ -190,6 +192,14 @@ def serving(data: Path, kind: type[Server] = Server, **settings: str) -> Iterato
     assert not server.things(), "containers or volumes were left behind"
 
 
+def standard_image() -> str:
+    """The image that tasks of the standard coding agent use here; one has run."""
+    names = [
+        standard_images.tag_of("coding", base) for base in (standard_images.REGISTRY_BASE, standard_images.made_base())
+    ]
+    return next(name for name in names if subprocess.run(["podman", "image", "exists", name]).returncode == 0)
+
+
 def podman_things(label: str = "agentcontainer.store") -> set[str]:
     """Names of every container and volume of ours in this account, or of one store."""
     containers = podman("ps", "-a", "--filter", f"label={label}", "--format", "{{.Names}}")
@@ -249,12 +259,15 @@ def provided(far_end: FakeProvider, tmp_path_factory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def executable(tmp_path_factory) -> Path:
-    """Made once, which takes half a minute of a processor."""
+def executable(shared: Path) -> Path:
+    """Made once for all workers, which takes half a minute of a processor."""
     libpython = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
     if not shutil.which("objcopy") or not any(Path("/usr").glob(f"lib*/*/{libpython}")):
         pytest.skip(f"objcopy or {libpython}, which PyInstaller needs, is not installed")
-    file = tmp_path_factory.mktemp("executable") / "agentcontainer"
-    made = subprocess.run([CLONE / "dev", "binary", file], capture_output=True, text=True, timeout=900)
-    assert (made.returncode, made.stdout) == (0, ""), made.stderr
+    file = shared / "agentcontainer"
+    with (shared / "agentcontainer.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            made = subprocess.run([CLONE / "dev", "binary", file], capture_output=True, text=True, timeout=900)
+            assert (made.returncode, made.stdout) == (0, ""), made.stderr
     return file

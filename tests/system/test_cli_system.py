@@ -275,7 +275,7 @@ app(["images", "build", "coding"])
 """
 
 
-def test_building_an_image_shows_a_bar_in_a_terminal_and_its_steps_in_a_pipe(tmp_path):
+def test_building_an_image_shows_a_bar_in_a_terminal_and_its_steps_in_a_pipe(tmp_path, builds_alone):
     folder = tmp_path / "images"
     for name in ("coding", "data", "documents"):
         (folder / name).mkdir(parents=True)

@@ -274,6 +274,49 @@ def test_two_at_once_set_up_once(small_clone):
     assert sum("virtual environment" in err for err in errors) == 1
 
 
+# ---- tests ----
+
+
+@pytest.fixture
+def project(tmp_path):
+    """The clone's code, and four tests of its own: two quick ones, a slow one, and one of the whole."""
+    clone = tmp_path / "project"
+    left_out = shutil.ignore_patterns("__pycache__", "static")
+    shutil.copytree(CLONE / "agentcontainer_local", clone / "agentcontainer_local", ignore=left_out)
+    (clone / "tests").mkdir()
+    own = ("__init__.py", "conftest.py", "time_limit.py")
+    for name in ("dev", "pyproject.toml", "requirements.lock", *(f"tests/{name}" for name in own)):
+        shutil.copy(CLONE / name, clone / name)
+    tests = {
+        "unit/test_a": "",
+        "guest/test_b": "",
+        "unit/test_c": "import pytest\n\npytestmark = pytest.mark.slow\n\n\n",
+    }
+    for name, before in (tests | {"system/test_d": ""}).items():
+        file = clone / "tests" / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{before}def {file.stem}():\n    pass\n")
+    return clone
+
+
+def in_project(project: Path, verb: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([project / "dev", verb], capture_output=True, text=True, timeout=300)
+
+
+def test_check_looks_at_the_code_before_it_runs_the_quick_tests(project):
+    done = in_project(project, "check")
+    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout + done.stderr
+    (project / "agentcontainer_local" / "new.py").write_text("import os\n")
+    done = in_project(project, "check")
+    assert (done.returncode, done.stdout) == (8, "") and "F401" in done.stderr
+
+
+def test_test_runs_each_test_once_even_after_one_that_failed(project):
+    (project / "tests/unit/test_a.py").write_text("def test_a():\n    raise AssertionError\n")
+    done = in_project(project, "test")
+    assert done.returncode == 1 and "1 failed, 1 passed" in done.stdout and "2 passed" in done.stdout, done.stdout
+
+
 def test_the_lock_names_no_place_to_download_from():
     assert "://" not in (CLONE / "requirements.lock").read_text()
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from agentcontainer_local.doctor.prove import NAME
 from agentcontainer_local.process.file_lock import alone
-from agentcontainer_local.sandbox.podman import standard_images
-from tests.system.conftest import Server, podman, podman_things
+from tests.system.conftest import Server, podman, podman_things, standard_image
 
 STORE = "agentcontainer.store=doctor"
 
@@ -32,7 +31,7 @@ def doctor(data: Path) -> subprocess.Popen:
 
 async def test_every_promise_holds_on_this_machine_whoever_tries_at_the_same_time(server: Server, tmp_path: Path):
     server.run("Nothing.")  # from here on there is an image
-    image = podman("images", "--filter", f"label={standard_images.LABEL}", "--quiet").split()[0]
+    image = standard_image()
     # As one that was killed leaves it.
     podman("create", "--label", STORE, "--name", f"{NAME}{secrets.token_hex(4)}", image, "true")
     doctors = [doctor(tmp_path / name) for name in ("one", "other")]

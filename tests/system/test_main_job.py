@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 
-from tests.system.conftest import Server, podman, podman_things, serving, wait_until
+from tests.system.conftest import Server, podman, podman_things, serving, standard_image, wait_until
 
 BASH = "```bash\n{}\n```\n"
 
@@ -190,8 +190,7 @@ def test_a_task_whose_image_does_not_exist_fails_and_names_it(server: Server):
 
 def test_an_image_that_was_removed_is_looked_for_again(server: Server):
     server.run(bash("true"))  # the standard image is here from now on
-    name, wanted = "localhost/agentcontainer-tests-fleeting:1", "reference=localhost/agentcontainer-coding"
-    standard = podman("images", "--quiet", "--filter", wanted).split()[0]
+    name, standard = "localhost/agentcontainer-tests-fleeting:1", standard_image()
     agent = server.post(
         "/agents",
         {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import Server, podman
+from tests.system.conftest import Server, standard_image
 from tests.system.test_main_job import bash
 
 NAME = "localhost/agentcontainer-tests-own"
@@ -32,7 +32,7 @@ HARMFUL = {
 def built(server: Server, tmp_path_factory) -> Iterator[Callable[[str], str]]:
     """Makes an image of the standard one with further lines; answers its name."""
     server.run(bash("true"))  # the standard image is here from now on
-    base = podman("images", "--quiet", "--filter", "reference=localhost/agentcontainer-coding").split()[0]
+    base = standard_image()
     made = []
 
     def build(lines: str) -> str:

@@ -285,7 +285,7 @@ def test_containers_without_a_task_are_removed_at_the_start(own_server: Server):
         f"agentcontainer.store={store}",
         "--label",
         "agentcontainer.task=tsk_gone",
-        (image or podman("images", "-q").split())[0],
+        (image or podman("images", "-q").split())[-1],
         "true",
     ).strip()
     assert stray[:12] in podman("ps", "-a", "-q")

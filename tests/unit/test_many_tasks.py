@@ -89,7 +89,8 @@ ASKED: dict[str, Callable[[Host], object]] = {
     **{
         f"a page of {status}, of {agent}": partial(page, status=status, agent=agent)
         for agent in ("agt_standard_coding", "agt_standard_data")
-        for status in set(lifecycle.STATUSES) - {lifecycle.CANCELLED}
+        for status in lifecycle.STATUSES
+        if status != lifecycle.CANCELLED
     },
 }
 

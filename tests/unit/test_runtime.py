@@ -22,9 +22,12 @@ PREPARE = (
     "print(bundle.prepare(pathlib.Path(sys.argv[1]), lambda step: print(step, flush=True)))"
 )
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 and not shutil.which("podman"), reason="podman, whose unshare this needs, is not installed"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        os.geteuid() != 0 and not shutil.which("podman"), reason="podman, whose unshare this needs, is not installed"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

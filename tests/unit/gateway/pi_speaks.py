@@ -228,6 +228,7 @@ class Pi:
                 "PI_TELEMETRY": "0",
                 "PI_SKIP_VERSION_CHECK": "1",
                 "JITI_TRY_NATIVE": "1",
+                "NODE_COMPILE_CACHE": str(folder.parent / "compiled"),
                 "PI_CODING_AGENT_DIR": str(agent),
                 "AC_RUN_DIR": str(folder),
                 "AC_MODE": mode,

@@ -18,6 +18,8 @@ from tests.fake_provider import Seen
 from tests.unit.gateway.pi_speaks import STORIES, Speaking, Story, tell
 from tests.unit.gateway.test_with_pi import runtime_home  # noqa: F401 - a fixture
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pi speaks")]  # each story is told once
+
 SPOKEN: dict[str, list[Seen]] = {}
 
 # On the list though none of the stories makes Pi send it, and why.

