@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from agentcontainer_local.errors import Unavailable
 from agentcontainer_local.guest_contract import MOUNT
-from agentcontainer_local.process import entry_point, resources
+from agentcontainer_local.process import entry_point, file_lock, resources
 
 GUEST = resources.PACKAGE / "guest_runtime"
 PI = "@earendil-works/pi-coding-agent"
@@ -36,7 +35,7 @@ def prepare(cache: Path, say: Say, guest: Path = GUEST) -> Path:
     runtime = cache / "runtime" / _key(version.encode(), *_contents(guest))
     if runtime.is_dir():
         return runtime
-    with _one_at_a_time(cache):
+    with file_lock.held(cache / "lock"):
         node = _made_once(cache / "node" / _key(version.encode()), lambda new: _build_node(new, say))
         pi = _made_once(cache / "pi" / _key(lock), lambda new: _build_pi(new, json.loads(lock), say))
         _made_once(runtime, lambda new: _assemble(new, node, pi, guest, say))
@@ -74,14 +73,6 @@ def _contents(folder: Path) -> Iterator[bytes]:
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         yield str(file.relative_to(folder)).encode()
         yield file.read_bytes()
-
-
-@contextlib.contextmanager
-def _one_at_a_time(cache: Path) -> Iterator[None]:
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _made_once(path: Path, build: Callable[[Path], None]) -> Path:

@@ -4,12 +4,13 @@ A link exists or it does not, so a server that is killed leaves nothing half-mad
 """
 
 import contextlib
-import fcntl
 import os
 import pwd
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from agentcontainer_local.process import file_lock
 
 SWEEP_SECONDS = 24 * 3600
 
@@ -29,7 +30,7 @@ class Registry:
                 f"{self.folder} can't be written ({error.strerror}): make the home of this account writable for it."
             ) from None
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            file_lock.wait(lock)
             yield lock
         finally:
             os.close(lock)

@@ -1,7 +1,6 @@
 """The lock of a data directory: one store, one server; and how the directory's owner reaches that server."""
 
 import contextlib
-import fcntl
 import logging
 import os
 import pwd
@@ -11,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
+
+from agentcontainer_local.process import file_lock
 
 log = logging.getLogger(__name__)
 
@@ -78,14 +79,10 @@ def _opened(data: Path) -> TextIO:
 
 def _take(file: TextIO, data: Path) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"Another agentcontainer serves the data directory {data}.") from None
-            time.sleep(0.05)
+    while not file_lock.try_take(file):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"Another agentcontainer serves the data directory {data}.")
+        time.sleep(0.05)
 
 
 def _close_to_others(data: Path) -> None:
@@ -123,9 +120,7 @@ def holder(data: Path) -> Served | None:
     """The server that has the directory; None where there is none, or not yet."""
     try:
         with (data / "lock").open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not file_lock.try_take(file, shared=True):
                 url, key, *_ = [*file.read().splitlines(), "", ""]
                 return Served(url, key) if url else None
     except FileNotFoundError:

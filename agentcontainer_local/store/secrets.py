@@ -5,11 +5,12 @@ import hashlib
 import hmac
 import itertools
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
+
+from agentcontainer_local.process import atomic_file
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ class Vault:
             aside = next(name for name in names if not name.exists())
             path.rename(aside)
             log.error("%s %s: it is kept as %s, and a new key is made", path, reason, aside.name)
-        _write_new(path, Fernet.generate_key())
+        # A key half-written would lock away everything that is sealed with it later.
+        atomic_file.write(path, Fernet.generate_key(), 0o600, synced=True)
         return cls.read(path)[0]
 
     @classmethod
@@ -66,15 +68,3 @@ class Vault:
 
     def signed(self, text: str, signature: str) -> bool:
         return hmac.compare_digest(self.sign(text).encode(), signature.encode())
-
-
-def _write_new(path: Path, key: bytes) -> None:
-    """Whole or not at all: a key half-written would lock away everything that is sealed with it later."""
-    temporary = path.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

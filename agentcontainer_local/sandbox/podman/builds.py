@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+from agentcontainer_local.process import file_lock
 from agentcontainer_local.process.shield import to_the_end
 from agentcontainer_local.sandbox.errors import Unavailable
 from agentcontainer_local.sandbox.podman.service import Service
@@ -30,7 +30,7 @@ async def bench(service: Service) -> AsyncIterator[Path]:
     await asyncio.to_thread(_sweep, service)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=BENCHES))
     with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        file_lock.wait(lock)
         try:
             yield folder
         except BaseException:
@@ -49,8 +49,8 @@ def _sweep(service: Service) -> None:
         with contextlib.suppress(OSError):
             if folder.lstat().st_uid == os.getuid() and not folder.is_symlink():
                 with (folder / "lock").open("w") as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    _clear(service, folder)
+                    if file_lock.try_take(lock):
+                        _clear(service, folder)
 
 
 def _clear(service: Service, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Files that are whole at any moment."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,3 +31,18 @@ def test_whoever_reads_while_it_is_written_and_its_writer_killed_finds_it_whole(
     atomic_file.write(path, "short", 0o700)
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("short", 0o700)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nobody_else_can_read_a_secret_while_it_is_written(tmp_path: Path, monkeypatch):
+    """The mode is that of the owner's files until the content is there."""
+    seen = []
+    monkeypatch.setattr(atomic_file.os, "fsync", lambda fd: seen.append(os.fstat(fd).st_mode & 0o777))
+    atomic_file.write(tmp_path / "secret.key", b"secret", 0o600, synced=True)
+    assert seen == [0o600]
+    assert (tmp_path / "secret.key").read_bytes() == b"secret"
+
+
+def test_what_a_writer_left_that_was_killed_is_in_nobodys_way(tmp_path: Path):
+    (tmp_path / "it.json.part").write_text("half")
+    atomic_file.write(tmp_path / "it.json", "whole")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"it.json": "whole"}
