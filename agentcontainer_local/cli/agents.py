@@ -11,20 +11,24 @@ from agentcontainer_local.cli import names
 from agentcontainer_local.cli.containers import About, Name, Writable, given
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.help import App
-from agentcontainer_local.cli.run import CostFlag, HostsFlag, TokensFlag
 from agentcontainer_local.cli.session import AT_REST, Session, command
+from agentcontainer_local.cli.task_flags import (
+    CostFlag,
+    HostsFlag,
+    InternetFlag,
+    ModelFlag,
+    ProviderFlag,
+    RuntimeFlag,
+    TokensFlag,
+    settings,
+)
 from agentcontainer_local.money import shown
-from agentcontainer_local.providers import IN_WORDS
 
 app = App("Define agents: a prompt, a model and a container each.")
 Agent = Annotated[str, typer.Argument(metavar="AGENT", help="Id or name of the agent.")]
 Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Base prompt; @FILE reads it from a file.")]
-Model = Annotated[str | None, typer.Option("--model", "-m", metavar="ID", help="Id of the model.")]
-Provider = Annotated[str | None, typer.Option(metavar="NAME", help=f"{IN_WORDS}.")]
 Container = Annotated[str | None, typer.Option(metavar="CONTAINER", help="Id or name of the agent's container.")]
 Image = Annotated[str | None, typer.Option(metavar="IMAGE", help="Image to run in, instead of a container.")]
-Internet = Annotated[bool | None, typer.Option("--internet/--no-internet", help="Allow or close internet access.")]
-MaxRuntime = Annotated[int | None, typer.Option(metavar="SECONDS", help="Maximum run time of a task, in seconds.")]
 Whole = Annotated[
     Path | None,
     typer.Option(
@@ -55,15 +59,7 @@ def _fields(
     """The request's body: a file's, with what the flags say in its place."""
     body = _json(file) if file else {}
     prompt = Path(prompt[1:]).read_text() if prompt and prompt.startswith("@") else prompt
-    defaults = given(
-        model=model,
-        provider=provider,
-        internetAccess=internet,
-        allowedHosts=hosts or None,
-        maxRuntimeSeconds=max_runtime,
-        maxCostUsd=max_cost,
-        maxTokens=max_tokens,
-    )
+    defaults = settings(model, provider, internet, hosts, max_runtime, max_cost, max_tokens)
     runtime = _runtime(body.get("runtime") or {}, image, writable)
     said = given(name=name, basePrompt=prompt, containerId=container, runtime=runtime, description=description)
     before = body.get("defaults") or {}
@@ -153,14 +149,14 @@ def create(
     session: Session,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the agent.")] = None,
     prompt: Prompt = None,
-    model: Model = None,
-    provider: Provider = None,
+    model: ModelFlag = None,
+    provider: ProviderFlag = None,
     container: Container = None,
     image: Image = None,
     writable: Writable = None,
-    internet: Internet = None,
+    internet: InternetFlag = None,
     allow_host: HostsFlag = None,
-    max_runtime: MaxRuntime = None,
+    max_runtime: RuntimeFlag = None,
     max_cost: CostFlag = None,
     max_tokens: TokensFlag = None,
     description: About = None,
@@ -199,14 +195,14 @@ def update(
     agent: Agent,
     name: Name = None,
     prompt: Prompt = None,
-    model: Model = None,
-    provider: Provider = None,
+    model: ModelFlag = None,
+    provider: ProviderFlag = None,
     container: Container = None,
     image: Image = None,
     writable: Writable = None,
-    internet: Internet = None,
+    internet: InternetFlag = None,
     allow_host: HostsFlag = None,
-    max_runtime: MaxRuntime = None,
+    max_runtime: RuntimeFlag = None,
     max_cost: CostFlag = None,
     max_tokens: TokensFlag = None,
     description: About = None,

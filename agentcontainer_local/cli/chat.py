@@ -13,14 +13,12 @@ from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.run import (
     CODING,
     AgentFlag,
-    ModelFlag,
-    ProviderFlag,
     VerboseFlag,
     follow,
-    overrides,
     told,
 )
 from agentcontainer_local.cli.session import Session
+from agentcontainer_local.cli.task_flags import ModelFlag, ProviderFlag, settings
 
 INSTRUCTIONS = "You talk with a person at a terminal. Answer each message; use your tools where that helps."
 HELP = (
@@ -53,7 +51,7 @@ def chat(
     task = names.task(session, task) if task else None
     agent = names.agent(session, agent)
     session.out.note(HELP, "dim")
-    talk = Talk(session, agent, task, instructions, overrides(model, provider), verbose)
+    talk = Talk(session, agent, task, instructions, settings(model, provider), verbose)
     while (words := _line(session)) is not None:
         if words.startswith("/"):
             if not _did(talk, words):

@@ -4,7 +4,7 @@ import contextlib
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,31 +12,20 @@ from agentcontainer_local.cli import exits, names, session
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.session import Session
-from agentcontainer_local.providers import IN_WORDS
+from agentcontainer_local.cli.task_flags import (
+    CostFlag,
+    HostsFlag,
+    InternetFlag,
+    ModelFlag,
+    ProviderFlag,
+    RuntimeFlag,
+    TokensFlag,
+    settings,
+)
 
 CODING = "agt_standard_coding"
 
 AgentFlag = Annotated[str, typer.Option("--agent", "-a", metavar="AGENT", help="Id or name of the agent.")]
-ModelFlag = Annotated[
-    str | None, typer.Option("--model", "-m", metavar="ID", help="Id of the model; `scripted` needs no key.")
-]
-ProviderFlag = Annotated[str | None, typer.Option("--provider", metavar="NAME", help=f"Model provider: {IN_WORDS}.")]
-InternetFlag = Annotated[
-    bool | None,
-    typer.Option("--internet/--no-internet", help="Allow or close internet access. By default as set for the agent."),
-]
-HostsFlag = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--allow-host", metavar="HOST", help="Host that the agent may reach without internet access. Repeatable."
-    ),
-]
-CostFlag = Annotated[
-    float | None, typer.Option("--max-cost", metavar="USD", help="Maximum cost of model calls, in US dollars.")
-]
-TokensFlag = Annotated[
-    int | None, typer.Option("--max-tokens", metavar="COUNT", help="Maximum tokens of model calls, in and out.")
-]
 VerboseFlag = Annotated[bool, typer.Option("--verbose", "-v", help="Show commands and outputs in full.")]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Show the result only.")]
 
@@ -74,7 +63,7 @@ def run(
     ] = None,
     internet: InternetFlag = None,
     allow_host: HostsFlag = None,
-    max_runtime: Annotated[int | None, typer.Option(metavar="SECONDS", help="Maximum run time, in seconds.")] = None,
+    max_runtime: RuntimeFlag = None,
     max_cost: CostFlag = None,
     max_tokens: TokensFlag = None,
     title: Annotated[
@@ -99,7 +88,7 @@ def run(
         {
             "instructions": words,
             "inputFileIds": [file.id for file in files],
-            "overrides": overrides(model, provider, internet, allow_host, max_runtime, max_cost, max_tokens, expect),
+            "overrides": settings(model, provider, internet, allow_host, max_runtime, max_cost, max_tokens, expect),
             **({"title": title} if title else {}),
         },
     )
@@ -109,31 +98,6 @@ def run(
     session.out.note(f"{task.id}  {task.agent_name}, {task.execution.model}", "dim")
     ended = follow(session, task.id, verbose, quiet or session.out.as_json)
     return told(session, ended, output)
-
-
-def overrides(
-    model: str | None,
-    provider: str | None,
-    internet: bool | None = None,
-    hosts: list[str] | None = None,
-    max_runtime: int | None = None,
-    max_cost: float | None = None,
-    max_tokens: int | None = None,
-    expect: str | None = None,
-) -> dict[str, Any]:
-    outputs = [name.strip() for name in (expect or "").split(",") if name.strip()]
-    policy = {"mode": "named", "files": [{"name": name} for name in outputs]} if outputs else None
-    given = {
-        "model": model,
-        "provider": provider,
-        "internetAccess": internet,
-        "allowedHosts": hosts or None,
-        "maxRuntimeSeconds": max_runtime,
-        "maxCostUsd": max_cost,
-        "maxTokens": max_tokens,
-        "outputPolicy": policy,
-    }
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _instructions(given: str | None) -> str:

@@ -7,18 +7,14 @@ patch of an agent, where null takes away a key and what else is in REMOVABLE (se
 
 from agentcontainer_local.schemas.account import Account, StorageUse, WallFigures
 from agentcontainer_local.schemas.agents import (
-    REMOVABLE,
     Agent,
     AgentContainer,
-    AgentDefaults,
     AgentImage,
     AgentVersion,
-    AgentVersionDefaults,
     AttachReferenceFilesRequest,
     CreateAgentRequest,
     ListAgentsResponse,
     ListAgentVersionsResponse,
-    UpdateAgentDefaults,
     UpdateAgentRequest,
 )
 from agentcontainer_local.schemas.base import Request, Shape, optional
@@ -42,7 +38,6 @@ from agentcontainer_local.schemas.conversations import (
     ListActivitiesResponse,
     ListMessagesResponse,
     Message,
-    MessageOverrides,
     TaskAndMessage,
     WakeRequest,
 )
@@ -122,8 +117,8 @@ from agentcontainer_local.schemas.files import (
     WithInputs,
 )
 from agentcontainer_local.schemas.keys import ApiKey, CreatedApiKey, CreateKeyRequest, ListApiKeysResponse
-from agentcontainer_local.schemas.limits import KeptLimit, KeptLimits, Limits, ResourceLimits, TaskWalls, Walled
-from agentcontainer_local.schemas.network import ALLOWED_AND_OPEN, Network
+from agentcontainer_local.schemas.limits import KeptLimit, KeptLimits, ResourceLimits, TaskWalls
+from agentcontainer_local.schemas.network import ALLOWED_AND_OPEN
 from agentcontainer_local.schemas.outputs import (
     AnyOutput,
     AtLeastOneOutput,
@@ -138,18 +133,24 @@ from agentcontainer_local.schemas.providers import (
     ListProvidersResponse,
     ModelSettings,
     ProviderStatus,
-    Thinking,
     UpdateProviderRequest,
 )
 from agentcontainer_local.schemas.skills import Skill, SkillRequest, Skills
+from agentcontainer_local.schemas.task_settings import (
+    REMOVABLE,
+    AgentDefaults,
+    AgentVersionDefaults,
+    MessageOverrides,
+    TaskOverrides,
+    TaskResponseOverrides,
+    UpdateAgentDefaults,
+)
 from agentcontainer_local.schemas.tasks import (
     CreateTaskRequest,
     ListTasksResponse,
     NewTask,
     Task,
-    TaskOverrides,
     TaskPageQuery,
-    TaskResponseOverrides,
     Titled,
     UpdateTaskRequest,
 )
@@ -177,22 +178,22 @@ __all__ = [
     "CreateKeyRequest", "CreateMessageRequest", "CreateTaskRequest", "CreatedApiKey", "Credit", "CreditEntry",
     "CreditEntryKind", "CurrentModelCall", "DIRECTORY", "Doctor", "ErrorDetail", "ErrorResponse", "EventQuery",
     "Execution", "File", "ForkResourceRequest", "InputFile", "Isolation", "KeptLimit", "KeptLimits", "KeyScope",
-    "KeySource", "LimitKeeper", "Limits", "ListActivitiesResponse", "ListAgentVersionsResponse",
+    "KeySource", "LimitKeeper", "ListActivitiesResponse", "ListAgentVersionsResponse",
     "ListAgentsResponse", "ListApiKeysResponse", "ListContainerVersionsResponse", "ListContainersResponse",
     "ListCreditEntriesResponse", "ListFilesResponse", "ListMessagesResponse", "ListModelCallsResponse",
     "ListProvidersResponse", "ListTaskEventsResponse", "ListTaskFilesResponse", "ListTasksResponse",
     "ListWorkspaceResponse", "MAX_BYTES", "MAX_RUNTIME_SECONDS", "MAX_TOKENS", "Message", "MessageCreatedData",
     "MessageDeltaData", "MessageOverrides", "MessageRole", "MessageUpdatedData", "Model", "ModelCall",
-    "ModelCallData", "ModelCallState", "ModelSettings", "ModelUsage", "Name", "NamedOutput", "Network",
+    "ModelCallData", "ModelCallState", "ModelSettings", "ModelUsage", "Name", "NamedOutput",
     "NetworkAccess", "NewTask", "NoOutput", "NoticeData", "Order", "Outcome", "OutputDescriptor", "OutputPolicy",
     "Page", "PageInfo", "PageQuery", "PrepareUploadRequest", "PreparedUpload", "Proof", "Provider", "ProviderApi",
     "ProviderStatus", "REMOVABLE", "Request", "ResourceLimits", "RuntimeRegion", "RuntimeStatus", "SECRET",
     "Seconds", "Secret", "Shape", "Skill", "SkillRequest", "Skills", "Snapshot", "StorageUse", "StoredUpload",
     "Task", "TaskAndMessage", "TaskEvent", "TaskEventData", "TaskEventName", "TaskFile", "TaskMode",
     "TaskModeChange", "TaskOverrides", "TaskPageQuery", "TaskResponseOverrides", "TaskStatus", "TaskUpdate",
-    "TaskUpdatedData", "TaskWalls", "Thinking", "Timestamp", "Titled", "TokenUsage", "TurnStatus", "URL",
+    "TaskUpdatedData", "TaskWalls", "Timestamp", "Titled", "TokenUsage", "TurnStatus", "URL",
     "UpdateAgentDefaults", "UpdateAgentRequest", "UpdateContainerRequest", "UpdateProviderRequest",
     "UpdateTaskRequest", "UploadQuery", "UploadedFile", "WakeKind", "WakeRequest", "WallCheck", "WallFigures",
-    "WallStatus", "Walled", "WithInputs", "WorkspaceEntry", "WorkspaceEntryType", "WorkspaceFileQuery",
+    "WallStatus", "WithInputs", "WorkspaceEntry", "WorkspaceEntryType", "WorkspaceFileQuery",
     "WorkspaceQuery", "optional",
 ]  # fmt: skip

@@ -8,15 +8,10 @@ from agentcontainer_local.schemas.base import Request, Shape, fault
 from agentcontainer_local.schemas.enums import MessageRole, Outcome, TurnStatus, WakeKind
 from agentcontainer_local.schemas.fields import MAX_BYTES, Id, SessionTtl, Text, Timestamp
 from agentcontainer_local.schemas.files import File, WithInputs
-from agentcontainer_local.schemas.limits import Limits
 from agentcontainer_local.schemas.pages import Page, PageQuery
-from agentcontainer_local.schemas.providers import Thinking
+from agentcontainer_local.schemas.task_settings import MessageOverrides
 from agentcontainer_local.schemas.tasks import NewTask, Task
 from agentcontainer_local.schemas.usage import TokenUsage
-
-
-class MessageOverrides(Thinking, Limits):
-    """From this turn on."""
 
 
 class CreateConversationRequest(NewTask):

@@ -1,26 +1,12 @@
-"""Limits of time and of resources."""
+"""Resource limits: as asked for, and as a container is kept to them."""
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field
 
-from agentcontainer_local.schemas.base import Request, Shape, fault, optional
+from agentcontainer_local.schemas.base import Request, Shape, optional
 from agentcontainer_local.schemas.enums import Isolation, LimitKeeper, NetworkAccess
-from agentcontainer_local.schemas.fields import Seconds, whole
-
-
-class Limits(Request):
-    max_runtime_seconds: Seconds | None = Field(None, description="Maximum running time of the container, in seconds.")
-    soft_finish_after_seconds: Seconds | None = Field(
-        None, description="Running time after which the agent is asked to wrap up, in seconds."
-    )
-
-    @model_validator(mode="after")
-    def _soft_before_hard(self):
-        hard, soft = self.max_runtime_seconds, self.soft_finish_after_seconds
-        if hard is not None and soft is not None and soft >= hard:
-            raise fault("softFinishAfterSeconds", "must be less than maxRuntimeSeconds")
-        return self
+from agentcontainer_local.schemas.fields import whole
 
 
 class ResourceLimits(Request):
@@ -42,13 +28,6 @@ class ResourceLimits(Request):
     workspace_mb: Annotated[int, Field(ge=16, le=2**30), BeforeValidator(whole)] | None = optional(
         description="Maximum disk space, inside and outside of the workspace, in MB of 1024 * 1024 bytes."
     )
-
-
-class Walled(Request):
-    """How its container is limited and isolated."""
-
-    limits: ResourceLimits | None = Field(None, description="Resource limits of the container.")
-    isolation: Isolation | None = Field(None, description="Minimum isolation; `gvisor` needs runsc.")
 
 
 class KeptLimit(Shape):

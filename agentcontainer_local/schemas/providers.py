@@ -63,21 +63,6 @@ class ListProvidersResponse(Page[ProviderStatus]):
     pass
 
 
-class Thinking(Request):
-    """Who thinks: provider, key and models."""
-
-    provider: Provider | None = Field(None, description="LLM provider. Falls back to the account's default.")
-    provider_api_key: Secret | None = Field(
-        None, description="API key for the specified provider. Write-only; never returned in responses."
-    )
-    model: Model | None = None
-    weak_model: Model | None = Field(None, description="A lighter model for auxiliary work.")
-
-    def stored(self) -> dict:
-        """What was given, by its names on the wire and without the key: fit for a JSON column."""
-        return self.model_dump(mode="json", exclude_none=True, exclude={"provider_api_key"})
-
-
 class Execution(Shape):
     """What it runs with in effect."""
 

@@ -5,12 +5,9 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, model_validator
 
 from agentcontainer_local.schemas.base import Request, Shape, fault, optional, required
-from agentcontainer_local.schemas.budgets import Budget, Budgeted
+from agentcontainer_local.schemas.budgets import Budget
 from agentcontainer_local.schemas.containers import RuntimeStatus
 from agentcontainer_local.schemas.enums import (
-    AgentRuntime,
-    Isolation,
-    Provider,
     RuntimeRegion,
     TaskMode,
     TaskModeChange,
@@ -19,19 +16,12 @@ from agentcontainer_local.schemas.enums import (
 )
 from agentcontainer_local.schemas.fields import Id, Metadata, Name, Text, Timestamp
 from agentcontainer_local.schemas.files import WithInputs
-from agentcontainer_local.schemas.limits import Limits, ResourceLimits, TaskWalls, Walled
-from agentcontainer_local.schemas.network import Network
-from agentcontainer_local.schemas.outputs import OutputPolicy
+from agentcontainer_local.schemas.limits import TaskWalls
 from agentcontainer_local.schemas.pages import Page, PageQuery
-from agentcontainer_local.schemas.providers import Execution, Thinking
+from agentcontainer_local.schemas.providers import Execution
 from agentcontainer_local.schemas.skills import Skill, Skills
+from agentcontainer_local.schemas.task_settings import TaskOverrides, TaskResponseOverrides
 from agentcontainer_local.schemas.usage import CurrentModelCall, TokenUsage
-
-
-class TaskOverrides(Thinking, Limits, Budgeted, Walled, Network):
-    runtime: AgentRuntime | None = None
-    output_policy: OutputPolicy | None = None
-    runtime_region: RuntimeRegion | None = None
 
 
 class Titled(Request):
@@ -78,27 +68,6 @@ class UpdateTaskRequest(Titled):
     mode: TaskModeChange | None = Field(
         None, description="Makes a conversation autonomous: the agent completes the work alone."
     )
-
-
-class TaskResponseOverrides(Shape):
-    """As asked for at dispatch; only what was."""
-
-    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
-    provider: Provider | None = optional()
-    has_provider_api_key: bool | None = optional()
-    runtime: AgentRuntime | None = optional()
-    model: str | None = optional()
-    weak_model: str | None = optional()
-    internet_access: bool | None = optional()
-    allowed_hosts: list[str] | None = optional()
-    max_runtime_seconds: int | None = optional()
-    soft_finish_after_seconds: int | None = optional()
-    max_cost_usd: float | None = optional()
-    max_tokens: int | None = optional()
-    output_policy: OutputPolicy | None = optional()
-    runtime_region: RuntimeRegion | None = optional()
-    limits: ResourceLimits | None = optional()
-    isolation: Isolation | None = optional()
 
 
 class Task(Shape):

@@ -12,7 +12,7 @@ from sqlite_utils import Database
 
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import Conflict, Invalid, NotFound, Unsupported
-from agentcontainer_local.store import containers, files
+from agentcontainer_local.store import containers, files, task_fields
 from agentcontainer_local.store.db import ALL, STANDARD_DOWN, STANDARD_UP, Row, dumps, iso, new_id, row, rows
 from agentcontainer_local.store.secrets import Vault
 
@@ -381,18 +381,5 @@ def version_shape(db: Database, version: Row) -> schemas.AgentVersion:
 def _defaults_shape(version: Row) -> schemas.AgentVersionDefaults:
     defaults = json.loads(version["defaults"])
     return schemas.AgentVersionDefaults(
-        provider=defaults.get("provider"),
-        has_provider_api_key=version["provider_api_key"] is not None,
-        model=defaults["model"],
-        weak_model=defaults.get("weakModel"),
-        internet_access=defaults["internetAccess"],
-        allowed_hosts=defaults.get("allowedHosts", []),
-        max_runtime_seconds=defaults["maxRuntimeSeconds"],
-        soft_finish_after_seconds=defaults.get("softFinishAfterSeconds"),
-        max_cost_usd=defaults.get("maxCostUsd"),
-        max_tokens=defaults.get("maxTokens"),
-        output_policy=defaults.get("outputPolicy", {"mode": "any"}),
-        runtime_region=defaults.get("runtimeRegion", "any"),
-        limits=defaults.get("limits", {}),
-        isolation=defaults.get("isolation", "container"),
+        has_provider_api_key=version["provider_api_key"] is not None, **task_fields.by_name(defaults)
     )

@@ -9,11 +9,10 @@ from sqlite_utils import Database
 
 from agentcontainer_local import lifecycle, resource_limits
 from agentcontainer_local.errors import Conflict, Invalid, TooManyPending
-from agentcontainer_local.money import from_usd
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.schemas import ALLOWED_AND_OPEN, CreateConversationRequest, CreateTaskRequest
 from agentcontainer_local.settings import Settings
-from agentcontainer_local.store import accounts, agents, events, files, ledger, transcript
+from agentcontainer_local.store import accounts, agents, events, files, ledger, task_fields, transcript
 from agentcontainer_local.store.db import Row, dumps, iso, new_id, row
 from agentcontainer_local.store.secrets import Vault
 from agentcontainer_local.store.tasks import budget
@@ -110,17 +109,8 @@ def _planned(
         "metadata": dumps(body.metadata or {}),
         "overrides": dumps(asked),
         "provider_api_key": vault.seal(key) if key else None,
+        **task_fields.columns(chosen),
         "provider": choose_provider(db, account["id"], chosen["model"], environ, chosen.get("provider")),
-        "model": chosen["model"],
-        "weak_model": chosen.get("weakModel"),
-        "internet_access": chosen["internetAccess"],
-        "allowed_hosts": dumps(chosen.get("allowedHosts") or []),
-        "max_runtime_seconds": chosen["maxRuntimeSeconds"],
-        "soft_finish_after_seconds": soft,
-        "max_cost_microusd": from_usd(chosen.get("maxCostUsd")),
-        "max_tokens": chosen.get("maxTokens"),
-        "output_policy": dumps(chosen.get("outputPolicy") or {"mode": "any"}),
-        "runtime_region": chosen.get("runtimeRegion") or "any",
         "skills": dumps(skills),
         "created_at": iso(now),
     }

@@ -8,19 +8,11 @@ from sqlite_utils import Database
 from agentcontainer_local.errors import Invalid
 from agentcontainer_local.schemas import MessageOverrides
 from agentcontainer_local.settings import Settings
-from agentcontainer_local.store import transcript
+from agentcontainer_local.store import task_fields, transcript
 from agentcontainer_local.store.db import Row, dumps
 from agentcontainer_local.store.secrets import Vault
 from agentcontainer_local.store.tasks.budget import check_price
 from agentcontainer_local.store.tasks.provider_choice import require_key
-
-COLUMNS = {
-    "provider": "provider",
-    "model": "model",
-    "weakModel": "weak_model",
-    "maxRuntimeSeconds": "max_runtime_seconds",
-    "softFinishAfterSeconds": "soft_finish_after_seconds",
-}
 
 
 def checked(
@@ -52,18 +44,14 @@ def take(db: Database, task: Row, message: Row) -> None:
     changed = _changed(task, message)
     if changed == task:
         return
-    db.conn.execute(
-        "UPDATE tasks SET provider = :provider, model = :model, weak_model = :weak_model,"
-        " max_runtime_seconds = :max_runtime_seconds, soft_finish_after_seconds = :soft_finish_after_seconds,"
-        " provider_api_key = :provider_api_key WHERE id = :id",
-        changed,
-    )
+    names = ", ".join(f"{field.name} = :{field.name}" for field in task_fields.FIELDS if field.by_message)
+    db.conn.execute(f"UPDATE tasks SET {names}, provider_api_key = :provider_api_key WHERE id = :id", changed)
 
 
 def _changed(task: Row, message: Row) -> Row:
     """The task's row with the message's overrides. A key that was given for one provider is not used for another."""
     given = json.loads(message["overrides"])
-    changed = {**task, **{COLUMNS[name]: value for name, value in given.items()}}
+    changed = {**task, **task_fields.of_message(given)}
     soft = changed["soft_finish_after_seconds"]
     if soft is not None and soft >= changed["max_runtime_seconds"]:
         raise Invalid.field("overrides.softFinishAfterSeconds", "must be less than maxRuntimeSeconds")
