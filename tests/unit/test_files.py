@@ -22,7 +22,7 @@ async def test_who_is_stopped_while_bytes_come_in_leaves_none(tmp_path: Path, ti
     unheard = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
     (tmp_path / "incoming").mkdir()
-    for tick in range(300):
+    for tick in range(100):
         receiving = asyncio.create_task(received(tmp_path, 3_000_000))
         await asyncio.sleep(tick % 100 / 5000)
         for _ in range(times):
