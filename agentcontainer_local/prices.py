@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from agentcontainer_local.money import MICROUSD_PER_USD, rounded
 from agentcontainer_local.providers import PROVIDERS
@@ -16,6 +16,18 @@ from agentcontainer_local.providers import PROVIDERS
 DATED = re.compile(r"-20\d\d-?\d\d-?\d\d$")  # claude-sonnet-4-5-20250929, gpt-4o-2024-11-20
 TIERS = {"flex": Decimal("0.5"), "priority": Decimal("2.5"), "fast": Decimal("2.5")}  # service tiers, the dearest rate
 NOTHING = {"input": 0, "output": 0}
+
+
+class Figures(Protocol):
+    """What one answer used, as the gateway counts it."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    cache_write_1h_tokens: int  # of those
+    reported_usd: Decimal | None
+    service_tier: str | None
 
 
 @dataclass(frozen=True)
@@ -47,10 +59,9 @@ class Prices:
         dashed = model.replace(".", "-") if vendor and vendor.dashed else model
         return known.get(model) or known.get(DATED.sub("", model)) or known.get(dashed)
 
-    def cost_microusd(self, provider: str, model: str, figures) -> int | None:
+    def cost_microusd(self, provider: str, model: str, figures: Figures) -> int | None:
         """What the provider reported, else by the table, else None; above a threshold the whole call costs more.
 
-        `figures`: a gateway's, of one answer.
         A cache price of 0 means that there is none of its own: such tokens are paid as input.
         """
         if figures.reported_usd is not None and model not in self.free:
@@ -68,12 +79,14 @@ class Prices:
             + (figures.cache_write_tokens - hour) * (_rate(rates, "cacheWrite") or _rate(rates, "input"))
             + hour * 2 * _rate(rates, "input")  # an hour's cache is written at twice the price of input
         )
-        return rounded(cost * TIERS.get(figures.service_tier, 1))
+        return rounded(cost * TIERS.get(figures.service_tier or "", 1))
 
     def no_dearer(self, provider: str, model: Any, than: str) -> bool:
         """Whether both prices are known and `model` costs no more."""
         this, that = self.find(provider, model), self.find(provider, than)
-        return bool(this and that) and all(this[kind] <= that[kind] for kind in ("input", "output"))
+        if this is None or that is None:
+            return False
+        return all(this[kind] <= that[kind] for kind in ("input", "output"))
 
 
 def dearest(rates: dict[str, Any], input_tokens: int, cached_for_an_hour: bool) -> tuple[Decimal, Decimal]:

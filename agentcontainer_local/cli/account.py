@@ -2,7 +2,7 @@
 
 import re
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.session import AT_REST, READING, Session, command
 from agentcontainer_local.money import shown
 from agentcontainer_local.providers import IN_WORDS
+
+if TYPE_CHECKING:
+    from agentcontainer_local import schemas
 
 budget = App("Limit what model calls may cost in a month.")
 credit = App("Show and add prepaid credit for container time.")
@@ -79,7 +82,7 @@ def clear_budget(session: Session) -> None:
     _budget(session, session.client.set_budget())
 
 
-def _budget(session: Session, found) -> None:
+def _budget(session: Session, found: "schemas.AccountBudget") -> None:
     from agentcontainer_local.cli.output import number
 
     cost = ", no limit" if found.max_cost_usd is None else f" of {shown(found.max_cost_usd)}"
@@ -134,8 +137,8 @@ def create_key(
     ] = None,
 ) -> None:
     """Make an API key and print it. It is not shown again."""
-    scope, seconds = "metrics" if metrics else None, days and days * 86400
-    made = session.client.create_key(name, scope=scope, expires_in_seconds=seconds)
+    seconds = days and days * 86400
+    made = session.client.create_key(name, scope="metrics" if metrics else None, expires_in_seconds=seconds)
     session.out.done(made.key, made)
 
 
@@ -216,7 +219,7 @@ def set_provider(
 
     The key is read from stdin. An empty stdin leaves it as it is."""
     key = _typed_key()
-    given = {
+    given: dict[str, Any] = {
         "api_key": key or None,
         "base_url": base_url,
         "is_default": default or None,

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,9 @@ from agentcontainer_local.cli.task_flags import (
     settings,
 )
 from agentcontainer_local.money import shown
+
+if TYPE_CHECKING:
+    from agentcontainer_local import schemas
 
 app = App("Define agents: a prompt, a model and a container each.")
 Agent = Annotated[str, typer.Argument(metavar="AGENT", help="Id or name of the agent.")]
@@ -93,7 +96,7 @@ def _json(file: Path) -> dict[str, Any]:
     return body
 
 
-def _shown(session: Session, agent) -> None:
+def _shown(session: Session, agent: "schemas.Agent") -> None:
 
     version, defaults = agent.current_version, agent.current_version.defaults
     limits = defaults.limits.model_dump(by_alias=True, exclude_none=True)

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -19,6 +19,10 @@ from agentcontainer_local.cli.run import (
 )
 from agentcontainer_local.cli.session import Session
 from agentcontainer_local.cli.task_flags import ModelFlag, ProviderFlag, settings
+
+if TYPE_CHECKING:
+    from agentcontainer_local import schemas
+    from agentcontainer_local.client.events import Event
 
 INSTRUCTIONS = "You talk with a person at a terminal. Answer each message; use your tools where that helps."
 HELP = (
@@ -104,7 +108,7 @@ class Talk:
     ):
         self.session = session
         self.task_id = task_id
-        self._begin = {"agent": agent, "instructions": instructions, "overrides": overrides}
+        self._agent, self._instructions, self._overrides = agent, instructions, overrides
         self._verbose = verbose
         self.attached: dict[str, str] = {}  # the names, by their ids, of files that go with the next message
         self._after: int | None = None
@@ -129,7 +133,7 @@ class Talk:
             case "/finish" if self.task_id and self.attached:
                 self.note_attached("Send a message before /finish. It includes")
             case "/finish" if self.task_id:
-                self._finish()
+                self._finish(self.task_id)
             case _:
                 self.session.out.note(HELP, "dim")
         return True
@@ -137,39 +141,41 @@ class Talk:
     def note_attached(self, what: str) -> None:
         self.session.out.note(f"{what}: {', '.join(self.attached.values())}", "red")
 
-    def _finish(self) -> NoReturn:
+    def _finish(self, task_id: str) -> NoReturn:
         """From here on it is a task, shown as `run` shows one."""
-        self.session.client.update_task(self.task_id, mode="autonomous")
+        self.session.client.update_task(task_id, mode="autonomous")
         quiet = self.session.out.as_json
-        raise Stop(told(self.session, follow(self.session, self.task_id, self._verbose, quiet, self._after)))
+        raise Stop(told(self.session, follow(self.session, task_id, self._verbose, quiet, self._after)))
 
     def turn(self, words: str) -> None:
         said = self._send(words)
-        self.task_id, turn = said.task.id, said.message.turn_number
+        self.task_id = said.task.id
         try:
-            self._answered(turn)
+            self._answered(said.task.id, said.message.turn_number)
         except KeyboardInterrupt:
             self.session.out.note("\nThe agent goes on with its answer. Your next message waits for it.", "dim")
 
-    def _send(self, words: str):
+    def _send(self, words: str) -> "schemas.TaskAndMessage":
         attached, self.attached = list(self.attached), {}
         if self.task_id:
             return self.session.client.create_message(self.task_id, content=words, input_file_ids=attached)
         return self.session.client.create_conversation(
-            self._begin["agent"],
-            instructions=self._begin["instructions"],
-            message=words,
-            input_file_ids=attached,
-            overrides=self._begin["overrides"],
+            self._agent,
+            {
+                "instructions": self._instructions,
+                "message": words,
+                "inputFileIds": attached,
+                "overrides": self._overrides,
+            },
         )
 
-    def _answered(self, turn: int | None) -> None:
+    def _answered(self, task_id: str, turn: int | None) -> None:
         """Shows what comes until this turn is over."""
         from agentcontainer_local.cli.transcript import Transcript
 
         shown = Transcript(self.session.out, self._verbose)
         shown.hint = self.session.hint
-        with shown.live(), contextlib.closing(self.session.client.stream(self.task_id, after=self._after)) as events:
+        with shown.live(), contextlib.closing(self.session.client.stream(task_id, after=self._after)) as events:
             for event in events:
                 self._after = event.id or self._after
                 if self.session.out.as_json:
@@ -180,18 +186,18 @@ class Talk:
                     shown.status = event.data["status"]
                 if _is_over(event, turn):
                     break
-        task = self.session.client.get_task(self.task_id)
+        task = self.session.client.get_task(task_id)
         if task.status not in ("awaiting_input", "running", "pending"):
             raise Stop(
                 exits.of_task(task.status, task.metadata),
                 f"The conversation is {task.status}" + (f": {task.error}" if task.error else "."),
             )
         if task.turn_status == "failed":
-            answers = [m for m in self.session.client.list_messages(self.task_id, order="desc", limit=2) if m.error]
-            self.session.out.note(answers[0].error if answers else "This turn failed.", "red")
+            latest = self.session.client.list_messages(task_id, order="desc", limit=2)
+            self.session.out.note(next((m.error for m in latest if m.error), "This turn failed."), "red")
 
 
-def _is_over(event, turn: int | None) -> bool:
+def _is_over(event: "Event", turn: int | None) -> bool:
     return (
         event.event == "task.updated"
         and event.data.get("turnNumber") == turn

@@ -42,5 +42,5 @@ def config(json: JsonFlag = False) -> None:
             if os.environ.get(name):
                 shown = "(secret)" if name in SECRETS else without_password(os.environ[name])
                 found.append({"name": name, "value": shown, "setBy": "environment"})
-        rows = [(one["name"], one["setBy"], one["value"] or "") for one in found]
+        rows = [(one["name"] or "", one["setBy"] or "", one["value"] or "") for one in found]
         out.table(("setting", "set by", "value~"), rows, found)

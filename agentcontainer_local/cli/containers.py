@@ -1,12 +1,15 @@
 """`agentcontainer containers`: what agents run in."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agentcontainer_local.cli import names
 from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.session import AT_REST, Session, command
+
+if TYPE_CHECKING:
+    from agentcontainer_local import schemas
 
 app = App("Define the environments that agents run in.")
 Container = Annotated[str, typer.Argument(metavar="CONTAINER", help="Id or name of the container.")]
@@ -31,7 +34,7 @@ def given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _shown(session: Session, container) -> None:
+def _shown(session: Session, container: "schemas.Container") -> None:
     version = container.current_version
     session.out.facts(
         {

@@ -4,16 +4,20 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from agentcontainer_local.cli import streams
 
+if TYPE_CHECKING:
+    from typer._click.core import Context  # typer.Context is a subclass, and not what the methods below are given
+
 NAME_COLUMNS = 26  # a longer name has a line of its own, so that descriptions keep most of the width
 OPTIONS = "Options"
-UsageError = typer.BadParameter.__mro__[1]  # typer has its own copy of click, and no public name for this
+# Typer has its own copy of click, and no public names for these.
+UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 
 
 class Command(TyperCommand):
@@ -21,16 +25,16 @@ class Command(TyperCommand):
 
     groups: Mapping[str, Sequence[str]] = {}
 
-    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
+    def collect_usage_pieces(self, ctx: "Context") -> list[str]:
         return [re.sub(r"[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]
 
-    def format_options(self, ctx: typer.Context, formatter: Any) -> None:
+    def format_options(self, ctx: "Context", formatter: Any) -> None:
         for heading, rows in sections(self, ctx).items():
             with formatter.section(heading):
                 formatter.write_dl(rows, col_max=NAME_COLUMNS)
 
 
-def sections(command: TyperCommand, ctx: typer.Context) -> dict[str, list[tuple[str, str]]]:
+def sections(command: TyperCommand, ctx: "Context") -> dict[str, list[tuple[str, str]]]:
     """Name and description of each parameter, below its heading."""
     headings = {name: heading for heading, names in getattr(command, "groups", {}).items() for name in names}
     found: dict[str, list[tuple[str, str]]] = {heading: [] for heading in ("Arguments", *headings.values(), OPTIONS)}
@@ -48,7 +52,7 @@ def sections(command: TyperCommand, ctx: typer.Context) -> dict[str, list[tuple[
 class Group(TyperGroup):
     as_json = False
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: "Context") -> Any:
         """With --json, wrong use is told as other errors are."""
         try:
             return super().invoke(ctx)
@@ -84,7 +88,7 @@ class App(typer.Typer):
             context_settings={"help_option_names": ["-h", "--help"]},
         )
 
-    def command(
+    def command(  # type: ignore[override]  # one signature for all of ours: the rest of Typer's goes in `more`
         self, name: str | None = None, *, example: str | Sequence[str] = (), cls: type[Command] = Command, **more: Any
     ) -> Callable[..., Any]:
         lines = [example] if isinstance(example, str) else example

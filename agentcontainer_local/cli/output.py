@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import BaseModel
 from rich.console import Console
@@ -152,7 +152,7 @@ class Output:
             yield step
 
 
-def _console(stream) -> Console:
+def _console(stream: TextIO) -> Console:
     console = Console(file=stream, markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console = Console(file=stream, markup=False, highlight=False, emoji=False, width=ANY_WIDTH, soft_wrap=True)
@@ -170,7 +170,7 @@ def _row(cells: Sequence[Text], widths: list[int]) -> Text:
     return row
 
 
-def _escaped(found: re.Match) -> str:
+def _escaped(found: re.Match[str]) -> str:
     return f"\\u{ord(found[0]):04x}"
 
 

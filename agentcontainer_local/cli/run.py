@@ -4,7 +4,7 @@ import contextlib
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,9 @@ from agentcontainer_local.cli.task_flags import (
     TokensFlag,
     settings,
 )
+
+if TYPE_CHECKING:
+    from agentcontainer_local import schemas
 
 CODING = "agt_standard_coding"
 
@@ -117,7 +120,9 @@ def _readable(paths: list[Path]) -> list[Path]:
     return paths
 
 
-def follow(session: Session, task_id: str, verbose: bool = False, quiet: bool = False, after: int | None = None):
+def follow(
+    session: Session, task_id: str, verbose: bool = False, quiet: bool = False, after: int | None = None
+) -> "schemas.Task":
     """Shows what happens after that event until the task has ended; answers it. Raises Stop where the user left it."""
     from agentcontainer_local.cli.transcript import Transcript
 
@@ -160,7 +165,7 @@ def _leave_or_stay(session: Session, task_id: str) -> None:
         raise Stop(Exit.INTERRUPTED, f"The task {ENDINGS.get(status, status)}.")
 
 
-def told(session: Session, task, output: Path | None = None) -> int:
+def told(session: Session, task: "schemas.Task", output: Path | None = None) -> Exit:
     """Shows the result, then downloads the files."""
     from agentcontainer_local.cli import downloads
 
@@ -184,7 +189,7 @@ def told(session: Session, task, output: Path | None = None) -> int:
     return code
 
 
-def _show_result(session: Session, task, code: Exit) -> None:
+def _show_result(session: Session, task: "schemas.Task", code: Exit) -> None:
     from agentcontainer_local.cli.transcript import summary
 
     session.out.note(summary(task), "dim")

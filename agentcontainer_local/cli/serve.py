@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from agentcontainer_local.cli import help
 from agentcontainer_local.cli.exits import Exit, Stop
-from agentcontainer_local.cli.session import JsonFlag, ending, faults
+from agentcontainer_local.cli.session import JsonFlag, ending, faults, signed
 from agentcontainer_local.environment import API_KEY, variable
 from agentcontainer_local.process import build, logs, service_account
 from agentcontainer_local.settings import Settings, from_environment
@@ -153,7 +153,7 @@ def _with_settings() -> inspect.Signature:
     )
 
 
-serve.__signature__ = _with_settings()
+signed(serve, _with_settings())
 
 
 class Command(help.Command):

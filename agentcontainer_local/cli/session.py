@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -92,11 +92,16 @@ def command(
             if code:
                 raise typer.Exit(code)
 
-        wrapped.__signature__ = _with_flags(function)
-        group.command(name, example=example)(wrapped)
+        group.command(name, example=example)(signed(wrapped, _with_flags(function)))
         return function
 
     return register
+
+
+def signed(function: Callable[..., None], signature: inspect.Signature) -> Callable[..., None]:
+    """The function with another signature, which Typer reads as its parameters."""
+    function.__signature__ = signature  # type: ignore[attr-defined]  # the name that `inspect` looks for
+    return function
 
 
 def _with_flags(function: Callable[..., Any]) -> inspect.Signature:
@@ -138,7 +143,7 @@ def ending(as_json: bool = False) -> Iterator["Output"]:
         _complain(out, "wrong_use", faults(error))
         raise typer.Exit(Exit.WRONG_USE) from None
     except UnicodeError as error:
-        _complain(out, "wrong_use", f"The input is not valid UTF-8 text: {error.reason}.")
+        _complain(out, "wrong_use", f"The input is not valid UTF-8 text: {getattr(error, 'reason', error)}.")
         raise typer.Exit(Exit.WRONG_USE) from None
     except (RuntimeError, Problem) as error:
         _complain(out, "failed", str(error))
@@ -207,15 +212,15 @@ def opened(out: "Output", url: str | None, data: Path | None, starts: Start | No
     from agentcontainer_local.client import Client
 
     with contextlib.ExitStack() as stack:
-        own, log = False, []
+        own = False
+        log: list[str] = []
         if named := url or (os.environ.get(URL) if data is None else None):
             url, key = named, given_key()
         else:
             directory = data_directory(data)
             served = server_of(directory)
             if own := served is None:
-                _may_start(directory, starts)
-                served, log = stack.enter_context(_started(out, directory, starts))
+                served, log = stack.enter_context(_started(out, directory, _may_start(directory, starts)))
             url, key = served.url, (not own and given_key(needed=False)) or served.key or given_key()
         client = stack.enter_context(Client(url, key))
         if named:
@@ -223,13 +228,14 @@ def opened(out: "Output", url: str | None, data: Path | None, starts: Start | No
         yield Session(out, client, client.url, own, log)
 
 
-def _may_start(directory: Path, starts: Start | None) -> None:
+def _may_start(directory: Path, starts: Start | None) -> Start:
     if starts is None or not (starts.new_store or (directory / "agentcontainer.db").exists()):
         raise Stop(
             Exit.NO_SERVER,
             f"No server runs for the data directory {directory}. Start one with `agentcontainer"
             f" serve`, or name another server with --url.",
         )
+    return starts
 
 
 def _greeted(client: "Client") -> None:
@@ -275,10 +281,17 @@ def _started(out: "Output", directory: Path, how: Start) -> Iterator[tuple["Serv
     command = [*entry_point.again(), "serve", "--json", "--port", "0", "--data", str(directory), *how.flags]
     out.note("No server is running. Starting a temporary one.", "dim")
     # A session of its own: Ctrl-C is for us, who then tell it.
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    server = subprocess.Popen(command, **pipes, start_new_session=True, preexec_fn=_end_with_parent)
+    server = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=_end_with_parent,
+    )
+    assert server.stdout and server.stderr
     try:
-        with _reading(out, server) as said:
+        with _reading(out, server.stderr) as said:
             server.stdout.readline()
             served = server_of(directory)
             if served is None:
@@ -297,12 +310,12 @@ def _error_in(lines: list[str]) -> str:
     """The message of the error object that it ended with."""
     for line in reversed(lines):
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            return json.loads(line)["error"]["message"]
+            return str(json.loads(line)["error"]["message"])
     return ""
 
 
 @contextlib.contextmanager
-def _reading(out: "Output", server: subprocess.Popen) -> Iterator[list[str]]:
+def _reading(out: "Output", log: IO[str]) -> Iterator[list[str]]:
     """Takes what the server logs as long as it runs, and shows it while it starts: the first start takes minutes."""
     import threading
 
@@ -311,7 +324,7 @@ def _reading(out: "Output", server: subprocess.Popen) -> Iterator[list[str]]:
         showing = True
 
         def read() -> None:
-            for line in server.stderr:
+            for line in log:
                 said.append(line.rstrip())
                 del said[:-100]
                 if showing:

@@ -2,7 +2,7 @@
 
 import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.session import AT_REST, Session, command
 from agentcontainer_local.money import shown
+
+if TYPE_CHECKING:
+    from agentcontainer_local import schemas
 
 app = App("List, follow, change and cancel tasks.")
 Task = Annotated[str, typer.Argument(metavar="TASK", help="Id or title of the task; `last` is the latest one.")]
@@ -44,8 +47,11 @@ def list_tasks(
 @command(app, "show", example="tasks show last")
 def show(session: Session, task: Task) -> None:
     """Show one task, with its result and its files."""
+    from rich.text import Text
+
     from agentcontainer_local.cli import output
     from agentcontainer_local.cli.transcript import standing, summary
+    from agentcontainer_local.process.text import clean
 
     found = session.client.get_task(names.task(session, task))
     files = list(session.client.list_task_files(found.id))
@@ -66,7 +72,7 @@ def show(session: Session, task: Task) -> None:
             "ended": found.completed_at,
             "used": summary(found),
             "result": found.result,
-            "error": output.Text(output.clean(found.error), "red") if found.error else None,
+            "error": Text(clean(found.error), "red") if found.error else None,
             "outputs": "\n".join(f"{file.filename}  {output.size(file.size_bytes)}" for file in files) or None,
             "instructions": found.instructions,
         },
@@ -74,7 +80,7 @@ def show(session: Session, task: Task) -> None:
     )
 
 
-def _model(task) -> str:
+def _model(task: "schemas.Task") -> str:
     """The scripted model is nobody's."""
     model = task.execution.model
     return model if model == "scripted" else f"{model} ({task.execution.provider})"
@@ -132,7 +138,7 @@ def workspace(
         ]
         session.out.table(("size", "age", "path"), rows, entries, "The workspace is empty.")
         return
-    target = save or Path(folder.safe(path))
+    target = save or Path(folder.safe(path or ""))
     if target.exists():
         raise Stop(Exit.WRONG_USE, f"{target} already exists. Choose another name with -o.")
     with session.out.transfer(target.name) as progress:
@@ -192,8 +198,9 @@ def wake(
     ] = None,
 ) -> None:
     """Wake a hibernating task."""
-    fields = {"kind": "message", "message": message} if message else {"kind": "external_wake"}
-    woken = session.client.wake_task(names.task(session, task), **fields)
+    id = names.task(session, task)
+    wake_task = session.client.wake_task
+    woken = wake_task(id, kind="message", message=message) if message else wake_task(id, kind="external_wake")
     session.out.done(f"{woken.id}  {woken.status}", woken)
 
 

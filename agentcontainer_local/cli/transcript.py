@@ -15,8 +15,9 @@ from rich.text import Text
 from agentcontainer_local import schemas
 from agentcontainer_local.cli import output
 from agentcontainer_local.cli.exits import Exit, of_task
-from agentcontainer_local.cli.output import Output, clean
+from agentcontainer_local.cli.output import Output
 from agentcontainer_local.money import shown
+from agentcontainer_local.process.text import clean, one_line
 
 MAX_RETRIES = 5  # of a model call
 FOLDED_LINES = 8  # of what a tool printed, the last ones
@@ -55,7 +56,7 @@ class Transcript:
         if words_of_call := _of_call(self._calling):
             words.append(words_of_call)
         if self.status == "pending" and (hint := self.hint()):
-            words.append(output.one_line(hint))
+            words.append(one_line(hint))
         line = Text("  ".join(words), "dim", no_wrap=True, overflow="ellipsis")
         line.truncate(max(10, self._out.out.width - 3), overflow="ellipsis")
         self._spinner.update(text=line)
@@ -179,8 +180,8 @@ def _brief(given: Any) -> str:
     """The one argument that tells most, of the tools that Pi has; of another tool all of them."""
     if isinstance(given, dict):
         for name in ("path", "file_path", "pattern", "query", "url"):
-            if isinstance(given.get(name), str):
-                return given[name]
+            if isinstance(value := given.get(name), str):
+                return value
     return "" if given is None else json.dumps(given, ensure_ascii=False)[:300]
 
 

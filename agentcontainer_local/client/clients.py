@@ -102,11 +102,19 @@ class _Settings:
 def address(url: str) -> str:
     """Without /api/v1, with which some write it. Raises WrongUse."""
     url = url.strip().rstrip("/").removesuffix(PREFIX).rstrip("/")
-    if not re.fullmatch(r"https?://[!-~]+", url):
+    if not re.fullmatch(r"https?://[!-~]+", url) or not _names_a_host(url):
         raise WrongUse(
             f"{url!a} is not the URL of a server. It begins with http:// or https://, for example {DEFAULT_URL}."
         )
     return url
+
+
+def _names_a_host(url: str) -> bool:
+    """A part of a name that is empty or longer than 63 bytes is a UnicodeError to a socket, and no TransportError."""
+    try:
+        return bool((urlsplit(url).hostname or "").encode("idna"))
+    except ValueError:
+        return False
 
 
 def _checked_key(given: str) -> str:

@@ -5,7 +5,7 @@ async one) that fetches page after page. A type checker reads them as descriptor
 make functions of them, so that `help()` shows each with its parameters.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from pydantic import BaseModel
@@ -62,9 +62,9 @@ class Listing(Generic[P, T]):
         self.of = of
 
     @overload
-    def __get__(self, client: "Client", owner: type) -> Callable[P, Iterator[T]]: ...
+    def __get__(self, client: "Client", owner: type) -> Callable[P, Generator[T, None, None]]: ...
     @overload
-    def __get__(self, client: "AsyncClient", owner: type) -> Callable[P, AsyncIterator[T]]: ...
+    def __get__(self, client: "AsyncClient", owner: type) -> Callable[P, AsyncGenerator[T, None]]: ...
     def __get__(self, client: Any, owner: type) -> Any:
         return self
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 from sqlite_utils import Database
 from starlette.requests import Request
@@ -44,7 +45,7 @@ def _inputs(db: Database, task_id: str) -> list[Input]:
     return workspace.inputs(db, tasks.get(db, task_id))
 
 
-def in_force(db: Database, task_id: str) -> list[dict]:
+def in_force(db: Database, task_id: str) -> list[dict[str, Any]]:
     """Every command that the task's open run should have had by now, oldest first."""
     task, run = tasks.get(db, task_id), tasks.open_run(db, task_id)
     if run is None or not tasks.at_work(db, run["id"]) or not tasks.fits(task, run):
@@ -57,7 +58,7 @@ def in_force(db: Database, task_id: str) -> list[dict]:
     return [*given, *nudges, *([soft] if run["soft_told_at"] else []), *_of_budget(task, run)]
 
 
-def _of_budget(task: Row, run: Row) -> list[dict]:
+def _of_budget(task: Row, run: Row) -> list[dict[str, Any]]:
     """Told in the run in which it came to that; a later one finds it in Pi's session. Once asked, it is not told."""
     told = (task["budget_told_at"] or "") >= run["created_at"] and not run["budget_asked_at"]
     soon = {"type": "steer", "id": "budget-told", "message": prompts.BUDGET_SOON[task["mode"]]}
@@ -65,11 +66,11 @@ def _of_budget(task: Row, run: Row) -> list[dict]:
     return [*([soon] if told else []), *([asked] if run["budget_asked_at"] else [])]
 
 
-def _told(task: Row, run: Row) -> list[dict]:
+def _told(task: Row, run: Row) -> list[dict[str, Any]]:
     return [_prompt(f"tell-{run['id']}", prompts.TELL[task["to_tell"]])] if task["to_tell"] in prompts.TELL else []
 
 
-def _given(db: Database, task: Row, message: Row) -> dict:
+def _given(db: Database, task: Row, message: Row) -> dict[str, Any]:
     """A message of the user's, in the same words each time, for the guest tells by them whether Pi has it already."""
     return _prompt(message["id"], _before(db, message) + message["content"] + _files(db, task, message), prompts.RESUME)
 
@@ -86,6 +87,6 @@ def _files(db: Database, task: Row, message: Row) -> str:
     return prompts.WITH_FILES + "".join(f"\n~/{path}" for path in paths) if paths else ""
 
 
-def _prompt(id: str, message: str, resume: str | None = None) -> dict:
+def _prompt(id: str, message: str, resume: str | None = None) -> dict[str, Any]:
     """`resume` is said instead where Pi's session ends with `message` already."""
     return {"type": "prompt", "id": id, "message": message, "resume": resume}

@@ -5,11 +5,12 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.server import ServerState
 
@@ -35,14 +36,14 @@ class Door:
     task_id: str
     run_id: str
     known: Any = None
-    staged: dict = field(default_factory=dict)
+    staged: dict[str, Any] = field(default_factory=dict)
     held_bytes: int = 0  # of requests that are being read or answered
     reported_bytes: int = 0  # of events that are kept
     receiving: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_RECEIVED_AT_ONCE))
 
 
 class _Connection(Connection):
-    def __init__(self, *arguments):
+    def __init__(self, *arguments: Any):
         super().__init__(*arguments)
         self.logger = log  # an agent that sends junk does not fill the server's log
 
@@ -50,13 +51,13 @@ class _Connection(Connection):
         return MOST_CONNECTIONS
 
 
-def _bounded(door: Door, scope, receive):
+def _bounded(door: Door, scope: Scope, receive: Receive) -> tuple[Receive, Callable[[], None]]:
     """What handlers take into memory is bounded for the whole run; one that takes more finds its client gone."""
     if scope["method"] == "PUT":  # streamed to disk
         return receive, lambda: None
     held = 0
 
-    async def received():
+    async def received() -> Message:
         nonlocal held
         message = await receive()
         size = len(message.get("body", b""))
@@ -76,14 +77,14 @@ def _is_of_note(record: logging.LogRecord) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def opened(door: Door, directory: Path, app) -> AsyncIterator[None]:
+async def opened(door: Door, directory: Path, app: ASGIApp) -> AsyncIterator[None]:
     """Serves `app` on the socket in `directory`, with the door in each request's scope.
 
     The directory is what the container mounts, so it stays and the socket in it is made anew. Everybody may connect
     to the socket (the guest is another uid), but only that container can reach it: the parent directory is 0700.
     """
 
-    async def bound(scope, receive, send):
+    async def bound(scope: Scope, receive: Receive, send: Send) -> None:
         received, release = _bounded(door, scope, receive)
         try:
             with contextlib.suppress(asyncio.CancelledError):  # the door closes; nobody is there to be answered

@@ -142,7 +142,7 @@ NUMBERED = TypeAdapter(Numbered)
 
 
 @answering
-async def events(request: Request, door: Door) -> dict:
+async def events(request: Request, door: Door) -> dict[str, Any]:
     """POST /guest/events: NDJSON in; answers the number up to which everything is stored."""
     batches = []
     for lines in slices(lines_of(await body_of(request, MAX_BATCH_BYTES))):
@@ -219,11 +219,12 @@ def record(db: Database, task_id: str, run_id: str, batch: list[Numbered], max_e
         task, run = tasks.get(db, task_id), tasks.open_run(db, task_id)
         if run is None or run["id"] != run_id:
             raise Conflict("This run is over.")
-        ack = run["guest_seq"]
+        ack: int = run["guest_seq"]
         latest = {one.event.callId: one for one in batch if isinstance(one.event, ToolOutput)}
         for numbered in batch:
-            if numbered.seq is None and latest.get(getattr(numbered.event, "callId", None)) is numbered:
-                transcript.tool_printed(db, task, numbered.event.callId, numbered.event.text)
+            event = numbered.event
+            if numbered.seq is None and isinstance(event, ToolOutput) and latest[event.callId] is numbered:
+                transcript.tool_printed(db, task, event.callId, event.text)
             if numbered.seq is not None and numbered.seq > ack:
                 ack = numbered.seq
                 if task["status"] not in lifecycle.TERMINAL:
@@ -289,11 +290,11 @@ def _why(db: Database, task: Row, error: str | None) -> str:
     if refused := errors.refused(error):
         return refused
     if failed := tasks.failed_before(db, task):
-        return failed["error"]
+        return str(failed["error"])
     return errors.plain(error) if error else "The answer was cut off."
 
 
-def _told_of(db: Database, task: Row, event: Noticed) -> dict:
+def _told_of(db: Database, task: Row, event: Noticed) -> dict[str, Any]:
     """Pi counts its attempts from 1 after each prompt; the rows know how many calls have failed in a row."""
     failed = tasks.failed_before(db, task) if event.type == "retrying" else None
     return {"attempt": failed["attempt"], "message": failed["error"]} if failed else {}

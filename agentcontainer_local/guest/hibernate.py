@@ -1,7 +1,7 @@
 """An agent lies down to wait, for a time or until something outside wakes it."""
 
-from datetime import timedelta
-from typing import Annotated
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_validator
 from starlette.requests import Request
@@ -22,20 +22,23 @@ class Hibernate(BaseModel):
     message: Annotated[str, Field(max_length=100_000)] | None = None
 
     @model_validator(mode="after")
-    def _one_of_them(self):
+    def _one_of_them(self) -> Self:
         if (self.forSeconds is None) == (self.untilAt is None):
             raise ValueError("give either a duration or a time")
         return self
 
+    def until(self, now: datetime) -> datetime:
+        return self.untilAt if self.untilAt is not None else now + timedelta(seconds=self.forSeconds or 0)
+
 
 @answering
-async def hibernate(request: Request, door: Door) -> dict:
+async def hibernate(request: Request, door: Door) -> dict[str, Any]:
     try:
         wish = Hibernate.model_validate_json(await body_of(request, MAX_BYTES))
     except ValidationError as error:
         raise Invalid(error.errors(include_url=False)[0]["msg"]) from None
     now = door.host.now()
-    until = now + timedelta(seconds=wish.forSeconds) if wish.forSeconds else wish.untilAt
+    until = wish.until(now)
     if not SHORTEST <= until - now <= LONGEST:
         raise Invalid("Hibernation lasts from one second to thirty days.")
     _check_quota(door)

@@ -5,7 +5,7 @@ import mimetypes
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.requests import Request
@@ -71,7 +71,7 @@ class Staged:
 
 
 @answering
-async def begin(request: Request, door: Door) -> dict:
+async def begin(request: Request, door: Door) -> dict[str, Any]:
     """Checks a claim before its bytes are sent."""
     claim = _claim(await body_of(request, MAX_CLAIM_BYTES))
     task = tasks.get(door.host.db, door.task_id)
@@ -104,7 +104,7 @@ def _attached(door: Door, task: Row) -> tuple[int, int]:
         " JOIN files ON files.id = file_id WHERE message_id = ?"
     )
     answer = transcript.answer_of(door.host.db, task)
-    found = db.row(door.host.db, sql, (answer and answer["id"],))
+    found = db.single(door.host.db, sql, (answer and answer["id"],))
     return found["files"], found["bytes"]
 
 
@@ -170,12 +170,12 @@ def refusal(
     return _against_policy(policy, claim)
 
 
-def _against_policy(policy: dict, claim: Finish | Attach) -> str | None:
+def _against_policy(policy: dict[str, Any], claim: Finish | Attach) -> str | None:
     """What comes with an answer has no names of its own either."""
     complete = isinstance(claim, Finish) and claim.completion == "complete"
     named = [file.outputName for file in claim.files if file.outputName is not None]
     if policy["mode"] == "named":
-        return _against_names([output["name"] for output in policy["files"]], named, claim, complete)
+        return _against_names([output["name"] for output in policy["files"]], named, complete)
     if named:
         return "--output is for tasks with named outputs, which this is not: give the files without names."
     if policy["mode"] == "none" and claim.files:
@@ -185,7 +185,7 @@ def _against_policy(policy: dict, claim: Finish | Attach) -> str | None:
     return None
 
 
-def _against_names(wanted: list[str], named: list[str], claim: Finish, complete: bool) -> str | None:
+def _against_names(wanted: list[str], named: list[str], complete: bool) -> str | None:
     use = "use " + " ".join(f"--output {name}=PATH" for name in wanted)
     if unknown := [name for name in named if name not in wanted]:
         return f"There is no output named {', '.join(unknown)}: {use}."
@@ -197,7 +197,7 @@ def _against_names(wanted: list[str], named: list[str], claim: Finish, complete:
 
 
 @answering
-async def receive(request: Request, door: Door) -> dict:
+async def receive(request: Request, door: Door) -> dict[str, Any]:
     """The bytes of one file; exactly as many as were claimed."""
     staged = _staged(door, request)
     index = request.path_params["index"]
@@ -217,7 +217,7 @@ async def receive(request: Request, door: Door) -> dict:
 
 
 @answering
-async def commit(request: Request, door: Door) -> dict:
+async def commit(request: Request, door: Door) -> dict[str, Any]:
     """Everything has come: the files and the task's new status are written in one transaction."""
     staged = _staged(door, request)
     if missing := [file.path for index, file in enumerate(staged.claim.files) if index not in staged.received]:
@@ -232,7 +232,7 @@ async def commit(request: Request, door: Door) -> dict:
 
 
 def _staged(door: Door, request: Request) -> Staged:
-    staged = door.staged.get(request.path_params["id"])
+    staged: Staged | None = door.staged.get(request.path_params["id"])
     if staged is None:
         raise NotFound("This delivery is not known here: begin again.")
     return staged
@@ -269,6 +269,7 @@ def _answer_of(door: Door, task: Row, claim: Finish | Attach, now: datetime) -> 
     answer = transcript.answer_of(store, task)
     if isinstance(claim, Finish) and not (answer and answer["content"]):
         transcript.said(store, task, claim.message, now)
-    elif answer is None:
-        transcript.add(store, task, "assistant", "", "running", now)
-    return transcript.answer_of(store, task)["id"]
+        answer = transcript.answer_of(store, task)
+    if answer is None:
+        return transcript.add(store, task, "assistant", "", "running", now)
+    return str(answer["id"])

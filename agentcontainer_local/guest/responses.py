@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
@@ -14,7 +15,10 @@ from agentcontainer_local.store.db import is_damage
 log = logging.getLogger(__name__)
 
 
-def answering(handler: Callable[[Request, Door], Awaitable[dict]]) -> Callable[[Request], Awaitable[JSONResponse]]:
+Handler = Callable[[Request, Door], Awaitable[dict[str, Any]]]
+
+
+def answering(handler: Handler) -> Callable[[Request], Awaitable[JSONResponse]]:
     async def answered(request: Request) -> JSONResponse:
         try:
             return JSONResponse(await handler(request, request.scope["door"]))
@@ -24,8 +28,8 @@ def answering(handler: Callable[[Request, Door], Awaitable[dict]]) -> Callable[[
             if not isinstance(error, sqlite3.OperationalError) and not is_damage(error):
                 raise
             log.exception("the store is unable to take what a guest says task=%s", request.scope["door"].task_id)
-            problem = Unavailable("Nothing can be written at the moment; ask again.")
-            return JSONResponse(problem.body(), problem.status)
+            unavailable = Unavailable("Nothing can be written at the moment; ask again.")
+            return JSONResponse(unavailable.body(), unavailable.status)
         except ClientDisconnect:
             return JSONResponse({}, 400)
 

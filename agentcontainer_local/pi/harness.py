@@ -1,6 +1,7 @@
 """HARNESS.md: how work is done here, for an agent that has never seen this place."""
 
 import json
+from typing import Any
 
 from agentcontainer_local.pi import prompts
 from agentcontainer_local.pi.inputs import Input
@@ -25,7 +26,7 @@ def _network(task: Row) -> str:
     return prompts.NO_NETWORK
 
 
-def _outputs(policy: dict) -> str:
+def _outputs(policy: dict[str, Any]) -> str:
     if policy["mode"] != "named":
         return f"{prompts.OUTPUTS[policy['mode']]}\n"
     about = {output["name"]: output.get("description") or "" for output in policy["files"]}

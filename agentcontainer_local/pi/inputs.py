@@ -1,6 +1,7 @@
 """A file that the guest fetches into the workspace before the agent starts."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from agentcontainer_local import schemas
 from agentcontainer_local.store.db import Row
@@ -17,9 +18,9 @@ class Input:
 
     @property
     def size_bytes(self) -> int:
-        return len(self.text.encode()) if self.file is None else self.file["size_bytes"]
+        return int(self.file["size_bytes"]) if self.file is not None else len((self.text or "").encode())
 
-    def command(self) -> dict:
+    def command(self) -> dict[str, Any]:
         command = {"path": self.path, "url": f"/guest/inputs/{self.name}", "sizeBytes": self.size_bytes}
         return {**command, "directory": True} if self.is_directory else command
 

@@ -1,6 +1,7 @@
 """How Pi is started: its arguments, environment and settings files."""
 
 import json
+from typing import Any
 
 from agentcontainer_local.guest_contract import EGRESS_PORT, GATEWAY_PORT, MOUNT, STATE
 from agentcontainer_local.pi import models
@@ -38,7 +39,7 @@ def launch(
     catalog: dict[str, list[str]],
     skills: list[str],
     image_env: dict[str, str],
-) -> dict:
+) -> dict[str, Any]:
     """launch.json: what the guest daemon writes and starts (guest contract, version 1).
 
     `catalog`: the ids that Pi knows, by provider. One that it does not know is made known, since Pi would otherwise

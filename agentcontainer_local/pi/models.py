@@ -1,5 +1,7 @@
 """Pi's models.json, and its settings that follow from a model's context window."""
 
+from typing import Any
+
 from agentcontainer_local.guest_contract import GATEWAY_PORT
 from agentcontainer_local.providers import PROVIDERS
 from agentcontainer_local.store.model_settings import UNSAID_WINDOW, Model
@@ -17,14 +19,14 @@ def spelled(provider: str, model: str, catalog: dict[str, list[str]]) -> str:
     return dashed if PROVIDERS[provider].dashed and model not in known and dashed in known else model
 
 
-def document(execution: Execution, model: str, weak: str | None, catalog: dict[str, list[str]]) -> dict:
+def document(execution: Execution, model: str, weak: str | None, catalog: dict[str, list[str]]) -> dict[str, Any]:
     """models.json: only this provider, at the gateway, with what Pi does not know of itself, or knows otherwise."""
     provider = execution.provider
     known, whole, changed = catalog.get(provider, []), [], {}
     for id, asked in ((model, execution.model), (weak, execution.weak_model)):
         if id is None:
             continue
-        settings, api = execution.settings.get(asked, Model()), _api(execution, id)
+        settings, api = execution.settings.get(asked or id, Model()), _api(execution, id)
         if id not in known or api is not None:
             whole.append(_whole(provider, id, api, settings, id in known))
         elif change := _change(settings):
@@ -47,7 +49,7 @@ def _api(execution: Execution, id: str) -> str | None:
     return PI_APIS[vendor.api] if relayed else None
 
 
-def _whole(provider: str, id: str, api: str | None, settings: Model, known: bool) -> dict:
+def _whole(provider: str, id: str, api: str | None, settings: Model, known: bool) -> dict[str, Any]:
     """A model that Pi does not know, or not with this API; where nothing is set, with figures that most models keep.
     Nearly all that are known take images; of the others nobody knows it."""
     most = _most_output(settings) or UNSAID_OUTPUT
@@ -63,7 +65,7 @@ def _whole(provider: str, id: str, api: str | None, settings: Model, known: bool
     }
 
 
-def _change(settings: Model) -> dict:
+def _change(settings: Model) -> dict[str, Any]:
     found = {"contextWindow": settings.context_window, "maxTokens": _most_output(settings)}
     inputs = {} if settings.images is None else {"input": ["text", "image"] if settings.images else ["text"]}
     return {name: value for name, value in found.items() if value is not None} | inputs
@@ -76,7 +78,7 @@ def _most_output(settings: Model) -> int | None:
     return min(settings.max_output_tokens or UNSAID_OUTPUT, settings.context_window // 4)
 
 
-def compaction(execution: Execution) -> dict:
+def compaction(execution: Execution) -> dict[str, Any]:
     """Pi keeps 20,000 tokens of a history that it shortens, and starts 16,384 before the window's end: too much for a
     small one."""
     window = execution.settings.get(execution.model, Model()).context_window

@@ -44,7 +44,7 @@ def paths_of(db: Database, task: Row, message: Row) -> list[str]:
     if row(db, "SELECT 1 FROM message_inputs WHERE message_id = ?", (message["id"],)) is None:
         return []
     given = _placed("task_files", tasks.inputs(db, task["id"]))
-    return [item.path for item in given if item.file["message"] == message["number"]]
+    return [item.path for item in given if item.file is not None and item.file["message"] == message["number"]]
 
 
 def _placed(folder: str, rows: list[Row]) -> list[Input]:

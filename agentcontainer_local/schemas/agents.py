@@ -1,6 +1,6 @@
 """Agents and their versions."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -27,7 +27,7 @@ class AgentContainer(Request):
     runtime: AgentImage | None = None
 
     @model_validator(mode="after")
-    def _one_place(self):
+    def _one_place(self) -> Self:
         if self.runtime and (self.container_id or self.container_version_id):
             raise fault("runtime", "give either runtime or a container")
         return self

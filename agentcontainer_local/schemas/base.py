@@ -40,7 +40,7 @@ def fault(field: str, message: str) -> PydanticCustomError:
 _IS_NONE = partial(operator.is_, None)  # a lambda takes twice as long, for each field of each answer
 
 
-def optional(**about) -> Any:
+def optional(**about: Any) -> Any:
     """A field of an answer that is left out when there is nothing to say."""
     return Field(None, exclude_if=_IS_NONE, **about)
 

@@ -1,6 +1,6 @@
 """Containers and their versions."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -34,7 +34,7 @@ class ContainerExecution(Request):
     container_contract_version: ContractVersion | None = None
 
     @model_validator(mode="after")
-    def _one_source(self):
+    def _one_source(self) -> Self:
         if self.container_preset and self.container_image:
             raise fault("containerImage", "give either containerPreset or containerImage")
         return self

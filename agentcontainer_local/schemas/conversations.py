@@ -1,6 +1,6 @@
 """Conversations: messages and the activities between them."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -32,7 +32,7 @@ class WakeRequest(Request):
     overrides: MessageOverrides | None = None
 
     @model_validator(mode="after")
-    def _message_with_its_kind(self):
+    def _message_with_its_kind(self) -> Self:
         if (self.kind == "message") != (self.message is not None):
             raise fault("message", "is required if kind is message, and not allowed otherwise")
         return self

@@ -1,8 +1,10 @@
 """What happened in a task: the `data` of each event, as the stream sends it and as pages list it."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, TypeAdapter
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 from typing_extensions import TypeAliasType
 
 from agentcontainer_local import lifecycle
@@ -19,7 +21,10 @@ from agentcontainer_local.schemas.enums import (
 from agentcontainer_local.schemas.fields import MAX_BYTES, Timestamp
 from agentcontainer_local.schemas.pages import Page, PageQuery
 
-TaskUpdate = TypeAliasType("TaskUpdate", Literal[tuple(sorted({*lifecycle.EVENTS, "created", "turn", "mode"}))])
+if TYPE_CHECKING:
+    TaskUpdate = str  # a type checker can't know the table that the values come from
+else:
+    TaskUpdate = TypeAliasType("TaskUpdate", Literal[tuple(sorted({*lifecycle.EVENTS, "created", "turn", "mode"}))])
 
 
 class EventData(Shape):
@@ -153,7 +158,7 @@ TaskEventName = TypeAliasType(
 class _Written:
     """It is sent as it was stored, which nobody checks again, but documented as what it is."""
 
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return handler(TypeAdapter(TaskEventData).core_schema)
 
 

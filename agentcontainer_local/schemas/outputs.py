@@ -1,6 +1,6 @@
 """Output policies: the files that a task must hand in."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
@@ -35,7 +35,7 @@ class NamedOutput(Request):
     files: Annotated[list[OutputDescriptor], Field(min_length=1, max_length=1000)]
 
     @model_validator(mode="after")
-    def _distinct(self):
+    def _distinct(self) -> Self:
         names = [file.name for file in self.files]
         if len(set(names)) < len(names):
             raise fault("files", "names must be unique")

@@ -4,6 +4,8 @@ A new setting stands here (in one of the parts, and in both answers), in `store/
 migrations.sql; flags of the command are in `cli/task_flags.py`, the page's form in `web/static/execution.js`.
 """
 
+from typing import Any, Self
+
 from pydantic import ConfigDict, Field, model_validator
 
 from agentcontainer_local.schemas.base import Request, Shape, fault, optional
@@ -25,7 +27,7 @@ class ModelChoice(Request):
     model: Model | None = None
     weak_model: Model | None = Field(None, description="A lighter model for auxiliary work.")
 
-    def stored(self) -> dict:
+    def stored(self) -> dict[str, Any]:
         """What was given, by its names on the wire and without the key: fit for a JSON column."""
         return self.model_dump(mode="json", exclude_none=True, exclude={"provider_api_key"})
 
@@ -37,7 +39,7 @@ class TimeLimits(Request):
     )
 
     @model_validator(mode="after")
-    def _soft_before_hard(self):
+    def _soft_before_hard(self) -> Self:
         hard, soft = self.max_runtime_seconds, self.soft_finish_after_seconds
         if hard is not None and soft is not None and soft >= hard:
             raise fault("softFinishAfterSeconds", "must be less than maxRuntimeSeconds")
@@ -58,7 +60,7 @@ class Network(Request):
     )
 
     @model_validator(mode="after")
-    def _one_way_out(self):
+    def _one_way_out(self) -> Self:
         if self.internet_access and self.allowed_hosts:
             raise fault("allowedHosts", ALLOWED_AND_OPEN)
         return self

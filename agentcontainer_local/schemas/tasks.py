@@ -1,6 +1,6 @@
 """Tasks."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -52,7 +52,7 @@ class CreateTaskRequest(NewTask):
     )
 
     @model_validator(mode="after")
-    def _told_once(self):
+    def _told_once(self) -> Self:
         if self.instructions is None and self.description is None:
             raise fault("instructions", "Field required")
         if self.instructions and self.description and self.instructions != self.description:

@@ -8,7 +8,7 @@ from sqlite_utils import Database
 
 from agentcontainer_local import schemas
 from agentcontainer_local.store import events
-from agentcontainer_local.store.db import Row, dumps, each, iso, new_id, parse_iso, row, rows
+from agentcontainer_local.store.db import Row, dumps, each, iso, new_id, parse_iso, row, rows, single
 
 # The API's word for a tool of Pi's, where it has one of its own (spec: Activity.toolKey).
 TOOL_KEYS = {"bash": "shell"}
@@ -98,9 +98,9 @@ def is_first(db: Database, message: Row) -> bool:
     return message["number"] == first["number"]
 
 
-def last_given(db: Database, task: Row) -> Row | None:
-    """The user's last message that Pi was given, in whichever run."""
-    return row(
+def last_given(db: Database, task: Row) -> Row:
+    """The user's last message that Pi was given, in whichever run; every task has one once it has had a run."""
+    return single(
         db,
         "SELECT * FROM messages WHERE task_id = ? AND role = 'user' AND run_id IS NOT NULL ORDER BY number DESC"
         " LIMIT 1",

@@ -812,3 +812,9 @@ def test_a_redirect_names_the_other_address(live, faults):
     with Client(live.url, KEY) as client, pytest.raises(Refused) as refused:
         client.get_account()
     assert refused.value.status == 301
+
+
+@pytest.mark.parametrize("name", ["a..b:1", f"{'a' * 64}.example", "[::1", ":80"])
+def test_an_address_without_a_valid_host_name_is_wrong_use(name):
+    with pytest.raises(WrongUse):
+        Client(f"http://{name}", KEY)

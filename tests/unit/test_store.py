@@ -135,3 +135,9 @@ def test_each_who_watches_a_table_hears_of_each_write_to_it_and_of_no_other(host
     host.db.conn.execute("DELETE FROM idempotency_keys")
     accounts.only(host.db)
     assert sorted(heard) == ["first", "first", "second"]
+
+
+def test_a_query_that_always_finds_a_row_says_so_when_it_finds_none(host):
+    assert db.single(host.db, "SELECT count(*) AS n FROM tasks") == {"n": 0}
+    with pytest.raises(LookupError):
+        db.single(host.db, "SELECT id FROM tasks")
