@@ -17,6 +17,8 @@ from tests.system.conftest import Server, serving, wait_until
 from tests.system.test_conversations import moves
 from tests.system.test_main_job import bash
 
+pytestmark = pytest.mark.podman
+
 HOLDER = """
 import fcntl, pathlib, sys, time
 path = pathlib.Path(sys.argv[1])

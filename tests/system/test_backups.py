@@ -12,10 +12,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from agentcontainer_local import backup
 from agentcontainer_local.settings import Settings
 from tests.system.conftest import ENDED, Server, podman_things, wait_until
 from tests.system.test_main_job import bash
+
+pytestmark = pytest.mark.podman
 
 
 def command(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess:

@@ -13,6 +13,8 @@ from tests.fake_provider import Fails, bash
 from tests.system import test_main_job as scripted
 from tests.system.conftest import Server, podman, serving
 
+pytestmark = pytest.mark.podman
+
 # Where a secret may be, and nowhere else. What a user gives as content is the user's own: it is kept as it is, and
 # answered to whoever has a key of the account.
 NOWHERE = frozenset()

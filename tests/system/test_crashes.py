@@ -21,6 +21,8 @@ from agentcontainer_local.process import failpoints
 from tests.system.conftest import ENDED, Server, podman, wait_until
 from tests.system.test_main_job import bash
 
+pytestmark = pytest.mark.podman
+
 SOURCE = Path(failpoints.__file__).parents[1]
 DOZEN = 12
 

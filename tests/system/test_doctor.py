@@ -7,9 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from agentcontainer_local.doctor.prove import NAME
 from agentcontainer_local.process.file_lock import alone
 from tests.system.conftest import Server, podman, podman_things, standard_image
+
+pytestmark = pytest.mark.podman
 
 STORE = "agentcontainer.store=doctor"
 

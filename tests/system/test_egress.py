@@ -17,6 +17,8 @@ from tests.system.conftest import Server, serving
 from tests.system.outside import FAR
 from tests.system.test_main_job import bash
 
+pytestmark = pytest.mark.podman
+
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):

@@ -13,6 +13,8 @@ from tests.system.conftest import Server, serving, wait_until
 from tests.system.test_limits import HOG
 from tests.system.test_main_job import bash
 
+pytestmark = pytest.mark.podman
+
 RUNSC = pytest.mark.skipif(not shutil.which("runsc"), reason="gVisor's runsc is not installed on this machine")
 
 

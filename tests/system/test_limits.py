@@ -8,6 +8,8 @@ import pytest
 from tests.system.conftest import Server, serving
 from tests.system.test_main_job import bash
 
+pytestmark = pytest.mark.podman
+
 HOG = "python3 -c 'x = []\nwhile True: x.append(bytes([1]) * 20_000_000)'"
 HIDDEN_HOG = (
     'python3 -c \'import os, time\nfd = os.memfd_create("x")\nfor _ in range(60): os.write(fd, bytes(10_000_000))\n'

@@ -11,6 +11,8 @@ import pytest
 from tests.system.conftest import Server, standard_image
 from tests.system.test_main_job import bash
 
+pytestmark = pytest.mark.podman
+
 NAME = "localhost/agentcontainer-tests-own"
 # What would end or mislead Node, Pi and libc if it were theirs.
 HARMFUL = {

@@ -22,7 +22,7 @@ from tests.system.test_limits import FILLER
 from tests.system.test_main_job import bash
 
 # Environments and the executable are made, each within the time that its own call has.
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.podman, pytest.mark.timeout(1800)]
 
 PIP = ("-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet")
 # What is mounted into a root folder in which nothing is but the executable and busybox.

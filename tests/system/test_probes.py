@@ -16,6 +16,8 @@ import pytest
 from tests.system.conftest import ENDED, Server, podman, serving, wait_until
 from tests.system.test_main_job import bash
 
+pytestmark = pytest.mark.podman
+
 HERE = Path(__file__).parent
 ADDRESSES = [
     line.split()[3].split("/")[0]

@@ -15,6 +15,8 @@ from agentcontainer_local.sandbox.podman import standard_images, writable_images
 from agentcontainer_local.store import db, identity
 from tests.system.test_cli_system import call, environ
 
+pytestmark = pytest.mark.podman
+
 Podman = Callable[..., str]
 
 

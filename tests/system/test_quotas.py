@@ -7,6 +7,8 @@ import pytest
 from tests.system.conftest import Server, serving, wait_until
 from tests.system.test_main_job import bash
 
+pytestmark = pytest.mark.podman
+
 MB = 1024**2
 
 

@@ -20,6 +20,8 @@ from tests.system.conftest import Server, podman, podman_things, wait_until
 from tests.system.test_conversations import moves, running_containers
 from tests.system.test_main_job import bash
 
+pytestmark = pytest.mark.podman
+
 STEPS = [f"echo {n} >> log; sleep 0.3" for n in range(10)]
 LOG = "".join(f"{n}\n" for n in range(10)).encode()
 FINISH = "--complete-task --message Done log"

@@ -21,10 +21,13 @@ def systemctl(*words: str) -> subprocess.CompletedProcess:
     return subprocess.run(["systemctl", "--user", *words], capture_output=True, text=True)
 
 
-pytestmark = pytest.mark.skipif(
-    not Path("/run/systemd/system").is_dir() or systemctl("show-environment").returncode != 0,
-    reason="this account has no systemd of its own here",
-)
+pytestmark = [
+    pytest.mark.podman,
+    pytest.mark.skipif(
+        not Path("/run/systemd/system").is_dir() or systemctl("show-environment").returncode != 0,
+        reason="this account has no systemd of its own here",
+    ),
+]
 
 
 class Unit(Server):

@@ -8,6 +8,8 @@ from agentcontainer_local.process import disk_space
 from tests.system.conftest import Server, serving, wait_until
 from tests.system.test_main_job import bash
 
+pytestmark = pytest.mark.podman
+
 
 def volumes(server: Server, *tasks: dict) -> int:
     return sum(task["id"] in name for name in server.things() for task in tasks)

@@ -3,9 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from agentcontainer_local.process import account_registry
 from tests.system.conftest import Server, serving, wait_until
 from tests.system.test_main_job import bash
+
+pytestmark = pytest.mark.podman
 
 
 def test_agents_of_two_servers_have_different_uids_also_while_they_sleep(own_server, tmp_path: Path):

@@ -12,6 +12,8 @@ from tests.system.conftest import Server, wait_until
 from tests.system.test_cli_system import call, environ
 from tests.system.test_main_job import bash
 
+pytestmark = pytest.mark.podman
+
 LEFT = bash(
     "mkdir -p deep/er; echo kept > deep/er/work.txt; echo '#!/bin/sh' > run.sh; chmod 4755 run.sh",
     "ln -s /etc/passwd passwd; ln -s /etc folder; ln deep/er/work.txt same.txt; mkfifo pipe; touch $'odd\\xff\\n.txt'",

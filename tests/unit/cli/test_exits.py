@@ -17,6 +17,8 @@ from tests.live import Live
 from tests.terminal import COMMAND
 from tests.unit.cli.acts import AGENT, dispatched, give
 
+pytestmark = pytest.mark.slow  # each starts the command as a process
+
 NOBODY = "http://127.0.0.1:9"  # the port of a service that nobody runs
 
 

@@ -12,6 +12,8 @@ from agentcontainer_local.cli.exits import Exit
 from tests.terminal import COMMAND
 from tests.unit.cli.acts import dispatched, end, give
 
+pytestmark = pytest.mark.slow  # each starts the command as a process
+
 READS = [("tasks", "list"), ("account", "--json"), ("config",), ("--help",), ("--version",), ("tasks", "logs", "last")]
 
 

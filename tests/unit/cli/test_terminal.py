@@ -12,6 +12,8 @@ from agentcontainer_local.cli.transcript import Transcript
 from tests.terminal import COMMAND, ESCAPE, terminal
 from tests.unit.cli.acts import dispatched, end, give
 
+pytestmark = pytest.mark.slow  # each starts the command as a process
+
 SIZE = 30_000_000
 BAR = re.compile(r"[━╸╺]{5}")
 
