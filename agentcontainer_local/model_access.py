@@ -95,7 +95,7 @@ def _working(host: Host, task_id: str, progress: gateway.Progress | None) -> Non
     host.called.set()
 
 
-def settled(host: Host, task_id: str, reserved: tasks.Reserved, usage: gateway.Usage) -> None:
+def settled(host: Host, task_id: str, reserved: tasks.Reserved, usage: tasks.Usage) -> None:
     def settle() -> None:
         if tasks.settle(host.db, reserved.number, usage, host.now()):
             host.changed.set(task_id)

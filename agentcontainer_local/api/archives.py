@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -16,6 +16,9 @@ from agentcontainer_local.store.db import Row
 from agentcontainer_local.store.files.checked import Cut
 from agentcontainer_local.store.files.names import free_name, safe_name
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 CHUNK_BYTES = 256 * 1024
 MODE = 0o100644 << 16  # a plain file, as a ZIP archive keeps it
 
@@ -23,15 +26,15 @@ MODE = 0o100644 << 16  # a plain file, as a ZIP archive keeps it
 class _Sent(io.RawIOBase):
     """Where the archive is written: a stream that can't go back."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._written: list[bytes] = []
 
     def writable(self) -> bool:
         return True
 
-    def write(self, data) -> int:
+    def write(self, data: "ReadableBuffer") -> int:
         self._written.append(bytes(data))
-        return len(data)
+        return len(self._written[-1])
 
     def take(self) -> bytes:
         taken = b"".join(self._written)
@@ -51,7 +54,8 @@ def archive(request: Request, name: str, files: Iterable[tuple[Row, Path]]) -> R
 
 
 def _written(files: Iterable[tuple[Row, Path]]) -> Iterator[bytes]:
-    sent, taken = _Sent(), {}
+    sent = _Sent()
+    taken: dict[str, int] = {}
     with zipfile.ZipFile(sent, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zipped:
         for file, place in files:
             member = _member(free_name(safe_name(file["filename"]), taken), file["created_at"])

@@ -20,7 +20,7 @@ from agentcontainer_local.process.tracing import Traces
 from agentcontainer_local.sandbox.podman import Sandbox
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import transcript
-from agentcontainer_local.store.db import Store
+from agentcontainer_local.store.db import Database
 from agentcontainer_local.store.files import Arriving
 from agentcontainer_local.store.integrity import Watch
 from agentcontainer_local.store.secrets import Vault
@@ -118,7 +118,7 @@ class Live:
 @dataclass
 class Host:
     settings: Settings
-    db: Store
+    db: Database
     vault: Vault
     sandbox: Sandbox
     store_id: str

@@ -2,8 +2,7 @@
 
 from agentcontainer_local.gateway.grant import Grant, Progress
 from agentcontainer_local.gateway.handle import handle
-from agentcontainer_local.gateway.metering import Usage
 from agentcontainer_local.gateway.provider_session import Client, client
 from agentcontainer_local.gateway.token_estimate import Known
 
-__all__ = ["Client", "Grant", "Known", "Progress", "Usage", "client", "handle"]
+__all__ = ["Client", "Grant", "Known", "Progress", "client", "handle"]

@@ -15,9 +15,9 @@ from agentcontainer_local.gateway import failure, headers, watch
 from agentcontainer_local.gateway.admission import Call
 from agentcontainer_local.gateway.failure import Failed, Failure
 from agentcontainer_local.gateway.grant import Grant, Progress
-from agentcontainer_local.gateway.metering import Counts, Figures, Meter, Usage
+from agentcontainer_local.gateway.metering import Figures, Meter
 from agentcontainer_local.gateway.provider_session import Client
-from agentcontainer_local.store.tasks import Reserved, Worst
+from agentcontainer_local.store.tasks import Counts, Reserved, Usage, Worst
 
 ONE_WRITE_BYTES = 1024 * 1024  # more than this is sent in pieces, so that other streams are not held up
 MAX_ERROR_BYTES = 256 * 1024

@@ -5,9 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agentcontainer_local.gateway.metering import Usage
 from agentcontainer_local.gateway.token_estimate import Known
-from agentcontainer_local.store.tasks import SCRIPTED, Reserved, Worst
+from agentcontainer_local.store.tasks import SCRIPTED, Reserved, Usage, Worst
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 from agentcontainer_local.gateway.routes import Dialect
 from agentcontainer_local.money import MAX_USD
@@ -77,32 +77,6 @@ WORDS = {
     "speed": frozenset({"standard"}),
     "inference_geo": frozenset({"global", "not_available"}),
 }
-
-
-Counts = Literal["told", "nothing", "worst"]
-
-
-@dataclass(frozen=True)
-class Usage:
-    """One call to a model. `input_tokens` are those that came from no cache; `complete` is false for a cut answer."""
-
-    provider: str
-    model: str
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int
-    cache_write_tokens: int
-    cost_microusd: int | None  # None: neither reported nor in the table
-    status: int  # HTTP; 499 when the guest went away first, 502 or 504 when the provider failed us
-    complete: bool
-    counts: Counts = "told"  # in budgets: as told, not at all, all that was reserved
-    guessed: bool = False  # the provider did not say how long the prompt was
-    error: str | None = None  # what went wrong, for people
-    detail: str | None = None  # and the provider's own words about it
-
-    @property
-    def estimated(self) -> bool:
-        return self.counts == "worst" or self.guessed
 
 
 @dataclass

@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from sqlite_utils import Database
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
@@ -14,7 +13,7 @@ from agentcontainer_local.pi import prompts, workspace
 from agentcontainer_local.pi.inputs import Input
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import tasks, transcript
-from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.db import Database, Row
 
 HEARTBEAT_SECONDS = 15
 

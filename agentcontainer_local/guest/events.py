@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
-from sqlite_utils import Database
 from starlette.requests import Request
 
 from agentcontainer_local import lifecycle
@@ -18,7 +17,7 @@ from agentcontainer_local.pi import errors
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import events as history
 from agentcontainer_local.store import tasks, transcript
-from agentcontainer_local.store.db import Row, parse_iso, quick
+from agentcontainer_local.store.db import Database, Row, parse_iso, quick
 
 MAX_BATCH_BYTES = 2 * 1024**2  # a batch of the guest's has 1 MiB, or one event that is longer
 MOST_AT_ONCE = 1000  # lines of a batch; the guest makes halves of one that has more

@@ -10,7 +10,7 @@ from starlette.types import Scope
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.errors import Forbidden, Unauthorized
 from agentcontainer_local.store import accounts
-from agentcontainer_local.store.db import Row, Store, iso
+from agentcontainer_local.store.db import Database, Row, iso
 
 
 class Authentication:
@@ -22,7 +22,7 @@ class Authentication:
 
     def __init__(self, host: Host):
         self._host = host
-        self._watched: Store | None = None
+        self._watched: Database | None = None
         self._known: dict[bytes, Row] = {}
 
     def account(self, request: Request, key_in_query: bool, scope: str = "all") -> Row:

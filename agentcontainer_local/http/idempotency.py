@@ -5,11 +5,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlite_utils import Database
 from starlette.responses import Response
 
 from agentcontainer_local.errors import BadRequest, Conflict, IdempotencyConflict
-from agentcontainer_local.store.db import iso, row
+from agentcontainer_local.store.db import Database, iso, row
 
 KEPT = timedelta(hours=24)
 LONGEST = 255

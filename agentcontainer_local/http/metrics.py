@@ -23,7 +23,7 @@ from agentcontainer_local import lifecycle
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.money import to_usd
 from agentcontainer_local.process import build
-from agentcontainer_local.store.db import Row, Store, iso, parse_iso, path, reading, rows, single
+from agentcontainer_local.store.db import Database, Row, iso, parse_iso, path, reading, rows, single
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -115,7 +115,7 @@ def _counted(path: str, month: str) -> Row:
         }
 
 
-def _histogram(db: Store, times: str, bounds: Sequence[float]) -> list[Row]:
+def _histogram(db: Database, times: str, bounds: Sequence[float]) -> list[Row]:
     """`times` gives label and seconds. For each label: how many are within each bound, the sum, and how many in all."""
     within = "".join(f"count(*) FILTER (WHERE seconds <= ?) AS b{at}, " for at in range(len(bounds)))
     return rows(

@@ -1,12 +1,10 @@
 """What a task finds in its workspace when it starts: TASK.md, HARNESS.md and the files that it was given."""
 
-from sqlite_utils import Database
-
 from agentcontainer_local import schemas
 from agentcontainer_local.pi.harness import harness
 from agentcontainer_local.pi.inputs import Input
 from agentcontainer_local.store import agents, files, tasks
-from agentcontainer_local.store.db import Row, row
+from agentcontainer_local.store.db import Database, Row, row
 
 
 def inputs(db: Database, task: Row) -> list[Input]:

@@ -6,14 +6,26 @@ A version never changes: what changes an agent's execution makes a new one, and 
 import json
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from pydantic.alias_generators import to_camel
-from sqlite_utils import Database
 
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import Conflict, Invalid, NotFound, Unsupported
 from agentcontainer_local.store import containers, files, task_fields
-from agentcontainer_local.store.db import ALL, STANDARD_DOWN, STANDARD_UP, Row, dumps, iso, new_id, row, rows
+from agentcontainer_local.store.db import (
+    ALL,
+    STANDARD_DOWN,
+    STANDARD_UP,
+    Database,
+    Row,
+    dumps,
+    iso,
+    new_id,
+    row,
+    rows,
+    single,
+)
 from agentcontainer_local.store.secrets import Vault
 
 PROMPT = (
@@ -60,9 +72,9 @@ class Content:
 
     container_version_id: str
     base_prompt: str
-    defaults: dict  # by their names on the wire, without the key
+    defaults: dict[str, Any]  # by their names on the wire, without the key
     key: str | bytes | None  # unsealed; bytes: still sealed, with a secret.key that is not there any more
-    skills: list[dict]
+    skills: list[dict[str, Any]]
     file_ids: list[str]
 
 
@@ -129,7 +141,7 @@ def custom(db: Database, account_id: str, agent_id: str) -> Row:
 
 
 def current(db: Database, agent_id: str) -> Row:
-    return row(db, NEWEST, (agent_id,))
+    return single(db, NEWEST, (agent_id,))
 
 
 def version(db: Database, agent_id: str, version_id: str | None) -> Row:
@@ -265,11 +277,11 @@ def _place(
     if body.container_version_id is not None and body.container_version_id == before and body.container_id is None:
         return before  # even if its container is archived by now
     if body.container_id is not None or body.container_version_id is not None:
-        return containers.choose(db, account_id, body.container_id, body.container_version_id)["id"]
+        return str(containers.choose(db, account_id, body.container_id, body.container_version_id)["id"])
     return None
 
 
-def _merged(old: Content, given: schemas.UpdateAgentDefaults | None) -> tuple[dict, str | bytes | None]:
+def _merged(old: Content, given: schemas.UpdateAgentDefaults | None) -> tuple[dict[str, Any], str | bytes | None]:
     """The old defaults with those given in their place, and the key: it goes with the provider that it was for."""
     if given is None:
         return old.defaults, old.key
@@ -289,7 +301,7 @@ def _merged(old: Content, given: schemas.UpdateAgentDefaults | None) -> tuple[di
     return defaults, old.key if same else None
 
 
-def skills(given: list[schemas.SkillRequest] | None) -> list[dict]:
+def skills(given: list[schemas.SkillRequest] | None) -> list[dict[str, Any]]:
     for skill in given or ():
         if skill.ssh_key_id is not None:
             raise Unsupported("skills: sshKeyId is not supported. Name a repository that needs no key.")
@@ -305,7 +317,7 @@ def _content(db: Database, vault: Vault | None, version: Row) -> Content:
         container_version_id=version["container_version_id"],
         base_prompt=version["base_prompt"],
         defaults=json.loads(version["defaults"]),
-        key=None if sealed is None else vault.unseal(sealed) or sealed,
+        key=sealed if sealed is None or vault is None else vault.unseal(sealed) or sealed,
         skills=json.loads(version["skills"]),
         file_ids=[entry["file_id"] for entry in attached],
     )
@@ -320,6 +332,15 @@ def _insert(db: Database, account_id: str, name: str, description: str, now: dat
     return id
 
 
+def _sealed(vault: Vault | None, key: str | bytes | None) -> bytes | None:
+    """Only standard agents are written without a vault, and they have no key."""
+    if not isinstance(key, str):
+        return key
+    if vault is None:
+        raise TypeError("a key is stored encrypted, which takes a vault")
+    return vault.seal(key)
+
+
 def _add_version(db: Database, vault: Vault | None, agent_id: str, content: Content, now: datetime) -> None:
     id = new_id("agtv")
     db.conn.execute(
@@ -332,7 +353,7 @@ def _add_version(db: Database, vault: Vault | None, agent_id: str, content: Cont
             content.container_version_id,
             content.base_prompt,
             dumps(content.defaults),
-            vault.seal(content.key) if isinstance(content.key, str) else content.key,
+            _sealed(vault, content.key),
             dumps(content.skills),
             iso(now),
             agent_id,

@@ -5,10 +5,8 @@ The duration stays the same in both directions, for a step of any size, and for 
 
 from datetime import datetime, timedelta
 
-from sqlite_utils import Database
-
 from agentcontainer_local.process.clock import JUMP, Reading, boot_id
-from agentcontainer_local.store.db import Row, iso, parse_iso, row
+from agentcontainer_local.store.db import Database, Row, iso, parse_iso, single
 
 MOVED = "strftime('%Y-%m-%dT%H:%M:%fZ', {column}, :by || ' seconds')"
 # Counted only while the machine is awake: how long a container has run, how long a conversation has been idle.
@@ -43,12 +41,12 @@ def _move(db: Database, table: str, column: str, where: str, by: timedelta, **va
 
 def steady_date(db: Database, now: datetime) -> datetime:
     """The date by a clock that was never set since the store was made. Ages are differences of these."""
-    return now - timedelta(milliseconds=row(db, "SELECT ahead_ms FROM clock")["ahead_ms"])
+    return now - timedelta(milliseconds=int(single(db, "SELECT ahead_ms FROM clock")["ahead_ms"]))
 
 
 def resume(db: Database, now: Reading) -> timedelta:
     """At the start of a server: takes the steps since the last one looked. Answers for how long none has looked."""
-    last = row(db, "SELECT * FROM clock")
+    last = single(db, "SELECT * FROM clock")
     if last["boot"] is None:
         remember(db, now)
         return timedelta()

@@ -3,11 +3,9 @@
 import json
 from datetime import datetime
 
-from sqlite_utils import Database
-
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import Conflict, Invalid, NotFound
-from agentcontainer_local.store.db import STANDARD_DOWN, STANDARD_UP, Row, iso, new_id, row, rows
+from agentcontainer_local.store.db import STANDARD_DOWN, STANDARD_UP, Database, Row, iso, new_id, row, rows, single
 
 # id → (name, description, preset)
 STANDARD = {
@@ -74,12 +72,12 @@ def custom(db: Database, account_id: str, container_id: str) -> Row:
 
 
 def current(db: Database, container_id: str) -> Row:
-    return row(db, NEWEST, (container_id,))
+    return single(db, NEWEST, (container_id,))
 
 
 def version(db: Database, version_id: str) -> Row:
     """For the engine, which has the id from a row."""
-    return row(db, "SELECT * FROM container_versions WHERE id = ?", (version_id,))
+    return single(db, "SELECT * FROM container_versions WHERE id = ?", (version_id,))
 
 
 def one_version(db: Database, container_id: str, version_id: str) -> Row:
@@ -141,10 +139,11 @@ def update(
         newest = current(db, container_id)
         preset, image = body.container_preset, body.container_image
         before = newest["preset"], newest["image"], newest["writable_paths"]
-        source = (preset, image) if preset or image else before[:2]
-        paths = before[2] if body.writable_paths is None else json.dumps(body.writable_paths)
-        if (*source, paths) != before:
-            add_version(db, container_id, *source, paths, now)
+        if not preset and not image:
+            preset, image = newest["preset"], newest["image"]
+        paths = newest["writable_paths"] if body.writable_paths is None else json.dumps(body.writable_paths)
+        if (preset, image, paths) != before:
+            add_version(db, container_id, preset, image, paths, now)
         return owned(db, account_id, container_id)
 
 
@@ -190,7 +189,7 @@ def for_image(
         (before,),
     )
     if old is not None and (old["image"], old["writable_paths"]) == (image, paths):
-        return old["id"]
+        return str(old["id"])
     if old is not None and old["hidden"]:
         return add_version(db, old["container_id"], None, image, paths, now)
     id = _insert(db, account_id, name, "", hidden=True, now=now)

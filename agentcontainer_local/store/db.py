@@ -9,17 +9,18 @@ import re
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlite_utils import Database
+import sqlite_utils
 
 from agentcontainer_local.process import resources
 
 Row = dict[str, Any]
+Parameters = Sequence[Any] | Mapping[str, Any]
 ALL = -1  # as a LIMIT
 # Places in a list whose standard rows, which are nobody's, come first, upwards and downwards; 2^62 is beyond all rows.
 STANDARD_UP = "CASE WHEN account_id IS NULL THEN number ELSE 4611686018427387904 + number END"
@@ -45,7 +46,7 @@ T = TypeVar("T")
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # json.dumps would make it anew each time
 
 
-class Store(Database):
+class Database(sqlite_utils.Database):
     def __init__(self, connection: sqlite3.Connection):
         super().__init__(connection)
         self.names: dict[str, list[str]] = {}  # of the columns that a statement reads
@@ -84,13 +85,13 @@ class Store(Database):
             raise
         if self._held_elsewhere:
             self._held_elsewhere = False
-            self._set_patience(self._patience_ms)
+            self._set_patience(self._patience_ms or 0)
 
     def _set_patience(self, ms: int) -> None:
         self.conn.execute(f"PRAGMA busy_timeout={ms:d}").fetchall()
 
     @contextmanager
-    def atomic(self) -> Iterator[Database]:
+    def atomic(self) -> Iterator["Database"]:
         """A transaction; within another one, a part that can fail by itself.
 
         It begins as a writer. The directory's lock keeps other servers out, and who is `reading` never writes; but a
@@ -134,7 +135,7 @@ class Store(Database):
                 self.conn.execute(f"{trigger} BEGIN SELECT {name}(); END")
 
 
-def open(path: Path) -> Store:
+def open(path: Path) -> Database:
     """Opens (or makes) the database at `path` and runs the migrations that it has not seen.
 
     WAL with synchronous=FULL: a commit that returned survives kill -9 and power loss.
@@ -145,7 +146,7 @@ def open(path: Path) -> Store:
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=10000;"
         f"PRAGMA wal_autocheckpoint={LOG_PAGES:d};"
     )
-    db = Store(connection)
+    db = Database(connection)
     _migrate(db)
     return db
 
@@ -167,9 +168,9 @@ def path(db: Database) -> str:
 
 
 @contextmanager
-def reading(path: str) -> Iterator[Store]:
+def reading(path: str) -> Iterator[Database]:
     """The store at one moment, for another thread: what takes long holds nobody up."""
-    store = Store(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True, isolation_level=None))
+    store = Database(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True, isolation_level=None))
     try:
         store.conn.execute("BEGIN")
         yield store
@@ -180,7 +181,7 @@ def reading(path: str) -> Iterator[Store]:
 def _migrate(db: Database) -> None:
     """Each section of migrations.sql in a transaction of its own; a newer database than the program is refused."""
     sections = _sections(_migrations())
-    done = row(db, "PRAGMA user_version")["user_version"]
+    done = single(db, "PRAGMA user_version")["user_version"]
     if done > len(sections):
         raise RuntimeError(
             f"The database has version {done}, and this program supports up to {len(sections)}. Use a newer program."
@@ -261,13 +262,13 @@ def is_damage(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def row(db: Database, sql: str, parameters=()) -> Row | None:
+def row(db: Database, sql: str, parameters: Parameters = ()) -> Row | None:
     cursor = db.conn.execute(sql, parameters)
     values = cursor.fetchone()
     return None if values is None else dict(zip(_names(db, sql, cursor), values, strict=True))
 
 
-def single(db: Database, sql: str, parameters=()) -> Row:
+def single(db: Database, sql: str, parameters: Parameters = ()) -> Row:
     """The row of a query that always finds one; raises LookupError where there is none."""
     found = row(db, sql, parameters)
     if found is None:
@@ -275,11 +276,11 @@ def single(db: Database, sql: str, parameters=()) -> Row:
     return found
 
 
-def rows(db: Database, sql: str, parameters=()) -> list[Row]:
+def rows(db: Database, sql: str, parameters: Parameters = ()) -> list[Row]:
     return list(each(db, sql, parameters))
 
 
-def each(db: Database, sql: str, parameters=()) -> Iterator[Row]:
+def each(db: Database, sql: str, parameters: Parameters = ()) -> Iterator[Row]:
     """Row by row, for who does not want all of them."""
     cursor = db.conn.execute(sql, parameters)
     names = _names(db, sql, cursor)
@@ -293,6 +294,13 @@ def _names(db: Database, sql: str, cursor: sqlite3.Cursor) -> list[str]:
     if names is None:
         names = db.names[sql] = [column[0] for column in cursor.description]
     return names
+
+
+def insert(db: Database, sql: str, parameters: Parameters = ()) -> int:
+    """Runs an INSERT of one row; answers its number."""
+    number = db.conn.execute(sql, parameters).lastrowid
+    assert number is not None, "an INSERT of a row has one"
+    return number
 
 
 def new_id(prefix: str) -> str:
@@ -312,5 +320,5 @@ def parse_iso(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def dumps(value) -> str:
+def dumps(value: Any) -> str:
     return _JSON.encode(value)

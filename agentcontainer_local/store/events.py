@@ -3,11 +3,10 @@
 import json
 from collections.abc import Iterator
 from datetime import datetime
-
-from sqlite_utils import Database
+from typing import Any
 
 from agentcontainer_local import schemas
-from agentcontainer_local.store.db import Row, dumps, each, iso
+from agentcontainer_local.store.db import Database, Row, dumps, each, insert, iso
 
 TASK_UPDATED = "task.updated"
 MESSAGE_CREATED = "message.created"
@@ -17,12 +16,13 @@ ACTIVITY_COMPLETED = "activity.completed"
 NOTICE = "notice"  # what an operator may want to know: a retry, a lost container, a refused connection
 
 
-def append(db: Database, task_id: str, type: str, data: dict, now: datetime) -> int:
+def append(db: Database, task_id: str, type: str, data: dict[str, Any], now: datetime) -> int:
     """Adds an event and answers its number, which grows over all tasks of the store."""
-    return db.conn.execute(
+    return insert(
+        db,
         "INSERT INTO task_events (task_id, type, data, created_at) VALUES (?, ?, ?, ?)",
         (task_id, type, dumps(data), iso(now)),
-    ).lastrowid
+    )
 
 
 PAGE_UP = "SELECT * FROM task_events WHERE task_id = ? AND number > ? ORDER BY number LIMIT ?"

@@ -42,5 +42,5 @@ def _may_be(store_id: str, data: Path) -> bool:
         contextlib.suppress(sqlite3.Error),
         contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=5)) as store,
     ):
-        return store.execute("SELECT id FROM store").fetchone() == (store_id,)
+        return bool(store.execute("SELECT id FROM store").fetchone() == (store_id,))
     return True

@@ -5,6 +5,7 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def lost_keys(data: Path) -> list[Fault]:
 
 
 @contextlib.contextmanager
-def _reading(database: Path):
+def _reading(database: Path) -> Iterator[sqlite3.Connection]:
     with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as store:
         yield store
 
@@ -124,7 +125,7 @@ class Watch:
 
     def __init__(self, data: Path):
         self._data = data
-        self._looking: asyncio.Task | None = None
+        self._looking: asyncio.Task[list[Fault]] | None = None
         self._due = 0.0
 
     async def faults(self, patience: float) -> list[Fault]:

@@ -2,12 +2,10 @@
 
 from datetime import datetime
 
-from sqlite_utils import Database
-
 from agentcontainer_local.errors import InsufficientCredits
 from agentcontainer_local.money import from_usd
 from agentcontainer_local.store.accounts import balance_microusd
-from agentcontainer_local.store.db import Row, iso, rows
+from agentcontainer_local.store.db import Database, Row, iso, rows
 
 MICROUSD_PER_MINUTE = from_usd(0.05)  # spec: billing, of container time
 RESERVATION_MICROUSD = from_usd(0.5)  # spec: billing, reserved at start

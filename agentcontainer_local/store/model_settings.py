@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from sqlite_utils import Database
-
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import Invalid
 from agentcontainer_local.providers import PROVIDERS, Api
-from agentcontainer_local.store.db import Row, row, rows
+from agentcontainer_local.store.db import Database, Row, row, rows
 
 ALL = ""  # as a model's name: what holds for each that has no setting of its own
 LEAST_WINDOW = 4096  # less has no room for an agent's own instructions
@@ -54,7 +52,8 @@ def free(db: Database, account_id: str, provider: str, models: list[str], enviro
 def api(db: Database, account_id: str, provider: str, environ: Mapping[str, str]) -> str | None:
     """Which API the provider's server speaks, if that was said."""
     stored = row(db, "SELECT api FROM providers WHERE account_id = ? AND provider = ?", (account_id, provider)) or {}
-    return stored.get("api") or environment(provider, environ)["api"]
+    said: str | None = stored.get("api") or environment(provider, environ)["api"]
+    return said
 
 
 def environment(provider: str, environ: Mapping[str, str]) -> dict[str, Any]:

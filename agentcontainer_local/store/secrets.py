@@ -36,7 +36,10 @@ class Vault:
             log.error("%s %s: it is kept as %s, and a new key is made", path, reason, aside.name)
         # A key half-written would lock away everything that is sealed with it later.
         atomic_file.write(path, Fernet.generate_key(), 0o600, synced=True)
-        return cls.read(path)[0]
+        vault, reason = cls.read(path)
+        if vault is None:
+            raise RuntimeError(f"{path} {reason}, although it was just written.")
+        return vault
 
     @classmethod
     def read(cls, path: Path) -> "tuple[Vault | None, str | None]":

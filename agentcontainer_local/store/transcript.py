@@ -3,12 +3,11 @@
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-
-from sqlite_utils import Database
+from typing import Any
 
 from agentcontainer_local import schemas
 from agentcontainer_local.store import events
-from agentcontainer_local.store.db import Row, dumps, each, iso, new_id, parse_iso, row, rows, single
+from agentcontainer_local.store.db import Database, Row, dumps, each, iso, new_id, parse_iso, row, rows, single
 
 # The API's word for a tool of Pi's, where it has one of its own (spec: Activity.toolKey).
 TOOL_KEYS = {"bash": "shell"}
@@ -76,7 +75,7 @@ def set_status(db: Database, message: Row, status: str, now: datetime, error: st
 
 
 def one(db: Database, message_id: str) -> Row:
-    return row(db, "SELECT * FROM messages WHERE id = ?", (message_id,))
+    return single(db, "SELECT * FROM messages WHERE id = ?", (message_id,))
 
 
 def of_turn(db: Database, task_id: str, turn: int) -> list[Row]:
@@ -94,8 +93,8 @@ def for_run(db: Database, task: Row, run: Row) -> list[Row]:
 
 
 def is_first(db: Database, message: Row) -> bool:
-    first = row(db, "SELECT min(number) AS number FROM messages WHERE task_id = ?", (message["task_id"],))
-    return message["number"] == first["number"]
+    first = single(db, "SELECT min(number) AS number FROM messages WHERE task_id = ?", (message["task_id"],))
+    return bool(message["number"] == first["number"])
 
 
 def last_given(db: Database, task: Row) -> Row:
@@ -156,7 +155,7 @@ def take_unfinished(db: Database, task_id: str) -> str:
     if found is None:
         return ""
     db.conn.execute("DELETE FROM unfinished_answers WHERE task_id = ?", (task_id,))
-    return found["content"]
+    return str(found["content"])
 
 
 def _grow(db: Database, answer: Row, text: str) -> None:
@@ -185,14 +184,14 @@ def last_said(db: Database, task_id: str) -> str | None:
         "SELECT content FROM messages WHERE task_id = ? AND role = 'assistant' ORDER BY number DESC LIMIT 1",
         (task_id,),
     )
-    return last and last["content"]
+    return None if last is None else str(last["content"])
 
 
 def used_tools(db: Database, task_id: str) -> bool:
     return row(db, "SELECT 1 AS found FROM activities WHERE task_id = ? LIMIT 1", (task_id,)) is not None
 
 
-def tool_started(db: Database, task: Row, event: dict, at: datetime, now: datetime) -> None:
+def tool_started(db: Database, task: Row, event: dict[str, Any], at: datetime, now: datetime) -> None:
     """`event`: {callId, tool, input | null, inputOmittedReason | null}; it happened at `at`, and is heard of now."""
     id = new_id("act")
     tool = TOOL_KEYS.get(event["tool"], event["tool"])
@@ -234,7 +233,7 @@ def printed(db: Database, task_id: str) -> list[Row]:
     )[::-1]
 
 
-def tool_ended(db: Database, task: Row, event: dict, at: datetime, now: datetime) -> None:
+def tool_ended(db: Database, task: Row, event: dict[str, Any], at: datetime, now: datetime) -> None:
     """`event`: {callId, failed, output}; the output goes into the history only, not into the activity."""
     open = row(
         db,
@@ -249,7 +248,8 @@ def tool_ended(db: Database, task: Row, event: dict, at: datetime, now: datetime
 
 def open_activities(db: Database, task_id: str) -> int:
     """How many tools are at work."""
-    return row(db, "SELECT count(*) AS n FROM activities WHERE task_id = ? AND completed_at IS NULL", (task_id,))["n"]
+    counted = single(db, "SELECT count(*) AS n FROM activities WHERE task_id = ? AND completed_at IS NULL", (task_id,))
+    return int(counted["n"])
 
 
 OPEN = "task_id = :task AND completed_at IS NULL"
@@ -266,7 +266,7 @@ def end_open_activities(db: Database, task_id: str, status: str, error_code: str
         f" {DURATION_MS}, 'output', output), :now FROM activities WHERE {OPEN} ORDER BY number",
         {**given, "type": events.ACTIVITY_COMPLETED},
     )
-    if told.rowcount:
+    if told.rowcount and told.lastrowid is not None:
         db.conn.execute(
             f"UPDATE activities SET status = :status, error_code = :error, duration_ms = {DURATION_MS},"
             f" completed_sequence = :before + nth, completed_at = {END}, output = NULL"

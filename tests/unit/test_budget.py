@@ -21,7 +21,7 @@ REAL = {"provider": "anthropic", "model": "claude-sonnet-4-5", "providerApiKey":
 
 @dataclass(frozen=True)
 class Told:
-    """What a call used: a gateway.Usage, as far as budgets look."""
+    """What a call used: a tasks.Usage, as far as budgets look."""
 
     input_tokens: int = 0
     output_tokens: int = 0

@@ -4,14 +4,12 @@ import json
 import re
 from datetime import datetime
 
-from sqlite_utils import Database
-
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.money import to_usd
 from agentcontainer_local.process.tracing import Span
 from agentcontainer_local.store import events as history
 from agentcontainer_local.store import tasks
-from agentcontainer_local.store.db import Row, parse_iso, row, rows
+from agentcontainer_local.store.db import Database, Row, parse_iso, row, rows
 
 MOST = 5000  # of calls, and of tools: the last ones
 PLAIN = re.compile(r"[\w.:/-]{1,100}", re.ASCII)

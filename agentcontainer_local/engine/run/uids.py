@@ -10,14 +10,12 @@ import logging
 import zlib
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.engine.run.names import TASK_LABEL
 from agentcontainer_local.process import account_registry, failpoints
 from agentcontainer_local.process.account_registry import Registry
 from agentcontainer_local.sandbox.podman import STORE, SandboxError, Unavailable
-from agentcontainer_local.store.db import Row, rows
+from agentcontainer_local.store.db import Database, Row, rows
 
 log = logging.getLogger(__name__)
 

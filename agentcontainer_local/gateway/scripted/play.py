@@ -8,13 +8,12 @@ from starlette.types import Send
 
 from agentcontainer_local.gateway.admission import Call
 from agentcontainer_local.gateway.grant import Grant
-from agentcontainer_local.gateway.metering import Usage
 from agentcontainer_local.gateway.provider_session import Client
 from agentcontainer_local.gateway.refusal import forbidden, respond
 from agentcontainer_local.gateway.scripted import wire
 from agentcontainer_local.gateway.scripted.decide import Next, decide, summary
 from agentcontainer_local.gateway.scripted.history import CALL_ID, Said, User, read
-from agentcontainer_local.store.tasks import Refused, Worst
+from agentcontainer_local.store.tasks import Refused, Usage, Worst
 
 CHARACTERS_A_TOKEN = 4
 FREE = Decimal(0)

@@ -3,13 +3,11 @@
 import json
 from dataclasses import dataclass, replace
 
-from sqlite_utils import Database
-
 from agentcontainer_local import resource_limits as limits
 from agentcontainer_local.resource_limits import MB, Limits
 from agentcontainer_local.sandbox import podman
 from agentcontainer_local.settings import Settings
-from agentcontainer_local.store.db import Row, row
+from agentcontainer_local.store.db import Database, Row, row
 
 # Above the limit, so that the watchdog sees a container go beyond it; the kernel then stops it here.
 SPARE_PROCESSES = 64

@@ -4,8 +4,6 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlite_utils import Database
-
 from agentcontainer_local import schemas
 from agentcontainer_local.environment import API_KEY
 from agentcontainer_local.errors import Invalid
@@ -19,7 +17,7 @@ from agentcontainer_local.store.accounts.api_keys import (
     new_key,
 )
 from agentcontainer_local.store.accounts.storage import checkpoint_bytes, file_bytes
-from agentcontainer_local.store.db import Row, iso, new_id, row
+from agentcontainer_local.store.db import Database, Row, iso, new_id, row, single
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +69,7 @@ def only(db: Database) -> Row | None:
 
 
 def balance_microusd(db: Database, account_id: str) -> int:
-    return row(db, "SELECT balance_microusd FROM accounts WHERE id = ?", (account_id,))["balance_microusd"]
+    return int(single(db, "SELECT balance_microusd FROM accounts WHERE id = ?", (account_id,))["balance_microusd"])
 
 
 def shape(db: Database, account: Row, settings: Settings) -> schemas.Account:

@@ -5,11 +5,9 @@ import re
 import secrets
 from datetime import datetime, timedelta
 
-from sqlite_utils import Database
-
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import NotFound
-from agentcontainer_local.store.db import ALL, Row, iso, new_id, row, rows
+from agentcontainer_local.store.db import ALL, Database, Row, iso, new_id, row, rows, single
 
 KEY_PATTERN = re.compile(r"ac_live_[A-Za-z0-9_-]{24,200}")
 
@@ -52,7 +50,7 @@ def add_key(
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (id, account_id, name, key_hash(key), key[-4:], scope, expires_at, iso(now)),
     )
-    return row(db, "SELECT * FROM api_keys WHERE id = ?", (id,))
+    return single(db, "SELECT * FROM api_keys WHERE id = ?", (id,))
 
 
 def create_key(

@@ -2,16 +2,14 @@
 
 from datetime import datetime
 
-from sqlite_utils import Database
-
 from agentcontainer_local import schemas
 from agentcontainer_local.money import from_usd, to_usd
-from agentcontainer_local.store.db import Row, iso, row
+from agentcontainer_local.store.db import Database, Row, iso, single
 
 
 def budget(db: Database, account_id: str, month: str) -> Row:
     """`month`: 2026-03. Both limits may be None; what was spent counts calls that are at work at their worst."""
-    return row(
+    return single(
         db,
         "SELECT max_cost_microusd, max_tokens, coalesce(microusd, 0) AS spent_microusd,"
         " coalesce(tokens, 0) AS spent_tokens FROM accounts"

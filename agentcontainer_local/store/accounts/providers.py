@@ -6,14 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from sqlite_utils import Database
-
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import Invalid, NotFound
 from agentcontainer_local.process.text import without_password
 from agentcontainer_local.providers import NAMES, PROVIDERS
 from agentcontainer_local.store import model_settings
-from agentcontainer_local.store.db import iso, row, rows
+from agentcontainer_local.store.db import Database, iso, row, rows
 from agentcontainer_local.store.secrets import Vault
 
 

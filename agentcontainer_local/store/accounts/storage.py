@@ -1,10 +1,8 @@
 """How many bytes an account has stored, and its quotas."""
 
-from sqlite_utils import Database
-
 from agentcontainer_local.errors import TooLarge
 from agentcontainer_local.settings import Settings
-from agentcontainer_local.store.db import row
+from agentcontainer_local.store.db import Database, single
 
 
 def file_bytes(db: Database, account_id: str) -> int:
@@ -13,13 +11,13 @@ def file_bytes(db: Database, account_id: str) -> int:
         "SELECT stored_bytes + (SELECT coalesce(sum(received_bytes), 0) FROM uploads WHERE account_id = :account"
         " AND file_id IS NULL) AS n FROM accounts WHERE id = :account"
     )
-    return row(db, sql, {"account": account_id})["n"]
+    return int(single(db, sql, {"account": account_id})["n"])
 
 
 def checkpoint_bytes(db: Database, account_id: str) -> int:
     """Of the containers that are stopped and kept, and of their workspaces."""
     sql = "SELECT coalesce(sum(kept_bytes), 0) AS n FROM tasks WHERE account_id = ? AND kept_bytes > 0"
-    return row(db, sql, (account_id,))["n"]
+    return int(single(db, sql, (account_id,))["n"])
 
 
 def check_file_quota(db: Database, account_id: str, more_bytes: int, settings: Settings) -> None:

@@ -33,7 +33,8 @@ class Cut(RuntimeError):
 
 
 # What was found of a file as it lies there: a change of its bytes changes its times too.
-_known: dict[tuple, bool] = {}
+Key = tuple[str, str, int, int, int]
+_known: dict[Key, bool] = {}
 
 
 async def require(file: Row, place: Path) -> bool:
@@ -70,7 +71,7 @@ async def chunks(file: Row, place: Path) -> AsyncIterator[bytes]:
     yield held
 
 
-def _key(file: Row, place: Path) -> tuple:
+def _key(file: Row, place: Path) -> Key:
     """Of a file that can be opened; what is in its place may be anything, so that nobody waits for it."""
     try:
         opened = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -95,7 +96,7 @@ def _digest_of(file: Row, place: Path) -> str:
         raise Damaged(file, f"its bytes can't be read ({error.strerror})") from None
 
 
-def _remember(key: tuple, whole: bool) -> None:
+def _remember(key: Key, whole: bool) -> None:
     if len(_known) >= MOST_KNOWN:
         _known.pop(next(iter(_known)))
     _known[key] = whole

@@ -9,19 +9,20 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
-
-from sqlite_utils import Database
+from typing import Any, BinaryIO, TypeVar
 
 from agentcontainer_local.errors import TooLarge, Unavailable
 from agentcontainer_local.process import disk_space, failpoints
 from agentcontainer_local.process.shield import to_the_end
-from agentcontainer_local.store.db import check, new_id, rows
+from agentcontainer_local.store.db import Database, check, new_id, rows
 
 log = logging.getLogger(__name__)
 
 INCOMING = "incoming"  # the folder of what is not whole yet
 BATCH_BYTES = 4 * 1024**2  # so much goes to the disk's thread at once: a quarter of it took a tenth longer
+
+
+T = TypeVar("T")
 
 
 class Incoming:
@@ -35,7 +36,7 @@ class Incoming:
         self._count = count
         self._batch: list[bytes | memoryview] = []
         self._batched = 0
-        self._storing: asyncio.Future | None = None
+        self._storing: asyncio.Task[None] | None = None
         self._digest = hashlib.sha256()
 
     @property
@@ -63,7 +64,7 @@ class Incoming:
         if batch:
             if self._count is not None:
                 self._count(size)
-            self._storing = asyncio.ensure_future(_with_disk(self._store, batch))
+            self._storing = asyncio.create_task(_with_disk(self._store, batch))
 
     async def rest(self) -> None:
         """Waits for what is at work."""
@@ -121,7 +122,7 @@ def _full_disk_told() -> Iterator[None]:
         raise
 
 
-async def _with_disk(work, *arguments):
+async def _with_disk(work: Callable[..., T], *arguments: Any) -> T:
     with _full_disk_told():
         return await to_the_end(asyncio.to_thread(work, *arguments))
 

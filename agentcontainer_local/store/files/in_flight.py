@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlite_utils import Database
-
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import accounts
+from agentcontainer_local.store.db import Database
 
 
 class Arriving:
-    def __init__(self):
+    def __init__(self) -> None:
         self._bytes: Counter[str] = Counter()  # by account
 
     @contextmanager

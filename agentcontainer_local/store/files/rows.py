@@ -3,11 +3,9 @@
 import sqlite3
 from datetime import datetime
 
-from sqlite_utils import Database
-
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import Conflict, Invalid, NotFound
-from agentcontainer_local.store.db import Row, iso, row, rows
+from agentcontainer_local.store.db import Database, Row, iso, row, rows, single
 
 DEFAULT_TYPE = "application/octet-stream"
 PAGE_UP = "SELECT * FROM files WHERE account_id = ? AND number > ? ORDER BY number LIMIT ?"
@@ -30,7 +28,7 @@ def add(
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (name, account_id, filename, content_type or DEFAULT_TYPE, size, sha256, iso(now)),
     )
-    return row(db, "SELECT * FROM files WHERE id = ?", (name,))
+    return single(db, "SELECT * FROM files WHERE id = ?", (name,))
 
 
 def one(db: Database, account_id: str, file_id: str) -> Row:
@@ -50,7 +48,7 @@ def owned(db: Database, account_id: str, ids: list[str], field: str = "inputFile
             f"{field}: there is no file {named}",
             [{"field": field, "message": f"there is no file {id}"} for id in missing[:10]],
         )
-    return found
+    return [file for file in found if file is not None]
 
 
 def page(db: Database, account_id: str, limit: int, after: int, ascending: bool) -> list[Row]:

@@ -4,13 +4,11 @@ import sqlite3
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import Conflict, Invalid, NotFound
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import accounts
-from agentcontainer_local.store.db import Row, is_busy, iso, new_id, parse_iso, row, rows
+from agentcontainer_local.store.db import Database, Row, is_busy, iso, new_id, parse_iso, row, rows, single
 from agentcontainer_local.store.files import disk
 from agentcontainer_local.store.files.rows import DEFAULT_TYPE, add
 
@@ -95,7 +93,7 @@ def complete(db: Database, account_id: str, body: schemas.CompleteUploadRequest,
                 now,
             )
             db.conn.execute("UPDATE uploads SET file_id = storage_id WHERE id = ?", (upload["id"],))
-        return row(db, "SELECT * FROM files WHERE id = ?", (upload["storage_id"],))
+        return single(db, "SELECT * FROM files WHERE id = ?", (upload["storage_id"],))
 
 
 def forget_expired(db: Database, root: Path, now: datetime, grace: timedelta = timedelta(hours=1)) -> None:

@@ -4,8 +4,10 @@ from agentcontainer_local.store.tasks import budget as budget
 from agentcontainer_local.store.tasks import retention as retention
 from agentcontainer_local.store.tasks import runs as runs
 from agentcontainer_local.store.tasks.budget import (
+    Counts,
     Refused,
     Reserved,
+    Usage,
     Worst,
     capped,
     reserve,
@@ -41,8 +43,10 @@ __all__ = [
     "LOST_KEY",
     "SCRIPTED",
     "Execution",
+    "Counts",
     "Refused",
     "Reserved",
+    "Usage",
     "Worst",
     "any_of_earlier_naming",
     "apply",

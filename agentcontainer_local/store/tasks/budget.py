@@ -11,15 +11,13 @@ from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Literal
 
-from sqlite_utils import Database
-
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import Invalid
 from agentcontainer_local.money import in_cents, rounded_up, to_usd
 from agentcontainer_local.prices import Prices
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import accounts, model_settings
-from agentcontainer_local.store.db import Row, iso, quick, row
+from agentcontainer_local.store.db import Database, Row, insert, iso, quick, row, single
 from agentcontainer_local.store.tasks.model_calls import failed_before
 from agentcontainer_local.store.tasks.provider_choice import SCRIPTED
 from agentcontainer_local.store.tasks.rows import get
@@ -32,6 +30,33 @@ LEAST_OUTPUT_TOKENS = 1024  # with less a call is no use
 LEAST_LAST_OUTPUT_TOKENS = 256
 SILENT = 504  # the status of a call that got no answer in time
 FREELY_TOKENS = 8192  # a call that may write more leaves half of what is there to others
+
+
+Whose = Literal["task", "account"]
+Counts = Literal["told", "nothing", "worst"]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """One call to a model. `input_tokens` are those that came from no cache; `complete` is false for a cut answer."""
+
+    provider: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    cost_microusd: int | None  # None: neither reported nor in the table
+    status: int  # HTTP; 499 when the guest went away first, 502 or 504 when the provider failed us
+    complete: bool
+    counts: Counts = "told"  # in budgets: as told, not at all, all that was reserved
+    guessed: bool = False  # the provider did not say how long the prompt was
+    error: str | None = None  # what went wrong, for people
+    detail: str | None = None  # and the provider's own words about it
+
+    @property
+    def estimated(self) -> bool:
+        return self.counts == "worst" or self.guessed
 
 
 @dataclass(frozen=True)
@@ -48,7 +73,7 @@ class Worst:
     times: int = 1  # models that may be asked in turn, each with all of it
 
     def microusd(self, output_tokens: int) -> int:
-        if self.input_price is None:
+        if self.input_price is None or self.output_price is None:
             return 0
         cost = self.input_tokens * self.input_price + output_tokens * self.output_price
         return rounded_up(cost * self.times)
@@ -84,7 +109,7 @@ class _Limit:
     """One budget, of a task or of an account."""
 
     kind: Literal["maxCostUsd", "maxTokens"]
-    whose: Literal["task", "account"]
+    whose: Whose
     most: int  # micro-USD or tokens
     spent: int
 
@@ -117,7 +142,8 @@ def capped(db: Database, task: Row) -> bool:
 
 def _limits(db: Database, task: Row, month: str) -> Iterator[_Limit]:
     account = accounts.budget(db, task["account_id"], month)
-    for whose, holder in (("task", task), ("account", account)):
+    holders: tuple[tuple[Whose, Row], ...] = ("task", task), ("account", account)
+    for whose, holder in holders:
         if holder["max_cost_microusd"] is not None:
             yield _Limit("maxCostUsd", whose, holder["max_cost_microusd"], holder["spent_microusd"])
         if holder["max_tokens"] is not None:
@@ -180,7 +206,8 @@ def _granted(worst: Worst, limits: list[_Limit], last: bool) -> int | None:
 def _insert(db: Database, task: Row, worst: Worst, output_tokens: int, now: datetime) -> Reserved:
     before = failed_before(db, task)
     attempt = before["attempt"] + 1 if before else 1
-    number = db.conn.execute(
+    number = insert(
+        db,
         "INSERT INTO model_calls (account_id, task_id, turn_number, provider, model, counted_microusd, counted_tokens,"
         " attempt, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
@@ -194,8 +221,8 @@ def _insert(db: Database, task: Row, worst: Worst, output_tokens: int, now: date
             attempt,
             iso(now),
         ),
-    ).lastrowid
-    return Reserved(number, output_tokens, attempt, int(bool(before) and before["status"] == SILENT))
+    )
+    return Reserved(number, output_tokens, attempt, int(before is not None and before["status"] == SILENT))
 
 
 def _refused(db: Database, task: Row, worst: Worst, limits: list[_Limit], last: bool, now: datetime) -> Refused:
@@ -203,7 +230,7 @@ def _refused(db: Database, task: Row, worst: Worst, limits: list[_Limit], last: 
     if worst.input_price is None and any(limit.kind == "maxCostUsd" for limit in limits):
         return Refused(f"There is no price for {worst.model}, so a budget in USD can't be kept.")
     tight = min(limits, key=lambda limit: limit.output_tokens(worst, last))
-    at_work = row(
+    at_work = single(
         db,
         "SELECT count(*) AS n FROM model_calls WHERE account_id = ? AND status IS NULL"
         " AND (? = 'account' OR task_id = ?)",
@@ -239,11 +266,8 @@ def _least(limit: _Limit, worst: Worst) -> str:
     return in_cents(most) if limit.kind == "maxCostUsd" else str(-(-most // 1000) * 1000)
 
 
-def settle(db: Database, number: int, usage, now: datetime) -> bool:
-    """Puts what the call used in its reservation's place, once; answers whether the agent is to be told of it now.
-
-    `usage`: a gateway.Usage.
-    """
+def settle(db: Database, number: int, usage: Usage, now: datetime) -> bool:
+    """Puts what the call used in its reservation's place, once; answers whether the agent is to be told of it now."""
     failpoints.point("usage.recording")
     with db.atomic():
         call = row(db, "SELECT * FROM model_calls WHERE number = ? AND status IS NULL", (number,))
@@ -298,7 +322,7 @@ def _tell(db: Database, task_id: str, now: datetime) -> bool:
 
 
 def _at_work(db: Database, task: Row, limit: _Limit) -> int:
-    counted = row(
+    counted = single(
         db,
         "SELECT total(counted_microusd) AS maxCostUsd, total(counted_tokens) AS maxTokens FROM model_calls"
         " WHERE account_id = ? AND status IS NULL AND (? = 'account' OR task_id = ?)",
@@ -311,7 +335,7 @@ def shape(db: Database, task: Row) -> schemas.Budget | None:
     """None where the task has none of its own."""
     if task["max_cost_microusd"] is None and task["max_tokens"] is None:
         return None
-    worst = row(
+    worst = single(
         db,
         "SELECT total(microusd) AS microusd, total(tokens) AS tokens FROM (SELECT estimated_microusd AS microusd,"
         " estimated_tokens AS tokens FROM usage WHERE task_id = :task AND turn_number = 0 UNION ALL"

@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from sqlite_utils import Database
-
 from agentcontainer_local import lifecycle
 from agentcontainer_local.errors import Conflict
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.schemas import MessageOverrides
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import events, files, transcript
-from agentcontainer_local.store.db import Row, iso, row, rows
+from agentcontainer_local.store.db import Database, Row, iso, rows, single
 from agentcontainer_local.store.secrets import Vault
 from agentcontainer_local.store.tasks import overrides as override
 from agentcontainer_local.store.tasks.rows import get, owned
@@ -37,7 +35,7 @@ def say(
     with db.atomic():
         task = _open_conversation(db, account_id, task_id)
         files.owned(db, account_id, file_ids)
-        last = row(db, "SELECT max(turn_number) AS turn FROM messages WHERE task_id = ?", (task_id,))["turn"]
+        last = single(db, "SELECT max(turn_number) AS turn FROM messages WHERE task_id = ?", (task_id,))["turn"]
         if last - task["turn_number"] >= MOST_WAITING:
             raise Conflict(f"{MOST_WAITING} messages are already waiting. Send this one later.")
         asked = override.checked(db, vault, task, overrides, settings, environ)

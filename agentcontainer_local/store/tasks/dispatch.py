@@ -4,8 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from datetime import datetime
-
-from sqlite_utils import Database
+from typing import Any
 
 from agentcontainer_local import lifecycle, resource_limits
 from agentcontainer_local.errors import Conflict, Invalid, TooManyPending
@@ -13,7 +12,7 @@ from agentcontainer_local.process import failpoints
 from agentcontainer_local.schemas import ALLOWED_AND_OPEN, CreateConversationRequest, CreateTaskRequest
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import accounts, agents, events, files, ledger, task_fields, transcript
-from agentcontainer_local.store.db import Row, dumps, iso, new_id, row
+from agentcontainer_local.store.db import Database, Row, dumps, iso, new_id, single
 from agentcontainer_local.store.secrets import Vault
 from agentcontainer_local.store.tasks import budget
 from agentcontainer_local.store.tasks.provider_choice import choose_provider, require_key
@@ -67,7 +66,7 @@ def dispatch(
 
 
 def _check_room(db: Database, settings: Settings) -> None:
-    pending = row(db, "SELECT count(*) AS n FROM tasks WHERE status = ?", (lifecycle.PENDING,))["n"]
+    pending = single(db, "SELECT count(*) AS n FROM tasks WHERE status = ?", (lifecycle.PENDING,))["n"]
     if pending >= settings.max_pending:
         raise TooManyPending(f"{pending} tasks are already waiting. Try again later.", retry_after=10)
 
@@ -122,7 +121,7 @@ def _insert(db: Database, plan: Row) -> Row:
     return owned_whole(db, plan["account_id"], plan["id"])
 
 
-def _mode(body: Body) -> dict:
+def _mode(body: Body) -> dict[str, Any]:
     if not isinstance(body, CreateConversationRequest):
         return {"mode": "autonomous"}
     ttl = body.session_ttl_seconds or DEFAULT_SESSION_TTL_SECONDS
@@ -131,7 +130,7 @@ def _mode(body: Body) -> dict:
 
 def _first(body: Body) -> str:
     """What the agent is told first."""
-    return body.message if isinstance(body, CreateConversationRequest) else body.instructions
+    return body.message if isinstance(body, CreateConversationRequest) else body.instructions or ""
 
 
 def title_of(words: str) -> str:

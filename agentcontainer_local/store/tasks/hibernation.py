@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlite_utils import Database
-
 from agentcontainer_local import lifecycle
 from agentcontainer_local.errors import Conflict
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.schemas import MessageOverrides
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import transcript
-from agentcontainer_local.store.db import Row, iso, new_id, rows
+from agentcontainer_local.store.db import Database, Row, iso, new_id, rows
 from agentcontainer_local.store.secrets import Vault
 from agentcontainer_local.store.tasks import overrides as override
 from agentcontainer_local.store.tasks.rows import get, owned

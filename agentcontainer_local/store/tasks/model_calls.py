@@ -1,10 +1,8 @@
 """A task's model calls, one by one, as rows and on the wire."""
 
-from sqlite_utils import Database
-
 from agentcontainer_local import schemas
 from agentcontainer_local.money import to_usd
-from agentcontainer_local.store.db import Row, row, rows
+from agentcontainer_local.store.db import Database, Row, row, rows
 
 UP = "SELECT * FROM model_calls WHERE task_id = ? AND number > ? ORDER BY number LIMIT ?"
 DOWN = "SELECT * FROM model_calls WHERE task_id = ? AND number < ? ORDER BY number DESC LIMIT ?"

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Mapping
-
-from sqlite_utils import Database
+from typing import Any
 
 from agentcontainer_local.errors import Invalid
 from agentcontainer_local.schemas import MessageOverrides
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import task_fields, transcript
-from agentcontainer_local.store.db import Row, dumps
+from agentcontainer_local.store.db import Database, Row, dumps
 from agentcontainer_local.store.secrets import Vault
 from agentcontainer_local.store.tasks.budget import check_price
 from agentcontainer_local.store.tasks.provider_choice import require_key
@@ -22,7 +21,7 @@ def checked(
     overrides: MessageOverrides | None,
     settings: Settings,
     environ: Mapping[str, str],
-) -> dict:
+) -> dict[str, Any]:
     """As columns of a message. They must make sense with what the messages before it, which wait, will have changed."""
     if overrides is None:
         return {}

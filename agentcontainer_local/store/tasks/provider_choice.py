@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sqlite_utils import Database
-
 from agentcontainer_local.errors import ProviderKeyMissing
 from agentcontainer_local.providers import SCRIPTED_AS
 from agentcontainer_local.store import accounts, model_settings
-from agentcontainer_local.store.db import Row, row
+from agentcontainer_local.store.db import Database, Row, single
 from agentcontainer_local.store.secrets import Vault
 
 SCRIPTED = "scripted"  # the built-in model: any provider, no key, no network
@@ -92,7 +90,7 @@ def _own_key(db: Database, task: Row) -> tuple[bytes | None, Literal["task", "ag
     """Sealed: the task's own, or its agent version's if that was given for this provider; and which."""
     if task["provider_api_key"] is not None:
         return task["provider_api_key"], "task"
-    version = row(
+    version = single(
         db,
         "SELECT provider_api_key, defaults ->> 'provider' AS provider FROM agent_versions WHERE id = ?",
         (task["agent_version_id"],),

@@ -1,14 +1,14 @@
 """How a task looks on the wire."""
 
 from datetime import datetime
+from typing import Any
 
 from pydantic_core import from_json
-from sqlite_utils import Database
 
 from agentcontainer_local import schemas
 from agentcontainer_local.money import to_usd
 from agentcontainer_local.store import files, ledger
-from agentcontainer_local.store.db import Row, rows
+from agentcontainer_local.store.db import Database, Row, rows
 from agentcontainer_local.store.tasks import budget
 from agentcontainer_local.store.tasks.rows import whole
 from agentcontainer_local.store.tasks.transitions import container_ms
@@ -61,9 +61,9 @@ def _overrides(task: Row) -> schemas.TaskResponseOverrides:
     return overrides
 
 
-def _metadata(task: Row) -> dict:
+def _metadata(task: Row) -> dict[str, Any]:
     """The caller's; once finished with `completion`, where a `completion` of the caller's makes room."""
-    metadata = from_json(task["metadata"])
+    metadata: dict[str, Any] = from_json(task["metadata"])
     if task["completion"] is None:
         return metadata
     if "completion" in metadata:

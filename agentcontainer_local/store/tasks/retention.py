@@ -3,13 +3,11 @@
 from datetime import datetime, timedelta
 from itertools import accumulate
 
-from sqlite_utils import Database
-
 from agentcontainer_local.lifecycle import FAILED
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store.clock_steps import steady_date
-from agentcontainer_local.store.db import Row, iso, row, rows
+from agentcontainer_local.store.db import Database, Row, iso, rows, single
 from agentcontainer_local.store.tasks.rows import ended_with_workspace
 
 THINNED_AT_ONCE = 500
@@ -63,7 +61,7 @@ def too_old(db: Database, before: datetime) -> list[Row]:
 
 def too_much(db: Database, most_bytes: int) -> list[Row]:
     """The oldest ended tasks, as many as must go for the files of all tasks to have no more bytes than that."""
-    over = row(db, f"SELECT ({HANDED_OVER}) AS bytes")["bytes"] - most_bytes
+    over = single(db, f"SELECT ({HANDED_OVER}) AS bytes")["bytes"] - most_bytes
     if over <= 0:
         return []
     oldest = rows(

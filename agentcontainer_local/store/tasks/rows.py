@@ -4,11 +4,9 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 
-from sqlite_utils import Database
-
 from agentcontainer_local import lifecycle
 from agentcontainer_local.errors import NotFound
-from agentcontainer_local.store.db import ALL, Row, each, iso, row, rows
+from agentcontainer_local.store.db import ALL, Database, Row, each, iso, row, rows, single
 
 
 def get(db: Database, task_id: str) -> Row:
@@ -45,7 +43,7 @@ WHOLE = (
 
 def whole(db: Database, task: Row) -> Row:
     """The task with what its answer says beyond its own row, by one statement."""
-    return task if "queue_position" in task else row(db, WHOLE + " WHERE tasks.id = ?", (task["id"],))
+    return task if "queue_position" in task else single(db, WHOLE + " WHERE tasks.id = ?", (task["id"],))
 
 
 def owned_whole(db: Database, account_id: str, task_id: str) -> Row:

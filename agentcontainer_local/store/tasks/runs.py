@@ -7,9 +7,7 @@ that it failed. OVER: the run has ended; a message from here on starts another.
 from datetime import datetime
 from typing import Literal
 
-from sqlite_utils import Database
-
-from agentcontainer_local.store.db import Row, dumps, iso, new_id, row
+from agentcontainer_local.store.db import Database, Row, dumps, iso, new_id, row, single
 
 STARTING, WORKING, SETTLED, OVER = "starting", "working", "settled", "over"
 OPEN = (STARTING, WORKING, SETTLED)
@@ -55,9 +53,12 @@ def state(run: Row) -> str:
     return STARTING if run["opened_at"] is None else WORKING
 
 
+OPEN_RUN = "SELECT * FROM runs WHERE task_id = ? AND ended_at IS NULL"
+
+
 def open_run(db: Database, task_id: str) -> Row | None:
     """The run that has not ended, if there is one."""
-    return row(db, "SELECT * FROM runs WHERE task_id = ? AND ended_at IS NULL", (task_id,))
+    return row(db, OPEN_RUN, (task_id,))
 
 
 def at_work(db: Database, run_id: str) -> bool:
@@ -98,7 +99,7 @@ def begin_run(db: Database, task_id: str, now: datetime) -> Row:
         db.conn.execute(
             "INSERT INTO runs (id, task_id, created_at) VALUES (?, ?, ?)", (new_id("run"), task_id, iso(now))
         )
-        return open_run(db, task_id)
+        return single(db, OPEN_RUN, (task_id,))
 
 
 def end_run(db: Database, task_id: str, now: datetime) -> None:
@@ -167,15 +168,15 @@ def lost_pi(db: Database, run_id: str, last_words: str) -> None:
     _move(db, run_id, "lost_pi", "last_words = :words", words=last_words)
 
 
-def _go_on(db: Database, run_id: str, event: str, now: datetime, changes: str, **values) -> None:
+def _go_on(db: Database, run_id: str, event: str, now: datetime, changes: str, **values: object) -> None:
     """To WORKING from SETTLED, even if Pi has settled without having been given anything."""
     opened = "opened_at = CASE WHEN settled_at IS NULL THEN opened_at ELSE coalesce(opened_at, :at) END"
     _move(db, run_id, event, f"{opened}, settled_at = NULL, {changes}", at=iso(now), **values)
 
 
-def _move(db: Database, run_id: str, event: str, changes: str, **values) -> None:
+def _move(db: Database, run_id: str, event: str, changes: str, **values: object) -> None:
     """`changes`: the columns, in the words of an UPDATE; raises IllegalRunMove, and then nothing has changed."""
-    run = row(db, "SELECT opened_at, settled_at, ended_at FROM runs WHERE id = ?", (run_id,))
+    run = single(db, "SELECT opened_at, settled_at, ended_at FROM runs WHERE id = ?", (run_id,))
     if (state(run), event) not in TABLE:
         raise IllegalRunMove(f"A run that is {state(run)} can't be {event}: {run_id}")
     db.conn.execute(f"UPDATE runs SET {changes} WHERE id = :run", {"run": run_id, **values})

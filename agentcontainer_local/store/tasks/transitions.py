@@ -3,13 +3,11 @@
 import logging
 from datetime import datetime
 
-from sqlite_utils import Database
-
 from agentcontainer_local import lifecycle
 from agentcontainer_local.errors import Conflict
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import events, ledger, transcript
-from agentcontainer_local.store.db import Row, iso, parse_iso
+from agentcontainer_local.store.db import Database, Row, iso, parse_iso
 from agentcontainer_local.store.tasks.rows import get, owned
 
 log = logging.getLogger(__name__)
@@ -90,9 +88,10 @@ def container_ms(task: Row, now: datetime) -> int:
     Never more than its limit: what ran longer did so because the server was suspended and could not end it in time.
     """
     if task["running_since"] is None:
-        return task["used_ms"]
+        return int(task["used_ms"])
     used_ms = task["used_ms"] + round((now - parse_iso(task["running_since"])).total_seconds() * 1000)
-    return max(task["used_ms"], min(used_ms, task["turn_used_ms"] + task["max_runtime_seconds"] * 1000))
+    most: int = task["turn_used_ms"] + task["max_runtime_seconds"] * 1000
+    return max(int(task["used_ms"]), min(int(used_ms), most))
 
 
 def _end_turn(db: Database, task: Row, status: str) -> str:

@@ -1,10 +1,10 @@
 """What a task, or a turn of it, has used of models: sums that the store keeps, so that they are read at once."""
 
-from sqlite_utils import Database
+from typing import Any
 
 from agentcontainer_local import schemas
 from agentcontainer_local.money import to_usd
-from agentcontainer_local.store.db import Row, row, rows
+from agentcontainer_local.store.db import Database, Row, rows, single
 
 WHOLE = 0  # in a turn's place: all of the task
 COUNTED = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "calls")
@@ -24,9 +24,9 @@ def token_usage(db: Database, task_id: str, turn: int = WHOLE) -> schemas.TokenU
 def written_tokens(db: Database, task_id: str) -> int:
     """What models have written for the task until now, at most."""
     most = "SELECT coalesce(sum(written_tokens), 0) AS n FROM usage WHERE task_id = ? AND turn_number = ?"
-    return row(db, most, (task_id, WHOLE))["n"]
+    return int(single(db, most, (task_id, WHOLE))["n"])
 
 
-def _usage(sums: Row) -> dict:
+def _usage(sums: Row) -> dict[str, Any]:
     cost = None if sums["unpriced"] else to_usd(sums["cost_microusd"])
     return {**{name: sums[name] for name in COUNTED}, "cost_usd": cost}

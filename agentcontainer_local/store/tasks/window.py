@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from sqlite_utils import Database
-
 from agentcontainer_local.store import model_settings
+from agentcontainer_local.store.db import Database
 from agentcontainer_local.store.tasks.rows import get
 
 BYTES_A_TOKEN = 4  # about

@@ -33,7 +33,7 @@ class Served:
     grant: gateway.Grant
     idle_seconds: float = 300
     port: int = 0
-    usages: list[gateway.Usage] = field(default_factory=list)
+    usages: list[tasks.Usage] = field(default_factory=list)
 
     async def __call__(self, scope, receive, send):
         if scope["type"] == "lifespan":
@@ -73,7 +73,7 @@ def fake(fake_served) -> fake_provider.FakeProvider:
 
 @contextlib.contextmanager
 def served(idle_seconds: float = 300, **changes: Any) -> Iterator[Served]:
-    usages: list[gateway.Usage] = []
+    usages: list[tasks.Usage] = []
     app = Served(granted(settle=into(usages), **changes), idle_seconds, usages=usages)
     with fake_provider.in_thread(app) as app.port:
         yield app
@@ -83,7 +83,7 @@ async def freely(worst: tasks.Worst) -> tasks.Reserved:
     return tasks.Reserved(0, worst.output_tokens)
 
 
-def into(usages: list[gateway.Usage]):
+def into(usages: list[tasks.Usage]):
     return lambda reserved, usage: usages.append(usage)
 
 
