@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -329,7 +330,18 @@ def _listening(settings: Settings) -> list[socket.socket]:
             first.close()
             raise
     except OSError as error:
-        raise RuntimeError(f"Can't listen on {settings.host} port {settings.port}: {error.strerror}.") from None
+        raise RuntimeError(_not_listening(settings, error)) from None
+
+
+def _not_listening(settings: Settings, error: OSError) -> str:
+    remedies = {
+        errno.EADDRINUSE: "Stop the program that uses the port, or choose another one: --port 3001, or --port 0 for any"
+        " free one.",
+        errno.EACCES: "Ports below 1024 are for root. Choose a higher one with --port.",
+        errno.EADDRNOTAVAIL: "Choose an address of this machine with --host.",
+    }
+    message = f"Can't listen on {settings.host} port {settings.port}: {error.strerror}."
+    return f"{message} {remedies.get(error.errno, 'Choose another address with --host and --port.')}"
 
 
 def _is_every_ipv6(host: str) -> bool:

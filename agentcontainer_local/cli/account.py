@@ -68,7 +68,7 @@ def set_budget(
         int | None, typer.Option(metavar="COUNT", help="Maximum tokens of a month, input and output together.")
     ] = None,
 ) -> None:
-    """Set the limits of a month. What is not given has no limit. They hold from the next model call on."""
+    """Set the limits of a month, from the next model call on. A limit that is not given is removed."""
     if max_cost_usd is None and max_tokens is None:
         raise Stop(
             Exit.WRONG_USE, "Give --max-cost, --max-tokens or both. `agentcontainer budget clear` removes the limits."
@@ -125,6 +125,8 @@ def add_credit(
 
     found = session.client.add_credit(usd)
     session.out.done(f"The balance is {shown(found.balance_usd)}.", found)
+    if found.billing_mode != "standard" and not session.out.as_json:
+        session.out.note("Nothing is charged: the server does not run with --billing prepaid.", "yellow")
 
 
 @command(keys, "create", starts=AT_REST, example=("keys create laptop", "keys create prometheus --metrics"))
@@ -153,13 +155,13 @@ def list_keys(session: Session) -> None:
             key.id,
             f"...{key.hint}",
             age(key.created_at),
-            "revoked" if key.revoked_at else key.expires_at or "",
+            "revoked" if key.revoked_at else f"until {key.expires_at}" if key.expires_at else "active",
             key.scope,
             key.name,
         )
         for key in found
     ]
-    session.out.table(("id", "ends in", "age", "revoked or expires", "scope", "name~"), rows, found, "No keys.")
+    session.out.table(("id", "key", "age", "status", "scope", "name~"), rows, found, "No keys.")
 
 
 @command(keys, "revoke", starts=AT_REST, example="keys revoke laptop")
@@ -253,6 +255,6 @@ def _typed_key() -> str:
 
 @command(providers, "remove", starts=AT_REST, example="providers remove openai")
 def remove_provider(session: Session, provider: Provider) -> None:
-    """Forget the stored key and address. Those of the server's environment stay."""
+    """Remove the stored key and address. Keys in the server's environment stay."""
     session.client.remove_provider(provider)
     session.out.done(f"{provider}  removed", {"provider": provider, "removed": True})

@@ -14,9 +14,9 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from agentcontainer_local.cli import help
+from agentcontainer_local.cli import flags, help
 from agentcontainer_local.cli.exits import Exit, Stop
-from agentcontainer_local.cli.session import JsonFlag, ending, faults, signed
+from agentcontainer_local.cli.session import JsonFlag, ending, signed
 from agentcontainer_local.environment import API_KEY, variable
 from agentcontainer_local.process import build, logs, service_account
 from agentcontainer_local.settings import Settings, from_environment
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from agentcontainer_local.cli.output import Output
 
 
-def settings_of(**flags: str | None) -> Settings:
-    """Raises Stop for what makes no sense."""
+def settings_of(**given: str | None) -> Settings:
+    """Raises Stop, and names the flag and the variable, if a setting is not valid."""
     try:
-        return from_environment(os.environ, **flags)
+        return from_environment(os.environ, **given)
     except ValidationError as error:
-        words = faults(error, lambda name: f"--{name.replace('_', '-')} ({variable(name)})")
-        raise Stop(Exit.WRONG_USE, words) from None
+        from agentcontainer_local.schemas import faults
+
+        named = {name: f"--{name.replace('_', '-')} ({variable(name)})" for name in Settings.model_fields}
+        raise Stop(Exit.WRONG_USE, flags.explained("", faults.found(error), named)) from None
 
 
 def as_service_account(settings: Settings) -> Settings:

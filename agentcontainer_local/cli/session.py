@@ -17,21 +17,21 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agentcontainer_local.cli import flags
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.help import App
 from agentcontainer_local.environment import API_KEY, DATA, URL
 from agentcontainer_local.process import entry_point
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
-
     from agentcontainer_local.cli.output import Output
     from agentcontainer_local.client import Client
     from agentcontainer_local.store.lock import Served
@@ -85,9 +85,11 @@ def command(
     """
 
     def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
+        own = flags.of(function)
+
         @functools.wraps(function)
         def wrapped(url: str | None, data: Path | None, json: bool, **arguments: Any) -> None:
-            with ending(json) as out, opened(out, url, data, starts) as session:
+            with ending(json, own) as out, opened(out, url, data, starts) as session:
                 code = function(session, **arguments)
             if code:
                 raise typer.Exit(code)
@@ -114,13 +116,17 @@ def _with_flags(function: Callable[..., Any]) -> inspect.Signature:
 
 
 @contextlib.contextmanager
-def ending(as_json: bool = False) -> Iterator["Output"]:
-    """Turns what goes wrong into words on stderr (with --json: an error object there) and an exit code."""
+def ending(as_json: bool = False, own: Mapping[str, str] = MappingProxyType({})) -> Iterator["Output"]:
+    """Turns an exception into a message on stderr (with --json: an error object) and an exit code.
+
+    `own`: the command's flags, as `flags.of` finds them, by which errors name fields of the API.
+    """
     from pydantic import ValidationError
 
     from agentcontainer_local.cli.output import Output
     from agentcontainer_local.client import ClientError
     from agentcontainer_local.errors import Problem
+    from agentcontainer_local.schemas import faults
 
     out = Output(as_json)
     before = signal.signal(signal.SIGTERM, _terminated)
@@ -134,13 +140,13 @@ def ending(as_json: bool = False) -> Iterator["Output"]:
             _complain(out, stop.code.name.lower(), stop.message)
         raise typer.Exit(stop.code) from None
     except ClientError as error:
-        code, word, message = _said(error)
+        code, word, message = _said(error, own)
         _complain(out, word, message)
         raise typer.Exit(code) from None
     except KeyboardInterrupt:
         raise typer.Exit(Exit.INTERRUPTED) from None
     except ValidationError as error:
-        _complain(out, "wrong_use", faults(error))
+        _complain(out, "wrong_use", flags.explained("", faults.found(error), own))
         raise typer.Exit(Exit.WRONG_USE) from None
     except UnicodeError as error:
         _complain(out, "wrong_use", f"The input is not valid UTF-8 text: {getattr(error, 'reason', error)}.")
@@ -166,12 +172,6 @@ def _terminated(*_: object) -> None:
     raise SystemExit(Exit.TERMINATED)
 
 
-def faults(error: "ValidationError", named: Callable[[str], str] = str) -> str:
-    """`maxRuntimeSeconds: Input should be greater than 0`, a line each."""
-    found = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors(include_url=False)]
-    return "\n".join(f"{named(where)}: {words}" if where else words for where, words in found)
-
-
 def _complain(out: "Output", code: str, message: str) -> None:
     if out.as_json:
         out.note_json({"error": {"code": code, "message": message}})
@@ -179,8 +179,8 @@ def _complain(out: "Output", code: str, message: str) -> None:
         out.note(f"agentcontainer: {message}", "red")
 
 
-def _said(error: Exception) -> tuple[int, str, str]:
-    """Exit code, code word and message."""
+def _said(error: Exception, own: Mapping[str, str]) -> tuple[int, str, str]:
+    """Exit code, error code and message."""
     from agentcontainer_local.client import LocalFile, NoKey, NotReachable, Refused, WrongUse
 
     match error:
@@ -189,7 +189,7 @@ def _said(error: Exception) -> tuple[int, str, str]:
         case NoKey():
             return Exit.NO_KEY, "unauthorized", str(error)
         case WrongUse():
-            return Exit.WRONG_USE, "wrong_use", str(error)
+            return Exit.WRONG_USE, "wrong_use", flags.explained(str(error), error.fields, own)
         case LocalFile():
             return Exit.FAILED, "io_error", str(error)
         case Refused(code="unauthorized"):
@@ -201,9 +201,16 @@ def _said(error: Exception) -> tuple[int, str, str]:
                     " server. If the data directory is yours, unset it."
                 ),
             )
+        case Refused(code="provider_key_missing") if not error.details.get("lost"):
+            provider = error.details.get("provider")
+            remedy = (
+                f"Store one: agentcontainer providers set {provider or 'anthropic'} --default < FILE. Or use the"
+                " built-in scripted model: -m scripted."
+            )
+            return Exit.FAILED, error.code, f"There is no API key for {provider or 'a model provider'}. {remedy}"
         case Refused():
             code = {"not_found": Exit.NOT_FOUND, "validation_error": Exit.WRONG_USE}.get(error.code, Exit.FAILED)
-            return code, error.code, error.message
+            return code, error.code, flags.explained(error.message, error.fields, own)
     return Exit.FAILED, "failed", str(error)
 
 

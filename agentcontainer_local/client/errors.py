@@ -63,21 +63,31 @@ class LocalFile(ClientError, OSError):
 
 
 class Refused(ClientError):
-    """The server's answer is an error: its `status`, `code` and `message`, and at a 422 the `fields` at fault."""
+    """The server's answer is an error: its `status`, `code` and `message`; of a 422, the `fields` at fault; and in
+    `details` what else the error has, such as `provider`."""
 
-    def __init__(self, status: int, code: str, message: str, fields: list[dict[str, Any]] | None = None):
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        fields: list[dict[str, Any]] | None = None,
+        details: dict[str, Any] | None = None,
+    ):
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.fields = fields or []
+        self.details = details or {}
 
 
 def refusal(answer: Answer) -> Refused:
     """An answer in the API's error shape, or what a proxy on the way said instead."""
     try:
         error = json.loads(answer.body)["error"]
-        return Refused(answer.status, str(error["code"]), str(error["message"]), error.get("fields"))
+        details = {name: value for name, value in error.items() if name not in ("code", "message", "fields")}
+        return Refused(answer.status, str(error["code"]), str(error["message"]), error.get("fields"), details)
     except (ValueError, KeyError, TypeError, AttributeError):
         said = answer.body[:200].decode(errors="replace").strip()
         elsewhere = f" and names another address, {answer.headers['location']}" if "location" in answer.headers else ""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from agentcontainer_local import __version__
 from agentcontainer_local.client.effects import Answer, Pause, Program, Request, Retries, Send, Unreachable
 from agentcontainer_local.client.errors import Misunderstood, NotReachable, WrongUse, refusal
+from agentcontainer_local.schemas import faults
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -110,16 +111,13 @@ def body_of(shape: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, Any]
         checked = shape.model_validate(fields, by_name=True, by_alias=True)
         return checked.model_dump(mode="json", by_alias=True, exclude_unset=True)
     except ValidationError as error:
-        raise WrongUse(*_faults(error)) from None  # its own words hold the input, which may be a key
+        found = faults.found(error)
+        raise WrongUse("\n".join(_line(fault) for fault in found), found) from None
     except (ValueError, TypeError, RecursionError):  # what Unicode cannot say, or JSON cannot hold
         raise WrongUse(
             "The request cannot be written as JSON: it contains bytes that are not UTF-8, or is nested too deep."
         ) from None
 
 
-def _faults(error: ValidationError) -> tuple[str, list[dict[str, Any]]]:
-    fields = [
-        {"field": ".".join(map(str, fault["loc"])), "message": fault["msg"]}
-        for fault in error.errors(include_url=False, include_input=False)
-    ]
-    return "\n".join(": ".join(filter(None, field.values())) for field in fields), fields
+def _line(fault: Mapping[str, str]) -> str:
+    return fault["message"] if fault["field"] == faults.WHOLE else f"{fault['field']}: {fault['message']}"

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
@@ -19,12 +18,11 @@ from agentcontainer_local.errors import (
     UnsupportedEncoding,
     UnsupportedMediaType,
 )
+from agentcontainer_local.schemas import faults
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
-WORDS = {"extra_forbidden": "Unknown field", "missing": "Field required"}
-TAGS = frozenset({"any", "none", "at_least_one", "named"})  # of the output policies: not part of a field's name
-MOST_FAULTS = 20
+MAX_FAULTS = 20
 BOM = "\ufeff".encode()  # some editors and shells write one before JSON
 IN_MEMORY_BYTES = 32 * 1024  # of a body that is not whole yet
 
@@ -93,26 +91,11 @@ def query(shape: type[Shape], given: QueryParams) -> Shape:
 
 
 def _problem(error: ValidationError) -> Problem:
-    """What pydantic found, without what was sent: that may hold a key."""
-    faults = error.errors(include_url=False, include_input=False)
-    if faults[0]["type"] == "json_invalid":
-        return BadRequest(f"The request body is not valid JSON: {faults[0]['ctx']['error']}.")
-    fields = [{"field": _name(fault), "message": WORDS.get(fault["type"], fault["msg"])} for fault in faults]
-    said = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:MOST_FAULTS])
-    return Invalid(said, fields[:MOST_FAULTS])
-
-
-def _name(fault: ErrorDetails) -> str:
-    """`overrides.outputPolicy.files.0.name`; `(body)` for the whole."""
-    place = [str(part)[:100] for part in fault["loc"]]
-    place = [
-        part
-        for before, part in zip(["", *place], place, strict=False)
-        if not (before == "outputPolicy" and part in TAGS)
-    ]
-    if fault["type"] == "rule":
-        place.append(fault["ctx"]["field"])
-    return ".".join(place) or "(body)"
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return BadRequest(f"The request body is not valid JSON: {first['ctx']['error']}.")
+    fields = faults.found(error)[:MAX_FAULTS]
+    return Invalid("; ".join(f"{field['field']}: {field['message']}" for field in fields), fields)
 
 
 def dumps(value: Any) -> bytes:

@@ -78,11 +78,13 @@ def require_key(db: Database, vault: Vault, task: Row, environ: Mapping[str, str
         return
     effective = execution(db, vault, task, environ)
     if effective.lost:
-        raise ProviderKeyMissing(f"The API key for {effective.provider} can't be read: {LOST_KEY}")
+        message = f"The API key for {effective.provider} can't be read: {LOST_KEY}"
+        raise ProviderKeyMissing(message, provider=effective.provider, lost=True)
     if effective.api_key is None:
         raise ProviderKeyMissing(
             f"There is no API key for {effective.provider}: give `overrides.providerApiKey`, set one on the agent,"
-            f" or for the account with `agentcontainer providers set {effective.provider}`."
+            f" or for the account with `agentcontainer providers set {effective.provider}`.",
+            provider=effective.provider,
         )
 
 

@@ -232,11 +232,6 @@ def test_a_name_that_nothing_has_is_not_found(cli):
     assert said["error"]["code"] == "not_found"
 
 
-def test_a_missing_provider_key_says_how_to_set_one(cli):
-    result = cli("run", "x", code=Exit.FAILED)
-    assert "providers set" in result.stderr and "the model `scripted`" in result.stderr
-
-
 def test_no_key_and_no_server_have_codes_of_their_own(cli, monkeypatch):
     monkeypatch.delenv("AGENTCONTAINER_API_KEY")
     cli("account", code=Exit.NO_KEY)
