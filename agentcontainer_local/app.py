@@ -152,7 +152,7 @@ def _in_words(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        words = "the disk is full: make room on it" if disk_space.is_full(path.parent) else db.why(error)
+        words = "the disk is full; free some space" if disk_space.is_full(path.parent) else db.why(error)
         raise RuntimeError(f"{path} can't be used: {words}.") from None
     except sqlite3.DatabaseError as error:
         fault = integrity.damaged(path, db.why(error))
@@ -167,7 +167,7 @@ def _in_spite_of_damage(what: str) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         if not db.is_damage(error):
             raise
-        log.error("%s was not done, for the database is damaged: %s", what, error)
+        log.error("skipped because the database is damaged: %s: %s", what, error)
 
 
 def _first_start(store, settings: Settings, environ: Mapping[str, str], now: datetime) -> tuple[str, str | None]:
@@ -284,7 +284,7 @@ async def _supervised(program: Program) -> None:
         except sqlite3.DatabaseError as error:
             if not db.is_damage(error) and not db.is_busy(error):
                 raise
-            log.error("tasks can't be looked after at the moment: the database: %s", db.why(error))
+            log.error("tasks are not supervised until the database works again: %s", db.why(error))
             await asyncio.sleep(DAMAGED_SECONDS if db.is_damage(error) else 1)
 
 

@@ -168,7 +168,7 @@ def restore(source: Path, data: Path, progress: Progress) -> Held:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         if isinstance(error, tarfile.TarError | EOFError | zlib.error | gzip.BadGzipFile | sqlite3.Error):
-            raise RuntimeError(f"{source} is no backup, or is damaged: {error}") from None
+            raise RuntimeError(f"{source} is not a backup, or is damaged: {error}") from None
         raise
 
 
@@ -220,11 +220,11 @@ def _unpack(archive: tarfile.TarFile, data: Path) -> Held:
         store = None
         for member in archive:
             if not member.isfile() or not (NAME.fullmatch(member.name) or VOLUME.fullmatch(member.name)):
-                raise RuntimeError(f"This is no backup: it holds {member.name!r}.")
+                raise RuntimeError(f"Not a backup: it contains {member.name!r}.")
             content = archive.extractfile(member)
             if found := VOLUME.fullmatch(member.name):
                 if store is None:
-                    raise RuntimeError("This is no backup: its database does not come first.")
+                    raise RuntimeError("Not a backup: the database is not its first part.")
                 _restore_volume(store, *found.groups(), content)
                 with_workspace.add(found[1])
             elif member.name == DATABASE:
@@ -233,7 +233,7 @@ def _unpack(archive: tarfile.TarFile, data: Path) -> Held:
             else:
                 _write(data / member.name, content)
         if store is None:
-            raise RuntimeError("This is no backup: it holds no database.")
+            raise RuntimeError("Not a backup: it contains no database.")
         _require_end(archive)
     _sync(data / "files")
     return Held(len(list((data / "files").iterdir())), len(with_workspace))
@@ -246,7 +246,7 @@ def _require_end(archive: tarfile.TarFile) -> None:
     while piece := archive.fileobj.read(tarfile.RECORDSIZE):
         size += len(piece)
         if piece.strip(b"\0"):
-            raise tarfile.ReadError("it goes on after a part that can't be read")
+            raise tarfile.ReadError("a part of it can't be read")
     if size < END_BYTES:
         raise tarfile.ReadError("its end is missing")
 
@@ -325,5 +325,5 @@ def _podman(*words: str, stdin: BinaryIO | None = None) -> str:
         for file in (printed, wrong):
             file.seek(0)
         if running.returncode != 0:
-            raise RuntimeError(f"podman {' '.join(words[:2])} did not work: {wrong.read().strip()}")
+            raise RuntimeError(f"podman {' '.join(words[:2])} failed: {wrong.read().strip()}")
         return printed.read()

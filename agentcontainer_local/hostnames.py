@@ -67,20 +67,20 @@ def name(text: str) -> str:
     try:
         host = idna.encode(text, uts46=True).decode() if not text.isascii() else text.lower()
     except idna.IDNAError as error:
-        raise ValueError(f"{text!r} is not a host's name: {error}") from None
+        raise ValueError(f"{text!r} is not a host name: {error}") from None
     host = host.removesuffix(".")
     labels = host.split(".")
     if len(labels) < 2 or len(host) > 253 or not all(map(LABEL.fullmatch, labels)):
-        raise ValueError(f"{text!r} is not the full name of a host")
+        raise ValueError(f"{text!r} is not a full host name, such as api.example.org")
     if NUMBER.fullmatch(labels[-1]):
-        raise ValueError(f"{text!r} is an address, not a name")
+        raise ValueError(f"{text!r} is an IP address. Give a host name")
     return host
 
 
 def port(text: str) -> int:
     """Raises ValueError."""
     if not PORT.fullmatch(text) or int(text) > 65535:
-        raise ValueError(f"{text!r} is not a port")
+        raise ValueError(f"{text!r} is not a port number")
     return int(text)
 
 

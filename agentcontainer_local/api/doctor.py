@@ -49,6 +49,14 @@ async def prove(call: Call) -> schemas.Doctor:
 
 
 ROUTES = [
-    Route("GET", "/doctor", get_doctor, "Examine the machine", "Account", schemas.Doctor),
-    Route("POST", "/doctor", prove, "Prove the walls", "Account", schemas.Doctor, errors=(Conflict, Unavailable)),
+    Route("GET", "/doctor", get_doctor, "Check the machine", "Account", schemas.Doctor),
+    Route(
+        "POST",
+        "/doctor",
+        prove,
+        "Test the security promises",
+        "Account",
+        schemas.Doctor,
+        errors=(Conflict, Unavailable),
+    ),
 ]

@@ -153,7 +153,7 @@ class Talk:
         try:
             self._answered(said.task.id, said.message.turn_number)
         except KeyboardInterrupt:
-            self.session.out.note("\nThe agent goes on with its answer. Your next message waits for it.", "dim")
+            self.session.out.note("\nThe agent continues its answer. Your next message is queued.", "dim")
 
     def _send(self, words: str) -> "schemas.TaskAndMessage":
         attached, self.attached = list(self.attached), {}

@@ -43,7 +43,7 @@ def command(
     with ending(json) as out:
         found = _report()
         if prove and found.ready:
-            with out.steps("Trying the walls") as step:
+            with out.steps("Testing the security promises") as step:
                 found.proof = _prove(settings_of(), step)
         if json:
             out.json(found)

@@ -22,7 +22,7 @@ class Exit(IntEnum):
     NOT_FOUND = 5, "there is no such task, agent, container, file or key"
     TASK_FAILED = 6, "the task failed"
     TASK_CANCELLED = 7, "the task was cancelled, or expired"
-    TASK_INCOMPLETE = 8, "the task finished, but is incomplete by the agent's own word"
+    TASK_INCOMPLETE = 8, "the task finished, and the agent reported it as incomplete"
     INTERRUPTED = 130, "interrupted by Ctrl-C"
     TERMINATED = 143, "ended by SIGTERM"
 

@@ -132,8 +132,8 @@ def _write(unit: str, path: Path, steps: list[list[str]]) -> None:
     if not Path("/var/lib/systemd/linger", linger[-1]).exists() and subprocess.run(linger).returncode:
         raise Stop(
             Exit.FAILED,
-            f"Nothing was written. Run sudo {shlex.join(linger)}, then this again: without it the"
-            " account's systemd, and all containers with that, ends when the account logs out.",
+            f"Nothing was written. Run sudo {shlex.join(linger)}, then this again. Otherwise the account's"
+            " systemd and all containers stop when the account logs out.",
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(unit)

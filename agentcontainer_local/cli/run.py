@@ -196,7 +196,7 @@ def _show_result(session: Session, task: "schemas.Task", code: Exit) -> None:
     if task.status == "finished":
         session.out.say(task.result or "", "bold")
         if code is Exit.TASK_INCOMPLETE:
-            session.out.note("The agent says that the task is incomplete.", "yellow")
+            session.out.note("The agent reported the task as incomplete.", "yellow")
     else:
         session.out.note(f"The task {ENDINGS[task.status]}" + (f": {task.error}" if task.error else "."), "red")
         if task.status == "failed" and not session.own:

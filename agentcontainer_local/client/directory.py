@@ -46,7 +46,9 @@ def plan(directory: str | os.PathLike[str]) -> tuple[int, Callable[[], Iterator[
     root = Path(directory).resolve()
     entries = list(itertools.islice(_entries(root, root, ""), MAX_ENTRIES + 1))
     if len(entries) > MAX_ENTRIES:
-        raise WrongUse(f"{directory} has more than {MAX_ENTRIES} files and directories. Pack it, and give the archive.")
+        raise WrongUse(
+            f"{directory} has more than {MAX_ENTRIES} files and directories. Pack it into an archive, and upload that."
+        )
     return sum(entry.space for entry in entries) + 2 * BLOCK, functools.partial(_packed, entries)
 
 

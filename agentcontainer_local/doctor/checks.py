@@ -190,7 +190,7 @@ def _namespaces(hands: Hands) -> Iterator[Check]:
 
 def _network(hands: Hands) -> Iterator[Check]:
     """Needed for `internetAccess: true` alone."""
-    refused = "without it, internetAccess: true is refused"
+    refused = "needed for internetAccess: true"
     programs = [name for name in ("pasta", "slirp4netns") if shutil.which(name)]
     if programs:
         yield _ok("user network", ", ".join(programs))
@@ -206,7 +206,7 @@ def _network(hands: Hands) -> Iterator[Check]:
 
 
 def _cgroups(hands: Hands) -> Iterator[Check]:
-    instead = "limits of memory, processes and processors are kept by a watchdog, ulimits and affinity"
+    instead = "limits of memory, processes and processors are enforced by a watchdog, ulimits and CPU affinity"
     if not containers_conf.cgroups_are_v2():
         boot = "systemd.unified_cgroup_hierarchy=1"
         line = f"echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX {boot}\"' > /etc/default/grub.d/cgroups.cfg"
@@ -216,7 +216,7 @@ def _cgroups(hands: Hands) -> Iterator[Check]:
     yield _ok("cgroups", "v2")
     if _systemd_runs():
         linger = Path("/var/lib/systemd/linger", _me()).exists()
-        what = "is off: the account's systemd, and all containers with it, ends soon after the account logs out"
+        what = "is off: the account's systemd and all containers stop soon after the account logs out"
         fix = hands.as_root(f"loginctl enable-linger {_me()}")
         yield _ok("linger", "on") if linger else _warning("linger", what, fix)
     held = containers_conf.session_controllers()
@@ -232,7 +232,7 @@ def _cgroups(hands: Hands) -> Iterator[Check]:
         fix = hands.as_root(
             f"mkdir -p /etc/systemd/system/user@.service.d && sh -c {shlex.quote(write)} && systemctl daemon-reload"
         )
-        what = f"without {', '.join(sorted(lacking))}: {instead}; what mends it takes a new login"
+        what = f"without {', '.join(sorted(lacking))}: {instead}; the fix takes effect at the next login"
         yield _warning("delegated controllers", what, fix)
     else:
         yield _ok("delegated controllers", " ".join(sorted(held)))

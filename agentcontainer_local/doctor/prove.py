@@ -152,12 +152,16 @@ class _Attempt:
                 exited.cancel()
             by = self.kept_by[name]
             if not broken.done():
-                ended = "it ended unseen" if exited.done() and not exited.cancelled() else f"not within {SECONDS} s"
-                return WallCheck(name=f"limit of {name}", status="not_enforced", detail=f"nobody was told: {ended}")
+                ended = (
+                    "the end was not reported"
+                    if exited.done() and not exited.cancelled()
+                    else f"not within {SECONDS} s"
+                )
+                return WallCheck(name=f"limit of {name}", status="not_enforced", detail=f"not reported: {ended}")
             found = broken.result()
             unit = 1 if name == "processes" else MB
             used = "more" if found.used is None else found.used // unit
-            detail = f"by {by}: told of at {used} of {found.allowed // unit}{'' if unit == 1 else ' MB'}"
+            detail = f"by {by}: reported at {used} of {found.allowed // unit}{'' if unit == 1 else ' MB'}"
             return WallCheck(name=f"limit of {name}", status="enforced", detail=detail)
 
     async def processors(self) -> WallCheck:
@@ -241,7 +245,7 @@ def _read(said: str) -> list[WallCheck]:
     try:
         seen = json.loads(last[0])
     except ValueError:
-        raise SandboxError(f"the probe did not end well: {said[-500:]}") from None
+        raise SandboxError(f"the probe failed: {said[-500:]}") from None
     return [_promise(name, found["holds"], found["said"]) for name, found in seen.items()]
 
 

@@ -142,6 +142,6 @@ def destination(method: bytes, target: str) -> tuple[str, int, str]:
         return *hostnames.destination(target), ""
     plain = PLAIN.fullmatch(target)
     if plain is None:
-        raise ValueError("only CONNECT, and addresses that begin with http://, pass here")
+        raise ValueError("only CONNECT requests and http:// addresses are supported")
     path = plain[2] or "/"
     return *hostnames.destination(plain[1], 80), path if path.startswith("/") else f"/{path}"

@@ -22,7 +22,7 @@ MAX_VALUES = 250_000  # beside those in texts; a task of a million tokens has no
 QUERY = re.compile(rb"[A-Za-z0-9._~=&-]{0,1024}")  # Pi sends `beta=true`
 
 
-CLOSED = "This path is not open to this task."
+CLOSED = "This path is not allowed for this task."
 
 
 class Gone(Exception):
@@ -52,7 +52,7 @@ async def admitted(grant: Grant, client: Client, scope: Scope, receive: Receive)
     if scope["method"] != "POST" or route is None or route.provider != grant.provider:
         raise forbidden(CLOSED)
     if not QUERY.fullmatch(scope["query_string"]):
-        raise forbidden("This query is not open to this task.")
+        raise forbidden("This query is not allowed for this task.")
     if grant.refuse is not None:
         raise forbidden(grant.refuse)
     headers.check(scope["headers"])

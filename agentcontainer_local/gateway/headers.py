@@ -72,9 +72,9 @@ def check(headers: Iterable[tuple[bytes, bytes]]) -> None:
         if name in OURS:
             continue
         if name not in TO_PROVIDER:
-            raise forbidden(f"The header `{name}` is not open to this task.")
+            raise forbidden(f"The header `{name}` is not allowed for this task.")
         if not TO_PROVIDER[name].fullmatch(value):
-            raise forbidden(f"The value of the header `{name}` is not open to this task.")
+            raise forbidden(f"The value of the header `{name}` is not allowed for this task.")
 
 
 def _read(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:

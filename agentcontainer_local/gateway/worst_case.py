@@ -41,7 +41,7 @@ def _stand_ins(call: Call) -> list[str]:
 def _asked_output(call: Call, rates: Mapping[str, Any] | None) -> int:
     asked = [call.body[name] for name in _output_fields(call) if call.body.get(name) is not None]
     if any(type(tokens) is not int or tokens < 1 for tokens in asked):
-        raise malformed("How many tokens may be written is a positive whole number.")
+        raise malformed("The maximum number of output tokens must be a positive whole number.")
     unsaid = (rates or {}).get("maxOutput") or UNSAID_TOKENS
     return min(max(asked, default=unsaid), MOST_TOKENS)
 

@@ -63,7 +63,7 @@ class Said(BaseModel):
 def _plain_and_small(input: Any) -> Any:
     """It is passed on as JSON, where there is no NaN."""
     if len(json.dumps(input, ensure_ascii=False, allow_nan=False).encode()) > MOST_INPUT_BYTES:
-        raise ValueError(f"an input has {MOST_INPUT_BYTES} bytes at most")
+        raise ValueError(f"an input may have at most {MOST_INPUT_BYTES} bytes")
     return input
 
 
@@ -183,20 +183,20 @@ def slices(lines: list[bytes]) -> Iterator[list[bytes]]:
 def lines_of(body: bytes) -> list[bytes]:
     """Raises TooLarge before others would have to wait for many small ones to be read."""
     if body.count(b"\n") > MOST_AT_ONCE:
-        raise TooLarge(f"More than {MOST_AT_ONCE} events at once are not taken.")
+        raise TooLarge(f"More than {MOST_AT_ONCE} events at once are refused.")
     return [line for line in body.split(b"\n") if line.strip()]
 
 
 def parse(lines: list[bytes]) -> list[Numbered]:
     """Raises Invalid at the first line that is not an event."""
     if any(len(line) > SLICE_BYTES and has_more_values(line, MAX_LINE_VALUES) for line in lines):
-        raise TooLarge(f"An event with more than {MAX_LINE_VALUES} values is not taken.")
+        raise TooLarge(f"An event with more than {MAX_LINE_VALUES} values is refused.")
     try:
         batch = [NUMBERED.validate_json(line) for line in lines]
     except ValidationError as error:
         raise Invalid("Not an event: " + error.errors(include_url=False)[0]["msg"]) from None
     if any(one.seq is None and not isinstance(one.event, Delta | ToolOutput) for one in batch):
-        raise Invalid("Not an event: what is kept has a number, `seq`.")
+        raise Invalid("Not an event: it has no number, `seq`.")
     return batch
 
 
@@ -204,7 +204,7 @@ def _check_size(door: Door) -> None:
     """What an agent says is kept, so it is bounded as its disk is; since this server has had its run."""
     most = door.host.settings.max_event_bytes
     if door.reported_bytes > most and tasks.get(door.host.db, door.task_id)["status"] not in lifecycle.TERMINAL:
-        error = f"The agent reported more than {most} bytes of what it did; that is the limit."
+        error = f"The agent's events have more than {most} bytes, the limit of --max-event-bytes."
         tasks.apply(door.host.db, door.task_id, "failed", door.host.now(), error=error)
 
 
@@ -237,9 +237,9 @@ def record(db: Database, task_id: str, run_id: str, batch: list[Numbered], max_e
 
 def _excess(db: Database, task_id: str, ack: int, max_events: int) -> str | None:
     if ack > max_events:
-        return f"The agent did more than {max_events} things; that is the limit."
+        return f"The agent reported more than {max_events} events, the limit of --max-events."
     if transcript.open_activities(db, task_id) > MAX_OPEN_TOOL_CALLS:
-        return f"The agent had more than {MAX_OPEN_TOOL_CALLS} tool calls open at once; that is the limit."
+        return f"The agent had more than {MAX_OPEN_TOOL_CALLS} open tool calls, which is the limit."
     return None
 
 

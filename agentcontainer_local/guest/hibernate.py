@@ -24,7 +24,7 @@ class Hibernate(BaseModel):
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
         if (self.forSeconds is None) == (self.untilAt is None):
-            raise ValueError("give either a duration or a time")
+            raise ValueError("give either a duration or a time, not both")
         return self
 
     def until(self, now: datetime) -> datetime:
@@ -55,4 +55,4 @@ def _check_quota(door: Door) -> None:
     try:
         accounts.check_checkpoint_quota(door.host.db, account_id, door.host.settings)
     except TooLarge as problem:
-        raise Invalid(f"{problem.message} Go on without hibernating, or finish.") from None
+        raise Invalid(f"{problem.message} Continue without hibernating, or finish.") from None

@@ -114,7 +114,7 @@ def _make_room(door: Door, claim: Finish | Attach) -> None:
     while len(door.staged) >= MOST_STAGED or sum(staged.size_bytes for staged in door.staged.values()) > most:
         door.staged.pop(next(iter(door.staged))).discard()
     if claim.files and _size(claim) > disk_space.room(door.host.settings.data):
-        raise Invalid(f"There is no room on the server's disk for {_size(claim)} bytes: hand over less, or wait.")
+        raise Invalid(f"The server's disk has no space for {_size(claim)} bytes. Hand over less, or wait.")
 
 
 def _size(claim: Finish | Attach) -> int:
@@ -140,7 +140,7 @@ def _was_delivered(door: Door, key: str | None) -> bool:
 
 def _claim(body: bytes) -> Finish | Attach:
     if has_more_values(body, MAX_CLAIM_VALUES):
-        raise TooLarge(f"A claim with more than {MAX_CLAIM_VALUES} values is not taken.")
+        raise TooLarge(f"A claim with more than {MAX_CLAIM_VALUES} values is refused.")
     try:
         return CLAIM.validate_json(body)
     except ValidationError as error:
@@ -152,7 +152,7 @@ def _check_moment(task: Row, claim: Finish | Attach) -> None:
     if task["status"] != lifecycle.RUNNING:
         raise Conflict(f"The task is {task['status']}.")
     if isinstance(claim, Attach) and task["mode"] == "autonomous":
-        raise Conflict("This is not a conversation: files are handed over with `finish`.")
+        raise Conflict("This is not a conversation. Hand files over with `finish`.")
 
 
 def refusal(
@@ -160,7 +160,7 @@ def refusal(
 ) -> str | None:
     """Why the claim is not accepted, for the agent; None if it may be (DESIGN, finish rules)."""
     if (count := files_before + len(claim.files)) > settings.max_output_files:
-        return f"{count} files are too many: {settings.max_output_files} at most."
+        return f"{count} files are too many. At most {settings.max_output_files} may be handed over."
     for file in claim.files:
         if file.sizeBytes > settings.max_file_bytes:
             return f"{file.path} has {file.sizeBytes} bytes: a file may have {settings.max_file_bytes} at most."
@@ -177,11 +177,11 @@ def _against_policy(policy: dict[str, Any], claim: Finish | Attach) -> str | Non
     if policy["mode"] == "named":
         return _against_names([output["name"] for output in policy["files"]], named, complete)
     if named:
-        return "--output is for tasks with named outputs, which this is not: give the files without names."
+        return "--output needs a task with named outputs. Give the files without names."
     if policy["mode"] == "none" and claim.files:
-        return "This task hands over no files: call finish without any."
+        return "This task must not hand over files. Call finish without files."
     if policy["mode"] == "at_least_one" and complete and not claim.files:
-        return "This task hands over at least one file: name it after the message."
+        return "This task must hand over at least one file. Name it after the message."
     return None
 
 
@@ -221,7 +221,7 @@ async def commit(request: Request, door: Door) -> dict[str, Any]:
     """Everything has come: the files and the task's new status are written in one transaction."""
     staged = _staged(door, request)
     if missing := [file.path for index, file in enumerate(staged.claim.files) if index not in staged.received]:
-        raise Invalid(f"These files have not come in: {', '.join(missing)}.")
+        raise Invalid(f"These files did not arrive: {', '.join(missing)}.")
     _check_moment(tasks.get(door.host.db, door.task_id), staged.claim)
     failpoints.point("outputs.received")
     _write(door, staged, door.host.now())
@@ -234,7 +234,7 @@ async def commit(request: Request, door: Door) -> dict[str, Any]:
 def _staged(door: Door, request: Request) -> Staged:
     staged: Staged | None = door.staged.get(request.path_params["id"])
     if staged is None:
-        raise NotFound("This delivery is not known here: begin again.")
+        raise NotFound("Unknown delivery. Call finish again.")
     return staged
 
 

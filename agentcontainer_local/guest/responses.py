@@ -27,8 +27,8 @@ def answering(handler: Handler) -> Callable[[Request], Awaitable[JSONResponse]]:
         except sqlite3.DatabaseError as error:
             if not isinstance(error, sqlite3.OperationalError) and not is_damage(error):
                 raise
-            log.exception("the store is unable to take what a guest says task=%s", request.scope["door"].task_id)
-            unavailable = Unavailable("Nothing can be written at the moment; ask again.")
+            log.exception("a guest's request could not be stored task=%s", request.scope["door"].task_id)
+            unavailable = Unavailable("The store can't be written at the moment. Try again.")
             return JSONResponse(unavailable.body(), unavailable.status)
         except ClientDisconnect:
             return JSONResponse({}, 400)
@@ -41,5 +41,5 @@ async def body_of(request: Request, max_bytes: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > max_bytes:
-            raise TooLarge(f"More than {max_bytes} bytes at once are not taken.")
+            raise TooLarge(f"More than {max_bytes} bytes at once are refused.")
     return bytes(body)

@@ -27,7 +27,7 @@ from agentcontainer_local.store.db import is_busy, is_damage, row, why
 log = logging.getLogger(__name__)
 READY_SECONDS = 2.0
 READY_WORDS = {
-    "lock": "store: another program holds the database's write lock",
+    "lock": "store: another program has locked the database",
     "database": "store: the database is damaged or can't be read; run `agentcontainer doctor`",
     "data directory": "store: the data directory can't be written; run `agentcontainer doctor`",
     "secret.key": "secret.key: provider keys can't be read; run `agentcontainer doctor`",

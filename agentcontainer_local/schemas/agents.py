@@ -29,7 +29,7 @@ class AgentContainer(Request):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if self.runtime and (self.container_id or self.container_version_id):
-            raise fault("runtime", "give either runtime or a container")
+            raise fault("runtime", "give either runtime or a container, not both")
         return self
 
 

@@ -16,9 +16,9 @@ RESERVED = ("/proc", "/sys", "/dev", "/run", MOUNT, WORKSPACE)
 def _writable(path: str) -> str:
     parts = path.split("/")
     if not path.startswith("/") or ".." in parts or "" in parts[1:] or "." in parts or not path.isprintable():
-        raise ValueError("give an absolute path of a directory, without a slash at its end: /testbed")
+        raise ValueError("must be an absolute path of a directory, without a slash at its end, for example /testbed")
     if any(path == place or path.startswith(place + "/") for place in RESERVED):
-        raise ValueError("this directory can't be changed")
+        raise ValueError("must not be a system directory: the agent can't get write access to it")
     return path
 
 
@@ -36,7 +36,7 @@ class ContainerExecution(Request):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if self.container_preset and self.container_image:
-            raise fault("containerImage", "give either containerPreset or containerImage")
+            raise fault("containerImage", "give either containerPreset or containerImage, not both")
         return self
 
 

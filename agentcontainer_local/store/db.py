@@ -227,8 +227,8 @@ def quick(db: Database) -> Iterator[None]:
 WORDS = {
     "SQLITE_FULL": "the disk is full",
     "SQLITE_READONLY": "the data directory can't be written",
-    "SQLITE_BUSY": "another program holds the write lock",
-    "SQLITE_CORRUPT": "a page of it is damaged",
+    "SQLITE_BUSY": "another program has locked the database",
+    "SQLITE_CORRUPT": "one of its pages is damaged",
     "SQLITE_NOTADB": "its first page is damaged",
     "SQLITE_IOERR": "the disk fails",
     "SQLITE_CANTOPEN": "it can't be opened",

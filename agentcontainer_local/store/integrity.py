@@ -54,7 +54,14 @@ def _directory(data: Path) -> list[Fault]:
             )
         ]
     if disk_space.is_full(data):
-        return [Fault("data directory", f"The disk of {data} is full: nothing new is stored", "Make room on it.", True)]
+        return [
+            Fault(
+                "data directory",
+                f"The disk of {data} is full; new files and rows can't be stored",
+                "Free some space.",
+                True,
+            )
+        ]
     return []
 
 
@@ -73,8 +80,8 @@ def _unreadable(database: Path, error: sqlite3.Error) -> Fault:
     return Fault(
         "database",
         f"{database} can't be read: {why(error)}",
-        f"Make it this account's (chown), uid {os.getuid()}, with mode 0600, or end the program that holds it."
-        " Nothing of it is lost.",
+        f"Make it this account's (chown), uid {os.getuid()}, with mode 0600, or stop the program that has it open."
+        " Nothing is lost.",
         True,
     )
 
@@ -82,7 +89,7 @@ def _unreadable(database: Path, error: sqlite3.Error) -> Fault:
 def damaged(database: Path, said: str) -> Fault:
     return Fault(
         "database",
-        f"{database} is damaged, and what stood on the damaged pages is lost: {' '.join(said.split())[:500]}",
+        f"{database} is damaged, and the data on the damaged pages is lost: {' '.join(said.split())[:500]}",
         "Stop the server. Restore the last backup into a new directory: agentcontainer restore FILE --data DIR. Or save"
         f" what can still be read: sqlite3 {database} .recover | sqlite3 new.db, and put new.db in its place.",
         True,

@@ -95,7 +95,7 @@ def _close_to_others(data: Path) -> None:
             try:
                 path.chmod(found & 0o700)
             except PermissionError:
-                log.warning("open to other accounts, and not ours to change: %s", path)
+                log.warning("readable by other accounts; this account can't change its mode: %s", path)
 
 
 def mark_restoring(data: Path) -> None:

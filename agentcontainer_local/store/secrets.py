@@ -33,7 +33,7 @@ class Vault:
             names = (path.with_name(f"{path.name}.damaged-{n}") for n in itertools.count(1))
             aside = next(name for name in names if not name.exists())
             path.rename(aside)
-            log.error("%s %s: it is kept as %s, and a new key is made", path, reason, aside.name)
+            log.error("%s %s. It was renamed to %s, and a new key was made", path, reason, aside.name)
         # A key half-written would lock away everything that is sealed with it later.
         atomic_file.write(path, Fernet.generate_key(), 0o600, synced=True)
         vault, reason = cls.read(path)
@@ -53,7 +53,7 @@ class Vault:
         try:
             return cls(Fernet(key), hashlib.sha256(b"sign" + base64.urlsafe_b64decode(key)).digest()), None
         except ValueError:
-            return None, "holds no whole key" if key else "is empty"
+            return None, "contains an incomplete key" if key else "is empty"
 
     def seal(self, secret: str) -> bytes:
         return self._fernet.encrypt(secret.encode())

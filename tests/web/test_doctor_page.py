@@ -1,4 +1,4 @@
-"""The doctor's table in the browser: what holds here, what is missing with the command that mends it, and the proof."""
+"""The table of the doctor in the browser: checks of the machine with the commands that fix them, and the proof."""
 
 import threading
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def test_what_is_missing_is_shown_with_the_command_that_mends_it(open_page: Call
         assert state == "missing"
         assert "sudo apt-get install --no-install-recommends uidmap" in seen
         assert page.run("document.querySelector('table.doctor .badge').innerText") == "missing"  # worst first
-        assert page.at(page.one("button", "Prove the walls"), "function() { return this.disabled }")
+        assert page.at(page.one("button", "Test the security promises"), "function() { return this.disabled }")
         page.click("button", "Copy the command for newuidmap")
         page.reads("Copied")
         (programs / "newuidmap").symlink_to(kept)
@@ -51,14 +51,14 @@ def test_the_walls_are_proven_from_the_page_while_it_says_what_is_being_tried(
     page = open_page(own_server)
     sign_in(page, own_server)
     page.visit("#/account", "Tasks can run here.")
-    page.click("button", "Prove the walls")
+    page.click("button", "Test the security promises")
     page.wait("!document.querySelector('.proving').hidden")
     page.wait("/Trying|Taking/.test(document.querySelector('.proving [role=status]').innerText)")
     page.wait("document.querySelector('.proving').hidden", 120)
-    page.reads("The walls hold.")
+    page.reads("All security promises are enforced.")
     promises = own_server.get("/doctor")["proof"]["promises"]
-    words = {"enforced": "holds", "not_enforced": "does not hold", "unavailable": "not possible here"}
-    found = rows(page, "The walls")
+    words = {"enforced": "enforced", "not_enforced": "not enforced", "unavailable": "not possible here"}
+    found = rows(page, "Security promises")
     assert {one["name"]: found[one["name"]][0] for one in promises} == {
         one["name"]: words[one["status"]] for one in promises
     }
@@ -79,7 +79,7 @@ def test_a_proof_of_somebody_elses_is_watched_and_one_that_fails_says_why(
     page.reads("promises hold")
     proving.join()
     page.network(offline=True)
-    page.click("button", "Prove the walls")
+    page.click("button", "Test the security promises")
     page.reads("The server does not answer.")
     page.wait("document.querySelector('.proving').hidden")
     page.network()

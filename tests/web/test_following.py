@@ -89,7 +89,7 @@ def test_the_page_says_that_an_image_is_fetched(open_page: Callable[[Server], Pa
     own_server.wait(task["id"])
     page = open_page(own_server)
     sign_in(page, own_server)
-    page.visit(f"#/tasks/{task['id']}", "What went wrong")
+    page.visit(f"#/tasks/{task['id']}", "Error")
     page.reads("Pulling image localhost/never-there:1")
 
 

@@ -24,7 +24,7 @@ def test_tasks_are_searched_and_filtered(page: Page, server: Server):
     page.wait(f"{TITLES}.join() === 'Needle 2,Needle 1'")
     assert page.run("location.hash") == f"#/tasks?search=needle&agent={agent['id']}"
     page.fill("Search titles", "needle in no haystack", role="searchbox")
-    page.reads("No task is like that")
+    page.reads("No task matches")
     page.click("link", "Show all tasks")
     page.wait("document.querySelector('input[type=search]')?.value === ''")
     page.visit(f"#/tasks?agent={agent['id']}", "Needle 2")

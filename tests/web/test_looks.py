@@ -41,7 +41,7 @@ def there(server: Server) -> dict[str, str]:
     return {
         "#/tasks": "Finished",
         f"#/tasks/{finished['id']}": "Long names",
-        f"#/tasks/{failed['id']}": "What went wrong",
+        f"#/tasks/{failed['id']}": "Error",
         f"#/tasks/{conversation['id']}": "Your turn",
         f"#/tasks/{asleep['id']}": "Asleep",
         "#/new": "Instructions",

@@ -13,7 +13,7 @@ TEXT = "document.querySelector('.dispatch textarea')?.value"
 def test_one_box_starts_a_conversation_that_is_called_by_what_was_said_first(page: Page, server: Server):
     page.visit("#/new", "Instructions")
     assert page.run("document.querySelector('.dispatch select').selectedOptions[0].label") == "Coding"
-    page.click("radio", "A conversation It answers message by message.")
+    page.click("radio", "A conversation The agent answers each message.")
     page.fill("First message", "Good morning\n```say\nGood morning, you\n```")
     page.fill("Model", "scripted")
     page.click("button", "Dispatch")

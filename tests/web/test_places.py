@@ -46,9 +46,9 @@ def test_every_option_of_an_agents_version_is_compared(page: Page, server: Serve
     changed = {name: after for name, _, after in cells}
     assert "Prompt, line by line" not in page.text()
     assert changed == {
-        "Hosts that it may reach": "example.org",
-        "Model calls cost at most": "$2.00",
-        "Tokens at most": "50,000",
+        "Allowed hosts": "example.org",
+        "Maximum cost of model calls": "$2.00",
+        "Maximum tokens": "50,000",
         "Limits": "memoryMb 512",
     }
 
@@ -118,10 +118,10 @@ def test_an_agent_is_made_with_hosts_and_budgets_which_are_taken_away_again(page
     page.fill("Name", "Thrifty")
     page.fill("Model", "scripted")
     page.fill("Weak model", "lighter")
-    page.fill("Hosts that it may reach", "example.org, *.example.org:8443")
-    page.fill("Model calls cost at most (USD)", "2.5", role="spinbutton")
-    page.fill("Tokens at most", "50000", role="spinbutton")
-    page.choose("Files that it must hand over", "Named files")
+    page.fill("Allowed hosts", "example.org, *.example.org:8443")
+    page.fill("Maximum cost of model calls (USD)", "2.5", role="spinbutton")
+    page.fill("Maximum tokens", "50000", role="spinbutton")
+    page.choose("Required files", "Named files")
     page.fill("Names of the files", "report, data")
     page.click("button", "Make it")
     page.heading("Thrifty")
@@ -131,10 +131,10 @@ def test_an_agent_is_made_with_hosts_and_budgets_which_are_taken_away_again(page
     assert (made["maxCostUsd"], made["maxTokens"], made["weakModel"]) == (2.5, 50_000, "lighter")
     assert made["outputPolicy"] == {"mode": "named", "files": [{"name": "report"}, {"name": "data"}]}
     page.click("button", "Edit")
-    page.fill("Model calls cost at most (USD)", "", role="spinbutton")
+    page.fill("Maximum cost of model calls (USD)", "", role="spinbutton")
     page.fill("Weak model", "")
     page.choose("Internet access", "Yes")
-    page.wait("!document.querySelector('dialog').innerText.includes('Hosts that it may reach')")
+    page.wait("!document.querySelector('dialog').innerText.includes('Allowed hosts')")
     page.click("button", "Save")
     page.reads("Version 2")
     changed = {"maxCostUsd": None, "weakModel": None, "internetAccess": True, "allowedHosts": []}
@@ -196,7 +196,7 @@ def test_a_providers_key_can_be_written_and_not_read(page: Page, server: Server)
     page.click("button", "Save")
     page.one("button", "Remove openrouter")
     page.click("button", "Set openrouter")
-    page.reads("Left empty, the one that is set stays.")
+    page.reads("Empty: the key stays as it is.")
     assert page.run("document.querySelector('dialog input[type=password]').value") == ""
     assert secret not in page.run("document.documentElement.outerHTML")
     page.press("Escape")

@@ -13,7 +13,7 @@ def test_a_wrong_key_is_refused_in_words(open_page: Callable[[Server], Page], se
     page.go("/")
     page.fill("API key", "ac_live_wrong")
     page.click("button", "Sign in")
-    page.reads("The server does not know this key.")
+    page.reads("The server does not accept this key.")
     assert page.run(STORED) == "[[],[]]"
     page.faults.clear()  # the 401 itself
 

@@ -103,7 +103,7 @@ def test_the_list_of_tasks_is_live(page: Page, server: Server):
     cells = page.run(f"[...{row}.cells].map((cell) => cell.innerText)")
     assert cells[1:3] == ["Shown in the list", "Coding"]
     assert all(cells[3:7]) and cells[4].startswith("$"), cells
-    page.visit("#/tasks?status=expired", "No task is “Expired”")
+    page.visit("#/tasks?status=expired", "No task has the status “Expired”")
     page.choose("Status", "Finished")
     page.reads("Shown in the list")
 
@@ -127,7 +127,7 @@ def test_a_conversation_is_held(page: Page, server: Server, tmp_path: Path):
     given.write_text("from the user\n")
     page.visit("#/new", "Instructions")
     page.choose("Agent", "Coding")
-    page.click("radio", "A conversation It answers message by message.")
+    page.click("radio", "A conversation The agent answers each message.")
     page.fill("Instructions", "You are brief.")
     page.fill("First message", "Hello\n```say\nGood day to **you**\n```")
     page.fill("Model", "scripted")
@@ -226,7 +226,7 @@ def test_a_task_is_run_again_as_it_was(page: Page, server: Server):
     page.visit(f"#/tasks/{first['id']}", "Run again")
     page.click("link", "Run again")
     page.heading("Run again")
-    page.reads("Taken over: runtimeRegion, limits, isolation")
+    page.reads("Copied: runtimeRegion, limits, isolation")
     page.click("button", "Dispatch")
     page.wait(f"/^#.tasks.tsk_/.test(location.hash) && location.hash !== '#/tasks/{first['id']}'")
     again = server.get(f"/tasks/{page.run('location.hash.slice(8)')}")
@@ -240,8 +240,8 @@ def test_a_task_is_run_again_as_it_was(page: Page, server: Server):
 def test_what_the_server_refuses_is_said_and_nothing_is_lost(page: Page, server: Server):
     page.visit("#/new", "Instructions")
     page.fill("Instructions", "Think.")
-    page.fill("Ends after (seconds)", "10", role="spinbutton")
-    page.fill("Asked to wrap up after (seconds)", "20", role="spinbutton")
+    page.fill("Maximum run time (seconds)", "10", role="spinbutton")
+    page.fill("Wrap up after (seconds)", "20", role="spinbutton")
     page.click("button", "Dispatch")
     page.reads("must be less than maxRuntimeSeconds")
     assert page.run("document.querySelector('textarea').value") == "Think."

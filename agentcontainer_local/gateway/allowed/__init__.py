@@ -17,4 +17,4 @@ def check_body(dialect: Dialect, body: dict[str, Any]) -> None:
     if (found := fault(BODIES[dialect], body)) is None:
         return
     what = "field" if found.unknown else "value of"
-    raise forbidden(f"The {what} `{written(found.path)}` is not open to this task.")
+    raise forbidden(f"The {what} `{written(found.path)}` is not allowed for this task.")

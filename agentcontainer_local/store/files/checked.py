@@ -18,7 +18,7 @@ MOST_KNOWN = 10_000
 class Damaged(Problem):
     """The bytes on disk are not those that were stored, are gone, or can't be read."""
 
-    def __init__(self, file: Row, how: str = "its bytes are not those that were stored (the SHA-256 differs)"):
+    def __init__(self, file: Row, how: str = "its content has changed (the SHA-256 differs)"):
         super().__init__(
             f"The file {file['filename']} ({file['id']}) is damaged in the data directory: {how}."
             " Upload it again, or restore a backup."
@@ -78,11 +78,11 @@ def _key(file: Row, place: Path) -> Key:
         found = os.fstat(opened)
         os.close(opened)
     except FileNotFoundError:
-        raise Damaged(file, "its bytes are missing") from None
+        raise Damaged(file, "its content is missing") from None
     except OSError as error:
         raise Damaged(file, f"its bytes can't be read ({error.strerror})") from None
     if not stat.S_ISREG(found.st_mode):
-        raise Damaged(file, "something else lies in its place")
+        raise Damaged(file, "another file or directory has its name")
     if found.st_size != file["size_bytes"]:
         raise Damaged(file)
     return str(place), file["sha256"], found.st_ino, found.st_mtime_ns, found.st_ctime_ns

@@ -154,7 +154,7 @@ def discard(root: Path, names: Iterable[str]) -> None:
         try:
             path(root, name).unlink(missing_ok=True)
         except OSError as error:  # the next start removes them
-            log.warning("bytes that nobody needs were not removed: %s", error)
+            log.warning("unused files were not removed: %s", error)
 
 
 def sweep(db: Database, root: Path) -> None:

@@ -31,7 +31,7 @@ function budgetOf(budget, reload) {
   const used = (spent, most) => most === null ? `${spent}, no limit` : `${spent} of ${most}`;
   const row = (name, value) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value));
   return h("section", { "aria-label": "Budget" }, h("div", { class: "head" }, h("h2", {}, "Budget"), button("Set the budget", () => limit(budget, reload))),
-    h("p", { class: "muted" }, `What the model calls of all tasks have used in ${budget.month}. A call that would not fit is not made.`),
+    h("p", { class: "muted" }, `What the model calls of all tasks have used in ${budget.month}. A call that would exceed the budget is not made.`),
     h("table", { class: "facts" }, h("tbody", {},
       row("Cost", used(money(budget.usedCostUsd), budget.maxCostUsd === null ? null : money(budget.maxCostUsd))),
       row("Tokens", used(count(budget.usedTokens), budget.maxTokens === null ? null : count(budget.maxTokens))))));
@@ -41,7 +41,7 @@ async function limit(budget, reload) {
   const cost = h("input", { type: "number", min: 0.000001, max: 1000000, step: "any", value: budget.maxCostUsd ?? "" });
   const tokens = h("input", { type: "number", min: 1, value: budget.maxTokens ?? "" });
   const done = await ask("Set the budget", [
-    field("Cost in a month (USD)", cost, "Left empty, there is no limit."), field("Tokens in a month", tokens, "In and out, but for what was read from a cache."),
+    field("Cost in a month (USD)", cost, "Empty: no limit."), field("Tokens in a month", tokens, "Input and output, without cache reads."),
   ], "Save", () => api.put("/account/budget", {
     ...(cost.value ? { maxCostUsd: Number(cost.value) } : {}), ...(tokens.value ? { maxTokens: Number(tokens.value) } : {}),
   }));
@@ -56,7 +56,7 @@ function providersOf(providers, reload) {
     h("td", { class: "actions" }, button("Set", () => setProvider(one, reload), { "aria-label": `Set ${one.provider}` }),
       one.hasApiKey && one.source === "store" ? button("Remove", () => remove(one, reload), { class: "danger", "aria-label": `Remove ${one.provider}` }) : null));
   return h("section", { "aria-label": "Model providers" }, h("h2", {}, "Model providers"),
-    h("p", { class: "muted" }, "Used where neither the task nor its agent brings a key. Keys are kept encrypted, added to calls outside of containers, and never shown."),
+    h("p", { class: "muted" }, "Used by tasks that have no key of their own or of their agent. Keys are stored encrypted, added to calls outside of containers, and never shown."),
     providers.some((one) => one.hasApiKey) ? null : h("p", { class: "empty-line" }, "No key is set: tasks can only use the model ", h("code", {}, "scripted"), ". Set one to let a real model think."),
     h("table", { class: "list" }, h("caption", { class: "unseen" }, "Model providers"), h("thead", {}, h("tr", {}, ["Provider", "Key", "Base URL", "Actions"].map((name) => h("th", { scope: "col", class: name === "Base URL" ? "url" : null }, name === "Actions" ? h("span", { class: "unseen" }, name) : name)))),
       h("tbody", {}, providers.map(row))));
@@ -67,9 +67,9 @@ export async function setProvider(one, reload) {
   const url = h("input", { type: "url", placeholder: one.baseUrl, spellcheck: "false" });
   const byDefault = h("input", { type: "checkbox", id: "default", checked: one.isDefault });
   const done = await ask(`Set ${one.provider}`, [
-    field("API key", key, one.hasApiKey ? "Left empty, the one that is set stays." : null),
-    field("Base URL", url, "Only for another server that speaks this provider's language."),
-    h("div", { class: "check" }, byDefault, h("label", { for: "default" }, "Use it where an agent names no provider")),
+    field("API key", key, one.hasApiKey ? "Empty: the key stays as it is." : null),
+    field("Base URL", url, "Only for another server with this provider's API."),
+    h("div", { class: "check" }, byDefault, h("label", { for: "default" }, "Default for agents without a provider")),
   ], "Save", () => api.put(`/providers/${one.provider}`, {
     ...(key.value ? { apiKey: key.value.trim() } : {}), ...(url.value ? { baseUrl: url.value.trim() } : {}), isDefault: byDefault.checked,
   }));
@@ -101,7 +101,7 @@ async function create(reload) {
   }));
   if (!made) return;
   const key = h("input", { readonly: true, value: made.key, class: "code" });
-  await ask("The new key", [h("p", {}, "It is shown this once: copy it now."), field("API key", key)], "Copy", async () => {
+  await ask("The new key", [h("p", {}, "It is shown only once. Copy it now."), field("API key", key)], "Copy", async () => {
     key.select();
     await copy(made.key);
   });
@@ -110,6 +110,6 @@ async function create(reload) {
 
 async function revoke(key, reload) {
   const mine = session.key()?.endsWith(key.hint);
-  const warning = mine ? "You are signed in with this key: you will be signed out." : "Whoever uses it is refused from now on.";
+  const warning = mine ? "You are signed in with this key, so you will be signed out." : "Programs that use it will get an error.";
   if (await ask(`Revoke ${key.name}?`, h("p", {}, warning), "Revoke", () => api.remove(`/keys/${key.id}`), "danger")) await reload();
 }

@@ -28,12 +28,12 @@ const fields = (containers) => (version) => {
   return [
     ["Model", defaults.model], ["Weak model", defaults.weakModel], ["Provider", defaults.provider ?? "account default"],
     ["Provider key", defaults.hasProviderApiKey ? "set" : "not set"], ["Internet access", defaults.internetAccess ? "yes" : "no"],
-    ["Hosts that it may reach", defaults.allowedHosts?.join(", ")],
-    ["Model calls cost at most", defaults.maxCostUsd ? money(defaults.maxCostUsd) : null],
-    ["Tokens at most", defaults.maxTokens?.toLocaleString()], ["Isolation", defaults.isolation],
+    ["Allowed hosts", defaults.allowedHosts?.join(", ")],
+    ["Maximum cost of model calls", defaults.maxCostUsd ? money(defaults.maxCostUsd) : null],
+    ["Maximum tokens", defaults.maxTokens?.toLocaleString()], ["Isolation", defaults.isolation],
     ["Limits", Object.entries(defaults.limits ?? {}).map(([name, value]) => `${name} ${value}`).join(", ")],
-    ["Ends after", duration(defaults.maxRuntimeSeconds * 1000)],
-    ["Asked to wrap up after", defaults.softFinishAfterSeconds ? duration(defaults.softFinishAfterSeconds * 1000) : null],
+    ["Maximum run time", duration(defaults.maxRuntimeSeconds * 1000)],
+    ["Wrap up after", defaults.softFinishAfterSeconds ? duration(defaults.softFinishAfterSeconds * 1000) : null],
     ["Files to hand over", policy(defaults.outputPolicy)], ["Region", defaults.runtimeRegion],
     ["Container", containers.find((one) => one.currentVersion.id === version.containerVersionId)?.name ?? version.containerVersionId], ["Image", version.runtime.containerImage],
     ["Skills", version.skills.map((one) => one.skill).join(", ")],
@@ -64,13 +64,13 @@ export async function agent(main, { id, signal, entitle }) {
 async function fork(one) {
   const name = h("input", { required: true, maxlength: 200, value: `${one.name} (copy)` });
   const once = api.intent();
-  const made = await ask(`Fork ${one.name}`, field("Name", name, "A copy that is yours to change."), "Fork",
+  const made = await ask(`Fork ${one.name}`, field("Name", name, "A copy that you can change."), "Fork",
     () => api.post(`/agents/${one.id}/fork`, { name: name.value }, once));
   if (made) location.hash = `#/agents/${made.id}`;
 }
 
 async function archive(one, reload) {
-  const done = await ask(`Archive ${one.name}?`, h("p", {}, "It takes no new tasks. Those that it has go on."), "Archive", () => api.remove(`/agents/${one.id}`), "danger");
+  const done = await ask(`Archive ${one.name}?`, h("p", {}, "It takes no new tasks. Its open tasks continue."), "Archive", () => api.remove(`/agents/${one.id}`), "danger");
   if (done) await reload();
 }
 
@@ -84,7 +84,7 @@ async function edit(one, containers, done) {
   const about = h("input", { value: one?.description ?? "" });
   const prompt = h("textarea", { rows: 8, required: true }, version?.basePrompt ?? "Follow HARNESS.md and complete the task.");
   // A provider that is set can be changed, not taken away.
-  const execution = new Execution(defaults, { provider: defaults.provider ? null : "The account's default", key: "Left empty, the one that is set stays." });
+  const execution = new Execution(defaults, { provider: defaults.provider ? null : "The account's default", key: "Empty: the key stays as it is." });
   const { fields } = execution;
   execution.model.required = execution.hard.required = true;
   const place = choice([...(one && !here ? [["", "As it is"]] : []), ...open.map((container) => [container.id, container.name])], here?.id ?? (one ? "" : "ctr_standard_coding"));

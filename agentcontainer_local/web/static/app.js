@@ -14,7 +14,7 @@ import { task } from "./task.js";
 import { tasks } from "./tasks.js";
 import { tryIt } from "./try.js";
 
-// Each draws into `main` and lets go of what it holds when `signal` aborts.
+// Each draws into `main` and releases its resources when `signal` aborts.
 const VIEWS = [
   [/^\/tasks$/, tasks, "Tasks"], [/^\/tasks\/([\w-]+)$/, task, "Task"], [/^\/new$/, dispatch, "New task"],
   [/^\/agents$/, agents, "Agents"], [/^\/agents\/([\w-]+)$/, agent, "Agent"],
@@ -56,7 +56,7 @@ function draw() {
     })
     .catch((error) => {
       if (signal.aborted || error.name === "AbortError") return;
-      fill(main, h("h1", {}, error.status === 404 ? "There is nothing here" : "That did not work"),
+      fill(main, h("h1", {}, error.status === 404 ? "There is nothing here" : "Something went wrong"),
         h("p", { class: "fault" }, error.message), h("p", {}, h("a", { href: "#/tasks" }, "To the tasks")));
       if (!error.status) connection.addEventListener("found", draw, { once: true, signal });
     });
@@ -79,7 +79,7 @@ function links() {
 function watchConnection() {
   connection.addEventListener("lost", () => {
     document.documentElement.classList.add("lost");
-    fill(away, h("strong", {}, "The server does not answer"), ` since ${connection.lostAt.toLocaleTimeString()}. What is shown is from then. This page asks again every second.`);
+    fill(away, h("strong", {}, "The server does not answer"), ` since ${connection.lostAt.toLocaleTimeString()}. The page shows the state of that time, and tries again every second.`);
     away.hidden = false;
   });
   connection.addEventListener("found", () => {

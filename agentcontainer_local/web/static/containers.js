@@ -19,7 +19,7 @@ export async function containers(main, { signal }) {
     h("table", { class: "list" }, h("caption", { class: "unseen" }, "Containers"), h("thead", {}, h("tr", {}, ["Container", "Image", "Version"].map((name) => h("th", { scope: "col", class: name.toLowerCase() }, name)))),
       h("tbody", {}, all.map(row))),
     all.some((container) => !container.isStandard) ? null : h("div", { class: "empty" }, h("h2", {}, "No containers of your own yet"),
-      h("p", {}, "Any Linux image with a shell will do: nothing of ours has to be in it. Make a container that names one, and give it to an agent.")));
+      h("p", {}, "A container names a Linux image with a shell. The image needs none of our programs. Make a container, and choose it for an agent.")));
 }
 
 const fields = (version) => [["Preset", version.containerPreset], ["Image", version.containerImage], ["Contract", version.containerContractVersion]];
@@ -42,13 +42,13 @@ export async function container(main, { id, signal, entitle }) {
 async function fork(one) {
   const name = h("input", { required: true, maxlength: 200, value: `${one.name} (copy)` });
   const once = api.intent();
-  const made = await ask(`Fork ${one.name}`, field("Name", name, "A copy that is yours to change."), "Fork",
+  const made = await ask(`Fork ${one.name}`, field("Name", name, "A copy that you can change."), "Fork",
     () => api.post(`/containers/${one.id}/fork`, { name: name.value }, once));
   if (made) location.hash = `#/containers/${made.id}`;
 }
 
 async function archive(one, reload) {
-  const done = await ask(`Archive ${one.name}?`, h("p", {}, "No new agent can use it. Those that do go on."), "Archive", () => api.remove(`/containers/${one.id}`), "danger");
+  const done = await ask(`Archive ${one.name}?`, h("p", {}, "No new agent can use it. Agents that use it continue."), "Archive", () => api.remove(`/containers/${one.id}`), "danger");
   if (done) await reload();
 }
 

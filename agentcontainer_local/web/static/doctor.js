@@ -1,4 +1,4 @@
-// The doctor's table: what this machine has and lacks, the command that mends it, and which of its walls were proven.
+// The doctor's table: checks of this machine with the command that fixes each, and the security promises with their latest proof.
 
 import * as api from "./api.js";
 import { announce, button, copy, fill, h } from "./dom.js";
@@ -7,7 +7,7 @@ import { age, duration, moment } from "./words.js";
 const EVERY_MS = 2000;
 const STATES = {
   ok: ["in order", "good"], warning: ["limited", "wait"], missing: ["missing", "bad"],
-  enforced: ["holds", "good"], not_enforced: ["does not hold", "bad"], unavailable: ["not possible here", "wait"],
+  enforced: ["enforced", "good"], not_enforced: ["not enforced", "bad"], unavailable: ["not possible here", "wait"],
 };
 const WORST = ["missing", "not_enforced", "warning", "unavailable", "ok", "enforced"];
 
@@ -19,15 +19,15 @@ export function doctor(signal) {
 class Section {
   constructor(signal) {
     this.signal = signal;
-    this.go = button("Prove the walls", () => this.prove(), { disabled: true });
+    this.go = button("Test the security promises", () => this.prove(), { disabled: true });
     this.fault = h("p", { class: "fault", role: "alert" });
     this.progress = h("div", { class: "proving", hidden: true });
     this.step = h("span", { role: "status" });
     this.taken = h("span", { class: "muted" });
-    fill(this.progress, h("progress", { "aria-label": "Proving the walls" }), this.step, this.taken);
-    this.report = h("div", { "aria-busy": "true" }, h("p", { class: "muted" }, "Looking at the machine…"));
+    fill(this.progress, h("progress", { "aria-label": "Testing the security promises" }), this.step, this.taken);
+    this.report = h("div", { "aria-busy": "true" }, h("p", { class: "muted" }, "Checking the machine…"));
     this.element = h("section", { "aria-label": "Doctor" }, h("div", { class: "head" }, h("h2", {}, "Doctor"), this.go),
-      h("p", { class: "muted" }, "What tasks need of the machine that this server runs on, and what keeps agents from the rest of it. To prove the walls, containers are started in which each promise is tried: that takes some ten seconds, and tasks go on meanwhile."),
+      h("p", { class: "muted" }, "What tasks need of the server's machine, and what isolates agents from it. To test the security promises, containers are started in which each promise is tried: that takes some ten seconds, and tasks go on meanwhile."),
       this.progress, this.fault, this.report);
     this.look().then((found) => found.proving && this.watch(() => !this.proving), (error) => this.failed(error));
   }
@@ -53,7 +53,7 @@ class Section {
     try {
       this.draw(await asked);
       const broken = this.found.proof.promises.filter((one) => one.status === "not_enforced").length;
-      announce(broken ? `${broken} of the walls do not hold.` : "The walls hold.", broken ? "error" : "info");
+      announce(broken ? `${broken} of the security promises are not enforced.` : "All security promises are enforced.", broken ? "error" : "info");
     } catch (error) {
       this.failed(error);
     } finally {
@@ -87,7 +87,7 @@ class Section {
     if (this.sign === sign) return;
     this.sign = sign;
     const open = [...this.report.querySelectorAll("details")].map((fold) => fold.open);
-    fill(this.report, summary(found), machine(found.checks, open[0]), walls(found.proof, open[1]));
+    fill(this.report, summary(found), machine(found.checks, open[0]), promises(found.proof, open[1]));
     this.report.removeAttribute("aria-busy");
   }
 }
@@ -104,21 +104,21 @@ function summary({ ready, checks }) {
 function machine(checks, open = false) {
   const [wrong, good] = [byWorst(checks.filter((one) => one.status !== "ok")), checks.filter((one) => one.status === "ok")];
   return [
-    wrong.length ? table("What is missing or limited", ["State", "What", "Found, and what mends it"], wrong) : null,
+    wrong.length ? table("What is missing or limited", ["State", "What", "Found, and how to fix it"], wrong) : null,
     h("details", { class: "fold", open: open || null }, h("summary", {}, `${good.length} things are in order`),
       table("What is in order", ["State", "What", "Found"], good)),
   ];
 }
 
-function walls(proof, open = false) {
-  if (proof === null) return h("p", { class: "empty-line" }, "The walls around agents were not tried on this machine yet.");
+function promises(proof, open = false) {
+  if (proof === null) return h("p", { class: "empty-line" }, "The security promises have not been tested on this machine yet.");
   const held = proof.promises.filter((one) => one.status === "enforced").length;
   const broken = proof.promises.some((one) => one.status === "not_enforced");
   return [
-    h("h3", {}, "The walls"),
+    h("h3", {}, "Security promises"),
     h("details", { class: "fold", open: broken || open || null },
       h("summary", {}, `${held} of ${proof.promises.length} promises hold, as tried `, h("time", { datetime: proof.at, title: moment(proof.at) }, `${age(proof.at)} ago`.replace("now ago", "just now"))),
-      table("The walls", ["State", "Promise", "Seen"], byWorst(proof.promises))),
+      table("Security promises", ["State", "Promise", "Seen"], byWorst(proof.promises))),
   ];
 }
 

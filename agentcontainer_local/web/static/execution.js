@@ -27,21 +27,21 @@ export class Execution {
     this.policy = chosen(POLICIES, unsaid.policy, given.outputPolicy?.mode);
     this.names = h("input", { placeholder: "report, dataset", value: this.named.map((file) => file.name).join(", ") });
     this.fields = {
-      model: field("Model", this.model, unsaid.model === null ? null : "A provider's id, or “scripted”, which needs no key and does what fenced blocks say."),
+      model: field("Model", this.model, unsaid.model === null ? null : "A provider's id, or “scripted”, which needs no key and runs the fenced blocks of the instructions."),
       weakModel: field("Weak model", this.weakModel), provider: field("Provider", this.provider),
-      key: field("Provider key", this.key, given.hasProviderApiKey && unsaid.key || "Kept encrypted, and never shown again."),
+      key: field("Provider key", this.key, given.hasProviderApiKey && unsaid.key || "Stored encrypted, and never shown again."),
       internet: field("Internet access", this.internet),
-      hosts: field("Hosts that it may reach", this.hosts, "Where internet access is closed; separated by commas."),
-      cost: field("Model calls cost at most (USD)", this.cost), tokens: field("Tokens at most", this.tokens),
-      hard: field("Ends after (seconds)", this.hard), soft: field("Asked to wrap up after (seconds)", this.soft),
-      policy: field("Files that it must hand over", this.policy), names: field("Names of the files", this.names, "Separated by commas."),
+      hosts: field("Allowed hosts", this.hosts, "Separated by commas. Only without internet access."),
+      cost: field("Maximum cost of model calls (USD)", this.cost), tokens: field("Maximum tokens", this.tokens),
+      hard: field("Maximum run time (seconds)", this.hard), soft: field("Wrap up after (seconds)", this.soft),
+      policy: field("Required files", this.policy), names: field("Names of the files", this.names, "Separated by commas."),
     };
     this.internet.addEventListener("change", () => this.hide());
     this.policy.addEventListener("change", () => this.hide());
     this.hide();
   }
 
-  // What holds where nothing is filled in.
+  // The defaults of empty fields.
   hint(defaults) {
     for (const [input, name] of [[this.model, "model"], [this.weakModel, "weakModel"], [this.hard, "maxRuntimeSeconds"],
       [this.soft, "softFinishAfterSeconds"], [this.cost, "maxCostUsd"], [this.tokens, "maxTokens"]]) input.placeholder = defaults?.[name] ?? "";

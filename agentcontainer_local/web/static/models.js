@@ -21,14 +21,14 @@ export class Models {
     this.element = h("div", { class: "models" }, this.chips, this.key);
   }
 
-  // `values`: what is filled in, beside what holds by default.
+  // `values`: what is filled in, beside the defaults.
   show(defaults, values) {
     const now = values.model ?? defaults?.model;
     const some = [...new Set([defaults?.model, SCRIPTED, ...this.used])].filter(Boolean).slice(0, MOST);
     const chip = (model) => h("button", {
       type: "button", class: "chip", "aria-pressed": String(model === now),
       on: { click: () => this.chosen(model === defaults?.model ? "" : model) },
-      title: model === SCRIPTED ? "Needs no key, and does what fenced blocks say." : null,
+      title: model === SCRIPTED ? "Needs no key. Runs the fenced blocks of the instructions." : null,
     }, model);
     const sign = JSON.stringify([some, now]);
     if (this.sign !== sign) fill(this.chips, some.map(chip));

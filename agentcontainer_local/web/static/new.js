@@ -7,10 +7,10 @@ import { Execution } from "./execution.js";
 import { Models } from "./models.js";
 import { draft } from "./store.js";
 
-const AGENTS = "As the agent says";
+const AGENTS = "The agent's setting";
 const CODING = "agt_standard_coding";
 const TALK = "You talk with a person on a web page. Answer each message; do what it asks for with your tools, and attach the files that it asks for.";
-const KINDS = [["autonomous", "A task", "It works by itself until it is done."], ["conversation", "A conversation", "It answers message by message."]];
+const KINDS = [["autonomous", "A task", "The agent works alone until it is done."], ["conversation", "A conversation", "The agent answers each message."]];
 
 export async function dispatch(main, { query, signal }) {
   const from = query.get("from");
@@ -48,7 +48,7 @@ class Form {
     this.mode = KINDS.map(([value, label, hint]) => [value, h("input", { type: "radio", name: "mode", value, id: `mode-${value}`, checked: value === given.mode }), label, hint]);
     this.drop = new Drop("choose files", given.files);
     this.title = h("input", { maxlength: 200, dir: "auto", value: given.title });
-    this.execution = new Execution(given.overrides, { model: null, provider: AGENTS, internet: AGENTS, policy: AGENTS, key: "The task before had one of its own: give it again." });
+    this.execution = new Execution(given.overrides, { model: null, provider: AGENTS, internet: AGENTS, policy: AGENTS, key: "The earlier task had its own key. Enter it again." });
     // What the form does not ask for is taken over from the task before.
     const asked = ["hasProviderApiKey", ...Object.keys(this.execution.values())];
     this.rest = Object.fromEntries(Object.entries(given.rest).filter(([one]) => !asked.includes(one)));
@@ -64,7 +64,7 @@ class Form {
     const fieldset = (legend, ...content) => h("fieldset", {}, h("legend", {}, legend), content);
     const { model, ...others } = this.execution.fields;
     this.textField = field("Instructions", this.text);
-    this.instructionsField = field("Instructions", this.instructions, "They hold for all of the conversation.");
+    this.instructionsField = field("Instructions", this.instructions, "They apply to the whole conversation.");
     return h("form", { class: "dispatch" },
       h("div", { class: "column" },
         fieldset("Kind", h("div", { class: "radios" }, this.mode.map(([, radio, label, hint]) => h("div", { class: "check" }, radio, h("label", { for: radio.id }, label, h("span", { class: "hint" }, ` ${hint}`)))))),
@@ -76,9 +76,9 @@ class Form {
       h("details", { class: "column more", open: open || matchMedia("(min-width: 901px)").matches },
         h("summary", {}, "Options of this task"),
         this.instructionsField,
-        field("Title", this.title, "Else the first line."),
+        field("Title", this.title, "By default the first line."),
         Object.values(others),
-        Object.keys(this.rest).length ? h("p", { class: "hint" }, `Taken over: ${Object.keys(this.rest).join(", ")}`) : null));
+        Object.keys(this.rest).length ? h("p", { class: "hint" }, `Copied: ${Object.keys(this.rest).join(", ")}`) : null));
   }
 
   listen() {

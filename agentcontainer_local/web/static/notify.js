@@ -8,7 +8,7 @@ const known = () => "Notification" in window;
 export function notifyButton() {
   if (!known() || Notification.permission !== "default") return null;
   const button = h("button", { type: "button", on: { click: async () => { await Notification.requestPermission(); button.hidden = true; } } }, "Notify me");
-  button.title = "Says so when the task has ended, or waits for you, and this tab is not in sight.";
+  button.title = "Notifies you when the task ends or waits for you while this tab is hidden.";
   return button;
 }
 

@@ -12,11 +12,11 @@ export function signIn(main, done) {
   const go = h("button", { class: "primary", type: "submit" }, "Sign in");
   const form = h("form", { class: "signin" },
     h("h1", {}, "Sign in"),
-    h("p", {}, "With an API key of this server. Its first start showed one; ",
+    h("p", {}, "Use an API key of this server. The first start printed one; ",
       h("code", {}, "agentcontainer keys create"), " makes another."),
     field("API key", key),
     blocked
-      ? h("p", { class: "hint" }, "This browser lets the page store nothing: you are signed in until this tab is closed or reloaded.")
+      ? h("p", { class: "hint" }, "This browser blocks storage. You are signed in until this tab is closed or reloaded.")
       : h("div", { class: "check" }, keep, h("label", { for: "keep" }, "Keep me signed in on this device")),
     fault, go);
   const refused = async () => {
@@ -27,7 +27,7 @@ export function signIn(main, done) {
       await call("GET", "/account", { key: value });
       return null;
     } catch (error) {
-      return error.status === 401 ? "The server does not know this key." : error.message;
+      return error.status === 401 ? "The server does not accept this key." : error.message;
     }
   };
   form.addEventListener("submit", (event) => {

@@ -130,7 +130,7 @@ class View {
     clearInterval(clock);
   }
 
-  // A tab that is not in sight holds no stream: it only asks now and then how the task stands.
+  // A hidden tab has no stream. It polls the task now and then.
   lookWhileUnseen() {
     let clock;
     const look = async () => {
@@ -247,7 +247,7 @@ class View {
     fill(this.outcome,
       task.result ? h("section", { class: `outcome ${incomplete(task) ? "partial" : "good"}`, "aria-label": "Result" },
         h("h2", {}, incomplete(task) ? "Result, incomplete" : "Result"), markdown(task.result, { files: this.outputs, breaks: true })) : null,
-      task.error ? h("section", { class: "outcome bad", "aria-label": "Error" }, h("h2", {}, "What went wrong"), h("p", { class: "plain", dir: "auto" }, task.error)) : null,
+      task.error ? h("section", { class: "outcome bad", "aria-label": "Error" }, h("h2", {}, "Error"), h("p", { class: "plain", dir: "auto" }, task.error)) : null,
       task.status === "hibernating" ? h("section", { class: "outcome", "aria-label": "Asleep" }, h("h2", {}, "Asleep"),
         h("p", {}, task.hibernateUntilAt ? `Until ${moment(task.hibernateUntilAt)}, or until it is woken. ` : "Until it is woken. ", "Nothing is running, and nothing is charged.")) : null);
     if (!this.toOutcome) return;
@@ -303,13 +303,13 @@ class View {
   }
 
   async cancel() {
-    const done = await ask("Cancel this task?", h("p", {}, "Its container is stopped, and what it did not hand over is lost."), "Cancel the task",
+    const done = await ask("Cancel this task?", h("p", {}, "Its container stops. Files that it has not handed over are lost."), "Cancel the task",
       () => api.post(`${this.path}/cancel`), "danger");
     if (done) await this.refresh();
   }
 
   async release() {
-    const done = await ask("Let it finish by itself?", h("p", {}, "From here on it is a task: it takes no more messages, works until it is done, and hands over its files."), "Let it finish",
+    const done = await ask("Let it finish by itself?", h("p", {}, "It takes no more messages. The agent works alone until it is done, and hands over its files."), "Let it finish",
       () => api.patch(this.path, { mode: "autonomous" }));
     if (done) await this.refresh();
   }
@@ -317,7 +317,7 @@ class View {
   async wake() {
     const text = h("textarea", { rows: 4 });
     const once = api.intent();
-    const done = await ask("Wake the agent", field("Message (optional)", text, "The agent reads it when it goes on."), "Wake", () => {
+    const done = await ask("Wake the agent", field("Message (optional)", text, "The agent reads it when it continues."), "Wake", () => {
       const message = text.value.trim();
       return api.post(`${this.path}/wake`, message ? { kind: "message", message } : { kind: "external_wake" }, once);
     });

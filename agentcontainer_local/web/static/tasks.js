@@ -149,7 +149,7 @@ class List {
   async cancel() {
     const ids = [...this.selected];
     const these = ids.length === 1 ? "this task" : `these ${ids.length} tasks`;
-    const done = await ask(`Cancel ${these}?`, h("p", {}, "Their containers are stopped, and what they did not hand over is lost."), "Cancel them", async () => {
+    const done = await ask(`Cancel ${these}?`, h("p", {}, "Their containers stop. Files that they have not handed over are lost."), "Cancel them", async () => {
       const failed = await each(ids, (id) => api.post(`/tasks/${id}/cancel`));
       await this.refresh();
       if (failed.length) throw new Error(`${failed.length} of ${ids.length} could not be cancelled: ${failed[0].message}`);
@@ -184,7 +184,7 @@ export const badge = (task) => h("span", { class: `badge ${incomplete(task) ? "i
 
 function nothing({ search, status, agent }) {
   if (!search && !status && !agent) return empty();
-  const what = status && !search && !agent ? `No task is “${STATUS[status]}”` : "No task is like that";
+  const what = status && !search && !agent ? `No task has the status “${STATUS[status]}”` : "No task matches";
   return h("div", { class: "empty" }, h("h2", {}, what), h("p", {}, h("a", { href: "#/tasks" }, "Show all tasks")));
 }
 

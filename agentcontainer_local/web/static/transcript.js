@@ -5,9 +5,9 @@ import { markdown } from "./markdown.js";
 import { count, duration, moment, plain } from "./words.js";
 
 const SAID = {
-  started: "The container runs", slept: "The agent went to sleep", woken: "The agent was woken",
-  interrupted: "The container ended unexpectedly, and is started again", finished: "Finished", failed: "Failed",
-  cancelled: "Cancelled", expired: "Expired: nobody answered in time", switched: "It goes on by itself from here",
+  started: "The container runs", slept: "The agent hibernates", woken: "The agent was woken",
+  interrupted: "The container ended unexpectedly and starts again", finished: "Finished", failed: "Failed",
+  cancelled: "Cancelled", expired: "Expired: nobody answered in time", switched: "The agent continues alone from here",
 };
 const STEP = 200;
 const LIVE_LINES = 8;

@@ -30,7 +30,7 @@ class Form {
       h("p", {}, h("strong", { class: "verb" }, this.verb), " ", h("code", {}, this.path)),
       h("div", { class: "pairs" }, inputs(this.places), inputs(this.asked)),
       this.body ? field("Body (JSON)", this.body) : null,
-      h("p", { class: "hint" }, this.verb === HARMLESS ? "It is sent with your key." : "It is sent with your key, and has its effect."),
+      h("p", { class: "hint" }, this.verb === HARMLESS ? "It is sent with your key." : "It is sent with your key, and is carried out."),
       h("div", { class: "actions start" }, this.go), this.answer);
     this.element.addEventListener("submit", (event) => {
       event.preventDefault();

@@ -11,7 +11,7 @@ export function versions(all, fields, textName, text) {
     h("strong", {}, `Version ${version.number}`), at === 0 ? h("span", { class: "tag" }, "current") : null,
     h("code", {}, version.id), h("time", { class: "muted", datetime: version.createdAt, title: moment(version.createdAt) }, age(version.createdAt)))));
   if (all.length < 2) {
-    return [h("h2", {}, "Versions"), list, h("p", { class: "muted" }, "A change that tasks would notice makes the next version, and the two can be compared here. Tasks keep the version that they began with.")];
+    return [h("h2", {}, "Versions"), list, h("p", { class: "muted" }, "A change that affects tasks makes a new version. Versions can be compared here. Tasks keep the version that they began with.")];
   }
   const before = choice(options, all[1].id, { id: unique("version") });
   const after = choice(options, all[0].id, { id: unique("version") });
@@ -21,7 +21,7 @@ export function versions(all, fields, textName, text) {
     const words = text && text(a) !== text(b) ? [h("h3", {}, `${textName}, line by line`), textDiff(text(a), text(b))] : null;
     const changed = [fieldDiff(fields(a), fields(b)), words].filter(Boolean);
     fill(shown, a === b ? h("p", { class: "muted" }, "These are the same version.")
-      : changed.length ? changed : h("p", { class: "muted" }, "Nothing that is shown here changed."));
+      : changed.length ? changed : h("p", { class: "muted" }, "The versions do not differ in the fields shown here."));
   };
   before.addEventListener("change", compare);
   after.addEventListener("change", compare);
