@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic.alias_generators import to_snake
 
@@ -21,7 +21,7 @@ FIELD = re.compile(
 )  # in a sentence: containerImage, overrides.maxTokens
 
 
-def of(function: Callable) -> dict[str, str]:
+def of(function: Callable[..., Any]) -> dict[str, str]:
     """`{"max_runtime": "--max-runtime", "instructions": "INSTRUCTIONS"}`, from the function's annotations."""
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():

@@ -4,9 +4,10 @@ import socket
 
 import pytest
 
+from agentcontainer_local.app import _listening
 from agentcontainer_local.cli import flags
 from agentcontainer_local.cli.exits import Exit
-from tests.unit.cli.test_exits import ran
+from agentcontainer_local.settings import Settings
 
 IMAGE = ("--image", "localhost/mine:1")
 
@@ -53,12 +54,11 @@ def test_a_missing_key_is_explained_by_commands(cli, words, provider):
     assert "providerApiKey" not in said and said.count("\n") == 1
 
 
-def test_a_port_in_use_is_reported_with_the_remedy(cli, tmp_path):
+def test_a_port_in_use_is_reported_with_the_remedy():
     with socket.create_server(("127.0.0.1", 0)) as other:
-        port = str(other.getsockname()[1])
-        code, printed, said = ran("serve", "--port", port, "--data", str(tmp_path / "data"))
-    assert (code, printed) == (Exit.FAILED, "")
-    assert f"port {port}" in said and "--port 0" in said and said.count("\n") == 1
+        port = other.getsockname()[1]
+        with pytest.raises(RuntimeError, match=f"port {port}: .* in use.*--port 0"):
+            _listening(Settings(port=port))
 
 
 def test_credit_is_said_to_be_unused_where_nothing_is_charged(cli, live, monkeypatch):
