@@ -23,13 +23,14 @@ from agentcontainer_local import egress, gateway, guest, model_access, resource_
 from agentcontainer_local.api import cors, routes
 from agentcontainer_local.engine import supervisor, timers
 from agentcontainer_local.engine.host import Host
-from agentcontainer_local.engine.run import hold_uids
+from agentcontainer_local.engine.run import GuestOf
 from agentcontainer_local.http import health, metrics, middleware, openapi, routing
 from agentcontainer_local.money import from_usd
 from agentcontainer_local.pi import bundle
 from agentcontainer_local.process import disk_space, failpoints, runtime_directory, tracing
 from agentcontainer_local.process.clock import Clock
-from agentcontainer_local.sandbox import podman as sandbox
+from agentcontainer_local.sandbox import backends
+from agentcontainer_local.sandbox.backend import Guest
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import (
     accounts,
@@ -59,7 +60,7 @@ class Program:
 
     host: Host
     face: Callable
-    open_door: Callable
+    guest_of: GuestOf
     new_key: str | None
     say_where: Callable[[str], None]  # tells the owner's other processes the URL, with a key for them
 
@@ -95,15 +96,10 @@ async def opened(
                 files.sweep(store, settings.data / "files")
             with _in_spite_of_damage("settling model calls that were cut"):
                 tasks.settle_leftovers(store)
-            with _in_spite_of_damage("claiming the tasks' uids"):
-                hold_uids(store, store_id)
             failpoints.point("server.opening")
-            sockets = runtime_directory.of_store(store_id)
-            if tasks.any_of_earlier_naming(store):
-                runtime_directory.inherit(store_id, settings.data)
             async with (
                 tracing.opened(environ) as traces,
-                sandbox.open(sockets, store_id, settings.podman_socket, settings.oci_runtime, patient=True) as podman,
+                backends.open(settings, store_id, tasks.Remembered(store), mounted) as backend,
                 gateway.client(settings.provider_idle_seconds, settings.prices_file) as client,
             ):
                 vault = Vault.open(settings.data / "secret.key")
@@ -113,10 +109,8 @@ async def opened(
                     settings,
                     store,
                     vault,
-                    podman,
+                    backend,
                     store_id,
-                    sockets,
-                    mounted,
                     catalog,
                     environ,
                     now,
@@ -129,7 +123,7 @@ async def opened(
                 yield Program(
                     host,
                     _face(host),
-                    _doors(host, client, outside),
+                    _guests(host, client, outside),
                     new_key,
                     lambda url: announce(lock.Served(url, owners)),
                 )
@@ -184,8 +178,8 @@ def _first_start(store, settings: Settings, environ: Mapping[str, str], now: dat
         return db.row(store, "SELECT id FROM store")["id"], new_key
 
 
-def _doors(host: Host, client, outside: egress.Outside) -> Callable:
-    """What `run` opens for each run: its socket, answered by guest and gateway, and its way out beside it."""
+def _guests(host: Host, client, outside: egress.Outside) -> GuestOf:
+    """What each run's guest reaches: guest API and gateway on its door, and its way out beside it."""
 
     async def model_calls(scope, receive, send):
         await model_access.until_at_work(host, scope["door"])
@@ -194,15 +188,13 @@ def _doors(host: Host, client, outside: egress.Outside) -> Callable:
     app = Router([*guest.ROUTES, Mount("/", model_calls)])
 
     @contextlib.asynccontextmanager
-    async def open_door(run: Row, directory: Path):
+    async def guest_of(run: Row) -> AsyncIterator[Guest]:
         task = tasks.get(host.db, run["task_id"])
-        async with (
-            guest.opened(guest.Door(host, task["id"], run["id"], model_access.known(host, task["id"])), directory, app),
-            egress.opened(host, task, directory, outside),
-        ):
-            yield
+        door = guest.Door(host, task["id"], run["id"], model_access.known(host, task["id"]))
+        async with guest.opened(door, app) as bound, egress.opened(host, task, outside) as handler:
+            yield Guest(bound, handler)
 
-    return open_door
+    return guest_of
 
 
 class _Server(uvicorn.Server):
@@ -280,7 +272,7 @@ async def _supervised(program: Program) -> None:
     """A damaged page ends no other task, and not the server."""
     while True:
         try:
-            return await supervisor.supervise(program.host, program.open_door)
+            return await supervisor.supervise(program.host, program.guest_of)
         except sqlite3.DatabaseError as error:
             if not db.is_damage(error) and not db.is_busy(error):
                 raise

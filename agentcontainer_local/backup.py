@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from agentcontainer_local.engine.run.names import TASK_LABEL, slot_of, volumes_of
-from agentcontainer_local.engine.run.uids import Uids, owner_of
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.sandbox.podman import STORE
+from agentcontainer_local.sandbox.podman.names import TASK_LABEL, slot_of, volumes_of
+from agentcontainer_local.sandbox.podman.uids import Uids, owner_of
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import db, integrity, lock
 
@@ -90,7 +90,7 @@ def _fill(archive: tarfile.TarFile, data: Path, folder: Path, progress: Progress
     missing = [name for name in missing if _named_still(data / DATABASE, name)]  # not deleted since that moment
     with_workspace = set()
     for task_id, slot, store_id in _rows(copy, WITH_WORKSPACE):
-        volumes = volumes_of(slot_of(store_id, {"id": task_id, "slot": slot}))
+        volumes = volumes_of(slot_of(store_id, task_id, slot))
         for kind, volume in zip(KINDS, volumes, strict=True):
             exported = folder / kind
             if _exported(volume, exported):
@@ -278,7 +278,7 @@ def _restore_volume(store: sqlite3.Connection, task_id: str, kind: str, content:
     (store_id,) = found
     uid = Uids().claim(owner_of(store_id, task_id))
     store.execute("UPDATE tasks SET uid = ? WHERE id = ?", (uid, task_id))
-    name = dict(zip(KINDS, volumes_of(slot_of(store_id, {"id": task_id, "slot": None})), strict=True))[kind]
+    name = dict(zip(KINDS, volumes_of(slot_of(store_id, task_id, None)), strict=True))[kind]
     _podman(
         "volume",
         "create",

@@ -17,6 +17,7 @@ from agentcontainer_local.api import routes
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.http import routing
 from agentcontainer_local.process import clock as clocks
+from agentcontainer_local.sandbox.backend import Capabilities
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import accounts, agents, clock_steps, containers, db
 from agentcontainer_local.store.secrets import Vault
@@ -125,7 +126,16 @@ def opened_host(folder: Path, now: clocks.Clock) -> Host:
     containers.ensure_standard(store, now())
     agents.ensure_standard(store, now())
     vault = Vault.open(settings.data / "secret.key")
-    return Host(settings, store, vault, None, "str_test", folder / "run", folder / "runtime", {}, {}, now)
+    return Host(settings, store, vault, Nowhere(), "str_test", {}, {}, now)
+
+
+class Nowhere:
+    """A place where no run can live."""
+
+    capabilities = Capabilities("nowhere", (), internet=False, survives_server=False, survives_reboot=False)
+
+    def disk(self) -> None:
+        return None
 
 
 @pytest.fixture

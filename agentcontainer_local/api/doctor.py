@@ -5,7 +5,8 @@ import asyncio
 from agentcontainer_local import doctor, schemas
 from agentcontainer_local.errors import Conflict, Unavailable
 from agentcontainer_local.http.routing import Call, Route
-from agentcontainer_local.sandbox.podman import SandboxError
+from agentcontainer_local.sandbox.backend import Checks
+from agentcontainer_local.sandbox.errors import SandboxError
 
 
 async def get_doctor(call: Call) -> schemas.Doctor:
@@ -29,8 +30,8 @@ async def prove(call: Call) -> schemas.Doctor:
     """Starts containers in which each promise of isolation is tried, and returns what held. It takes about ten
     seconds."""
     host = call.host
-    if host.sandbox is None:
-        raise Conflict("This server has no engine.")
+    if not isinstance(host.backend, Checks):
+        raise Conflict("This server's backend has no isolation to prove.")
     if host.proving:
         raise Conflict("A proof is already running. Wait until it ends.")
 
@@ -39,9 +40,9 @@ async def prove(call: Call) -> schemas.Doctor:
 
     say("Looking for an image")
     try:
-        promises = await doctor.prove(host.sandbox, host.runtime, host.settings, say)
+        promises = await host.backend.prove(host.settings, say)
     except SandboxError as error:
-        raise Unavailable(f"Podman failed: {error}") from None
+        raise Unavailable(f"The proof could not be made: {error}") from None
     finally:
         host.proving = None
     doctor.write_proof(host.settings, promises, host.now())

@@ -1,18 +1,17 @@
 """The workspace of a task that has ended, as long as it is kept: listed, and downloaded."""
 
 import asyncio
-import functools
 
 from starlette.responses import Response, StreamingResponse
 
 from agentcontainer_local import schemas
-from agentcontainer_local.engine.run.names import name_of, volumes_of
 from agentcontainer_local.errors import Conflict, NotFound
 from agentcontainer_local.http.downloads import BYTES, disposition
 from agentcontainer_local.http.pagination import cut_of, page
 from agentcontainer_local.http.routing import Call, Route
 from agentcontainer_local.lifecycle import TERMINAL
-from agentcontainer_local.sandbox.podman import archives
+from agentcontainer_local.sandbox import archives
+from agentcontainer_local.sandbox.backend import Archive, Exports
 from agentcontainer_local.store import tasks
 
 HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox", "cache-control": "no-store"}
@@ -57,16 +56,15 @@ async def _read(call: Call, reader, *arguments):
         raise _gone() from None
 
 
-def _export(call: Call) -> archives.Export:
+def _export(call: Call) -> Archive:
     task = tasks.owned(call.host.db, call.account["id"], call.param("taskId"))
     if task["status"] not in TERMINAL:
         raise Conflict("The task is still open. Its workspace can be read after its end.", status=task["status"])
     if task["has_container"]:
         raise Conflict("The task's container is being removed. Ask again in a second.", status=task["status"])
-    if task["workspace_removed_at"] is not None:
+    if task["workspace_removed_at"] is not None or not isinstance(call.host.backend, Exports):
         raise _gone()
-    volume, _ = volumes_of(name_of(call.host, task["id"]))
-    return functools.partial(call.host.sandbox.export, volume)
+    return call.host.backend.export(task["id"], "workspace")
 
 
 def _gone() -> NotFound:

@@ -74,12 +74,13 @@ def _prove(settings: Settings, say) -> Any:
     from agentcontainer_local.pi import bundle
     from agentcontainer_local.process import runtime_directory
     from agentcontainer_local.sandbox import podman as sandbox
+    from agentcontainer_local.sandbox.podman import proof
 
     async def proved() -> list:
         mounted = await asyncio.to_thread(bundle.prepare, settings.cache, say)
         with runtime_directory.for_a_while() as folder:
             async with sandbox.open(Path(folder), "doctor", oci_runtime=settings.oci_runtime) as podman:
-                return await doctor.prove(podman, mounted, settings, say)
+                return await proof.prove(podman, mounted, settings, say)
 
     return doctor.write_proof(settings, asyncio.run(proved()), datetime.now(UTC))
 

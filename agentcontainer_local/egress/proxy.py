@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import re
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import Any
 
 import h11
 
@@ -18,11 +17,11 @@ from agentcontainer_local.egress.denials import Denials, Denied, Refused
 from agentcontainer_local.egress.resolver import Outside
 from agentcontainer_local.egress.tunnel import one_request, tunnel
 from agentcontainer_local.engine.host import Host
+from agentcontainer_local.sandbox.backend import StreamHandler
 from agentcontainer_local.store.db import Row
 
 log = logging.getLogger(__name__)
 
-SOCKET = "egress.sock"
 MOST_CONNECTIONS = 100  # of one run at a time
 HEAD_SECONDS = 30  # until a request's head is there
 RESOLVE_SECONDS, RESOLVERS = 20, 4
@@ -32,20 +31,16 @@ PLAIN = re.compile(r"http://([^/?#]*)(/[^#]*|\?[^#]*)?", re.IGNORECASE)
 
 
 @contextlib.asynccontextmanager
-async def opened(host: Host, task: Row, directory: Path, outside: Outside) -> AsyncIterator[None]:
-    """Serves the proxy in `directory`, which only the run's container mounts; no socket where nothing is allowed."""
+async def opened(host: Host, task: Row, outside: Outside) -> AsyncIterator[StreamHandler | None]:
+    """Handles the connections of the task's run; None where nothing is allowed."""
     allowed = [hostnames.allowed(text) for text in json.loads(task["allowed_hosts"])]
-    (directory / SOCKET).unlink(missing_ok=True)
     if not allowed:
-        yield
+        yield None
         return
     proxy = Proxy(allowed, Denials(host, task["id"]), outside)
-    server = await asyncio.start_unix_server(proxy.accept, directory / SOCKET, limit=READ_BYTES)
-    os.chmod(directory / SOCKET, 0o666)
     try:
-        yield
+        yield proxy.accept
     finally:
-        server.close()
         await proxy.close()
 
 
@@ -54,20 +49,26 @@ class Proxy:
         self._allowed = allowed
         self._denials = denials
         self._outside = outside
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[Any]] = set()
+        self._closed = False
         self._resolvers = ThreadPoolExecutor(RESOLVERS, "resolve")  # of its own: slow names hold up nobody else
 
-    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._connections) >= MOST_CONNECTIONS:
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._closed or len(self._connections) >= MOST_CONNECTIONS:
             return writer.transport.abort()
-        connection = asyncio.get_running_loop().create_task(self._serve(Peer(reader, writer)))
+        connection = asyncio.current_task()
+        assert connection is not None
         self._connections.add(connection)
-        return connection.add_done_callback(self._connections.discard)
+        try:
+            return await self._serve(Peer(reader, writer))
+        finally:
+            self._connections.discard(connection)
 
     async def close(self) -> None:
-        for connection in self._connections:
+        self._closed = True
+        for connection in (open := list(self._connections)):
             connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*open, return_exceptions=True)
         self._resolvers.shutdown(wait=False, cancel_futures=True)
 
     async def _serve(self, client: Peer) -> None:

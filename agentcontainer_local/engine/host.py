@@ -1,7 +1,6 @@
 """What one server process owns, opened once and handed to whoever needs three of its parts or more."""
 
 import asyncio
-import functools
 import sqlite3
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -16,8 +15,9 @@ from agentcontainer_local.engine.availability import Place
 from agentcontainer_local.engine.preparing import Preparing
 from agentcontainer_local.process import disk_space
 from agentcontainer_local.process.clock import Clock
+from agentcontainer_local.process.disk_space import Disk
 from agentcontainer_local.process.tracing import Traces
-from agentcontainer_local.sandbox.podman import Sandbox
+from agentcontainer_local.sandbox.backend import Backend
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import transcript
 from agentcontainer_local.store.db import Database
@@ -120,10 +120,8 @@ class Host:
     settings: Settings
     db: Database
     vault: Vault
-    sandbox: Sandbox
+    backend: Backend
     store_id: str
-    runtime_dir: Path  # sockets and run directories: short paths, gone after a reboot
-    runtime: Path  # what containers mount: Node, Pi and the guest's programs
     catalog: dict[str, list[str]]  # the model ids that Pi knows, by provider
     environ: Mapping[str, str]  # the server's own: where an account's provider keys may come from
     now: Clock  # for dates; `steady` for durations
@@ -136,8 +134,7 @@ class Host:
     calling: dict[str, Any] = field(default_factory=dict)  # by task: the gateway's Progress of its call at work
     called: Changed = field(default_factory=Changed)  # a model call has begun or ended
     arriving: Arriving = field(default_factory=Arriving)  # uploads
-    images: dict[str, str] = field(default_factory=dict)  # here when last looked for, by container version
-    preparing: Preparing = field(default_factory=Preparing)  # images that are built or pulled
+    preparing: Preparing = field(default_factory=Preparing)  # images that tasks wait for
     traces: Traces | None = None  # where an operator wants them
     integrity: Watch | None = None  # where there is a server
     proving: str | None = None  # what is being tried while the walls are
@@ -163,19 +160,20 @@ class Host:
         """Seconds by a clock that nobody sets: for deadlines and idleness."""
         return self.now.steady
 
-    @functools.cached_property
-    def places(self) -> tuple[Path, ...]:
-        """What must not become full: the data directory, and where Podman of this account keeps images and volumes."""
-        return self.settings.data, Path.home() / ".local/share/containers"
+    @property
+    def disks(self) -> dict[str, Disk]:
+        """What must not become full: the data directory's, and the one on which runs live."""
+        found = {"data": disk_space.of(self.settings.data), "containers": self.backend.disk()}
+        return {name: disk for name, disk in found.items() if disk is not None}
 
     def check_room(self) -> None:
         """Before new work is taken; raises Unavailable."""
-        disk_space.check(self.places, self.settings.min_free_percent)
+        disk_space.check(self.disks.values(), self.settings.min_free_percent)
 
     @property
     def crowded(self) -> bool:
         """What is kept only because there was room goes, well before new work is refused."""
-        return disk_space.fullest(self.places)[1] < 2 * self.settings.min_free_percent
+        return min(disk.free_percent for disk in self.disks.values()) < 2 * self.settings.min_free_percent
 
     def keep_words(self, task_id: str) -> None:
         """Of an answer that is coming, so that they are not lost if it is cut."""

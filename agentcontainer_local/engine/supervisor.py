@@ -8,24 +8,24 @@ from datetime import timedelta
 
 from agentcontainer_local import lifecycle
 from agentcontainer_local.engine.host import Host
-from agentcontainer_local.engine.run import OpenDoor, clear_away, lost, remove_workspace, run, tell
+from agentcontainer_local.engine.run import GuestOf, clear_away, lost, remove_workspace, run, tell
 from agentcontainer_local.process import failpoints
-from agentcontainer_local.sandbox import podman
+from agentcontainer_local.sandbox.backend import Found
+from agentcontainer_local.sandbox.errors import SandboxError, Unavailable
 from agentcontainer_local.store import clock_steps, tasks
 from agentcontainer_local.store.db import Row
 
 log = logging.getLogger(__name__)
 
-TASK_LABEL = "agentcontainer.task"
 TIDY_SECONDS = 10
 RETRY_SECONDS = 2  # before something that did not work is tried again
 LOOK_SECONDS, LOOK_AGAIN_SECONDS = 5, 1  # between two looks at the place: while containers can run here, and cannot
 
 Runs = dict[str, asyncio.Task]  # by task: what is done for it at the moment, one thing at a time
-Containers = dict[str | None, podman.Found]
+FoundRuns = dict[str | None, Found]
 
 
-async def supervise(host: Host, open_door: OpenDoor) -> None:
+async def supervise(host: Host, guest_of: GuestOf) -> None:
     """Runs until cancelled; then lets go of the runs, whose containers go on."""
     runs: Runs = {}
     looking = asyncio.create_task(_look(host), name="look at the place")
@@ -38,8 +38,8 @@ async def supervise(host: Host, open_door: OpenDoor) -> None:
         while True:
             changed = host.changed.mark()
             _reap(host, runs)
-            _take_up(host, open_door, runs, found)
-            _start_pending(host, open_door, runs, found)
+            _take_up(host, guest_of, runs, found)
+            _start_pending(host, guest_of, runs, found)
             _clear_ended(host, runs)
             found = {}  # from here on what runs was started here
             await asyncio.wait(
@@ -58,8 +58,8 @@ async def _look(host: Host) -> None:
     """Whether containers can run here; what waits for that is told."""
     while True:
         try:
-            await host.sandbox.ready()
-        except (podman.SandboxError, OSError) as error:
+            await host.backend.ready()
+        except (SandboxError, OSError) as error:
             host.place.failed(str(error))
         else:
             if host.place.reason is not None:
@@ -68,20 +68,20 @@ async def _look(host: Host) -> None:
         await asyncio.sleep(LOOK_SECONDS if host.place.reason is None else LOOK_AGAIN_SECONDS)
 
 
-async def _first_found(host: Host) -> Containers:
+async def _first_found(host: Host) -> FoundRuns:
     """As soon as Podman answers. Until then everything else is served, and every task waits."""
     while True:
         try:
             found = await _found(host)
             host.place.looks_well()
             return found
-        except podman.SandboxError as error:
+        except SandboxError as error:
             host.place.failed(str(error))
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
-async def _found(host: Host) -> Containers:
-    return {container.labels.get(TASK_LABEL): container for container in await host.sandbox.found()}
+async def _found(host: Host) -> FoundRuns:
+    return {found.task_id: found for found in await host.backend.found()}
 
 
 def _reap(host: Host, runs: Runs) -> None:
@@ -95,9 +95,9 @@ def _reap(host: Host, runs: Runs) -> None:
 
 
 def _say(host: Host, task_id: str, error: BaseException) -> None:
-    if isinstance(error, podman.Unavailable):
+    if isinstance(error, Unavailable):
         host.place.failed(str(error), start=task_id in tasks.with_status(host.db, lifecycle.PENDING))
-    elif isinstance(error, podman.SandboxError):
+    elif isinstance(error, SandboxError):
         log.warning("did not work, and is tried again task=%s: %s", task_id, error)
     else:
         log.error("did not work task=%s", task_id, exc_info=error)
@@ -111,37 +111,33 @@ async def _again(host: Host, task_id: str) -> None:
             await clear_away(host, task_id)
 
 
-def _alive(host: Host, task_id: str, found: Containers) -> podman.Found | None:
-    """Its container, if that is at work and its run is open. Without a run it is on its way to its stop."""
-    container = found.get(task_id)
-    at_work = container is not None and container.state == "running" and tasks.open_run(host.db, task_id)
-    return container if at_work else None
+def _alive(host: Host, task_id: str, found: FoundRuns) -> Found | None:
+    """Its run, if that is at work and its row is open. Else it is on its way to its stop."""
+    its = found.get(task_id)
+    return its if its is not None and its.alive and tasks.open_run(host.db, task_id) else None
 
 
-def _take_up(host: Host, open_door: OpenDoor, runs: Runs, found: Containers) -> None:
+def _take_up(host: Host, guest_of: GuestOf, runs: Runs, found: FoundRuns) -> None:
     """Tasks that run, and that nobody here has: an earlier server had them, or a run here came to a bad end."""
     for task_id in tasks.with_status(host.db, lifecycle.RUNNING):
         if task_id not in runs:
-            runs[task_id] = asyncio.create_task(_attend(host, task_id, open_door, found))
+            runs[task_id] = asyncio.create_task(_attend(host, task_id, guest_of, found))
 
 
-async def _attend(host: Host, task_id: str, open_door: OpenDoor, found: Containers) -> None:
+async def _attend(host: Host, task_id: str, guest_of: GuestOf, found: FoundRuns) -> None:
     alive = _alive(host, task_id, found or await _found(host))
     failpoints.point("supervisor.attending")
-    if alive and not await host.sandbox.network_serves(alive):
-        log.warning("the container's network process is gone: it is started anew task=%s", task_id)
-        await clear_away(host, task_id)
-    elif alive:
-        await run(host, task_id, open_door, alive)
+    if alive:
+        await run(host, task_id, guest_of, alive)
     else:
         record = tasks.open_run(host.db, task_id)
-        await lost(host, task_id, seen=False)
+        await lost(host, task_id)
         await clear_away(host, task_id)
         if record is not None:
             tell(host, record["id"])
 
 
-def _do_not_count(host: Host, found: Containers, waited: timedelta) -> None:
+def _do_not_count(host: Host, found: FoundRuns, waited: timedelta) -> None:
     """While we waited for Podman no agent could reach us. A container that ended while no server looked is counted up
     to the moment at which one looked last."""
     for task_id in tasks.with_status(host.db, lifecycle.RUNNING):
@@ -149,7 +145,7 @@ def _do_not_count(host: Host, found: Containers, waited: timedelta) -> None:
         clock_steps.not_counted(host.db, task_id, away + waited)
 
 
-def _start_pending(host: Host, open_door: OpenDoor, runs: Runs, found: Containers) -> None:
+def _start_pending(host: Host, guest_of: GuestOf, runs: Runs, found: FoundRuns) -> None:
     """Oldest first, up to the free room; idle conversations are asked to make some."""
     waiting = [task_id for task_id in tasks.with_status(host.db, lifecycle.PENDING) if task_id not in runs]
     room = _room(host, runs)
@@ -158,7 +154,7 @@ def _start_pending(host: Host, open_door: OpenDoor, runs: Runs, found: Container
     leaving = sum(tasks.open_run(host.db, task_id) is None for task_id in runs) if waiting[room:] else 0
     for task_id in waiting[:room]:
         alive = _alive(host, task_id, found)
-        runs[task_id] = asyncio.create_task(run(host, task_id, open_door, alive), name=f"run {task_id}")
+        runs[task_id] = asyncio.create_task(run(host, task_id, guest_of, alive), name=f"run {task_id}")
     wanted = len(waiting) - room - leaving if host.place.reason is None else 0
     if wanted > 0 and wanted != host.wanted_room:
         asyncio.get_running_loop().call_soon(_call_idle, host)
@@ -203,33 +199,33 @@ def _do(runs: Runs, found: list[Row], work: Callable[[str], Coroutine]) -> None:
             runs[task["id"]] = asyncio.create_task(work(task["id"]), name=f"clear {task['id']}")
 
 
-def _clear_orphans(host: Host, runs: Runs, found: Containers) -> None:
-    """Containers whose task is at rest or over, or is none of this store's."""
+def _clear_orphans(host: Host, runs: Runs, found: FoundRuns) -> None:
+    """Runs whose task is at rest or over, or is none of this store's."""
     at_work = set(tasks.with_status(host.db, lifecycle.PENDING, lifecycle.RUNNING))
-    for task_id, container in found.items():
+    for task_id, orphan in found.items():
         if task_id not in at_work:
-            runs[container.name] = asyncio.create_task(_end_orphan(host, task_id, container))
+            runs[f"orphan {task_id}"] = asyncio.create_task(_end_orphan(host, orphan))
 
 
-async def _end_orphan(host: Host, task_id: str | None, container: podman.Found) -> None:
+async def _end_orphan(host: Host, orphan: Found) -> None:
     try:
-        task = tasks.get(host.db, task_id)
+        task = tasks.get(host.db, orphan.task_id)
     except LookupError:
-        log.warning("removing a container without a task container=%s", container.name)
-        await host.sandbox.remove(container.name)
+        log.warning("removing what belongs to no task of this store task=%s", orphan.task_id)
+        await host.backend.discard(orphan)
     else:
-        if container.state == "running" or task["status"] in lifecycle.TERMINAL:
-            await clear_away(host, task_id)
+        if orphan.alive or task["status"] in lifecycle.TERMINAL:
+            await clear_away(host, task["id"])
 
 
 async def suspend(host: Host) -> None:
     """Stops every container of this store and keeps it; the next server goes on with them. Nobody died."""
     try:
         found = await _found(host)
-    except podman.Unavailable as error:
+    except Unavailable as error:
         log.error("nothing could be stopped: %s", error)
         return
-    running = [task_id for task_id, container in found.items() if container.state == "running"]
+    running = [task_id for task_id, its in found.items() if its.alive]
     at_work = tasks.with_status(host.db, lifecycle.RUNNING)
     failpoints.point("supervisor.suspending")
     runs = [tasks.open_run(host.db, task_id) for task_id in {*running, *at_work}]

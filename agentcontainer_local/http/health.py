@@ -21,7 +21,7 @@ from agentcontainer_local.errors import Problem
 from agentcontainer_local.http import metrics, routing
 from agentcontainer_local.http.authentication import Authentication
 from agentcontainer_local.process.tracing import Traces
-from agentcontainer_local.sandbox.podman import locks
+from agentcontainer_local.sandbox.backend import Backend, Checks
 from agentcontainer_local.store.db import is_busy, is_damage, row, why
 
 log = logging.getLogger(__name__)
@@ -36,13 +36,13 @@ NO_STORE = {"cache-control": "no-store"}
 
 
 def routes(host: Host, requests: metrics.Requests) -> list[BaseRoute]:
-    authentication, podman, counting = Authentication(host), _Podman(host), asyncio.Lock()
+    authentication, place, counting = Authentication(host), _Place(host), asyncio.Lock()
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n", headers=NO_STORE)
 
     async def readyz(request: Request) -> Response:
-        wrong = await _wrong(host, podman)
+        wrong = await _wrong(host, place)
         return PlainTextResponse("ok\n" if not wrong else wrong + "\n", 503 if wrong else 200, NO_STORE)
 
     async def measured(request: Request) -> Response:
@@ -57,8 +57,8 @@ def routes(host: Host, requests: metrics.Requests) -> list[BaseRoute]:
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", measured)]
 
 
-class _Podman:
-    """Whether Podman answers. A question that it has not answered yet is not asked again."""
+class _Place:
+    """Whether runs could be started. A question that the backend has not answered yet is not asked again."""
 
     def __init__(self, host: Host):
         self._host = host
@@ -66,19 +66,20 @@ class _Podman:
 
     async def wrong(self) -> str:
         if self._asked is None or self._asked.done():
-            self._asked = asyncio.create_task(self._host.sandbox.image_id("localhost/agentcontainer-ready:0"))
+            self._asked = asyncio.create_task(self._host.backend.ready())
         asked = self._asked
         answered, _ = await asyncio.wait({asked}, timeout=READY_SECONDS)
         if not answered:
-            return self._host.place.reason or await asyncio.to_thread(_nothing_heard)
+            return self._host.place.reason or await asyncio.to_thread(_nothing_heard, self._host.backend)
         return str(asked.exception() or self._host.place.reason or "")
 
 
-def _nothing_heard() -> str:
-    return locks.holder(locks.storage()) or f"Podman has not answered for {READY_SECONDS:g} seconds"
+def _nothing_heard(backend: Backend) -> str:
+    why = backend.why_silent() if isinstance(backend, Checks) else None
+    return why or f"it has not answered for {READY_SECONDS:g} seconds"
 
 
-async def _wrong(host: Host, podman: _Podman) -> str:
+async def _wrong(host: Host, place: _Place) -> str:
     """What is not in order, and why, if that is known."""
     try:
         with host.db.atomic():
@@ -93,8 +94,8 @@ async def _wrong(host: Host, podman: _Podman) -> str:
         for fault in await host.integrity.faults(READY_SECONDS):
             log.warning("not ready: %s", fault.detail)
             return READY_WORDS[fault.what]
-    if reason := await podman.wrong():
-        return f"podman: {' '.join(reason.split())}"
+    if reason := await place.wrong():
+        return f"{host.backend.capabilities.name}: {' '.join(reason.split())}"
     return ""
 
 

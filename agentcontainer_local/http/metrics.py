@@ -4,9 +4,7 @@ No label has an unbounded set of values: no ids, no names, nothing that an agent
 """
 
 import asyncio
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from prometheus_client import (
     CollectorRegistry,
@@ -224,12 +222,10 @@ def _of_account(counted: Row) -> Iterator[Metric]:
 
 
 def _of_disks(host: Host) -> Iterator[Metric]:
-    """Of the data directory, and of Podman's images and volumes."""
+    """Of the data directory, and of where runs live."""
     size = GaugeMetricFamily("agentcontainer_disk_size_bytes", "Size of the file system.", labels=["place"])
     free = GaugeMetricFamily("agentcontainer_disk_free_bytes", "Free space for the account.", labels=["place"])
-    for name, place in zip(("data", "containers"), host.places, strict=True):
-        if Path(place).exists():
-            found = os.statvfs(place)
-            size.add_metric([name], found.f_blocks * found.f_frsize)
-            free.add_metric([name], found.f_bavail * found.f_frsize)
+    for name, disk in host.disks.items():
+        size.add_metric([name], disk.size_bytes)
+        free.add_metric([name], disk.free_bytes)
     yield from (size, free)

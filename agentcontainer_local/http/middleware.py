@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agentcontainer_local.errors import Misdirected, RequestTimeout, TooManyRequests
-from agentcontainer_local.http import connection_limits
 from agentcontainer_local.http.authentication import authorization
 from agentcontainer_local.http.bodies import dumps
 from agentcontainer_local.http.routing import refusal
+from agentcontainer_local.process import connection_limits
 from agentcontainer_local.settings import Settings
 
 FAILED_A_SECOND, FAILED_AT_ONCE = 5, 50  # wrong keys from one address, that are told so

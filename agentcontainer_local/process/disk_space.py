@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from agentcontainer_local.errors import Unavailable
@@ -11,10 +12,27 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 MOST_KEPT_BYTES = 512 * 1024**2
 
 
-def free_percent(place: Path) -> float:
-    """Of the file system that `place` is on, what an ordinary user may still take."""
+@dataclass(frozen=True)
+class Disk:
+    """`name`: for people. `free_bytes`: what an ordinary user may still take."""
+
+    name: str
+    size_bytes: int
+    free_bytes: int
+
+    @property
+    def free_percent(self) -> float:
+        return 100 * self.free_bytes / max(1, self.size_bytes)
+
+
+def of(place: Path) -> Disk:
+    """The disk that `place` is on; raises FileNotFoundError where it does not exist yet."""
     found = os.statvfs(place)
-    return 100 * found.f_bavail / max(1, found.f_blocks)
+    return Disk(str(place), found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+
+
+def free_percent(place: Path) -> float:
+    return of(place).free_percent
 
 
 def is_full(place: Path) -> bool:
@@ -29,23 +47,11 @@ def room(place: Path) -> int:
     return found.f_bavail * found.f_frsize - min(found.f_blocks * found.f_frsize // 100, MOST_KEPT_BYTES)
 
 
-def fullest(places: Iterable[Path]) -> tuple[Path, float]:
-    """The one with the least room; places that do not exist yet do not count."""
-    found = []
-    for place in places:
-        try:
-            found.append((free_percent(place), place))
-        except FileNotFoundError:
-            continue
-    free, place = min(found)
-    return place, free
-
-
-def check(places: Iterable[Path], least_percent: float) -> None:
+def check(disks: Iterable[Disk], least_percent: float) -> None:
     """Raises Unavailable, which says what to do, when one of them has less than `least_percent` left."""
-    place, free = fullest(places)
-    if free < least_percent:
+    fullest = min(disks, key=lambda disk: disk.free_percent)
+    if fullest.free_percent < least_percent:
         raise Unavailable(
-            f"The disk of {place} is nearly full: {free:.1f} % are free. New work needs {least_percent:g} %"
-            " on. Remove files, or lower the setting min_free_percent."
+            f"The disk of {fullest.name} is nearly full: {fullest.free_percent:.1f} % are free. New work needs"
+            f" {least_percent:g} % on. Remove files, or lower the setting min_free_percent."
         )

@@ -8,17 +8,21 @@ RecoverTask is our `running` with a run that was found.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from starlette.types import ASGIApp
 
+from agentcontainer_local.process.disk_space import Disk
 from agentcontainer_local.resource_limits import Limits
+from agentcontainer_local.schemas import WallCheck
+from agentcontainer_local.settings import Settings
 
 Say = Callable[[str], None]  # a line for those who wait: "Building image documents, step 3 of 4"
+Archive = Callable[[], AbstractContextManager[BinaryIO]]  # opens a tar archive to read from, each time anew; blocks
 StreamHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -26,7 +30,7 @@ StreamHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable
 class ImageChoice:
     """What a run starts from: one of the standard images, or an image that the account named."""
 
-    preset: str | None  # "coding", "documents", "data"
+    preset: str | None  # "coding", "data-processing", "document-analysis"
     reference: str | None  # exactly one of the two is set
     writable_paths: tuple[str, ...] = ()  # directories of the image that the agent may write to
 
@@ -51,7 +55,7 @@ class Guest(NamedTuple):
     """How a run reaches the host: made by the engine, carried by the backend."""
 
     app: ASGIApp  # its requests, already bound to this run
-    egress: StreamHandler | None  # its way to allowed hosts; None where it has none
+    egress: StreamHandler | None  # its way to allowed hosts, which closes its writer; None where it has none
 
 
 class Start(Enum):
@@ -68,14 +72,14 @@ class Exit:
     """A run has ended by itself. `died`: its agent failed. Otherwise it was stopped, in order or with the machine."""
 
     died: bool
-    last_words: str = ""  # of the agent's program, or why the run was stopped
+    last_words: str = ""  # of the agent's program, or why the run was stopped; empty: not known
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A run goes beyond a limit; the engine ends it. `used` and `allowed` in the limit's own unit."""
+    """A run goes beyond a limit; the engine ends it. `used` and `allowed` in the limit's own unit: MB, or processes."""
 
-    limit: str  # a field of resource_limits.Limits, or "disk_full": this machine's disk, for which the largest run ends
+    limit: str  # memory_mb, processes or workspace_mb; or disk_full: the machine's disk is, and this run takes most
     used: int | None  # None: not known
     allowed: int
 
@@ -84,20 +88,18 @@ class Handle(Protocol):
     """One run that is alive."""
 
     start: Start
-    image: str  # what it was made from, for the run's row
-    enforced: Mapping[str, Any]  # for the run's row: {isolation, network, limits: {name: {value, by}}, warnings}
-    exited: asyncio.Future[Exit]
+    image: str | None  # what it was made from; None where an earlier run's row has that already
+    enforced: Mapping[str, Any] | None  # the same: {isolation, network, limits: {name: {value, by}}, warnings}
+    exited: asyncio.Future[Exit]  # or Unavailable: nobody can say how it ended
     broken: asyncio.Future[Broken]
 
 
 @dataclass(frozen=True)
 class Found:
-    """What is left of a task's runs. `task_id` None: whose it was cannot be told."""
+    """What there is of a task's runs. A backend may know more of it, in a class of its own."""
 
-    task_id: str | None
+    task_id: str | None  # None: whose it was cannot be told
     alive: bool  # it is at work, and can be adopted
-    exit: Exit | None  # of one that has ended; None where `alive`
-    ended_seconds_ago: float | None  # by a clock that nobody sets; None where not known
 
 
 @dataclass(frozen=True)
@@ -127,11 +129,16 @@ class Backend(Protocol):
         """Starts the run, or adopts the one that was found alive, and serves its guest and watches its limits.
 
         Leaving it lets go: the run goes on, where `capabilities.survives_server`. Whoever wants it ended calls `stop`.
+        Raises ImageMissing where the image has gone since it was prepared: prepare it, and start again.
         """
         ...
 
     async def found(self) -> list[Found]:
         """All that there is of this store's runs, at a server's start and whenever a run is missed."""
+        ...
+
+    async def last_exit(self, task_id: str) -> Exit:
+        """How a run ended that nobody followed, of a task that should run and does not."""
         ...
 
     async def stop(self, task_id: str) -> None:
@@ -154,19 +161,35 @@ class Backend(Protocol):
         """What the task has written to disk; 0 where nothing is kept."""
         ...
 
-    async def free_percent(self) -> float:
-        """Of the disk on which runs live; 100 where they use none."""
+    def disk(self) -> Disk | None:
+        """On which runs live; None where they use none. Asked often: it takes no time."""
         ...
 
 
 @runtime_checkable
 class Exports(Protocol):
-    """Optional: a task's workspace and session as streams, for backups, downloads and moves to another machine."""
+    """Optional: a task's workspace and session as streams, for backups, downloads and moves to another machine.
 
-    def export(self, task_id: str, part: str) -> AsyncIterator[bytes]:
-        """A tar archive of one part, "workspace" or "session". Raises SandboxError where nothing is kept."""
+    A part is "workspace" or "session". What is opened is for threads and commands: reading it blocks.
+    """
+
+    def export(self, task_id: str, part: str) -> Archive:
+        """All of one part. Opening it raises FileNotFoundError where nothing is kept."""
         ...
 
-    async def import_(self, task_id: str, part: str, archive: AsyncIterator[bytes]) -> None:
-        """The other way, into a task of which nothing is kept yet."""
+    def import_(self, task_id: str, part: str, archive: BinaryIO) -> None:
+        """The other way, into a task of which that part is not kept yet. Blocks."""
+        ...
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """Optional: what this machine shows of the place, beyond the runs themselves."""
+
+    def why_silent(self) -> str | None:
+        """Who keeps it from answering, if that can be seen. Blocks."""
+        ...
+
+    async def prove(self, settings: Settings, say: Say) -> list[WallCheck]:
+        """Starts runs that try to break each promise of isolation. Takes ten seconds; nothing of it stays."""
         ...

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local.doctor.prove import NAME
 from agentcontainer_local.process.file_lock import alone
+from agentcontainer_local.sandbox.podman.proof import NAME
 from tests.system.conftest import Server, podman, podman_things, standard_image
 
 pytestmark = pytest.mark.podman

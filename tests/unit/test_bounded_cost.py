@@ -21,6 +21,7 @@ from agentcontainer_local import app, gateway, guest, model_access
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.guest.events import MAX_OPEN_TOOL_CALLS
 from agentcontainer_local.store import tasks
+from tests.unit.test_door import served
 
 MAX_SECONDS = 0.1  # twice what is promised: the processor time of one thing grows with all that the machine does
 
@@ -90,7 +91,7 @@ async def run(client, host: Host) -> AsyncIterator[Run]:
                 await gateway.handle(model_access.grant(host, scope["door"]), calls, scope, receive, send)
 
             door = guest.Door(host, task["id"], row["id"], gateway.Known())
-            async with guest.opened(door, Path(folder), Router([*guest.ROUTES, Mount("/", model_calls)])):
+            async with served(door, Path(folder), Router([*guest.ROUTES, Mount("/", model_calls)])):
                 watching = asyncio.create_task(lag.watch())
                 yield Run(host, task["id"], Path(folder) / "host.sock", lag)
                 watching.cancel()

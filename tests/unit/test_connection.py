@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route, Router
 
-from agentcontainer_local.http import connection_limits, middleware
+from agentcontainer_local.http import middleware
+from agentcontainer_local.process import connection_limits
 from tests.unit.test_door import connected
 
 FIRST, NEXT = b"GET /first HTTP/1.1\r\nhost: h\r\n\r\n", b"GET /next HTTP/1.1\r\nhost: h\r\n\r\n"

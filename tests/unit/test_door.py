@@ -10,8 +10,11 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, Router
+from starlette.types import ASGIApp
 
 from agentcontainer_local.guest import Door, door, opened
+from agentcontainer_local.sandbox.backend import Guest
+from agentcontainer_local.sandbox.podman import sockets
 
 
 async def size(request: Request) -> PlainTextResponse:
@@ -25,8 +28,15 @@ async def size(request: Request) -> PlainTextResponse:
 async def path() -> AsyncIterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         app = Router([Route("/size", size, methods=["POST", "PUT"])])
-        async with opened(Door(None, "tsk", "run"), Path(folder), app):
+        async with served(Door(None, "tsk", "run"), Path(folder), app):
             yield Path(folder) / "host.sock"
+
+
+@contextlib.asynccontextmanager
+async def served(door: Door, folder: Path, app: ASGIApp) -> AsyncIterator[None]:
+    """As a run's guest reaches it."""
+    async with opened(door, app) as bound, sockets.served(Guest(bound, None), folder):
+        yield
 
 
 @contextlib.asynccontextmanager
@@ -77,7 +87,7 @@ async def test_a_large_body_is_no_head(path: Path):
 
 
 async def test_a_run_has_so_many_connections_and_no_more(path: Path, monkeypatch):
-    monkeypatch.setattr(door, "MOST_CONNECTIONS", 5)
+    monkeypatch.setattr(sockets, "MOST_CONNECTIONS", 5)
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(5):
             await stack.enter_async_context(connected(path))

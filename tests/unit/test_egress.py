@@ -14,6 +14,8 @@ import pytest
 from agentcontainer_local import egress, hostnames
 from agentcontainer_local.egress import denials, proxy, resolver, tunnel
 from agentcontainer_local.engine.host import Host
+from agentcontainer_local.sandbox.backend import Guest
+from agentcontainer_local.sandbox.podman import sockets
 from agentcontainer_local.store import db, tasks
 
 FAR = "127.0.0.9"  # stands for a public address
@@ -71,11 +73,15 @@ class Way:
                 await writer.wait_closed()
 
     async def connect(self):
-        return await asyncio.open_unix_connection(self.folder / proxy.SOCKET)
+        return await asyncio.open_unix_connection(self.folder / sockets.EGRESS)
 
     def denied(self) -> list[dict]:
         rows = db.rows(self.host.db, "SELECT data FROM task_events WHERE type = 'notice' ORDER BY number")
         return [data for row in rows if (data := json.loads(row["data"]))["kind"] == denials.KIND]
+
+
+async def unanswered(scope, receive, send) -> None:
+    """The door, at which nobody knocks here."""
 
 
 @pytest.fixture
@@ -98,7 +104,10 @@ async def way(host: Host, client) -> AsyncIterator[Way]:
 
     with tempfile.TemporaryDirectory() as folder:  # a short path
         way = Way(host, tasks.get(host.db, answer.json()["id"]), Path(folder), port, far)
-        async with egress.opened(host, way.task, way.folder, egress.Outside(resolve, reachable)):
+        async with (
+            egress.opened(host, way.task, egress.Outside(resolve, reachable)) as handler,
+            sockets.served(Guest(unanswered, handler), way.folder),
+        ):
             yield way
     server.close()
     await server.wait_closed()
@@ -285,8 +294,11 @@ async def test_a_head_that_is_too_long_is_refused(way: Way):
 
 async def test_without_allowed_hosts_there_is_no_socket(way: Way):
     with tempfile.TemporaryDirectory() as folder:
-        async with egress.opened(way.host, {**way.task, "allowed_hosts": "[]"}, Path(folder), egress.INTERNET):
-            assert list(Path(folder).iterdir()) == []
+        async with (
+            egress.opened(way.host, {**way.task, "allowed_hosts": "[]"}, egress.INTERNET) as handler,
+            sockets.served(Guest(unanswered, handler), Path(folder)),
+        ):
+            assert [path.name for path in Path(folder).iterdir()] == [sockets.HOST]
 
 
 def test_outside_of_tests_neither_this_machine_nor_a_private_network_is_reachable():

@@ -15,7 +15,7 @@ from agentcontainer_local.api import routes
 from agentcontainer_local.http import health, metrics, routing
 from agentcontainer_local.process import logs, tracing
 from agentcontainer_local.store import tasks
-from tests.conftest import KEY
+from tests.conftest import KEY, Nowhere
 from tests.unit.test_budget import Told, worst
 
 LINE = re.compile(r'[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+]+')
@@ -23,13 +23,13 @@ DOCS = Path(__file__).parents[2] / "docs"
 INSTRUCTIONS = {"instructions": "x", "overrides": {"model": "scripted"}}
 
 
-class Podman:
+class Podman(Nowhere):
     """The one question that readiness asks of it."""
 
     def __init__(self, answers: bool):
         self.answers = answers
 
-    async def image_id(self, ref: str) -> None:
+    async def ready(self) -> None:
         if not self.answers:
             raise ConnectionError("no podman")
 
@@ -38,7 +38,7 @@ class Podman:
 def watched(host):
     """The host's API with what is watched, as `app` puts them together; and its base URL's client."""
     requests = metrics.Requests()
-    host.sandbox = Podman(True)
+    host.backend = Podman(True)
     router = routing.routing.Router(
         [*health.routes(host, requests), *routing.mounted(host, routes.ALL)], default=routing.unknown
     )
@@ -57,7 +57,7 @@ async def test_health_and_readiness_need_no_key_and_say_no_more(watched, host):
     for path in ("/healthz", "/readyz"):
         answer = await watched.get(path, headers={"authorization": ""})
         assert (answer.status_code, answer.text) == (200, "ok\n")
-    host.sandbox.answers = False
+    host.backend.answers = False
     assert (await watched.get("/readyz")).status_code == 503
     assert (await watched.get("/healthz")).status_code == 200
 

@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, Router
 
-from agentcontainer_local.guest import Door, opened
+from agentcontainer_local.guest import Door
 from agentcontainer_local.http import middleware
 from tests.unit.test_connection import serving
-from tests.unit.test_door import connected
+from tests.unit.test_door import connected, served
 
 OFFERS = {
     "h2c": b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAAAAMAAAAA\r\n",
@@ -43,7 +43,7 @@ APP = Router([Route("/{path:path}", echo, methods=["GET", "POST", "PUT"])])
 @pytest.fixture(params=["face", "door"])
 async def path(request, tmp_path: Path) -> AsyncIterator[Path]:
     path = tmp_path / "host.sock"
-    door = opened(Door(None, "tsk", "run"), tmp_path, APP)
+    door = served(Door(None, "tsk", "run"), tmp_path, APP)
     async with serving(APP, path, middleware.Connection) if request.param == "face" else door:
         yield path
 

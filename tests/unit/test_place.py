@@ -6,7 +6,7 @@ import pytest
 
 from agentcontainer_local.engine.availability import MAX_FAILURES, MAX_SECONDS, TRIES, Place
 from agentcontainer_local.sandbox import errors
-from agentcontainer_local.sandbox.podman import Refusal, Unavailable
+from agentcontainer_local.sandbox.errors import Refusal, Unavailable
 from tests.conftest import Clock
 
 RUNTIME_DIRS = ("/run/user/1000/agentcontainer/x", "/run/user/1000")

@@ -24,7 +24,7 @@ ACTS: dict[str, Callable[[Host, dict], None]] = {
     "launched": lambda host, run: runs.launched(
         host.db, run["id"], tasks.get(host.db, run["task_id"]), "http://model.example", None
     ),
-    "got_container": lambda host, run: runs.got_container(host.db, run["id"], "image", "container", "{}"),
+    "got_container": lambda host, run: runs.got_container(host.db, run["id"], "image", "{}"),
     "started": lambda host, run: runs.started(host.db, run["id"], host.now()),
     "prompted": lambda host, run: runs.prompted(host.db, run["id"], host.now()),
     "spoke": lambda host, run: runs.spoke(host.db, run["id"], host.now(), "cut"),

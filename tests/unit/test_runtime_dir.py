@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local.egress import proxy
-from agentcontainer_local.guest import door
 from agentcontainer_local.process import runtime_directory
+from agentcontainer_local.sandbox.podman import sockets
 from agentcontainer_local.store import db
 
 
@@ -59,7 +58,7 @@ def test_every_socket_has_a_path_that_is_short_enough_whatever_the_session_has(s
     session = str(shared).ljust(length - 1, "/").ljust(length, "x")
     monkeypatch.setenv("XDG_RUNTIME_DIR", session)
     directory = runtime_directory.of_store(db.new_id("str"))
-    for name in (door.SOCKET, proxy.SOCKET):
+    for name in (sockets.HOST, sockets.EGRESS):
         assert len(os.fsencode(directory / "runs" / db.new_id("tsk") / name)) <= 107
     assert len(os.fsencode(directory / "gvisor" / "podman.sock")) <= 107
     assert (length > 34) != directory.is_relative_to(session)

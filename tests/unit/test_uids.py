@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from agentcontainer_local.engine.run import hold_uids
-from agentcontainer_local.engine.run import uids as module
-from agentcontainer_local.engine.run.uids import COUNT, FIRST, NoneFree, Uids
 from agentcontainer_local.process import account_registry
 from agentcontainer_local.process.account_registry import Registry
-from agentcontainer_local.store import db
+from agentcontainer_local.sandbox.podman import uids as module
+from agentcontainer_local.sandbox.podman.uids import COUNT, FIRST, NoneFree, Uids
+from agentcontainer_local.store import db, tasks
 
 
 @pytest.fixture
@@ -87,6 +86,6 @@ def test_a_store_holds_the_uids_of_its_tasks_again_when_the_registry_was_lost(tm
         f"INSERT INTO tasks ({columns}) VALUES ('tsk_1', 'a', 'a', 'a', 'a', 'autonomous', 'pending', 't', 'i', 'p',"
         " 'm', 0, 1, '{}', 'any', 'now', 20500)"
     )
-    hold_uids(store, "str_a")
+    module.hold(tasks.Remembered(store), "str_a")
     assert Uids().claim("str_b.tsk_1", 20500) != 20500
     store.close()

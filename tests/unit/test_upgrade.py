@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from agentcontainer_local.engine.run.names import slot_of, volumes_of
+from agentcontainer_local.sandbox.podman.names import slot_of, volumes_of
 from agentcontainer_local.store import db
 
 TASK = (
@@ -39,7 +39,7 @@ def test_tasks_of_an_earlier_version_keep_the_names_and_uids_of_their_volumes(tm
     earlier_store(tmp_path / "agentcontainer.db", 3)
     store = db.open(tmp_path / "agentcontainer.db")
     tasks = {task["id"]: task for task in db.rows(store, "SELECT id, uid, slot FROM tasks")}
-    names = {id: volumes_of(slot_of("str_old", task)) for id, task in tasks.items()}
+    names = {id: volumes_of(slot_of("str_old", id, task["slot"])) for id, task in tasks.items()}
     assert names["tsk_asleep"] == ("agentcontainer-tsk_asleep-work", "agentcontainer-tsk_asleep-state")
     assert names["tsk_waiting"][0] == "agentcontainer-str_old-tsk_waiting-work"
     assert {id: task["uid"] for id, task in tasks.items()} == {

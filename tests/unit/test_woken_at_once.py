@@ -22,28 +22,14 @@ CALL = {"model": "scripted", "max_tokens": 100, "messages": [{"role": "user", "c
 async def face(host: Host, monkeypatch):
     """What a run's socket answers, as `app` puts it together, and the run it is asked for."""
     monkeypatch.setattr(model_access, "HOLD_SECONDS", 0.2)
-    served = {}
-
-    class Opened:
-        def __init__(self, door, directory, application):
-            served["app"] = application
-
-        async def __aenter__(self): ...
-        async def __aexit__(self, *_): ...
-
-    monkeypatch.setattr(guest, "opened", Opened)
     async with gateway.client(5) as client:
-        open_door = app._doors(host, client, egress.INTERNET)
+        guest_of = app._guests(host, client, egress.INTERNET)
 
         async def asked(task: dict, run: dict) -> httpx.Response:
-            async with open_door(run, host.runtime_dir):
-                pass
-
-            async def bound(scope, receive, send):
-                await served["app"]({**scope, "door": guest.Door(host, task["id"], run["id"])}, receive, send)
-
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(bound), base_url="http://host") as inside:
-                return await inside.post("/anthropic/v1/messages", json=CALL)
+            async with guest_of(run) as inside:
+                transport = httpx.ASGITransport(inside.app)
+                async with httpx.AsyncClient(transport=transport, base_url="http://host") as calling:
+                    return await calling.post("/anthropic/v1/messages", json=CALL)
 
         yield asked
 

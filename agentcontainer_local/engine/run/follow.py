@@ -1,12 +1,12 @@
-"""What is done while a task's container runs: deadlines, idleness, an agent that settles, and one that is lost."""
+"""What is done while a run is at work: what `decide` says, and what follows when it ends or takes too much."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 from agentcontainer_local import lifecycle
 from agentcontainer_local.engine.host import Host
+from agentcontainer_local.engine.run import limits
 from agentcontainer_local.engine.run.decide import (
     MAX_NUDGES,
     Action,
@@ -24,66 +24,32 @@ from agentcontainer_local.engine.run.decide import (
     decide,
     falls_asleep,
 )
-from agentcontainer_local.engine.run.names import name_of
 from agentcontainer_local.process import failpoints
-from agentcontainer_local.sandbox import podman
-from agentcontainer_local.sandbox.podman import enforcement
+from agentcontainer_local.sandbox.backend import Exit, Handle
+from agentcontainer_local.sandbox.errors import Unavailable
 from agentcontainer_local.store import tasks, transcript
 from agentcontainer_local.store.db import Row
 
-LOOK_SECONDS = 2
-# Exit codes. The guest ends with 0 on SIGTERM; 143 and 137 are what Podman sees of one that did not, or not in time.
-STOPS = (0, 143)
-STOPS_UNSEEN = (0, 143, 137, None)
 
-
-async def follow(host: Host, task_id: str, pid: int, broken: asyncio.Future[podman.Broken], directory: Path) -> None:
-    """Acts on what the rows say, until the task is at rest or over, or its container has ended or takes too much.
-
-    `directory`: where the guest reaches us. Without it the agent would wait until its time is over.
-    """
-    exited = asyncio.ensure_future(host.sandbox.exited(pid))
-    removed = asyncio.create_task(_removed(directory), name=f"directory of {task_id}")
+async def follow(host: Host, task_id: str, run: Handle) -> None:
+    """Acts on what the rows say, until the task is at rest or over, or its run has ended or takes too much."""
     rest = _Rest(host.steady)
-    try:
-        while True:
-            changed = host.changed.mark(task_id)
-            task = tasks.get(host.db, task_id)
-            if broken.done():
-                return fail(host, task_id, enforcement.error(broken.result()))
-            if exited.done():
-                return await _ended(host, task)
-            if removed.done():
-                return _cut_off(host, task, pid)
-            action = due(host, task, rest.seconds(task))
-            if isinstance(action, Wait):
-                watched = {changed, exited, broken, removed}
-                await asyncio.wait(watched, timeout=action.seconds, return_when=asyncio.FIRST_COMPLETED)
-                continue
-            act(host, task, action)
-            if isinstance(action, EndRun | OutOfTime | Restart):
-                return tasks.end_run(host.db, task_id, host.now())  # at once: a message from here on starts another
-            await asyncio.sleep(0)
-    finally:
-        for watching in (exited, removed):
-            watching.cancel()
-        await asyncio.wait({exited, removed})
-
-
-async def _removed(directory: Path) -> None:
-    """Returns once the directory is gone; one that was made again is another one."""
-    with contextlib.suppress(OSError):
-        ours = directory.stat().st_ino
-        while directory.stat().st_ino == ours:
-            await asyncio.sleep(LOOK_SECONDS)
-
-
-def _cut_off(host: Host, task: Row, pid: int) -> None:
-    """Podman may have lost its own files with the directory, so the container is ended without it."""
-    host.sandbox.kill(pid)
-    if task["status"] == lifecycle.RUNNING:
-        tasks.apply(host.db, task["id"], "interrupted", host.now(), reason="The runtime directory was removed.")
-    tasks.end_run(host.db, task["id"], host.now())
+    while True:
+        changed = host.changed.mark(task_id)
+        task = tasks.get(host.db, task_id)
+        if run.broken.done():
+            return fail(host, task_id, limits.error(run.broken.result()))
+        if run.exited.done():
+            return await _ended(host, task, run.exited)
+        action = due(host, task, rest.seconds(task))
+        if isinstance(action, Wait):
+            watched = {changed, run.exited, run.broken}
+            await asyncio.wait(watched, timeout=action.seconds, return_when=asyncio.FIRST_COMPLETED)
+            continue
+        act(host, task, action)
+        if isinstance(action, EndRun | OutOfTime | Restart):
+            return tasks.end_run(host.db, task_id, host.now())  # at once: a message from here on starts another
+        await asyncio.sleep(0)
 
 
 class _Rest:
@@ -170,33 +136,34 @@ def _unfinished(host: Host, task: Row) -> str:
     )
 
 
-async def _ended(host: Host, task: Row) -> None:
-    """The container has ended by itself, or somebody else ended it."""
+async def _ended(host: Host, task: Row, exited: asyncio.Future[Exit]) -> None:
+    """The run has ended by itself, or somebody else ended it."""
     if task["status"] == lifecycle.RUNNING:
-        await lost(host, task["id"], seen=True)
+        await _lost(host, task["id"], exited)
 
 
-async def lost(host: Host, task_id: str, seen: bool) -> None:
-    """A running task has no running container. Its agent died, unless it was stopped in order or with the machine.
+async def lost(host: Host, task_id: str) -> None:
+    """A task that should run does not, and nobody has seen how that came."""
+    await _lost(host, task_id, host.backend.last_exit(task_id))
 
-    While nobody looked (not `seen`) the guest would have waited to say that Pi had died: whatever else ended it then
-    is a stop.
-    """
+
+async def _lost(host: Host, task_id: str, exited: Awaitable[Exit]) -> None:
+    """Its agent died, unless the run was stopped in order or with the machine."""
     run = tasks.open_run(host.db, task_id)
-    words = run and run["last_words"]
+    pis_words = (run and run["last_words"]) or ""
     try:
-        code = await host.sandbox.exit_code(name_of(host, task_id))
-        words = words or await host.sandbox.logs_tail(name_of(host, task_id), 4096)
-    except podman.Unavailable as error:  # so nobody can say how it ended
+        exit = await exited
+    except Unavailable as error:  # so nobody can say how it ended
         host.place.failed(str(error))
-        code, words = STOPS[0], words or ""
+        exit = Exit(died=False)
     failpoints.point("container.lost")
     with contextlib.suppress(lifecycle.IllegalMove):
-        if (run and run["last_words"]) or code not in (STOPS if seen else STOPS_UNSEEN):
-            last_words = words.strip() or f"none; its exit code was {code}."
+        if pis_words or exit.died:
+            last_words = pis_words.strip() or exit.last_words or "none."
             tasks.died(host.db, task_id, host.now(), last_words=last_words)
         else:
-            tasks.apply(host.db, task_id, "interrupted", host.now(), reason="The container was stopped.")
+            reason = exit.last_words or "The container was stopped."
+            tasks.apply(host.db, task_id, "interrupted", host.now(), reason=reason)
     tasks.end_run(host.db, task_id, host.now())
     host.changed.set(task_id)
 

@@ -67,6 +67,11 @@ class Sandbox(Changes, Volumes):
                 raise
             raise Unavailable(f"{error} Perhaps because {held}: end that process.") from error
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a podman command that is to see what this sandbox sees."""
+        return self._api.service.environment
+
     async def close(self) -> None:
         await self._gvisor.close()
 

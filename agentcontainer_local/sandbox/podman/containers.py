@@ -26,7 +26,7 @@ class Containers:
     def __init__(self, api: Libpod, store_id: str):
         self._api = api
         self._gvisor = gvisor.Gvisor(api.service)
-        self._store_id = store_id
+        self.store_id = store_id
         self._controllers: frozenset[str] | None = None
         self._driver: str | None = None
         self._started: dict = {}  # the last one, as it was seen then: whoever starts one then watches it
@@ -35,7 +35,7 @@ class Containers:
         """Raises ImageMissing, or SandboxError where the name is taken. What was half made is removed."""
         limits, kept_by = await self._limits(spec)
         body = _request(spec) | limits | network.namespace(spec.network, await self._network_driver(spec))
-        body["labels"] = {**spec.labels, STORE: self._store_id}
+        body["labels"] = {**spec.labels, STORE: self.store_id}
         if self._api.service.seccomp is not None:
             body["seccomp_profile_path"] = str(self._api.service.seccomp)
         if kept_by["cpus"] == "affinity":
@@ -152,7 +152,7 @@ class Containers:
 
     async def found(self) -> list[Found]:
         """Every container of this store."""
-        filters = json.dumps({"label": [f"{STORE}={self._store_id}"]})
+        filters = json.dumps({"label": [f"{STORE}={self.store_id}"]})
         answer = await self._api.call("GET", "/containers/json", params={"all": "true", "filters": filters})
         return [_found(row) for row in answer.body or ()]
 

@@ -1,43 +1,24 @@
-"""What a task's container is kept to: from what was asked for, to the container, to the record, to the words."""
+"""What a run's container is kept to: from the limits asked for, to the container, to the record."""
 
-import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from agentcontainer_local import resource_limits as limits
 from agentcontainer_local.resource_limits import MB, Limits
-from agentcontainer_local.sandbox import podman
-from agentcontainer_local.settings import Settings
-from agentcontainer_local.store.db import Database, Row, row
+from agentcontainer_local.sandbox import backend, podman
 
 # Above the limit, so that the watchdog sees a container go beyond it; the kernel then stops it here.
 SPARE_PROCESSES = 64
 # How far one process gets, where no cgroup keeps memory, in the second before the watchdog looks. Less, and a program
 # would be told that there is no memory before anybody has seen that it takes too much.
 SPARE_DATA_MB = 4096
-KEYS = {"memory": "memory_mb", "disk": "workspace_mb"}  # the sandbox's words → those of the limits
-VERBS = {
-    "memory_mb": "used {used} MB of memory",
-    "workspace_mb": "wrote {used} MB to disk",
-    "processes": "had {used} processes and threads",
-}
+FIELDS = {"memory": "memory_mb", "disk": "workspace_mb"}  # the sandbox's words → the fields of Limits
 
 
-@dataclass(frozen=True)
-class Wanted:
-    limits: Limits
-    isolation: str
-
-
-def wanted(settings: Settings, db: Database, task: Row) -> Wanted:
-    version = row(db, "SELECT defaults FROM agent_versions WHERE id = ?", (task["agent_version_id"],))
-    asked = json.loads(version["defaults"]), json.loads(task["overrides"])
-    return Wanted(limits.limits(settings, *asked), limits.isolation(settings, *asked))
-
-
-def around(spec: podman.ContainerSpec, wanted: Wanted) -> podman.ContainerSpec:
+def around(spec: podman.ContainerSpec, most: Limits, isolation: str) -> podman.ContainerSpec:
     """The container with its limits; raises Unsupported where it cannot be isolated as wanted."""
-    limits.require(wanted.isolation, spec.network != "none")
-    most = wanted.limits
+    limits.require(isolation, spec.network != "none")
     ulimits = replace(
         spec.ulimits,
         open_files=most.open_files,
@@ -46,7 +27,7 @@ def around(spec: podman.ContainerSpec, wanted: Wanted) -> podman.ContainerSpec:
     )
     return replace(
         spec,
-        isolation=wanted.isolation,
+        isolation=isolation,
         memory_bytes=most.memory_mb * MB,
         cpus=most.cpus,
         pids=most.processes + SPARE_PROCESSES,
@@ -54,34 +35,23 @@ def around(spec: podman.ContainerSpec, wanted: Wanted) -> podman.ContainerSpec:
     )
 
 
-def ceiling(wanted: Wanted) -> podman.Ceiling:
-    most = wanted.limits
+def ceiling(most: Limits) -> podman.Ceiling:
     return podman.Ceiling(most.memory_mb * MB, most.processes, most.workspace_mb * MB)
 
 
-def note(spec: podman.ContainerSpec, wanted: Wanted, created: podman.Created) -> str:
-    """JSON for the run's row: what this machine enforces of it, and what Podman warned of."""
-    by = {KEYS.get(name, name): how for name, how in created.limits.items()}
-    values = {**wanted.limits.on_the_wire(), "openFiles": podman.at_most("nofile", wanted.limits.open_files)}
-    return json.dumps(
-        {
-            "isolation": wanted.isolation,
-            "network": spec.network,
-            "limits": {wire: {"value": values[wire], "by": by[name]} for name, (wire, _) in limits.NAMES.items()},
-            "warnings": created.warnings,
-        }
-    )
+def record(spec: podman.ContainerSpec, most: Limits, created: podman.Created) -> Mapping[str, Any]:
+    """What this machine enforces of the limits, and what Podman warned of."""
+    by = {FIELDS.get(name, name): how for name, how in created.limits.items()}
+    values = {**most.on_the_wire(), "openFiles": podman.at_most("nofile", most.open_files)}
+    return {
+        "isolation": spec.isolation,
+        "network": spec.network,
+        "limits": {wire: {"value": values[wire], "by": by[name]} for name, (wire, _) in limits.NAMES.items()},
+        "warnings": created.warnings,
+    }
 
 
-def error(broken: podman.Broken) -> str:
-    """Why the task was ended, and what to do about it."""
-    if broken.limit == "disk_full":
-        return (
-            f"The disk of this machine is nearly full, and the task, which wrote {broken.used // MB} MB, was ended"
-            " as the largest. Make room on the disk, or lower limits.workspaceMb."
-        )
-    name = KEYS.get(broken.limit, broken.limit)
-    unit = 1 if name == "processes" else MB
-    did = VERBS[name].format(used=broken.used // unit) if broken.used else "ran out of memory"
-    mb = "" if name == "processes" else " MB"
-    return f"The task {did}; its limit is {broken.allowed // unit}{mb}. {limits.how_to_raise(name)}"
+def broken(found: podman.Broken) -> backend.Broken:
+    unit = 1 if found.limit == "processes" else MB
+    used = None if found.used is None else found.used // unit
+    return backend.Broken(FIELDS.get(found.limit, found.limit), used, found.allowed // unit)

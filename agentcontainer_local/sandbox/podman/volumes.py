@@ -1,7 +1,6 @@
 """Named volumes: a task's workspace and its agent's session, which outlive containers."""
 
 import json
-import subprocess
 from datetime import datetime
 
 from agentcontainer_local.sandbox.errors import Refusal
@@ -13,13 +12,13 @@ from agentcontainer_local.sandbox.podman.spec import Volume
 class Volumes:
     def __init__(self, api: Libpod, store_id: str):
         self._api = api
-        self._store_id = store_id
+        self.store_id = store_id
 
     async def create_volume(self, name: str, labels: dict[str, str], uid: int) -> None:
         """A volume whose root belongs to that uid inside containers. There already: left as it is."""
         body = {
             "Name": name,
-            "Labels": {**labels, STORE: self._store_id},
+            "Labels": {**labels, STORE: self.store_id},
             "Options": {"o": f"uid={uid},gid={uid}"},
         }
         try:
@@ -28,23 +27,13 @@ class Volumes:
             if "already exists" not in str(said):
                 raise
 
-    def export(self, name: str) -> subprocess.Popen:
-        """A process whose stdout is the volume as a tar archive. The REST API of Podman 4 has no such call.
-
-        Only for a volume that no container uses: an agent at work could put a link in a file's place meanwhile.
-        """
-        return subprocess.Popen(
-            ["podman", "volume", "export", name], env=self._api.service.environment, cwd="/",
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-
     async def remove_volume(self, name: str) -> None:
         """Gone already: nothing. In use by a container: SandboxError."""
         await self._api.call("DELETE", f"/volumes/{name}", expect=(404,))
 
     async def volumes(self) -> list[Volume]:
         """Every volume of this store."""
-        filters = json.dumps({"label": [f"{STORE}={self._store_id}"]})
+        filters = json.dumps({"label": [f"{STORE}={self.store_id}"]})
         answer = await self._api.call("GET", "/volumes/json", params={"filters": filters})
         return [
             Volume(row["Name"], row.get("Labels") or {}, datetime.fromisoformat(row["CreatedAt"]))

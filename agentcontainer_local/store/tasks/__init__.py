@@ -19,9 +19,9 @@ from agentcontainer_local.store.tasks.dispatch import dispatch
 from agentcontainer_local.store.tasks.hibernation import sleep, wake, wake_due
 from agentcontainer_local.store.tasks.model_calls import call_shape, call_status, calls, failed_before, reached
 from agentcontainer_local.store.tasks.provider_choice import LOST_KEY, SCRIPTED, Execution, execution
+from agentcontainer_local.store.tasks.remembered import Remembered
 from agentcontainer_local.store.tasks.responses import message_shape, shape
 from agentcontainer_local.store.tasks.rows import (
-    any_of_earlier_naming,
     ended_with_container,
     ended_with_workspace,
     inputs,
@@ -45,10 +45,10 @@ __all__ = [
     "Execution",
     "Counts",
     "Refused",
+    "Remembered",
     "Reserved",
     "Usage",
     "Worst",
-    "any_of_earlier_naming",
     "apply",
     "at_work",
     "begin_run",

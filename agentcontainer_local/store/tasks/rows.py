@@ -153,8 +153,3 @@ def ended_with_workspace(
 def ended_with_container(db: Database) -> list[Row]:
     """Tasks that ended while no run had them, and whose container is still kept."""
     return rows(db, "SELECT id FROM tasks WHERE completed_at IS NOT NULL AND has_container ORDER BY number")
-
-
-def any_of_earlier_naming(db: Database) -> bool:
-    """Whether things of a task may still have the names that an earlier version gave them."""
-    return row(db, "SELECT 1 FROM tasks WHERE slot IS NOT NULL") is not None

@@ -26,7 +26,7 @@ _ARROWS = {
 }
 _STAYS = {
     "launched": (STARTING,),
-    "got_container": (STARTING,),
+    "got_container": OPEN,  # the guest may have been quicker
     "started": OPEN,  # a server that takes a run up from an earlier one says it again
     "prompted": (WORKING,),
     "spoke": (STARTING, WORKING),
@@ -114,10 +114,10 @@ def launched(db: Database, run_id: str, task: Row, base_url: str, provider_key: 
     _move(db, run_id, "launched", changes, launched=_launch(task), base_url=base_url, provider_key=provider_key)
 
 
-def got_container(db: Database, run_id: str, image: str, container_id: str, walls: str) -> None:
+def got_container(db: Database, run_id: str, image: str, walls: str) -> None:
     """`walls`: JSON, what this machine enforces for it."""
-    changes = "image = :image, container_id = :container_id, walls = :walls"
-    _move(db, run_id, "got_container", changes, image=image, container_id=container_id, walls=walls)
+    changes = "image = :image, walls = :walls"
+    _move(db, run_id, "got_container", changes, image=image, walls=walls)
 
 
 def started(db: Database, run_id: str, now: datetime) -> None:

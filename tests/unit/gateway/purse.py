@@ -16,6 +16,7 @@ from agentcontainer_local.process.clock import Clock
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import accounts, agents, containers, db, tasks
 from agentcontainer_local.store.secrets import Vault
+from tests.conftest import Nowhere
 
 
 def opened(folder: Path, base_urls: dict[str, str]) -> Host:
@@ -29,7 +30,7 @@ def opened(folder: Path, base_urls: dict[str, str]) -> Host:
     containers.ensure_standard(store, clock())
     agents.ensure_standard(store, clock())
     vault = Vault.open(folder / "secret.key")
-    return Host(settings, store, vault, None, "str_test", folder, folder, {}, environ, clock)
+    return Host(settings, store, vault, Nowhere(), "str_test", {}, environ, clock)
 
 
 async def serve(folder: Path, port: int) -> None:

@@ -1,4 +1,4 @@
-"""A client's connection, at the door or at the HTTP face: uvicorn's, with bounds for what it keeps of a client."""
+"""A connection of a client or of a guest: uvicorn's, with bounds for what it keeps of them."""
 
 import asyncio
 import resource
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from agentcontainer_local.http.parser import Parser
+from agentcontainer_local.process.http_parser import Parser
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application

@@ -1,19 +1,21 @@
-"""What is in an exported volume, read as it comes. An agent named all of it: only plain files and directories count."""
+"""What is in an exported workspace, read as it comes.
+
+An agent named all of it: only plain files and directories count.
+"""
 
 import io
 import itertools
-import subprocess
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from agentcontainer_local.sandbox.backend import Archive
+
 PIECE = 256 * 1024
 TEXT = "surrogateescape"
-
-Export = Callable[[], subprocess.Popen]  # its stdout is the archive
 
 
 @dataclass(frozen=True)
@@ -27,20 +29,20 @@ class Entry:
     modified_at: datetime
 
 
-def entries(export: Export, after: int, most: int) -> list[Entry]:
+def entries(export: Archive, after: int, most: int) -> list[Entry]:
     """At most `most` entries behind the first `after`."""
     with _members(export) as members:
         return [_entry(*found) for found in itertools.islice(members, after, after + most)]
 
 
-def content(export: Export, path: str) -> tuple[int, Iterator[bytes]] | None:
+def content(export: Archive, path: str) -> tuple[int, Iterator[bytes]] | None:
     """A file's size and its bytes; None where there is no file of that name."""
     pieces = _content(export, path)
     size = next(pieces)
     return None if size is None else (size, pieces)
 
 
-def repacked(export: Export) -> Iterator[bytes]:
+def repacked(export: Archive) -> Iterator[bytes]:
     """A tar archive of the files and directories; a hard link comes as one, to a file before it."""
     out = _Pieces()
     kept: set[str] = set()
@@ -55,7 +57,7 @@ def repacked(export: Export) -> Iterator[bytes]:
     yield from out.taken()
 
 
-def _content(export: Export, path: str) -> Iterator:
+def _content(export: Archive, path: str) -> Iterator:
     """First the size, then the bytes. A hard link is read where its file is, which comes before it."""
     with _members(export) as members:
         found = next(((s, m) for s, m, name in members if name == path and _counts(m) and not m.isdir()), None)
@@ -73,19 +75,9 @@ def _content(export: Export, path: str) -> Iterator:
 
 
 @contextmanager
-def _members(export: Export) -> Iterator[Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]]:
-    process = export()
-    try:
-        with tarfile.open(fileobj=process.stdout, mode="r|", encoding="utf-8", errors=TEXT) as archive:
-            yield _each(archive)
-    except tarfile.ReadError:
-        if process.poll():
-            raise FileNotFoundError("the volume is gone") from None
-        raise
-    finally:
-        process.kill()
-        process.stdout.close()
-        process.wait()
+def _members(export: Archive) -> Iterator[Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]]:
+    with export() as file, tarfile.open(fileobj=file, mode="r|", encoding="utf-8", errors=TEXT) as archive:
+        yield _each(archive)
 
 
 def _each(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]:
@@ -96,7 +88,7 @@ def _each(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarFile, tarfile.T
 
 
 def _plain(name: str) -> str:
-    """The path below the volume, as text that JSON takes; empty for one that leads out of it."""
+    """The path below the workspace, as text that JSON takes; empty for one that leads out of it."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     path = "/".join(parts).encode("utf-8", TEXT).decode("utf-8", "replace")
     return "" if ".." in parts or "\0" in path else path

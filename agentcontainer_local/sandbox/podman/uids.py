@@ -10,12 +10,11 @@ import logging
 import zlib
 from pathlib import Path
 
-from agentcontainer_local.engine.host import Host
-from agentcontainer_local.engine.run.names import TASK_LABEL
 from agentcontainer_local.process import account_registry, failpoints
 from agentcontainer_local.process.account_registry import Registry
-from agentcontainer_local.sandbox.podman import STORE, SandboxError, Unavailable
-from agentcontainer_local.store.db import Database, Row, rows
+from agentcontainer_local.sandbox.podman import STORE, Sandbox, SandboxError, Unavailable
+from agentcontainer_local.sandbox.podman.names import TASK_LABEL
+from agentcontainer_local.sandbox.podman.remembered import Remembered
 
 log = logging.getLogger(__name__)
 
@@ -68,43 +67,43 @@ class Uids:
         return value and value.rpartition("/")[2]
 
 
-def hold(db: Database, store_id: str) -> None:
+def hold(remembered: Remembered, store_id: str) -> None:
     """At start, as the registry may be new, or have lost something: the rows say whose uid their volumes have."""
     uids = Uids()
-    for task in rows(db, "SELECT id, uid FROM tasks WHERE uid IS NOT NULL"):
-        who = owner_of(store_id, task["id"])
-        if (uid := uids.claim(who, task["uid"])) != task["uid"]:  # both stores were made before the registry
-            uids.release(who, uid)
-            log.warning("another store has a task of the same uid task=%s uid=%d", task["id"], task["uid"])
+    for task_id, uid in remembered.uids():
+        who = owner_of(store_id, task_id)
+        if (claimed := uids.claim(who, uid)) != uid:  # both stores were made before the registry
+            uids.release(who, claimed)
+            log.warning("another store has a task of the same uid task=%s uid=%d", task_id, uid)
 
 
-async def claimed(host: Host, task: Row) -> int:
-    """The task's uid, which it keeps until its workspace is removed."""
-    uids, who = Uids(), owner_of(host.store_id, task["id"])
-    if task["uid"] is not None:
-        return task["uid"]
+async def claimed(sandbox: Sandbox, remembered: Remembered, task_id: str) -> int:
+    """The task's uid, which it keeps until its volumes are removed."""
+    known = remembered.of(task_id).uid
+    if known is not None:
+        return known
+    uids, who = Uids(), owner_of(sandbox.store_id, task_id)
     if await asyncio.to_thread(uids.registry.sweep_is_due):
         with contextlib.suppress(SandboxError):
-            await _swept(host, uids)
+            await _swept(sandbox, uids)
     try:
         uid = await asyncio.to_thread(uids.claim, who)
     except NoneFree:
-        await _swept(host, uids)
+        await _swept(sandbox, uids)
         uid = await asyncio.to_thread(uids.claim, who)
     failpoints.point("uid.claimed")
-    host.db.conn.execute("UPDATE tasks SET uid = ? WHERE id = ?", (uid, task["id"]))
+    remembered.put_uid(task_id, uid)
     return uid
 
 
-async def released(host: Host, task: Row) -> None:
+async def released(sandbox: Sandbox, remembered: Remembered, task_id: str) -> None:
     """For a task whose volumes are gone."""
-    if task["uid"] is not None:
-        who = owner_of(host.store_id, task["id"])
-        await asyncio.to_thread(Uids().release, who, task["uid"])
+    if (uid := remembered.of(task_id).uid) is not None:
+        await asyncio.to_thread(Uids().release, owner_of(sandbox.store_id, task_id), uid)
 
 
-async def _swept(host: Host, uids: Uids) -> None:
-    found = await host.sandbox.labels_of_all_volumes(TASK_LABEL)
+async def _swept(sandbox: Sandbox, uids: Uids) -> None:
+    found = await sandbox.labels_of_all_volumes(TASK_LABEL)
     in_use = {owner_of(labels.get(STORE, ""), labels[TASK_LABEL]) for labels in found}
     await asyncio.to_thread(uids.sweep, in_use)
 

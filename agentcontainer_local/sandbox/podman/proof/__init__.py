@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from agentcontainer_local import resource_limits
 from agentcontainer_local.guest_contract import MOUNT
 from agentcontainer_local.process.file_lock import alone
 from agentcontainer_local.resource_limits import MB
+from agentcontainer_local.sandbox.backend import Say
 from agentcontainer_local.sandbox.podman import (
     Bind,
     Ceiling,
@@ -28,7 +29,6 @@ from agentcontainer_local.sandbox.podman import (
 from agentcontainer_local.schemas import WallCheck
 from agentcontainer_local.settings import Settings
 
-Say = Callable[[str], None]
 HERE = Path(__file__).parent
 NODE = f"{MOUNT}/libexec/node"
 UID = 19_990  # no task's

@@ -1,0 +1,39 @@
+"""What a run may take: as its task asks for it, and what its account is told when it takes more."""
+
+import json
+from typing import NamedTuple
+
+from agentcontainer_local import resource_limits
+from agentcontainer_local.resource_limits import Limits
+from agentcontainer_local.sandbox.backend import Broken
+from agentcontainer_local.settings import Settings
+from agentcontainer_local.store.db import Database, Row, row
+
+VERBS = {
+    "memory_mb": "used {used} MB of memory",
+    "workspace_mb": "wrote {used} MB to disk",
+    "processes": "had {used} processes and threads",
+}
+
+
+class Wanted(NamedTuple):
+    limits: Limits
+    isolation: str
+
+
+def wanted(settings: Settings, db: Database, task: Row) -> Wanted:
+    version = row(db, "SELECT defaults FROM agent_versions WHERE id = ?", (task["agent_version_id"],))
+    asked = json.loads(version["defaults"]), json.loads(task["overrides"])
+    return Wanted(resource_limits.limits(settings, *asked), resource_limits.isolation(settings, *asked))
+
+
+def error(broken: Broken) -> str:
+    """Why the task was ended, and what to do about it."""
+    if broken.limit == "disk_full":
+        return (
+            f"The disk of this machine is nearly full, and the task, which wrote {broken.used} MB, was ended as the"
+            " largest. Make room on the disk, or lower limits.workspaceMb."
+        )
+    did = VERBS[broken.limit].format(used=broken.used) if broken.used else "ran out of memory"
+    mb = "" if broken.limit == "processes" else " MB"
+    return f"The task {did}; its limit is {broken.allowed}{mb}. {resource_limits.how_to_raise(broken.limit)}"

@@ -1,0 +1,104 @@
+"""Workspaces and sessions out of Podman, and into it: by its command, as the REST API of Podman 4 has no such calls."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO
+
+from agentcontainer_local.process import failpoints
+from agentcontainer_local.sandbox.backend import Archive
+from agentcontainer_local.sandbox.errors import SandboxError
+from agentcontainer_local.sandbox.podman.containers import STORE
+from agentcontainer_local.sandbox.podman.names import TASK_LABEL, slot_of, volumes_of
+from agentcontainer_local.sandbox.podman.remembered import Remembered
+from agentcontainer_local.sandbox.podman.uids import Uids, owner_of
+
+PARTS = "workspace", "session"
+
+
+class PodmanExports:
+    """See backend.Exports. It needs no server, and no service of Podman's."""
+
+    def __init__(self, store_id: str, remembered: Remembered, environment: Mapping[str, str] = os.environ):
+        self._store_id = store_id
+        self._remembered = remembered
+        self._environment = environment
+
+    def export(self, task_id: str, part: str) -> Archive:
+        volume = self._volume(task_id, part)
+        return lambda: self._exported(volume)
+
+    def import_(self, task_id: str, part: str, archive: BinaryIO) -> None:
+        uid = Uids().claim(owner_of(self._store_id, task_id))
+        self._remembered.put_uid(task_id, uid)
+        volume = self._volume(task_id, part)
+        labels = [f"--label={STORE}={self._store_id}", f"--label={TASK_LABEL}={task_id}"]
+        self._podman("volume", "create", *labels, "--opt", f"o=uid={uid},gid={uid}", volume)
+        self._podman("volume", "import", volume, "-", stdin=archive)
+        failpoints.point("restore.volume")
+        folder = self._podman("volume", "inspect", "--format", "{{.Mountpoint}}", volume).strip()
+        self._podman("unshare", "chown", "--recursive", "--no-dereference", f"{uid}:{uid}", folder)
+
+    def forget_all(self) -> None:
+        for volume in self._podman("volume", "ls", "--quiet", "--filter", f"label={STORE}={self._store_id}").split():
+            self._podman("volume", "rm", volume)
+        for task_id, uid in self._remembered.uids():
+            Uids().release(owner_of(self._store_id, task_id), uid)
+
+    def _volume(self, task_id: str, part: str) -> str:
+        slot = slot_of(self._store_id, task_id, self._remembered.of(task_id).slot)
+        return dict(zip(PARTS, volumes_of(slot), strict=True))[part]
+
+    @contextlib.contextmanager
+    def _exported(self, volume: str) -> Iterator[BinaryIO]:
+        """Only of a volume that no container uses: an agent at work could put a link in a file's place meanwhile."""
+        with tempfile.TemporaryFile("w+") as wrong:
+            process = subprocess.Popen(
+                ["podman", "volume", "export", volume], env=self._environment, cwd="/",
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=wrong,
+            )  # fmt: skip
+            try:
+                if not process.stdout.peek(1):
+                    self._explain(volume, process, wrong)
+                yield process.stdout
+                if not process.stdout.peek(1):
+                    self._explain(volume, process, wrong)
+            finally:
+                process.kill()
+                process.stdout.close()
+                process.wait()
+
+    def _explain(self, volume: str, process: subprocess.Popen, wrong) -> None:
+        """It has written all that it will: raises what went wrong, if something did."""
+        if process.wait() == 0:
+            return
+        if not self._exists(volume):
+            raise FileNotFoundError(f"there is no volume {volume}")
+        wrong.seek(0)
+        raise SandboxError(f"podman volume export did not work: {wrong.read().strip()}")
+
+    def _exists(self, volume: str) -> bool:
+        words = ["podman", "volume", "exists", volume]
+        return subprocess.run(words, env=self._environment, cwd="/").returncode == 0
+
+    def _podman(self, *words: str, stdin: BinaryIO | None = None) -> str:
+        """What it printed."""
+        with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as wrong:
+            try:
+                running = subprocess.Popen(
+                    ["podman", *words], env=self._environment, cwd="/",
+                    stdin=subprocess.PIPE, stdout=printed, stderr=wrong,
+                )  # fmt: skip
+            except FileNotFoundError:
+                raise SandboxError("podman is not installed: apt-get install podman") from None
+            with running, contextlib.suppress(BrokenPipeError):
+                if stdin is not None:
+                    shutil.copyfileobj(stdin, running.stdin)
+            for file in (printed, wrong):
+                file.seek(0)
+            if running.returncode != 0:
+                raise SandboxError(f"podman {' '.join(words[:2])} did not work: {wrong.read().strip()}")
+            return printed.read()

@@ -1,0 +1,93 @@
+"""Images for runs: looked for once, built or pulled once for all who wait, and opened where an agent is to write."""
+
+import asyncio
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from agentcontainer_local.sandbox.backend import ImageChoice, Say
+from agentcontainer_local.sandbox.podman import Sandbox, SandboxError, Unavailable, standard_images, writable_images
+from agentcontainer_local.sandbox.podman.progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+class Prepared:
+    def __init__(self, sandbox: Sandbox, runtime: Path):
+        self._sandbox = sandbox
+        self._runtime = runtime
+        self._progress = Progress()
+        # Here when last looked for: two questions to Podman are a hundredth of a second of each task's start.
+        self._names: dict[ImageChoice, str] = {}
+        self._work: dict[ImageChoice, asyncio.Task[str]] = {}
+
+    async def ensure(self, choice: ImageChoice, say: Say) -> str:
+        """Its name in Podman. The work goes on for others when one of those who wait is cancelled."""
+        if not choice.writable_paths and choice in self._names:
+            return self._names[choice]
+        with self._progress.heard(_name_of(choice), say):
+            return await asyncio.shield(self._shared(choice))
+
+    def known(self, choice: ImageChoice) -> str | None:
+        """What `ensure` has answered last."""
+        return self._names.get(choice)
+
+    def forget(self) -> None:
+        """An image that was here is gone: others may be, too."""
+        self._names.clear()
+
+    async def close(self) -> None:
+        """Builds and pulls end, and leave nothing."""
+        for work in (under_way := list(self._work.values())):
+            work.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+    def _shared(self, choice: ImageChoice) -> asyncio.Task[str]:
+        if choice not in self._work:
+            work = self._work[choice] = asyncio.create_task(self._opened(choice), name=f"image {_name_of(choice)}")
+            work.add_done_callback(lambda done: self._done(choice, done))
+        return self._work[choice]
+
+    def _done(self, choice: ImageChoice, work: asyncio.Task[str]) -> None:
+        del self._work[choice]
+        if not work.cancelled():
+            work.exception()  # whoever still waits for it has heard it
+
+    async def _opened(self, choice: ImageChoice) -> str:
+        name = await self._found(base := replace(choice, writable_paths=()))
+        if paths := list(choice.writable_paths):
+            image = await self._sandbox.image(name)  # each time: there may be another one of that name by now
+            if image is None:
+                self._names.pop(base, None)
+                return await self._opened(choice)
+
+            def say(words: str) -> None:
+                self._progress.says(_name_of(choice), words)
+
+            name = await writable_images.ensure(self._sandbox, image, paths, self._runtime, say)
+        self._names[choice] = name
+        return name
+
+    async def _found(self, base: ImageChoice) -> str:
+        if base not in self._names:
+            self._names[base] = await (self._standard(base) if base.preset is not None else self._pulled(base))
+        return self._names[base]
+
+    async def _standard(self, base: ImageChoice) -> str:
+        return await standard_images.ensure(self._sandbox, _name_of(base), self._progress.built)
+
+    async def _pulled(self, base: ImageChoice) -> str:
+        image = base.reference
+        if await self._sandbox.image_id(image) is None:
+            self._progress.says(image, f"Pulling image {image}")
+            try:
+                await self._sandbox.pull(image, log.info)
+            except SandboxError as error:
+                kind = Unavailable if isinstance(error, Unavailable) else SandboxError
+                raise kind(f"The image {image} can't be had: {error}") from None
+        return image
+
+
+def _name_of(choice: ImageChoice) -> str:
+    """A standard image's folder, or what the account called its image."""
+    return choice.reference if choice.preset is None else standard_images.BY_PRESET[choice.preset]
