@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
 import uvloop
 
@@ -25,6 +26,14 @@ from tests.time_limit import *  # noqa: F403 - its hooks
 
 # Who starts the tests in the background may have it ignored, and what they start would then know no Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes depends on the machine's load, and a fixture is opened once for all examples.
+hypothesis.settings.register_profile(
+    "tests",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("tests")
 
 KEY = "ac_live_" + "k" * 32
 

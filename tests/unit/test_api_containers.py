@@ -1,7 +1,7 @@
 """Containers, from outside: every operation and status code of the reference, and the laws of versions."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentcontainer_local.store import containers
@@ -84,7 +84,7 @@ async def test_another_image_makes_a_version_and_another_name_does_not(client):
     assert first.json() == made["currentVersion"]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     st.lists(
         st.fixed_dictionaries(

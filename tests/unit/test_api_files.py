@@ -436,7 +436,7 @@ async def test_what_is_written_while_an_error_comes_is_gone(host):
     assert on_disk(host) == []
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(chunks=st.lists(st.binary(max_size=50), max_size=20))
 async def test_what_goes_in_is_what_is_there(tmp_path_factory, chunks):
     root = tmp_path_factory.mktemp("files")

@@ -8,7 +8,7 @@ from datetime import timedelta
 import httpx
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -200,7 +200,7 @@ async def walk(client, path: str, between=None, **query) -> list[str]:
             await between()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(
     limit=st.integers(1, 7), order=st.sampled_from(["asc", "desc"]), before=st.integers(0, 5), added=st.integers(0, 3)
 )
@@ -387,7 +387,7 @@ def test_every_post_that_makes_something_takes_a_key():
 SENT = st.tuples(st.sampled_from(["k1", "k2", "k3"]), st.sampled_from(["a", "b", ""]))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(sent=st.lists(SENT, max_size=12), restarts=st.integers(0, 12))
 async def test_a_key_has_one_effect_and_one_answer_whatever_else_is_sent(client, host, clock, sent, restarts):
     clock.advance(25 * 3600)  # what another example has sent is forgotten

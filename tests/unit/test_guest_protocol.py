@@ -5,7 +5,7 @@ from datetime import datetime
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.routing import Router
 
@@ -121,7 +121,7 @@ async def said(door: guest.Door, method: str, path: str, content: bytes) -> int:
         return (await caller.request(method, path, content=content)).status_code
 
 
-FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=120)
 
 
 @pytest.mark.parametrize("path", ["/guest/events", "/guest/outputs", "/guest/hibernate", "/guest/outputs/out_x"])

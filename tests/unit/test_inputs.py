@@ -6,7 +6,7 @@ from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 
 import httpx
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.routing import Router
 
@@ -120,7 +120,6 @@ def test_five_thousand_files_of_one_name_are_placed_at_once():
     assert lines["line"] < 1_000_000
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(NAMES, max_size=12))
 def test_each_file_has_a_name_of_its_own_and_the_first_one_keeps_it(names):
     placed = workspace._placed("task_files", [{"id": "file_1", "filename": name, "size_bytes": 1} for name in names])

@@ -5,7 +5,7 @@ import re
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentcontainer_local import lifecycle, schemas
@@ -98,7 +98,7 @@ def test_an_illegal_move_raises_and_names_the_status(status: str, event: str):
             lifecycle.after(status, event)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.sampled_from(sorted(lifecycle.EVENTS)), st.integers(0, 5000)), max_size=12), st.booleans())
 def test_any_sequence_of_events_is_a_walk_through_the_table(host: Host, clock: Clock, events, conversation):
     task = dispatched(host, conversation)
@@ -176,7 +176,7 @@ MOVES = {
 }
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250)
 @given(st.lists(st.tuples(st.sampled_from(sorted(MOVES)), st.integers(0, 5000)), max_size=25), st.booleans())
 def test_whatever_happens_to_a_task_in_whatever_order_its_rows_agree(host: Host, clock: Clock, asked, conversation):
     host.db.conn.execute("UPDATE accounts SET billing_mode = 'standard'")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import agentcontainer_local
@@ -53,7 +53,7 @@ def test_each_event_of_the_table_is_acted_out_here():
     assert {state for state, _ in runs.TABLE} == set(runs.OPEN)  # nothing leads out of OVER
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(st.lists(st.sampled_from(sorted(ACTS)), max_size=12))
 def test_any_sequence_of_events_is_a_walk_through_the_table(host: Host, events: list[str]):
     run = begun(host)

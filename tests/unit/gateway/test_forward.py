@@ -10,7 +10,7 @@ import time
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentcontainer_local.store import tasks
@@ -342,7 +342,7 @@ def test_a_tool_call_of_the_model_passes(door, fake):
     assert answer["content"][0]["input"] == {"command": "ls -l"}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(value=st.binary(max_size=30), name=st.sampled_from([b"x-session-id", b"x-stainless-os", b"user-agent"]))
 def test_no_header_can_carry_another(door, fake, name, value):
     """Written by hand: no client would send these."""

@@ -9,7 +9,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentcontainer_local.gateway import admission, content, routes, worst_case
@@ -150,7 +150,7 @@ def owed(provider: str, given: dict[str, Any], sent: dict[str, Any]) -> tuple[in
     return (prompt + output) * models * dear, (prompt * written + output * rates["output"]) * models * dear
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100)
 @given(st.sampled_from(sorted(PATHS)).flatmap(lambda kind: st.tuples(st.just(kind), requests(kind))), st.data())
 def test_no_request_that_passes_costs_more_than_was_reserved(asked, data):
     kind, body = asked
@@ -170,7 +170,7 @@ def test_no_request_that_passes_costs_more_than_was_reserved(asked, data):
     assert worst.microusd(output) >= microusd
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 @given(
     st.sampled_from(sorted(PATHS)).flatmap(
         lambda kind: st.tuples(st.just(kind), st.lists(requests(kind), min_size=2, max_size=4))

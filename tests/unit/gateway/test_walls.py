@@ -4,7 +4,7 @@ import json
 import socket
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentcontainer_local.gateway import admission, routes
@@ -84,7 +84,7 @@ def test_no_other_bytes_find_a_route(path):
     assert (routes.find(path) is None) or path.replace(b"/v1/v1/", b"/v1/") in known
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     st.lists(
         st.sampled_from(
