@@ -268,9 +268,9 @@ def test_the_standard_images_are_listed_and_are_built_already(server: Server, tm
 BUILD = """
 import sys
 from pathlib import Path
-from agentcontainer_local import images
+from agentcontainer_local.sandbox.podman import standard_images
 from agentcontainer_local.cli import app
-images.folder = lambda: Path(sys.argv[1])
+standard_images.folder = lambda: Path(sys.argv[1])
 app(["images", "build", "coding"])
 """
 
