@@ -6,7 +6,7 @@ from agentcontainer_local.api.tasks import DISPATCH
 from agentcontainer_local.errors import Conflict, NotFound, ProviderKeyMissing, Unavailable
 from agentcontainer_local.http.routing import Call, Route
 from agentcontainer_local.store import tasks, transcript
-from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.rows import Message, Task
 
 
 def create_conversation(call: Call) -> schemas.TaskAndMessage:
@@ -38,7 +38,7 @@ def create_message(call: Call) -> schemas.TaskAndMessage:
     return _said(call, task, message)
 
 
-def _said(call: Call, task: Row, message: Row) -> schemas.TaskAndMessage:
+def _said(call: Call, task: Task, message: Message) -> schemas.TaskAndMessage:
     call.host.changed.set(task["id"])
     return schemas.TaskAndMessage(
         task=tasks.shape(call.host.db, task, call.now), message=tasks.message_shape(call.host.db, message)

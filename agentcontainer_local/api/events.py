@@ -16,6 +16,7 @@ from agentcontainer_local.http.routing import Call, Route
 from agentcontainer_local.store import events as history
 from agentcontainer_local.store import tasks, transcript
 from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.rows import Task
 
 HEARTBEAT_SECONDS = 15
 CALL_SECONDS = 1
@@ -27,7 +28,7 @@ EVENT_ID = re.compile("[0-9]{1,19}")
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
-def task_of(call: Call) -> Row:
+def task_of(call: Call) -> Task:
     return tasks.owned(call.host.db, call.account["id"], call.param("taskId"))
 
 

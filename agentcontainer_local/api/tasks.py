@@ -20,6 +20,7 @@ from agentcontainer_local.http.pagination import page
 from agentcontainer_local.http.routing import Call, Route
 from agentcontainer_local.store import agents, files, tasks
 from agentcontainer_local.store.db import ALL, Row
+from agentcontainer_local.store.rows import Task
 
 
 def list_agent_tasks(call: Call) -> schemas.ListTasksResponse:
@@ -97,11 +98,11 @@ def list_model_calls(call: Call) -> schemas.ListModelCallsResponse:
     return page(schemas.ListModelCallsResponse, call.cut, found, tasks.call_shape)
 
 
-def _owned(call: Call) -> Row:
+def _owned(call: Call) -> Task:
     return tasks.owned(call.host.db, call.account["id"], call.param("taskId"))
 
 
-def _shape(call: Call, task: Row) -> schemas.Task:
+def _shape(call: Call, task: Task) -> schemas.Task:
     shape = tasks.shape(call.host.db, task, call.now)
     if (calling := call.host.calling.get(shape.id)) is not None:
         shape.model_call = schemas.CurrentModelCall(**calling.facts())

@@ -18,7 +18,7 @@ from agentcontainer_local.egress.resolver import Outside
 from agentcontainer_local.egress.tunnel import one_request, tunnel
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.sandbox.backend import StreamHandler
-from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.rows import Task
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ PLAIN = re.compile(r"http://([^/?#]*)(/[^#]*|\?[^#]*)?", re.IGNORECASE)
 
 
 @contextlib.asynccontextmanager
-async def opened(host: Host, task: Row, outside: Outside) -> AsyncIterator[StreamHandler | None]:
+async def opened(host: Host, task: Task, outside: Outside) -> AsyncIterator[StreamHandler | None]:
     """Handles the connections of the task's run; None where nothing is allowed."""
     allowed = [hostnames.allowed(text) for text in json.loads(task["allowed_hosts"])]
     if not allowed:

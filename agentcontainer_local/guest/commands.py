@@ -13,7 +13,8 @@ from agentcontainer_local.pi import prompts, workspace
 from agentcontainer_local.pi.inputs import Input
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import tasks, transcript
-from agentcontainer_local.store.db import Database, Row
+from agentcontainer_local.store.db import Database
+from agentcontainer_local.store.rows import Message, Run, Task
 
 HEARTBEAT_SECONDS = 15
 
@@ -57,7 +58,7 @@ def in_force(db: Database, task_id: str) -> list[dict[str, Any]]:
     return [*given, *nudges, *([soft] if run["soft_told_at"] else []), *_of_budget(task, run)]
 
 
-def _of_budget(task: Row, run: Row) -> list[dict[str, Any]]:
+def _of_budget(task: Task, run: Run) -> list[dict[str, Any]]:
     """Told in the run in which it came to that; a later one finds it in Pi's session. Once asked, it is not told."""
     told = (task["budget_told_at"] or "") >= run["created_at"] and not run["budget_asked_at"]
     soon = {"type": "steer", "id": "budget-told", "message": prompts.BUDGET_SOON[task["mode"]]}
@@ -65,20 +66,20 @@ def _of_budget(task: Row, run: Row) -> list[dict[str, Any]]:
     return [*([soon] if told else []), *([asked] if run["budget_asked_at"] else [])]
 
 
-def _told(task: Row, run: Row) -> list[dict[str, Any]]:
+def _told(task: Task, run: Run) -> list[dict[str, Any]]:
     return [_prompt(f"tell-{run['id']}", prompts.TELL[task["to_tell"]])] if task["to_tell"] in prompts.TELL else []
 
 
-def _given(db: Database, task: Row, message: Row) -> dict[str, Any]:
+def _given(db: Database, task: Task, message: Message) -> dict[str, Any]:
     """A message of the user's, in the same words each time, for the guest tells by them whether Pi has it already."""
     return _prompt(message["id"], _before(db, message) + message["content"] + _files(db, task, message), prompts.RESUME)
 
 
-def _before(db: Database, message: Row) -> str:
+def _before(db: Database, message: Message) -> str:
     return "" if message["turn_number"] or transcript.is_first(db, message) else prompts.WOKEN_BY_MESSAGE
 
 
-def _files(db: Database, task: Row, message: Row) -> str:
+def _files(db: Database, task: Task, message: Message) -> str:
     """An autonomous task's first message is the task itself, which says where it is; later ones may bring files."""
     if message["turn_number"] is None and transcript.is_first(db, message):
         return prompts.FOOTER

@@ -17,7 +17,8 @@ from agentcontainer_local.pi import errors
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import events as history
 from agentcontainer_local.store import tasks, transcript
-from agentcontainer_local.store.db import Database, Row, parse_iso, quick
+from agentcontainer_local.store.db import Database, parse_iso, quick
+from agentcontainer_local.store.rows import Run, Task
 
 MAX_BATCH_BYTES = 2 * 1024**2  # a batch of the guest's has 1 MiB, or one event that is longer
 MOST_AT_ONCE = 1000  # lines of a batch; the guest makes halves of one that has more
@@ -243,7 +244,7 @@ def _excess(db: Database, task_id: str, ack: int, max_events: int) -> str | None
     return None
 
 
-def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime) -> None:
+def _write(db: Database, task: Task, run: Run, numbered: Numbered, now: datetime) -> None:
     match event := numbered.event:
         case Prompted():
             tasks.runs.prompted(db, run["id"], now)
@@ -284,7 +285,7 @@ def _write(db: Database, task: Row, run: Row, numbered: Numbered, now: datetime)
             history.append(db, task["id"], history.NOTICE, {"kind": facts.pop("type"), **facts}, now)
 
 
-def _why(db: Database, task: Row, error: str | None) -> str:
+def _why(db: Database, task: Task, error: str | None) -> str:
     """Of a model call that failed, in our words where we have some: Pi's are for Pi."""
     if refused := errors.refused(error):
         return refused
@@ -293,13 +294,13 @@ def _why(db: Database, task: Row, error: str | None) -> str:
     return errors.plain(error) if error else "The answer was cut off."
 
 
-def _told_of(db: Database, task: Row, event: Noticed) -> dict[str, Any]:
+def _told_of(db: Database, task: Task, event: Noticed) -> dict[str, Any]:
     """Pi counts its attempts from 1 after each prompt; the rows know how many calls have failed in a row."""
     failed = tasks.failed_before(db, task) if event.type == "retrying" else None
     return {"attempt": failed["attempt"], "message": failed["error"]} if failed else {}
 
 
-def _happened(at: int | None, run: Row, now: datetime) -> datetime:
+def _happened(at: int | None, run: Run, now: datetime) -> datetime:
     """By the guest's word, as a server that was away hears of it later; but within its run."""
     if at is None:
         return now
@@ -307,7 +308,7 @@ def _happened(at: int | None, run: Row, now: datetime) -> datetime:
     return datetime.fromtimestamp(min(max(earliest, at / 1000), latest), UTC)
 
 
-def _alive(db: Database, task: Row) -> None:
+def _alive(db: Database, task: Task) -> None:
     """Something was done: deaths are counted from here."""
     if task["deaths"]:
         db.conn.execute("UPDATE tasks SET deaths = 0 WHERE id = ?", (task["id"],))

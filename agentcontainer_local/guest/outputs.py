@@ -18,7 +18,7 @@ from agentcontainer_local.http.json_size import has_more_values
 from agentcontainer_local.process import disk_space, failpoints
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import accounts, db, files, tasks, transcript
-from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.rows import Task
 
 MAX_CLAIM_BYTES = 1024**2
 MAX_CLAIM_VALUES = 60_000  # of ten thousand files
@@ -87,7 +87,7 @@ async def begin(request: Request, door: Door) -> dict[str, Any]:
     return {"id": id}
 
 
-def _check_claim(door: Door, task: Row, claim: Finish | Attach) -> None:
+def _check_claim(door: Door, task: Task, claim: Finish | Attach) -> None:
     """Attachments of one answer count together, or an agent could fill the disk with one file, given again and again.
 
     A finish is one.
@@ -97,7 +97,7 @@ def _check_claim(door: Door, task: Row, claim: Finish | Attach) -> None:
         raise Invalid(reason)
 
 
-def _attached(door: Door, task: Row) -> tuple[int, int]:
+def _attached(door: Door, task: Task) -> tuple[int, int]:
     """Files, and their bytes, that the answer at work has already."""
     sql = (
         "SELECT count(*) AS files, coalesce(sum(size_bytes), 0) AS bytes FROM task_outputs"
@@ -121,7 +121,7 @@ def _size(claim: Finish | Attach) -> int:
     return sum(file.sizeBytes for file in claim.files)
 
 
-def _check_quota(door: Door, task: Row, more_bytes: int) -> None:
+def _check_quota(door: Door, task: Task, more_bytes: int) -> None:
     try:
         accounts.check_file_quota(door.host.db, task["account_id"], more_bytes, door.host.settings)
     except TooLarge as problem:
@@ -148,7 +148,7 @@ def _claim(body: bytes) -> Finish | Attach:
         raise Invalid(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
 
 
-def _check_moment(task: Row, claim: Finish | Attach) -> None:
+def _check_moment(task: Task, claim: Finish | Attach) -> None:
     if task["status"] != lifecycle.RUNNING:
         raise Conflict(f"The task is {task['status']}.")
     if isinstance(claim, Attach) and task["mode"] == "autonomous":
@@ -156,7 +156,7 @@ def _check_moment(task: Row, claim: Finish | Attach) -> None:
 
 
 def refusal(
-    task: Row, claim: Finish | Attach, settings: Settings, files_before: int = 0, bytes_before: int = 0
+    task: Task, claim: Finish | Attach, settings: Settings, files_before: int = 0, bytes_before: int = 0
 ) -> str | None:
     """Why the claim is not accepted, for the agent; None if it may be (DESIGN, finish rules)."""
     if (count := files_before + len(claim.files)) > settings.max_output_files:
@@ -260,7 +260,7 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
             tasks.apply(store, task["id"], "finished", now, result=claim.message, completion=claim.completion)
 
 
-def _answer_of(door: Door, task: Row, claim: Finish | Attach, now: datetime) -> str:
+def _answer_of(door: Door, task: Task, claim: Finish | Attach, now: datetime) -> str:
     """The message that the files come with: often they are given before its first word.
 
     A turn that ends the conversation without a word is answered by the words of its finish.

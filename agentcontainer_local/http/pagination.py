@@ -10,9 +10,10 @@ from pydantic import BaseModel
 from agentcontainer_local.errors import Invalid
 from agentcontainer_local.schemas import MAX_BYTES as LAST
 from agentcontainer_local.schemas import Page, PageInfo, PageQuery
-from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.db import Columns
 
 Answer = TypeVar("Answer", bound=Page[Any])
+R = TypeVar("R", bound=Columns)
 
 MOST_CHARACTERS = 1024**2  # of a page's rows, and one row more: to write them down holds up others
 
@@ -37,16 +38,16 @@ def cut_of(query: PageQuery) -> Cut:
     return Cut(query.limit, after, ascending)
 
 
-def page(answer: type[Answer], cut: Cut, found: Iterable[Row], shape: Callable[[Row], BaseModel]) -> Answer:
+def page(answer: type[Answer], cut: Cut, found: Iterable[R], shape: Callable[[R], BaseModel]) -> Answer:
     """`found`: what is there for `cut.asked`, each with its `number`."""
     rows, more = _taken(found, cut.limit)
     info = PageInfo(has_more=more, next_cursor=_cursor(rows[-1]["number"]) if more else None)
     return answer(data=[shape(row) for row in rows], page_info=info)
 
 
-def _taken(found: Iterable[Row], limit: int) -> tuple[list[Row], bool]:
+def _taken(found: Iterable[R], limit: int) -> tuple[list[R], bool]:
     """At most `limit` rows, and fewer where they are large; and whether there are more."""
-    rows: list[Row] = []
+    rows: list[R] = []
     size = 0
     for row in found:
         if len(rows) == limit or size >= MOST_CHARACTERS:

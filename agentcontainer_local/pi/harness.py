@@ -5,10 +5,10 @@ from typing import Any
 
 from agentcontainer_local.pi import prompts
 from agentcontainer_local.pi.inputs import Input
-from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.rows import Task
 
 
-def harness(task: Row, given: list[Input], reference: list[Input]) -> str:
+def harness(task: Task, given: list[Input], reference: list[Input]) -> str:
     files = "".join(f"- `~/{item.place}` ({item.size_bytes} bytes)\n" for item in (*given, *reference))
     ending = prompts.ANSWERING if task["mode"] == "conversation" else prompts.ENDING
     return prompts.HARNESS.format(
@@ -18,7 +18,7 @@ def harness(task: Row, given: list[Input], reference: list[Input]) -> str:
     )
 
 
-def _network(task: Row) -> str:
+def _network(task: Task) -> str:
     if task["internet_access"]:
         return prompts.INTERNET
     if allowed := json.loads(task["allowed_hosts"]):

@@ -5,7 +5,7 @@ from typing import Any
 
 from agentcontainer_local.guest_contract import EGRESS_PORT, GATEWAY_PORT, MOUNT, STATE
 from agentcontainer_local.pi import models
-from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.rows import Task
 from agentcontainer_local.store.tasks import Execution
 
 # Our extension's provider: auxiliary calls, like those for summaries, go to the weak model, all others to the main one.
@@ -32,7 +32,7 @@ PROXY_VARIABLES = {
 
 
 def launch(
-    task: Row,
+    task: Task,
     execution: Execution,
     base_prompt: str,
     harness: str,

@@ -5,9 +5,10 @@ from agentcontainer_local.pi.harness import harness
 from agentcontainer_local.pi.inputs import Input
 from agentcontainer_local.store import agents, files, tasks
 from agentcontainer_local.store.db import Database, Row, row
+from agentcontainer_local.store.rows import Message, Task
 
 
-def inputs(db: Database, task: Row) -> list[Input]:
+def inputs(db: Database, task: Task) -> list[Input]:
     """Everything that the task finds in its workspace when it starts."""
     given = _placed("task_files", tasks.inputs(db, task["id"]))
     reference = _placed("reference_files", agents.reference_files(db, task["agent_version_id"]))
@@ -19,12 +20,12 @@ def inputs(db: Database, task: Row) -> list[Input]:
     ]
 
 
-def document(db: Database, task: Row, name: str) -> str | None:
+def document(db: Database, task: Task, name: str) -> str | None:
     """One of ours, by its name at the door."""
     return next((item.text for item in inputs(db, task) if item.name == name), None)
 
 
-def given_file(db: Database, task: Row, file_id: str) -> Row | None:
+def given_file(db: Database, task: Task, file_id: str) -> Row | None:
     """This one of them; without a look at all of them, for a guest fetches each by itself."""
     return row(
         db,
@@ -37,7 +38,7 @@ def given_file(db: Database, task: Row, file_id: str) -> Row | None:
     )
 
 
-def paths_of(db: Database, task: Row, message: Row) -> list[str]:
+def paths_of(db: Database, task: Task, message: Message) -> list[str]:
     """Where the files that came with a message lie."""
     if row(db, "SELECT 1 FROM message_inputs WHERE message_id = ?", (message["id"],)) is None:
         return []

@@ -26,6 +26,7 @@ from agentcontainer_local.store.db import (
     rows,
     single,
 )
+from agentcontainer_local.store.rows import AgentVersion
 from agentcontainer_local.store.secrets import Vault
 
 PROMPT = (
@@ -92,7 +93,7 @@ def ensure_standard(db: Database, now: datetime) -> None:
             )
             container_version_id = containers.current(db, container_id)["id"]
             wanted = Content(container_version_id, prompt, DEFAULTS, None, [], [])
-            newest = row(db, NEWEST, (id,))
+            newest = row(db, NEWEST, (id,), of=AgentVersion)
             if newest is None or _content(db, None, newest) != wanted:
                 _add_version(db, None, id, wanted, now)
 
@@ -140,20 +141,22 @@ def custom(db: Database, account_id: str, agent_id: str) -> Row:
     return found
 
 
-def current(db: Database, agent_id: str) -> Row:
-    return single(db, NEWEST, (agent_id,))
+def current(db: Database, agent_id: str) -> AgentVersion:
+    return single(db, NEWEST, (agent_id,), of=AgentVersion)
 
 
-def version(db: Database, agent_id: str, version_id: str | None) -> Row:
+def version(db: Database, agent_id: str, version_id: str | None) -> AgentVersion:
     """For a task: the version it asks for, else the current one. Raises Invalid."""
-    found = current(db, agent_id) if version_id is None else row(db, VERSION, (version_id, agent_id))
+    if version_id is None:
+        return current(db, agent_id)
+    found = row(db, VERSION, (version_id, agent_id), of=AgentVersion)
     if found is None:
         raise Invalid.field("versionId", "this agent has no such version")
     return found
 
 
-def one_version(db: Database, agent_id: str, version_id: str) -> Row:
-    found = row(db, VERSION, (version_id, agent_id))
+def one_version(db: Database, agent_id: str, version_id: str) -> AgentVersion:
+    found = row(db, VERSION, (version_id, agent_id), of=AgentVersion)
     if found is None:
         raise NotFound(f"There is no version {version_id} of this agent.")
     return found
@@ -164,8 +167,8 @@ def page(db: Database, account_id: str, limit: int, after: int, ascending: bool)
     return rows(db, PAGE_UP if ascending else PAGE_DOWN, wanted)
 
 
-def versions(db: Database, agent_id: str, limit: int, after: int, ascending: bool) -> list[Row]:
-    return rows(db, VERSIONS_UP if ascending else VERSIONS_DOWN, (agent_id, after, limit))
+def versions(db: Database, agent_id: str, limit: int, after: int, ascending: bool) -> list[AgentVersion]:
+    return rows(db, VERSIONS_UP if ascending else VERSIONS_DOWN, (agent_id, after, limit), of=AgentVersion)
 
 
 def reference_files(
@@ -308,7 +311,7 @@ def skills(given: list[schemas.SkillRequest] | None) -> list[dict[str, Any]]:
     return [{"skill": skill.skill} for skill in given or ()]
 
 
-def _content(db: Database, vault: Vault | None, version: Row) -> Content:
+def _content(db: Database, vault: Vault | None, version: AgentVersion) -> Content:
     sealed = version["provider_api_key"]
     attached = rows(
         db, "SELECT file_id FROM agent_version_files WHERE agent_version_id = ? ORDER BY position", (version["id"],)
@@ -381,7 +384,7 @@ def shape(db: Database, agent: Row) -> schemas.Agent:
     )
 
 
-def version_shape(db: Database, version: Row) -> schemas.AgentVersion:
+def version_shape(db: Database, version: AgentVersion) -> schemas.AgentVersion:
     container = containers.version(db, version["container_version_id"])
     return schemas.AgentVersion(
         id=version["id"],
@@ -399,7 +402,7 @@ def version_shape(db: Database, version: Row) -> schemas.AgentVersion:
     )
 
 
-def _defaults_shape(version: Row) -> schemas.AgentVersionDefaults:
+def _defaults_shape(version: AgentVersion) -> schemas.AgentVersionDefaults:
     defaults = json.loads(version["defaults"])
     return schemas.AgentVersionDefaults(
         has_provider_api_key=version["provider_api_key"] is not None, **task_fields.by_name(defaults)

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import sqlite_utils
 
 from agentcontainer_local.process import resources
 
 Row = dict[str, Any]
+Columns = Mapping[str, Any]  # a row to read from, whole or in part
 Parameters = Sequence[Any] | Mapping[str, Any]
 ALL = -1  # as a LIMIT
 # Places in a list whose standard rows, which are nobody's, come first, upwards and downwards; 2^62 is beyond all rows.
@@ -262,13 +263,22 @@ def is_damage(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def row(db: Database, sql: str, parameters: Parameters = ()) -> Row | None:
+@overload
+def row(db: Database, sql: str, parameters: Parameters = ()) -> Row | None: ...
+@overload
+def row(db: Database, sql: str, parameters: Parameters = (), *, of: type[T]) -> T | None: ...
+def row(db: Database, sql: str, parameters: Parameters = (), *, of: type[Any] | None = None) -> Any:
+    """The first row, or None. `of`: what it holds, one of `store.rows`, for the type checker."""
     cursor = db.conn.execute(sql, parameters)
     values = cursor.fetchone()
     return None if values is None else dict(zip(_names(db, sql, cursor), values, strict=True))
 
 
-def single(db: Database, sql: str, parameters: Parameters = ()) -> Row:
+@overload
+def single(db: Database, sql: str, parameters: Parameters = ()) -> Row: ...
+@overload
+def single(db: Database, sql: str, parameters: Parameters = (), *, of: type[T]) -> T: ...
+def single(db: Database, sql: str, parameters: Parameters = (), *, of: type[Any] | None = None) -> Any:
     """The row of a query that always finds one; raises LookupError where there is none."""
     found = row(db, sql, parameters)
     if found is None:
@@ -276,11 +286,19 @@ def single(db: Database, sql: str, parameters: Parameters = ()) -> Row:
     return found
 
 
-def rows(db: Database, sql: str, parameters: Parameters = ()) -> list[Row]:
+@overload
+def rows(db: Database, sql: str, parameters: Parameters = ()) -> list[Row]: ...
+@overload
+def rows(db: Database, sql: str, parameters: Parameters = (), *, of: type[T]) -> list[T]: ...
+def rows(db: Database, sql: str, parameters: Parameters = (), *, of: type[Any] | None = None) -> list[Any]:
     return list(each(db, sql, parameters))
 
 
-def each(db: Database, sql: str, parameters: Parameters = ()) -> Iterator[Row]:
+@overload
+def each(db: Database, sql: str, parameters: Parameters = ()) -> Iterator[Row]: ...
+@overload
+def each(db: Database, sql: str, parameters: Parameters = (), *, of: type[T]) -> Iterator[T]: ...
+def each(db: Database, sql: str, parameters: Parameters = (), *, of: type[Any] | None = None) -> Iterator[Any]:
     """Row by row, for who does not want all of them."""
     cursor = db.conn.execute(sql, parameters)
     names = _names(db, sql, cursor)

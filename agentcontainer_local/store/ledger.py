@@ -6,6 +6,7 @@ from agentcontainer_local.errors import InsufficientCredits
 from agentcontainer_local.money import from_usd
 from agentcontainer_local.store.accounts import balance_microusd
 from agentcontainer_local.store.db import Database, Row, iso, rows
+from agentcontainer_local.store.rows import Task
 
 MICROUSD_PER_MINUTE = from_usd(0.05)  # spec: billing, of container time
 RESERVATION_MICROUSD = from_usd(0.5)  # spec: billing, reserved at start
@@ -36,7 +37,7 @@ def reserve(db: Database, account: Row, task_id: str, now: datetime) -> None:
     _enter(db, account["id"], task_id, "reservation", -RESERVATION_MICROUSD, now)
 
 
-def settle(db: Database, task: Row, used_ms: int, now: datetime) -> None:
+def settle(db: Database, task: Task, used_ms: int, now: datetime) -> None:
     """Puts the actual cost in the reservation's place, once. Call within the transaction that ends the task."""
     entered = {entry["kind"] for entry in rows(db, "SELECT kind FROM ledger WHERE task_id = ?", (task["id"],))}
     if entered == {"reservation"}:

@@ -7,7 +7,8 @@ from typing import Any
 
 from agentcontainer_local import schemas
 from agentcontainer_local.store import events
-from agentcontainer_local.store.db import Database, Row, dumps, each, iso, new_id, parse_iso, row, rows, single
+from agentcontainer_local.store.db import Columns, Database, Row, dumps, each, iso, new_id, parse_iso, row, rows, single
+from agentcontainer_local.store.rows import Message, Run, Task
 
 # The API's word for a tool of Pi's, where it has one of its own (spec: Activity.toolKey).
 TOOL_KEYS = {"bash": "shell"}
@@ -21,7 +22,7 @@ CUT = "\n\n[The answer is cut here; the task's events have the rest.]"
 
 def add(
     db: Database,
-    task: Row,
+    task: Columns,
     role: str,
     content: str,
     status: str,
@@ -63,7 +64,7 @@ def add(
     return id
 
 
-def set_status(db: Database, message: Row, status: str, now: datetime, error: str | None = None) -> None:
+def set_status(db: Database, message: Message, status: str, now: datetime, error: str | None = None) -> None:
     """An answer comes with all its words once it is whole; while it grew, each event had what was new."""
     if message["status"] == status:
         return
@@ -74,55 +75,57 @@ def set_status(db: Database, message: Row, status: str, now: datetime, error: st
     events.append(db, message["task_id"], events.MESSAGE_UPDATED, data, now)
 
 
-def one(db: Database, message_id: str) -> Row:
-    return single(db, "SELECT * FROM messages WHERE id = ?", (message_id,))
+def one(db: Database, message_id: str) -> Message:
+    return single(db, "SELECT * FROM messages WHERE id = ?", (message_id,), of=Message)
 
 
-def of_turn(db: Database, task_id: str, turn: int) -> list[Row]:
-    return rows(db, "SELECT * FROM messages WHERE task_id = ? AND turn_number = ? ORDER BY number", (task_id, turn))
+def of_turn(db: Database, task_id: str, turn: int) -> list[Message]:
+    sql = "SELECT * FROM messages WHERE task_id = ? AND turn_number = ? ORDER BY number"
+    return rows(db, sql, (task_id, turn), of=Message)
 
 
-def for_run(db: Database, task: Row, run: Row) -> list[Row]:
+def for_run(db: Database, task: Task, run: Run) -> list[Message]:
     """The user's messages that this run gives to Pi: those that no earlier run gave; of a conversation, this turn's."""
     return rows(
         db,
         "SELECT * FROM messages WHERE task_id = ? AND role = 'user' AND (? IS NULL OR turn_number = ?)"
         " AND (run_id IS NULL OR run_id = ?) ORDER BY number",
         (task["id"], task["turn_number"], task["turn_number"], run["id"]),
+        of=Message,
     )
 
 
-def is_first(db: Database, message: Row) -> bool:
+def is_first(db: Database, message: Message) -> bool:
     first = single(db, "SELECT min(number) AS number FROM messages WHERE task_id = ?", (message["task_id"],))
     return bool(message["number"] == first["number"])
 
 
-def last_given(db: Database, task: Row) -> Row:
+def last_given(db: Database, task: Task) -> Message:
     """The user's last message that Pi was given, in whichever run; every task has one once it has had a run."""
     return single(
         db,
         "SELECT * FROM messages WHERE task_id = ? AND role = 'user' AND run_id IS NOT NULL ORDER BY number DESC"
         " LIMIT 1",
         (task["id"],),
+        of=Message,
     )
 
 
-def waiting(db: Database, task_id: str) -> list[Row]:
+def waiting(db: Database, task_id: str) -> list[Message]:
     """The user's messages that Pi was not given yet."""
-    return rows(
-        db, "SELECT * FROM messages WHERE task_id = ? AND role = 'user' AND run_id IS NULL ORDER BY number", (task_id,)
-    )
+    sql = "SELECT * FROM messages WHERE task_id = ? AND role = 'user' AND run_id IS NULL ORDER BY number"
+    return rows(db, sql, (task_id,), of=Message)
 
 
-def delivered(db: Database, task: Row, run: Row, message_id: str, now: datetime) -> None:
+def delivered(db: Database, task: Task, run: Run, message_id: str, now: datetime) -> None:
     """Pi has what was sent under this id; nothing happens if that was no message."""
-    message = row(db, "SELECT * FROM messages WHERE task_id = ? AND id = ?", (task["id"], message_id))
+    message = row(db, "SELECT * FROM messages WHERE task_id = ? AND id = ?", (task["id"], message_id), of=Message)
     if message is not None:
         db.conn.execute("UPDATE messages SET run_id = ? WHERE id = ?", (run["id"], message_id))
         set_status(db, message, "running", now)
 
 
-def said(db: Database, task: Row, text: str, now: datetime) -> None:
+def said(db: Database, task: Task, text: str, now: datetime) -> None:
     """The agent says something: a message of its own, but in a conversation all of a turn is one answer."""
     if task["mode"] == "autonomous":
         add(db, task, "assistant", text, "completed", now)
@@ -134,7 +137,7 @@ def said(db: Database, task: Row, text: str, now: datetime) -> None:
         events.append(db, task["id"], events.MESSAGE_UPDATED, data, now)
 
 
-def interrupted(db: Database, task: Row, text: str, error: str, now: datetime) -> None:
+def interrupted(db: Database, task: Task, text: str, error: str, now: datetime) -> None:
     """An answer that was cut off: what had come of it, and why there is no more."""
     if text.strip():
         add(db, task, "assistant", text[:MOST_ANSWER_CHARACTERS], "failed", now, error=error)
@@ -158,7 +161,7 @@ def take_unfinished(db: Database, task_id: str) -> str:
     return str(found["content"])
 
 
-def _grow(db: Database, answer: Row, text: str) -> None:
+def _grow(db: Database, answer: Message, text: str) -> None:
     content = f"{answer['content']}\n\n{text}" if answer["content"] else text
     if len(content) > MOST_ANSWER_CHARACTERS:
         if answer["content"].endswith(CUT):
@@ -167,13 +170,14 @@ def _grow(db: Database, answer: Row, text: str) -> None:
     db.conn.execute("UPDATE messages SET content = ? WHERE id = ?", (content, answer["id"]))
 
 
-def answer_of(db: Database, task: Row) -> Row | None:
+def answer_of(db: Database, task: Task) -> Message | None:
     """The answer of the turn at work, as far as it has come."""
     return row(
         db,
         "SELECT * FROM messages WHERE task_id = ? AND turn_number = ? AND role = 'assistant' AND status = 'running'"
         " ORDER BY number LIMIT 1",
         (task["id"], task["turn_number"]),
+        of=Message,
     )
 
 
@@ -191,7 +195,7 @@ def used_tools(db: Database, task_id: str) -> bool:
     return row(db, "SELECT 1 AS found FROM activities WHERE task_id = ? LIMIT 1", (task_id,)) is not None
 
 
-def tool_started(db: Database, task: Row, event: dict[str, Any], at: datetime, now: datetime) -> None:
+def tool_started(db: Database, task: Task, event: dict[str, Any], at: datetime, now: datetime) -> None:
     """`event`: {callId, tool, input | null, inputOmittedReason | null}; it happened at `at`, and is heard of now."""
     id = new_id("act")
     tool = TOOL_KEYS.get(event["tool"], event["tool"])
@@ -215,7 +219,7 @@ def tool_started(db: Database, task: Row, event: dict[str, Any], at: datetime, n
     )
 
 
-def tool_printed(db: Database, task: Row, call_id: str, text: str) -> None:
+def tool_printed(db: Database, task: Task, call_id: str, text: str) -> None:
     """What a tool at work has printed last: streamed, and its output if its end is never told."""
     db.conn.execute(
         "UPDATE activities SET output = ? WHERE task_id = ? AND call_id = ? AND completed_at IS NULL",
@@ -233,7 +237,7 @@ def printed(db: Database, task_id: str) -> list[Row]:
     )[::-1]
 
 
-def tool_ended(db: Database, task: Row, event: dict[str, Any], at: datetime, now: datetime) -> None:
+def tool_ended(db: Database, task: Task, event: dict[str, Any], at: datetime, now: datetime) -> None:
     """`event`: {callId, failed, output}; the output goes into the history only, not into the activity."""
     open = row(
         db,
@@ -298,7 +302,7 @@ def _end_activity(
     )
 
 
-def end_untaken(db: Database, task: Row, error: str, now: datetime) -> None:
+def end_untaken(db: Database, task: Task, error: str, now: datetime) -> None:
     """Follow-ups that waited for a turn that never comes."""
     for message in waiting(db, task["id"]):
         if message["turn_number"] != task["turn_number"]:
@@ -307,8 +311,8 @@ def end_untaken(db: Database, task: Row, error: str, now: datetime) -> None:
 
 def end_open(db: Database, task_id: str, status: str, now: datetime, error: str | None = None) -> None:
     """Gives the messages that were still waiting or at work the status that the task's end gives them, and why."""
-    found = rows(db, "SELECT * FROM messages WHERE task_id = ? AND status IN ('queued', 'running')", (task_id,))
-    for message in found:
+    sql = "SELECT * FROM messages WHERE task_id = ? AND status IN ('queued', 'running')"
+    for message in rows(db, sql, (task_id,), of=Message):
         set_status(db, message, status, now, error)
 
 
@@ -326,8 +330,8 @@ ACTIVITIES_DOWN = (
 )
 
 
-def page(db: Database, task_id: str, limit: int, after: int, ascending: bool) -> Iterator[Row]:
-    return each(db, MESSAGES_UP if ascending else MESSAGES_DOWN, (task_id, after, limit))
+def page(db: Database, task_id: str, limit: int, after: int, ascending: bool) -> Iterator[Message]:
+    return each(db, MESSAGES_UP if ascending else MESSAGES_DOWN, (task_id, after, limit), of=Message)
 
 
 def activities(

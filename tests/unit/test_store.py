@@ -4,14 +4,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
-from agentcontainer_local.store import accounts, db
+from agentcontainer_local.store import accounts, db, rows
 
 WRITE = """
 import sys, time
 from pathlib import Path
+from typing import get_args, get_type_hints
 from agentcontainer_local.store import db
 store = db.open(Path(sys.argv[1]))
 with store.atomic():
@@ -55,6 +57,7 @@ def test_ids_are_of_one_length_and_letters_that_spell_nothing():
 WRITE_AND_DIE = """
 import os, sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 from agentcontainer_local.store import db
 store = db.open(Path(sys.argv[1]))
 db.lengthen_log(store)
@@ -141,3 +144,14 @@ def test_a_query_that_always_finds_a_row_says_so_when_it_finds_none(host):
     assert db.single(host.db, "SELECT count(*) AS n FROM tasks") == {"n": 0}
     with pytest.raises(LookupError):
         db.single(host.db, "SELECT id FROM tasks")
+
+
+@pytest.mark.parametrize(
+    ("table", "of"),
+    [("tasks", rows.Task), ("runs", rows.Run), ("messages", rows.Message), ("agent_versions", rows.AgentVersion)],
+)
+def test_the_type_of_a_row_has_the_columns_of_its_table(host, table, of):
+    columns = db.rows(host.db, f"PRAGMA table_info({table})")
+    nullable = {column["name"]: not (column["notnull"] or column["pk"]) for column in columns}
+    hints = get_type_hints(of)
+    assert {name: type(None) in get_args(hints[name]) for name in of.__required_keys__} == nullable

@@ -17,7 +17,8 @@ from agentcontainer_local.money import in_cents, rounded_up, to_usd
 from agentcontainer_local.prices import Prices
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import accounts, model_settings
-from agentcontainer_local.store.db import Database, Row, insert, iso, quick, row, single
+from agentcontainer_local.store.db import Columns, Database, insert, iso, quick, row, single
+from agentcontainer_local.store.rows import Task
 from agentcontainer_local.store.tasks.model_calls import failed_before
 from agentcontainer_local.store.tasks.provider_choice import SCRIPTED
 from agentcontainer_local.store.tasks.rows import get
@@ -135,14 +136,14 @@ class _Limit:
         return f"the {self.whose}'s {self.kind} of {most}"
 
 
-def capped(db: Database, task: Row) -> bool:
+def capped(db: Database, task: Task) -> bool:
     """Whether the task has a budget, of its own or its account's."""
     return next(_limits(db, task, ""), None) is not None
 
 
-def _limits(db: Database, task: Row, month: str) -> Iterator[_Limit]:
+def _limits(db: Database, task: Task, month: str) -> Iterator[_Limit]:
     account = accounts.budget(db, task["account_id"], month)
-    holders: tuple[tuple[Whose, Row], ...] = ("task", task), ("account", account)
+    holders: tuple[tuple[Whose, Columns], ...] = ("task", task), ("account", account)
     for whose, holder in holders:
         if holder["max_cost_microusd"] is not None:
             yield _Limit("maxCostUsd", whose, holder["max_cost_microusd"], holder["spent_microusd"])
@@ -150,7 +151,7 @@ def _limits(db: Database, task: Row, month: str) -> Iterator[_Limit]:
             yield _Limit("maxTokens", whose, holder["max_tokens"], holder["spent_tokens"])
 
 
-def check_price(db: Database, task: Row, prices_file: Path | None, environ: Mapping[str, str]) -> None:
+def check_price(db: Database, task: Columns, prices_file: Path | None, environ: Mapping[str, str]) -> None:
     """Before it is taken on: a cost that nobody can tell can't be kept below anything."""
     holders = task, accounts.budget(db, task["account_id"], "")
     if task["model"] == SCRIPTED or all(holder["max_cost_microusd"] is None for holder in holders):
@@ -203,7 +204,7 @@ def _granted(worst: Worst, limits: list[_Limit], last: bool) -> int | None:
     )
 
 
-def _insert(db: Database, task: Row, worst: Worst, output_tokens: int, now: datetime) -> Reserved:
+def _insert(db: Database, task: Task, worst: Worst, output_tokens: int, now: datetime) -> Reserved:
     before = failed_before(db, task)
     attempt = before["attempt"] + 1 if before else 1
     number = insert(
@@ -225,7 +226,7 @@ def _insert(db: Database, task: Row, worst: Worst, output_tokens: int, now: date
     return Reserved(number, output_tokens, attempt, int(before is not None and before["status"] == SILENT))
 
 
-def _refused(db: Database, task: Row, worst: Worst, limits: list[_Limit], last: bool, now: datetime) -> Refused:
+def _refused(db: Database, task: Task, worst: Worst, limits: list[_Limit], last: bool, now: datetime) -> Refused:
     """Others that are at work may give room when they end; else this is the end, or the begin of the last part."""
     if worst.input_price is None and any(limit.kind == "maxCostUsd" for limit in limits):
         return Refused(f"There is no price for {worst.model}, so a budget in USD can't be kept.")
@@ -251,7 +252,7 @@ def _refused(db: Database, task: Row, worst: Worst, limits: list[_Limit], last: 
     return Refused(reason)
 
 
-def _end_for(db: Database, task: Row, error: str) -> None:
+def _end_for(db: Database, task: Task, error: str) -> None:
     """The task will fail with this; and with what its last call failed of, if it did."""
     failed = failed_before(db, task)
     why = f"{error} The last model call failed: {failed['error']}" if failed else error
@@ -321,7 +322,7 @@ def _tell(db: Database, task_id: str, now: datetime) -> bool:
     return False
 
 
-def _at_work(db: Database, task: Row, limit: _Limit) -> int:
+def _at_work(db: Database, task: Task, limit: _Limit) -> int:
     counted = single(
         db,
         "SELECT total(counted_microusd) AS maxCostUsd, total(counted_tokens) AS maxTokens FROM model_calls"
@@ -331,7 +332,7 @@ def _at_work(db: Database, task: Row, limit: _Limit) -> int:
     return int(counted[limit.kind])
 
 
-def shape(db: Database, task: Row) -> schemas.Budget | None:
+def shape(db: Database, task: Task) -> schemas.Budget | None:
     """None where the task has none of its own."""
     if task["max_cost_microusd"] is None and task["max_tokens"] is None:
         return None

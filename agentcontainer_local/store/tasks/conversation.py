@@ -9,7 +9,8 @@ from agentcontainer_local.process import failpoints
 from agentcontainer_local.schemas import MessageOverrides
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import events, files, transcript
-from agentcontainer_local.store.db import Database, Row, iso, rows, single
+from agentcontainer_local.store.db import Database, iso, rows, single
+from agentcontainer_local.store.rows import Message, Task
 from agentcontainer_local.store.secrets import Vault
 from agentcontainer_local.store.tasks import overrides as override
 from agentcontainer_local.store.tasks.rows import get, owned
@@ -30,13 +31,13 @@ def say(
     settings: Settings,
     now: datetime,
     environ: Mapping[str, str],
-) -> tuple[Row, Row]:
+) -> tuple[Task, Message]:
     """A follow-up: starts the next turn, or waits for the one at work. Answers the task and the message."""
     with db.atomic():
         task = _open_conversation(db, account_id, task_id)
         files.owned(db, account_id, file_ids)
         last = single(db, "SELECT max(turn_number) AS turn FROM messages WHERE task_id = ?", (task_id,))["turn"]
-        if last - task["turn_number"] >= MOST_WAITING:
+        if last - _turn(task) >= MOST_WAITING:
             raise Conflict(f"{MOST_WAITING} messages are already waiting. Send this one later.")
         asked = override.checked(db, vault, task, overrides, settings, environ)
         turn = {**task, "turn_number": last + 1, "attempt_number": 1}
@@ -52,7 +53,7 @@ def say(
         return get(db, task_id), transcript.one(db, id)
 
 
-def _open_conversation(db: Database, account_id: str, task_id: str) -> Row:
+def _open_conversation(db: Database, account_id: str, task_id: str) -> Task:
     task = owned(db, account_id, task_id)
     if task["mode"] != "conversation":
         raise Conflict("This task is not a conversation.")
@@ -61,41 +62,49 @@ def _open_conversation(db: Database, account_id: str, task_id: str) -> Row:
     return task
 
 
+def _turn(task: Task) -> int:
+    """The number of the turn at work."""
+    if task["turn_number"] is None:
+        raise ValueError(f"an autonomous task has no turns: {task['id']}")
+    return task["turn_number"]
+
+
 def _alive(db: Database, task_id: str) -> bool:
     """Whether its container runs, with a Pi that was started for what the task is now."""
     run = open_run(db, task_id)
     return run is not None and fits(get(db, task_id), run)
 
 
-def end_turn(db: Database, task_id: str, error: str | None, now: datetime) -> Row:
+def end_turn(db: Database, task_id: str, error: str | None, now: datetime) -> Task:
     """The agent has answered, or could not: the next message that waits is taken, else the next one is waited for."""
     with db.atomic():
         task = get(db, task_id)
-        status = "failed" if error else "completed"
+        turn, status = _turn(task), "failed" if error else "completed"
         unfinished = transcript.take_unfinished(db, task_id)
         transcript.interrupted(db, task, unfinished, error or "The answer was cut off.", now)
-        for message in transcript.of_turn(db, task_id, task["turn_number"]):
+        for message in transcript.of_turn(db, task_id, turn):
             transcript.set_status(db, message, status, now, error)
         transcript.end_open_activities(db, task_id, "failed", "interrupted", now)
-        _set_turn(db, task, task["turn_number"], status, now)
+        _set_turn(db, task, turn, status, now)
         failpoints.point("turn.ending")
-        if waiting := transcript.of_turn(db, task_id, task["turn_number"] + 1):
+        if waiting := transcript.of_turn(db, task_id, turn + 1):
             _prepare_turn(db, task, waiting[0], now)
             if not _alive(db, task_id):
                 apply(db, task_id, "interrupted", now, reason="The next turn is for another model.")
-            return _set_turn(db, get(db, task_id), task["turn_number"] + 1, "queued", now)
+            return _set_turn(db, get(db, task_id), turn + 1, "queued", now)
+        assert task["session_ttl_seconds"] is not None, "a conversation has one"
         expires_at = now + timedelta(seconds=task["session_ttl_seconds"])
         db.conn.execute("UPDATE tasks SET expires_at = ? WHERE id = ?", (iso(expires_at), task_id))
         return apply(db, task_id, "turn_ended", now)
 
 
-def turn_runs(db: Database, task: Row, now: datetime) -> None:
+def turn_runs(db: Database, task: Task, now: datetime) -> None:
     """Pi has this turn's message."""
     if task["turn_status"] == "queued":
-        _set_turn(db, task, task["turn_number"], "running", now)
+        _set_turn(db, task, _turn(task), "running", now)
 
 
-def _prepare_turn(db: Database, task: Row, message: Row, now: datetime) -> None:
+def _prepare_turn(db: Database, task: Task, message: Message, now: datetime) -> None:
     """The turn of `message` is to begin, with its overrides."""
     given_next_turn(db, task["id"], now)
     db.conn.execute(
@@ -105,14 +114,14 @@ def _prepare_turn(db: Database, task: Row, message: Row, now: datetime) -> None:
     override.take(db, task, message)
 
 
-def _set_turn(db: Database, task: Row, number: int, status: str, now: datetime) -> Row:
+def _set_turn(db: Database, task: Task, number: int, status: str, now: datetime) -> Task:
     db.conn.execute("UPDATE tasks SET turn_number = ?, turn_status = ? WHERE id = ?", (number, status, task["id"]))
     data = {"event": "turn", "status": task["status"], "turnNumber": number, "turnStatus": status}
     events.append(db, task["id"], events.TASK_UPDATED, data, now)
     return get(db, task["id"])
 
 
-def switch(db: Database, account_id: str, task_id: str, now: datetime) -> Row:
+def switch(db: Database, account_id: str, task_id: str, now: datetime) -> Task:
     """Lets a conversation go on by itself until it calls finish. One that is autonomous already stays as it is.
 
     A turn at work comes to its end first; then Pi is started anew, since an autonomous one has other tools.
@@ -135,7 +144,7 @@ def switch(db: Database, account_id: str, task_id: str, now: datetime) -> Row:
         return get(db, task_id)
 
 
-def expire(db: Database, now: datetime) -> list[Row]:
+def expire(db: Database, now: datetime) -> list[Task]:
     """Ends all that have waited for a message for too long."""
     with db.atomic():
         due = rows(

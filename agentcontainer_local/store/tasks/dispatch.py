@@ -13,6 +13,7 @@ from agentcontainer_local.schemas import ALLOWED_AND_OPEN, CreateConversationReq
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import accounts, agents, events, files, ledger, task_fields, transcript
 from agentcontainer_local.store.db import Database, Row, dumps, iso, new_id, single
+from agentcontainer_local.store.rows import AgentVersion, Task
 from agentcontainer_local.store.secrets import Vault
 from agentcontainer_local.store.tasks import budget
 from agentcontainer_local.store.tasks.provider_choice import choose_provider, require_key
@@ -37,7 +38,7 @@ def dispatch(
     settings: Settings,
     now: datetime,
     environ: Mapping[str, str],
-) -> Row:
+) -> Task:
     """Checks everything that can be known now, then writes the task; a refused one leaves nothing behind."""
     with db.atomic():
         _check_room(db, settings)
@@ -76,7 +77,7 @@ def _planned(
     vault: Vault,
     account: Row,
     agent: Row,
-    version: Row,
+    version: AgentVersion,
     body: Body,
     settings: Settings,
     now: datetime,
@@ -115,7 +116,7 @@ def _planned(
     }
 
 
-def _insert(db: Database, plan: Row) -> Row:
+def _insert(db: Database, plan: Row) -> Task:
     names, marks = ", ".join(plan), ", ".join("?" * len(plan))
     db.conn.execute(f"INSERT INTO tasks ({names}) VALUES ({marks})", tuple(plan.values()))
     return owned_whole(db, plan["account_id"], plan["id"])

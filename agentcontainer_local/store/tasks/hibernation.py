@@ -9,7 +9,8 @@ from agentcontainer_local.process import failpoints
 from agentcontainer_local.schemas import MessageOverrides
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import transcript
-from agentcontainer_local.store.db import Database, Row, iso, new_id, rows
+from agentcontainer_local.store.db import Database, iso, new_id, rows
+from agentcontainer_local.store.rows import Task
 from agentcontainer_local.store.secrets import Vault
 from agentcontainer_local.store.tasks import overrides as override
 from agentcontainer_local.store.tasks.rows import get, owned
@@ -18,7 +19,7 @@ from agentcontainer_local.store.tasks.transitions import apply
 
 def sleep(
     db: Database, task_id: str, until: datetime, reason: str | None, now: datetime, *, relative: bool = False
-) -> Row:
+) -> Task:
     """`relative`: it asked for a duration, so that `until` moves with the clock when that is set. Raises IllegalMove
     unless the task runs, and Conflict for a conversation."""
     with db.atomic():
@@ -43,7 +44,7 @@ def wake(
     settings: Settings,
     now: datetime,
     environ: Mapping[str, str],
-) -> Row:
+) -> Task:
     """`kind`: message (with one) or external_wake. With `due_id`, only the sleep of that id is ended."""
     with db.atomic():
         task = owned(db, account_id, task_id)
@@ -56,16 +57,19 @@ def wake(
         return _wake(db, task, kind, message, now)
 
 
-def wake_due(db: Database, now: datetime) -> list[Row]:
+def wake_due(db: Database, now: datetime) -> list[Task]:
     """Wakes all whose time has come."""
     with db.atomic():
         due = rows(
-            db, "SELECT * FROM tasks WHERE status = 'hibernating' AND hibernate_until <= ? ORDER BY number", (iso(now),)
+            db,
+            "SELECT * FROM tasks WHERE status = 'hibernating' AND hibernate_until <= ? ORDER BY number",
+            (iso(now),),
+            of=Task,
         )
         return [_wake(db, task, "deadline", None, now) for task in due]
 
 
-def _wake(db: Database, task: Row, reason: str, message: str | None, now: datetime) -> Row:
+def _wake(db: Database, task: Task, reason: str, message: str | None, now: datetime) -> Task:
     if message is not None:
         transcript.add(db, task, "user", message, "queued", now)
     failpoints.point("task.waking")

@@ -3,6 +3,7 @@
 from agentcontainer_local import schemas
 from agentcontainer_local.money import to_usd
 from agentcontainer_local.store.db import Database, Row, row, rows
+from agentcontainer_local.store.rows import Task
 
 UP = "SELECT * FROM model_calls WHERE task_id = ? AND number > ? ORDER BY number LIMIT ?"
 DOWN = "SELECT * FROM model_calls WHERE task_id = ? AND number < ? ORDER BY number DESC LIMIT ?"
@@ -41,7 +42,7 @@ def call_status(call: Row) -> str | None:
     return "completed" if 0 < call["status"] < 400 and call["error"] is None else "failed"
 
 
-def failed_before(db: Database, task: Row) -> Row | None:
+def failed_before(db: Database, task: Task) -> Row | None:
     """The task's last call of this turn that is over, if it failed."""
     last = row(
         db,

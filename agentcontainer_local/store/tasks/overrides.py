@@ -8,7 +8,8 @@ from agentcontainer_local.errors import Invalid
 from agentcontainer_local.schemas import MessageOverrides
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import task_fields, transcript
-from agentcontainer_local.store.db import Database, Row, dumps
+from agentcontainer_local.store.db import Columns, Database, Row, dumps
+from agentcontainer_local.store.rows import Task
 from agentcontainer_local.store.secrets import Vault
 from agentcontainer_local.store.tasks.budget import check_price
 from agentcontainer_local.store.tasks.provider_choice import require_key
@@ -17,7 +18,7 @@ from agentcontainer_local.store.tasks.provider_choice import require_key
 def checked(
     db: Database,
     vault: Vault,
-    task: Row,
+    task: Task,
     overrides: MessageOverrides | None,
     settings: Settings,
     environ: Mapping[str, str],
@@ -30,15 +31,15 @@ def checked(
         "overrides": dumps(overrides.stored()),
         "provider_api_key": vault.seal(key) if key is not None else None,
     }
-    for message in transcript.waiting(db, task["id"]):
-        task = _changed(task, message)
-    changed = _changed(task, asked)
+    changed: Columns = task
+    for columns in (*transcript.waiting(db, task["id"]), asked):
+        changed = _changed(changed, columns)
     require_key(db, vault, changed, environ)
     check_price(db, changed, settings.prices_file, environ)
     return asked
 
 
-def take(db: Database, task: Row, message: Row) -> None:
+def take(db: Database, task: Task, message: Columns) -> None:
     """From here on the message's overrides hold. Call within the transaction that begins its turn."""
     changed = _changed(task, message)
     if changed == task:
@@ -47,10 +48,10 @@ def take(db: Database, task: Row, message: Row) -> None:
     db.conn.execute(f"UPDATE tasks SET {names}, provider_api_key = :provider_api_key WHERE id = :id", changed)
 
 
-def _changed(task: Row, message: Row) -> Row:
+def _changed(task: Columns, message: Columns) -> Row:
     """The task's row with the message's overrides. A key that was given for one provider is not used for another."""
     given = json.loads(message["overrides"])
-    changed = {**task, **task_fields.of_message(given)}
+    changed: Row = {**task, **task_fields.of_message(given)}
     soft = changed["soft_finish_after_seconds"]
     if soft is not None and soft >= changed["max_runtime_seconds"]:
         raise Invalid.field("overrides.softFinishAfterSeconds", "must be less than maxRuntimeSeconds")

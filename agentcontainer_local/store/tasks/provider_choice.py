@@ -7,7 +7,7 @@ from typing import Literal
 from agentcontainer_local.errors import ProviderKeyMissing
 from agentcontainer_local.providers import SCRIPTED_AS
 from agentcontainer_local.store import accounts, model_settings
-from agentcontainer_local.store.db import Database, Row, single
+from agentcontainer_local.store.db import Columns, Database, single
 from agentcontainer_local.store.secrets import Vault
 
 SCRIPTED = "scripted"  # the built-in model: any provider, no key, no network
@@ -49,7 +49,7 @@ def choose_provider(db: Database, account_id: str, model: str, environ: Mapping[
     )
 
 
-def execution(db: Database, vault: Vault, task: Row, environ: Mapping[str, str]) -> Execution:
+def execution(db: Database, vault: Vault, task: Columns, environ: Mapping[str, str]) -> Execution:
     """A key is used only for the provider that it was given for; `api_key` is None where there is none."""
     account = accounts.provider(db, vault, task["account_id"], task["provider"], environ)
     own, whose = _own_key(db, task)
@@ -72,7 +72,7 @@ def execution(db: Database, vault: Vault, task: Row, environ: Mapping[str, str])
     )
 
 
-def require_key(db: Database, vault: Vault, task: Row, environ: Mapping[str, str]) -> None:
+def require_key(db: Database, vault: Vault, task: Columns, environ: Mapping[str, str]) -> None:
     """Raises ProviderKeyMissing if the task's model could not be called."""
     if task["model"] == SCRIPTED:
         return
@@ -88,7 +88,7 @@ def require_key(db: Database, vault: Vault, task: Row, environ: Mapping[str, str
         )
 
 
-def _own_key(db: Database, task: Row) -> tuple[bytes | None, Literal["task", "agent"] | None]:
+def _own_key(db: Database, task: Columns) -> tuple[bytes | None, Literal["task", "agent"] | None]:
     """Sealed: the task's own, or its agent version's if that was given for this provider; and which."""
     if task["provider_api_key"] is not None:
         return task["provider_api_key"], "task"

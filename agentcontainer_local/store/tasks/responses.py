@@ -9,13 +9,14 @@ from agentcontainer_local import schemas
 from agentcontainer_local.money import to_usd
 from agentcontainer_local.store import files, ledger
 from agentcontainer_local.store.db import Database, Row, rows
+from agentcontainer_local.store.rows import Message, Task
 from agentcontainer_local.store.tasks import budget
 from agentcontainer_local.store.tasks.rows import whole
 from agentcontainer_local.store.tasks.transitions import container_ms
 from agentcontainer_local.store.tasks.usage import token_usage
 
 
-def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
+def shape(db: Database, task: Task, now: datetime) -> schemas.Task:
     """`now`: for what a running task has cost so far."""
     task = whole(db, task)
     used_ms = container_ms(task, now)
@@ -55,13 +56,13 @@ def shape(db: Database, task: Row, now: datetime) -> schemas.Task:
     )
 
 
-def _overrides(task: Row) -> schemas.TaskResponseOverrides:
+def _overrides(task: Task) -> schemas.TaskResponseOverrides:
     overrides = schemas.TaskResponseOverrides.model_validate_json(task["overrides"])
     overrides.has_provider_api_key = True if task["has_provider_api_key"] else None
     return overrides
 
 
-def _metadata(task: Row) -> dict[str, Any]:
+def _metadata(task: Task) -> dict[str, Any]:
     """The caller's; once finished with `completion`, where a `completion` of the caller's makes room."""
     metadata: dict[str, Any] = from_json(task["metadata"])
     if task["completion"] is None:
@@ -74,10 +75,10 @@ def _metadata(task: Row) -> dict[str, Any]:
     return {**metadata, "completion": task["completion"]}
 
 
-def message_shape(db: Database, message: Row) -> schemas.Message:
+def message_shape(db: Database, message: Message) -> schemas.Message:
     """An answer carries what its turn used, and the files that the agent gave with it."""
-    answer = message["role"] == "assistant" and message["turn_number"] is not None
-    usage = token_usage(db, message["task_id"], message["turn_number"]) if answer else None
+    turn = message["turn_number"] if message["role"] == "assistant" else None
+    usage = None if turn is None else token_usage(db, message["task_id"], turn)
     return schemas.Message(
         id=message["id"],
         turn_number=message["turn_number"],
@@ -94,7 +95,7 @@ def message_shape(db: Database, message: Row) -> schemas.Message:
     )
 
 
-def _files_of(db: Database, message: Row) -> list[Row]:
+def _files_of(db: Database, message: Message) -> list[Row]:
     """What the agent gave with its answer; what came with the user's message, with the first one the task's inputs."""
     if message["role"] == "assistant":
         sql = (

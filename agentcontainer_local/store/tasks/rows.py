@@ -7,18 +7,19 @@ from datetime import datetime
 from agentcontainer_local import lifecycle
 from agentcontainer_local.errors import NotFound
 from agentcontainer_local.store.db import ALL, Database, Row, each, iso, row, rows, single
+from agentcontainer_local.store.rows import Task
 
 
-def get(db: Database, task_id: str) -> Row:
+def get(db: Database, task_id: str) -> Task:
     """For the engine, which has the id from a row; raises LookupError."""
-    found = row(db, "SELECT * FROM tasks WHERE id = ?", (task_id,))
+    found = row(db, "SELECT * FROM tasks WHERE id = ?", (task_id,), of=Task)
     if found is None:
         raise LookupError(task_id)
     return found
 
 
-def owned(db: Database, account_id: str, task_id: str) -> Row:
-    found = row(db, "SELECT * FROM tasks WHERE id = ? AND account_id = ?", (task_id, account_id))
+def owned(db: Database, account_id: str, task_id: str) -> Task:
+    found = row(db, "SELECT * FROM tasks WHERE id = ? AND account_id = ?", (task_id, account_id), of=Task)
     if found is None:
         raise NotFound(f"There is no task {task_id}.")
     return found
@@ -41,13 +42,13 @@ WHOLE = (
 )
 
 
-def whole(db: Database, task: Row) -> Row:
+def whole(db: Database, task: Task) -> Task:
     """The task with what its answer says beyond its own row, by one statement."""
-    return task if "queue_position" in task else single(db, WHOLE + " WHERE tasks.id = ?", (task["id"],))
+    return task if "queue_position" in task else single(db, WHOLE + " WHERE tasks.id = ?", (task["id"],), of=Task)
 
 
-def owned_whole(db: Database, account_id: str, task_id: str) -> Row:
-    found = row(db, WHOLE + " WHERE tasks.id = ? AND tasks.account_id = ?", (task_id, account_id))
+def owned_whole(db: Database, account_id: str, task_id: str) -> Task:
+    found = row(db, WHOLE + " WHERE tasks.id = ? AND tasks.account_id = ?", (task_id, account_id), of=Task)
     if found is None:
         raise NotFound(f"There is no task {task_id}.")
     return found
@@ -67,7 +68,7 @@ def page(
     limit: int,
     after: int,
     ascending: bool,
-) -> Iterator[Row]:
+) -> Iterator[Task]:
     """At most `limit` of the account's tasks beyond the one with number `after`, newest first unless ascending.
 
     They are whole. `search`: only tasks whose title contains this text.
@@ -76,7 +77,7 @@ def page(
     if search is not None:
         escaped = re.sub("([%_^])", r"^\1", search)
         wanted["search"] = f"%{escaped}%"
-    return each(db, _page_sql(agent_id, status, search, ascending), wanted)
+    return each(db, _page_sql(agent_id, status, search, ascending), wanted, of=Task)
 
 
 def _page_sql(agent_id: str | None, status: str | None, search: str | None, ascending: bool) -> str:

@@ -7,7 +7,8 @@ that it failed. OVER: the run has ended; a message from here on starts another.
 from datetime import datetime
 from typing import Literal
 
-from agentcontainer_local.store.db import Database, Row, dumps, iso, new_id, row, single
+from agentcontainer_local.store.db import Columns, Database, dumps, iso, new_id, row, single
+from agentcontainer_local.store.rows import Run, Task
 
 STARTING, WORKING, SETTLED, OVER = "starting", "working", "settled", "over"
 OPEN = (STARTING, WORKING, SETTLED)
@@ -44,7 +45,7 @@ class IllegalRunMove(RuntimeError):
     """The event leads nowhere from this state; nothing was changed."""
 
 
-def state(run: Row) -> str:
+def state(run: Columns) -> str:
     """Where a run stands, from its columns."""
     if run["ended_at"] is not None:
         return OVER
@@ -56,9 +57,9 @@ def state(run: Row) -> str:
 OPEN_RUN = "SELECT * FROM runs WHERE task_id = ? AND ended_at IS NULL"
 
 
-def open_run(db: Database, task_id: str) -> Row | None:
+def open_run(db: Database, task_id: str) -> Run | None:
     """The run that has not ended, if there is one."""
-    return row(db, OPEN_RUN, (task_id,))
+    return row(db, OPEN_RUN, (task_id,), of=Run)
 
 
 def at_work(db: Database, run_id: str) -> bool:
@@ -73,18 +74,18 @@ def at_work(db: Database, run_id: str) -> bool:
     return found is not None
 
 
-def is_first_run(db: Database, run: Row) -> bool:
+def is_first_run(db: Database, run: Run) -> bool:
     """Whether there can't be a container of an earlier one."""
     earlier = row(db, "SELECT 1 FROM runs WHERE task_id = ? AND number < ?", (run["task_id"], run["number"]))
     return earlier is None
 
 
-def fits(task: Row, run: Row) -> bool:
+def fits(task: Task, run: Run) -> bool:
     """Whether Pi was started as the task is now; its mode and its models can't be changed while it runs."""
     return run["launched"] in (None, _launch(task))
 
 
-def _launch(task: Row) -> str:
+def _launch(task: Task) -> str:
     learned = [] if task["learned_window"] is None else [task["learned_window"]]
     return dumps([task["mode"], task["provider"], task["model"], task["weak_model"], *learned])
 
@@ -92,14 +93,14 @@ def _launch(task: Row) -> str:
 # The transitions
 
 
-def begin_run(db: Database, task_id: str, now: datetime) -> Row:
+def begin_run(db: Database, task_id: str, now: datetime) -> Run:
     """A new one. What was still open is over: its container does not run, or it would have been taken up again."""
     with db.atomic():
         end_run(db, task_id, now)
         db.conn.execute(
             "INSERT INTO runs (id, task_id, created_at) VALUES (?, ?, ?)", (new_id("run"), task_id, iso(now))
         )
-        return single(db, OPEN_RUN, (task_id,))
+        return single(db, OPEN_RUN, (task_id,), of=Run)
 
 
 def end_run(db: Database, task_id: str, now: datetime) -> None:
@@ -108,7 +109,7 @@ def end_run(db: Database, task_id: str, now: datetime) -> None:
         _move(db, run["id"], "ended", "ended_at = :at", at=iso(now))
 
 
-def launched(db: Database, run_id: str, task: Row, base_url: str, provider_key: bytes | None) -> None:
+def launched(db: Database, run_id: str, task: Task, base_url: str, provider_key: bytes | None) -> None:
     """Pi is to be started for the task as it is now; its calls go to this address. `provider_key` is encrypted."""
     changes = "launched = :launched, base_url = :base_url, provider_key = :provider_key"
     _move(db, run_id, "launched", changes, launched=_launch(task), base_url=base_url, provider_key=provider_key)

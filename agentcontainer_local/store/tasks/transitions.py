@@ -7,7 +7,8 @@ from agentcontainer_local import lifecycle
 from agentcontainer_local.errors import Conflict
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import events, ledger, transcript
-from agentcontainer_local.store.db import Database, Row, iso, parse_iso
+from agentcontainer_local.store.db import Database, iso, parse_iso
+from agentcontainer_local.store.rows import Task
 from agentcontainer_local.store.tasks.rows import get, owned
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def apply(
     error: str | None = None,
     hibernate_until: datetime | None = None,
     reason: str | None = None,
-) -> Row:
+) -> Task:
     """Moves a task along an arrow of `lifecycle`, with what the event brings, in one transaction with its history.
 
     Leaving `running` adds the container time to `used_ms`. Raises IllegalMove, and nothing has changed.
@@ -82,7 +83,7 @@ def apply(
         return get(db, task_id)
 
 
-def container_ms(task: Row, now: datetime) -> int:
+def container_ms(task: Task, now: datetime) -> int:
     """Milliseconds in which a container ran for the task until `now`.
 
     Never more than its limit: what ran longer did so because the server was suspended and could not end it in time.
@@ -94,14 +95,14 @@ def container_ms(task: Row, now: datetime) -> int:
     return max(int(task["used_ms"]), min(int(used_ms), most))
 
 
-def _end_turn(db: Database, task: Row, status: str) -> str:
+def _end_turn(db: Database, task: Task, status: str) -> str:
     """The turn at work ends with its task."""
     turn_status = "completed" if status == lifecycle.FINISHED else "failed"
     db.conn.execute("UPDATE tasks SET turn_status = ? WHERE id = ?", (turn_status, task["id"]))
     return turn_status
 
 
-def _close_what_is_open(db: Database, task: Row, status: str, why: str | None, now: datetime) -> None:
+def _close_what_is_open(db: Database, task: Task, status: str, why: str | None, now: datetime) -> None:
     finished = status == lifecycle.FINISHED
     unfinished = transcript.take_unfinished(db, task["id"])
     transcript.interrupted(db, task, unfinished, why or "The answer was cut off.", now)
@@ -115,7 +116,7 @@ def _close_what_is_open(db: Database, task: Row, status: str, why: str | None, n
         transcript.end_open(db, task["id"], "completed" if finished else "failed", now, None if finished else why)
 
 
-def cancel(db: Database, account_id: str, task_id: str, now: datetime) -> Row:
+def cancel(db: Database, account_id: str, task_id: str, now: datetime) -> Task:
     """Cancelling a cancelled task answers it unchanged; another that has ended is a Conflict."""
     task = owned(db, account_id, task_id)
     if task["status"] == lifecycle.CANCELLED:
@@ -125,7 +126,7 @@ def cancel(db: Database, account_id: str, task_id: str, now: datetime) -> Row:
     return apply(db, task_id, "cancelled", now)
 
 
-def died(db: Database, task_id: str, now: datetime, *, last_words: str) -> Row:
+def died(db: Database, task_id: str, now: datetime, *, last_words: str) -> Task:
     """The container of a running task is gone without having been asked to: it starts again, up to MOST_DEATHS."""
     with db.atomic():
         db.conn.execute("UPDATE tasks SET deaths = deaths + 1 WHERE id = ?", (task_id,))
