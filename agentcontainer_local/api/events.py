@@ -67,7 +67,7 @@ def _resumed_after(call: Call) -> int:
     said = call.request.headers.get("last-event-id")
     if not said:
         return call.query.after or 0
-    if not EVENT_ID.fullmatch(said) or int(said) > schemas.MAX_BYTES:
+    if not EVENT_ID.fullmatch(said) or int(said) > schemas.MAX_INTEGER:
         raise Invalid.field("Last-Event-ID", "must be the id of an event")
     return int(said)
 
@@ -148,7 +148,7 @@ def list_messages(call: Call) -> schemas.ListMessagesResponse:
 def list_activities(call: Call) -> schemas.ListActivitiesResponse:
     """Which tools the agent used, without what they answered."""
     task, query = task_of(call), call.query
-    turns = query.from_turn or 0, query.to_turn if query.to_turn is not None else schemas.MAX_BYTES
+    turns = query.from_turn or 0, query.to_turn if query.to_turn is not None else schemas.MAX_INTEGER
     found = transcript.activities(call.host.db, task["id"], *turns, **call.cut.asked)
     return page(schemas.ListActivitiesResponse, call.cut, found, transcript.activity_shape)
 

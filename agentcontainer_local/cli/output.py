@@ -41,7 +41,7 @@ STYLES = {
 }
 UNITS = ("B", "kB", "MB", "GB", "TB")
 ANY_WIDTH = 10_000
-LEAST_WIDTH = 10
+MIN_COLUMN_WIDTH = 10
 
 
 class Output:
@@ -99,7 +99,7 @@ class Output:
         widths = [max(row[at].cell_len for row in (head, *cells)) for at in range(len(columns))]
         for at in (at for at, column in enumerate(columns) if column.endswith("~")):
             others = sum(widths) - widths[at] + 2 * (len(widths) - 1)
-            widths[at] = max(LEAST_WIDTH, min(widths[at], self.out.width - others))
+            widths[at] = max(MIN_COLUMN_WIDTH, min(widths[at], self.out.width - others))
         for row in (head, *cells):
             self.out.print(_row(row, widths), soft_wrap=True)
 

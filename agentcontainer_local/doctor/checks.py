@@ -22,9 +22,9 @@ from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import integrity
 
 PODMAN_SECONDS = 20
-LEAST_IDS = 65_536  # an agent's uid in its container is at most 59999
-LEAST_PODMAN = (4, 3)
-LEAST_FREE_GB = 5
+MIN_SUBIDS = 65_536  # an agent's uid in its container is at most 59999
+MIN_PODMAN_VERSION = (4, 3)
+MIN_FREE_GB = 5
 GB = 1000**3
 ELSEWHERE = ":/usr/sbin:/usr/libexec/podman:/usr/lib/podman"  # and on PATH
 STORAGE_CONF = "~/.config/containers/storage.conf"
@@ -112,8 +112,8 @@ def _account(hands: Hands) -> Iterator[Check]:
     for kind, option in (("subuid", "--add-subuids"), ("subgid", "--add-subgids")):
         many = _sub_ids(Path("/etc", kind))
         fix = hands.as_root(f"usermod {option} 100000-165535 {_me()}")
-        good = many >= LEAST_IDS
-        yield _ok(kind, f"{many} ids") if good else _missing(kind, f"{many} ids of {LEAST_IDS} for {_me()}", fix)
+        good = many >= MIN_SUBIDS
+        yield _ok(kind, f"{many} ids") if good else _missing(kind, f"{many} ids of {MIN_SUBIDS} for {_me()}", fix)
     directory = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
     with contextlib.suppress(OSError):
         if directory.stat().st_uid == os.getuid():
@@ -303,7 +303,7 @@ def _end_pause(runtime_dir: Path) -> None:
 
 def _podman(info: dict[str, Any], hands: Hands) -> Iterator[Check]:
     version = info["version"]["Version"]
-    new = tuple(int(part) for part in version.split(".")[:2]) >= LEAST_PODMAN
+    new = tuple(int(part) for part in version.split(".")[:2]) >= MIN_PODMAN_VERSION
     yield (
         _ok("podman version", version)
         if new
@@ -346,7 +346,7 @@ def _room(settings: Settings, info: dict[str, Any] | None) -> Iterator[Check]:
         there = next(place for place in (path, *path.parents) if place.exists())
         free = shutil.disk_usage(there).free
         words = f"{free / GB:.1f} GB free at {path}"
-        good = free >= LEAST_FREE_GB * GB
+        good = free >= MIN_FREE_GB * GB
         yield (
             _ok(f"disk for {name}", words)
             if good

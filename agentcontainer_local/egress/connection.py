@@ -7,7 +7,7 @@ import h11
 
 READ_BYTES = 64 * 1024
 LINGER_SECONDS = 1
-MOST_HEAD_BYTES = 64 * 1024  # of a request's or an answer's first line and headers
+MAX_HEAD_BYTES = 64 * 1024  # of a request's or an answer's first line and headers
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Peer:
     http: h11.Connection = field(init=False)
 
     def __post_init__(self) -> None:
-        self.http = h11.Connection(self.role, MOST_HEAD_BYTES)
+        self.http = h11.Connection(self.role, MAX_HEAD_BYTES)
 
     async def next(self) -> h11.Event:
         """The next event; raises h11.RemoteProtocolError, or ConnectionResetError where HTTP has ended."""

@@ -22,10 +22,10 @@ from agentcontainer_local.store.rows import Task
 
 log = logging.getLogger(__name__)
 
-MOST_CONNECTIONS = 100  # of one run at a time
+MAX_CONNECTIONS = 100  # of one run at a time
 HEAD_SECONDS = 30  # until a request's head is there
 RESOLVE_SECONDS, RESOLVERS = 20, 4
-CONNECT_SECONDS, MOST_ADDRESSES = 10, 4
+CONNECT_SECONDS, MAX_TRIED_ADDRESSES = 10, 4
 
 PLAIN = re.compile(r"http://([^/?#]*)(/[^#]*|\?[^#]*)?", re.IGNORECASE)
 
@@ -54,7 +54,7 @@ class Proxy:
         self._resolvers = ThreadPoolExecutor(RESOLVERS, "resolve")  # of its own: slow names hold up nobody else
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._closed or len(self._connections) >= MOST_CONNECTIONS:
+        if self._closed or len(self._connections) >= MAX_CONNECTIONS:
             return writer.transport.abort()
         connection = asyncio.current_task()
         assert connection is not None
@@ -110,8 +110,8 @@ class Proxy:
         public = [address for address in found if self._outside.reachable(address)]
         if not public:
             text = f"{host} has no public address."
-            raise Denied(403, text, host, port, tuple(str(address) for address in found[:MOST_ADDRESSES]))
-        for address in public[:MOST_ADDRESSES]:
+            raise Denied(403, text, host, port, tuple(str(address) for address in found[:MAX_TRIED_ADDRESSES]))
+        for address in public[:MAX_TRIED_ADDRESSES]:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(CONNECT_SECONDS):
                     opened = await asyncio.open_connection(str(address), port, limit=READ_BYTES)

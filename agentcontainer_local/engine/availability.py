@@ -8,7 +8,7 @@ log = logging.getLogger(__name__)
 
 FIRST_SECONDS, MAX_SECONDS = 1, 15  # between two tries, each time twice as long
 TRIES = 3  # for a task whose start fails, where it is not known whose fault that is
-MAX_FAILURES = 5  # of a task's start in a row, while other tasks start
+MAX_START_FAILURES = 5  # of a task's start in a row, while other tasks start
 
 
 class Place:
@@ -62,7 +62,7 @@ class Place:
     def is_the_tasks_own(self, task_id: str) -> bool:
         """Its start failed as if this machine could do none; but others start, while it fails again and again."""
         self._failures[task_id] += 1
-        return self._failures[task_id] >= MAX_FAILURES and task_id in self._outlived
+        return self._failures[task_id] >= MAX_START_FAILURES and task_id in self._outlived
 
     def started(self, task_id: str) -> None:
         for counted in (self._tries, self._failures):

@@ -58,9 +58,9 @@ class Changed:
 
 
 class Heard:
-    """What one listener has not taken yet; beyond MOST_CHARACTERS the oldest is dropped, for it is live only."""
+    """What one listener has not taken yet; beyond MAX_CHARACTERS the oldest is dropped, for it is live only."""
 
-    MOST_CHARACTERS = 64 * 1024
+    MAX_CHARACTERS = 64 * 1024
 
     def __init__(self):
         self._texts: deque[str] = deque()
@@ -69,7 +69,7 @@ class Heard:
     def put(self, text: str) -> None:
         self._texts.append(text)
         self._size += len(text)
-        while self._size > self.MOST_CHARACTERS:
+        while self._size > self.MAX_CHARACTERS:
             self._size -= len(self._texts.popleft())
 
     def take(self) -> str:
@@ -82,7 +82,7 @@ class Heard:
 class Live:
     """The words of answers as they come, to who listens at that moment."""
 
-    MAX_UNKEPT = 2000  # pieces; the guest sends some 25 a second, and they are kept twice a second
+    MAX_UNSAVED_PIECES = 2000  # pieces; the guest sends some 25 a second, and they are kept twice a second
 
     def __init__(self):
         self._listeners: dict[str, set[Heard]] = {}
@@ -101,7 +101,7 @@ class Live:
 
     def say(self, task_id: str, text: str) -> None:
         unkept = self._unkept.setdefault(task_id, [])
-        if len(unkept) < self.MAX_UNKEPT:
+        if len(unkept) < self.MAX_UNSAVED_PIECES:
             unkept.append(text)
         for heard in self._listeners.get(task_id, ()):
             heard.put(text)

@@ -32,7 +32,7 @@ PASSING = (408, 409, 425, 429)  # and all from 500 on but those that say "never"
 NEVER = (501, 505)
 FAILED_FOR_GOOD = 424  # "failed dependency": neither Pi nor our extension makes anything of it
 MAX_ATTEMPTS = 6  # in a row that fail
-MAX_SILENT = 2  # of them without any answer: each waits for as long as a provider may be silent
+MAX_SILENT_ATTEMPTS = 2  # of them without any answer: each waits for as long as a provider may be silent
 MAX_DETAIL_CHARACTERS = 4000
 
 
@@ -194,7 +194,7 @@ def _of_number(status: int, dialect: str) -> tuple[Kind, str]:
 
 def last(failure: Failure, attempt: int, silent: int) -> Failure:
     """One that will not be tried again: it was tried often enough."""
-    if failure.kind != "passing" or (attempt < MAX_ATTEMPTS and silent < MAX_SILENT):
+    if failure.kind != "passing" or (attempt < MAX_ATTEMPTS and silent < MAX_SILENT_ATTEMPTS):
         return failure
     times = f", {attempt} times in a row" if attempt > 1 else ""
     return Failure("fatal", failure.status, failure.what + times, failure.remedy, failure.detail)

@@ -9,9 +9,9 @@ from agentcontainer_local.gateway.routes import Dialect
 from agentcontainer_local.money import MAX_USD
 from agentcontainer_local.prices import TIERS
 
-MOST_EVENT_BYTES = 8 * 1024 * 1024  # of one server-sent event; a longer one passes unread
-MOST_JSON_BYTES = 16 * 1024 * 1024  # of an answer that is not a stream
-MOST_TOKENS = 10**12
+MAX_EVENT_BYTES = 8 * 1024 * 1024  # of one server-sent event; a longer one passes unread
+MAX_JSON_BYTES = 16 * 1024 * 1024  # of an answer that is not a stream
+MAX_REPORTED_TOKENS = 10**12
 
 # An event without one of these has nothing for us, and is not parsed; nor has one with null there, as many have.
 USAGE = (b'"usage"', b'"usage":null', b'"usage": null')
@@ -119,7 +119,7 @@ class Meter:
     def feed(self, chunk: bytes) -> None:
         self.size_bytes += len(chunk)
         if not self.streaming:
-            self._keep(chunk, MOST_JSON_BYTES)
+            self._keep(chunk, MAX_JSON_BYTES)
         elif (last := chunk.rfind(END)) < 0:
             self._lines(chunk)
         else:
@@ -162,7 +162,7 @@ class Meter:
     def _lines(self, chunk: bytes) -> None:
         """Ends of lines are \\n, \\r\\n or \\r; a \\r that ends the chunk may have its \\n in the next one."""
         if b"\n" not in chunk and b"\r" not in chunk and not (self._parts and self._parts[-1].endswith(b"\r")):
-            self._keep(chunk, MOST_EVENT_BYTES)
+            self._keep(chunk, MAX_EVENT_BYTES)
             return
         lines = b"".join([*self._parts, chunk]).splitlines(keepends=True)
         self._parts, self._size = [], 0
@@ -173,15 +173,15 @@ class Meter:
             else:
                 self._line(line.rstrip(b"\r\n"))
         if rest:
-            self._keep(rest, MOST_EVENT_BYTES)
+            self._keep(rest, MAX_EVENT_BYTES)
 
     def _line(self, line: bytes) -> None:
         if line.startswith(b"data:"):
             self._data_size += len(line)
-            if self._data_size <= MOST_EVENT_BYTES:
+            if self._data_size <= MAX_EVENT_BYTES:
                 self._data.append(line[5:].removeprefix(b" "))
         elif not line:
-            data, whole = b"\n".join(self._data), self._data_size <= MOST_EVENT_BYTES
+            data, whole = b"\n".join(self._data), self._data_size <= MAX_EVENT_BYTES
             self.events += bool(data)
             self._data, self._data_size = [], 0
             if whole and self._is_telling(data):
@@ -267,7 +267,7 @@ class Meter:
     def _largest(self, name: str, counts: Any) -> int:
         """Usage is told more than once, cumulatively: a later zero takes nothing back."""
         told = counts.get(name) if isinstance(counts, dict) else None
-        if type(told) is int and 0 <= told <= MOST_TOKENS:
+        if type(told) is int and 0 <= told <= MAX_REPORTED_TOKENS:
             self._most[name] = max(told, self._most.get(name, 0))
         return self._most.get(name, 0)
 

@@ -7,9 +7,9 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-MAX_QUOTED = 500
-MAX_READ = 64 * 1024
-MAX_SECONDS = 60
+MAX_QUOTED_CHARACTERS = 500
+MAX_BODY_BYTES = 64 * 1024
+MAX_RETRY_AFTER_SECONDS = 60
 
 TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 DATA = re.compile(r"^data:\s*(\{.*)$", re.MULTILINE)
@@ -55,14 +55,14 @@ WINDOW = tuple(
         r"model'?s context length \(([\d,]+)",
     )
 )
-LEAST_WINDOW = 1024
+MIN_WINDOW_TOKENS = 1024
 
 
 def text(body: bytes) -> str:
-    return body[:MAX_READ].decode("utf-8", "replace")
+    return body[:MAX_BODY_BYTES].decode("utf-8", "replace")
 
 
-def brief(words: str, most: int = MAX_QUOTED) -> str:
+def brief(words: str, most: int = MAX_QUOTED_CHARACTERS) -> str:
     """On one line, without what a terminal would obey, and not too long."""
     line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
     return line if len(line) <= most else line[: most - 1] + "…"
@@ -83,7 +83,7 @@ def message(body: bytes) -> str:
             continue
         if found:
             return brief(found)
-    plain = words and words[0] not in "<{[" and "data:" not in words and len(words) <= MAX_QUOTED
+    plain = words and words[0] not in "<{[" and "data:" not in words and len(words) <= MAX_QUOTED_CHARACTERS
     return brief(words) if plain else ""
 
 
@@ -114,7 +114,7 @@ def _inner(words: str, depth: int) -> str:
 def window(words: str) -> int | None:
     """How many tokens the model takes, if the error says it: the smallest figure, since the prompt's is larger."""
     found = [int(match[1].replace(",", "")) for pattern in WINDOW for match in pattern.finditer(words)]
-    return min((tokens for tokens in found if tokens >= LEAST_WINDOW), default=None)
+    return min((tokens for tokens in found if tokens >= MIN_WINDOW_TOKENS), default=None)
 
 
 def seconds(header: str | None) -> float:
@@ -122,7 +122,7 @@ def seconds(header: str | None) -> float:
     if not header:
         return 0
     try:
-        return min(max(0.0, float(header)), MAX_SECONDS)
+        return min(max(0.0, float(header)), MAX_RETRY_AFTER_SECONDS)
     except ValueError:
         return _until(header)
 
@@ -132,4 +132,4 @@ def _until(date: str) -> float:
         left = parsedate_to_datetime(date).timestamp() - time.time()
     except (ValueError, TypeError):
         return 0
-    return min(max(0.0, left), MAX_SECONDS)
+    return min(max(0.0, left), MAX_RETRY_AFTER_SECONDS)

@@ -16,7 +16,7 @@ import orjson
 from agentcontainer_local.gateway.content import Content, found
 
 FRAME_TOKENS = 2000  # what a provider adds on its own, such as how tools are called
-MOST_BYTES = 8 * 1024 * 1024  # of a prompt that is remembered
+MAX_PROMPT_BYTES = 8 * 1024 * 1024  # of a prompt that is remembered
 ITEMS = {"messages": "messages", "completions": "messages", "responses": "input"}
 
 # Fields that say nothing of the prompt; two prompts with all else the same are read alike.
@@ -92,7 +92,7 @@ def by_what_is_known(known: Known, body: dict[str, Any], dialect: str, beta: byt
 
 def learn(known: Known, body: dict[str, Any], dialect: str, beta: bytes, size: int, tokens: int) -> None:
     """From a prompt that was answered whole; `tokens`: of all its input. One that says too little is not kept."""
-    frame = frame_of(body, dialect, beta) if size <= MOST_BYTES else None
+    frame = frame_of(body, dialect, beta) if size <= MAX_PROMPT_BYTES else None
     if frame is not None:
         known.prompts[dialect, body["model"]] = Prompt(frame, body[ITEMS[dialect]], tokens)
 

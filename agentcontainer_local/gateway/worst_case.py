@@ -16,8 +16,8 @@ from agentcontainer_local.providers import PROVIDERS
 from agentcontainer_local.store.tasks import Reserved, Worst
 
 UNSAID_TOKENS = 16_384  # where neither the call nor the table says how much a model writes
-MOST_TOKENS = 10_000_000
-LEAST_THINKING_TOKENS = 1024  # Anthropic takes no smaller budget for it
+MAX_OUTPUT_TOKENS = 10_000_000
+MIN_THINKING_TOKENS = 1024  # Anthropic takes no smaller budget for it
 TIER = {"messages": "standard_only", "responses": "default", "completions": "default"}
 
 
@@ -43,7 +43,7 @@ def _asked_output(call: Call, rates: Mapping[str, Any] | None) -> int:
     if any(type(tokens) is not int or tokens < 1 for tokens in asked):
         raise malformed("The maximum number of output tokens must be a positive whole number.")
     unsaid = (rates or {}).get("maxOutput") or UNSAID_TOKENS
-    return min(max(asked, default=unsaid), MOST_TOKENS)
+    return min(max(asked, default=unsaid), MAX_OUTPUT_TOKENS)
 
 
 def _output_fields(call: Call) -> tuple[str, ...]:
@@ -105,7 +105,7 @@ def _thinking_less(call: Call, output_tokens: int) -> dict[str, Any]:
     if thinking.get("budget_tokens", 0) < output_tokens:
         return {}
     half = output_tokens // 2
-    less = {"type": "disabled"} if half < LEAST_THINKING_TOKENS else {**thinking, "budget_tokens": half}
+    less = {"type": "disabled"} if half < MIN_THINKING_TOKENS else {**thinking, "budget_tokens": half}
     return {"thinking": less}
 
 

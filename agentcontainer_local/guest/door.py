@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agentcontainer_local.engine.host import Host
 
-MOST_HELD_BYTES = 96 * 1024**2
-MOST_RECEIVED_AT_ONCE = 2  # files that are on their way in
+MAX_HELD_BYTES = 96 * 1024**2
+MAX_INCOMING_FILES = 2  # files that are on their way in
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Door:
     staged: dict[str, Any] = field(default_factory=dict)
     held_bytes: int = 0  # of requests that are being read or answered
     reported_bytes: int = 0  # of events that are kept
-    receiving: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_RECEIVED_AT_ONCE))
+    receiving: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_INCOMING_FILES))
 
 
 def _bounded(door: Door, scope: Scope, receive: Receive) -> tuple[Receive, Callable[[], None]]:
@@ -43,7 +43,7 @@ def _bounded(door: Door, scope: Scope, receive: Receive) -> tuple[Receive, Calla
         size = len(message.get("body", b""))
         held += size
         door.held_bytes += size
-        return message if door.held_bytes <= MOST_HELD_BYTES else {"type": "http.disconnect"}
+        return message if door.held_bytes <= MAX_HELD_BYTES else {"type": "http.disconnect"}
 
     def release() -> None:
         door.held_bytes -= held

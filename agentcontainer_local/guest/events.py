@@ -21,11 +21,11 @@ from agentcontainer_local.store.db import Database, parse_iso, quick
 from agentcontainer_local.store.rows import Run, Task
 
 MAX_BATCH_BYTES = 2 * 1024**2  # a batch of the guest's has 1 MiB, or one event that is longer
-MOST_AT_ONCE = 1000  # lines of a batch; the guest makes halves of one that has more
+MAX_BATCH_LINES = 1000  # lines of a batch; the guest makes halves of one that has more
 SLICE_LINES, SLICE_BYTES = 20, 64 * 1024  # of a batch; then others are served
 MAX_LINE_VALUES = 70_000  # more than there are in the largest input
 MAX_OPEN_TOOL_CALLS = 100  # each is closed when the task ends, and all of them at once
-MOST_INPUT_BYTES = 128 * 1024  # of a tool's input; the guest leaves out what has more than half of that
+MAX_INPUT_BYTES = 128 * 1024  # of a tool's input; the guest leaves out what has more than half of that
 
 Line = Annotated[str, Field(max_length=2000)]
 Text = Annotated[str, Field(max_length=300_000)]
@@ -63,8 +63,8 @@ class Said(BaseModel):
 
 def _plain_and_small(input: Any) -> Any:
     """It is passed on as JSON, where there is no NaN."""
-    if len(json.dumps(input, ensure_ascii=False, allow_nan=False).encode()) > MOST_INPUT_BYTES:
-        raise ValueError(f"an input may have at most {MOST_INPUT_BYTES} bytes")
+    if len(json.dumps(input, ensure_ascii=False, allow_nan=False).encode()) > MAX_INPUT_BYTES:
+        raise ValueError(f"an input may have at most {MAX_INPUT_BYTES} bytes")
     return input
 
 
@@ -183,8 +183,8 @@ def slices(lines: list[bytes]) -> Iterator[list[bytes]]:
 
 def lines_of(body: bytes) -> list[bytes]:
     """Raises TooLarge before others would have to wait for many small ones to be read."""
-    if body.count(b"\n") > MOST_AT_ONCE:
-        raise TooLarge(f"More than {MOST_AT_ONCE} events at once are refused.")
+    if body.count(b"\n") > MAX_BATCH_LINES:
+        raise TooLarge(f"More than {MAX_BATCH_LINES} events at once are refused.")
     return [line for line in body.split(b"\n") if line.strip()]
 
 

@@ -13,7 +13,7 @@ from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import accounts, tasks
 
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=30)
-MAX_BYTES = 256 * 1024
+MAX_BODY_BYTES = 256 * 1024
 
 
 class Hibernate(BaseModel):
@@ -34,7 +34,7 @@ class Hibernate(BaseModel):
 @answering
 async def hibernate(request: Request, door: Door) -> dict[str, Any]:
     try:
-        wish = Hibernate.model_validate_json(await body_of(request, MAX_BYTES))
+        wish = Hibernate.model_validate_json(await body_of(request, MAX_BODY_BYTES))
     except ValidationError as error:
         raise Invalid(error.errors(include_url=False)[0]["msg"]) from None
     now = door.host.now()

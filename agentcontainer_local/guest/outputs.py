@@ -22,7 +22,7 @@ from agentcontainer_local.store.rows import Task
 
 MAX_CLAIM_BYTES = 1024**2
 MAX_CLAIM_VALUES = 60_000  # of ten thousand files
-MOST_STAGED = 4  # claims of one run that may be under way at once, together as large as one
+MAX_STAGED_CLAIMS = 4  # claims of one run that may be under way at once, together as large as one
 
 
 class ClaimedFile(BaseModel):
@@ -111,7 +111,7 @@ def _attached(door: Door, task: Task) -> tuple[int, int]:
 def _make_room(door: Door, claim: Finish | Attach) -> None:
     """An agent that begins again and again keeps no more of the disk than one that delivers: its oldest claims go."""
     most = door.host.settings.max_output_bytes - _size(claim)
-    while len(door.staged) >= MOST_STAGED or sum(staged.size_bytes for staged in door.staged.values()) > most:
+    while len(door.staged) >= MAX_STAGED_CLAIMS or sum(staged.size_bytes for staged in door.staged.values()) > most:
         door.staged.pop(next(iter(door.staged))).discard()
     if claim.files and _size(claim) > disk_space.room(door.host.settings.data):
         raise Invalid(f"The server's disk has no space for {_size(claim)} bytes. Hand over less, or wait.")

@@ -22,7 +22,7 @@ from agentcontainer_local.schemas import faults
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
-MAX_FAULTS = 20
+MAX_LISTED_FAULTS = 20
 BOM = "\ufeff".encode()  # some editors and shells write one before JSON
 IN_MEMORY_BYTES = 32 * 1024  # of a body that is not whole yet
 
@@ -94,7 +94,7 @@ def _problem(error: ValidationError) -> Problem:
     first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "json_invalid":
         return BadRequest(f"The request body is not valid JSON: {first['ctx']['error']}.")
-    fields = faults.found(error)[:MAX_FAULTS]
+    fields = faults.found(error)[:MAX_LISTED_FAULTS]
     return Invalid("; ".join(f"{field['field']}: {field['message']}" for field in fields), fields)
 
 

@@ -21,7 +21,7 @@ from agentcontainer_local.process import connection_limits
 from agentcontainer_local.settings import Settings
 
 FAILED_A_SECOND, FAILED_AT_ONCE = 5, 50  # wrong keys from one address, that are told so
-MOST_CALLERS = 10_000  # whose rates are remembered
+MAX_REMEMBERED_CALLERS = 10_000  # whose rates are remembered
 
 # A page says more of itself; an answer of the API is no page, and nothing in it is ever one.
 HEADERS = [
@@ -55,7 +55,7 @@ class Rate:
         left, seen = self._left.pop(caller, (self.at_once, now))
         left = min(self.at_once, left + (now - seen) * self.a_second)
         self._left[caller] = (left - 1 if left >= 1 else left, now)
-        if len(self._left) > MOST_CALLERS:
+        if len(self._left) > MAX_REMEMBERED_CALLERS:
             self._left.popitem(last=False)
         return 0.0 if left >= 1 else (1 - left) / self.a_second
 

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from agentcontainer_local.errors import Invalid
-from agentcontainer_local.schemas import MAX_BYTES as LAST
+from agentcontainer_local.schemas import MAX_INTEGER as LAST
 from agentcontainer_local.schemas import Page, PageInfo, PageQuery
 from agentcontainer_local.store.db import Columns
 
 Answer = TypeVar("Answer", bound=Page[Any])
 R = TypeVar("R", bound=Columns)
 
-MOST_CHARACTERS = 1024**2  # of a page's rows, and one row more: to write them down holds up others
+MAX_PAGE_CHARACTERS = 1024**2  # of a page's rows, and one row more: to write them down holds up others
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _taken(found: Iterable[R], limit: int) -> tuple[list[R], bool]:
     rows: list[R] = []
     size = 0
     for row in found:
-        if len(rows) == limit or size >= MOST_CHARACTERS:
+        if len(rows) == limit or size >= MAX_PAGE_CHARACTERS:
             return rows, True
         rows.append(row)
         size += sum(len(value) for value in row.values() if type(value) is str)

@@ -11,17 +11,17 @@ from agentcontainer_local.process.http_parser import Parser
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
-MOST_HEAD_BYTES = 64 * 1024  # of a request's first line and headers, or of a trailer
+MAX_HEAD_BYTES = 64 * 1024  # of a request's first line and headers, or of a trailer
 HEAD_SECONDS = 30  # until a request's head is there
 BODY_SECONDS, BODY_BYTES = 50, 4096  # a body that brings fewer bytes in this time is not waited for any longer
-MOST_CONNECTIONS = 10_000
-MOST_WAITING = 8  # requests that did not wait for the answer to the one before
+MAX_CONNECTIONS = 10_000
+MAX_PIPELINED_REQUESTS = 8  # requests that did not wait for the answer to the one before
 
 
 def most_connections() -> int:
     """At most three quarters of the files that we may have open: the rest is for the work."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return MOST_CONNECTIONS if most == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, most * 3 // 4)
+    return MAX_CONNECTIONS if most == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, most * 3 // 4)
 
 
 class Connection(HttpToolsProtocol):
@@ -61,7 +61,7 @@ class Connection(HttpToolsProtocol):
             self.late = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
         if self.in_body and self.slow is None:
             self.slow = self.loop.call_later(BODY_SECONDS, self._look_at_body)
-        if self.unparsed_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+        if self.unparsed_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.refuse_head()
 
     def _head_is_there(self) -> None:
@@ -104,7 +104,7 @@ class Connection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_message_begin(self) -> None:
-        if len(self.pipeline) >= MOST_WAITING:
+        if len(self.pipeline) >= MAX_PIPELINED_REQUESTS:
             raise ValueError("too many requests at once")  # of which the parser makes an error of its own
         self.in_head = True
         super().on_message_begin()

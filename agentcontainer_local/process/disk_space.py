@@ -9,7 +9,7 @@ from pathlib import Path
 from agentcontainer_local.errors import Unavailable
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
-MOST_KEPT_BYTES = 512 * 1024**2
+MAX_RESERVED_BYTES = 512 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def is_full(place: Path) -> bool:
 def room(place: Path) -> int:
     """Bytes that files may still take there: a hundredth of the disk, but not more than needed, is the database's."""
     found = os.statvfs(place)
-    return found.f_bavail * found.f_frsize - min(found.f_blocks * found.f_frsize // 100, MOST_KEPT_BYTES)
+    return found.f_bavail * found.f_frsize - min(found.f_blocks * found.f_frsize // 100, MAX_RESERVED_BYTES)
 
 
 def check(disks: Iterable[Disk], least_percent: float) -> None:

@@ -16,7 +16,7 @@ from starlette.types import Scope
 from agentcontainer_local import __version__
 
 VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-MOST_WAITING = 20_000  # spans that were not sent yet; more are dropped
+MAX_QUEUED_SPANS = 20_000  # spans that were not sent yet; more are dropped
 
 
 @dataclass(frozen=True)
@@ -101,5 +101,5 @@ def _provider(environ: Mapping[str, str]) -> Any:
         ) from None
     about = {"service.name": environ.get("OTEL_SERVICE_NAME") or "agentcontainer", "service.version": __version__}
     provider = TracerProvider(resource=Resource.create(about), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), max_queue_size=MOST_WAITING))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), max_queue_size=MAX_QUEUED_SPANS))
     return provider

@@ -90,9 +90,9 @@ from agentcontainer_local.schemas.events import (
     TaskUpdatedData,
 )
 from agentcontainer_local.schemas.fields import (
-    MAX_BYTES,
+    MAX_INTEGER,
     MAX_RUNTIME_SECONDS,
-    MAX_TOKENS,
+    MAX_WINDOW_TOKENS,
     SECRET,
     URL,
     Model,
@@ -182,7 +182,7 @@ __all__ = [
     "ListAgentsResponse", "ListApiKeysResponse", "ListContainerVersionsResponse", "ListContainersResponse",
     "ListCreditEntriesResponse", "ListFilesResponse", "ListMessagesResponse", "ListModelCallsResponse",
     "ListProvidersResponse", "ListTaskEventsResponse", "ListTaskFilesResponse", "ListTasksResponse",
-    "ListWorkspaceResponse", "MAX_BYTES", "MAX_RUNTIME_SECONDS", "MAX_TOKENS", "Message", "MessageCreatedData",
+    "ListWorkspaceResponse", "MAX_INTEGER", "MAX_RUNTIME_SECONDS", "MAX_WINDOW_TOKENS", "Message", "MessageCreatedData",
     "MessageDeltaData", "MessageOverrides", "MessageRole", "MessageUpdatedData", "Model", "ModelCall",
     "ModelCallData", "ModelCallState", "ModelSettings", "ModelUsage", "Name", "NamedOutput",
     "NetworkAccess", "NewTask", "NoOutput", "NoticeData", "Order", "Outcome", "OutputDescriptor", "OutputPolicy",

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from agentcontainer_local.schemas.base import Request, Shape, fault
 from agentcontainer_local.schemas.enums import MessageRole, Outcome, TurnStatus, WakeKind
-from agentcontainer_local.schemas.fields import MAX_BYTES, Id, SessionTtl, Text, Timestamp
+from agentcontainer_local.schemas.fields import MAX_INTEGER, Id, SessionTtl, Text, Timestamp
 from agentcontainer_local.schemas.files import File, WithInputs
 from agentcontainer_local.schemas.pages import Page, PageQuery
 from agentcontainer_local.schemas.task_settings import MessageOverrides
@@ -85,5 +85,5 @@ class ListActivitiesResponse(Page[Activity]):
 
 
 class ActivityQuery(PageQuery):
-    from_turn: int | None = Field(None, ge=0, le=MAX_BYTES)
-    to_turn: int | None = Field(None, ge=0, le=MAX_BYTES)
+    from_turn: int | None = Field(None, ge=0, le=MAX_INTEGER)
+    to_turn: int | None = Field(None, ge=0, le=MAX_INTEGER)

@@ -32,8 +32,8 @@ def _stripped(value: Any) -> Any:
 
 
 MAX_RUNTIME_SECONDS = 604_800
-MAX_TOKENS = 10_000_000
-MAX_BYTES = 2**63 - 1
+MAX_WINDOW_TOKENS = 10_000_000  # of a model, input and output together
+MAX_INTEGER = 2**63 - 1  # of SQLite: sizes, and numbers of events and turns
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-03-25T09:30:00.000Z"])]
 Id = Annotated[str, Field(min_length=1, max_length=100)]

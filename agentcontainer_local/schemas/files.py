@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from agentcontainer_local.errors import Unsupported
 from agentcontainer_local.schemas.base import Request, Shape, required
 from agentcontainer_local.schemas.enums import Snapshot
-from agentcontainer_local.schemas.fields import MAX_BYTES, Id, Timestamp, whole
+from agentcontainer_local.schemas.fields import MAX_INTEGER, Id, Timestamp, whole
 from agentcontainer_local.schemas.pages import Page
 
 FileIds = Annotated[list[Id], Field(max_length=1000)]
@@ -18,7 +18,7 @@ DIRECTORY = "application/x-tar; directory=true"
 class PrepareUploadRequest(Request):
     filename: Annotated[str, Field(min_length=1, max_length=1000)]
     content_type: Annotated[str, Field(max_length=255, pattern=r"^[ -~]*$")] | None = None
-    size_bytes: Annotated[int, Field(ge=0, le=MAX_BYTES), BeforeValidator(whole)] | None = Field(
+    size_bytes: Annotated[int, Field(ge=0, le=MAX_INTEGER), BeforeValidator(whole)] | None = Field(
         None, description="Size of the file, in bytes. If given, the upload must have exactly this size."
     )
 

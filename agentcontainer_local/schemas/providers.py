@@ -6,7 +6,7 @@ from pydantic import Field
 
 from agentcontainer_local.schemas.base import Request, Shape
 from agentcontainer_local.schemas.enums import KeySource, Provider, ProviderApi
-from agentcontainer_local.schemas.fields import MAX_TOKENS, URL, Model, Secret
+from agentcontainer_local.schemas.fields import MAX_WINDOW_TOKENS, URL, Model, Secret
 from agentcontainer_local.schemas.pages import Page
 
 
@@ -24,10 +24,10 @@ class UpdateProviderRequest(Request):
     model: Model | None = Field(
         None, description="Model that the following settings apply to. By default all models of the provider."
     )
-    context_window: Annotated[int, Field(ge=4096, le=MAX_TOKENS)] | None = Field(
+    context_window: Annotated[int, Field(ge=4096, le=MAX_WINDOW_TOKENS)] | None = Field(
         None, description="Context window, in tokens. The history is shortened to fit it."
     )
-    max_output_tokens: Annotated[int, Field(ge=256, le=MAX_TOKENS)] | None = Field(
+    max_output_tokens: Annotated[int, Field(ge=256, le=MAX_WINDOW_TOKENS)] | None = Field(
         None, description="Longest answer, in tokens."
     )
     images: bool | None = Field(None, description="Whether the model accepts images.")

@@ -33,7 +33,7 @@ PROMPT = (
     "Follow /workspace/task/HARNESS.md and complete the task in /workspace/task/TASK.md."
     " Work step by step, check what you made before you hand it over, and say plainly what could not be done."
 )
-MOST_FILES = 10_000  # of reference files, in one version
+MAX_REFERENCE_FILES = 10_000  # of reference files, in one version
 # No internet unless somebody asks for it: not every machine can open it safely.
 DEFAULTS = {
     "model": "claude-sonnet-4-5",
@@ -226,8 +226,8 @@ def attach(db: Database, vault: Vault, account_id: str, agent_id: str, file_ids:
         files.owned(db, account_id, file_ids, "fileIds")
         old = _content(db, vault, current(db, agent_id))
         new = replace(old, file_ids=list(dict.fromkeys(old.file_ids + file_ids)))
-        if len(new.file_ids) > MOST_FILES:
-            raise Invalid.field("fileIds", f"an agent has {MOST_FILES} reference files at most")
+        if len(new.file_ids) > MAX_REFERENCE_FILES:
+            raise Invalid.field("fileIds", f"an agent has {MAX_REFERENCE_FILES} reference files at most")
         if new != old:
             _add_version(db, vault, agent_id, new, now)
         return owned(db, account_id, agent_id)

@@ -14,8 +14,8 @@ from agentcontainer_local.store.db import is_damage, why
 from agentcontainer_local.store.secrets import Vault
 
 SHARE = 100  # a look may take a hundredth of the time
-LEAST_SECONDS = 5.0
-MOST_NAMED = 5
+MIN_PAUSE_SECONDS = 5.0
+MAX_NAMED_FILES = 5
 SEALED = (
     "SELECT 'the account''s ' || provider, api_key, 'agentcontainer providers set ' || provider FROM providers"
     " WHERE api_key IS NOT NULL",
@@ -68,7 +68,7 @@ def _directory(data: Path) -> list[Fault]:
 def _database(database: Path) -> list[Fault]:
     try:
         with _reading(database) as store:
-            found = [line for (line,) in store.execute(f"PRAGMA quick_check({MOST_NAMED})")]
+            found = [line for (line,) in store.execute(f"PRAGMA quick_check({MAX_NAMED_FILES})")]
     except sqlite3.Error as error:
         return [_unreadable(database, error)]
     return [] if found == ["ok"] else [damaged(database, "; ".join(found))]
@@ -108,7 +108,7 @@ def lost_keys(data: Path) -> list[Fault]:
     lost = [(name, again) for name, key, again in sealed if vault is None or vault.unseal(key) is None]
     if not lost:
         return []
-    names = ", ".join(name for name, _ in lost[:MOST_NAMED]) + (", …" if len(lost) > MOST_NAMED else "")
+    names = ", ".join(name for name, _ in lost[:MAX_NAMED_FILES]) + (", …" if len(lost) > MAX_NAMED_FILES else "")
     ways = ", ".join(dict.fromkeys(again for _, again in lost))
     reason = reason or "is not the key that these were encrypted with"
     return [
@@ -145,5 +145,5 @@ class Watch:
     async def _look(self) -> list[Fault]:
         began = time.monotonic()
         found = await asyncio.to_thread(faults, self._data)
-        self._due = time.monotonic() + max(LEAST_SECONDS, SHARE * (time.monotonic() - began))
+        self._due = time.monotonic() + max(MIN_PAUSE_SECONDS, SHARE * (time.monotonic() - began))
         return found

@@ -10,7 +10,7 @@ from agentcontainer_local.providers import PROVIDERS, Api
 from agentcontainer_local.store.db import Database, Row, row, rows
 
 ALL = ""  # as a model's name: what holds for each that has no setting of its own
-LEAST_WINDOW = 4096  # less has no room for an agent's own instructions
+MIN_WINDOW_TOKENS = 4096  # less has no room for an agent's own instructions
 GUESSED_WINDOW = 8192  # at least, where an error does not say it
 UNSAID_WINDOW = 128_000  # where nobody says it
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -79,7 +79,7 @@ def _api(name: str, value: str) -> str | None:
 
 
 def _size(name: str, value: str) -> int | None:
-    if value and not (value.isdecimal() and 0 < int(value) <= schemas.MAX_TOKENS):
+    if value and not (value.isdecimal() and 0 < int(value) <= schemas.MAX_WINDOW_TOKENS):
         raise Invalid(f"{name} must be a number of tokens.")
     return int(value) if value else None
 

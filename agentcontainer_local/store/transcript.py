@@ -12,11 +12,11 @@ from agentcontainer_local.store.rows import Message, Run, Task
 
 # The API's word for a tool of Pi's, where it has one of its own (spec: Activity.toolKey).
 TOOL_KEYS = {"bash": "shell"}
-MOST_SHOWN_AT_WORK = 16  # tools at once whose output is streamed
+MAX_STREAMED_TOOLS = 16  # tools at once whose output is streamed
 MILLISECOND = timedelta(milliseconds=1)
 
 # All that an agent says in a turn is one answer, written anew each time that it grows: past this it grows no more.
-MOST_ANSWER_CHARACTERS = 512 * 1024
+MAX_ANSWER_CHARACTERS = 512 * 1024
 CUT = "\n\n[The answer is cut here; the task's events have the rest.]"
 
 
@@ -140,7 +140,7 @@ def said(db: Database, task: Task, text: str, now: datetime) -> None:
 def interrupted(db: Database, task: Task, text: str, error: str, now: datetime) -> None:
     """An answer that was cut off: what had come of it, and why there is no more."""
     if text.strip():
-        add(db, task, "assistant", text[:MOST_ANSWER_CHARACTERS], "failed", now, error=error)
+        add(db, task, "assistant", text[:MAX_ANSWER_CHARACTERS], "failed", now, error=error)
 
 
 def keep_unfinished(db: Database, task_id: str, text: str) -> None:
@@ -148,7 +148,7 @@ def keep_unfinished(db: Database, task_id: str, text: str) -> None:
     db.conn.execute(
         "INSERT INTO unfinished_answers VALUES (?, ?) ON CONFLICT DO UPDATE SET content = content || excluded.content"
         " WHERE length(content) < ?",
-        (task_id, text, MOST_ANSWER_CHARACTERS),
+        (task_id, text, MAX_ANSWER_CHARACTERS),
     )
 
 
@@ -163,10 +163,10 @@ def take_unfinished(db: Database, task_id: str) -> str:
 
 def _grow(db: Database, answer: Message, text: str) -> None:
     content = f"{answer['content']}\n\n{text}" if answer["content"] else text
-    if len(content) > MOST_ANSWER_CHARACTERS:
+    if len(content) > MAX_ANSWER_CHARACTERS:
         if answer["content"].endswith(CUT):
             return
-        content = content[:MOST_ANSWER_CHARACTERS] + CUT
+        content = content[:MAX_ANSWER_CHARACTERS] + CUT
     db.conn.execute("UPDATE messages SET content = ? WHERE id = ?", (content, answer["id"]))
 
 
@@ -233,7 +233,7 @@ def printed(db: Database, task_id: str) -> list[Row]:
         db,
         "SELECT id, call_id, tool_key, output FROM activities WHERE task_id = ? AND completed_at IS NULL"
         " AND output IS NOT NULL ORDER BY number DESC LIMIT ?",
-        (task_id, MOST_SHOWN_AT_WORK),
+        (task_id, MAX_STREAMED_TOOLS),
     )[::-1]
 
 

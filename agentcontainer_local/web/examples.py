@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 JSON = "application/json"
 BY_TYPE = {"string": "…", "integer": 1, "number": 1, "boolean": True, "array": [], "object": {}}
-MOST_DEEP = 4
+MAX_DEPTH = 4
 
 
 def curl(path: str, verb: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
@@ -49,7 +49,7 @@ def body(content: dict[str, Any], schemas: dict[str, Any]) -> Any:
 
 
 def _sample(schema: dict[str, Any], schemas: dict[str, Any], depth: int) -> Any:
-    if depth > MOST_DEEP:
+    if depth > MAX_DEPTH:
         return {}
     if "$ref" in schema:
         return _sample(schemas[schema["$ref"].rpartition("/")[2]], schemas, depth + 1)

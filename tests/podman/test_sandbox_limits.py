@@ -96,7 +96,7 @@ async def test_what_a_container_held_before_it_was_watched_counts_too(sandbox, s
 async def test_a_disk_filler_is_told_of_while_it_rests(watched, monkeypatch):
     """From one measurement to the next that is due by time it would have for ever."""
     monkeypatch.setattr(watchdog, "RESTING", 1e9)
-    monkeypatch.setattr(watchdog, "MOST_RESTING_SECONDS", 1e9)
+    monkeypatch.setattr(watchdog, "MAX_REST_SECONDS", 1e9)
     script = "while :; do i=$((i+1)); dd if=/dev/zero of=/tmp/$i bs=1M count=20 2>/dev/null; sleep 0.1; done"
     broken = await asyncio.wait_for(await watched(script, Ceiling(GB, 500, 300 * MB), uid=20005), SECONDS)
     assert (broken.limit, broken.allowed) == ("disk", 300 * MB)

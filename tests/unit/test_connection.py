@@ -79,10 +79,10 @@ async def reading(tmp_path):
 async def test_a_few_requests_that_do_not_wait_are_answered_in_order(face):
     face, path = face
     async with connected(path) as (reader, writer):
-        writer.write(FIRST + NEXT * connection_limits.MOST_WAITING)
+        writer.write(FIRST + NEXT * connection_limits.MAX_PIPELINED_REQUESTS)
         await reader.readuntil(b"begin ")
         face.may_end.set()
-        said = await asyncio.wait_for(reader.readuntil(b"number %d" % connection_limits.MOST_WAITING), 10)
+        said = await asyncio.wait_for(reader.readuntil(b"number %d" % connection_limits.MAX_PIPELINED_REQUESTS), 10)
     assert said.index(b" end") < said.index(b"number 1") < said.index(b"number 2")
 
 
@@ -93,7 +93,7 @@ async def test_of_many_requests_at_once_only_a_few_are_kept(face):
         await reader.readuntil(b"begin ")
         face.may_end.set()
         said = await asyncio.wait_for(reader.read(), 10)
-    assert face.counted == connection_limits.MOST_WAITING and b" end" in said and b" 400 " not in said
+    assert face.counted == connection_limits.MAX_PIPELINED_REQUESTS and b" end" in said and b" 400 " not in said
 
 
 async def test_a_client_that_goes_is_missed_whatever_it_sent_behind(face, caplog):

@@ -87,7 +87,7 @@ async def test_a_large_body_is_no_head(path: Path):
 
 
 async def test_a_run_has_so_many_connections_and_no_more(path: Path, monkeypatch):
-    monkeypatch.setattr(sockets, "MOST_CONNECTIONS", 5)
+    monkeypatch.setattr(sockets, "MAX_CONNECTIONS", 5)
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(5):
             await stack.enter_async_context(connected(path))
@@ -98,7 +98,7 @@ async def test_a_run_has_so_many_connections_and_no_more(path: Path, monkeypatch
 
 
 async def test_what_a_run_has_in_memory_is_bounded_over_all_its_requests(path: Path, monkeypatch):
-    monkeypatch.setattr(door, "MOST_HELD_BYTES", 1_000_000)
+    monkeypatch.setattr(door, "MAX_HELD_BYTES", 1_000_000)
     half = b"z" * 600_000
     async with connected(path) as (_, writer):
         writer.write(HEAD + b"content-length: 600001\r\n\r\n" + half)

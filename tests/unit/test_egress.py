@@ -263,7 +263,7 @@ async def test_the_number_of_recorded_denials_is_bounded(way: Way, monkeypatch):
 
 
 async def test_a_run_has_so_many_connections_and_no_more(way: Way, monkeypatch):
-    monkeypatch.setattr(proxy, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(proxy, "MAX_CONNECTIONS", 3)
     silent = [await way.connect() for _ in range(3)]
     await asyncio.sleep(0.05)
     with pytest.raises(ConnectionError):

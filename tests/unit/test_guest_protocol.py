@@ -257,7 +257,7 @@ async def test_an_answer_grows_only_so_long_and_the_events_have_the_rest(talk, c
     for seq in range(1, 6):
         assert await said(talk, "POST", "/guest/events", lines([words(seq, str(seq) * 250_000)])) == 200
     answer = (await client.get(f"/tasks/{talk.task_id}/messages")).json()["data"][0]
-    assert len(answer["content"]) == transcript.MOST_ANSWER_CHARACTERS + len(transcript.CUT)
+    assert len(answer["content"]) == transcript.MAX_ANSWER_CHARACTERS + len(transcript.CUT)
     assert answer["content"].endswith(transcript.CUT) and answer["content"].count("2") == 250_000
     events = (await client.get(f"/tasks/{talk.task_id}/events")).json()["data"]
     assert sum("5" * 250_000 in str(event["data"]) for event in events) == 1

@@ -141,7 +141,7 @@ async def test_files_of_a_message_are_told_in_the_order_in_which_they_were_given
 
 
 async def test_an_agent_has_no_more_reference_files_than_a_task_is_given(client, host, monkeypatch):
-    monkeypatch.setattr(agents, "MOST_FILES", 3)
+    monkeypatch.setattr(agents, "MAX_REFERENCE_FILES", 3)
     agent, ids = (await client.post("/agents/agt_standard_data/fork")).json()["id"], [stored(host) for _ in range(4)]
     answers = [
         await client.post(f"/agents/{agent}/reference-files", json={"fileIds": some})

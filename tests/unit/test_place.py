@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from agentcontainer_local.engine.availability import MAX_FAILURES, MAX_SECONDS, TRIES, Place
+from agentcontainer_local.engine.availability import MAX_SECONDS, MAX_START_FAILURES, TRIES, Place
 from agentcontainer_local.sandbox import errors
 from agentcontainer_local.sandbox.errors import Refusal, Unavailable
 from tests.conftest import Clock
@@ -96,12 +96,12 @@ def test_when_a_container_did_not_start_only_one_that_does_says_that_all_is_well
 
 def test_a_task_that_alone_never_starts_is_its_own_fault(clock: Clock):
     place = Place(clock.steady)
-    assert not any(place.is_the_tasks_own("tsk_1") for _ in range(2 * MAX_FAILURES))  # nothing starts
+    assert not any(place.is_the_tasks_own("tsk_1") for _ in range(2 * MAX_START_FAILURES))  # nothing starts
     place.started("tsk_2")
     assert place.is_the_tasks_own("tsk_1")
-    assert not any(place.is_the_tasks_own("tsk_3") for _ in range(MAX_FAILURES))
+    assert not any(place.is_the_tasks_own("tsk_3") for _ in range(MAX_START_FAILURES))
     place.started("tsk_1")
-    assert (place.failures("tsk_1"), place.failures("tsk_3")) == (0, MAX_FAILURES)
+    assert (place.failures("tsk_1"), place.failures("tsk_3")) == (0, MAX_START_FAILURES)
 
 
 def test_a_start_that_fails_for_an_unknown_reason_is_tried_a_few_times(clock: Clock):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from agentcontainer_local.schemas import MAX_BYTES
+from agentcontainer_local.schemas import MAX_INTEGER
 from agentcontainer_local.store import db, tasks
 
 STANDARD = {
@@ -187,7 +187,7 @@ async def test_a_body_that_says_that_it_is_not_packed_is_taken(client, encoding)
     assert (await client.post(TASKS, json=TASK, headers={"content-encoding": encoding})).status_code == 201
 
 
-@pytest.mark.parametrize("cursor", [0, 2**62, MAX_BYTES])
+@pytest.mark.parametrize("cursor", [0, 2**62, MAX_INTEGER])
 async def test_a_cursor_of_any_number_is_answered(client, cursor):
     from agentcontainer_local.http.pagination import _cursor
 

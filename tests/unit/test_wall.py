@@ -217,7 +217,7 @@ async def test_who_tries_keys_is_soon_told_nothing_but_the_right_one_is_always_a
 
 
 def test_what_is_remembered_of_callers_is_bounded(monkeypatch):
-    monkeypatch.setattr(middleware, "MOST_CALLERS", 5)
+    monkeypatch.setattr(middleware, "MAX_REMEMBERED_CALLERS", 5)
     rate = middleware.Rate(1, 2, Ticks())
     assert [rate.wait(caller) for caller in (*range(9), 8, 8)] == [0] * 10 + [1]
     assert len(rate._left) == 5

@@ -7,7 +7,7 @@ from typing import Any
 
 from agentcontainer_local.gateway.routes import Dialect
 
-MOST_PIECES = 40  # of a text that is streamed
+MAX_TEXT_PIECES = 40  # of a text that is streamed
 PIECE_CHARACTERS = 16
 
 
@@ -51,7 +51,7 @@ def stream(dialect: Dialect, answer: Answer, with_usage: bool = True) -> Iterato
 
 
 def pieces(text: str) -> Iterator[str]:
-    size = max(PIECE_CHARACTERS, -(-len(text) // MOST_PIECES))
+    size = max(PIECE_CHARACTERS, -(-len(text) // MAX_TEXT_PIECES))
     for start in range(0, len(text), size):
         yield text[start : start + size]
 

@@ -22,7 +22,7 @@ from agentcontainer_local.sandbox.backend import Guest, StreamHandler
 log = logging.getLogger(__name__)
 
 HOST, EGRESS = "host.sock", "egress.sock"
-MOST_CONNECTIONS = 128  # of one run at a time: files that the server has open are for all tasks
+MAX_CONNECTIONS = 128  # of one run at a time: files that the server has open are for all tasks
 
 
 class _Connection(Connection):
@@ -31,7 +31,7 @@ class _Connection(Connection):
         self.logger = log  # an agent that sends junk does not fill the server's log
 
     def most(self) -> int:
-        return MOST_CONNECTIONS
+        return MAX_CONNECTIONS
 
 
 def _is_of_note(record: logging.LogRecord) -> bool:

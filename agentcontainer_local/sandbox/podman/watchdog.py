@@ -29,15 +29,15 @@ SCAN_SECONDS = 1
 MEASURE_SECONDS = 60
 SETTLING_SECONDS = 5  # what may hold something already is measured when its start is over, which that would slow
 RESTING = 30
-MOST_RESTING_SECONDS = 600
-LEAST_PART = 10
-LEAST_CHANGE = 32 * MB
+MAX_REST_SECONDS = 600
+MIN_CEILING_PART = 10
+MIN_CHANGE_BYTES = 32 * MB
 # All that are measured quickly are measured together, and nobody waits for those that are not.
 QUICK_SECONDS = 1
 AT_ONCE = 4
 # With less than this free, whoever has taken most is ended before the server itself finds no room.
-LEAST_FREE = 512 * MB
-LEAST_BLAMED = 64 * MB
+MIN_FREE_BYTES = 512 * MB
+MIN_BLAMED_BYTES = 64 * MB
 MEASURE = Path(__file__).with_name("disk_usage.py")
 
 
@@ -75,14 +75,14 @@ class Watched:
     def must_be_measured(self, now: Machine) -> bool:
         """Whether anything has happened on this machine that could mean a broken limit."""
         passed, lost, grown = now.at - self.before.at, self.before.free - now.free, now.shared - self.before.shared
-        rests = passed < min(RESTING * self.took, MOST_RESTING_SECONDS)
+        rests = passed < min(RESTING * self.took, MAX_REST_SECONDS)
         room, memory = self.ceiling.disk_bytes - self.disk_bytes, self.ceiling.memory_bytes
-        enough = max(room, self.ceiling.disk_bytes // LEAST_PART) if rests else room // 2
+        enough = max(room, self.ceiling.disk_bytes // MIN_CEILING_PART) if rests else room // 2
         return (
             passed >= MEASURE_SECONDS
             and not rests
-            or lost > max(LEAST_CHANGE, min(enough, self.before.free - LEAST_FREE))
-            or grown > max(LEAST_CHANGE, memory if rests else memory // 4)
+            or lost > max(MIN_CHANGE_BYTES, min(enough, self.before.free - MIN_FREE_BYTES))
+            or grown > max(MIN_CHANGE_BYTES, memory if rests else memory // 4)
         )
 
 
@@ -184,7 +184,7 @@ class Watchdog:
     def _keep_some_free(self) -> None:
         """Once all that had to be measured was."""
         most = max(self._watched, key=lambda one: one.disk_bytes, default=None)
-        if most and _free(most.paths) < LEAST_FREE and most.disk_bytes > LEAST_BLAMED:
+        if most and _free(most.paths) < MIN_FREE_BYTES and most.disk_bytes > MIN_BLAMED_BYTES:
             most.tell("disk_full", most.disk_bytes, most.ceiling.disk_bytes)
 
     async def _ask(self, wanted: list[dict]) -> list[dict]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from agentcontainer_local.pi import models
+from agentcontainer_local.providers import PROVIDERS
 from agentcontainer_local.sandbox.simulated.door import Answer, Door, Headers
 
 MAX_OUTPUT_TOKENS = 32_000  # of one answer, where the model's settings name no other number
@@ -64,7 +65,7 @@ class Model:
         own = settings.get(launch["model"]["id"], {})
         self.provider, self.name = provider, launch["model"]["id"]
         self._base = "/" + known["baseUrl"].split("/", 3)[3]
-        self._format = FORMATS[own.get("api") or models.APIS[provider]]
+        self._format = FORMATS[own.get("api") or models.PI_APIS[PROVIDERS[provider].api]]
         self._max_tokens = min(own.get("maxTokens", MAX_OUTPUT_TOKENS), MAX_OUTPUT_TOKENS)
         self._system = files["system.md"]
 

@@ -12,7 +12,7 @@ from agentcontainer_local.store.db import Row
 
 AT_ONCE_BYTES = 4 * 1024**2  # so much is looked at before anything is sent; more, while it is
 PIECE_BYTES = 1024**2
-MOST_KNOWN = 10_000
+MAX_REMEMBERED_FILES = 10_000
 
 
 class Damaged(Problem):
@@ -97,6 +97,6 @@ def _digest_of(file: Row, place: Path) -> str:
 
 
 def _remember(key: Key, whole: bool) -> None:
-    if len(_known) >= MOST_KNOWN:
+    if len(_known) >= MAX_REMEMBERED_FILES:
         _known.pop(next(iter(_known)))
     _known[key] = whole

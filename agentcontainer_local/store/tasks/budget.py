@@ -27,8 +27,8 @@ TOLD_PERCENT = 80  # of a budget: the agent is told
 LAST_CALLS = 2  # are kept for `finish`, of the size of the call that does not fit any more,
 LAST_OUTPUT_TOKENS = 1000
 LAST_SHARE = 5  # but never more than a fifth of the budget
-LEAST_OUTPUT_TOKENS = 1024  # with less a call is no use
-LEAST_LAST_OUTPUT_TOKENS = 256
+MIN_OUTPUT_TOKENS = 1024  # with less a call is no use
+MIN_LAST_OUTPUT_TOKENS = 256
 SILENT = 504  # the status of a call that got no answer in time
 FREELY_TOKENS = 8192  # a call that may write more leaves half of what is there to others
 
@@ -194,7 +194,7 @@ def _granted(worst: Worst, limits: list[_Limit], last: bool) -> int | None:
     if any(limit.kind == "maxCostUsd" for limit in limits) and worst.input_price is None:
         return None
     room = min((limit.output_tokens(worst, last) for limit in limits), default=worst.output_tokens)
-    least = min(worst.output_tokens, LEAST_LAST_OUTPUT_TOKENS if last else LEAST_OUTPUT_TOKENS)
+    least = min(worst.output_tokens, MIN_LAST_OUTPUT_TOKENS if last else MIN_OUTPUT_TOKENS)
     if room < (worst.output_tokens if worst.exact else least):
         return None
     return (
@@ -261,7 +261,7 @@ def _end_for(db: Database, task: Task, error: str) -> None:
 
 def _least(limit: _Limit, worst: Worst) -> str:
     """The smallest budget of this kind in which the call fits, so that one like it is left to finish with."""
-    used = limit.used(worst, min(worst.output_tokens, LEAST_OUTPUT_TOKENS))
+    used = limit.used(worst, min(worst.output_tokens, MIN_OUTPUT_TOKENS))
     kept = LAST_CALLS * limit.used(worst, LAST_OUTPUT_TOKENS)
     most = min(used + kept, -(-used * LAST_SHARE // (LAST_SHARE - 1)))
     return in_cents(most) if limit.kind == "maxCostUsd" else str(-(-most // 1000) * 1000)

@@ -17,7 +17,7 @@ from agentcontainer_local.store.tasks.rows import get, owned
 from agentcontainer_local.store.tasks.runs import fits, given_next_turn, open_run
 from agentcontainer_local.store.tasks.transitions import apply, container_ms
 
-MOST_WAITING = 100
+MAX_WAITING_MESSAGES = 100
 
 
 def say(
@@ -37,8 +37,8 @@ def say(
         task = _open_conversation(db, account_id, task_id)
         files.owned(db, account_id, file_ids)
         last = single(db, "SELECT max(turn_number) AS turn FROM messages WHERE task_id = ?", (task_id,))["turn"]
-        if last - _turn(task) >= MOST_WAITING:
-            raise Conflict(f"{MOST_WAITING} messages are already waiting. Send this one later.")
+        if last - _turn(task) >= MAX_WAITING_MESSAGES:
+            raise Conflict(f"{MAX_WAITING_MESSAGES} messages are already waiting. Send this one later.")
         asked = override.checked(db, vault, task, overrides, settings, environ)
         turn = {**task, "turn_number": last + 1, "attempt_number": 1}
         id = transcript.add(db, turn, "user", content, "queued", now, **asked)

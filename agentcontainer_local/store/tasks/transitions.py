@@ -22,7 +22,7 @@ ENDED = {"cancelled": "The task was cancelled.", "expired": "The conversation ha
 NOT_TAKEN = "The conversation ended before the agent took this message."
 
 # A container that dies this often in a row, with nothing done between, is not started again.
-MOST_DEATHS = 3
+MAX_DEATHS = 3
 
 
 def apply(
@@ -127,11 +127,11 @@ def cancel(db: Database, account_id: str, task_id: str, now: datetime) -> Task:
 
 
 def died(db: Database, task_id: str, now: datetime, *, last_words: str) -> Task:
-    """The container of a running task is gone without having been asked to: it starts again, up to MOST_DEATHS."""
+    """The container of a running task is gone without having been asked to: it starts again, up to MAX_DEATHS."""
     with db.atomic():
         db.conn.execute("UPDATE tasks SET deaths = deaths + 1 WHERE id = ?", (task_id,))
         deaths = get(db, task_id)["deaths"]
-        if deaths < MOST_DEATHS:
+        if deaths < MAX_DEATHS:
             db.conn.execute("UPDATE tasks SET attempt_number = attempt_number + 1 WHERE id = ?", (task_id,))
             return apply(db, task_id, "interrupted", now, reason=last_words)
         error = f"The agent's container died {deaths} times in a row. Its last words: {last_words}"

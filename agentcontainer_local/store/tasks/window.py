@@ -19,9 +19,8 @@ def learn_window(
         task = get(db, task_id)
         settings = model_settings.find(db, task["account_id"], task["provider"], model, environ)
         known = task["learned_window"] or settings.context_window or model_settings.UNSAID_WINDOW
-        found = max(
-            model_settings.LEAST_WINDOW, window or max(model_settings.GUESSED_WINDOW, size // BYTES_A_TOKEN * 3 // 4)
-        )
+        guessed = max(model_settings.GUESSED_WINDOW, size // BYTES_A_TOKEN * 3 // 4)
+        found = max(model_settings.MIN_WINDOW_TOKENS, window or guessed)
         if found >= known * NEARLY:
             return False
         model_settings.learn(db, task["account_id"], task["provider"], model, found)

@@ -181,7 +181,7 @@ def test_an_event_over_several_data_lines_is_one():
 
 
 def test_memory_is_bounded_and_what_follows_a_huge_line_is_still_read(monkeypatch):
-    monkeypatch.setattr(usage, "MOST_EVENT_BYTES", 1000)
+    monkeypatch.setattr(usage, "MAX_EVENT_BYTES", 1000)
     meter = Meter("messages", True)
     for _ in range(100):
         meter.feed(b'data: {"usage":{"output_tokens":9},"x":"' if not meter._size else b"x" * 100)
@@ -192,7 +192,7 @@ def test_memory_is_bounded_and_what_follows_a_huge_line_is_still_read(monkeypatc
 
 
 def test_many_data_lines_without_an_end_do_not_grow_for_ever(monkeypatch):
-    monkeypatch.setattr(usage, "MOST_EVENT_BYTES", 1000)
+    monkeypatch.setattr(usage, "MAX_EVENT_BYTES", 1000)
     meter = Meter("messages", True)
     for _ in range(1000):
         meter.feed(b"data: xxxxxxxxxxxxxxxxxxxx\n")

@@ -35,7 +35,7 @@ UID = 19_990  # no task's
 NAME = "agentcontainer-proof-"
 CANARY = "AGENTCONTAINER_DOCTOR_CANARY"
 SECONDS = 30
-MOST_SAID = 64 * 1024
+MAX_OUTPUT_BYTES = 64 * 1024
 GROWS = "const held = []; setInterval(() => held.length < 40 && held.push(Buffer.alloc(2e7, 1)), 20)"
 # Who takes too much, with somebody who outlives it: (promise, script, ceiling)
 MANY = 4000, 4096 * MB
@@ -128,7 +128,7 @@ class _Attempt:
             async with self._started(spec) as (container, pid):
                 promises = [_uids(pid)] if network == "none" else []
                 await asyncio.wait_for(self.sandbox.exited(pid), SECONDS)
-                said = await self.sandbox.logs_tail(container, MOST_SAID)
+                said = await self.sandbox.logs_tail(container, MAX_OUTPUT_BYTES)
         return [*promises, *_read(said)]
 
     async def internet(self) -> list[WallCheck]:
