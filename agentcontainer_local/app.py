@@ -30,7 +30,7 @@ from agentcontainer_local.pi import bundle
 from agentcontainer_local.process import disk_space, failpoints, runtime_directory, tracing
 from agentcontainer_local.process.clock import Clock
 from agentcontainer_local.sandbox import backends
-from agentcontainer_local.sandbox.backend import Guest
+from agentcontainer_local.sandbox.backend import Backend, Guest
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import (
     accounts,
@@ -50,6 +50,7 @@ from agentcontainer_local.store.secrets import Vault
 
 log = logging.getLogger(__name__)
 
+OpenBackend = Callable[[Settings, str, tasks.Remembered, Path | None], contextlib.AbstractAsyncContextManager[Backend]]
 SWITCH_SECONDS = 0.001  # a thread lets others go on after so long
 DAMAGED_SECONDS = 30  # before tasks are looked after again
 
@@ -72,8 +73,12 @@ async def opened(
     say: Callable[[str], None],
     now: Clock | None = None,
     outside: egress.Outside = egress.INTERNET,
+    place: OpenBackend = backends.open,
 ) -> AsyncIterator[Program]:
-    """Opens everything that one server owns, and closes it again; raises RuntimeError where another one has it."""
+    """Opens everything that one server owns, and closes it again; raises RuntimeError where another one has it.
+
+    `place` opens the backend.
+    """
     resource_limits.require(settings.isolation, internet_access=False)
     now = now or Clock()
     with lock.held(settings.data) as announce:
@@ -82,7 +87,7 @@ async def opened(
                 f"A restore into {settings.data} was interrupted. Run `agentcontainer restore` again,"
                 " or remove that directory."
             )
-        mounted = await asyncio.to_thread(bundle.prepare, settings.cache, say)
+        mounted = await _runtime(settings, say)
         database = settings.data / "agentcontainer.db"
         with _in_words(database):
             store = db.open(database)
@@ -99,11 +104,11 @@ async def opened(
             failpoints.point("server.opening")
             async with (
                 tracing.opened(environ) as traces,
-                backends.open(settings, store_id, tasks.Remembered(store), mounted) as backend,
+                place(settings, store_id, tasks.Remembered(store), mounted) as backend,
                 gateway.client(settings.provider_idle_seconds, settings.prices_file) as client,
             ):
                 vault = Vault.open(settings.data / "secret.key")
-                catalog = bundle.catalog(mounted)
+                catalog = bundle.catalog(mounted) if mounted else {}
                 owners = accounts.new_key()
                 host = Host(
                     settings,
@@ -129,6 +134,13 @@ async def opened(
                 )
         finally:
             store.close()
+
+
+async def _runtime(settings: Settings, say: Callable[[str], None]) -> Path | None:
+    """Node, Pi and the guest's programs, where runs are made of them."""
+    if settings.backend == backends.SIMULATED:
+        return None
+    return await asyncio.to_thread(bundle.prepare, settings.cache, say)
 
 
 def _face(host: Host) -> ASGIApp:

@@ -118,6 +118,9 @@ class Settings(BaseModel):
     billing: Literal["unlimited", "prepaid"] = Field("unlimited", description="Whether container time is charged.")
     credit: float = Field(0, ge=0, description="Initial credit of a new data directory, in US dollars (for prepaid).")
 
+    backend: Literal["podman", "simulated"] = Field(
+        "podman", description="Where agents run. `simulated` plays them without containers, for tests."
+    )
     podman_socket: str | None = Field(
         None, description="Socket of a running Podman API service. By default the server starts one."
     )

@@ -38,8 +38,9 @@ def settings_of(**given: str | None) -> Settings:
 
 
 def as_service_account(settings: Settings) -> Settings:
-    """Root hands over to an account without rights: rootless Podman is the wall that agents are behind."""
-    if os.getuid() != 0:
+    """Root hands over to an account without rights: rootless Podman is the wall that agents are behind. Agents that
+    are only played need no wall."""
+    if os.getuid() != 0 or settings.backend == "simulated":
         return settings
     service_account.become(settings.data if "data" in settings.model_fields_set else None)
     return settings_of(**{name: getattr(settings, name) for name in settings.model_fields_set})
@@ -84,6 +85,7 @@ def _announce(out: "Output", program: "Program", url: str) -> None:
                 "dataDirectory": str(settings.data),
                 "pid": os.getpid(),
                 "version": build.version(),
+                "backend": settings.backend,
                 "apiKey": new_key,
             }
         )
@@ -93,6 +95,8 @@ def _announce(out: "Output", program: "Program", url: str) -> None:
     print(f"agentcontainer {build.version()} is ready at {public}  (data: {settings.data})")
     if reachable(url) != public:
         print(f"Listening on {url}")
+    if settings.backend == "simulated":
+        print("Runs are simulated: no container and no Pi is started, and agents' commands are not run.")
     print(f"Page: {public}/  (sign in with the API key)")
     key = f"${API_KEY}" if given else new_key or "YOUR_KEY"
     print(f'Try: curl -H "Authorization: Bearer {key}" {public}/api/v1/agents', flush=True)
@@ -202,7 +206,7 @@ class Command(help.Command):
         "Models": ("prices_file", "provider_idle_seconds"),
         "Billing": ("billing", "credit"),
         "Log": ("log_level", "log_format"),
-        "Podman": ("podman_socket", "oci_runtime"),
+        "Where agents run": ("backend", "podman_socket", "oci_runtime"),
     }
 
 

@@ -56,8 +56,12 @@ def examine(settings: Settings, root: bool = False) -> list[Check]:
     """Looks, and changes nothing; takes about a quarter of a second, as Podman is asked what it makes of this machine.
 
     `root`: root asked, and has become the account meanwhile. Podman is asked last, and not where something that it
-    needs is missing: it would only say so in its own words, and leave half-made things behind.
+    needs is missing: it would only say so in its own words, and leave half-made things behind. Simulated runs need
+    nothing but the data directory.
     """
+    if settings.backend == "simulated":
+        place = _ok("simulated backend", "plays runs within the server: no Podman, no Node and no Pi are needed")
+        return [place, *_room(settings, None), *_data_directory(settings)]
     hands = Hands(root)
     found = [check for look in (_account, _programs, _namespaces, _network, _cgroups) for check in look(hands)]
     info = None

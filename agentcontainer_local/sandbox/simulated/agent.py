@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from agentcontainer_local.pi import launch as pi
 from agentcontainer_local.sandbox.simulated.commands import Host, Refused
@@ -31,8 +31,10 @@ from agentcontainer_local.sandbox.simulated.script import (
 from agentcontainer_local.sandbox.simulated.session import Session
 from agentcontainer_local.sandbox.simulated.shell import Ran
 from agentcontainer_local.sandbox.simulated.tools import Tools, described
+from agentcontainer_local.sandbox.simulated.watch import Watch
 
-RETRIES, FIRST_DELAY_SECONDS = pi.SETTINGS["retry"]["maxRetries"], pi.SETTINGS["retry"]["baseDelayMs"] / 1000
+RETRY = cast("dict[str, Any]", pi.SETTINGS["retry"])
+RETRIES, FIRST_DELAY_SECONDS = RETRY["maxRetries"], RETRY["baseDelayMs"] / 1000
 COUNTS_AT_ONCE = Die | Exceed | Fail | Hibernate  # steps that are not played again, though they end the turn
 
 
@@ -60,8 +62,6 @@ class Prompt:
 
 
 class Agent:
-    """`break_limit` is told where a script says that the run goes beyond a limit."""
-
     def __init__(
         self,
         task_id: str,
@@ -71,11 +71,11 @@ class Agent:
         play: Play,
         events: Events,
         session: Session,
-        break_limit: Callable[[Exceed], None],
+        watch: Watch,
     ):
         self._task_id, self._mode = task_id, launch["mode"]
         self._door, self._kept, self._play, self._events, self._session = door, kept, play, events, session
-        self._break_limit = break_limit
+        self._watch = watch
         self._model = Model(launch)
         self._host = Host(door, kept)
         self._tools = Tools(self._host, kept, play.sleep, play.outputs)
@@ -112,7 +112,7 @@ class Agent:
             case Say(text):
                 self._say(text, "stop" if last else "toolUse")
             case Tool():
-                self._tool(step)
+                await self._tool(step)
             case Wait(seconds):
                 await self._play.sleep(seconds)
             case Hibernate(seconds, message):
@@ -127,9 +127,9 @@ class Agent:
                 self._fail(error)
             case Die(last_words):
                 await self._die(last_words)
-            case Exceed():
-                self._break_limit(step)
-                await asyncio.get_running_loop().create_future()  # the host ends the run
+            case Exceed(limit, used):
+                self._watch.exceed(limit, used)
+                await _ended_by_the_host()
             case FollowModel():
                 await self._follow_model()
         self._session.played(key)
@@ -139,10 +139,12 @@ class Agent:
         self._events.delta(text)
         self._events.message(text, reason)
 
-    def _tool(self, step: Tool) -> None:
+    async def _tool(self, step: Tool) -> None:
         self._write(step.files)
         call = self._call_begins("bash", {"command": step.command})
         self._call_ended(call, step.output or "(no output)", step.failed)
+        if self._watch.look():
+            await _ended_by_the_host()
 
     async def _finish(self, step: Finish, where: str) -> None:
         self._write(step.files)
@@ -219,6 +221,8 @@ class Agent:
         self._call_ended(call, result.text, result.failed)
         if result.ends:
             raise Settled
+        if self._watch.look():
+            await _ended_by_the_host()
 
     async def _answer(self) -> Said:
         """Tried again as Pi does. When it failed for good, the host is told, and the turn is over."""
@@ -235,3 +239,8 @@ class Agent:
             attempt += 1
             self._events.push("retrying", attempt=attempt, delayMs=round(delay * 1000), message=error)
             await self._play.sleep(delay)
+
+
+async def _ended_by_the_host() -> NoReturn:
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError

@@ -3,8 +3,9 @@
 import argparse
 import re
 import uuid
+from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 from agentcontainer_local.sandbox.simulated.door import Door, chunks
 from agentcontainer_local.sandbox.simulated.files import FileProblem, Kept, pack
@@ -23,7 +24,7 @@ class Refused(Exception):
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         raise WrongUse(message)
 
 
@@ -34,7 +35,7 @@ class Host:
         self._door = door
         self._kept = kept
 
-    async def finish(self, message: str, files: list[tuple[str | None, str]], incomplete: bool = False) -> None:
+    async def finish(self, message: str, files: Sequence[tuple[str | None, str]], incomplete: bool = False) -> None:
         """`files`: (output's name or None, path). Raises Refused."""
         completion = "incomplete" if incomplete else "complete"
         await self._deliver({"kind": "finish", "completion": completion, "message": message}, files)
@@ -45,7 +46,7 @@ class Host:
     async def hibernate(self, wish: dict[str, Any]) -> None:
         _judged(await self._door.ask("POST", "/guest/hibernate", wish))
 
-    async def _deliver(self, claim: dict[str, Any], files: list[tuple[str | None, str]]) -> None:
+    async def _deliver(self, claim: dict[str, Any], files: Sequence[tuple[str | None, str]]) -> None:
         key = [(b"idempotency-key", str(uuid.uuid4()).encode())]
         opened = [self._opened(name, path) for name, path in files]
         if problems := [f'"{one["path"]}": {one["problem"]}' for one in opened if "problem" in one]:
@@ -108,7 +109,7 @@ async def finish(host: Host, arguments: list[str]) -> str:
     if not given.message.strip():
         raise WrongUse('give --message "what was done".')
     named = [_named(text) for text in given.output]
-    await host.finish(given.message.strip(), [(None, path) for path in given.files] + named, given.incomplete_task)
+    await host.finish(given.message.strip(), [*((None, path) for path in given.files), *named], given.incomplete_task)
     return f"Accepted. The task has ended as {'incomplete' if given.incomplete_task else 'complete'}."
 
 

@@ -37,10 +37,10 @@ class Answer:
 class Door:
     """Open while the engine serves this run. A request that is made, or cut, while it is closed is made again."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._app: ASGIApp | None = None
         self._opened = asyncio.Event()
-        self._answering: set[asyncio.Task] = set()
+        self._answering: set[asyncio.Task[None]] = set()
 
     def open(self, app: ASGIApp) -> None:
         self._app = app
@@ -70,6 +70,8 @@ class Door:
     async def request(self, method: str, path: str, body: Body = b"", headers: Headers = ()) -> AsyncIterator[Answer]:
         """Made once, when the door is open. Raises Unreachable where the answer is cut."""
         await self._opened.wait()
+        app = self._app
+        assert app is not None
         path, _, query = path.partition("?")
         scope = {
             **SERVER,
@@ -83,7 +85,7 @@ class Door:
             "server": ("host", 80),
         }
         exchange = _Exchange(body)
-        answering = asyncio.create_task(exchange.run(self._app, scope), name=f"{method} {path}")
+        answering = asyncio.create_task(exchange.run(app, scope), name=f"{method} {path}")
         self._answering.add(answering)
         try:
             yield Answer(await exchange.status(), exchange.pieces())
@@ -100,7 +102,7 @@ class _Exchange:
         self._messages: asyncio.Queue[Message | None] = asyncio.Queue()  # None: cut
         self._left = asyncio.Event()
 
-    async def run(self, app: ASGIApp, scope: dict) -> None:
+    async def run(self, app: ASGIApp, scope: dict[str, Any]) -> None:
         try:
             await app(scope, self._receive, self._send)
         except asyncio.CancelledError:
@@ -111,7 +113,7 @@ class _Exchange:
             self._messages.put_nowait(None)
 
     async def status(self) -> int:
-        return (await self._next())["status"]
+        return int((await self._next())["status"])
 
     async def pieces(self) -> AsyncIterator[bytes]:
         more = True
@@ -142,7 +144,7 @@ class _Exchange:
         self._messages.put_nowait(message)
 
 
-async def _ended(*tasks: asyncio.Task) -> None:
+async def _ended(*tasks: asyncio.Task[None]) -> None:
     for task in tasks:
         task.cancel()
     if tasks:

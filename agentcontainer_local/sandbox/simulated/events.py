@@ -82,7 +82,8 @@ class Events:
         return await self._door.send("POST", "/guest/events", b"\n".join(batch) + b"\n", NDJSON)
 
     def _batch(self) -> list[bytes]:
-        batch, size = [], 0
+        batch: list[bytes] = []
+        size = 0
         for line in self._queue[:BATCH_LINES]:
             size += len(line)
             if batch and size > BATCH_BYTES:
@@ -95,7 +96,7 @@ class Events:
             text, self._words = head("".join(self._words), TEXT_BYTES), []
             self._add({"event": {"type": "delta", "text": text}})
 
-    def _add(self, numbered: dict) -> None:
+    def _add(self, numbered: dict[str, Any]) -> None:
         self._queue.append(json.dumps(numbered).encode())
         self._wake()
 

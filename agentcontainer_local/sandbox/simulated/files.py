@@ -41,7 +41,7 @@ class Kept:
     def has_container(self) -> bool:
         return self._mark.exists()
 
-    def begin(self, about: dict) -> None:
+    def begin(self, about: dict[str, str | int]) -> None:
         for part in (*self.parts.values(), self.elsewhere):
             part.mkdir(parents=True, exist_ok=True)
         self._mark.write_text(json.dumps(about))
@@ -130,8 +130,10 @@ def unpack(file: BinaryIO, root: Path) -> None:
                 place.mkdir(parents=True, exist_ok=True)
             else:
                 place.parent.mkdir(parents=True, exist_ok=True)
+                content = archive.extractfile(member)
+                assert content is not None
                 with place.open("wb") as out:
-                    shutil.copyfileobj(archive.extractfile(member), out)
+                    shutil.copyfileobj(content, out)
 
 
 def pack(root: Path) -> bytes:

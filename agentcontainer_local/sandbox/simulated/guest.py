@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class Guest:
                 raise _Over
         except BaseExceptionGroup as group:
             ends, faults = group.split((_Over, Died))
-            if faults is not None:
+            if faults is not None or ends is None:
                 raise
             end = ends.exceptions[0]
             return Exit(died=True, last_words=str(end)) if isinstance(end, Died) else Exit(died=False)
@@ -119,7 +120,7 @@ class Guest:
         return False
 
 
-async def _lines(answer: Answer):
+async def _lines(answer: Answer) -> AsyncIterator[dict[str, Any]]:
     kept = b""
     async for piece in answer.pieces:
         *lines, kept = (kept + piece).split(b"\n")
@@ -130,4 +131,4 @@ async def _lines(answer: Answer):
 
 async def _why(answer: Answer) -> str:
     body = await answer.body()
-    return json.loads(body)["error"]["message"] if answer.status == GONE else f"the host answered {answer.status}"
+    return str(json.loads(body)["error"]["message"]) if answer.status == GONE else f"the host answered {answer.status}"

@@ -49,15 +49,17 @@ class Failed(Exception):
 
 class Format(NamedTuple):
     path: str  # below the provider's base address at the gateway
-    body: Callable[[list[dict], str, list[dict]], dict]  # of (session, system prompt, tools)
-    read: Callable[[dict, Said], str]  # takes an event into the answer; the words that it brought
+    body: Callable[
+        [list[dict[str, Any]], str, list[dict[str, Any]]], dict[str, Any]
+    ]  # of (session, system prompt, tools)
+    read: Callable[[dict[str, Any], Said], str]  # takes an event into the answer; the words that it brought
     headers: Headers = ()
 
 
 class Model:
     """As launch.json describes it."""
 
-    def __init__(self, launch: dict):
+    def __init__(self, launch: dict[str, Any]):
         provider = launch["model"]["provider"]
         files = {path.rpartition("/")[2]: text for path, text in launch["files"].items()}
         known = json.loads(files["models.json"])["providers"][provider]
@@ -69,7 +71,9 @@ class Model:
         self._max_tokens = min(own.get("maxTokens", MAX_OUTPUT_TOKENS), MAX_OUTPUT_TOKENS)
         self._system = files["system.md"]
 
-    async def ask(self, door: Door, session: list[dict], tools: list[dict], say: Callable[[str], None]) -> Said:
+    async def ask(
+        self, door: Door, session: list[dict[str, Any]], tools: list[dict[str, Any]], say: Callable[[str], None]
+    ) -> Said:
         """The answer to the session, whose words go to `say` as they come. Raises Failed, or Unreachable."""
         form = self._format
         body = {"model": self.name, "stream": True, **form.body(session, self._system, tools)}
@@ -89,7 +93,7 @@ class Model:
         return said
 
 
-async def _events(answer: Answer) -> AsyncIterator[dict]:
+async def _events(answer: Answer) -> AsyncIterator[dict[str, Any]]:
     """The data of server-sent events."""
     kept = b""
     async for piece in answer.pieces:
@@ -99,7 +103,7 @@ async def _events(answer: Answer) -> AsyncIterator[dict]:
                 yield json.loads(line[5:])
 
 
-def _calls(entry: dict) -> Iterator[tuple[str, str, Any]]:
+def _calls(entry: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for call in entry.get("calls", ()):
         yield call["id"], call["name"], call["arguments"]
 
@@ -107,8 +111,8 @@ def _calls(entry: dict) -> Iterator[tuple[str, str, Any]]:
 # Anthropic messages
 
 
-def _messages_body(session: list[dict], system: str, tools: list[dict]) -> dict:
-    messages: list[dict] = []
+def _messages_body(session: list[dict[str, Any]], system: str, tools: list[dict[str, Any]]) -> dict[str, Any]:
+    messages: list[dict[str, Any]] = []
     for entry in session:
         role, parts = _messages_parts(entry)
         if messages and messages[-1]["role"] == role:
@@ -119,7 +123,7 @@ def _messages_body(session: list[dict], system: str, tools: list[dict]) -> dict:
     return {"system": system, "messages": messages, "tools": given, "max_tokens": 0}
 
 
-def _messages_parts(entry: dict) -> tuple[str, list[dict]]:
+def _messages_parts(entry: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
     if "user" in entry:
         return "user", [_text(entry["user"])]
     if "result" in entry:
@@ -130,11 +134,11 @@ def _messages_parts(entry: dict) -> tuple[str, list[dict]]:
     return "assistant", said + used
 
 
-def _text(text: str) -> dict:
+def _text(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text or " "}
 
 
-def _read_messages(event: dict, said: Said) -> str:
+def _read_messages(event: dict[str, Any], said: Said) -> str:
     kind = event.get("type")
     if kind == "error":
         said.failure = json.dumps(event)
@@ -143,7 +147,7 @@ def _read_messages(event: dict, said: Said) -> str:
     elif kind == "content_block_delta" and "partial_json" in event["delta"]:
         said.calls[-1].text += event["delta"]["partial_json"]
     elif kind == "content_block_delta":
-        words = event["delta"].get("text", "")
+        words: str = event["delta"].get("text", "")
         said.text += words
         return words
     return ""
@@ -152,8 +156,8 @@ def _read_messages(event: dict, said: Said) -> str:
 # OpenAI responses
 
 
-def _responses_body(session: list[dict], system: str, tools: list[dict]) -> dict:
-    items: list[dict] = [{"role": "developer", "content": system}]
+def _responses_body(session: list[dict[str, Any]], system: str, tools: list[dict[str, Any]]) -> dict[str, Any]:
+    items: list[dict[str, Any]] = [{"role": "developer", "content": system}]
     for entry in session:
         if "user" in entry:
             items.append({"role": "user", "content": [{"type": "input_text", "text": entry["user"]}]})
@@ -171,7 +175,7 @@ def _responses_body(session: list[dict], system: str, tools: list[dict]) -> dict
     return {"input": items, "tools": given, "store": False, "max_output_tokens": 0}
 
 
-def _read_responses(event: dict, said: Said) -> str:
+def _read_responses(event: dict[str, Any], said: Said) -> str:
     kind = event.get("type")
     if kind in ("error", "response.failed"):
         said.failure = json.dumps(event)
@@ -179,16 +183,17 @@ def _read_responses(event: dict, said: Said) -> str:
         item = event["item"]
         said.calls.append(ToolCall(item["call_id"], item["name"], text=item["arguments"]))
     elif kind == "response.output_text.delta":
-        said.text += event["delta"]
-        return event["delta"]
+        words: str = event["delta"]
+        said.text += words
+        return words
     return ""
 
 
 # OpenAI chat completions
 
 
-def _completions_body(session: list[dict], system: str, tools: list[dict]) -> dict:
-    messages: list[dict] = [{"role": "system", "content": system}]
+def _completions_body(session: list[dict[str, Any]], system: str, tools: list[dict[str, Any]]) -> dict[str, Any]:
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system}]
     for entry in session:
         if "user" in entry:
             messages.append({"role": "user", "content": entry["user"]})
@@ -205,7 +210,7 @@ def _completions_body(session: list[dict], system: str, tools: list[dict]) -> di
     return {"messages": messages, "tools": given, "max_tokens": 0, "stream_options": {"include_usage": True}}
 
 
-def _read_completions(event: dict, said: Said) -> str:
+def _read_completions(event: dict[str, Any], said: Said) -> str:
     if "error" in event:
         said.failure = json.dumps(event)
     choices = event.get("choices") or [{}]
@@ -217,7 +222,7 @@ def _read_completions(event: dict, said: Said) -> str:
         call = said.calls[part.get("index", 0)]
         call.id, call.name = call.id or part.get("id") or "", call.name or function.get("name") or ""
         call.text += function.get("arguments") or ""
-    words = delta.get("content") or ""
+    words: str = delta.get("content") or ""
     said.text += words
     return words
 

@@ -5,13 +5,13 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from agentcontainer_local.resource_limits import LEVELS, NAMES
 from agentcontainer_local.sandbox.backend import (
+    Archive,
     Broken,
     Capabilities,
     Exit,
@@ -28,15 +28,17 @@ from agentcontainer_local.sandbox.simulated.door import Door
 from agentcontainer_local.sandbox.simulated.events import Events
 from agentcontainer_local.sandbox.simulated.files import Kept
 from agentcontainer_local.sandbox.simulated.guest import Guest as SimulatedGuest
-from agentcontainer_local.sandbox.simulated.script import Exceed, Scripts, no_scripts
+from agentcontainer_local.sandbox.simulated.script import Scripts, no_scripts
 from agentcontainer_local.sandbox.simulated.session import Session
 from agentcontainer_local.sandbox.simulated.shell import Ran
+from agentcontainer_local.sandbox.simulated.watch import MEASURED, Watch
+from agentcontainer_local.settings import Settings
 
 log = logging.getLogger(__name__)
 
 STOPPED = Exit(died=False)
 WITH_ITS_PROCESS = Exit(died=False, last_words="The simulation ended.")
-NOT_ENFORCED = "The run is simulated: no limit is enforced."
+NOT_ENFORCED = "The run is simulated: of its limits only workspaceMb is enforced."
 
 
 @dataclass
@@ -58,11 +60,14 @@ class Life:
     def enforced(self) -> dict[str, Any] | None:
         if not self._is_new:
             return None
-        limits = {wire: asdict(self.spec.limits)[name] for name, (wire, _) in NAMES.items()}
+        values = asdict(self.spec.limits)
         return {
             "isolation": self.spec.isolation,
             "network": "internet" if self.spec.internet else "none",
-            "limits": {wire: {"value": value, "by": "simulated"} for wire, value in limits.items()},
+            "limits": {
+                wire: {"value": values[name], "by": "watchdog" if name == MEASURED else "nothing"}
+                for name, (wire, _) in NAMES.items()
+            },
             "warnings": [NOT_ENFORCED],
         }
 
@@ -165,17 +170,12 @@ class Simulated:
         return life
 
     def _alive(self, spec: RunSpec, start: Start, kept: Kept) -> Life:
-        loop, door = asyncio.get_running_loop(), Door()
-        exited, broken = loop.create_future(), loop.create_future()
-
-        def break_limit(step: Exceed) -> None:
-            broken.set_result(Broken(step.limit, step.used, getattr(spec.limits, step.limit, 0) or 0))
-
+        loop, door, watch = asyncio.get_running_loop(), Door(), Watch(kept, spec.limits)
         launch, events, session = json.loads(spec.launch({})), Events(door), Session(kept.session)
-        agent = Agent(spec.task_id, launch, door, kept, self._in.play, events, session, break_limit)
+        agent = Agent(spec.task_id, launch, door, kept, self._in.play, events, session, watch)
         living = SimulatedGuest(agent, door, kept, events, session).live()
         playing = loop.create_task(living, name=f"simulated {spec.task_id}")
-        life = Life(spec, start, door, playing, exited, broken)
+        life = Life(spec, start, door, playing, loop.create_future(), watch.broken)
         playing.add_done_callback(lambda _: self._over(life))
         return life
 
@@ -235,14 +235,24 @@ class Simulated:
     def disk(self) -> None:
         """None of its own: its files are in the data directory, which the engine watches anyway."""
 
-    def export(self, task_id: str, part: str) -> AbstractContextManager[BinaryIO]:
-        return self._kept(task_id).export(part)
+    def export(self, task_id: str, part: str) -> Archive:
+        return lambda: self._kept(task_id).export(part)
 
     def import_(self, task_id: str, part: str, archive: BinaryIO) -> None:
         self._kept(task_id).import_(part, archive)
 
     def _kept(self, task_id: str) -> Kept:
         return Kept(self._folder / task_id)
+
+
+@contextlib.asynccontextmanager
+async def open(settings: Settings, store_id: str) -> AsyncIterator[Simulated]:
+    """Of a server's own: its tasks' files are in the data directory."""
+    simulation = Simulation(settings.data / "simulated")
+    try:
+        yield simulation.backend(store_id)
+    finally:
+        await simulation.close()
 
 
 def _name(image: ImageChoice) -> str:

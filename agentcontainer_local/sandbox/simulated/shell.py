@@ -80,7 +80,8 @@ class Shell:
             steps = parsed(block)
         except ValueError as error:
             return Ran(f"bash: syntax error: {error}\n", 2)
-        output, code, skipped = "", 0, []
+        output, code = "", 0
+        skipped: list[str] = []
         for step in steps:
             if (step.after == "&&" and code != 0) or (step.after == "||" and code == 0):
                 continue
@@ -167,7 +168,9 @@ def _redirect(step: Simple, operator: str, target: str, documents: list[str]) ->
 
 def _without_documents(block: str) -> tuple[str, list[str]]:
     """Each here-document is replaced by its number."""
-    kept, documents, lines = [], [], iter(block.split("\n"))
+    kept: list[str] = []
+    documents: list[str] = []
+    lines = iter(block.split("\n"))
     for line in lines:
         while found := HERE.search(line):
             content = []

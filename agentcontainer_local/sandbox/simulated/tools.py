@@ -45,10 +45,10 @@ class Tools:
         except (KeyError, TypeError, AttributeError) as error:
             return Result(f"Wrong arguments: {error}", failed=True)
 
-    async def _unknown(self, given: dict) -> Result:
+    async def _unknown(self, given: dict[str, Any]) -> Result:
         return Result(NOT_HERE, failed=True)
 
-    async def _bash(self, given: dict) -> Result:
+    async def _bash(self, given: dict[str, Any]) -> Result:
         told = self._outputs(given["command"])
         ran = Ran(told) if isinstance(told, str) else told or await self._shell.run(given["command"])
         text = ran.output or "(no output)"
@@ -56,30 +56,30 @@ class Tools:
             text = f"{text.rstrip()}\n\nCommand exited with code {ran.code}"
         return Result(text, bool(ran.code), ran.ends, ran.died)
 
-    async def _read(self, given: dict) -> Result:
+    async def _read(self, given: dict[str, Any]) -> Result:
         return Result(self._kept.read(given["path"]).decode(errors="replace"))
 
-    async def _write(self, given: dict) -> Result:
+    async def _write(self, given: dict[str, Any]) -> Result:
         self._kept.write(given["path"], given["content"].encode(errors="replace"))
         return Result(f"Wrote {given['path']}.")
 
-    async def _edit(self, given: dict) -> Result:
+    async def _edit(self, given: dict[str, Any]) -> Result:
         text, old = self._kept.read(given["path"]).decode(errors="replace"), given["oldText"]
         if text.count(old) != 1:
             raise Refused(f"oldText is in {given['path']} {text.count(old)} times, and has to be there once.")
         self._kept.write(given["path"], text.replace(old, given["newText"]).encode(errors="replace"))
         return Result(f"Edited {given['path']}.")
 
-    async def _finish(self, given: dict) -> Result:
-        files = [(None, path) for path in given.get("files", ())]
-        files += [(one["name"], one["path"]) for one in given.get("outputs", ())]
+    async def _finish(self, given: dict[str, Any]) -> Result:
+        named = ((one["name"], one["path"]) for one in given.get("outputs", ()))
+        files = *((None, path) for path in given.get("files", ())), *named
         await self._host.finish(given["message"], files, given["completion"] == "incomplete")
         return Result(f"Accepted. The task has ended as {given['completion']}.", ends=True)
 
-    async def _hibernate(self, given: dict) -> Result:
+    async def _hibernate(self, given: dict[str, Any]) -> Result:
         return Result(await asleep(self._host, given), ends=True)
 
-    async def _attach(self, given: dict) -> Result:
+    async def _attach(self, given: dict[str, Any]) -> Result:
         return Result(await attach(self._host, given["files"]))
 
 
