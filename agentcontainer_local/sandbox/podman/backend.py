@@ -63,6 +63,7 @@ class PodmanBackend(PodmanExports):
         self._directory = directory
         self._runtime = runtime
         self._prepared = Prepared(sandbox, runtime)
+        self._stopped: set[str] = set()  # containers that were ended from here, since their last start
         self._starter = Starter(sandbox, self._prepared, remembered, runtime)
 
     async def ready(self) -> None:
@@ -79,11 +80,12 @@ class PodmanBackend(PodmanExports):
                 directory = self._directory_for(spec.task_id)
                 await stack.enter_async_context(sockets.served(guest, directory))
                 failpoints.point("door.opened")
+                self._stopped.discard(name)
                 started = _adopted(found) if found else await self._starter.start(spec, name, directory)
                 empty = found is None and spec.first
                 watching = self._sandbox.watching(name, started.pid, enforcement.ceiling(spec.limits), empty)
                 broken = await stack.enter_async_context(watching)
-                following = exits.followed(self._sandbox, name, started.pid, directory)
+                following = exits.followed(self._sandbox, name, started.pid, directory, lambda: name in self._stopped)
                 if found and not await self._sandbox.network_serves(found.container):
                     following.close()
                     following = _stopped(NETWORK_GONE)
@@ -100,10 +102,12 @@ class PodmanBackend(PodmanExports):
         return await exits.unseen(self._sandbox, self._name(task_id))
 
     async def stop(self, task_id: str) -> None:
-        await self._sandbox.stop(self._name(task_id), 0)
+        self._stopped.add(name := self._name(task_id))
+        await self._sandbox.stop(name, 0)
 
     async def remove(self, task_id: str) -> None:
-        await self._sandbox.remove(self._name(task_id))
+        self._stopped.add(name := self._name(task_id))
+        await self._sandbox.remove(name)
         with contextlib.suppress(FileNotFoundError):
             for entry in (directory := self._directory_of(task_id)).iterdir():
                 entry.unlink()

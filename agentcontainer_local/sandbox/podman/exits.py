@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 from agentcontainer_local.sandbox.backend import Exit
@@ -14,15 +15,15 @@ STOPS = (0, 143)
 STOPS_UNSEEN = (0, 143, 137, None)
 
 
-async def followed(sandbox: Sandbox, container: str, pid: int, directory: Path) -> Exit:
+async def followed(sandbox: Sandbox, container: str, pid: int, directory: Path, stopped: Callable[[], bool]) -> Exit:
     """Returns once its first process has ended, or the directory is gone through which its guest reaches us: without
-    it the agent would wait until its time is over."""
+    it the agent would wait until its time is over. `stopped`: whether the backend itself has ended it."""
     exited = asyncio.ensure_future(sandbox.exited(pid))
     removed = asyncio.ensure_future(_removed(directory))
     try:
         await asyncio.wait({exited, removed}, return_when=asyncio.FIRST_COMPLETED)
         if exited.done():
-            return await ended(sandbox, container, STOPS)
+            return Exit(died=False) if stopped() else await ended(sandbox, container, STOPS)
         sandbox.kill(pid)  # Podman may have lost its own files with the directory, so it is ended without it
         return Exit(died=False, last_words="The runtime directory was removed.")
     finally:

@@ -1,0 +1,101 @@
+"""The places that the suite runs against: how each is opened for a store, and made unavailable.
+
+A backend of your own needs a class like these, and its name in PLACES.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from platformdirs import user_cache_path
+
+from agentcontainer_local.pi import bundle
+from agentcontainer_local.sandbox import podman
+from agentcontainer_local.sandbox.backend import Backend, ImageChoice
+from agentcontainer_local.sandbox.podman import backend as podman_backend
+from agentcontainer_local.sandbox.simulated import Simulation
+from agentcontainer_local.settings import Settings
+
+
+class Place(Protocol):
+    image: ImageChoice  # one that can be had
+    missing_image: ImageChoice  # one that cannot
+
+    def opened(self, store_id: str) -> AbstractAsyncContextManager[Backend]:
+        """A server's life: what it left at work is there when the next one is opened for the same store."""
+        ...
+
+    def away(self, store_id: str) -> AbstractAsyncContextManager[Backend]:
+        """The same, while no run could be started there."""
+        ...
+
+
+class SimulatedPlace:
+    def __init__(self, folder: Path):
+        self.image = ImageChoice("coding", None)
+        self.missing_image = ImageChoice(None, "localhost/no-such-image:1")
+        self.simulation = Simulation(folder, survives_server=True)
+        self.simulation.missing_images.add("localhost/no-such-image:1")
+
+    @contextlib.asynccontextmanager
+    async def opened(self, store_id: str) -> AsyncIterator[Backend]:
+        yield self.simulation.backend(store_id)
+
+    @contextlib.asynccontextmanager
+    async def away(self, store_id: str) -> AsyncIterator[Backend]:
+        self.simulation.away = "the test says so"
+        try:
+            yield self.simulation.backend(store_id)
+        finally:
+            self.simulation.away = None
+
+
+class Facts(NamedTuple):
+    uid: int | None = None
+    slot: str | None = None
+
+
+class Remembered:
+    """In the place of the tasks' rows."""
+
+    def __init__(self):
+        self._facts: dict[str, Facts] = {}
+
+    def of(self, task_id: str) -> Facts:
+        return self._facts.get(task_id, Facts())
+
+    def put_uid(self, task_id: str, uid: int) -> None:
+        self._facts[task_id] = Facts(uid)
+
+    def forget(self, task_id: str) -> None:
+        self._facts.pop(task_id, None)
+
+    def uids(self) -> Iterable[tuple[str, int]]:
+        return [(task_id, facts.uid) for task_id, facts in self._facts.items() if facts.uid is not None]
+
+    def has_slots(self) -> bool:
+        return False
+
+
+class PodmanPlace:
+    """Real containers of the standard image, with the real guest and the real Pi in them."""
+
+    def __init__(self, folder: Path):
+        self.image = ImageChoice("coding", None)
+        self.missing_image = ImageChoice(None, "localhost/no-such-image:1")
+        self._folder = folder
+        self._runtime = bundle.prepare(user_cache_path("agentcontainer"), print)
+        self._remembered: dict[str, Any] = {}
+
+    def opened(self, store_id: str, **settings: str) -> AbstractAsyncContextManager[Backend]:
+        remembered = self._remembered.setdefault(store_id, Remembered())
+        return podman_backend.open(Settings(data=self._folder, **settings), store_id, remembered, self._runtime)
+
+    def away(self, store_id: str) -> AbstractAsyncContextManager[Backend]:
+        return self.opened(store_id, podman_socket=str(self._folder / "nobody-listens.sock"))
+
+
+PLACES = {"simulated": SimulatedPlace, "podman": PodmanPlace}
+__all__ = ["PLACES", "Place", "podman"]
