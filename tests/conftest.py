@@ -22,6 +22,7 @@ from agentcontainer_local.sandbox.backend import Capabilities
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import accounts, agents, clock_steps, containers, db
 from agentcontainer_local.store.secrets import Vault
+from tests.simulated import simulated_server  # noqa: F401
 from tests.time_limit import *  # noqa: F403 - its hooks
 
 # Who starts the tests in the background may have it ignored, and what they start would then know no Ctrl-C.
