@@ -1,7 +1,8 @@
 """The model providers: everything in which they differ, one entry each.
 
-A new provider is an entry and a name here, the page's list (`web/static/execution.js`) and the client's generated types
-(`python -m tests.client_bodies`); tests compare them. Pi must know it, under the same name.
+A new provider is a name and an entry here, a name in the CHECK of two tables (migrations.sql) and in the page's list
+(`web/static/execution.js`); `python -m tests.client_bodies` writes the client's types. Tests compare them. Pi must know
+it, under the same name.
 """
 
 from collections.abc import Mapping
