@@ -45,7 +45,7 @@ def grant(host: Host, door: guest.Door) -> gateway.Grant:
         scripted=execution.scripted,
         conversation=task["mode"] == "conversation",
         reserve=lambda worst: reserved(host, door, worst),
-        settle=lambda reserved, usage: settled(host, door.task_id, reserved, usage),
+        settle=lambda reserved, usage: settled(host, reserved, usage),
         free=model_settings.free(
             host.db, task["account_id"], execution.provider, list(execution.settings), host.environ
         ),
@@ -95,10 +95,9 @@ def _working(host: Host, task_id: str, progress: gateway.Progress | None) -> Non
     host.called.set()
 
 
-def settled(host: Host, task_id: str, reserved: tasks.Reserved, usage: tasks.Usage) -> None:
+def settled(host: Host, reserved: tasks.Reserved, usage: tasks.Usage) -> None:
     def settle() -> None:
-        if tasks.settle(host.db, reserved.number, usage, host.now()):
-            host.changed.set(task_id)
+        tasks.settle(host.db, reserved.number, usage, host.now())
         host.settled.set()
 
     try:

@@ -39,7 +39,6 @@ def create_message(call: Call) -> schemas.TaskAndMessage:
 
 
 def _said(call: Call, task: Task, message: Message) -> schemas.TaskAndMessage:
-    call.host.changed.set(task["id"])
     return schemas.TaskAndMessage(
         task=tasks.shape(call.host.db, task, call.now), message=tasks.message_shape(call.host.db, message)
     )
@@ -61,7 +60,6 @@ def wake_task(call: Call) -> schemas.Task:
         call.now,
         host.environ,
     )
-    host.changed.set(task["id"])
     return tasks.shape(host.db, task, call.now)
 
 
@@ -74,7 +72,6 @@ def update_task(call: Call) -> schemas.Task:
             tasks.rename(host.db, task["id"], body.title)
         if body.mode is not None:
             tasks.switch(host.db, call.account["id"], task["id"], call.now)
-    host.changed.set(task["id"])
     return tasks.shape(host.db, tasks.get(host.db, task["id"]), call.now)
 
 

@@ -49,7 +49,6 @@ def create_task(call: Call) -> schemas.Task:
     task = tasks.dispatch(
         host.db, host.vault, call.account, call.param("agentId"), call.body, host.settings, call.now, host.environ
     )
-    host.changed.set(task["id"])
     return _shape(call, task)
 
 
@@ -62,7 +61,6 @@ def cancel_task(call: Call) -> schemas.Task:
     """Cancels a task and stops its container. A task that is cancelled already is returned as it is."""
     call.host.keep_words(call.param("taskId"))
     task = tasks.cancel(call.host.db, call.account["id"], call.param("taskId"), call.now)
-    call.host.changed.set(task["id"])
     return _shape(call, task)
 
 

@@ -54,4 +54,3 @@ class Denials:
 
     def _append(self, facts: dict[str, Any]) -> None:
         events.append(self.host.db, self.task_id, events.NOTICE, {"kind": KIND, **facts}, self.host.now())
-        self.host.changed.set(self.task_id)

@@ -127,7 +127,8 @@ class Host:
     now: Clock  # for dates; `steady` for durations
     away: timedelta = timedelta()  # for how long no server looked before this one
     owners_key_hash: bytes = b""  # of the key that the data directory's owner has while this server lives
-    changed: Changed = field(default_factory=Changed)
+    changed: Changed = field(default_factory=Changed)  # rows of tasks: set by their writers, at each commit
+    look_again: Changed = field(default_factory=Changed)  # for the supervisor: time has passed, and no row has changed
     revoked: Changed = field(default_factory=Changed)  # an API key: whoever is being answered looks at its own
     settled: Changed = field(default_factory=Changed)  # a model call has ended: there may be room in a budget
     live: Live = field(default_factory=Live)
@@ -143,10 +144,10 @@ class Host:
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _keeping: set[str] = field(default_factory=set)
     place: Place = field(init=False)
-    wanted_room: int = 0  # so many tasks wait for room: that many idle conversations give theirs up
 
     def __post_init__(self):
         self.place = Place(self.steady)
+        self.db.subscribe(self.changed.set)
 
     @asynccontextmanager
     async def in_turn(self) -> AsyncIterator[None]:

@@ -36,14 +36,14 @@ async def supervise(host: Host, guest_of: GuestOf) -> None:
         _clear_orphans(host, runs, found)
         _do_not_count(host, found, timedelta(seconds=host.steady() - began))
         while True:
-            changed = host.changed.mark()
+            changed, look_again = host.changed.mark(), host.look_again.mark()
             _reap(host, runs)
             _take_up(host, guest_of, runs, found)
             _start_pending(host, guest_of, runs, found)
             _clear_ended(host, runs)
             found = {}  # from here on what runs was started here
             await asyncio.wait(
-                {changed, *runs.values()},
+                {changed, look_again, *runs.values()},
                 timeout=host.place.wait_seconds() or None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
@@ -64,7 +64,7 @@ async def _look(host: Host) -> None:
         else:
             if host.place.reason is not None:
                 host.place.looks_well()
-                host.changed.set()
+                host.look_again.set()
         await asyncio.sleep(LOOK_SECONDS if host.place.reason is None else LOOK_AGAIN_SECONDS)
 
 
@@ -146,7 +146,7 @@ def _do_not_count(host: Host, found: FoundRuns, waited: timedelta) -> None:
 
 
 def _start_pending(host: Host, guest_of: GuestOf, runs: Runs, found: FoundRuns) -> None:
-    """Oldest first, up to the free room; idle conversations are asked to make some."""
+    """Oldest first, up to the free room; as many more wait, the runs of so many idle conversations end."""
     waiting = [task_id for task_id in tasks.with_status(host.db, lifecycle.PENDING) if task_id not in runs]
     room = _room(host, runs)
     if host.place.reason is not None:
@@ -155,10 +155,8 @@ def _start_pending(host: Host, guest_of: GuestOf, runs: Runs, found: FoundRuns) 
     for task_id in waiting[:room]:
         alive = _alive(host, task_id, found)
         runs[task_id] = asyncio.create_task(run(host, task_id, guest_of, alive), name=f"run {task_id}")
-    wanted = len(waiting) - room - leaving if host.place.reason is None else 0
-    if wanted > 0 and wanted != host.wanted_room:
-        asyncio.get_running_loop().call_soon(_call_idle, host)
-    host.wanted_room = max(0, wanted)
+    if host.place.reason is None:
+        _end_idle(host, runs, len(waiting) - room - leaving)
 
 
 def _room(host: Host, runs: Runs) -> int:
@@ -170,8 +168,11 @@ def _room(host: Host, runs: Runs) -> int:
     return 0 if tried or host.place.wait_seconds() > 0 else min(room, 1)
 
 
-def _call_idle(host: Host) -> None:
-    host.changed.set(*tasks.with_status(host.db, lifecycle.AWAITING_INPUT))
+def _end_idle(host: Host, runs: Runs, wanted: int) -> None:
+    """Of so many, those that have been idle for longest. Who follows them sees it, and makes their room free."""
+    idle = [task_id for task_id in tasks.idle(host.db) if task_id in runs]
+    for task_id in idle[: max(0, wanted)]:
+        tasks.end_run(host.db, task_id, host.now())
 
 
 def _clear_ended(host: Host, runs: Runs) -> None:

@@ -56,10 +56,10 @@ async def scan(host: Host) -> None:
     """Does everything whose time has come."""
     now = host.now()
     files.uploads.forget_expired(host.db, host.files, now)
-    woken, expired = tasks.wake_due(host.db, now), tasks.expire(host.db, now)
-    over = tasks.retention.due(host.db, now, host.settings, host.crowded)
-    if changed := [task["id"] for task in (*woken, *expired, *over)]:
-        host.changed.set(*changed)
+    tasks.wake_due(host.db, now)
+    tasks.expire(host.db, now)
+    if tasks.retention.due(host.db, now, host.settings, host.crowded):
+        host.look_again.set()
 
 
 async def tidy(host: Host) -> None:

@@ -166,7 +166,6 @@ def _take(door: Door, lines: list[bytes], batch: list[Numbered]) -> int:
         elif isinstance(numbered.event, Said | Prompted):
             door.host.live.forget(door.task_id)  # it is written down whole
     door.host.keep_words_soon(door.task_id)
-    door.host.changed.set(door.task_id)
     return ack
 
 

@@ -46,7 +46,6 @@ async def hibernate(request: Request, door: Door) -> dict[str, Any]:
     relative = wish.forSeconds is not None
     tasks.sleep(door.host.db, door.task_id, until, wish.message, now, relative=relative)
     failpoints.point("hibernate.accepted")
-    door.host.changed.set(door.task_id)
     return {}
 
 

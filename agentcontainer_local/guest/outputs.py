@@ -227,7 +227,6 @@ async def commit(request: Request, door: Door) -> dict[str, Any]:
     _write(door, staged, door.host.now())
     failpoints.point("outputs.committed")
     del door.staged[request.path_params["id"]]
-    door.host.changed.set(door.task_id)
     return {}
 
 
@@ -255,6 +254,7 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
                 "INSERT INTO task_outputs (task_id, file_id, output_name, message_id) VALUES (?, ?, ?, ?)",
                 (task["id"], file["id"], claimed.outputName, message_id),
             )
+            store.touched(task["id"])
         failpoints.point("outputs.written")
         if isinstance(claim, Finish):
             tasks.apply(store, task["id"], "finished", now, result=claim.message, completion=claim.completion)

@@ -52,6 +52,8 @@ class Database(sqlite_utils.Database):
         super().__init__(connection)
         self.names: dict[str, list[str]] = {}  # of the columns that a statement reads
         self._when_kept: list[Callable[[], None]] = []
+        self._touched: list[str] = []  # by the transaction at hand
+        self._subscribers: list[Callable[..., None]] = []
         self._watchers = 0
         self._patience_ms: int | None = None  # for another program's write lock; None: what `open` has set
         self._held_elsewhere = False
@@ -100,7 +102,7 @@ class Database(sqlite_utils.Database):
         made to wait, where another wrote in between. All parts have one name, so that these statements too are prepared
         once.
         """
-        part, before = self.conn.in_transaction, len(self._when_kept)
+        part, before, touched = self.conn.in_transaction, len(self._when_kept), len(self._touched)
         if part:
             self.conn.execute("SAVEPOINT part")
         else:
@@ -109,7 +111,7 @@ class Database(sqlite_utils.Database):
             yield self
             self.conn.execute("RELEASE part" if part else "COMMIT")
         except BaseException:
-            del self._when_kept[before:]
+            del self._when_kept[before:], self._touched[touched:]
             if not part:
                 self.conn.rollback()
             elif self.conn.in_transaction:  # a full disk may have ended all of it
@@ -120,10 +122,28 @@ class Database(sqlite_utils.Database):
             kept, self._when_kept = self._when_kept, []
             for act in kept:
                 act()
+            if self._touched:
+                ids, self._touched = dict.fromkeys(self._touched), []
+                self._tell(*ids)
 
     def when_kept(self, act: Callable[[], None]) -> None:
         """Does this when the transaction at hand is committed, all of it; else never."""
         self._when_kept.append(act)
+
+    def touched(self, task_id: str) -> None:
+        """Rows of this task were written: subscribers hear of it once they are committed, and never if they are not."""
+        if self.conn.in_transaction:
+            self._touched.append(task_id)
+        else:
+            self._tell(task_id)
+
+    def subscribe(self, act: Callable[..., None]) -> None:
+        """`act` is called with the ids of the tasks whose rows have changed, once for each commit."""
+        self._subscribers.append(act)
+
+    def _tell(self, *task_ids: str) -> None:
+        for act in self._subscribers:
+            act(*task_ids)
 
     def at_each_write(self, tables: Iterable[str], act: Callable[[], None]) -> None:
         """Does this whenever this connection changes a row of one of these tables, whatever becomes of the change."""

@@ -18,6 +18,7 @@ NOTICE = "notice"  # what an operator may want to know: a retry, a lost containe
 
 def append(db: Database, task_id: str, type: str, data: dict[str, Any], now: datetime) -> int:
     """Adds an event and answers its number, which grows over all tasks of the store."""
+    db.touched(task_id)
     return insert(
         db,
         "INSERT INTO task_events (task_id, type, data, created_at) VALUES (?, ?, ?, ?)",

@@ -122,6 +122,7 @@ def delivered(db: Database, task: Task, run: Run, message_id: str, now: datetime
     message = row(db, "SELECT * FROM messages WHERE task_id = ? AND id = ?", (task["id"], message_id), of=Message)
     if message is not None:
         db.conn.execute("UPDATE messages SET run_id = ? WHERE id = ?", (run["id"], message_id))
+        db.touched(task["id"])
         set_status(db, message, "running", now)
 
 
@@ -225,6 +226,7 @@ def tool_printed(db: Database, task: Task, call_id: str, text: str) -> None:
         "UPDATE activities SET output = ? WHERE task_id = ? AND call_id = ? AND completed_at IS NULL",
         (text, task["id"], call_id),
     )
+    db.touched(task["id"])
 
 
 def printed(db: Database, task_id: str) -> list[Row]:
@@ -271,6 +273,7 @@ def end_open_activities(db: Database, task_id: str, status: str, error_code: str
         {**given, "type": events.ACTIVITY_COMPLETED},
     )
     if told.rowcount and told.lastrowid is not None:
+        db.touched(task_id)
         db.conn.execute(
             f"UPDATE activities SET status = :status, error_code = :error, duration_ms = {DURATION_MS},"
             f" completed_sequence = :before + nth, completed_at = {END}, output = NULL"

@@ -226,7 +226,9 @@ async def test_at_four_fifths_the_agent_is_told_once_and_a_last_part_is_kept_for
     told = []
     for _ in range(82):
         reserved = tasks.reserve(host.db, task["id"], worst(100, 900), host.now())
-        told.append(tasks.settle(host.db, reserved.number, Told(input_tokens=100, output_tokens=900), host.now()))
+        changed = host.changed.mark(task["id"])
+        tasks.settle(host.db, reserved.number, Told(input_tokens=100, output_tokens=900), host.now())
+        told.append(changed.done())
     assert told == [False] * 79 + [True] + [False] * 2
     assert used_up(host, task["id"]) == "The budget is used up: the task's maxTokens of 100000."
     after = tasks.get(host.db, task["id"])

@@ -79,7 +79,6 @@ class Stage:
         async with self.backend.running(spec, Reached(app, None)) as life:
             if tasks.get(self.host.db, task["id"])["status"] == "pending":
                 tasks.apply(self.host.db, task["id"], "started", self.host.now())
-            self.host.changed.set(task["id"])
             yield life
         await self.backend.stop(task["id"])
         tasks.end_run(self.host.db, task["id"], self.host.now())
@@ -178,7 +177,6 @@ async def test_a_conversation_answers_message_by_message_and_keeps_its_files(sta
         await stage.until(task, lambda row, run: run["settled_at"])
         tasks.end_turn(stage.host.db, task["id"], None, stage.host.now())
         await stage.client.post(f"/conversations/{task['id']}/messages", json={"content": bash("cat t.csv")})
-        stage.host.changed.set(task["id"])
         await stage.until(task, lambda row, run: row["turn_number"] == 2 and run["settled_at"])
     said = (await stage.client.get(f"/conversations/{task['id']}/messages?order=asc")).json()["data"]
     answers = [message for message in said if message["role"] == "assistant"]

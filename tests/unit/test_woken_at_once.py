@@ -82,7 +82,7 @@ async def test_a_call_that_waits_for_a_budget_is_refused_when_its_task_sleeps_me
     await asyncio.sleep(0)
     slept(host, task)
     woken(host, task)
-    model_access.settled(host, task["id"], first, tasks.Usage("anthropic", "m", 6000, 0, 0, 0, None, 200, True))
+    model_access.settled(host, first, tasks.Usage("anthropic", "m", 6000, 0, 0, 0, None, 200, True))
     with pytest.raises(tasks.Refused):
         await waiting
 

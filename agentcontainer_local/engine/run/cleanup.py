@@ -31,7 +31,6 @@ async def clear_away(host: Host, task_id: str) -> None:
         await _remove_container(host, task_id)
         if not kept:
             await remove_workspace(host, task_id)
-    host.changed.set(task_id)
 
 
 async def _note_size(host: Host, task_id: str) -> None:

@@ -70,12 +70,8 @@ class _Rest:
 def due(host: Host, task: Row, resting_seconds: float = 0) -> Action:
     """What is due for the task's open run now."""
     run = tasks.open_run(host.db, task["id"])
-    max_idle_seconds = host.settings.idle_seconds
-    if host.wanted_room > 0 and task["status"] == lifecycle.AWAITING_INPUT:
-        host.wanted_room -= 1
-        max_idle_seconds = 0
     settled = run is not None and run["settled_at"] is not None
-    seen = Seen(settled and bool(transcript.waiting(host.db, task["id"])), resting_seconds, max_idle_seconds)
+    seen = Seen(settled and bool(transcript.waiting(host.db, task["id"])), resting_seconds, host.settings.idle_seconds)
     return decide(task, run, host.now(), seen)
 
 
@@ -102,7 +98,6 @@ def act(host: Host, task: Row, action: Action) -> None:
             tasks.apply(db, task_id, "interrupted", now, reason=reason)
         case OutOfTime(error):
             _out_of_time(host, task, error)
-    host.changed.set(task_id)
 
 
 def _out_of_time(host: Host, task: Row, error: str) -> None:
@@ -165,11 +160,9 @@ async def _lost(host: Host, task_id: str, exited: Awaitable[Exit]) -> None:
             reason = exit.last_words or "The container was stopped."
             tasks.apply(host.db, task_id, "interrupted", host.now(), reason=reason)
     tasks.end_run(host.db, task_id, host.now())
-    host.changed.set(task_id)
 
 
 def fail(host: Host, task_id: str, error: str) -> None:
     host.keep_words(task_id)
     with contextlib.suppress(lifecycle.IllegalMove):
         tasks.apply(host.db, task_id, "failed", host.now(), error=error)
-    host.changed.set(task_id)

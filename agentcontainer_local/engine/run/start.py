@@ -82,7 +82,6 @@ def say(host: Host, task_id: str, words: str) -> None:
     host.preparing.says(task_id, words)
     if tasks.get(host.db, task_id)["status"] == lifecycle.PENDING:
         events.append(host.db, task_id, events.NOTICE, {"kind": "preparing", "message": words}, host.now())
-        host.changed.set(task_id)
 
 
 def _launch(host: Host, record: Row, env: Mapping[str, str]) -> bytes:
@@ -113,4 +112,3 @@ def started(host: Host, record: Row, handle: Handle) -> None:
         host.db.conn.execute("UPDATE tasks SET has_container = 1 WHERE id = ?", (task_id,))
         if task["status"] == lifecycle.PENDING:
             tasks.apply(host.db, task_id, "started", host.now())
-    host.changed.set(task_id)

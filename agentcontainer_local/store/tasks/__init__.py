@@ -24,6 +24,7 @@ from agentcontainer_local.store.tasks.responses import message_shape, shape
 from agentcontainer_local.store.tasks.rows import (
     ended_with_container,
     ended_with_workspace,
+    idle,
     inputs,
     output,
     outputs,
@@ -69,6 +70,7 @@ __all__ = [
     "failed_before",
     "fits",
     "get",
+    "idle",
     "inputs",
     "is_first_run",
     "learn_window",

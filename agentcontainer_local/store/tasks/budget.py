@@ -185,6 +185,7 @@ def reserve(db: Database, task_id: str, worst: Worst, now: datetime) -> Reserved
         if output_tokens is not None:
             if task["budget_error"] is not None:
                 db.conn.execute("UPDATE tasks SET budget_error = NULL WHERE id = ?", (task_id,))
+                db.touched(task_id)
             return _insert(db, task, worst, output_tokens, now)
     raise _refused(db, task, worst, limits, last, now)
 
@@ -249,6 +250,7 @@ def _refused(db: Database, task: Task, worst: Worst, limits: list[_Limit], last:
             _end_for(db, task, reason)
         else:
             db.conn.execute("UPDATE tasks SET budget_asked_at = ? WHERE id = ?", (iso(now), task["id"]))
+            db.touched(task["id"])
     return Refused(reason)
 
 
@@ -257,6 +259,7 @@ def _end_for(db: Database, task: Task, error: str) -> None:
     failed = failed_before(db, task)
     why = f"{error} The last model call failed: {failed['error']}" if failed else error
     db.conn.execute("UPDATE tasks SET budget_error = ? WHERE id = ?", (why, task["id"]))
+    db.touched(task["id"])
 
 
 def _least(limit: _Limit, worst: Worst) -> str:
@@ -267,13 +270,13 @@ def _least(limit: _Limit, worst: Worst) -> str:
     return in_cents(most) if limit.kind == "maxCostUsd" else str(-(-most // 1000) * 1000)
 
 
-def settle(db: Database, number: int, usage: Usage, now: datetime) -> bool:
-    """Puts what the call used in its reservation's place, once; answers whether the agent is to be told of it now."""
+def settle(db: Database, number: int, usage: Usage, now: datetime) -> None:
+    """Puts what the call used in its reservation's place, once; the agent is told when its budget is nearly used up."""
     failpoints.point("usage.recording")
     with db.atomic():
         call = row(db, "SELECT * FROM model_calls WHERE number = ? AND status IS NULL", (number,))
         if call is None:
-            return False
+            return
         counted = {
             "told": (usage.cost_microusd or 0, usage.input_tokens + usage.cache_write_tokens + usage.output_tokens),
             "nothing": (0, 0),
@@ -299,7 +302,7 @@ def settle(db: Database, number: int, usage: Usage, now: datetime) -> bool:
                 number,
             ),
         )
-        return _tell(db, call["task_id"], now)
+        _tell(db, call["task_id"], now)
 
 
 def settle_leftovers(db: Database) -> int:
@@ -311,15 +314,14 @@ def settle_leftovers(db: Database) -> int:
     ).rowcount
 
 
-def _tell(db: Database, task_id: str, now: datetime) -> bool:
+def _tell(db: Database, task_id: str, now: datetime) -> None:
     task = get(db, task_id)
-    if task["budget_told_at"] is not None:
-        return False
-    for limit in _limits(db, task, iso(now)[:7]):
-        if (limit.spent - _at_work(db, task, limit)) * 100 >= limit.most * TOLD_PERCENT:
-            db.conn.execute("UPDATE tasks SET budget_told_at = ? WHERE id = ?", (iso(now), task_id))
-            return True
-    return False
+    if task["budget_told_at"] is None and any(
+        (limit.spent - _at_work(db, task, limit)) * 100 >= limit.most * TOLD_PERCENT
+        for limit in _limits(db, task, iso(now)[:7])
+    ):
+        db.conn.execute("UPDATE tasks SET budget_told_at = ? WHERE id = ?", (iso(now), task_id))
+        db.touched(task_id)
 
 
 def _at_work(db: Database, task: Task, limit: _Limit) -> int:

@@ -102,6 +102,7 @@ def sweep(db: Database, task_id: str, now: datetime) -> list[str]:
             db.conn.execute(sql, (task_id,))
         gone = [id for id in given if _forget(db, id)]
         db.conn.execute("UPDATE tasks SET swept_at = ? WHERE id = ?", (iso(now), task_id))
+        db.touched(task_id)
         failpoints.point("task.swept")
         return gone
 

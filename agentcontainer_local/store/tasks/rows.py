@@ -56,6 +56,7 @@ def owned_whole(db: Database, account_id: str, task_id: str) -> Task:
 
 def rename(db: Database, task_id: str, title: str) -> None:
     db.conn.execute("UPDATE tasks SET title = ? WHERE id = ?", (title, task_id))
+    db.touched(task_id)
 
 
 def page(
@@ -102,6 +103,15 @@ def with_status(db: Database, *statuses: str) -> list[str]:
     marks = ", ".join("?" * len(statuses))
     found = rows(db, f"SELECT id FROM tasks WHERE status IN ({marks}) ORDER BY number", statuses)
     return [task["id"] for task in found]
+
+
+def idle(db: Database) -> list[str]:
+    """Conversations whose container waits for the next message, those that have waited for longest first."""
+    sql = (
+        "SELECT tasks.id FROM tasks JOIN runs ON task_id = tasks.id AND ended_at IS NULL"
+        " WHERE status = 'awaiting_input' ORDER BY julianday(expires_at) - session_ttl_seconds / 86400.0, tasks.number"
+    )
+    return [task["id"] for task in rows(db, sql)]
 
 
 def inputs(db: Database, task_id: str) -> list[Row]:

@@ -100,6 +100,7 @@ def begin_run(db: Database, task_id: str, now: datetime) -> Run:
         db.conn.execute(
             "INSERT INTO runs (id, task_id, created_at) VALUES (?, ?, ?)", (new_id("run"), task_id, iso(now))
         )
+        db.touched(task_id)
         return single(db, OPEN_RUN, (task_id,), of=Run)
 
 
@@ -177,7 +178,8 @@ def _go_on(db: Database, run_id: str, event: str, now: datetime, changes: str, *
 
 def _move(db: Database, run_id: str, event: str, changes: str, **values: object) -> None:
     """`changes`: the columns, in the words of an UPDATE; raises IllegalRunMove, and then nothing has changed."""
-    run = single(db, "SELECT opened_at, settled_at, ended_at FROM runs WHERE id = ?", (run_id,))
+    run = single(db, "SELECT task_id, opened_at, settled_at, ended_at FROM runs WHERE id = ?", (run_id,))
     if (state(run), event) not in TABLE:
         raise IllegalRunMove(f"A run that is {state(run)} can't be {event}: {run_id}")
     db.conn.execute(f"UPDATE runs SET {changes} WHERE id = :run", {"run": run_id, **values})
+    db.touched(run["task_id"])

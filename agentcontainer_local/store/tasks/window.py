@@ -25,4 +25,5 @@ def learn_window(
             return False
         model_settings.learn(db, task["account_id"], task["provider"], model, found)
         db.conn.execute("UPDATE tasks SET learned_window = ? WHERE id = ?", (found, task_id))
+        db.touched(task_id)
         return True
