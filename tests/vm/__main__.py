@@ -8,6 +8,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
+
 from tests.vm import image, machine, scenario
 from tests.vm.rows import Rows
 
@@ -25,7 +27,9 @@ def main() -> int:
     asked.add_argument("release", nargs="?", choices=sorted(image.SUITES), default="debian-13")
     asked.add_argument("--accel", choices=("tcg", "kvm"), default="tcg", help="how QEMU runs it (default: tcg)")
     asked.add_argument("--keep", action="store_true", help="leave the machine running, and say how to log in")
-    asked.add_argument("--only", metavar="WORD", help="leave out the rows whose name lacks this word")
+    asked.add_argument(
+        "--only", metavar="WORD", help="only the rows with this word in their name, and the installation"
+    )
     options = asked.parse_args()
     lacking = [package for program, package in NEEDED.items() if _which(program) is None]
     if lacking:
@@ -41,7 +45,10 @@ def main() -> int:
     rows = Rows(options.only)
     with machine.running(home, options.accel, options.keep) as vm:
         versions = scenario.versions(vm)
-        scenario.play(vm, rows)
+        try:
+            scenario.play(vm, rows)
+        except (machine.Failed, httpx.HTTPError) as error:
+            rows.stopped(error)
     minutes = (time.monotonic() - began) / 60
     print(f"\n{options.release}: {versions}; {datetime.now(UTC):%Y-%m-%d}, {minutes:.0f} minutes ({options.accel})\n")
     print(rows.markdown())

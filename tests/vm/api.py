@@ -54,7 +54,7 @@ class Api:
             "name": "vm",
             "basePrompt": "Do it.",
             "runtime": {"containerImage": image, "agentRuntime": "pi"},
-            "defaults": {"model": "scripted"},
+            "defaults": {"model": "scripted", "internetAccess": False, "maxRuntimeSeconds": 3600},
         }
         return self.call("POST", "/agents", body)["id"]
 

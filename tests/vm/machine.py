@@ -128,11 +128,11 @@ class Machine:
 
     @contextlib.contextmanager
     def session(self, account: str) -> Iterator[Callable[[], None]]:
-        """A login that lasts; what is yielded logs out, as the end does."""
-        login = subprocess.Popen([*self.ssh(account), "sleep 10000"], stdin=subprocess.DEVNULL)
+        """A login that lasts; what is yielded logs out, as the end does. A process left in it would keep it open."""
+        login = subprocess.Popen([*self.ssh(account), "cat"], stdin=subprocess.PIPE)
 
         def log_out() -> None:
-            login.terminate()
+            login.stdin.close()
             login.wait()
 
         try:

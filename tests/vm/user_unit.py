@@ -4,7 +4,7 @@ from tests.vm.api import KEY, SLEEP, Api, blocks, served, until
 from tests.vm.machine import Failed, Machine
 from tests.vm.rows import Rows
 
-LONG = [f"echo {n}; sleep 10" for n in range(8)]
+LONG = [f"echo {n}; sleep 10" for n in range(24)]
 TRIES = ["timeout 15 bash -c '</dev/tcp/203.0.113.5/8080' && echo open || echo closed; sleep 5"] * 12
 
 
@@ -12,7 +12,7 @@ def play(vm: Machine, to: Rows) -> None:
     if not to.wants("user unit logout"):
         return
     vm.give_pi("alice", "/home/alice")
-    to.row("user unit: installed by an ordinary user", lambda: _install(vm))
+    to.row("user unit: installed by an ordinary user", lambda: _install(vm), True)
     with served(vm, 3001) as api:
         to.row("user unit: half a processor by cgroup", lambda: _half(api))
         to.row("user unit: KILL leaves a running agent its network", lambda: _killed(vm, api))
@@ -89,4 +89,4 @@ def _logout(vm: Machine) -> str:
     vm.run("systemctl stop unlingering")
     if tracebacks != "0":
         raise Failed(f"{tracebacks} tracebacks in the log")
-    return "the running, the sleeping and a new task wait, and all finish after the next login"
+    return "the running, the sleeping and a new task wait, and all finish after loginctl enable-linger"
