@@ -4,7 +4,7 @@ from tests.vm.api import KEY, SLEEP, Api, blocks, served, until
 from tests.vm.machine import Failed, Machine
 from tests.vm.rows import Rows
 
-LONG = [f"echo {n}; sleep 10" for n in range(24)]
+LONG = [f"echo {n}; sleep 10" for n in range(16)]
 TRIES = ["timeout 15 bash -c '</dev/tcp/203.0.113.5/8080' && echo open || echo closed; sleep 5"] * 12
 
 
