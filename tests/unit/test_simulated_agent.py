@@ -270,7 +270,7 @@ async def test_a_script_that_does_not_fit_the_task_says_which_step_of_it(stage: 
     async with stage.running(task):
         await stage.until(task, lambda row, run: run["settled_at"])
         error = tasks.open_run(stage.host.db, task["id"])["settled_error"]
-    assert error.startswith("The script does not fit the task: wrong one, step 2 (finish) was refused. --output is for")
+    assert error.startswith("The script does not fit the task: wrong one, step 2 (finish) was refused. ")
 
 
 async def test_a_step_that_may_be_refused_is_followed_by_the_next_one(stage: Stage, plays):
