@@ -89,10 +89,10 @@ async def opened(
             )
         mounted = await _runtime(settings, say)
         database = settings.data / "agentcontainer.db"
-        with _in_words(database):
+        with _explained(database):
             store = db.open(database)
         try:
-            with _in_words(database):
+            with _explained(database):
                 away = clock_steps.resume(store, now.read())
                 store_id, new_key = _first_start(store, settings, environ, now())
             now.jumped = lambda by, set_by: clock_steps.taken(store, by, set_by)
@@ -127,7 +127,7 @@ async def opened(
                 store.serve()
                 yield Program(
                     host,
-                    _face(host),
+                    _asgi_app(host),
                     _guests(host, client, outside),
                     new_key,
                     lambda url: announce(lock.Served(url, owners)),
@@ -143,17 +143,17 @@ async def _runtime(settings: Settings, say: Callable[[str], None]) -> Path | Non
     return await asyncio.to_thread(bundle.prepare, settings.cache, say)
 
 
-def _face(host: Host) -> ASGIApp:
-    """The pages, the API that they call, and what an operator watches, behind one wall."""
+def _asgi_app(host: Host) -> ASGIApp:
+    """The pages, the API that they call, and what an operator watches, behind one middleware."""
     requests = metrics.Requests()
     pages = [*web.routes(lambda: openapi.document(routes.ALL)), *health.routes(host, requests)]
-    face = Router([*pages, *routing.mounted(host, routes.ALL)], redirect_slashes=False, default=routing.unknown)
-    open = cors.opened(middleware.walled(face, host.settings), host.settings.cors_origin)
+    router = Router([*pages, *routing.mounted(host, routes.ALL)], redirect_slashes=False, default=routing.unknown)
+    open = cors.opened(middleware.protected(router, host.settings), host.settings.cors_origin)
     return health.Observed(open, requests, host.traces)
 
 
 @contextlib.contextmanager
-def _in_words(path: Path) -> Iterator[None]:
+def _explained(path: Path) -> Iterator[None]:
     """What keeps a server from starting."""
     try:
         yield

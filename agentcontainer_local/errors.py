@@ -1,4 +1,4 @@
-"""What can go wrong for a caller: a short closed list, each with its HTTP status and code."""
+"""The errors of the API: a closed list, each with its HTTP status and code."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Names of hosts: read strictly, matched against a list of allowed ones; and which addresses are public.
+"""Host names: parsed strictly, and matched against allowed ones; and which addresses are public.
 
 An allowed host is `example.org`, `*.example.org` (any name below it, but not itself) or either with a port; without
 one, the ports 80 and 443 are meant.

@@ -1,4 +1,4 @@
-"""The life of a task: which event leads from which status to which, as one table."""
+"""The states of a task: which event leads from which status to which, as one table."""
 
 from agentcontainer_local.errors import Conflict
 

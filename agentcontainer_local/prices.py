@@ -1,4 +1,4 @@
-"""What tokens cost where the provider does not say: a dated table, which a file of the operator's can replace."""
+"""Prices of tokens: a dated table, which `--prices-file` replaces. Used if the provider does not report the cost."""
 
 import json
 import re

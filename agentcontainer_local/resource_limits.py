@@ -1,4 +1,4 @@
-"""What a run may take of the machine, and how far it is kept from it: the task's own word, else its agent's, else ours.
+"""Resource limits and isolation of a run: the task's, else the agent's, else the server's.
 
 Names on the wire: `limits` {memoryMb, cpus, processes, openFiles, workspaceMb}, and `isolation`. A MB is 1024 * 1024.
 """

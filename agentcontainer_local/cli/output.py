@@ -1,4 +1,4 @@
-"""How the command shows things: rich in a terminal, plain in a pipe, JSON when asked; never what an agent's text says.
+"""Output of the command: rich in a terminal, plain in a pipe, or JSON. Markup in agents' text has no effect.
 
 An agent's words, file names and outputs may hold terminal escapes or markup: all text passes through `clean`, and
 markup is off.

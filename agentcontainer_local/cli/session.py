@@ -1,4 +1,4 @@
-"""Which server a command talks to, and with which key.
+"""The server that a command talks to, and the key.
 
 The server is, in this order: the one that --url or AGENTCONTAINER_URL names; the one that serves the data directory;
 a temporary one, which the command starts and ends. A temporary server runs agents for `run` and `chat` only.

@@ -1,4 +1,4 @@
-"""What this machine has, what it lacks, and what its walls hold: told to the operator, and to whoever asks the API."""
+"""Checks of this machine, and proofs of the security promises, for the operator and the API."""
 
 from agentcontainer_local.doctor.checks import examine, no_account
 from agentcontainer_local.doctor.report import figures, of, report, write_proof

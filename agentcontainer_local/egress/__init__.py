@@ -1,4 +1,4 @@
-"""The way out of a run whose task has allowed hosts: an HTTP proxy on a socket of its own beside the door."""
+"""The egress proxy for tasks with allowed hosts: an HTTP proxy on a socket beside the door."""
 
 from agentcontainer_local.egress.proxy import opened
 from agentcontainer_local.egress.resolver import INTERNET, Outside

@@ -1,4 +1,4 @@
-"""One end of a proxied connection, read and written as HTTP/1.1 by h11."""
+"""One side of a proxied connection, as HTTP/1.1, by h11."""
 
 import asyncio
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Refused connections, as events of the task: what its agent tried to reach is for the operator to see."""
+"""Refused connections, recorded as events of the task."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""The proxy of one run: what is asked for, whether it is allowed, and the connection to an address that was checked."""
+"""The egress proxy of one run: checks each request, and connects to a checked address."""
 
 import asyncio
 import contextlib

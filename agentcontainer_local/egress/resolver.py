@@ -1,4 +1,4 @@
-"""What lies beyond this machine: how a name is resolved, and which addresses may be connected to."""
+"""Resolves host names, and decides which addresses may be connected to."""
 
 import errno
 import socket

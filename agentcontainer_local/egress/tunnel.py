@@ -1,4 +1,4 @@
-"""What passes through a connection that was allowed: the bytes of a tunnel, or one plain request and its answer."""
+"""Passes data through an allowed connection: a tunnel's bytes, or one plain request and its answer."""
 
 import asyncio
 import contextlib

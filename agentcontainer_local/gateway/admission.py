@@ -1,4 +1,4 @@
-"""One model call as the guest asked for it."""
+"""A model call, as the guest requests it: size, path, model and fields are checked."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What a call's messages bring that does not count by its bytes: images, thinking, and an hour's cache."""
+"""Parts of messages whose tokens do not follow from their bytes: images, thinking, and the one-hour cache."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

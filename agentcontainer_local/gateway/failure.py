@@ -1,4 +1,4 @@
-"""Why a model call failed: in one sentence for people, and in one of three kinds for Pi, which tries again or does not.
+"""Failures of model calls: one sentence for people, and one of three kinds for Pi, which retries or not.
 
 Pi decides by the words of an error whether it tries again, shortens its history, or gives up. It gets fixed words for
 each kind. What happened is written to the call's row, from which the task's error is made.

@@ -1,4 +1,4 @@
-"""What one task may call."""
+"""What one task may call: provider, models, key and address."""
 
 import time
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Which headers pass between the guest and a provider."""
+"""The headers that pass between guest and provider."""
 
 import re
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""The token figures of a model call, taken out of its answer as it passes."""
+"""Reads the token figures of a model call from its answer as it passes."""
 
 import json
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Why a call was not made, in the providers' own error shape."""
+"""Refusals of model calls, in the provider's error format."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a provider said of an error, taken out of whatever it sent: JSON, events, a web page or plain text."""
+"""Extracts a provider's error message from JSON, events, a web page or plain text."""
 
 import html
 import json

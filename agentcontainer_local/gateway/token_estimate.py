@@ -1,4 +1,4 @@
-"""How many tokens a prompt can have at most: by its bytes, or better by an earlier prompt that it goes on from.
+"""The maximum tokens of a prompt: from its bytes, or better from an earlier prompt that it extends.
 
 A token is at least one byte, so bytes are a bound that always holds, if a wide one (some four times what is used). An
 agent's next prompt is its last one with something added, and of that one the provider has said how many tokens it has:

@@ -1,4 +1,4 @@
-"""Looks for an error inside of an answer that streams, and counts the characters that have come."""
+"""Watches a streaming answer for errors, and counts its characters."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The most that a call can use, and how its body is changed so that it keeps to that, and says what it used."""
+"""The worst case of a model call, and the changes to its body that limit it and make it report its usage."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a running guest tells us and may ask, on the door."""
+"""The interface for guests, at the door."""
 
 from starlette.routing import Route
 

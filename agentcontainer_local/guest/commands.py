@@ -1,4 +1,4 @@
-"""What the guest is told to do: worked out from the rows, so that it is the same after a restart."""
+"""The commands for the guest, computed from the rows, so they are the same after a restart."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What the guest reports: checked, and written to the rows once each, whatever is sent again."""
+"""The guest's events: checked, and each written once, even if it is sent again."""
 
 import json
 from collections.abc import Iterator

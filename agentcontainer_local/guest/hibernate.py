@@ -1,4 +1,4 @@
-"""An agent lies down to wait, for a time or until something outside wakes it."""
+"""Hibernation: an agent waits for a time, or for an event from outside."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Self

@@ -1,4 +1,4 @@
-"""The files that a task was given, as its guest fetches them."""
+"""The input files of a task, for its guest."""
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse

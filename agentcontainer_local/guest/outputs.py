@@ -1,4 +1,4 @@
-"""Files that an agent hands over: the claim is checked, the bytes come in, and it counts as a whole or not at all."""
+"""The output files of an agent: the claim is checked, the bytes arrive, and the delivery counts whole or not at all."""
 
 import json
 import mimetypes

@@ -1,4 +1,4 @@
-"""How the door takes a body and answers, errors in the API's shape."""
+"""Bodies and answers at the door, with errors in the API's format."""
 
 import logging
 import sqlite3

@@ -1,4 +1,4 @@
-"""Who asks: the account of the API key that a request carries."""
+"""Authentication: the account of the API key in a request."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""Bytes and query strings from outside, made into shapes or refused."""
+"""Request bodies and query strings, parsed into shapes or refused."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""A stored file as an answer: always a download, whatever it is and whatever it is called."""
+"""A stored file as an answer: always a download, whatever its name and type."""
 
 import re
 from collections.abc import Mapping

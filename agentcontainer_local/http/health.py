@@ -1,4 +1,4 @@
-"""What an operator sees of a running server: whether it is alive and ready, its metrics, its requests as log and trace.
+"""Health checks, metrics and the access log, for the operator.
 
 /healthz answers as long as the process does; /readyz says ok when the store can be written and containers can run, else
 503 and the reason. Neither needs a key. /metrics needs a key, as the API does; a key with the scope `metrics` opens

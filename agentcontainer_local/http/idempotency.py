@@ -1,4 +1,4 @@
-"""An Idempotency-Key: the same request again has no second effect, and gets the first answer again."""
+"""Idempotency keys: a repeated request has no second effect, and gets the first answer."""
 
 import hashlib
 from collections.abc import Callable

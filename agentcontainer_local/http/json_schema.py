@@ -1,4 +1,4 @@
-"""JSON Schema as generators of clients read it: nothing is cut off, nothing is guessed."""
+"""JSON Schema in the form that client generators understand."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How many values a JSON text has, without making them: each costs memory and time, and a text cannot be read in part.
+"""Counts the values of a JSON text without parsing it: each value costs memory and time.
 
 It is looked at in pieces, so that a thread that does it lets others go on.
 """

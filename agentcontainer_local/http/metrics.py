@@ -1,4 +1,4 @@
-"""What an operator's Prometheus reads: counts out of the rows, and what the process itself counts.
+"""Metrics for Prometheus: counts from the rows, and counters of this process.
 
 No label has an unbounded set of values: no ids, no names, nothing that an agent chose.
 """

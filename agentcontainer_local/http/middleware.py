@@ -1,4 +1,4 @@
-"""What every request to the HTTP face passes: the Host that it names, how many there are, what browsers are told.
+"""What every request passes: the check of the Host header, the rate limit, security headers.
 
 There are no CORS headers: a page of another origin can send a request but never read its answer, and without the key,
 which no browser adds by itself, it does nothing. Names are checked because of DNS rebinding, which makes a stranger's
@@ -60,12 +60,12 @@ class Rate:
         return 0.0 if left >= 1 else (1 - left) / self.a_second
 
 
-def walled(app: ASGIApp, settings: Settings, clock: Callable[[], float] = time.monotonic) -> ASGIApp:
+def protected(app: ASGIApp, settings: Settings, clock: Callable[[], float] = time.monotonic) -> ASGIApp:
     names = known_names(settings)
     calls = Rate(settings.max_requests_per_second, 2 * settings.max_requests_per_second, clock)
     failed = Rate(FAILED_A_SECOND, FAILED_AT_ONCE, clock)
 
-    async def face(scope: Scope, receive: Receive, send: Send) -> None:
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
@@ -79,7 +79,7 @@ def walled(app: ASGIApp, settings: Settings, clock: Callable[[], float] = time.m
         else:
             await app(scope, receive, _counting_failures(scope, receive, send, failed))
 
-    return face
+    return guarded
 
 
 def known_names(settings: Settings) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""One field of a multipart body as a stream: nothing of it is kept in memory or on disk meanwhile."""
+"""One field of a multipart body as a stream, without a copy in memory or on disk."""
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING

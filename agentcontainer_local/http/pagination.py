@@ -1,4 +1,4 @@
-"""Lists in pages: a cursor is the number of the last row seen, so that rows added meanwhile move nothing."""
+"""Pagination: a cursor is the number of the last row seen, so new rows do not shift pages."""
 
 import base64
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""The runtime, mounted read-only into every container: Node, Pi, our guest programs and their warm compile cache."""
+"""The bundle that is mounted read-only into every container: Node, Pi, the guest, and a warm compile cache."""
 
 import base64
 import contextlib

@@ -1,4 +1,4 @@
-"""What all servers of this account must agree on: a directory of symbolic links, each a name and what it stands for.
+"""A registry shared by all servers of this account: a directory of symbolic links, each a name and its value.
 
 A link exists or it does not, so a server that is killed leaves nothing half-made; and no server has to be alive.
 """

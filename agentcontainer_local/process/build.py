@@ -1,4 +1,4 @@
-"""Which build of which version this is: 0.1.0+g4e63416, with `.dirty` where a checkout has changes of its own."""
+"""The version with its commit: 0.1.0+g4e63416, with `.dirty` if a checkout has local changes."""
 
 import functools
 import subprocess

@@ -1,4 +1,4 @@
-"""What time it is: dates by the wall clock, which can be set, and durations by a clock that cannot."""
+"""Clocks: dates by the wall clock, which can be set, and durations by a monotonic one."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A connection of a client or of a guest: uvicorn's, with bounds for what it keeps of them."""
+"""A connection of a client or a guest: uvicorn's, with limits of what it buffers."""
 
 import asyncio
 import resource

@@ -1,4 +1,4 @@
-"""How full the disks are: new work is refused while there still is room for what is at work."""
+"""Free disk space: new work is refused while there is still space for running work."""
 
 import errno
 import os

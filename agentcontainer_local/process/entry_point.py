@@ -1,4 +1,4 @@
-"""How this program starts itself again: as a module of some Python's, or as the one file that `./dev binary` makes.
+"""How this program starts itself again: as a Python module, or as the executable of `./dev binary`.
 
 That file is unpacked into a folder with a Python and with the loader, libc and libraries that it was made with.
 """

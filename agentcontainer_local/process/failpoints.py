@@ -1,4 +1,4 @@
-"""Places where a test may have the process die, to see that what comes after it finds everything in order."""
+"""Failpoints: named places where a test can kill the process, to check that the next server recovers."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""httptools' request parser, which ignores the offer of another protocol (RFC 9110, section 7.8).
+"""httptools' request parser, changed to ignore `Upgrade` headers (RFC 9110, section 7.8).
 
 Its own takes what follows an `Upgrade` header for that protocol's bytes: the body is lost, or read as the next request.
 https://github.com/Kludex/uvicorn/issues/2722

@@ -1,4 +1,4 @@
-"""Which names and addresses are this machine's own loopback: no proxy elsewhere gets to it."""
+"""Which names and addresses mean this machine's loopback, which no proxy can reach."""
 
 import ipaddress
 import socket

@@ -1,4 +1,4 @@
-"""The files that belong to the program beside its modules."""
+"""Data files of the program."""
 
 from pathlib import Path
 

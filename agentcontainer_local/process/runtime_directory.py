@@ -1,4 +1,4 @@
-"""Where sockets are: a short path of this account's own, as a socket's path has at most 107 bytes."""
+"""The directory of sockets: a short path of this account, as a socket's path has at most 107 bytes."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""The account without rights that `serve` works as when root starts it."""
+"""The unprivileged account that `serve` switches to if root starts it."""
 
 import os
 import pwd

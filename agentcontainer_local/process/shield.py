@@ -1,4 +1,4 @@
-"""What a cancellation waits for."""
+"""Shields work from cancellation: the cancellation waits for its end."""
 
 import asyncio
 from collections.abc import Awaitable

@@ -1,4 +1,4 @@
-"""Text from elsewhere that is shown on a terminal, or becomes a file's name."""
+"""Cleans text from agents and files, before it is shown on a terminal or becomes a file name."""
 
 import re
 

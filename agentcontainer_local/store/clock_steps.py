@@ -1,4 +1,4 @@
-"""What a step of the wall clock changes in the rows: a date that stands for a duration moves with the clock.
+"""Moves dates that stand for a duration when the wall clock is set.
 
 The duration stays the same in both directions, for a step of any size, and for a step while no server runs.
 """

@@ -1,4 +1,4 @@
-"""What happened to a task, in order: one row an event, never changed, read as pages and as a stream."""
+"""The events of a task, in order: one row each, never changed, read as pages and as a stream."""
 
 import json
 from collections.abc import Iterator

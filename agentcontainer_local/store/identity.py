@@ -1,4 +1,4 @@
-"""One store, one data directory: a copy beside its original is noticed before the two end each other's agents."""
+"""Detects a copied data directory, before two servers of one store end each other's agents."""
 
 import contextlib
 import sqlite3

@@ -1,4 +1,4 @@
-"""What is damaged in a data directory, in words for its operator; looked at beside a server that may be running."""
+"""Finds damage in a data directory, with the remedy for the operator. A server may be running."""
 
 import asyncio
 import contextlib

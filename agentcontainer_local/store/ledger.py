@@ -1,4 +1,4 @@
-"""What a task costs: container time by the second, and the ledger of prepaid credit."""
+"""The cost of container time, by the second, and the ledger of prepaid credit."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""The lock of a data directory: one store, one server; and how the directory's owner reaches that server."""
+"""The lock of a data directory: one server for each store. The file also has the server's address for the owner."""
 
 import contextlib
 import logging

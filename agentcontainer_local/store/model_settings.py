@@ -1,4 +1,4 @@
-"""What a provider's server and its models can take: set by the account or the environment, or learned from an error."""
+"""API, context window and abilities of models: set by the account or the environment, or learned from an error."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

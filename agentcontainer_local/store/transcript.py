@@ -1,4 +1,4 @@
-"""The transcript of a task: what was said, and which tools were used."""
+"""The transcript of a task: messages and tool calls."""
 
 import json
 from collections.abc import Iterator

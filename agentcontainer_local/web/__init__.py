@@ -1,4 +1,4 @@
-"""The pages: what a browser is given at `/` and `/docs`, apart from the API that they call."""
+"""The pages at `/` and `/docs`."""
 
 from collections.abc import Callable
 from typing import Any

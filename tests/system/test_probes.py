@@ -1,4 +1,4 @@
-"""A hostile agent tries its walls, without any model: each test says what is held (README, "What holds an agent")."""
+"""Attacks from inside a real container, without any model. docs/security.md has the table of them."""
 
 import contextlib
 import ctypes

@@ -13,6 +13,7 @@ from agentcontainer_local import lifecycle
 from agentcontainer_local.cli import app, config
 from agentcontainer_local.environment import variable
 from agentcontainer_local.settings import Settings
+from agentcontainer_local.store.tasks import runs
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "agentcontainer_local"
@@ -91,7 +92,7 @@ def test_every_variable_file_and_test_that_a_page_names_exists(page):
 
 def test_every_dev_command_that_a_page_or_a_workflow_names_exists():
     named = {name for text in (*PAGES.values(), *WORKFLOWS.values()) for name in re.findall(r"\./dev ([a-z]+)", text)}
-    assert named and named - {"check"} <= dev_commands(), named - dev_commands()
+    assert named and named <= dev_commands(), named - dev_commands()
 
 
 def test_the_table_of_exit_codes_is_that_of_the_command():
@@ -112,13 +113,20 @@ def test_the_layers_are_the_folders_and_files_of_the_package():
     assert folders <= set(named), folders - set(named)
 
 
-def test_the_states_of_a_task_are_those_of_the_table():
-    states = section(ARCHITECTURE, "The states of a task")
+@pytest.mark.parametrize(
+    ("heading", "table"),
+    [
+        ("The states of a task", lifecycle.TABLE),
+        ("The states of a run", {(at, event): to for (at, event), to in runs.TABLE.items() if at != to}),
+    ],
+)
+def test_the_states_are_those_of_the_table(heading, table):
+    states = section(ARCHITECTURE, heading)
     rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| `(\w+)` \|$", states, re.MULTILINE)
-    assert {(status, event): after for status, event, after in rows} == lifecycle.TABLE
+    assert {(status, event): after for status, event, after in rows} == table
     arrows = re.findall(r"^    (\w+) --> (\w+): (.+)$", states, re.MULTILINE)
     drawn = {(status, event): after for status, after, events in arrows for event in events.split(", ")}
-    assert drawn == lifecycle.TABLE
+    assert drawn == table
 
 
 def test_each_table_of_the_store_has_its_writers():

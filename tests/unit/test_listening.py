@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from agentcontainer_local import app
-from tests.unit.test_wall import settings_of
+from tests.unit.test_middleware import settings_of
 
 
 def has_ipv6() -> bool:

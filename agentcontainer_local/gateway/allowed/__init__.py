@@ -1,4 +1,4 @@
-"""What a model call may contain: a list of what the pinned Pi sends, one file per wire format. All else is refused."""
+"""The allow list of model calls: the fields that the pinned Pi sends, one file per API. Everything else is refused."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The scripted model: answers in a provider's own format, and does what the fenced blocks of the history say."""
+"""The scripted model: answers in a provider's format, and runs the fenced blocks of the instructions."""
 
 from agentcontainer_local.gateway.scripted.play import play
 

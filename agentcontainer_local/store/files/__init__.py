@@ -1,4 +1,4 @@
-"""Files: their bytes on disk, the rows that say what they are, and the uploads that they come by."""
+"""Files: their bytes on disk, their rows, and uploads."""
 
 from agentcontainer_local.store.files import checked, uploads
 from agentcontainer_local.store.files.disk import Incoming, discard, path, receiving, sweep

@@ -1,4 +1,4 @@
-"""Stored bytes on their way out, compared with the SHA-256 that they came in with."""
+"""Reads stored bytes, and compares them with their SHA-256."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""Bytes on disk, under names that no user chose: in whole and synced, or not at all."""
+"""Writes bytes to disk, whole and synced or not at all, under names that no user chose."""
 
 import asyncio
 import errno

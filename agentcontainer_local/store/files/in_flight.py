@@ -1,4 +1,4 @@
-"""Bytes on their way in, which count in their account's quota before any row says that they are there."""
+"""Uploads in progress, counted in the account's quota before they have rows."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The rows that say what a file is, and whose."""
+"""The rows of files."""
 
 import sqlite3
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The HTTP face as a hostile browser, a stranger on the network or a loop of a script finds it."""
+"""The middleware against hostile browsers, strangers on the network and loops of scripts."""
 
 import asyncio
 import logging
@@ -21,9 +21,9 @@ def settings_of(**given) -> Settings:
 
 
 def asking(app_host, /, key: str | None = KEY, clock=None, **given) -> httpx.AsyncClient:
-    face = middleware.walled(routing.app(app_host, routes.ALL), settings_of(**given), *([clock] if clock else []))
+    app = middleware.protected(routing.app(app_host, routes.ALL), settings_of(**given), *([clock] if clock else []))
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    return httpx.AsyncClient(transport=httpx.ASGITransport(face), base_url="http://localhost/api/v1", headers=headers)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost/api/v1", headers=headers)
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ APP, OTHER = "https://app.example.org", "http://localhost:5173"
 
 def sharing(app_host, key: str | None = KEY, **given) -> httpx.AsyncClient:
     settings = settings_of(cors_origin=(APP, OTHER), **given)
-    face = cors.opened(middleware.walled(routing.app(app_host, routes.ALL), settings), settings.cors_origin)
+    app = cors.opened(middleware.protected(routing.app(app_host, routes.ALL), settings), settings.cors_origin)
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    return httpx.AsyncClient(transport=httpx.ASGITransport(face), base_url="http://localhost/api/v1", headers=headers)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost/api/v1", headers=headers)
 
 
 @pytest.mark.parametrize("origin", [APP, OTHER])
@@ -252,23 +252,23 @@ async def _raw(port: int, head: bytes) -> bytes:
 
 
 async def test_a_head_without_end_is_cut_off(host):
-    face = middleware.walled(routing.app(host, routes.ALL), settings_of())
+    app = middleware.protected(routing.app(host, routes.ALL), settings_of())
     for head in (
         b"GET /api/v1/account HTTP/1.1\r\nx: " + b"x" * 200_000,
         b"GET /" + b"x" * 200_000,
         b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 30_000,
     ):
-        with _served(face) as port:
+        with _served(app) as port:
             answer = await _raw(port, head)
             assert answer == b"" or answer.startswith(b"HTTP/1.1 431")
 
 
-def _served(face):
-    return fake_provider.in_thread(face, lifespan="off", http=middleware.Connection)
+def _served(app):
+    return fake_provider.in_thread(app, lifespan="off", http=middleware.Connection)
 
 
 async def test_a_large_body_is_no_head_and_a_larger_one_than_allowed_is_refused(host):
-    with _served(middleware.walled(routing.app(host, routes.ALL), settings_of())) as port:
+    with _served(middleware.protected(routing.app(host, routes.ALL), settings_of())) as port:
         async with httpx.AsyncClient(trust_env=False) as client:
             answer = await client.post(f"http://localhost:{port}/nothing", content=b"x" * 200_000)
             assert answer.status_code == 404

@@ -1,4 +1,4 @@
-"""What a task may not do through the gateway, however it asks."""
+"""Paths, headers and bodies that a task may not send through the gateway."""
 
 import json
 import socket
