@@ -14,10 +14,11 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.routing import Mount, Router
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agentcontainer_local import egress, gateway, guest, model_access, resource_limits, web
 from agentcontainer_local.api import cors, routes
@@ -45,7 +46,7 @@ from agentcontainer_local.store import (
     lock,
     tasks,
 )
-from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.rows import Run
 from agentcontainer_local.store.secrets import Vault
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Program:
     """What `opened` has put together: the host, its HTTP face, and the key that was made at the first start."""
 
     host: Host
-    face: Callable
+    face: ASGIApp
     guest_of: GuestOf
     new_key: str | None
     say_where: Callable[[str], None]  # tells the owner's other processes the URL, with a key for them
@@ -176,7 +177,9 @@ def _in_spite_of_damage(what: str) -> Iterator[None]:
         log.error("skipped because the database is damaged: %s: %s", what, error)
 
 
-def _first_start(store, settings: Settings, environ: Mapping[str, str], now: datetime) -> tuple[str, str | None]:
+def _first_start(
+    store: db.Database, settings: Settings, environ: Mapping[str, str], now: datetime
+) -> tuple[str, str | None]:
     """The store's id, and its first API key in clear if it was made just now."""
     with store.atomic():
         if db.row(store, "SELECT id FROM store") is None:
@@ -187,20 +190,20 @@ def _first_start(store, settings: Settings, environ: Mapping[str, str], now: dat
             ledger.grant(store, account["id"], from_usd(settings.credit), now)
         containers.ensure_standard(store, now)
         agents.ensure_standard(store, now)
-        return db.row(store, "SELECT id FROM store")["id"], new_key
+        return db.single(store, "SELECT id FROM store")["id"], new_key
 
 
-def _guests(host: Host, client, outside: egress.Outside) -> GuestOf:
+def _guests(host: Host, client: gateway.Client, outside: egress.Outside) -> GuestOf:
     """What each run's guest reaches: guest API and gateway on its door, and its way out beside it."""
 
-    async def model_calls(scope, receive, send):
+    async def model_calls(scope: Scope, receive: Receive, send: Send) -> None:
         await model_access.until_at_work(host, scope["door"])
         await gateway.handle(model_access.grant(host, scope["door"]), client, scope, receive, send)
 
     app = Router([*guest.ROUTES, Mount("/", model_calls)])
 
     @contextlib.asynccontextmanager
-    async def guest_of(run: Row) -> AsyncIterator[Guest]:
+    async def guest_of(run: Run) -> AsyncIterator[Guest]:
         task = tasks.get(host.db, run["task_id"])
         door = guest.Door(host, task["id"], run["id"], model_access.known(host, task["id"]))
         async with guest.opened(door, app) as bound, egress.opened(host, task, outside) as handler:
@@ -211,7 +214,7 @@ def _guests(host: Host, client, outside: egress.Outside) -> GuestOf:
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
-    def capture_signals(self):
+    def capture_signals(self) -> Iterator[None]:
         """The signals are ours: uvicorn would raise SIGTERM again after serving, and end us before we clean up."""
         yield
 
@@ -263,7 +266,8 @@ async def serve(
             program.say_where(url)
             announce(program, url)
             db.lengthen_log(program.host.db)
-            await asyncio.wait({stop, serving, supervising, timing}, return_when=asyncio.FIRST_COMPLETED)
+            ends: set[asyncio.Future[Any]] = {stop, serving, supervising, timing}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if stop.done():
                 await _tidied(program.host, supervising, serving)
         finally:
@@ -293,11 +297,11 @@ async def _supervised(program: Program) -> None:
 
 
 async def _say_what_is_damaged(host: Host) -> None:
-    for fault in await host.integrity.faults(patience=3600):
+    for fault in [] if host.integrity is None else await host.integrity.faults(patience=3600):
         log.error("%s. %s", fault.detail, fault.fix)
 
 
-async def _tidied(host: Host, *while_alive: asyncio.Task) -> None:
+async def _tidied(host: Host, *while_alive: asyncio.Task[None]) -> None:
     """What has ended is cleared away first, as long as those who do it are alive."""
     tidying = asyncio.create_task(supervisor.tidy(host))
     try:
@@ -307,7 +311,7 @@ async def _tidied(host: Host, *while_alive: asyncio.Task) -> None:
         await asyncio.gather(tidying, return_exceptions=True)
 
 
-def _on_signals() -> asyncio.Future:
+def _on_signals() -> asyncio.Future[int]:
     """Done with the first signal; the second SIGINT ends the process at once."""
     loop = asyncio.get_running_loop()
     stop = loop.create_future()
@@ -345,7 +349,7 @@ def _not_listening(settings: Settings, error: OSError) -> str:
         errno.EADDRNOTAVAIL: "Choose an address of this machine with --host.",
     }
     message = f"Can't listen on {settings.host} port {settings.port}: {error.strerror}."
-    return f"{message} {remedies.get(error.errno, 'Choose another address with --host and --port.')}"
+    return f"{message} {remedies.get(error.errno or 0, 'Choose another address with --host and --port.')}"
 
 
 def _is_every_ipv6(host: str) -> bool:

@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.sandbox.podman import STORE
@@ -206,7 +206,7 @@ class _Watched(io.FileIO):
         super().__init__(path)
         self._progress, self._size = progress, path.stat().st_size
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         piece = super().read(size)
         self._progress(self.tell(), self._size)
         return piece
@@ -222,10 +222,11 @@ def _unpack(archive: tarfile.TarFile, data: Path) -> Held:
             if not member.isfile() or not (NAME.fullmatch(member.name) or VOLUME.fullmatch(member.name)):
                 raise RuntimeError(f"Not a backup: it contains {member.name!r}.")
             content = archive.extractfile(member)
+            assert content is not None, "it is a file"
             if found := VOLUME.fullmatch(member.name):
                 if store is None:
                     raise RuntimeError("Not a backup: the database is not its first part.")
-                _restore_volume(store, *found.groups(), content)
+                _restore_volume(store, found[1], found[2], content)
                 with_workspace.add(found[1])
             elif member.name == DATABASE:
                 _write(data / ARRIVING, content)
@@ -264,14 +265,14 @@ def _as_another_store(arriving: Path, database: Path) -> sqlite3.Connection:
     return sqlite3.connect(database, isolation_level=None)
 
 
-def _write(path: Path, content: BinaryIO) -> None:
+def _write(path: Path, content: IO[bytes]) -> None:
     with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
         shutil.copyfileobj(content, file)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _restore_volume(store: sqlite3.Connection, task_id: str, kind: str, content: BinaryIO) -> None:
+def _restore_volume(store: sqlite3.Connection, task_id: str, kind: str, content: IO[bytes]) -> None:
     found = store.execute("SELECT store.id FROM tasks, store WHERE tasks.id = ?", (task_id,)).fetchone()
     if not found:
         raise RuntimeError(f"The backup's database has no task {task_id}.")
@@ -303,7 +304,7 @@ def _sync(folder: Path) -> None:
         os.close(opened)
 
 
-def _rows(database: Path, sql: str, *parameters) -> list[tuple]:
+def _rows(database: Path, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
     with contextlib.closing(sqlite3.connect(database)) as store:
         return store.execute(sql, parameters).fetchall()
 
@@ -312,7 +313,7 @@ def _exists(volume: str) -> bool:
     return subprocess.run(["podman", "volume", "exists", volume], cwd="/").returncode == 0
 
 
-def _podman(*words: str, stdin: BinaryIO | None = None) -> str:
+def _podman(*words: str, stdin: IO[bytes] | None = None) -> str:
     """What it printed; raises RuntimeError."""
     with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as wrong:
         try:
@@ -320,7 +321,7 @@ def _podman(*words: str, stdin: BinaryIO | None = None) -> str:
         except FileNotFoundError:
             raise RuntimeError("podman is not installed: apt-get install podman") from None
         with running, contextlib.suppress(BrokenPipeError):
-            if stdin is not None:
+            if stdin is not None and running.stdin is not None:
                 shutil.copyfileobj(stdin, running.stdin)
         for file in (printed, wrong):
             file.seek(0)

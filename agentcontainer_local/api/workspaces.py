@@ -1,6 +1,8 @@
 """The workspace of a task that has ended, as long as it is kept: listed, and downloaded."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from starlette.responses import Response, StreamingResponse
 
@@ -13,8 +15,11 @@ from agentcontainer_local.lifecycle import TERMINAL
 from agentcontainer_local.sandbox import archives
 from agentcontainer_local.sandbox.backend import Archive, Exports
 from agentcontainer_local.store import tasks
+from agentcontainer_local.store.db import Row
 
 HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox", "cache-control": "no-store"}
+
+T = TypeVar("T")
 
 
 async def list_workspace(call: Call) -> schemas.ListWorkspaceResponse:
@@ -26,7 +31,9 @@ async def list_workspace(call: Call) -> schemas.ListWorkspaceResponse:
     """
     cut = cut_of(call.query)
     found = await _read(call, archives.entries, cut.after, cut.limit + 1)
-    rows = [{"number": cut.after + n, "path": entry.path, "entry": entry} for n, entry in enumerate(found, 1)]
+    rows: list[Row] = [
+        {"number": cut.after + n, "path": entry.path, "entry": entry} for n, entry in enumerate(found, 1)
+    ]
     return page(schemas.ListWorkspaceResponse, cut, rows, lambda row: _shape(row["entry"]))
 
 
@@ -49,7 +56,7 @@ async def download_workspace_file(call: Call) -> Response:
     return StreamingResponse(pieces, media_type="application/octet-stream", headers=headers)
 
 
-async def _read(call: Call, reader, *arguments):
+async def _read(call: Call, reader: Callable[..., T], *arguments: Any) -> T:
     try:
         return await asyncio.to_thread(reader, _export(call), *arguments)
     except FileNotFoundError:

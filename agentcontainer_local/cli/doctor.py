@@ -6,9 +6,10 @@ It looks for itself, and asks no server: most of what it finds is why none start
 import asyncio
 import os
 import shlex
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +18,10 @@ from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.serve import settings_of
 from agentcontainer_local.cli.session import JsonFlag, ending
 from agentcontainer_local.settings import Settings
+
+if TYPE_CHECKING:
+    from agentcontainer_local import schemas
+    from agentcontainer_local.cli.output import Output
 
 SIGNS = {
     "ok": ("ok", "green"),
@@ -54,21 +59,22 @@ def command(
             raise Stop(Exit.FAILED)
 
 
-def _report() -> Any:
+def _report() -> "schemas.Doctor":
     """Root looks as the account that `serve` would hand over to, and changes nothing on its way there."""
     from agentcontainer_local import doctor
     from agentcontainer_local.process import service_account
 
     root = os.getuid() == 0
-    if root and (account := service_account.there()) is None:
-        making = shlex.join(service_account.making())
-        return doctor.of(settings_of(), doctor.no_account(service_account.name(), making))
     if root:
+        account = service_account.there()
+        if account is None:
+            making = shlex.join(service_account.making())
+            return doctor.of(settings_of(), doctor.no_account(service_account.name(), making))
         service_account.look_as(account)
     return doctor.report(settings_of(), root)
 
 
-def _prove(settings: Settings, say) -> Any:
+def _prove(settings: Settings, say: Callable[[str], None]) -> "schemas.Proof":
     """With a Podman of this command's own, beside a server that may be running."""
     from agentcontainer_local import doctor
     from agentcontainer_local.pi import bundle
@@ -76,7 +82,7 @@ def _prove(settings: Settings, say) -> Any:
     from agentcontainer_local.sandbox import podman as sandbox
     from agentcontainer_local.sandbox.podman import proof
 
-    async def proved() -> list:
+    async def proved() -> "list[schemas.WallCheck]":
         mounted = await asyncio.to_thread(bundle.prepare, settings.cache, say)
         with runtime_directory.for_a_while() as folder:
             async with sandbox.open(Path(folder), "doctor", oci_runtime=settings.oci_runtime) as podman:
@@ -85,8 +91,8 @@ def _prove(settings: Settings, say) -> Any:
     return doctor.write_proof(settings, asyncio.run(proved()), datetime.now(UTC))
 
 
-def _show(out, found) -> None:
-    from agentcontainer_local.cli.output import Text
+def _show(out: "Output", found: "schemas.Doctor") -> None:
+    from rich.text import Text
 
     rows = [(Text(*SIGNS[check.status]), check.name, check.detail) for check in found.checks]
     out.table(("state", "what", "detail~"), rows, found.checks)

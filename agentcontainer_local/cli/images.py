@@ -7,7 +7,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.serve import settings_of
 from agentcontainer_local.cli.session import JsonFlag, ending
+
+if TYPE_CHECKING:
+    from agentcontainer_local.sandbox.podman import Sandbox
 
 app = App("Build, list and remove the standard images.")
 STEP = re.compile(r"STEP (\d+)/(\d+): (.*)")
@@ -37,7 +40,7 @@ def _with_podman(work: Callable[[Any], Awaitable[Any]]) -> Any:
     return asyncio.run(opened())
 
 
-async def _found(podman) -> list[dict[str, Any]]:
+async def _found(podman: "Sandbox") -> list[dict[str, Any]]:
     """Each image of ours: which standard one it is, and whether it is the one in use."""
     from agentcontainer_local.sandbox.podman import standard_images
     from agentcontainer_local.sandbox.podman.prune import ours
@@ -82,17 +85,17 @@ def build(
     json: JsonFlag = False,
 ) -> None:
     """Build the images now, instead of at the first task that needs them."""
-    from agentcontainer_local.cli import output
+    from agentcontainer_local.process.text import one_line
     from agentcontainer_local.sandbox.podman import standard_images
 
     with ending(json) as out:
         folders = {**standard_images.BY_PRESET, **{folder: folder for folder in standard_images.BY_PRESET.values()}}
         if wrong := [name for name in names or () if name not in folders]:
             known = ", ".join(standard_images.BY_PRESET)
-            raise Stop(Exit.WRONG_USE, f"There is no image {output.one_line(wrong[0])}. There are: {known}.")
+            raise Stop(Exit.WRONG_USE, f"There is no image {one_line(wrong[0])}. There are: {known}.")
         with out.steps("Looking") as step:
 
-            async def all_of(podman) -> list[dict[str, Any]]:
+            async def all_of(podman: "Sandbox") -> list[dict[str, Any]]:
                 return [
                     {
                         "name": name,
@@ -125,12 +128,12 @@ def prune(json: JsonFlag = False) -> None:
 
     warnings: list[str] = []
 
-    async def pruned(podman) -> list[dict[str, Any]]:
+    async def pruned(podman: "Sandbox") -> list[dict[str, Any]]:
         from agentcontainer_local.sandbox.podman import SandboxError, prune
 
         versions = prune.definitions(settings_of().data, warnings.append)
         named = {id[:12] for id in await prune.named(podman, versions)}
-        found = [
+        found: list[dict[str, Any]] = [
             {"name": "writable", "tag": tag, "id": image.id[:12], "sizeBytes": image.size_bytes, "current": False}
             for tag, image in await prune.opened_in_vain(podman, versions)
         ]

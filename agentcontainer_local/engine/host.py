@@ -35,11 +35,11 @@ class Changed:
     task alone takes that task's mark: 200 streams of one do not wake for every other one's.
     """
 
-    def __init__(self):
-        self._of_all: asyncio.Future | None = None
-        self._of: WeakValueDictionary[str, asyncio.Future] = WeakValueDictionary()
+    def __init__(self) -> None:
+        self._of_all: asyncio.Future[None] | None = None
+        self._of: WeakValueDictionary[str, asyncio.Future[None]] = WeakValueDictionary()
 
-    def mark(self, task_id: str | None = None) -> asyncio.Future:
+    def mark(self, task_id: str | None = None) -> asyncio.Future[None]:
         if task_id is None:
             self._of_all = self._of_all or asyncio.get_running_loop().create_future()
             return self._of_all
@@ -62,7 +62,7 @@ class Heard:
 
     MAX_CHARACTERS = 64 * 1024
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._texts: deque[str] = deque()
         self._size = 0
 
@@ -84,7 +84,7 @@ class Live:
 
     MAX_UNSAVED_PIECES = 2000  # pieces; the guest sends some 25 a second, and they are kept twice a second
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._listeners: dict[str, set[Heard]] = {}
         self._unkept: dict[str, list[str]] = {}  # of answers that are not whole yet: what no row has
 
@@ -140,12 +140,12 @@ class Host:
     integrity: Watch | None = None  # where there is a server
     proving: str | None = None  # what is being tried while the walls are
     followed: Counter[str] = field(default_factory=Counter)  # by task: guests that listen to what they are told
-    settling: set[asyncio.Task] = field(default_factory=set)  # model calls whose end could not be written yet
+    settling: set[asyncio.Task[None]] = field(default_factory=set)  # model calls whose end could not be written yet
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _keeping: set[str] = field(default_factory=set)
     place: Place = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.place = Place(self.steady)
         self.db.subscribe(self.changed.set)
 

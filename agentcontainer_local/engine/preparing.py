@@ -7,7 +7,7 @@ from contextlib import contextmanager
 class Preparing:
     """In memory only: a server that starts again says it again."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._words: dict[str, str] = {}  # by task
 
     @contextmanager

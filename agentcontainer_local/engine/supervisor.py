@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from typing import Any
 
 from agentcontainer_local import lifecycle
 from agentcontainer_local.engine.host import Host
@@ -21,7 +22,7 @@ TIDY_SECONDS = 10
 RETRY_SECONDS = 2  # before something that did not work is tried again
 LOOK_SECONDS, LOOK_AGAIN_SECONDS = 5, 1  # between two looks at the place: while containers can run here, and cannot
 
-Runs = dict[str, asyncio.Task]  # by task: what is done for it at the moment, one thing at a time
+Runs = dict[str, asyncio.Task[None]]  # by task: what is done for it at the moment, one thing at a time
 FoundRuns = dict[str | None, Found]
 
 
@@ -194,7 +195,7 @@ async def tidy(host: Host) -> None:
         await asyncio.sleep(0.05)
 
 
-def _do(runs: Runs, found: list[Row], work: Callable[[str], Coroutine]) -> None:
+def _do(runs: Runs, found: list[Row], work: Callable[[str], Coroutine[Any, Any, None]]) -> None:
     for task in found:
         if task["id"] not in runs:
             runs[task["id"]] = asyncio.create_task(work(task["id"]), name=f"clear {task['id']}")
@@ -210,7 +211,7 @@ def _clear_orphans(host: Host, runs: Runs, found: FoundRuns) -> None:
 
 async def _end_orphan(host: Host, orphan: Found) -> None:
     try:
-        task = tasks.get(host.db, orphan.task_id)
+        task = tasks.get(host.db, orphan.task_id or "")
     except LookupError:
         log.warning("removing what belongs to no task of this store task=%s", orphan.task_id)
         await host.backend.discard(orphan)
@@ -226,14 +227,14 @@ async def suspend(host: Host) -> None:
     except Unavailable as error:
         log.error("nothing could be stopped: %s", error)
         return
-    running = [task_id for task_id, its in found.items() if its.alive]
+    running = [task_id for task_id, its in found.items() if its.alive and task_id is not None]
     at_work = tasks.with_status(host.db, lifecycle.RUNNING)
     failpoints.point("supervisor.suspending")
     runs = [tasks.open_run(host.db, task_id) for task_id in {*running, *at_work}]
     stopped = await asyncio.gather(
         *(clear_away(host, task_id) for task_id in {*running, *at_work}), return_exceptions=True
     )
-    for error in (error for error in stopped if isinstance(error, Exception)):
-        log.error("a container could not be stopped: %s", error)
+    for failure in (one for one in stopped if isinstance(one, Exception)):
+        log.error("a container could not be stopped: %s", failure)
     for record in filter(None, runs):
         tell(host, record["id"])

@@ -15,7 +15,7 @@ TIDY_SECONDS = 30
 REMEMBER_SECONDS = 10
 
 
-class Every(BaseTrigger):
+class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
     """So many seconds after the run before. APScheduler's own computes each run that a clock set forward has missed."""
 
     def __init__(self, seconds: float):

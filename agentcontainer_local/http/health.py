@@ -14,7 +14,7 @@ import time
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.errors import Problem
@@ -62,7 +62,7 @@ class _Place:
 
     def __init__(self, host: Host):
         self._host = host
-        self._asked: asyncio.Task | None = None
+        self._asked: asyncio.Task[None] | None = None
 
     async def wrong(self) -> str:
         if self._asked is None or self._asked.done():
@@ -70,7 +70,8 @@ class _Place:
         asked = self._asked
         answered, _ = await asyncio.wait({asked}, timeout=READY_SECONDS)
         if not answered:
-            return self._host.place.reason or await asyncio.to_thread(_nothing_heard, self._host.backend)
+            known = self._host.place.reason
+            return known if known else await asyncio.to_thread(_nothing_heard, self._host.backend)
         return str(asked.exception() or self._host.place.reason or "")
 
 
@@ -113,7 +114,7 @@ class Observed:
             return
         id, began, status = secrets.token_hex(6), time.perf_counter(), 0
 
-        async def sent(message) -> None:
+        async def sent(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]

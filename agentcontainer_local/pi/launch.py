@@ -1,6 +1,7 @@
 """How Pi is started: its arguments, environment and settings files."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from agentcontainer_local.guest_contract import EGRESS_PORT, GATEWAY_PORT, MOUNT, STATE
@@ -38,7 +39,7 @@ def launch(
     harness: str,
     catalog: dict[str, list[str]],
     skills: list[str],
-    image_env: dict[str, str],
+    image_env: Mapping[str, str],
 ) -> dict[str, Any]:
     """launch.json: what the guest daemon writes and starts (guest contract, version 1).
 

@@ -119,7 +119,7 @@ def _entry(_: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> Entry:
 class _Pieces(io.RawIOBase):
     """What a writer has written, to be taken away piece by piece."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._written = io.BytesIO()
 
     def writable(self) -> bool:

@@ -61,6 +61,6 @@ def failed(command: str, code: int, said: str) -> SandboxError:
     return Unavailable(words) if OF_A_COMMAND.search(said.rpartition("\n")[2]) else SandboxError(words)
 
 
-def may_work_later(error: SandboxError) -> bool:
+def may_work_later(error: Exception) -> bool:
     """Whether it is worth a few more tries, though it may be the task's own fault."""
     return isinstance(error, Refusal) and error.status >= 500

@@ -15,13 +15,13 @@ from agentcontainer_local.process import failpoints
 from agentcontainer_local.sandbox.backend import Found, Guest
 from agentcontainer_local.sandbox.errors import SandboxError, Unavailable, may_work_later
 from agentcontainer_local.store import tasks
-from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.rows import Run
 
 __all__ = ["GuestOf", "clear_away", "lost", "remove_workspace", "run", "tell"]
 
 log = logging.getLogger(__name__)
 
-GuestOf = Callable[[Row], AbstractAsyncContextManager[Guest]]  # a run → what its guest reaches, while it is open
+GuestOf = Callable[[Run], AbstractAsyncContextManager[Guest]]  # a run → what its guest reaches, while it is open
 
 
 async def run(host: Host, task_id: str, guest_of: GuestOf, alive: Found | None = None) -> None:
@@ -31,7 +31,7 @@ async def run(host: Host, task_id: str, guest_of: GuestOf, alive: Found | None =
     """
     record = None
     try:
-        record = tasks.open_run(host.db, task_id) if alive else tasks.begin_run(host.db, task_id, host.now())
+        record = (tasks.open_run(host.db, task_id) if alive else None) or tasks.begin_run(host.db, task_id, host.now())
         failpoints.point("run.begun")
         async with guest_of(record) as guest, AsyncExitStack() as stack:
             handle = await start(stack, host, record, guest, alive)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from agentcontainer_local import lifecycle
 from agentcontainer_local.store import tasks
-from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.rows import Run, Task
 from agentcontainer_local.store.tasks import runs
 
 MAX_NUDGES = 2
@@ -88,7 +88,7 @@ class Seen:
     max_idle_seconds: float = 0
 
 
-def decide(task: Row, run: Row | None, now: datetime, seen: Seen) -> Action:
+def decide(task: Task, run: Run | None, now: datetime, seen: Seen) -> Action:
     """`run`: the task's open run."""
     if run is None:
         return EndRun()
@@ -101,7 +101,7 @@ def decide(task: Row, run: Row | None, now: datetime, seen: Seen) -> Action:
     return EndRun()
 
 
-def falls_asleep(task: Row) -> bool:
+def falls_asleep(task: Task) -> bool:
     """It hibernates, or did so a moment ago and was woken: its agent may still have to hear that."""
     woken = task["status"] == lifecycle.PENDING and task["to_tell"] is not None
     return woken or task["status"] == lifecycle.HIBERNATING
@@ -112,7 +112,7 @@ def _for_at_most(seconds: float, seen: Seen) -> Action:
     return Wait(left) if left > 0 else EndRun()
 
 
-def _at_work(task: Row, run: Row, now: datetime, seen: Seen) -> Action:
+def _at_work(task: Task, run: Run, now: datetime, seen: Seen) -> Action:
     used_seconds = (tasks.container_ms(task, now) - task["turn_used_ms"]) / 1000
     if used_seconds >= task["max_runtime_seconds"]:
         return OutOfTime(_out_of_time(task))
@@ -128,7 +128,7 @@ def _at_work(task: Row, run: Row, now: datetime, seen: Seen) -> Action:
     return Wait(soft - used_seconds) if used_seconds < soft else WrapUp()
 
 
-def _after_settling(task: Row, run: Row) -> Action:
+def _after_settling(task: Task, run: Run) -> Action:
     """Pi has nothing more to do, and `finish` was not accepted; of a conversation it is the answer."""
     error = run["settled_error"] and (task["budget_error"] or run["settled_error"])
     if error is not None and _may_finish(task, run):
@@ -140,12 +140,12 @@ def _after_settling(task: Row, run: Row) -> Action:
     return GiveUp() if run["nudges"] >= MAX_NUDGES else Nudge()
 
 
-def _may_finish(task: Row, run: Row) -> bool:
+def _may_finish(task: Task, run: Run) -> bool:
     """It stopped because its budget is used up, and something was kept for `finish` that was not offered yet."""
     return task["budget_asked_at"] is not None and task["budget_error"] is None and run["budget_asked_at"] is None
 
 
-def _soft_seconds(task: Row) -> float | None:
+def _soft_seconds(task: Task) -> float | None:
     """When the agent is told to wrap up. Where nobody said when, the last part of a longer time is kept for that."""
     most = task["max_runtime_seconds"]
     if task["soft_finish_after_seconds"] is not None or most < MIN_PARTED_SECONDS:
@@ -153,14 +153,14 @@ def _soft_seconds(task: Row) -> float | None:
     return most - min(most / FINISHING_PART, MAX_FINISHING_SECONDS)
 
 
-def _out_of_time(task: Row) -> str:
+def _out_of_time(task: Task) -> str:
     limit = f"{task['max_runtime_seconds']} seconds, its maxRuntimeSeconds"
     if task["mode"] == "conversation":
         return f"The turn ran for {limit}, without an answer."
     return f"The task ran for {limit}, without finishing."
 
 
-def _changed(task: Row) -> str:
+def _changed(task: Task) -> str:
     if task["learned_window"] is not None:
         return f"The model's context window has {task['learned_window']} tokens: Pi is started anew to keep to it."
     return "Pi is started anew, in its new mode."

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from agentcontainer_local import lifecycle
 from agentcontainer_local.engine.host import Host
@@ -28,7 +29,8 @@ from agentcontainer_local.process import failpoints
 from agentcontainer_local.sandbox.backend import Exit, Handle
 from agentcontainer_local.sandbox.errors import Unavailable
 from agentcontainer_local.store import tasks, transcript
-from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.db import Database
+from agentcontainer_local.store.rows import Task
 
 
 async def follow(host: Host, task_id: str, run: Handle) -> None:
@@ -43,7 +45,7 @@ async def follow(host: Host, task_id: str, run: Handle) -> None:
             return await _ended(host, task, run.exited)
         action = due(host, task, rest.seconds(task))
         if isinstance(action, Wait):
-            watched = {changed, run.exited, run.broken}
+            watched: set[asyncio.Future[Any]] = {changed, run.exited, run.broken}
             await asyncio.wait(watched, timeout=action.seconds, return_when=asyncio.FIRST_COMPLETED)
             continue
         act(host, task, action)
@@ -60,14 +62,14 @@ class _Rest:
         self._what: object = None
         self._since = 0.0
 
-    def seconds(self, task: Row) -> float:
+    def seconds(self, task: Task) -> float:
         what = "asleep" if falls_asleep(task) else (task["status"], task["turn_number"])
         if self._what != what:
             self._what, self._since = what, self._steady()
         return self._steady() - self._since
 
 
-def due(host: Host, task: Row, resting_seconds: float = 0) -> Action:
+def due(host: Host, task: Task, resting_seconds: float = 0) -> Action:
     """What is due for the task's open run now."""
     run = tasks.open_run(host.db, task["id"])
     settled = run is not None and run["settled_at"] is not None
@@ -75,18 +77,18 @@ def due(host: Host, task: Row, resting_seconds: float = 0) -> Action:
     return decide(task, run, host.now(), seen)
 
 
-def act(host: Host, task: Row, action: Action) -> None:
+def act(host: Host, task: Task, action: Action) -> None:
     """Does what is due, all but the end of the run."""
     if isinstance(action, AskToFinish | EndTurn | Fail | GiveUp | Nudge):
         failpoints.point("run.settled")
     db, task_id, now = host.db, task["id"], host.now()
     match action:
         case WrapUp():
-            tasks.runs.told_to_wrap_up(db, tasks.open_run(db, task_id)["id"], now)
+            tasks.runs.told_to_wrap_up(db, _open_run(db, task_id), now)
         case Nudge():
-            tasks.runs.asked_again(db, tasks.open_run(db, task_id)["id"], now, "nudged")
+            tasks.runs.asked_again(db, _open_run(db, task_id), now, "nudged")
         case AskToFinish():
-            tasks.runs.asked_again(db, tasks.open_run(db, task_id)["id"], now, "asked_to_finish")
+            tasks.runs.asked_again(db, _open_run(db, task_id), now, "asked_to_finish")
         case EndTurn(error):
             tasks.end_turn(db, task_id, error, now)
         case Fail(error):
@@ -100,7 +102,15 @@ def act(host: Host, task: Row, action: Action) -> None:
             _out_of_time(host, task, error)
 
 
-def _out_of_time(host: Host, task: Row, error: str) -> None:
+def _open_run(db: Database, task_id: str) -> str:
+    """The id of the run that something is due for."""
+    run = tasks.open_run(db, task_id)
+    if run is None:
+        raise LookupError(f"the task has no open run: {task_id}")
+    return run["id"]
+
+
+def _out_of_time(host: Host, task: Task, error: str) -> None:
     host.keep_words(task["id"])
     error += _of_the_model(host, task)
     if task["mode"] == "conversation":
@@ -109,7 +119,7 @@ def _out_of_time(host: Host, task: Row, error: str) -> None:
         tasks.apply(host.db, task["id"], "failed", host.now(), error=error)
 
 
-def _of_the_model(host: Host, task: Row) -> str:
+def _of_the_model(host: Host, task: Task) -> str:
     """What the model had to do with it: its last call failed, or is at work. Begins with a space, or is empty."""
     failed, calling = tasks.failed_before(host.db, task), host.calling.get(task["id"])
     words = f" The last model call failed: {failed['error']}" if failed else ""
@@ -119,7 +129,7 @@ def _of_the_model(host: Host, task: Row) -> str:
     return words
 
 
-def _unfinished(host: Host, task: Row) -> str:
+def _unfinished(host: Host, task: Task) -> str:
     """The agent stopped again and again. One that has not called any tool could not call `finish` either."""
     error = f"The agent stopped without calling finish, and did so again after it was told {MAX_NUDGES} times."
     if transcript.used_tools(host.db, task["id"]):
@@ -131,7 +141,7 @@ def _unfinished(host: Host, task: Row) -> str:
     )
 
 
-async def _ended(host: Host, task: Row, exited: asyncio.Future[Exit]) -> None:
+async def _ended(host: Host, task: Task, exited: asyncio.Future[Exit]) -> None:
     """The run has ended by itself, or somebody else ended it."""
     if task["status"] == lifecycle.RUNNING:
         await _lost(host, task["id"], exited)

@@ -7,7 +7,8 @@ from agentcontainer_local import resource_limits
 from agentcontainer_local.resource_limits import Limits
 from agentcontainer_local.sandbox.backend import Broken
 from agentcontainer_local.settings import Settings
-from agentcontainer_local.store.db import Database, Row, row
+from agentcontainer_local.store.db import Database, single
+from agentcontainer_local.store.rows import Task
 
 VERBS = {
     "memory_mb": "used {used} MB of memory",
@@ -21,8 +22,8 @@ class Wanted(NamedTuple):
     isolation: str
 
 
-def wanted(settings: Settings, db: Database, task: Row) -> Wanted:
-    version = row(db, "SELECT defaults FROM agent_versions WHERE id = ?", (task["agent_version_id"],))
+def wanted(settings: Settings, db: Database, task: Task) -> Wanted:
+    version = single(db, "SELECT defaults FROM agent_versions WHERE id = ?", (task["agent_version_id"],))
     asked = json.loads(version["defaults"]), json.loads(task["overrides"])
     return Wanted(resource_limits.limits(settings, *asked), resource_limits.isolation(settings, *asked))
 

@@ -14,10 +14,10 @@ from agentcontainer_local.process import failpoints
 from agentcontainer_local.sandbox.backend import Found, Guest, Handle, ImageChoice, RunSpec, Start
 from agentcontainer_local.sandbox.errors import ImageMissing
 from agentcontainer_local.store import agents, containers, events, tasks
-from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.rows import Run, Task
 
 
-async def start(stack: AsyncExitStack, host: Host, record: Row, guest: Guest, found: Found | None) -> Handle | None:
+async def start(stack: AsyncExitStack, host: Host, record: Run, guest: Guest, found: Found | None) -> Handle | None:
     """The run at work, for as long as `stack` is open: started, or the one that was found alive.
 
     None if the task was ended meanwhile.
@@ -37,7 +37,7 @@ async def start(stack: AsyncExitStack, host: Host, record: Row, guest: Guest, fo
     return None
 
 
-def _spec(host: Host, record: Row) -> RunSpec:
+def _spec(host: Host, record: Run) -> RunSpec:
     task = tasks.get(host.db, record["task_id"])
     most = wanted(host.settings, host.db, task)
     return RunSpec(
@@ -53,7 +53,7 @@ def _spec(host: Host, record: Row) -> RunSpec:
     )
 
 
-def _image(host: Host, task: Row) -> ImageChoice:
+def _image(host: Host, task: Task) -> ImageChoice:
     version = containers.version(host.db, task["container_version_id"])
     return ImageChoice(version["preset"], version["image"], tuple(json.loads(version["writable_paths"])))
 
@@ -84,7 +84,7 @@ def say(host: Host, task_id: str, words: str) -> None:
         events.append(host.db, task_id, events.NOTICE, {"kind": "preparing", "message": words}, host.now())
 
 
-def _launch(host: Host, record: Row, env: Mapping[str, str]) -> bytes:
+def _launch(host: Host, record: Run, env: Mapping[str, str]) -> bytes:
     """How Pi is to be started, for the task as it is at this moment. `env`: the image's."""
     with host.db.atomic():
         task = tasks.get(host.db, record["task_id"])
@@ -92,18 +92,18 @@ def _launch(host: Host, record: Row, env: Mapping[str, str]) -> bytes:
         sealed = host.vault.seal(execution.api_key) if execution.api_key else None
         tasks.runs.launched(host.db, record["id"], task, execution.base_url, sealed)
     version = agents.version(host.db, task["agent_id"], task["agent_version_id"])
-    harness = workspace.document(host.db, task, "HARNESS.md")
+    harness = workspace.document(host.db, task, "HARNESS.md") or ""
     skills = [skill["skill"] for skill in (*json.loads(version["skills"]), *json.loads(task["skills"]))]
     launch = pi.launch(task, execution, version["base_prompt"], harness, host.catalog, list(dict.fromkeys(skills)), env)
     return json.dumps(launch).encode()
 
 
-def started(host: Host, record: Row, handle: Handle) -> None:
+def started(host: Host, record: Run, handle: Handle) -> None:
     failpoints.point("container.started")
     task_id = record["task_id"]
     with host.db.atomic():
         task = tasks.get(host.db, task_id)
-        if handle.enforced is not None:
+        if handle.enforced is not None and handle.image is not None:
             tasks.runs.got_container(host.db, record["id"], handle.image, json.dumps(handle.enforced))
         if handle.start is Start.REMADE and task["has_container"]:
             what = "The container was made anew: workspace and session are kept, what was installed elsewhere is gone."

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import datetime
 
 from agentcontainer_local.engine.host import Host
@@ -9,7 +10,8 @@ from agentcontainer_local.money import to_usd
 from agentcontainer_local.process.tracing import Span
 from agentcontainer_local.store import events as history
 from agentcontainer_local.store import tasks
-from agentcontainer_local.store.db import Database, Row, parse_iso, row, rows
+from agentcontainer_local.store.db import Database, Row, parse_iso, rows, single
+from agentcontainer_local.store.rows import Run
 
 MOST = 5000  # of calls, and of tools: the last ones
 PLAIN = re.compile(r"[\w.:/-]{1,100}", re.ASCII)
@@ -24,7 +26,7 @@ def tell(host: Host, run_id: str) -> None:
 
 def span(db: Database, run_id: str, now: datetime) -> Span:
     """All from the rows: what a server did that was killed meanwhile is in it too."""
-    run = row(db, "SELECT * FROM runs WHERE id = ?", (run_id,))
+    run = single(db, "SELECT * FROM runs WHERE id = ?", (run_id,), of=Run)
     task = tasks.get(db, run["task_id"])
     began, ended = parse_iso(run["created_at"]), parse_iso(run["ended_at"]) if run["ended_at"] else now
     asked = {"task": task["id"], "began": run["created_at"], "ended": run["ended_at"] or "9", "most": MOST}
@@ -55,10 +57,10 @@ def span(db: Database, run_id: str, now: datetime) -> Span:
     )
 
 
-def _start(run: Row, began: datetime) -> Span:
+def _start(run: Run, began: datetime) -> Span:
     """From the image to the container's first process."""
     image = {"container.image.name": _plain(run["image"])} if run["image"] else {}
-    return Span("start", began, parse_iso(run["started_at"]), image)
+    return Span("start", began, parse_iso(run["started_at"] or run["created_at"]), image)
 
 
 def _call(call: Row, ended: datetime) -> Span:
@@ -100,7 +102,7 @@ def _tool(tool: Row, ended: datetime) -> Span:
     return Span(f"execute_tool {name}", parse_iso(tool["started_at"]), over, facts, tool["error_code"])
 
 
-def _moves(events: list[Row]):
+def _moves(events: list[Row]) -> Iterator[tuple[str, datetime, dict[str, str]]]:
     for event in events:
         if event["type"] == history.TASK_UPDATED:
             told = json.loads(event["data"])

@@ -8,6 +8,7 @@ import resource
 import signal
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from agentcontainer_local.process.shield import to_the_end
 from agentcontainer_local.sandbox.errors import ImageMissing, Refusal, SandboxError, Unwalled
@@ -29,7 +30,7 @@ class Containers:
         self.store_id = store_id
         self._controllers: frozenset[str] | None = None
         self._driver: str | None = None
-        self._started: dict = {}  # the last one, as it was seen then: whoever starts one then watches it
+        self._started: dict[str, Any] = {}  # the last one, as it was seen then: whoever starts one then watches it
 
     async def create(self, spec: ContainerSpec) -> Created:
         """Raises ImageMissing, or SandboxError where the name is taken. What was half made is removed."""
@@ -50,7 +51,7 @@ class Containers:
             raise
         return Created(answer.body["Id"], tuple(answer.body.get("Warnings") or ()), kept_by)
 
-    async def start(self, container_id: str, seen: dict | None = None) -> int:
+    async def start(self, container_id: str, seen: dict[str, Any] | None = None) -> int:
         """Start it, or go on if it runs; the pid of its first process, as the host sees it.
 
         `seen`: what `inspect` has just said of it, so that it need not be asked again; {} for a new one.
@@ -135,7 +136,7 @@ class Containers:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
-    async def inspect(self, container_id: str) -> dict | None:
+    async def inspect(self, container_id: str) -> dict[str, Any] | None:
         answer = await self._api.call("GET", f"/containers/{container_id}/json", expect=(404,))
         return None if answer.status == 404 else answer.body
 
@@ -184,7 +185,7 @@ class Containers:
             self._driver = network.driver(version)
         return self._driver
 
-    async def _limits(self, spec: ContainerSpec) -> tuple[dict, dict[str, By]]:
+    async def _limits(self, spec: ContainerSpec) -> tuple[dict[str, Any], dict[str, By]]:
         """The cgroup limits that can be kept here, and what keeps each limit."""
         wanted = {
             "memory": spec.memory_bytes and {"limit": spec.memory_bytes, "swap": spec.memory_bytes},
@@ -215,18 +216,18 @@ class Containers:
         return self._controllers
 
 
-def annotations(inspected: dict) -> dict[str, str]:
+def annotations(inspected: dict[str, Any]) -> dict[str, str]:
     return inspected.get("Config", {}).get("Annotations") or {}
 
 
-def written_paths(inspected: dict) -> list[str]:
+def written_paths(inspected: dict[str, Any]) -> list[str]:
     """Where on the host lies what a container writes: its volumes, and its own layer."""
     volumes = [mount["Source"] for mount in inspected.get("Mounts") or () if mount["Type"] == "volume"]
     layer = ((inspected.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
     return [*volumes, *([layer] if layer else [])]
 
 
-def _request(spec: ContainerSpec) -> dict:
+def _request(spec: ContainerSpec) -> dict[str, Any]:
     """What holds for every container, whatever its image says."""
     return {
         "name": spec.name,
@@ -263,7 +264,7 @@ def _volume_options(spec: ContainerSpec) -> list[str]:
     return [*(["nocopy"] if spec.isolation == "container" else []), "nosuid", "nodev"]
 
 
-def _bind(source: str, target: str) -> dict:
+def _bind(source: str, target: str) -> dict[str, Any]:
     options = ["ro", "rbind", "rprivate", "nosuid", "nodev"]
     return {"type": "bind", "source": source, "destination": target, "options": options}
 
@@ -274,7 +275,7 @@ ULIMITS = {
 }  # fmt: skip
 
 
-def _ulimits(spec: ContainerSpec) -> list[dict]:
+def _ulimits(spec: ContainerSpec) -> list[dict[str, Any]]:
     """`pids` counts here too, where its cgroup is missing."""
     wanted = {
         "nofile": spec.ulimits.open_files,
@@ -299,7 +300,7 @@ def _explained(said: Refusal, spec: ContainerSpec) -> SandboxError:
     return said
 
 
-def _found(row: dict) -> Found:
+def _found(row: dict[str, Any]) -> Found:
     state, pid = _state(row)
     return Found(
         id=row["Id"],
@@ -312,7 +313,7 @@ def _found(row: dict) -> Found:
     )
 
 
-def _state(row: dict) -> tuple[State, int | None]:
+def _state(row: dict[str, Any]) -> tuple[State, int | None]:
     """Podman's word of what has ended; /proc for what runs; and after a reboot what ran is `created`, with a start."""
     said = row["State"]
     if said in ENDED:

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import time
+from typing import Any
 
 
 def disk(paths: list[str]) -> int:
@@ -33,7 +34,7 @@ def unseen(pids: list[int]) -> tuple[int, int]:
     return sum(on_disk.values()), sum(in_memory.values())
 
 
-def _look(path: str, on_disk: dict, in_memory: dict) -> None:
+def _look(path: str, on_disk: dict[str, Any], in_memory: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):
         found = os.stat(path)
         if stat.S_ISREG(found.st_mode) and found.st_nlink == 0:

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from typing import Any
 
 from agentcontainer_local.sandbox.errors import SandboxError, Unwalled
 from agentcontainer_local.sandbox.podman.containers_conf import GVISOR as RUNTIME
@@ -44,7 +45,7 @@ class Gvisor:
             await self._made_by.close()
 
 
-def prove(inspected: dict, isolation: str) -> None:
+def prove(inspected: dict[str, Any], isolation: str) -> None:
     """Raise Unwalled where a container that was to have gVisor has something else."""
     if isolation == "gvisor" and inspected.get("OCIRuntime") != RUNTIME:
         raise Unwalled(f"not started: the container must have gVisor, but has {inspected.get('OCIRuntime')}")

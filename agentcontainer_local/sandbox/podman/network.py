@@ -5,6 +5,7 @@ import shutil
 import sys
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 from agentcontainer_local.process import atomic_file
 from agentcontainer_local.sandbox.errors import SandboxError, Unwalled
@@ -29,7 +30,7 @@ RANGES = (
 _REJECT = 0x0200  # RTF_REJECT in /proc/net/route
 
 
-def namespace(network: str, driver: str | None) -> dict:
+def namespace(network: str, driver: str | None) -> dict[str, Any]:
     """The part of a create request that gives the container its network."""
     if network == "none":
         return {"netns": {"nsmode": "none"}}

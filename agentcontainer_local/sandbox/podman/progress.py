@@ -19,7 +19,7 @@ class _Waiting:
 
 
 class Progress:
-    def __init__(self):
+    def __init__(self) -> None:
         self._waiting: set[_Waiting] = set()
         self._words: dict[str, str] = {}  # by image
 

@@ -5,6 +5,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from agentcontainer_local.sandbox.podman import Image, Sandbox, standard_images, writable_images
 from agentcontainer_local.store import identity
@@ -20,19 +21,19 @@ def ours(image: Image, tag: str) -> bool:
     return tag.rpartition(":")[0] == f"localhost/agentcontainer-{image.labels.get(standard_images.LABEL)}"
 
 
-def definitions(data: Path, warn: Callable[[str], None]) -> list[dict]:
+def definitions(data: Path, warn: Callable[[str], None]) -> list[dict[str, Any]]:
     """All versions of all containers: in `data`, which no server may have served yet, and in the account's other
     stores."""
     return [version for data in {data.resolve(), *identity.data_directories()} for version in _versions(data, warn)]
 
 
-async def named(sandbox: Sandbox, versions: list[dict]) -> set[str]:
+async def named(sandbox: Sandbox, versions: list[dict[str, Any]]) -> set[str]:
     """The ids of the images that these name."""
     refs = {version["image"] for version in versions if version["image"] is not None}
     return {found for ref in refs if (found := await sandbox.image_id(ref))}
 
 
-async def opened_in_vain(sandbox: Sandbox, versions: list[dict]) -> list[tuple[str, Image]]:
+async def opened_in_vain(sandbox: Sandbox, versions: list[dict[str, Any]]) -> list[tuple[str, Image]]:
     """The images that were opened for directories that none of these asks for, or of an image that has changed."""
     wanted = set()
     for version in versions:
@@ -47,14 +48,14 @@ async def opened_in_vain(sandbox: Sandbox, versions: list[dict]) -> list[tuple[s
     ]
 
 
-def _refs(version: dict) -> list[str]:
+def _refs(version: dict[str, Any]) -> list[str]:
     if version["preset"] is None:
         return [version["image"]]
     bases = (standard_images.REGISTRY_BASE, standard_images.made_base())
     return [standard_images.tag_of(standard_images.BY_PRESET[version["preset"]], base) for base in bases]
 
 
-def _versions(data: Path, warn: Callable[[str], None]) -> list[dict]:
+def _versions(data: Path, warn: Callable[[str], None]) -> list[dict[str, Any]]:
     database = data / "agentcontainer.db"
     try:
         with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=10)) as store:

@@ -1,12 +1,19 @@
 """What Podman does not remember of a task, and the store therefore does."""
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 
-class Facts(NamedTuple):
-    uid: int | None  # of its agent, as long as its volumes exist
-    slot: str | None  # the name of its container, where an earlier version gave it one
+class Facts(Protocol):
+    @property
+    def uid(self) -> int | None:
+        """Of its agent, as long as its volumes exist."""
+        ...
+
+    @property
+    def slot(self) -> str | None:
+        """The name of its container, where an earlier version gave it one."""
+        ...
 
 
 class Remembered(Protocol):

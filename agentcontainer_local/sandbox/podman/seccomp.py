@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from agentcontainer_local.process import atomic_file
 
@@ -31,11 +32,11 @@ def write_profile(directory: Path) -> Path | None:
     return profile
 
 
-def stricter(profile: dict) -> dict:
+def stricter(profile: dict[str, Any]) -> dict[str, Any]:
     """What is no longer allowed gets the list's default answer, ENOSYS: programs then do without."""
     allowed = [_without_closed(rule) if rule["action"] == "SCMP_ACT_ALLOW" else rule for rule in profile["syscalls"]]
     return {**profile, "syscalls": [*(rule for rule in allowed if rule["names"]), PROCESSES_AND_THREADS]}
 
 
-def _without_closed(rule: dict) -> dict:
+def _without_closed(rule: dict[str, Any]) -> dict[str, Any]:
     return {**rule, "names": [name for name in rule["names"] if name not in CLOSED]}

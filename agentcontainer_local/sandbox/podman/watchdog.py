@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from agentcontainer_local.process import entry_point
 from agentcontainer_local.sandbox.podman import cpu_affinity as cpus
@@ -187,7 +188,7 @@ class Watchdog:
         if most and _free(most.paths) < MIN_FREE_BYTES and most.disk_bytes > MIN_BLAMED_BYTES:
             most.tell("disk_full", most.disk_bytes, most.ceiling.disk_bytes)
 
-    async def _ask(self, wanted: list[dict]) -> list[dict]:
+    async def _ask(self, wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Volumes belong to sub-uids, and agents close their folders: only our user namespace's root sees all."""
         running = await asyncio.create_subprocess_exec(
             "podman",

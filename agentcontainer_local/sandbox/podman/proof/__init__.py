@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from agentcontainer_local import resource_limits
 from agentcontainer_local.guest_contract import MOUNT
@@ -195,7 +196,7 @@ class _Attempt:
             return WallCheck(name="gVisor", status="not_enforced", detail=str(error))
         return _promise("gVisor", said != os.uname().release, f"the kernel inside calls itself {said}")
 
-    def _spec(self, command: tuple[str, ...], **more) -> ContainerSpec:
+    def _spec(self, command: tuple[str, ...], **more: Any) -> ContainerSpec:
         binds = Bind(str(self.runtime), MOUNT), Bind(str(HERE), "/mnt")
         name = f"{NAME}{secrets.token_hex(4)}"
         return ContainerSpec(
