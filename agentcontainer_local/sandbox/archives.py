@@ -10,12 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from agentcontainer_local.sandbox.backend import Archive
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 PIECE = 256 * 1024
 TEXT = "surrogateescape"
+
+
+Kind = Literal["file", "directory", "link", "other"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Entry:
     """`link` and `other` (a FIFO, a socket, a device) are only listed."""
 
     path: str
-    kind: Literal["file", "directory", "link", "other"]
+    kind: Kind
     size_bytes: int
     executable: bool
     modified_at: datetime
@@ -39,7 +45,7 @@ def content(export: Archive, path: str) -> tuple[int, Iterator[bytes]] | None:
     """A file's size and its bytes; None where there is no file of that name."""
     pieces = _content(export, path)
     size = next(pieces)
-    return None if size is None else (size, pieces)
+    return (size, pieces) if isinstance(size, int) else None
 
 
 def repacked(export: Archive) -> Iterator[bytes]:
@@ -52,12 +58,12 @@ def repacked(export: Archive) -> Iterator[bytes]:
                 continue
             kept.add(path)
             archive.addfile(_clean(member, path), source.extractfile(member) if member.isreg() else None)
-            archive.members.clear()
+            archive.members.clear()  # type: ignore[attr-defined]  # unknown to typeshed
             yield from out.taken()
     yield from out.taken()
 
 
-def _content(export: Archive, path: str) -> Iterator:
+def _content(export: Archive, path: str) -> Iterator[Any]:
     """First the size, then the bytes. A hard link is read where its file is, which comes before it."""
     with _members(export) as members:
         found = next(((s, m) for s, m, name in members if name == path and _counts(m) and not m.isdir()), None)
@@ -68,6 +74,7 @@ def _content(export: Archive, path: str) -> Iterator:
         if member.isreg():
             yield member.size
             file = source.extractfile(member)
+            assert file is not None, "it is a file"
             while piece := file.read(PIECE):
                 yield piece
             return
@@ -82,7 +89,7 @@ def _members(export: Archive) -> Iterator[Iterator[tuple[tarfile.TarFile, tarfil
 
 def _each(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]:
     while (member := archive.next()) is not None:
-        archive.members.clear()  # it would remember a million files
+        archive.members.clear()  # type: ignore[attr-defined]  # unknown to typeshed; it would keep a million
         if path := _plain(member.name):
             yield archive, member, path
 
@@ -110,7 +117,7 @@ def _clean(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
 
 
 def _entry(_: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> Entry:
-    kind = "directory" if member.isdir() else "file" if _counts(member) else "link" if member.issym() else "other"
+    kind: Kind = "directory" if member.isdir() else "file" if _counts(member) else "link" if member.issym() else "other"
     changed = datetime.fromtimestamp(min(max(member.mtime, 0), 2**37), UTC)
     executable = kind == "file" and bool(member.mode & 0o100)
     return Entry(path, kind, member.size if member.isreg() else 0, executable, changed)
@@ -125,7 +132,7 @@ class _Pieces(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, piece: bytes) -> int:
+    def write(self, piece: "ReadableBuffer") -> int:
         return self._written.write(piece)
 
     def taken(self) -> Iterator[bytes]:

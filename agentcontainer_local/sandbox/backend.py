@@ -8,7 +8,7 @@ RecoverTask is our `running` with a run that was found.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -88,10 +88,18 @@ class Handle(Protocol):
     """One run that is alive."""
 
     start: Start
-    image: str | None  # what it was made from; None where an earlier run's row has that already
-    enforced: Mapping[str, Any] | None  # the same: {isolation, network, limits: {name: {value, by}}, warnings}
     exited: asyncio.Future[Exit]  # or Unavailable: nobody can say how it ended
     broken: asyncio.Future[Broken]
+
+    @property
+    def image(self) -> str | None:
+        """What it was made from; None where an earlier run's row has that already."""
+        ...
+
+    @property
+    def enforced(self) -> Mapping[str, Any] | None:
+        """The same: {isolation, network, limits: {name: {value, by}}, warnings}."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,7 @@ class Backend(Protocol):
         """
         ...
 
-    async def found(self) -> list[Found]:
+    async def found(self) -> Sequence[Found]:
         """All that there is of this store's runs, at a server's start and whenever a run is missed."""
         ...
 

@@ -25,4 +25,6 @@ def open(
         return place.open(settings, store_id)
     from agentcontainer_local.sandbox.podman import backend
 
+    if runtime is None:
+        raise ValueError("containers need the runtime")
     return backend.open(settings, store_id, remembered, runtime)

@@ -86,8 +86,9 @@ class Sandbox(Changes, Volumes):
         started = self._started
         known = started and started["Name"] == container and started["State"]["Pid"] == pid
         found = started if known else await self.inspect(container) or {}
-        cpus = annotations(found).get(CPUS)
-        with self._watchdog.watching(pid, ceiling, written_paths(found), cpus and float(cpus), empty) as broken:
+        noted = annotations(found).get(CPUS)
+        cpus = float(noted) if noted else None
+        with self._watchdog.watching(pid, ceiling, written_paths(found), cpus, empty) as broken:
             yield broken
 
     async def disk_bytes(self, container: str) -> int:

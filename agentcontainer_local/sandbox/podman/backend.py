@@ -34,7 +34,7 @@ class Found(backend.Found):
     container: podman.Found
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Running:
     """See backend.Handle."""
 
@@ -73,20 +73,20 @@ class PodmanBackend(PodmanExports):
         await self._prepared.ensure(image, say)
 
     @contextlib.asynccontextmanager
-    async def running(self, spec: RunSpec, guest: Guest, found: Found | None = None) -> AsyncIterator[Running]:
-        name = self._name(spec.task_id)
+    async def running(self, spec: RunSpec, guest: Guest, found: backend.Found | None = None) -> AsyncIterator[Running]:
+        name, alive = self._name(spec.task_id), None if found is None else _ours(found)
         async with contextlib.AsyncExitStack() as stack:
             with _none_of_the_tasks_fault():
                 directory = self._directory_for(spec.task_id)
                 await stack.enter_async_context(sockets.served(guest, directory))
                 failpoints.point("door.opened")
                 self._stopped.discard(name)
-                started = _adopted(found) if found else await self._starter.start(spec, name, directory)
-                empty = found is None and spec.first
+                started = _adopted(alive) if alive else await self._starter.start(spec, name, directory)
+                empty = alive is None and spec.first
                 watching = self._sandbox.watching(name, started.pid, enforcement.ceiling(spec.limits), empty)
                 broken = await stack.enter_async_context(watching)
                 following = exits.followed(self._sandbox, name, started.pid, directory, lambda: name in self._stopped)
-                if found and not await self._sandbox.network_serves(found.container):
+                if alive and not await self._sandbox.network_serves(alive.container):
                     following.close()
                     following = _stopped(NETWORK_GONE)
                 exited = await stack.enter_async_context(_beside(following, f"end of {name}"))
@@ -124,8 +124,8 @@ class PodmanBackend(PodmanExports):
         await uids.released(self._sandbox, self._remembered, task_id)
         self._remembered.forget(task_id)
 
-    async def discard(self, found: Found) -> None:
-        await self._sandbox.remove(found.container.name)
+    async def discard(self, found: backend.Found) -> None:
+        await self._sandbox.remove(_ours(found).container.name)
 
     async def kept_bytes(self, task_id: str) -> int:
         try:
@@ -190,8 +190,16 @@ def _none_of_the_tasks_fault() -> Iterator[None]:
         raise Unavailable(f"A container could not be started: {error}") from error
 
 
+def _ours(found: backend.Found) -> Found:
+    if not isinstance(found, Found):
+        raise TypeError("this backend has not found it")
+    return found
+
+
 def _adopted(found: Found) -> Started:
-    return Started(found.container.pid, Start.ADOPTED)
+    pid = found.container.pid
+    assert pid is not None, "a container that is alive has a process"
+    return Started(pid, Start.ADOPTED)
 
 
 async def _stopped(why: str) -> Exit:

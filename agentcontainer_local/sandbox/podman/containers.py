@@ -67,7 +67,7 @@ class Containers:
                 await self._former_life_left(before["Id"])
             await self._initialized(container_id)
             found = (await self._api.call("GET", f"/containers/{container_id}/json")).body
-            pid = found["State"]["Pid"]
+            pid = int(found["State"]["Pid"])
             noted = annotations(found)
             gvisor.prove(found, noted.get(gvisor.ANNOTATION, "container"))
             network.prove(pid, noted.get(network.ANNOTATION, "none"))
@@ -147,7 +147,7 @@ class Containers:
             if found is None or found["State"]["Status"] in ("created", "configured"):
                 return None
             if found["State"]["Status"] in ENDED:
-                return found["State"]["ExitCode"]
+                return int(found["State"]["ExitCode"])
             await asyncio.sleep(0.02)
         return None
 

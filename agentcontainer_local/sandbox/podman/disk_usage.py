@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 import time
-from typing import Any
 
 
 def disk(paths: list[str]) -> int:
@@ -34,7 +33,7 @@ def unseen(pids: list[int]) -> tuple[int, int]:
     return sum(on_disk.values()), sum(in_memory.values())
 
 
-def _look(path: str, on_disk: dict[str, Any], in_memory: dict[str, Any]) -> None:
+def _look(path: str, on_disk: dict[tuple[int, int], int], in_memory: dict[tuple[int, int], int]) -> None:
     with contextlib.suppress(OSError):
         found = os.stat(path)
         if stat.S_ISREG(found.st_mode) and found.st_nlink == 0:

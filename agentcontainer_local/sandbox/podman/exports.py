@@ -1,12 +1,13 @@
 """Workspaces and sessions out of Podman, and into it: by its command, as the REST API of Podman 4 has no such calls."""
 
 import contextlib
+import io
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.sandbox.backend import Archive
@@ -60,18 +61,20 @@ class PodmanExports:
                 ["podman", "volume", "export", volume], env=self._environment, cwd="/",
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=wrong,
             )  # fmt: skip
+            out = process.stdout
+            assert isinstance(out, io.BufferedReader)
             try:
-                if not process.stdout.peek(1):
+                if not out.peek(1):
                     self._explain(volume, process, wrong)
-                yield process.stdout
-                if not process.stdout.peek(1):
+                yield out
+                if not out.peek(1):
                     self._explain(volume, process, wrong)
             finally:
                 process.kill()
-                process.stdout.close()
+                out.close()
                 process.wait()
 
-    def _explain(self, volume: str, process: subprocess.Popen, wrong) -> None:
+    def _explain(self, volume: str, process: subprocess.Popen[bytes], wrong: IO[str]) -> None:
         """It has written all that it will: raises what went wrong, if something did."""
         if process.wait() == 0:
             return
@@ -95,7 +98,7 @@ class PodmanExports:
             except FileNotFoundError:
                 raise SandboxError("podman is not installed: apt-get install podman") from None
             with running, contextlib.suppress(BrokenPipeError):
-                if stdin is not None:
+                if stdin is not None and running.stdin is not None:
                     shutil.copyfileobj(stdin, running.stdin)
             for file in (printed, wrong):
                 file.seek(0)

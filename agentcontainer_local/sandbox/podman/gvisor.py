@@ -40,7 +40,7 @@ class Gvisor:
         return self._api
 
     async def close(self) -> None:
-        if self._api is not None:
+        if self._api is not None and self._made_by is not None:
             self._api.close()
             await self._made_by.close()
 

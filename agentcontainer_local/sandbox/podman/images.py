@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -31,7 +31,7 @@ class Images:
 
     async def image_id(self, ref: str) -> str | None:
         found = await self.image(ref)
-        return found and found.id
+        return None if found is None else found.id
 
     async def images(self, label: str) -> list[Image]:
         """Images with that label, `name` or `name=value`. Their `env` is not read."""
@@ -87,6 +87,7 @@ class Images:
             stderr=asyncio.subprocess.STDOUT,
         )
         last: list[str] = []
+        assert running.stdout is not None
         try:
             async for line in _lines(running.stdout):
                 last = [*last[-19:], line]
@@ -98,7 +99,7 @@ class Images:
             raise failed(words[0], code, "\n".join(last))
 
 
-async def _lines(stream: asyncio.StreamReader):
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
     """Lines of any length, also those that a program rewrites with carriage returns."""
     rest = ""
     while chunk := await stream.read(65536):

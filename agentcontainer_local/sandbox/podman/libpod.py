@@ -56,6 +56,9 @@ class Answer:
     body: Any
 
 
+Params = dict[str, Any] | None
+
+
 class Libpod:
     """podman-py's raw layer: its own calls drop create's warnings, and some options, in silence."""
 
@@ -65,7 +68,8 @@ class Libpod:
         self._turns = asyncio.Semaphore(2 * (os.cpu_count() or 1))
         self._threads = ThreadPoolExecutor(128, "podman")
         self._client = APIClient(f"http+unix://{quote(str(service.socket), safe='')}", max_pool_size=128)
-        self._client.get_adapter("http://").poolmanager.pool_classes_by_scheme = {"http": _Pool}
+        adapter: Any = self._client.get_adapter("http://")  # requests calls it a BaseAdapter; it is an HTTPAdapter
+        adapter.poolmanager.pool_classes_by_scheme = {"http": _Pool}
 
     async def call(
         self,
@@ -102,7 +106,9 @@ class Libpod:
         self._client.close()
         self._threads.shutdown(wait=False)
 
-    async def _answer(self, method, path, params, body, seconds, patient) -> requests.Response:
+    async def _answer(
+        self, method: str, path: str, params: Params, body: Params, seconds: float, patient: bool
+    ) -> requests.Response:
         """A service that hangs is replaced, which ends the calls that it has not answered."""
         async with self._turn() if not patient else contextlib.nullcontext():
             request = self._request(method, path, params, body, seconds)
@@ -125,7 +131,7 @@ class Libpod:
                 slow.cancel()
                 self._turns.release()
 
-    async def _replaced_if_hung(self, request: asyncio.Future) -> None:
+    async def _replaced_if_hung(self, request: asyncio.Future[requests.Response]) -> None:
         asked = self.service.started
         while True:
             await asyncio.wait({request}, timeout=SLOW_SECONDS)
@@ -143,7 +149,9 @@ class Libpod:
             return False
         return True
 
-    def _request(self, method, path, params, body, seconds) -> asyncio.Future[requests.Response]:
+    def _request(
+        self, method: str, path: str, params: Params, body: Params, seconds: float
+    ) -> asyncio.Future[requests.Response]:
         data = None if body is None else json.dumps(body)
         headers = {"Content-Type": "application/json"} if data else None
         extra = {"data": data} if data else {}

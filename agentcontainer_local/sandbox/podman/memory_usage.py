@@ -27,7 +27,9 @@ def of_containers(inits: Iterable[int]) -> dict[int, Usage]:
     uids = {uid for uid, _ in places}
     found = {init: Usage() for init in places.values()}
     for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and _owner(entry) in uids and (init := places.get(_place(int(entry.name)))):
+        if not entry.name.isdigit() or _owner(entry) not in uids:
+            continue
+        if (place := _place(int(entry.name))) and (init := places.get(place)):
             _add(found[init], int(entry.name))
     return found
 
@@ -71,7 +73,7 @@ def _place(pid: int) -> tuple[int, int] | None:
         return None
 
 
-def _owner(entry: os.DirEntry) -> int | None:
+def _owner(entry: os.DirEntry[str]) -> int | None:
     try:
         return entry.stat().st_uid
     except OSError:

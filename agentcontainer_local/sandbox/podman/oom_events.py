@@ -5,6 +5,7 @@ import contextlib
 import select
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from agentcontainer_local.sandbox.podman import memory_usage
 
@@ -30,7 +31,7 @@ def heard(init: int, tell: Callable[[], None]) -> Iterator[None]:
             loop.remove_reader(changes.fileno())
 
 
-def _look(loop: asyncio.AbstractEventLoop, changes: select.epoll, counts, tell: Callable[[], None]) -> None:
+def _look(loop: asyncio.AbstractEventLoop, changes: select.epoll, counts: IO[str], tell: Callable[[], None]) -> None:
     """Reading the file is what makes it quiet until it changes again."""
     try:
         counts.seek(0)

@@ -77,7 +77,7 @@ class Prepared:
         return await standard_images.ensure(self._sandbox, _name_of(base), self._progress.built)
 
     async def _pulled(self, base: ImageChoice) -> str:
-        image = base.reference
+        image = _name_of(base)
         if await self._sandbox.image_id(image) is None:
             self._progress.says(image, f"Pulling image {image}")
             try:
@@ -90,4 +90,4 @@ class Prepared:
 
 def _name_of(choice: ImageChoice) -> str:
     """A standard image's folder, or what the account called its image."""
-    return choice.reference if choice.preset is None else standard_images.BY_PRESET[choice.preset]
+    return (choice.reference or "") if choice.preset is None else standard_images.BY_PRESET[choice.preset]

@@ -39,7 +39,7 @@ class Service:
         self._told: list[Path] = []  # what must be there while it runs
         self._oci_runtime = oci_runtime
         self._scoped = False
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._starting = asyncio.Lock()
         self.started = 0  # how often a service was
         self._failed: Unavailable | None = None  # the last attempt that did
@@ -237,4 +237,4 @@ def listener(path: Path) -> int | None:
         except OSError:
             return None
         pid, _, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        return pid
+        return int(pid)

@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from starlette.types import ASGIApp
 from uvicorn import Config
@@ -26,7 +27,7 @@ MAX_CONNECTIONS = 128  # of one run at a time: files that the server has open ar
 
 
 class _Connection(Connection):
-    def __init__(self, *arguments):
+    def __init__(self, *arguments: Any):
         super().__init__(*arguments)
         self.logger = log  # an agent that sends junk does not fill the server's log
 

@@ -7,6 +7,9 @@ from typing import Literal
 GIB = 1024**3
 
 
+LimitName = Literal["memory", "processes", "disk", "disk_full"]
+
+
 @dataclass(frozen=True)
 class Bind:
     """A file or directory of the host, mounted read-only."""
@@ -46,7 +49,7 @@ class ContainerSpec:
     volumes: tuple[Mounted, ...] = ()
     network: Literal["none", "internet"] = "none"
     hostname: str = "agent"
-    isolation: Literal["container", "gvisor"] = "container"
+    isolation: str = "container"  # one of resource_limits.LEVELS
     memory_bytes: int | None = None
     cpus: float | None = None
     pids: int | None = None
@@ -86,7 +89,7 @@ class Broken:
     `disk_full`: not the container's own limit was broken, but the disk is nearly full, and it takes most of it.
     """
 
-    limit: Literal["memory", "processes", "disk", "disk_full"]
+    limit: LimitName
     used: int | None
     allowed: int
 

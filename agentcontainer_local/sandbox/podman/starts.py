@@ -85,7 +85,7 @@ class Starter:
             writable_images.environment(self._sandbox, image),
             *(self._sandbox.create_volume(volume, marks, uid) for volume in volumes),
         )
-        _write_launch(spec, directory, env)
+        _write_launch(spec, directory, env or {})
         failpoints.point("volumes.made")
         wanted = enforcement.around(
             _container(spec, name, image, uid, self._runtime, directory), spec.limits, spec.isolation

@@ -18,7 +18,7 @@ from agentcontainer_local.sandbox.podman import cpu_affinity as cpus
 from agentcontainer_local.sandbox.podman import memory_usage
 from agentcontainer_local.sandbox.podman import oom_events as kills
 from agentcontainer_local.sandbox.podman.service import Service
-from agentcontainer_local.sandbox.podman.spec import Broken, Ceiling
+from agentcontainer_local.sandbox.podman.spec import Broken, Ceiling, LimitName
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Watched:
     took: float = 0
     measured: bool = True  # and not being measured
 
-    def tell(self, limit: str, used: int | None, allowed: int) -> None:
+    def tell(self, limit: LimitName, used: int | None, allowed: int) -> None:
         if not self.broken.done():
             self.broken.set_result(Broken(limit, used, allowed))
 
@@ -94,7 +94,7 @@ class Watchdog:
         self._service = service
         self._watched: set[Watched] = set()
         self._some = asyncio.Event()
-        self._measuring: set[asyncio.Task] = set()
+        self._measuring: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(AT_ONCE)
 
     @contextlib.contextmanager
@@ -121,7 +121,7 @@ class Watchdog:
     async def disk_bytes(self, paths: list[str]) -> int:
         """What lies there at this moment."""
         [answer] = await self._ask([{"paths": paths, "pids": []}])
-        return answer["disk"]
+        return int(answer["disk"])
 
     async def run(self) -> None:
         try:
@@ -211,7 +211,8 @@ class Watchdog:
                 await running.communicate()
         if running.returncode:
             raise OSError(errors.decode(errors="replace")[-500:])
-        return json.loads(said)
+        answers: list[dict[str, Any]] = json.loads(said)
+        return answers
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ async def _image(sandbox: Sandbox, say: Say) -> str:
 
 
 @contextlib.contextmanager
-def _planted_secret():
+def _planted_secret() -> Iterator[str]:
     """In our environment, where provider keys may be."""
     os.environ[CANARY] = secret = f"canary-{secrets.token_hex(12)}"
     try:
@@ -148,7 +148,8 @@ class _Attempt:
         async with self._started(spec) as (container, pid), watching(container, pid, ceiling, empty=True) as broken:
             exited = asyncio.ensure_future(self.sandbox.exited(pid))
             try:
-                await asyncio.wait({broken, exited}, timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                ends: set[asyncio.Future[Any]] = {broken, exited}
+                await asyncio.wait(ends, timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 exited.cancel()
             by = self.kept_by[name]
@@ -230,7 +231,7 @@ async def _host_listens() -> AsyncIterator[list[tuple[str, int]]]:
 def _own_address() -> str | None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unsent, contextlib.suppress(OSError):
         unsent.connect(("192.0.2.1", 9))  # nothing is sent: it is only asked from where it would be
-        return unsent.getsockname()[0]
+        return str(unsent.getsockname()[0])
     return None
 
 
