@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import sqlite3
-import subprocess
 import tarfile
 import tempfile
 import zlib
@@ -21,20 +20,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from agentcontainer_local.process import failpoints
-from agentcontainer_local.sandbox.podman import STORE
-from agentcontainer_local.sandbox.podman.names import TASK_LABEL, slot_of, volumes_of
-from agentcontainer_local.sandbox.podman.uids import Uids, owner_of
+from agentcontainer_local.sandbox import backends
+from agentcontainer_local.sandbox.backend import Archive, Exports
 from agentcontainer_local.settings import Settings
-from agentcontainer_local.store import db, integrity, lock
+from agentcontainer_local.store import db, integrity, lock, tasks
 
 DATABASE = "agentcontainer.db"
 ARRIVING = "arriving.db"  # the database of a backup, while its store's id is still that of the original
 END_BYTES = 1024  # zeros that a tar archive ends with, at least
 Progress = Callable[[int, int], None]  # bytes so far, and in all
-WITH_WORKSPACE = "SELECT tasks.id, slot, store.id FROM tasks, store WHERE workspace_removed_at IS NULL ORDER BY number"
+WITH_WORKSPACE = "SELECT id FROM tasks WHERE workspace_removed_at IS NULL ORDER BY number"
 FILES = "SELECT id FROM files UNION SELECT storage_id FROM uploads WHERE storage_id IS NOT NULL"
-KINDS = "work", "state"
+PARTS = {"work": "workspace", "state": "session"}  # in the archive → as a backend calls it
 NAME = re.compile(r"agentcontainer\.db|secret\.key|files/[a-z0-9_]+")
 VOLUME = re.compile(r"volumes/agentcontainer-(tsk_[a-z0-9]+)-(work|state)")
 
@@ -56,15 +53,15 @@ def backup(settings: Settings, target: Path, progress: Progress) -> Held:
         part = Path(folder, "part")
         with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), "wb") as file:
             with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
-                held = _fill(archive, settings.data, Path(folder), progress)
+                held = _fill(archive, settings, Path(folder), progress)
             file.flush()
             os.fsync(file.fileno())
         part.rename(target)
     return held
 
 
-def _fill(archive: tarfile.TarFile, data: Path, folder: Path, progress: Progress) -> Held:
-    copy = folder / DATABASE
+def _fill(archive: tarfile.TarFile, settings: Settings, folder: Path, progress: Progress) -> Held:
+    data, copy = settings.data, folder / DATABASE
     _copy_database(data / DATABASE, copy)
     paths = [data / "files" / row[0] for row in _rows(copy, FILES)]
     done, size = 0, copy.stat().st_size + sum(path.stat().st_size for path in paths if path.exists())
@@ -89,14 +86,15 @@ def _fill(archive: tarfile.TarFile, data: Path, folder: Path, progress: Progress
             missing.append(path.name)
     missing = [name for name in missing if _named_still(data / DATABASE, name)]  # not deleted since that moment
     with_workspace = set()
-    for task_id, slot, store_id in _rows(copy, WITH_WORKSPACE):
-        volumes = volumes_of(slot_of(store_id, task_id, slot))
-        for kind, volume in zip(KINDS, volumes, strict=True):
-            exported = folder / kind
-            if _exported(volume, exported):
-                add(exported, f"volumes/agentcontainer-{task_id}-{kind}")
-                with_workspace.add(task_id)
-            exported.unlink(missing_ok=True)
+    with contextlib.closing(db.open(copy)) as store:
+        exports = _exports(settings, store)
+        for (task_id,) in _rows(copy, WITH_WORKSPACE):
+            for kind, part in PARTS.items():
+                exported = folder / kind
+                if _exported(exports.export(task_id, part), exported):
+                    add(exported, f"volumes/agentcontainer-{task_id}-{kind}")
+                    with_workspace.add(task_id)
+                exported.unlink(missing_ok=True)
     warnings = [f"{fault.detail}. {fault.fix}" for fault in integrity.lost_keys(data)]
     if missing:
         names = ", ".join(missing[:5])
@@ -108,13 +106,17 @@ def _named_still(database: Path, name: str) -> bool:
     return bool(_rows(database, f"SELECT 1 FROM ({FILES}) WHERE id = ?", name))
 
 
-def _exported(volume: str, target: Path) -> bool:
+def _exports(settings: Settings, store: db.Database) -> Exports:
+    store_id = db.single(store, "SELECT id FROM store")["id"]
+    return backends.exports(settings, store_id, tasks.Remembered(store))
+
+
+def _exported(archive: Archive, target: Path) -> bool:
     """False where there is none: its task was not begun yet, or has ended since the database's moment."""
     try:
-        _podman("volume", "export", "--output", str(target), volume)
-    except RuntimeError:
-        if _exists(volume):
-            raise
+        with archive() as file, target.open("wb") as out:
+            shutil.copyfileobj(file, out)
+    except FileNotFoundError:
         return False
     return True
 
@@ -139,12 +141,12 @@ def _copy_database(source: Path, target: Path) -> None:
     db.open(target).close()  # of an earlier version, perhaps
 
 
-def restore(source: Path, data: Path, progress: Progress) -> Held:
-    """Makes the data directory `data` from a backup, whole or not at all; its server goes on with the tasks.
+def restore(settings: Settings, source: Path, progress: Progress) -> Held:
+    """Makes the data directory from a backup, whole or not at all; its server goes on with the tasks.
 
     It is another store than the one that was backed up, which may be at work beside it. Raises RuntimeError.
     """
-    data = data.absolute()
+    data = settings.data
     _require_empty(data)
     missing = [folder for folder in (data, *data.parents) if not folder.exists()]
     try:
@@ -152,12 +154,12 @@ def restore(source: Path, data: Path, progress: Progress) -> Held:
             _require_empty(data)  # a server may have been faster
             lock.mark_restoring(data)
             try:
-                _undo(data)  # of a restore that was killed
+                _undo(settings)  # of a restore that was killed
                 with _Watched(source, progress) as file, tarfile.open(fileobj=file, mode="r:gz") as archive:
-                    held = _unpack(archive, data)
+                    held = _unpack(archive, settings)
             except BaseException:
                 with contextlib.suppress(RuntimeError):  # what ended it is what is told
-                    _undo(data)
+                    _undo(settings)
                 _empty(data)
                 lock.remove(data)
                 raise
@@ -178,17 +180,14 @@ def _require_empty(data: Path) -> None:
         raise RuntimeError(f"{data} is not empty. Name a new directory with --data.")
 
 
-def _undo(data: Path) -> None:
-    """What a restore has made so far, in Podman and the account's registry too."""
-    database = data / DATABASE
+def _undo(settings: Settings) -> None:
+    """What a restore has made so far, where runs live and in the account's registry too."""
+    database = settings.data / DATABASE
     with contextlib.suppress(sqlite3.Error):
         if database.exists():
-            ((store_id,),) = _rows(database, "SELECT id FROM store")
-            for volume in _podman("volume", "ls", "--quiet", "--filter", f"label={STORE}={store_id}").split():
-                _podman("volume", "rm", volume)
-            for task_id, uid in _rows(database, "SELECT id, uid FROM tasks WHERE uid IS NOT NULL"):
-                Uids().release(owner_of(store_id, task_id), uid)
-    _empty(data)
+            with contextlib.closing(db.open(database)) as store:
+                _exports(settings, store).forget_all()
+    _empty(settings.data)
 
 
 def _empty(data: Path) -> None:
@@ -212,8 +211,9 @@ class _Watched(io.FileIO):
         return piece
 
 
-def _unpack(archive: tarfile.TarFile, data: Path) -> Held:
+def _unpack(archive: tarfile.TarFile, settings: Settings) -> Held:
     """Only what a backup holds, under names of ours: an archive may name anything. The database is its first part."""
+    data = settings.data
     (data / "files").mkdir(mode=0o700)
     with_workspace = set()
     with contextlib.ExitStack() as opened:
@@ -226,7 +226,7 @@ def _unpack(archive: tarfile.TarFile, data: Path) -> Held:
             if found := VOLUME.fullmatch(member.name):
                 if store is None:
                     raise RuntimeError("Not a backup: the database is not its first part.")
-                _restore_volume(store, found[1], found[2], content)
+                _import(_exports(settings, store), found[1], PARTS[found[2]], content)
                 with_workspace.add(found[1])
             elif member.name == DATABASE:
                 _write(data / ARRIVING, content)
@@ -238,6 +238,13 @@ def _unpack(archive: tarfile.TarFile, data: Path) -> Held:
         _require_end(archive)
     _sync(data / "files")
     return Held(len(list((data / "files").iterdir())), len(with_workspace))
+
+
+def _import(exports: Exports, task_id: str, part: str, content: IO[bytes]) -> None:
+    try:
+        exports.import_(task_id, part, content)
+    except LookupError:
+        raise RuntimeError(f"The backup's database has no task {task_id}.") from None
 
 
 def _require_end(archive: tarfile.TarFile) -> None:
@@ -252,17 +259,16 @@ def _require_end(archive: tarfile.TarFile) -> None:
         raise tarfile.ReadError("its end is missing")
 
 
-def _as_another_store(arriving: Path, database: Path) -> sqlite3.Connection:
-    """Names and uids of its containers and volumes are not those of the store that was backed up.
+def _as_another_store(arriving: Path, database: Path) -> db.Database:
+    """What its runs are called, and their uids, are not those of the store that was backed up.
 
-    `database` is there only when it has an id of its own: `_undo` removes the volumes of the store that it names.
+    `database` is there only when it has an id of its own: `_undo` removes all of the store that it names.
     """
-    db.open(arriving).close()  # of an earlier version, perhaps
-    with contextlib.closing(sqlite3.connect(arriving, isolation_level=None)) as store:
-        store.execute("UPDATE store SET id = ?", (db.new_id("str"),))
-        store.execute("UPDATE tasks SET uid = NULL, slot = NULL")
+    with contextlib.closing(db.open(arriving)) as store, store.atomic():  # of an earlier version, perhaps
+        store.conn.execute("UPDATE store SET id = ?", (db.new_id("str"),))
+        tasks.Remembered(store).forget_all()
     arriving.rename(database)
-    return sqlite3.connect(database, isolation_level=None)
+    return db.open(database)
 
 
 def _write(path: Path, content: IO[bytes]) -> None:
@@ -270,31 +276,6 @@ def _write(path: Path, content: IO[bytes]) -> None:
         shutil.copyfileobj(content, file)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _restore_volume(store: sqlite3.Connection, task_id: str, kind: str, content: IO[bytes]) -> None:
-    found = store.execute("SELECT store.id FROM tasks, store WHERE tasks.id = ?", (task_id,)).fetchone()
-    if not found:
-        raise RuntimeError(f"The backup's database has no task {task_id}.")
-    (store_id,) = found
-    uid = Uids().claim(owner_of(store_id, task_id))
-    store.execute("UPDATE tasks SET uid = ? WHERE id = ?", (uid, task_id))
-    name = dict(zip(KINDS, volumes_of(slot_of(store_id, task_id, None)), strict=True))[kind]
-    _podman(
-        "volume",
-        "create",
-        "--label",
-        f"{STORE}={store_id}",
-        "--label",
-        f"{TASK_LABEL}={task_id}",
-        "--opt",
-        f"o=uid={uid},gid={uid}",
-        name,
-    )
-    _podman("volume", "import", name, "-", stdin=content)
-    failpoints.point("restore.volume")
-    folder = _podman("volume", "inspect", "--format", "{{.Mountpoint}}", name).strip()
-    _podman("unshare", "chown", "--recursive", "--no-dereference", f"{uid}:{uid}", folder)
 
 
 def _sync(folder: Path) -> None:
@@ -307,24 +288,3 @@ def _sync(folder: Path) -> None:
 def _rows(database: Path, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
     with contextlib.closing(sqlite3.connect(database)) as store:
         return store.execute(sql, parameters).fetchall()
-
-
-def _exists(volume: str) -> bool:
-    return subprocess.run(["podman", "volume", "exists", volume], cwd="/").returncode == 0
-
-
-def _podman(*words: str, stdin: IO[bytes] | None = None) -> str:
-    """What it printed; raises RuntimeError."""
-    with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as wrong:
-        try:
-            running = subprocess.Popen(["podman", *words], stdin=subprocess.PIPE, stdout=printed, stderr=wrong, cwd="/")
-        except FileNotFoundError:
-            raise RuntimeError("podman is not installed: apt-get install podman") from None
-        with running, contextlib.suppress(BrokenPipeError):
-            if stdin is not None and running.stdin is not None:
-                shutil.copyfileobj(stdin, running.stdin)
-        for file in (printed, wrong):
-            file.seek(0)
-        if running.returncode != 0:
-            raise RuntimeError(f"podman {' '.join(words[:2])} failed: {wrong.read().strip()}")
-        return printed.read()

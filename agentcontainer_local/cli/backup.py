@@ -54,7 +54,7 @@ def restore(
         file = file.absolute()
         settings = as_service_account(settings_of(data=data))
         with out.transfer(file.name, file.stat().st_size) as progress:
-            held = program.restore(file, settings.data, progress)
+            held = program.restore(settings, file, progress)
         _tell(out, "restored", file, settings.data, held)
 
 

@@ -8,7 +8,6 @@ import os
 import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,20 +74,11 @@ def _report() -> "schemas.Doctor":
 
 
 def _prove(settings: Settings, say: Callable[[str], None]) -> "schemas.Proof":
-    """With a Podman of this command's own, beside a server that may be running."""
+    """Beside a server that may be running."""
     from agentcontainer_local import doctor
-    from agentcontainer_local.pi import bundle
-    from agentcontainer_local.process import runtime_directory
-    from agentcontainer_local.sandbox import podman as sandbox
-    from agentcontainer_local.sandbox.podman import proof
+    from agentcontainer_local.sandbox import backends
 
-    async def proved() -> "list[schemas.WallCheck]":
-        mounted = await asyncio.to_thread(bundle.prepare, settings.cache, say)
-        with runtime_directory.for_a_while() as folder:
-            async with sandbox.open(Path(folder), "doctor", oci_runtime=settings.oci_runtime) as podman:
-                return await proof.prove(podman, mounted, settings, say)
-
-    return doctor.write_proof(settings, asyncio.run(proved()), datetime.now(UTC))
+    return doctor.write_proof(settings, asyncio.run(backends.prove(settings, say)), datetime.now(UTC))
 
 
 def _show(out: "Output", found: "schemas.Doctor") -> None:

@@ -1,12 +1,11 @@
 """`agentcontainer images`: the standard containers' images, on this machine.
 
-They are Podman's and not the store's, so they are here before the first server: Podman is asked itself.
+They are the backend's and not the store's, so they are here before the first server: the backend is asked itself.
 """
 
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,51 +16,36 @@ from agentcontainer_local.cli.serve import settings_of
 from agentcontainer_local.cli.session import JsonFlag, ending
 
 if TYPE_CHECKING:
-    from agentcontainer_local.sandbox.podman import Sandbox
+    from agentcontainer_local.sandbox.backend import Images, KeptImage
 
 app = App("Build, list and remove the standard images.")
 STEP = re.compile(r"STEP (\d+)/(\d+): (.*)")
 
 
-def _with_podman(work: Callable[[Any], Awaitable[Any]]) -> Any:
-    """Runs `work(sandbox)` with a Podman of this command's own, as the account that `serve` would work as."""
+def _with_images(work: Callable[["Images"], Awaitable[Any]]) -> Any:
+    """Runs `work` as the account that `serve` would work as."""
     import os
 
-    from agentcontainer_local.process import runtime_directory, service_account
-    from agentcontainer_local.sandbox import podman as sandbox
+    from agentcontainer_local.process import service_account
+    from agentcontainer_local.sandbox import backends
 
     async def opened() -> Any:
-        with runtime_directory.for_a_while() as folder:
-            async with sandbox.open(Path(folder), "images") as podman:
-                return await work(podman)
+        async with backends.images(settings_of()) as images:
+            return await work(images)
 
     if os.getuid() == 0:
         service_account.become(None)
     return asyncio.run(opened())
 
 
-async def _found(podman: "Sandbox") -> list[dict[str, Any]]:
-    """Each image of ours: which standard one it is, and whether it is the one in use."""
-    from agentcontainer_local.sandbox.podman import standard_images
-    from agentcontainer_local.sandbox.podman.prune import ours
-
-    bases = (standard_images.REGISTRY_BASE, standard_images.made_base())
-    current = {standard_images.tag_of(name, base) for name in standard_images.BY_PRESET.values() for base in bases} | {
-        bases[1]
+def _facts(image: "KeptImage") -> dict[str, Any]:
+    return {
+        "name": image.name,
+        "tag": image.tag,
+        "id": image.id,
+        "sizeBytes": image.size_bytes,
+        "current": image.current,
     }
-    presets = {folder: preset for preset, folder in standard_images.BY_PRESET.items()}
-    return [
-        {
-            "name": presets.get(image.labels[standard_images.LABEL], image.labels[standard_images.LABEL]),
-            "tag": tag,
-            "id": image.id[:12],
-            "sizeBytes": image.size_bytes,
-            "current": tag in current,
-        }
-        for image in await podman.images(standard_images.LABEL)
-        for tag in image.names
-        if ours(image, tag)
-    ]
 
 
 @app.command("list", example="images list")
@@ -70,7 +54,7 @@ def list_images(json: JsonFlag = False) -> None:
     from agentcontainer_local.cli.output import size
 
     with ending(json) as out:
-        found = _with_podman(_found)
+        found = [_facts(image) for image in _with_images(lambda images: images.found())]
         rows = [(one["name"], size(one["sizeBytes"]), "yes" if one["current"] else "no", one["tag"]) for one in found]
         empty = "There are no images. `agentcontainer images build` builds them."
         out.table(("name", "size", "current", "tag"), rows, found, empty)
@@ -86,25 +70,22 @@ def build(
 ) -> None:
     """Build the images now, instead of at the first task that needs them."""
     from agentcontainer_local.process.text import one_line
-    from agentcontainer_local.sandbox.podman import standard_images
+    from agentcontainer_local.sandbox import backends
 
     with ending(json) as out:
-        folders = {**standard_images.BY_PRESET, **{folder: folder for folder in standard_images.BY_PRESET.values()}}
-        if wrong := [name for name in names or () if name not in folders]:
-            known = ", ".join(standard_images.BY_PRESET)
-            raise Stop(Exit.WRONG_USE, f"There is no image {one_line(wrong[0])}. There are: {known}.")
+        known = backends.image_names(settings_of())
+        if wrong := [name for name in names or () if name not in known]:
+            words = f"There is no image {one_line(wrong[0])}. There are: {', '.join(known)}."
+            raise Stop(Exit.WRONG_USE, words)
         with out.steps("Looking") as step:
 
-            async def all_of(podman: "Sandbox") -> list[dict[str, Any]]:
+            async def all_of(images: "Images") -> list[dict[str, str]]:
                 return [
-                    {
-                        "name": name,
-                        "tag": await standard_images.ensure(podman, folders[name], lambda line: _step(step, line)),
-                    }
-                    for name in names or standard_images.BY_PRESET
+                    {"name": name, "tag": await images.build(name, lambda line: _step(step, line))}
+                    for name in names or known
                 ]
 
-            built = _with_podman(all_of)
+            built = _with_images(all_of)
         if json:
             out.json(built)
         else:
@@ -128,29 +109,13 @@ def prune(json: JsonFlag = False) -> None:
 
     warnings: list[str] = []
 
-    async def pruned(podman: "Sandbox") -> list[dict[str, Any]]:
-        from agentcontainer_local.sandbox.podman import SandboxError, prune
-
-        versions = prune.definitions(settings_of().data, warnings.append)
-        named = {id[:12] for id in await prune.named(podman, versions)}
-        found: list[dict[str, Any]] = [
-            {"name": "writable", "tag": tag, "id": image.id[:12], "sizeBytes": image.size_bytes, "current": False}
-            for tag, image in await prune.opened_in_vain(podman, versions)
-        ]
-        found += [one for one in await _found(podman) if not one["current"]]
-        for one in found:
-            if one["id"] in named:
-                one |= {"removed": False, "reason": "a container definition names it"}
-                continue
-            try:
-                await podman.remove_image(one["tag"])
-                one["removed"] = True
-            except SandboxError as error:
-                one |= {"removed": False, "reason": str(error)}
-        return found
-
     with ending(json) as out:
-        found = _with_podman(pruned)
+        data = settings_of().data
+        pruned = _with_images(lambda images: images.prune(data, warnings.append))
+        found = [
+            {**_facts(image), "removed": kept is None, **({} if kept is None else {"reason": kept})}
+            for image, kept in pruned
+        ]
         for line in warnings:
             out.note(line)
         rows = [(one["tag"], size(one["sizeBytes"]), "removed" if one["removed"] else one["reason"]) for one in found]

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
+from pathlib import Path
+from typing import IO, Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from starlette.types import ASGIApp
 
@@ -185,8 +186,38 @@ class Exports(Protocol):
         """All of one part. Opening it raises FileNotFoundError where nothing is kept."""
         ...
 
-    def import_(self, task_id: str, part: str, archive: BinaryIO) -> None:
-        """The other way, into a task of which that part is not kept yet. Blocks."""
+    def import_(self, task_id: str, part: str, archive: IO[bytes]) -> None:
+        """The other way, into a task of which that part is not kept yet. Blocks. Raises LookupError for no task."""
+        ...
+
+    def forget_all(self) -> None:
+        """Removes all workspaces and sessions of this store: of one that was not restored to its end. Blocks."""
+        ...
+
+
+@dataclass(frozen=True)
+class KeptImage:
+    name: str  # "coding", or what it was made for
+    tag: str
+    id: str
+    size_bytes: int
+    current: bool  # of this version
+
+
+class Images(Protocol):
+    """Optional, and without a server: the images that a backend makes, for `agentcontainer images`."""
+
+    async def found(self) -> list[KeptImage]:
+        """All that are here."""
+        ...
+
+    async def build(self, name: str, say: Say) -> str:
+        """Its tag. Says each line of the build."""
+        ...
+
+    async def prune(self, data: Path, warn: Say) -> list[tuple[KeptImage, str | None]]:
+        """Those that are not current, each with the reason for which it stays, or None: it was removed. What the
+        container definitions in `data` and the account's other stores name stays."""
         ...
 
 

@@ -4,7 +4,9 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agentcontainer_local.sandbox.backend import Backend
+from agentcontainer_local.sandbox.backend import Backend, Exports, Images, Say
+from agentcontainer_local.sandbox.checks import ok
+from agentcontainer_local.schemas import Check, WallCheck
 from agentcontainer_local.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,3 +30,41 @@ def open(
     if runtime is None:
         raise ValueError("containers need the runtime")
     return backend.open(settings, store_id, remembered, runtime)
+
+
+# Without a server
+
+
+def exports(settings: Settings, store_id: str, remembered: "Remembered") -> Exports:
+    from agentcontainer_local.sandbox.podman.exports import PodmanExports
+
+    return PodmanExports(store_id, remembered)
+
+
+def image_names(settings: Settings) -> tuple[str, ...]:
+    """Of the standard images."""
+    from agentcontainer_local.sandbox.podman import standard_images
+
+    return tuple(standard_images.BY_PRESET)
+
+
+def images(settings: Settings) -> AbstractAsyncContextManager[Images]:
+    from agentcontainer_local.sandbox.podman import kept_images
+
+    return kept_images.open()
+
+
+def examine(settings: Settings, root: bool) -> list[Check]:
+    """What the backend needs of this machine. `root`: root asked, and has become the account meanwhile."""
+    if settings.backend == SIMULATED:
+        return [ok("simulated backend", "plays runs within the server: no Podman, no Node and no Pi are needed")]
+    from agentcontainer_local.sandbox.podman import checks
+
+    return checks.examine(root)
+
+
+async def prove(settings: Settings, say: Say) -> list[WallCheck]:
+    """Tries each promise of isolation, beside a server that may be at work."""
+    from agentcontainer_local.sandbox.podman import proof
+
+    return await proof.alone(settings, say)

@@ -81,7 +81,7 @@ def test_a_task_that_ends_while_its_turn_comes_does_not_end_the_backup(own_serve
     assert (held.files, held.tasks) == (0, 1)
     own_server.post(f"/tasks/{asleep[0]['id']}/cancel", expect=200)
     wait_until(lambda: not own_server.things(), 30)
-    brought = backup.restore(tmp_path / "b.tar.gz", tmp_path / "brought", lambda done, size: None)
+    brought = backup.restore(Settings(data=tmp_path / "brought"), tmp_path / "b.tar.gz", lambda done, size: None)
     assert (brought.files, brought.tasks) == (0, 1)
     volumes = things_of(tmp_path / "brought")
     assert len(volumes) == 2 and all(asleep[0]["id"] in name for name in volumes)
@@ -174,7 +174,7 @@ def test_while_a_restore_works_no_server_can_have_its_directory(own_server: Serv
         if not refused:
             refused.append(command("serve", "--port", "0", "--data", str(data)))
 
-    assert backup.restore(archive, data, progress).files == 1
+    assert backup.restore(Settings(data=data), archive, progress).files == 1
     assert refused[0].returncode == 1 and "Another agentcontainer" in refused[0].stderr
     assert not (data / "restoring").exists() and len(list((data / "files").iterdir())) == 1
 
@@ -262,11 +262,11 @@ def _write_until(server: Server, stop: threading.Event) -> None:
 def test_what_is_no_backup_is_refused_and_leaves_nothing(tmp_path: Path):
     (tmp_path / "no.tar.gz").write_bytes(b"nothing of the kind")
     refused = command("restore", str(tmp_path / "no.tar.gz"), "--data", str(tmp_path / "data"))
-    assert refused.returncode == 1 and "no backup" in refused.stderr
+    assert refused.returncode == 1 and "not a backup" in refused.stderr
     assert not (tmp_path / "data").exists()
     with tarfile.open(tmp_path / "odd.tar.gz", "w:gz") as odd:
         odd.addfile(tarfile.TarInfo("volumes/agentcontainer-tsk_a-work"))
     refused = command("restore", str(tmp_path / "odd.tar.gz"), "--data", str(tmp_path / "data"))
-    assert refused.returncode == 1 and "is no backup" in refused.stderr and "Traceback" not in refused.stderr
+    assert refused.returncode == 1 and "Not a backup" in refused.stderr and "Traceback" not in refused.stderr
     absent = command("backup", str(tmp_path / "b.tar.gz"), "--data", str(tmp_path / "data"))
     assert absent.returncode == 1 and not (tmp_path / "b.tar.gz").exists()

@@ -281,7 +281,7 @@ def walked(server: Server, task: dict) -> None:
 def test_every_point_in_the_code_has_its_scenario_and_there_are_forty_at_least():
     found = set()
     for path in SOURCE.rglob("*.py"):
-        found.update(re.findall(r'crash\.point\("([^"]+)"\)', path.read_text()))
+        found.update(re.findall(r'failpoints\.point\("([^"]+)"\)', path.read_text()))
     found |= {f"apply.{event}" for event in lifecycle.EVENTS}
     assert found == {*POINTS, "restore.volume"}  # a restore has no server: tests/system/test_backups.py
     assert len(POINTS) >= 40

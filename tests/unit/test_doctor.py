@@ -10,9 +10,8 @@ import httpx
 import pytest
 
 from agentcontainer_local import doctor
-from agentcontainer_local.doctor import checks
 from agentcontainer_local.engine.host import Host
-from agentcontainer_local.sandbox.podman import containers_conf, network
+from agentcontainer_local.sandbox.podman import checks, containers_conf, network
 from agentcontainer_local.schemas import WallCheck
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import db

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.sandbox.backend import Archive
@@ -32,10 +32,10 @@ class PodmanExports:
         volume = self._volume(task_id, part)
         return lambda: self._exported(volume)
 
-    def import_(self, task_id: str, part: str, archive: BinaryIO) -> None:
+    def import_(self, task_id: str, part: str, archive: IO[bytes]) -> None:
+        volume = self._volume(task_id, part)
         uid = Uids().claim(owner_of(self._store_id, task_id))
         self._remembered.put_uid(task_id, uid)
-        volume = self._volume(task_id, part)
         labels = [f"--label={STORE}={self._store_id}", f"--label={TASK_LABEL}={task_id}"]
         self._podman("volume", "create", *labels, "--opt", f"o=uid={uid},gid={uid}", volume)
         self._podman("volume", "import", volume, "-", stdin=archive)
@@ -57,10 +57,8 @@ class PodmanExports:
     def _exported(self, volume: str) -> Iterator[BinaryIO]:
         """Only of a volume that no container uses: an agent at work could put a link in a file's place meanwhile."""
         with tempfile.TemporaryFile("w+") as wrong:
-            process = subprocess.Popen(
-                ["podman", "volume", "export", volume], env=self._environment, cwd="/",
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=wrong,
-            )  # fmt: skip
+            streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": wrong}
+            process = self._begun("volume", "export", volume, **streams)
             out = process.stdout
             assert isinstance(out, io.BufferedReader)
             try:
@@ -81,27 +79,27 @@ class PodmanExports:
         if not self._exists(volume):
             raise FileNotFoundError(f"there is no volume {volume}")
         wrong.seek(0)
-        raise SandboxError(f"podman volume export did not work: {wrong.read().strip()}")
+        raise SandboxError(f"podman volume export failed: {wrong.read().strip()}")
 
     def _exists(self, volume: str) -> bool:
         words = ["podman", "volume", "exists", volume]
         return subprocess.run(words, env=self._environment, cwd="/").returncode == 0
 
-    def _podman(self, *words: str, stdin: BinaryIO | None = None) -> str:
+    def _podman(self, *words: str, stdin: IO[bytes] | None = None) -> str:
         """What it printed."""
         with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as wrong:
-            try:
-                running = subprocess.Popen(
-                    ["podman", *words], env=self._environment, cwd="/",
-                    stdin=subprocess.PIPE, stdout=printed, stderr=wrong,
-                )  # fmt: skip
-            except FileNotFoundError:
-                raise SandboxError("podman is not installed: apt-get install podman") from None
+            running = self._begun(*words, stdin=subprocess.PIPE, stdout=printed, stderr=wrong)
             with running, contextlib.suppress(BrokenPipeError):
                 if stdin is not None and running.stdin is not None:
                     shutil.copyfileobj(stdin, running.stdin)
             for file in (printed, wrong):
                 file.seek(0)
             if running.returncode != 0:
-                raise SandboxError(f"podman {' '.join(words[:2])} did not work: {wrong.read().strip()}")
+                raise SandboxError(f"podman {' '.join(words[:2])} failed: {wrong.read().strip()}")
             return printed.read()
+
+    def _begun(self, *words: str, **streams: Any) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(["podman", *words], env=self._environment, cwd="/", **streams)
+        except FileNotFoundError:
+            raise SandboxError("podman is not installed: apt-get install podman") from None

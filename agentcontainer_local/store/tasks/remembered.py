@@ -29,6 +29,10 @@ class Remembered:
     def forget(self, task_id: str) -> None:
         self._db.conn.execute("UPDATE tasks SET uid = NULL, slot = NULL WHERE id = ?", (task_id,))
 
+    def forget_all(self) -> None:
+        """Its tasks are those of another store, which has what the facts are about."""
+        self._db.conn.execute("UPDATE tasks SET uid = NULL, slot = NULL")
+
     def uids(self) -> list[tuple[str, int]]:
         """As many as can be read: a damaged page must not keep the server from starting."""
         try:

@@ -15,8 +15,10 @@ from typing import Any
 
 from agentcontainer_local import resource_limits
 from agentcontainer_local.guest_contract import MOUNT
-from agentcontainer_local.process.file_lock import alone
+from agentcontainer_local.pi import bundle
+from agentcontainer_local.process import file_lock, runtime_directory
 from agentcontainer_local.resource_limits import MB
+from agentcontainer_local.sandbox import podman
 from agentcontainer_local.sandbox.backend import Say
 from agentcontainer_local.sandbox.podman import (
     Bind,
@@ -59,10 +61,18 @@ async def prove(sandbox: Sandbox, runtime: Path, settings: Settings, say: Say) -
     """Takes some ten seconds, and minutes where no standard image was built yet. Nothing of it stays."""
     attempt = _Attempt(sandbox, await _image(sandbox, say), runtime, settings)
     # The kernel counts a user's processes together: two who take too many at once would not be seen.
-    async with alone("proof", lambda: say("Waiting for another proof to end")):
+    async with file_lock.alone("proof", lambda: say("Waiting for another proof to end")):
         await attempt.clear()
         with _planted_secret() as attempt.secret:
             return await attempt.everything(say)
+
+
+async def alone(settings: Settings, say: Say) -> list[WallCheck]:
+    """With a Podman of its own."""
+    runtime = await asyncio.to_thread(bundle.prepare, settings.cache, say)
+    with runtime_directory.for_a_while() as folder:
+        async with podman.open(Path(folder), "doctor", oci_runtime=settings.oci_runtime) as sandbox:
+            return await prove(sandbox, runtime, settings, say)
 
 
 async def _image(sandbox: Sandbox, say: Say) -> str:
