@@ -123,7 +123,7 @@ def test_an_agent_that_reports_without_end_ends_its_own_task(server: Server):
     )
     other = server.dispatch(bash("sleep 3"))
     task = server.run(bash("python3 task_files/flood.py; sleep 30"), files=[server.upload("flood.py", flood.encode())])
-    assert task["status"] == "failed" and "that is the limit" in task["error"]
+    assert task["status"] == "failed" and "the limit of --max-event" in task["error"]
     assert server.wait(other["id"])["status"] == "finished"
 
 

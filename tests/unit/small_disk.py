@@ -153,7 +153,7 @@ async def test_an_agent_hands_over_what_there_is_room_for(disk: Disk, host: Host
 
         refused = await inside.post("/guest/outputs", json=claim(8 * MB))
         assert refused.status_code == 422
-        assert f"no room on the server's disk for {8 * MB} bytes" in refused.json()["error"]["message"]
+        assert f"disk has no space for {8 * MB} bytes" in refused.json()["error"]["message"]
         id = (await inside.post("/guest/outputs", json=claim(2 * MB))).json()["id"]
         assert (await inside.put(f"/guest/outputs/{id}/0", content=bytes(2 * MB))).status_code == 200
         assert (await inside.post(f"/guest/outputs/{id}", json={})).status_code == 200

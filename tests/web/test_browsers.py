@@ -18,7 +18,7 @@ def test_with_storage_blocked_one_is_signed_in_for_this_tab_and_told_so(
     page = open_page(server)
     page.before_each_load(BLOCKED)
     page.go("/")
-    page.reads("This browser lets the page store nothing")
+    page.reads("This browser blocks storage")
     assert page.named("checkbox", "Keep me signed in on this device") == []
     page.fill("API key", server.key)
     page.press("Enter")

@@ -163,7 +163,7 @@ def test_keys_are_made_shown_once_and_revoked(page: Page, server: Server):
     page.click("button", "New key")
     page.fill("Name", "from the page")
     page.click("button", "Make it")
-    page.reads("It is shown this once")
+    page.reads("It is shown only once")
     key = page.run("document.querySelector('dialog input').value")
     assert key.startswith("ac_live_")
     page.press("Escape")
@@ -181,7 +181,7 @@ def test_a_key_for_metrics_alone_that_expires_is_made(page: Page, server: Server
     page.choose("For", "Only /metrics")
     page.choose("Expires", "After 30 days")
     page.click("button", "Make it")
-    page.reads("It is shown this once")
+    page.reads("It is shown only once")
     made = next(key for key in server.get("/keys")["data"] if key["name"] == "scraper")
     assert made["scope"] == "metrics" and made["expiresAt"]
     page.press("Escape")

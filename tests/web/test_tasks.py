@@ -168,7 +168,7 @@ def test_a_conversation_is_left_to_finish_by_itself(page: Page, server: Server):
     page.visit(f"#/tasks/{task['id']}", "Transcript")
     status(page, "Your turn")
     page.click("button", "Let it finish")
-    page.reads("it takes no more messages")
+    page.reads("It takes no more messages")
     page.run("document.querySelector('dialog form').requestSubmit()")
     status(page, "Finished")
     assert server.get(f"/tasks/{task['id']}")["mode"] == "autonomous"
