@@ -5,4 +5,4 @@ import schemathesis
 
 @schemathesis.hook
 def filter_query(context, query) -> bool:
-    return "" not in dict(query or {}).values()
+    return not any(value in ("", {}, []) for value in dict(query or {}).values())  # all are sent as `name=`

@@ -170,13 +170,13 @@ async def test_kept_workspaces_make_room_oldest_first_well_before_work_is_refuse
         found = tasks.retention.workspaces(host.db, clock(), timedelta(hours=1), keeping.crowded)
         return [tasks.get(host.db, task["id"])["number"] for task in found]
 
-    changed = host.changed.mark()
+    looks = host.look_again.mark()
     await timers.scan(keeping)
-    assert going() == [] and not changed.done()
+    assert going() == [] and not looks.done()
     disk.fill(percent_free=9)
     keeping.check_room()
     await timers.scan(keeping)
-    assert going() == [1] and changed.done(), "the supervisor is told, though no task changes"
+    assert going() == [1] and looks.done(), "the supervisor is told, though no task changes"
     host.db.conn.execute("UPDATE tasks SET workspace_removed_at = '' WHERE number = 1")
     assert going() == [2]
     disk.relieve()

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import KEY
 
 # Rules between fields, and ids that must exist, are not in a schema; what is archived is still answered.
@@ -61,6 +63,7 @@ def search(server: str, folder: Path, seconds: int, examples: int, *more: str) -
     )
 
 
+@pytest.mark.slow
 def test_no_answer_is_other_than_the_document_says(tmp_path):
     with serving(tmp_path) as server:
         run = search(server, tmp_path, SECONDS, 10, "--generation-deterministic")
