@@ -130,6 +130,7 @@ def opened_host(folder: Path, now: clocks.Clock) -> Host:
     file = settings.data / "agentcontainer.db"
     file.write_bytes(_new_store())
     store = db.open(file)
+    store.conn.execute("INSERT INTO store VALUES ('str_test', ?)", (db.iso(now()),))
     clock_steps.resume(store, now.read())
     now.jumped = lambda by, set_by: clock_steps.taken(store, by, set_by)
     accounts.ensure(store, settings, {"AGENTCONTAINER_API_KEY": KEY}, now())

@@ -285,7 +285,7 @@ def project(tmp_path):
     left_out = shutil.ignore_patterns("__pycache__", "static")
     shutil.copytree(CLONE / "agentcontainer_local", clone / "agentcontainer_local", ignore=left_out)
     (clone / "tests").mkdir()
-    own = ("__init__.py", "conftest.py", "time_limit.py")
+    own = ("__init__.py", "conftest.py", "time_limit.py", "simulated.py")
     for name in ("dev", "pyproject.toml", "requirements.lock", *(f"tests/{name}" for name in own)):
         shutil.copy(CLONE / name, clone / name)
     tests = {
