@@ -202,10 +202,10 @@ def test_an_image_that_was_removed_is_looked_for_again(server: Server):
     )
     said = []
     for there in (True, False, True):
-        podman(*(("tag", standard, name) if there else ("untag", name)))
+        podman(*(("tag", standard, name) if there else ("untag", name, name)))  # without the second, all its names go
         work = bash("true", finish='--complete-task --message "Done"')
         said.append(server.run(work, agent=agent["id"]))
-    podman("untag", name)
+    podman("untag", name, name)
     assert [task["status"] for task in said] == ["finished", "failed", "finished"]
     assert name in said[1]["error"]
 
