@@ -10,8 +10,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 class Commit(BuildHookInterface):
     def initialize(self, version: str, build_data: dict) -> None:
         root = Path(self.root)
-        build = root / "agentcontainer_local" / "build.py"
-        commit = runpy.run_path(str(build))["commit_of"](root) if build.exists() else ""
+        build = root / "agentcontainer_local" / "process" / "build.py"
+        commit = runpy.run_path(str(build))["commit_of"](root)
         self.written = Path(tempfile.mkdtemp(), "commit")
         self.written.write_text(commit + "\n")
         build_data["force_include"][str(self.written)] = "agentcontainer_local/commit"
