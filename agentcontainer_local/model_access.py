@@ -1,4 +1,4 @@
-"""What a task may call and spend: its models, its key, and what is left of its budget, looked up for each call."""
+"""What a task may call and spend: its models, its key and its remaining budget. It is looked up for each call."""
 
 import asyncio
 import math

@@ -42,8 +42,8 @@ def command(
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Check this machine. Shows what is there, what is missing, and the command that fixes it. The exit code is 1 if
-    tasks cannot run or a security promise did not hold."""
+    """Check this machine. Lists what is installed and what is missing, with a command for each missing part.
+    The exit code is 1 if tasks cannot run or a security promise did not hold."""
     with ending(json) as out:
         found = _report()
         if prove and found.ready:

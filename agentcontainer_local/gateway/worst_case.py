@@ -73,7 +73,7 @@ def learn(call: Call, grant: Grant, reserved: Reserved, figures: Figures, told: 
 
 
 def kept_to(call: Call, grant: Grant, prices: Prices, output_tokens: int) -> bytes:
-    """The body to send: as it came, but for what makes it say its usage, and with a budget keep to what is reserved."""
+    """The body to send. It asks for usage figures; with a budget, its limits are lowered to what is reserved."""
     changes = _told_usage(call)
     if grant.capped:
         changes |= _shortened(call, output_tokens) | _plain_tier(call) | _no_dearer_route(call, prices)

@@ -14,7 +14,8 @@ export class Output {
 
   /** Resolves when the host has all that was printed before this was called. */
   async tell(pi, events) {
-    // Pi's answers come after what it had to report before: first it reads what was printed, then it reports that.
+    // Pi handles requests in order and answers after it has reported earlier output. The first answer means that Pi has
+    // read the output; after the pause, the second one means that Pi has reported it.
     await pi.ask({ type: "get_state" });
     await sleep(UPDATE_MS);
     await pi.ask({ type: "get_state" });

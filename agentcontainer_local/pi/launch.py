@@ -21,7 +21,8 @@ SETTINGS = {
     "defaultProjectTrust": "never",
 }
 
-# For the agent's tools, in both spellings, since some know only one; Node looks at them only when it is told to.
+# Proxy variables for the agent's tools. Some tools read only upper case, some only lower case. Node ignores both unless
+# NODE_USE_ENV_PROXY is set.
 _PROXY = f"http://127.0.0.1:{EGRESS_PORT}"
 _LOOPBACK = "localhost,127.0.0.1,::1"
 PROXY_VARIABLES = {

@@ -10,7 +10,8 @@ from agentcontainer_local.sandbox.podman import Sandbox
 
 LOOK_SECONDS = 2
 LAST_BYTES = 4096
-# Exit codes. The guest ends with 0 on SIGTERM; 143 and 137 are what Podman sees of one that did not, or not in time.
+# Exit codes. After SIGTERM the guest exits with 0. A guest that does not handle SIGTERM gives 143; one that is killed
+# because it took too long gives 137.
 STOPS = (0, 143)
 STOPS_UNSEEN = (0, 143, 137, None)
 

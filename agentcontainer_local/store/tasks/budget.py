@@ -1,4 +1,4 @@
-"""Budgets: what a call may use at worst is set aside before it, and what it did use takes that place after it.
+"""Budgets: the worst case of a call is reserved before the call, and replaced by its real usage afterwards.
 
 A call is one row of `model_calls` from before it starts. While it is at work, and for ever where its end was never
 told (the guest cut it, the server was killed), it counts at its worst; so no sum is ever below what was spent.
