@@ -75,10 +75,11 @@ async def opened(
     now: Clock | None = None,
     outside: egress.Outside = egress.INTERNET,
     place: OpenBackend = backends.open,
+    upstream: gateway.Wrapped = gateway.as_it_is,
 ) -> AsyncIterator[Program]:
     """Opens everything that one server owns, and closes it again; raises RuntimeError where another one has it.
 
-    `place` opens the backend.
+    `place` opens the backend. `upstream` wraps what asks the model providers.
     """
     resource_limits.require(settings.isolation, internet_access=False)
     now = now or Clock()
@@ -106,7 +107,7 @@ async def opened(
             async with (
                 tracing.opened(environ) as traces,
                 place(settings, store_id, tasks.Remembered(store), mounted) as backend,
-                gateway.client(settings.provider_idle_seconds, settings.prices_file) as client,
+                gateway.client(settings.provider_idle_seconds, settings.prices_file, upstream) as client,
             ):
                 vault = Vault.open(settings.data / "secret.key")
                 catalog = bundle.catalog(mounted) if mounted else {}

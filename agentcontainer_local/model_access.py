@@ -57,6 +57,7 @@ def grant(host: Host, door: guest.Door) -> gateway.Grant:
         capped=tasks.capped(host.db, task),
         known=door.known,
         refuse=lost if tasks.at_work(host.db, door.run_id) else NOT_RUNNING,
+        task_id=door.task_id,
     )
 
 

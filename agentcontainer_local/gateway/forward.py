@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import io
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -17,9 +16,9 @@ from agentcontainer_local.gateway.failure import Failed, Failure
 from agentcontainer_local.gateway.grant import Grant, Progress
 from agentcontainer_local.gateway.metering import Figures, Meter
 from agentcontainer_local.gateway.provider_session import Client
+from agentcontainer_local.gateway.upstream import Request, Response
 from agentcontainer_local.store.tasks import Counts, Reserved, Usage, Worst
 
-ONE_WRITE_BYTES = 1024 * 1024  # more than this is sent in pieces, so that other streams are not held up
 MAX_ERROR_BYTES = 256 * 1024
 MAX_PREAMBLE_BYTES = 64 * 1024  # before the first event of a stream
 DRAIN_SECONDS = 5  # for the usage that may follow an error
@@ -174,16 +173,24 @@ def _judged(state: Forwarded, found: Failure) -> Failure:
 
 
 async def _asked(state: Forwarded, send: Send) -> None:
-    url, raw = _url(state), state.body
+    request = _request(state)
     state.asked = True
-    async with state.client.session.post(
-        url,
-        data=raw if len(raw) <= ONE_WRITE_BYTES else io.BytesIO(raw),
-        headers=headers.to_provider(state.call.headers, state.grant, state.call.route.dialect),
-        proxy=state.client.proxy_of(_address(state)),
-        allow_redirects=False,
-    ) as response:
+    async with state.client.upstream(request) as response:
         await _relay(state, response, send)
+
+
+def _request(state: Forwarded) -> Request:
+    call = state.call
+    return Request(
+        grant=state.grant,
+        route=call.route,
+        query=call.query.decode("ascii"),
+        document=call.body,
+        body=state.body,
+        headers=headers.to_provider(call.headers, state.grant, call.route.dialect),
+        url=_url(state),
+        proxy=state.client.proxy_of(_address(state)),
+    )
 
 
 def _address(state: Forwarded) -> str:
@@ -202,7 +209,7 @@ def _parsed(address: str) -> URL:
     return URL(address, encoded=True)
 
 
-async def _relay(state: Forwarded, response: aiohttp.ClientResponse, send: Send) -> None:
+async def _relay(state: Forwarded, response: Response, send: Send) -> None:
     state.status, state.answered = response.status, True
     if 300 <= response.status < 400:
         raise Failed(failure.of_redirect(response.headers.get("location", "")))
@@ -248,7 +255,7 @@ async def _pass(meter: Meter, chunk: bytes, send: Send) -> None:
     meter.feed(chunk)  # after it was sent: counting delays nothing
 
 
-async def _first(state: Forwarded, response: aiohttp.ClientResponse, chunks: AsyncIterator[bytes]) -> bytes:
+async def _first(state: Forwarded, response: Response, chunks: AsyncIterator[bytes]) -> bytes:
     """Up to the first event of a stream, or the first bytes of another answer; raises Failed for what is neither."""
     first = b""
     async for chunk in chunks:
@@ -286,7 +293,7 @@ async def _drain(meter: Meter, chunks: AsyncIterator[bytes]) -> None:
         return
 
 
-async def _read(response: aiohttp.ClientResponse, body: bytes, most: int) -> bytes:
+async def _read(response: Response, body: bytes, most: int) -> bytes:
     while len(body) < most and (more := await response.content.read(most - len(body))):
         body += more
     return body

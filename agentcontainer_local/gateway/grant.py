@@ -45,7 +45,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Grant:
-    """`models`: the ids as Pi sends them (the task's model and its weak one).
+    """`task_id`: whose calls these are. `models`: the ids as Pi sends them (the task's model and its weak one).
 
     `base_url`: as the vendor's SDK takes it: see `providers`.
     `reserve`: called before a model is asked, with the most that the call can use; raises tasks.Refused.
@@ -78,6 +78,7 @@ class Grant:
     learn: Callable[[str, int | None, int], bool] = lambda model, window, size: False
     working: Callable[[Progress | None], None] = lambda progress: None
     refuse: str | None = None
+    task_id: str = ""
 
     def plays(self, model: str) -> bool:
         """Whether the scripted model answers this call."""

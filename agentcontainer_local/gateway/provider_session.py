@@ -16,6 +16,7 @@ import aiohttp
 
 from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.token_estimate import Known
+from agentcontainer_local.gateway.upstream import Upstream, Wrapped, as_it_is, live
 from agentcontainer_local.prices import Prices
 from agentcontainer_local.process.loopback import is_here
 
@@ -30,7 +31,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Client:
-    session: aiohttp.ClientSession
+    upstream: Upstream
     prices: Prices
     idle_seconds: float
     proxies: dict[tuple[str, str], str | None] = field(default_factory=dict)  # that were found, by scheme and host
@@ -76,10 +77,12 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def client(idle_seconds: float = 300, prices_file: Path | None = None) -> AsyncIterator[Client]:
+async def client(
+    idle_seconds: float = 300, prices_file: Path | None = None, wrapped: Wrapped = as_it_is
+) -> AsyncIterator[Client]:
     """`idle_seconds`: how long a provider may be silent within a call, and a guest not read what it says.
 
-    `prices_file` replaces the package's table.
+    `prices_file` replaces the package's table. `wrapped` puts another upstream around the live one, or in its place.
     """
     prices = Prices.read(prices_file)
     async with aiohttp.ClientSession(
@@ -90,7 +93,7 @@ async def client(idle_seconds: float = 300, prices_file: Path | None = None) -> 
         skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
         trust_env=False,
     ) as session:
-        opened = Client(session, prices, idle_seconds)
+        opened = Client(wrapped(live(session)), prices, idle_seconds)
         try:
             yield opened
         finally:
