@@ -12,7 +12,6 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,7 @@ from agentcontainer_local.store import (
     lock,
     tasks,
 )
+from agentcontainer_local.store.context import Context
 from agentcontainer_local.store.rows import Run
 from agentcontainer_local.store.secrets import Vault
 
@@ -94,9 +94,10 @@ async def opened(
         with _explained(database):
             store = db.open(database)
         try:
+            context = Context(store, Vault.open(settings.data / "secret.key"), settings, environ, now)
             with _explained(database):
                 away = clock_steps.resume(store, now.read())
-                store_id, new_key = _first_start(store, settings, environ, now())
+                store_id, new_key = _first_start(context)
             now.jumped = lambda by, set_by: clock_steps.taken(store, by, set_by)
             identity.claim(store_id, settings.data)
             with _in_spite_of_damage("removing bytes that no row names"):
@@ -109,21 +110,9 @@ async def opened(
                 place(settings, store_id, tasks.Remembered(store), mounted) as backend,
                 gateway.client(settings.provider_idle_seconds, settings.prices_file, upstream) as client,
             ):
-                vault = Vault.open(settings.data / "secret.key")
                 catalog = bundle.catalog(mounted) if mounted else {}
                 owners = accounts.new_key()
-                host = Host(
-                    settings,
-                    store,
-                    vault,
-                    backend,
-                    store_id,
-                    catalog,
-                    environ,
-                    now,
-                    away,
-                    accounts.key_hash(owners),
-                )
+                host = Host(context, backend, store_id, catalog, away, accounts.key_hash(owners))
                 host.traces = traces
                 host.integrity = integrity.Watch(settings.data)
                 store.serve()
@@ -178,15 +167,14 @@ def _in_spite_of_damage(what: str) -> Iterator[None]:
         log.error("skipped because the database is damaged: %s: %s", what, error)
 
 
-def _first_start(
-    store: db.Database, settings: Settings, environ: Mapping[str, str], now: datetime
-) -> tuple[str, str | None]:
+def _first_start(context: Context) -> tuple[str, str | None]:
     """The store's id, and its first API key in clear if it was made just now."""
+    store, settings, now = context.db, context.settings, context.now()
     with store.atomic():
         if db.row(store, "SELECT id FROM store") is None:
             store.conn.execute("INSERT INTO store VALUES (?, ?)", (db.new_id("str"), db.iso(now)))
-        accounts.check_environment(environ)
-        account, new_key = accounts.ensure(store, settings, environ, now)
+        accounts.check_environment(context.environ)
+        account, new_key = accounts.ensure(context)
         if new_key and settings.credit:
             ledger.grant(store, account["id"], from_usd(settings.credit), now)
         containers.ensure_standard(store, now)

@@ -33,7 +33,7 @@ def known(host: Host, task_id: str) -> gateway.Known:
 def grant(host: Host, door: guest.Door) -> gateway.Grant:
     """What this task may call, looked up for each call: a key that was changed counts from the next one."""
     task = tasks.get(host.db, door.task_id)
-    execution = _of_run(host, door.run_id, tasks.execution(host.db, host.vault, task, host.environ))
+    execution = _of_run(host, door.run_id, tasks.execution(host.context, task))
     lost = f"The API key can't be read: {tasks.LOST_KEY}" if execution.lost and not execution.scripted else None
     return gateway.Grant(
         provider=execution.provider,

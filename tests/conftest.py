@@ -1,5 +1,6 @@
 """What most tests start from: a host with a real store and no Podman, a clock that stands still, and clients."""
 
+import dataclasses
 import fcntl
 import functools
 import os
@@ -21,6 +22,7 @@ from agentcontainer_local.process import clock as clocks
 from agentcontainer_local.sandbox.backend import Capabilities
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import accounts, agents, clock_steps, containers, db
+from agentcontainer_local.store.context import Context
 from agentcontainer_local.store.secrets import Vault
 from tests.simulated import simulated_server  # noqa: F401
 from tests.time_limit import *  # noqa: F403 - its hooks
@@ -133,11 +135,16 @@ def opened_host(folder: Path, now: clocks.Clock) -> Host:
     store.conn.execute("INSERT INTO store VALUES ('str_test', ?)", (db.iso(now()),))
     clock_steps.resume(store, now.read())
     now.jumped = lambda by, set_by: clock_steps.taken(store, by, set_by)
-    accounts.ensure(store, settings, {"AGENTCONTAINER_API_KEY": KEY}, now())
+    context = Context(store, Vault.open(settings.data / "secret.key"), settings, {"AGENTCONTAINER_API_KEY": KEY}, now)
+    accounts.ensure(context)
     containers.ensure_standard(store, now())
     agents.ensure_standard(store, now())
-    vault = Vault.open(settings.data / "secret.key")
-    return Host(settings, store, vault, Nowhere(), "str_test", {}, {}, now)
+    return Host(dataclasses.replace(context, environ={}), Nowhere(), "str_test", {})
+
+
+def set_context(host: Host, **parts) -> None:
+    """Other settings, for example."""
+    host.context = dataclasses.replace(host.context, **parts)
 
 
 class Nowhere:

@@ -67,15 +67,13 @@ def set_provider(call: Call) -> schemas.ProviderStatus:
     }
     with call.host.db.atomic():
         accounts.set_provider(
-            call.host.db,
-            call.host.vault,
+            call.host.context,
             call.account["id"],
             name,
             api_key=body.api_key,
             base_url=body.base_url,
             default=body.is_default,
             api=body.api,
-            now=call.now,
         )
         model_settings.change(call.host.db, call.account["id"], name, body.model, given)
     return _provider(call, call.param("provider"))
@@ -87,7 +85,7 @@ def remove_provider(call: Call) -> None:
 
 
 def _provider(call: Call, name: str) -> schemas.ProviderStatus:
-    return accounts.provider_shape(call.host.db, call.host.vault, call.account["id"], name, call.host.environ)
+    return accounts.provider_shape(call.host.context, call.account["id"], name)
 
 
 ROUTES = [

@@ -16,7 +16,7 @@ def list_agents(call: Call) -> schemas.ListAgentsResponse:
 
 def create_agent(call: Call) -> schemas.Agent:
     """Creates a reusable worker definition referencing a container, or an image; the standard coding one if neither."""
-    return _shape(call, agents.create(call.host.db, call.host.vault, call.account["id"], call.body, call.now))
+    return _shape(call, agents.create(call.host.context, call.account["id"], call.body))
 
 
 def get_agent(call: Call) -> schemas.Agent:
@@ -28,7 +28,7 @@ def update_agent(call: Call) -> schemas.Agent:
     """Updates an agent. Execution changes create a new agent version. Defaults are merged."""
     return _shape(
         call,
-        agents.update(call.host.db, call.host.vault, call.account["id"], call.param("agentId"), call.body, call.now),
+        agents.update(call.host.context, call.account["id"], call.param("agentId"), call.body),
     )
 
 
@@ -39,9 +39,7 @@ def archive_agent(call: Call) -> None:
 
 def fork_agent(call: Call) -> schemas.Agent:
     """Forks a standard agent into your own custom agent."""
-    return _shape(
-        call, agents.fork(call.host.db, call.host.vault, call.account["id"], call.param("agentId"), call.body, call.now)
-    )
+    return _shape(call, agents.fork(call.host.context, call.account["id"], call.param("agentId"), call.body))
 
 
 def list_agent_versions(call: Call) -> schemas.ListAgentVersionsResponse:
@@ -67,17 +65,13 @@ def attach_reference_files(call: Call) -> schemas.Agent:
     """Attaches previously uploaded files to an agent, creating a new agent version."""
     return _shape(
         call,
-        agents.attach(
-            call.host.db, call.host.vault, call.account["id"], call.param("agentId"), call.body.file_ids, call.now
-        ),
+        agents.attach(call.host.context, call.account["id"], call.param("agentId"), call.body.file_ids),
     )
 
 
 def detach_reference_file(call: Call) -> None:
     """Takes a file away from the agent, creating a new agent version."""
-    agents.detach(
-        call.host.db, call.host.vault, call.account["id"], call.param("agentId"), call.param("fileId"), call.now
-    )
+    agents.detach(call.host.context, call.account["id"], call.param("agentId"), call.param("fileId"))
 
 
 def _owned(call: Call) -> Row:

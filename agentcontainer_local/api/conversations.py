@@ -13,9 +13,7 @@ def create_conversation(call: Call) -> schemas.TaskAndMessage:
     """Begins a conversation: `instructions` hold for all of it, `message` is its first turn."""
     host = call.host
     host.check_room()
-    task = tasks.dispatch(
-        host.db, host.vault, call.account, call.param("agentId"), call.body, host.settings, call.now, host.environ
-    )
+    task = tasks.dispatch(host.context, call.account, call.param("agentId"), call.body)
     return _said(call, task, transcript.of_turn(host.db, task["id"], 1)[0])
 
 
@@ -24,16 +22,12 @@ def create_message(call: Call) -> schemas.TaskAndMessage:
     host, body = call.host, call.body
     host.check_room()
     task, message = tasks.say(
-        host.db,
-        host.vault,
+        host.context,
         call.account["id"],
         call.param("taskId"),
         body.content,
         body.input_ids(),
         body.overrides,
-        host.settings,
-        call.now,
-        host.environ,
     )
     return _said(call, task, message)
 
@@ -48,17 +42,13 @@ def wake_task(call: Call) -> schemas.Task:
     """Wakes a task that hibernates. With `wakeDueId`, only if it is still that sleep."""
     host, body = call.host, call.body
     task = tasks.wake(
-        host.db,
-        host.vault,
+        host.context,
         call.account["id"],
         call.param("taskId"),
         body.kind,
         body.message,
         body.wake_due_id,
         body.overrides,
-        host.settings,
-        call.now,
-        host.environ,
     )
     return tasks.shape(host.db, task, call.now)
 

@@ -46,9 +46,7 @@ def create_task(call: Call) -> schemas.Task:
     """Dispatches a task to an agent. If `versionId` is omitted, the current agent version is used."""
     host = call.host
     host.check_room()
-    task = tasks.dispatch(
-        host.db, host.vault, call.account, call.param("agentId"), call.body, host.settings, call.now, host.environ
-    )
+    task = tasks.dispatch(host.context, call.account, call.param("agentId"), call.body)
     return _shape(call, task)
 
 

@@ -20,6 +20,7 @@ from agentcontainer_local.process.tracing import Traces
 from agentcontainer_local.sandbox.backend import Backend
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import transcript
+from agentcontainer_local.store.context import Context
 from agentcontainer_local.store.db import Database
 from agentcontainer_local.store.files import Arriving
 from agentcontainer_local.store.integrity import Watch
@@ -117,14 +118,10 @@ class Live:
 
 @dataclass
 class Host:
-    settings: Settings
-    db: Database
-    vault: Vault
+    context: Context
     backend: Backend
     store_id: str
     catalog: dict[str, list[str]]  # the model ids that Pi knows, by provider
-    environ: Mapping[str, str]  # the server's own: where an account's provider keys may come from
-    now: Clock  # for dates; `steady` for durations
     away: timedelta = timedelta()  # for how long no server looked before this one
     owners_key_hash: bytes = b""  # of the key that the data directory's owner has while this server lives
     changed: Changed = field(default_factory=Changed)  # rows of tasks: set by their writers, at each commit
@@ -148,6 +145,27 @@ class Host:
     def __post_init__(self) -> None:
         self.place = Place(self.steady)
         self.db.subscribe(self.changed.set)
+
+    @property
+    def db(self) -> Database:
+        return self.context.db
+
+    @property
+    def vault(self) -> Vault:
+        return self.context.vault
+
+    @property
+    def settings(self) -> Settings:
+        return self.context.settings
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        return self.context.environ
+
+    @property
+    def now(self) -> Clock:
+        """For dates; `steady` for durations."""
+        return self.context.now
 
     @asynccontextmanager
     async def in_turn(self) -> AsyncIterator[None]:
@@ -205,4 +223,4 @@ class Host:
     @property
     def files(self) -> Path:
         """Where the files' bytes are."""
-        return self.settings.data / "files"
+        return self.context.files

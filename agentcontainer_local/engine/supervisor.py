@@ -178,7 +178,7 @@ def _end_idle(host: Host, runs: Runs, wanted: int) -> None:
 
 def _clear_ended(host: Host, runs: Runs) -> None:
     """What ended while no run had it (asleep, idle), and workspaces whose time is over, or whose place is needed."""
-    over = tasks.retention.due(host.db, host.now(), host.settings, host.crowded)
+    over = tasks.retention.due(host.context, host.crowded)
     _do(runs, tasks.ended_with_container(host.db), lambda task_id: clear_away(host, task_id))
     _do(runs, over, lambda task_id: remove_workspace(host, task_id))
 
@@ -189,7 +189,7 @@ async def tidy(host: Host) -> None:
     A server for the time being, of `run` or the demo, has no next one.
     """
     for _ in range(round(TIDY_SECONDS / 0.05)):
-        due = tasks.retention.due(host.db, host.now(), host.settings, crowded=False)
+        due = tasks.retention.due(host.context, crowded=False)
         if not tasks.ended_with_container(host.db) and not due:
             return
         await asyncio.sleep(0.05)

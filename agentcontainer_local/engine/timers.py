@@ -58,7 +58,7 @@ async def scan(host: Host) -> None:
     files.uploads.forget_expired(host.db, host.files, now)
     tasks.wake_due(host.db, now)
     tasks.expire(host.db, now)
-    if tasks.retention.due(host.db, now, host.settings, host.crowded):
+    if tasks.retention.due(host.context, host.crowded):
         host.look_again.set()
 
 

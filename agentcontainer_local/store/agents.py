@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import Conflict, Invalid, NotFound, Unsupported
 from agentcontainer_local.store import containers, files, task_fields
+from agentcontainer_local.store.context import Context
 from agentcontainer_local.store.db import (
     ALL,
     STANDARD_DOWN,
@@ -181,7 +182,8 @@ def reference_files(
 # Writing
 
 
-def create(db: Database, vault: Vault, account_id: str, body: schemas.CreateAgentRequest, now: datetime) -> Row:
+def create(context: Context, account_id: str, body: schemas.CreateAgentRequest) -> Row:
+    db, now = context.db, context.now()
     with db.atomic():
         place = _place(db, account_id, body, None, body.name, now)
         if place is None:
@@ -189,14 +191,13 @@ def create(db: Database, vault: Vault, account_id: str, body: schemas.CreateAgen
         id = _insert(db, account_id, body.name, body.description or "", now)
         defaults = {"outputPolicy": {"mode": "any"}, "runtimeRegion": "any", **body.defaults.stored()}
         content = Content(place, body.base_prompt, defaults, body.defaults.provider_api_key, skills(body.skills), [])
-        _add_version(db, vault, id, content, now)
+        _add_version(db, context.vault, id, content, now)
         return owned(db, account_id, id)
 
 
-def update(
-    db: Database, vault: Vault, account_id: str, agent_id: str, body: schemas.UpdateAgentRequest, now: datetime
-) -> Row:
+def update(context: Context, account_id: str, agent_id: str, body: schemas.UpdateAgentRequest) -> Row:
     """What changes its execution makes a new version; a name or a description, or no change, does not."""
+    db, vault, now = context.db, context.vault, context.now()
     with db.atomic():
         agent = _alive(custom(db, account_id, agent_id))
         db.conn.execute(
@@ -219,8 +220,9 @@ def update(
         return owned(db, account_id, agent_id)
 
 
-def attach(db: Database, vault: Vault, account_id: str, agent_id: str, file_ids: list[str], now: datetime) -> Row:
+def attach(context: Context, account_id: str, agent_id: str, file_ids: list[str]) -> Row:
     """Adds reference files in a new version; those that are there already change nothing."""
+    db, vault, now = context.db, context.vault, context.now()
     with db.atomic():
         _alive(custom(db, account_id, agent_id))
         files.owned(db, account_id, file_ids, "fileIds")
@@ -233,8 +235,9 @@ def attach(db: Database, vault: Vault, account_id: str, agent_id: str, file_ids:
         return owned(db, account_id, agent_id)
 
 
-def detach(db: Database, vault: Vault, account_id: str, agent_id: str, file_id: str, now: datetime) -> None:
+def detach(context: Context, account_id: str, agent_id: str, file_id: str) -> None:
     """Takes a reference file away in a new version."""
+    db, vault, now = context.db, context.vault, context.now()
     with db.atomic():
         _alive(custom(db, account_id, agent_id))
         old = _content(db, vault, current(db, agent_id))
@@ -251,10 +254,9 @@ def archive(db: Database, account_id: str, agent_id: str, now: datetime) -> None
         db.conn.execute("UPDATE agents SET archived_at = ? WHERE id = ? AND archived_at IS NULL", (iso(now), agent_id))
 
 
-def fork(
-    db: Database, vault: Vault, account_id: str, agent_id: str, body: schemas.ForkResourceRequest, now: datetime
-) -> Row:
+def fork(context: Context, account_id: str, agent_id: str, body: schemas.ForkResourceRequest) -> Row:
     """The account's own copy of a standard agent, without a key; raises NotFound for any other."""
+    db, vault, now = context.db, context.vault, context.now()
     with db.atomic():
         origin = owned(db, account_id, agent_id)
         if origin["account_id"] is not None:

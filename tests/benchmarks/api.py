@@ -298,14 +298,10 @@ def _fill(host, count: int) -> None:
 
     account = accounts.only(host.db)
     first = tasks.dispatch(
-        host.db,
-        host.vault,
+        host.context,
         account,
         "agt_standard_coding",
         schemas.CreateTaskRequest(**TASK),
-        host.settings,
-        host.now(),
-        {},
     )
     tasks.apply(host.db, first["id"], "started", host.now())
     tasks.apply(host.db, first["id"], "finished", host.now(), result="Done", completion="complete")

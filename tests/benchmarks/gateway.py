@@ -278,9 +278,7 @@ def _gateway(folder: Path, provider: int) -> Iterator[Way]:
     for model in MODELS:
         overrides = {"provider": "openai", "model": model, "maxCostUsd": 1000}
         body = schemas.CreateTaskRequest.model_validate({"instructions": "x", "overrides": overrides})
-        task_of[model] = tasks.dispatch(
-            host.db, host.vault, account, "agt_standard_data", body, host.settings, host.now(), host.environ
-        )["id"]
+        task_of[model] = tasks.dispatch(host.context, account, "agt_standard_data", body)["id"]
     host.db.close()
     port = _free_port()
     with _process(sys.executable, "-m", "tests.unit.gateway.purse", str(data), str(port)):

@@ -1,11 +1,13 @@
 """The account, its keys and its provider settings, from outside."""
 
+import dataclasses
+
 import pytest
 
 from agentcontainer_local import app
 from agentcontainer_local.errors import Invalid
 from agentcontainer_local.store import accounts, db, ledger
-from tests.conftest import KEY, calling
+from tests.conftest import KEY, calling, set_context
 
 
 async def test_the_account_has_the_fields_of_the_reference_and_the_later_ones(client):
@@ -96,7 +98,7 @@ async def test_a_provider_key_is_encrypted_at_rest_and_in_no_answer(client, host
     host.db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert secret.encode() not in (host.settings.data / "agentcontainer.db").read_bytes()
     account_id = (await client.get("/account")).json()["id"]
-    assert accounts.provider(host.db, host.vault, account_id, "anthropic", {}).api_key == secret
+    assert accounts.provider(host.context, account_id, "anthropic").api_key == secret
 
 
 async def test_what_is_not_given_stays_and_delete_forgets_all(client):
@@ -117,7 +119,7 @@ async def test_what_is_not_given_stays_and_delete_forgets_all(client):
 
 async def test_the_default_is_the_one_set_else_the_first_with_a_key(client, host):
     assert [entry["isDefault"] for entry in (await providers(client)).values()] == [False] * 3
-    host.environ = {"OPENROUTER_API_KEY": "k"}
+    set_context(host, environ={"OPENROUTER_API_KEY": "k"})
     assert (await providers(client))["openrouter"]["isDefault"]
     assert (await providers(client))["openrouter"]["source"] == "environment"
     await client.put("/providers/openai", json={"apiKey": "k"})
@@ -129,7 +131,7 @@ async def test_the_default_is_the_one_set_else_the_first_with_a_key(client, host
 
 
 async def test_base_urls_come_from_the_environment_too(client, host):
-    host.environ = {"AGENTCONTAINER_OPENAI_BASE_URL": "http://127.0.0.1:8080/v1", "OPENAI_API_KEY": ""}
+    set_context(host, environ={"AGENTCONTAINER_OPENAI_BASE_URL": "http://127.0.0.1:8080/v1", "OPENAI_API_KEY": ""})
     openai = (await providers(client))["openai"]
     assert (openai["baseUrl"], openai["hasApiKey"]) == ("http://127.0.0.1:8080/v1", False)
 
@@ -156,7 +158,7 @@ async def test_provider_settings_that_cannot_work_are_refused(client, body):
 def test_provider_settings_from_the_command_line_are_checked_too(host, given):
     account_id = accounts.only(host.db)["id"]
     with pytest.raises(Invalid):
-        accounts.set_provider(host.db, host.vault, account_id, "openai", now=host.now(), **given)
+        accounts.set_provider(host.context, account_id, "openai", **given)
     assert db.row(host.db, "SELECT count(*) AS n FROM providers")["n"] == 0
 
 
@@ -173,7 +175,9 @@ async def test_provider_settings_are_the_accounts_own(client, stranger):
 
 def test_the_first_start_takes_the_key_from_the_environment_and_later_ones_leave_it(host):
     assert accounts.authenticated(host.db, accounts.key_hash(KEY)) is not None
-    again, key = accounts.ensure(host.db, host.settings, {"AGENTCONTAINER_API_KEY": "ac_live_" + "z" * 24}, host.now())
+    again, key = accounts.ensure(
+        dataclasses.replace(host.context, environ={"AGENTCONTAINER_API_KEY": "ac_live_" + "z" * 24})
+    )
     assert key is None
     assert accounts.authenticated(host.db, accounts.key_hash("ac_live_" + "z" * 24)) is None
     assert accounts.only(host.db)["id"] == again["id"]
@@ -191,7 +195,7 @@ def test_the_first_start_takes_the_key_from_the_environment_and_later_ones_leave
 def test_a_key_in_the_environment_that_is_not_one_stops_the_first_start(tmp_path, host, key):
     store = db.open(tmp_path / "other.db")
     with pytest.raises(Invalid, match="AGENTCONTAINER_API_KEY"):
-        accounts.ensure(store, host.settings, {"AGENTCONTAINER_API_KEY": key}, host.now())
+        accounts.ensure(dataclasses.replace(host.context, db=store, environ={"AGENTCONTAINER_API_KEY": key}))
     assert accounts.only(store) is None
     store.close()
 
@@ -199,9 +203,10 @@ def test_a_key_in_the_environment_that_is_not_one_stops_the_first_start(tmp_path
 def test_prepaid_credit_is_granted_once(tmp_path, host):
     prepaid = host.settings.model_copy(update={"billing": "prepaid", "credit": 10})
     store = db.open(tmp_path / "other.db")
-    store_id, key = app._first_start(store, prepaid, {}, host.now())
+    context = dataclasses.replace(host.context, db=store, settings=prepaid)
+    store_id, key = app._first_start(context)
     assert accounts.KEY_PATTERN.fullmatch(key)
-    assert app._first_start(store, prepaid, {}, host.now()) == (store_id, None)
+    assert app._first_start(context) == (store_id, None)
     account = accounts.only(store)
     assert accounts.shape(store, account, host.settings).credit_balance == 10
     assert [entry["kind"] for entry in ledger.entries(store, account["id"], 10, 0, True)] == ["grant"]

@@ -14,7 +14,7 @@ from agentcontainer_local.http import routing
 from agentcontainer_local.http.downloads import disposition
 from agentcontainer_local.store import files
 from agentcontainer_local.store.files import disk
-from tests.conftest import calling
+from tests.conftest import calling, set_context
 
 HOSTILE = [
     "../../etc/passwd",
@@ -145,7 +145,7 @@ async def test_exactly_the_announced_bytes_must_come(client, host):
 
 
 async def test_a_file_over_the_limit_is_refused_before_and_while_it_comes(client, host):
-    host.settings = host.settings.model_copy(update={"max_file_bytes": 10})
+    set_context(host, settings=host.settings.model_copy(update={"max_file_bytes": 10}))
 
     async def unannounced():
         yield b"12345678"
@@ -221,7 +221,7 @@ async def test_the_upload_url_is_signed(client):
 
 
 async def test_the_upload_url_stands_on_the_public_url(client, host):
-    host.settings = host.settings.model_copy(update={"public_url": "https://agents.example.org/"})
+    set_context(host, settings=host.settings.model_copy(update={"public_url": "https://agents.example.org/"}))
     assert (await prepare(client))["uploadUrl"].startswith("https://agents.example.org/api/v1/uploads/upl_")
 
 
@@ -452,7 +452,7 @@ async def test_what_goes_in_is_what_is_there(tmp_path_factory, chunks):
 
 
 async def test_files_over_the_quota_are_refused_before_and_after_they_come(client, host, upload):
-    host.settings = host.settings.model_copy(update={"file_quota_bytes": 10})
+    set_context(host, settings=host.settings.model_copy(update={"file_quota_bytes": 10}))
     await upload(b"12345")
     storage = (await client.get("/account")).json()["fileStorage"]
     assert storage == {"usedBytes": 5, "quotaBytes": 10, "isEnforced": True}
@@ -465,7 +465,7 @@ async def test_files_over_the_quota_are_refused_before_and_after_they_come(clien
 
 async def test_uploads_that_nobody_completes_count_too(client, host):
     """Else a client that never completes any fills the disk, whatever its quota."""
-    host.settings = host.settings.model_copy(update={"file_quota_bytes": 10})
+    set_context(host, settings=host.settings.model_copy(update={"file_quota_bytes": 10}))
     first, second = [(await client.post("/uploads/prepare", json={"filename": "x"})).json() for _ in range(2)]
     assert (await client.put(first["uploadUrl"], content=b"1234567")).status_code == 200
     assert (await client.put(second["uploadUrl"], content=b"1234567")).status_code == 413
@@ -480,7 +480,7 @@ async def test_uploads_that_nobody_completes_count_too(client, host):
 async def test_uploads_on_their_way_count_too(client, host):
     """Else a hundred at once put a hundred times the quota on the disk, and are all refused only then."""
     batch = b"x" * disk.BATCH_BYTES
-    host.settings = host.settings.model_copy(update={"file_quota_bytes": 3 * len(batch)})
+    set_context(host, settings=host.settings.model_copy(update={"file_quota_bytes": 3 * len(batch)}))
     go_on, prepared = asyncio.Event(), [await prepare(client) for _ in range(4)]
 
     async def stalling():
@@ -520,7 +520,7 @@ async def test_kept_workspaces_are_counted_and_over_their_quota_no_conversation_
     body = {"instructions": "i", "message": "m", "overrides": {"model": "scripted"}}
     task = (await client.post(f"{agent}/conversations", json=body)).json()["task"]
     host.db.conn.execute("UPDATE tasks SET kept_bytes = 7 WHERE id = ?", (task["id"],))
-    host.settings = host.settings.model_copy(update={"checkpoint_quota_bytes": 7})
+    set_context(host, settings=host.settings.model_copy(update={"checkpoint_quota_bytes": 7}))
     storage = (await client.get("/account")).json()["checkpointStorage"]
     assert storage == {"usedBytes": 7, "quotaBytes": 7, "isEnforced": True}
     assert (await client.post(f"{agent}/conversations", json=body)).status_code == 413

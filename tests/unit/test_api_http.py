@@ -16,7 +16,7 @@ from agentcontainer_local import schemas
 from agentcontainer_local.api import routes
 from agentcontainer_local.http import routing
 from agentcontainer_local.store import db, tasks, transcript
-from tests.conftest import KEY, calling
+from tests.conftest import KEY, calling, set_context
 from tests.live import Live
 from tests.unit.test_races import running
 
@@ -360,7 +360,7 @@ async def test_two_at_once_have_one_effect(client):
 async def test_a_key_holds_across_a_restart(client, host):
     first = await client.post("/containers", json=CONTAINER, headers={"idempotency-key": "k"})
     host.db.close()
-    host.db = db.open(host.settings.data / "agentcontainer.db")
+    set_context(host, db=db.open(host.settings.data / "agentcontainer.db"))
     second = await client.post("/containers", json=CONTAINER, headers={"idempotency-key": "k"})
     assert second.json() == first.json()
 
@@ -397,7 +397,7 @@ async def test_a_key_has_one_effect_and_one_answer_whatever_else_is_sent(client,
     for position, (key, name) in enumerate(sent):
         if position == restarts:
             host.db.close()
-            host.db = db.open(host.settings.data / "agentcontainer.db")
+            set_context(host, db=db.open(host.settings.data / "agentcontainer.db"))
         answer = await client.post("/containers", json={"name": name}, headers={"idempotency-key": key})
         if name == "":
             assert answer.status_code == 422  # a body that makes no sense is nobody's request

@@ -6,6 +6,7 @@ import zipfile
 import pytest
 
 from agentcontainer_local.store import db, files, tasks
+from tests.conftest import set_context
 
 FIELDS = {
     "id",
@@ -219,13 +220,13 @@ async def test_without_a_key_for_its_provider_no_task_is_made(client, host):
         answer = await client.post(f"{AGENT}/tasks", json={"instructions": "x", "overrides": overrides})
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "provider_key_missing")
     assert await listed(client) == []
-    host.environ = {"OPENAI_API_KEY": "k"}
+    set_context(host, environ={"OPENAI_API_KEY": "k"})
     task = await dispatch(client, overrides={"model": "gpt-5"})
     assert task["execution"] == {"provider": "openai", "model": "gpt-5", "weakModel": None}
 
 
 async def test_more_than_may_wait_are_refused(client, host):
-    host.settings = host.settings.model_copy(update={"max_pending": 2})
+    set_context(host, settings=host.settings.model_copy(update={"max_pending": 2}))
     assert [(await dispatch(client))["queuePosition"] for _ in range(2)] == [1, 2]
     answer = await client.post(f"{AGENT}/tasks", json={"instructions": "x", "overrides": SCRIPTED})
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "too_many_pending")

@@ -39,9 +39,7 @@ def account(host: Host, id: str = "acc_prepaid") -> dict:
 
 
 def dispatch(host: Host, account: dict, body=AUTONOMOUS) -> str:
-    return tasks.dispatch(
-        host.db, host.vault, account, "agt_standard_coding", body, host.settings, host.now(), host.environ
-    )["id"]
+    return tasks.dispatch(host.context, account, "agt_standard_coding", body)["id"]
 
 
 def entries(host: Host, account_id: str) -> list[dict]:

@@ -12,6 +12,7 @@ from starlette.routing import Router
 from agentcontainer_local import guest
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.store import tasks, transcript
+from tests.conftest import set_context
 
 REFUSED = {400, 404, 405, 409, 413, 422, 429}
 JSON = st.recursive(
@@ -205,7 +206,7 @@ async def test_what_no_tool_is_given_is_no_event(door, client, input):
 
 async def test_an_agent_that_reports_without_end_ends_its_task_alone(door):
     most = 1024**2
-    door.host.settings = door.host.settings.model_copy(update={"max_event_bytes": most})
+    set_context(door.host, settings=door.host.settings.model_copy(update={"max_event_bytes": most}))
     live = [{"event": {"type": "delta", "text": "x" * 100_000}}]
     for _ in range(12):
         assert await said(door, "POST", "/guest/events", lines(live)) == 200
@@ -282,7 +283,9 @@ async def handed_over(door: guest.Door, size: int, **more: str) -> int:
 
 async def test_one_answer_brings_no_more_files_than_a_finish_may(talk):
     """Else an agent that attaches the same file again and again fills the disk."""
-    talk.host.settings = talk.host.settings.model_copy(update={"max_output_bytes": 1000, "max_output_files": 3})
+    set_context(
+        talk.host, settings=talk.host.settings.model_copy(update={"max_output_bytes": 1000, "max_output_files": 3})
+    )
     assert [await handed_over(talk, size) for size in (600, 300, 300, 100)] == [200, 200, 422, 200]
     assert await handed_over(talk, 0) == 422
     assert len(talk.staged) == 0

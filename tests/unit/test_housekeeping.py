@@ -22,7 +22,8 @@ DAY = 86_400
 
 
 def with_settings(host: Host, **changes) -> Host:
-    return dataclasses.replace(host, settings=host.settings.model_copy(update=changes))
+    context = dataclasses.replace(host.context, settings=host.settings.model_copy(update=changes))
+    return dataclasses.replace(host, context=context)
 
 
 def made(host: Host, clock: Clock, content: bytes = b"output") -> str:

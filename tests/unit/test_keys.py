@@ -4,6 +4,7 @@ import pytest
 
 from agentcontainer_local.errors import Invalid
 from agentcontainer_local.store import accounts
+from tests.conftest import set_context
 from tests.unit.test_api_account import providers
 
 SECRETS = ("sk-secret-0123456789 two", "sk-secret-0123456789\nline", "sk-sécret-0123456789", "sk-secret-\x000123456789")
@@ -13,10 +14,9 @@ SECRETS = ("sk-secret-0123456789 two", "sk-secret-0123456789\nline", "sk-sécret
 async def test_a_key_is_stripped_wherever_it_is_entered(client, host, end):
     key = "sk-secret-0123456789"
     assert (await client.put("/providers/openai", json={"apiKey": key + end})).status_code == 200
-    stored = accounts.provider(host.db, host.vault, accounts.only(host.db)["id"], "openai", {})
-    of_environment = accounts.provider(
-        host.db, host.vault, accounts.only(host.db)["id"], "anthropic", {"ANTHROPIC_API_KEY": end + key + end}
-    )
+    stored = accounts.provider(host.context, accounts.only(host.db)["id"], "openai")
+    set_context(host, environ={"ANTHROPIC_API_KEY": end + key + end})
+    of_environment = accounts.provider(host.context, accounts.only(host.db)["id"], "anthropic")
     assert (stored.api_key, of_environment.api_key) == (key, key)
     body = {"instructions": "x", "overrides": {"provider": "openai", "model": "m", "providerApiKey": key + end}}
     assert (await client.post("/agents/agt_standard_coding/tasks", json=body)).status_code == 201

@@ -26,9 +26,7 @@ def dispatched(host: Host, conversation: bool = False) -> dict:
     shape = schemas.CreateConversationRequest if conversation else schemas.CreateTaskRequest
     asked = shape.model_validate({**body, "message": "Hello"} if conversation else body)
     account = row(host.db, ACCOUNT)
-    return tasks.dispatch(
-        host.db, host.vault, account, "agt_standard_coding", asked, host.settings, host.now(), host.environ
-    )
+    return tasks.dispatch(host.context, account, "agt_standard_coding", asked)
 
 
 def walk(host: Host, task_id: str) -> list[str]:
@@ -124,24 +122,18 @@ def _begin(host: Host, task: dict) -> None:
 
 
 def _message(host: Host, task: dict) -> None:
-    tasks.say(
-        host.db, host.vault, task["account_id"], task["id"], "More", [], None, host.settings, host.now(), host.environ
-    )
+    tasks.say(host.context, task["account_id"], task["id"], "More", [], None)
 
 
 def _wake(host: Host, task: dict) -> None:
     tasks.wake(
-        host.db,
-        host.vault,
+        host.context,
         task["account_id"],
         task["id"],
         "message",
         "Up",
         None,
         None,
-        host.settings,
-        host.now(),
-        host.environ,
     )
 
 
@@ -255,9 +247,7 @@ def test_a_turn_is_never_billed_for_more_than_its_limit(host: Host, clock: Clock
         clock.advance(3600)
         tasks.end_turn(host.db, task["id"], None, clock())
         assert tasks.get(host.db, task["id"])["used_ms"] == 60_000 * turn
-        said = tasks.say(
-            host.db, host.vault, task["account_id"], task["id"], "More", [], None, host.settings, clock(), host.environ
-        )
+        said = tasks.say(host.context, task["account_id"], task["id"], "More", [], None)
         assert said is not None
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from agentcontainer_local.api import routes
 from agentcontainer_local.http import openapi
-from tests.conftest import calling
+from tests.conftest import calling, set_context
 
 # Names that a class of a client must not have: globals of JavaScript and the browser, and all of java.lang.
 GLOBALS = frozenset(
@@ -214,7 +214,7 @@ async def test_the_document_is_the_same_as_json(host):
 )
 async def test_the_document_says_where_the_server_is(host, public_url, server):
     """Relative to the document, where nobody has told it: behind a proxy it does not know its own path."""
-    host.settings = host.settings.model_copy(update={"public_url": public_url})
+    set_context(host, settings=host.settings.model_copy(update={"public_url": public_url}))
     async with calling(host, None) as nobody:
         answer = await nobody.get("/openapi.json")
     assert [one["url"] for one in answer.json()["servers"]] == [server]

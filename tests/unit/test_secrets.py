@@ -1,5 +1,6 @@
 """A provider's key goes in by five ways and comes out by none: no answer, event, log line, error or byte on disk."""
 
+import dataclasses
 import json
 import logging
 
@@ -119,6 +120,6 @@ def test_a_key_that_is_given_to_a_store_that_has_others_is_warned_of(host, caplo
     """It is taken at the first start alone; who gives another one later would only hear that it is wrong."""
     for key, warned in ((KEY, False), ("ac_live_" + "x" * 32, True), ("", False)):
         caplog.clear()
-        app._first_start(host.db, host.settings, {"AGENTCONTAINER_API_KEY": key}, host.now())
-        assert ("is not an API key of this data directory" in caplog.text) == warned
+        app._first_start(dataclasses.replace(host.context, environ={"AGENTCONTAINER_API_KEY": key}))
+        assert ("AGENTCONTAINER_API_KEY is not an API key of this data directory" in caplog.text) == warned
         assert not key or key not in caplog.text

@@ -15,7 +15,7 @@ from agentcontainer_local.engine.host import Host
 from agentcontainer_local.errors import Problem
 from agentcontainer_local.guest.events import parse, record
 from agentcontainer_local.store import events, tasks
-from tests.conftest import Clock
+from tests.conftest import Clock, set_context
 from tests.unit.test_lifecycle import MOVES, dispatched
 from tests.unit.test_races import running
 
@@ -151,7 +151,7 @@ def test_nobody_signals_by_hand():
 
 
 async def test_the_conversations_that_have_been_idle_for_longest_give_up_their_room(host: Host, clock: Clock):
-    host.settings = host.settings.model_copy(update={"max_running": 3})
+    set_context(host, settings=host.settings.model_copy(update={"max_running": 3}))
     talks = [running(host, conversation=True) for _ in range(3)]
     for talk in (talks[1], talks[0]):
         tasks.end_turn(host.db, talk["id"], None, clock())

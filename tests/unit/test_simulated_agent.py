@@ -115,7 +115,7 @@ class Stage:
     def _launch(self, task_id: str) -> bytes:
         db = self.host.db
         task = tasks.get(db, task_id)
-        execution = tasks.execution(db, self.host.vault, task, {})
+        execution = tasks.execution(self.host.context, task)
         version = agents.version(db, task["agent_id"], task["agent_version_id"])
         harness = workspace.document(db, task, "HARNESS.md")
         return json.dumps(pi.launch(task, execution, version["base_prompt"], harness, {}, [], {})).encode()

@@ -9,6 +9,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from agentcontainer_local.store import accounts, db, rows
+from tests.conftest import set_context
 
 WRITE = """
 import sys, time
@@ -80,7 +81,7 @@ def test_a_log_of_full_length_from_the_start_holds_what_was_written_before_and_a
 
     done = subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(path)], cwd=Path(__file__).parents[2], check=False)
     assert done.returncode == 9
-    host.db = db.open(path)
+    set_context(host, db=db.open(path))
     assert log.stat().st_size == db.LOG_BYTES
     assert accounts.only(host.db)["name"] == "last words"
     assert db.row(host.db, "PRAGMA integrity_check") == {"integrity_check": "ok"}

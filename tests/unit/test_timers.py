@@ -14,7 +14,7 @@ from agentcontainer_local.engine.host import Host
 from agentcontainer_local.store import clock_steps, tasks, transcript
 from agentcontainer_local.store import events as history
 from agentcontainer_local.store.db import parse_iso
-from tests.conftest import KEY, Clock, calling
+from tests.conftest import KEY, Clock, calling, set_context
 from tests.unit.test_lifecycle import dispatched, walk
 
 
@@ -209,7 +209,9 @@ async def test_a_step_of_the_clock_changes_no_duration(host: Host, clock: Clock,
     tasks.end_turn(host.db, idle["id"], None, clock())
     tasks.sleep(host.db, sleeper["id"], clock() + timedelta(hours=2), None, clock(), relative=True)
     tasks.apply(host.db, ended["id"], "failed", clock(), error="x")
-    host.settings = host.settings.model_copy(update={"workspace_retention_seconds": 2 * HOUR, "retention_days": 1})
+    set_context(
+        host, settings=host.settings.model_copy(update={"workspace_retention_seconds": 2 * HOUR, "retention_days": 1})
+    )
     prepared = (await client.post("/uploads/prepare", json={"filename": "a"})).json()
     key = (await client.post("/keys", json={"name": "k", "expiresInSeconds": 2 * HOUR})).json()["key"]
     clock.advance(20)

@@ -40,17 +40,13 @@ def slept(host: Host, task: dict) -> None:
 
 def woken(host: Host, task: dict) -> None:
     tasks.wake(
-        host.db,
-        host.vault,
+        host.context,
         task["account_id"],
         task["id"],
         "external_wake",
         None,
         None,
         None,
-        host.settings,
-        host.now(),
-        host.environ,
     )
 
 

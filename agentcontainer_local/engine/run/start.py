@@ -88,7 +88,7 @@ def _launch(host: Host, record: Run, env: Mapping[str, str]) -> bytes:
     """How Pi is to be started, for the task as it is at this moment. `env`: the image's."""
     with host.db.atomic():
         task = tasks.get(host.db, record["task_id"])
-        execution = tasks.execution(host.db, host.vault, task, host.environ)
+        execution = tasks.execution(host.context, task)
         sealed = host.vault.seal(execution.api_key) if execution.api_key else None
         tasks.runs.launched(host.db, record["id"], task, execution.base_url, sealed)
     version = agents.version(host.db, task["agent_id"], task["agent_version_id"])

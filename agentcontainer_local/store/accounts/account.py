@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from datetime import datetime
 
 from agentcontainer_local import schemas
 from agentcontainer_local.environment import API_KEY
@@ -17,24 +16,27 @@ from agentcontainer_local.store.accounts.api_keys import (
     new_key,
 )
 from agentcontainer_local.store.accounts.storage import checkpoint_bytes, file_bytes
+from agentcontainer_local.store.context import Context
 from agentcontainer_local.store.db import Database, Row, iso, new_id, row, single
 
 log = logging.getLogger(__name__)
 
 
-def ensure(db: Database, settings: Settings, environ: Mapping[str, str], now: datetime) -> tuple[Row, str | None]:
+def ensure(context: Context) -> tuple[Row, str | None]:
     """The store's one account, and its API key when this is the first start: it is not to be had again.
 
     AGENTCONTAINER_API_KEY, if it is set then, is the key; raises Invalid when it does not look like one.
     """
+    db, environ, now = context.db, context.environ, context.now()
     with db.atomic():
-        mode = "standard" if settings.billing == "prepaid" else "unlimited_grant"
+        mode = "standard" if context.settings.billing == "prepaid" else "unlimited_grant"
         if (account := only(db)) is not None:
             db.conn.execute("UPDATE accounts SET billing_mode = ? WHERE id = ?", (mode, account["id"]))
             if (key := environ.get(API_KEY, "").strip()) and authenticated(db, key_hash(key)) is None:
                 log.warning(
                     "%s is not an API key of this data directory. Set a valid key, or unset it;"
                     " `agentcontainer keys create` makes a key",
+                    API_KEY,
                 )
             return {**account, "billing_mode": mode}, None
         key = _first_key(environ)

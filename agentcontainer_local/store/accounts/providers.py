@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Literal
 
 from agentcontainer_local import schemas
@@ -11,8 +10,8 @@ from agentcontainer_local.errors import Invalid, NotFound
 from agentcontainer_local.process.text import without_password
 from agentcontainer_local.providers import NAMES, PROVIDERS
 from agentcontainer_local.store import model_settings
+from agentcontainer_local.store.context import Context
 from agentcontainer_local.store.db import Database, iso, row, rows
-from agentcontainer_local.store.secrets import Vault
 
 
 @dataclass(frozen=True)
@@ -24,16 +23,15 @@ class ProviderSettings:
     lost: bool = False  # it can't be unsealed; the environment's does not take its place unasked
 
 
-def provider(
-    db: Database, vault: Vault, account_id: str, provider: str, environ: Mapping[str, str]
-) -> ProviderSettings:
+def provider(context: Context, account_id: str, provider: str) -> ProviderSettings:
     """What the account itself has for `provider`: what was set, else the environment's, else the vendor's address."""
-    stored = row(db, "SELECT * FROM providers WHERE account_id = ? AND provider = ?", (account_id, provider)) or {}
+    sql, environ = "SELECT * FROM providers WHERE account_id = ? AND provider = ?", context.environ
+    stored = row(context.db, sql, (account_id, provider)) or {}
     vendor = PROVIDERS[provider]
     base_url = stored.get("base_url") or environ.get(vendor.variable("BASE_URL"), "").strip() or vendor.base_url
     own_address = base_url.rstrip("/") != vendor.base_url
     if stored.get("api_key") is not None:
-        key = vault.unseal(stored["api_key"])
+        key = context.vault.unseal(stored["api_key"])
         return ProviderSettings(key, base_url, "store", own_address, lost=key is None)
     key = environ.get(vendor.key_variable, "").strip() or None
     return ProviderSettings(key, base_url, "environment" if key else None, own_address)
@@ -49,8 +47,7 @@ def default_provider(db: Database, account_id: str, environ: Mapping[str, str]) 
 
 
 def set_provider(
-    db: Database,
-    vault: Vault,
+    context: Context,
     account_id: str,
     provider: str,
     *,
@@ -58,7 +55,6 @@ def set_provider(
     base_url: str | None = None,
     default: bool | None = None,
     api: str | None = None,
-    now: datetime,
 ) -> None:
     """Changes what is given; None leaves as it is. Raises NotFound for a provider that there is not, and Invalid."""
     check_provider(provider)
@@ -67,13 +63,14 @@ def set_provider(
         raise Invalid.field("apiKey", "must be one line of printable characters, without spaces")
     if base_url and not re.fullmatch(schemas.URL, base_url):
         raise Invalid.field("baseUrl", "must be an http or https address")
+    db, now = context.db, context.now()
     with db.atomic():
         db.conn.execute(
             "INSERT INTO providers (account_id, provider, api_key, base_url, api, updated_at) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET api_key = coalesce(excluded.api_key, api_key),"
             " base_url = coalesce(excluded.base_url, base_url), api = coalesce(excluded.api, api),"
             " updated_at = excluded.updated_at",
-            (account_id, provider, vault.seal(api_key) if api_key else None, base_url, api, iso(now)),
+            (account_id, provider, context.vault.seal(api_key) if api_key else None, base_url, api, iso(now)),
         )
         if base_url:
             model_settings.forget_learned(db, account_id, provider)
@@ -99,10 +96,9 @@ def remove_provider(db: Database, account_id: str, provider: str) -> None:
         model_settings.forget(db, account_id, provider)
 
 
-def provider_shape(
-    db: Database, vault: Vault, account_id: str, name: str, environ: Mapping[str, str]
-) -> schemas.ProviderStatus:
-    settings = provider(db, vault, account_id, name, environ)
+def provider_shape(context: Context, account_id: str, name: str) -> schemas.ProviderStatus:
+    db, environ = context.db, context.environ
+    settings = provider(context, account_id, name)
     return schemas.ProviderStatus(
         provider=name,
         has_api_key=settings.api_key is not None,

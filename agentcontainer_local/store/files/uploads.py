@@ -6,8 +6,8 @@ from pathlib import Path
 
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import Conflict, Invalid, NotFound
-from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import accounts
+from agentcontainer_local.store.context import Context
 from agentcontainer_local.store.db import Database, Row, is_busy, iso, new_id, parse_iso, row, rows, single
 from agentcontainer_local.store.files import disk
 from agentcontainer_local.store.files.rows import DEFAULT_TYPE, add
@@ -44,26 +44,27 @@ def waiting(db: Database, upload_id: str, now: datetime) -> Row:
     return upload
 
 
-def fill(db: Database, root: Path, upload_id: str, incoming: disk.Incoming, settings: Settings, now: datetime) -> None:
+def fill(context: Context, upload_id: str, incoming: disk.Incoming) -> None:
     """Gives it the bytes that are in place, instead of those that it has: clients send them again when in doubt.
 
     When it was completed meanwhile, or when fewer came than declared, these bytes are removed.
     """
+    db, now = context.db, context.now()
     try:
         with db.atomic():
             upload = waiting(db, upload_id, now)
             check_size(upload, incoming.size)
-            accounts.check_file_quota(db, upload["account_id"], incoming.size, settings)
+            accounts.check_file_quota(db, upload["account_id"], incoming.size, context.settings)
             db.conn.execute(
                 "UPDATE uploads SET storage_id = ?, received_bytes = ?, sha256 = ? WHERE id = ?",
                 (incoming.name, incoming.size, incoming.sha256, upload_id),
             )
     except BaseException as error:
         if not (isinstance(error, sqlite3.OperationalError) and is_busy(error)):  # else it is tried again
-            disk.discard(root, [incoming.name])
+            disk.discard(context.files, [incoming.name])
         raise
     if upload["storage_id"] is not None:
-        disk.discard(root, [upload["storage_id"]])
+        disk.discard(context.files, [upload["storage_id"]])
 
 
 def check_size(upload: Row, size: int) -> None:

@@ -4,11 +4,10 @@ A call is one row of `model_calls` from before it starts. While it is at work, a
 told (the guest cut it, the server was killed), it counts at its worst; so no sum is ever below what was spent.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal
-from pathlib import Path
 from typing import Literal
 
 from agentcontainer_local import schemas
@@ -17,6 +16,7 @@ from agentcontainer_local.money import in_cents, rounded_up, to_usd
 from agentcontainer_local.prices import Prices
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import accounts, model_settings
+from agentcontainer_local.store.context import Context
 from agentcontainer_local.store.db import Columns, Database, insert, iso, quick, row, single
 from agentcontainer_local.store.rows import Task
 from agentcontainer_local.store.tasks.model_calls import failed_before
@@ -151,15 +151,16 @@ def _limits(db: Database, task: Task, month: str) -> Iterator[_Limit]:
             yield _Limit("maxTokens", whose, holder["max_tokens"], holder["spent_tokens"])
 
 
-def check_price(db: Database, task: Columns, prices_file: Path | None, environ: Mapping[str, str]) -> None:
+def check_price(context: Context, task: Columns) -> None:
     """Before it is taken on: a cost that nobody can tell can't be kept below anything."""
+    db = context.db
     holders = task, accounts.budget(db, task["account_id"], "")
     if task["model"] == SCRIPTED or all(holder["max_cost_microusd"] is None for holder in holders):
         return
     whose = "This task" if task["max_cost_microusd"] is not None else "This account (`agentcontainer budget show`)"
     provider, named = task["provider"], {"model": task["model"], "weakModel": task["weak_model"]}
-    free = model_settings.free(db, task["account_id"], provider, list(filter(None, named.values())), environ)
-    prices = Prices.read(prices_file).with_free(free)
+    free = model_settings.free(db, task["account_id"], provider, list(filter(None, named.values())), context.environ)
+    prices = Prices.read(context.settings.prices_file).with_free(free)
     for field, model in named.items():
         if model is not None and prices.find(provider, model) is None:
             raise Invalid.field(

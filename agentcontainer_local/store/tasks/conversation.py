@@ -1,17 +1,15 @@
 """Conversations: one turn for each message, the next one when the one before has been answered."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from agentcontainer_local import lifecycle
 from agentcontainer_local.errors import Conflict
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.schemas import MessageOverrides
-from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import events, files, transcript
+from agentcontainer_local.store.context import Context
 from agentcontainer_local.store.db import Database, iso, rows, single
 from agentcontainer_local.store.rows import Message, Task
-from agentcontainer_local.store.secrets import Vault
 from agentcontainer_local.store.tasks import overrides as override
 from agentcontainer_local.store.tasks.rows import get, owned
 from agentcontainer_local.store.tasks.runs import fits, given_next_turn, open_run
@@ -21,25 +19,22 @@ MAX_WAITING_MESSAGES = 100
 
 
 def say(
-    db: Database,
-    vault: Vault,
+    context: Context,
     account_id: str,
     task_id: str,
     content: str,
     file_ids: list[str],
     overrides: MessageOverrides | None,
-    settings: Settings,
-    now: datetime,
-    environ: Mapping[str, str],
 ) -> tuple[Task, Message]:
     """A follow-up: starts the next turn, or waits for the one at work. Answers the task and the message."""
+    db, now = context.db, context.now()
     with db.atomic():
         task = _open_conversation(db, account_id, task_id)
         files.owned(db, account_id, file_ids)
         last = single(db, "SELECT max(turn_number) AS turn FROM messages WHERE task_id = ?", (task_id,))["turn"]
         if last - _turn(task) >= MAX_WAITING_MESSAGES:
             raise Conflict(f"{MAX_WAITING_MESSAGES} messages are already waiting. Send this one later.")
-        asked = override.checked(db, vault, task, overrides, settings, environ)
+        asked = override.checked(context, task, overrides)
         turn = {**task, "turn_number": last + 1, "attempt_number": 1}
         id = transcript.add(db, turn, "user", content, "queued", now, **asked)
         for position, file_id in enumerate(file_ids):

@@ -2,8 +2,6 @@
 
 import json
 import logging
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from agentcontainer_local import lifecycle, resource_limits
@@ -12,9 +10,9 @@ from agentcontainer_local.process import failpoints
 from agentcontainer_local.schemas import ALLOWED_AND_OPEN, CreateConversationRequest, CreateTaskRequest
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import accounts, agents, events, files, ledger, task_fields, transcript
+from agentcontainer_local.store.context import Context
 from agentcontainer_local.store.db import Database, Row, dumps, iso, new_id, single
 from agentcontainer_local.store.rows import AgentVersion, Task
-from agentcontainer_local.store.secrets import Vault
 from agentcontainer_local.store.tasks import budget
 from agentcontainer_local.store.tasks.provider_choice import choose_provider, require_key
 from agentcontainer_local.store.tasks.rows import owned_whole
@@ -29,30 +27,22 @@ NO_SKILLS = "skills need internetAccess true, because they are fetched when the 
 Body = CreateTaskRequest | CreateConversationRequest
 
 
-def dispatch(
-    db: Database,
-    vault: Vault,
-    account: Row,
-    agent_id: str,
-    body: Body,
-    settings: Settings,
-    now: datetime,
-    environ: Mapping[str, str],
-) -> Task:
+def dispatch(context: Context, account: Row, agent_id: str, body: Body) -> Task:
     """Checks everything that can be known now, then writes the task; a refused one leaves nothing behind."""
+    db, now = context.db, context.now()
     with db.atomic():
-        _check_room(db, settings)
+        _check_room(db, context.settings)
         if isinstance(body, CreateConversationRequest):
-            accounts.check_checkpoint_quota(db, account["id"], settings)
+            accounts.check_checkpoint_quota(db, account["id"], context.settings)
         agent = agents.owned(db, account["id"], agent_id)
         if agent["archived_at"] is not None:
             raise Conflict("An archived agent takes no new tasks. Choose another agent.")
         version = agents.version(db, agent["id"], body.version_id)
         given = body.input_ids()
         files.owned(db, account["id"], given)
-        plan = _planned(db, vault, account, agent, version, body, settings, now, environ)
-        require_key(db, vault, plan, environ)
-        budget.check_price(db, plan, settings.prices_file, environ)
+        plan = {**_planned(context, account, agent, version, body), "created_at": iso(now)}
+        require_key(context, plan)
+        budget.check_price(context, plan)
         task = _insert(db, plan)
         task_id = task["id"]
         for position, file_id in enumerate(given):
@@ -72,17 +62,7 @@ def _check_room(db: Database, settings: Settings) -> None:
         raise TooManyPending(f"{pending} tasks are already waiting. Try again later.", retry_after=10)
 
 
-def _planned(
-    db: Database,
-    vault: Vault,
-    account: Row,
-    agent: Row,
-    version: AgentVersion,
-    body: Body,
-    settings: Settings,
-    now: datetime,
-    environ: Mapping[str, str],
-) -> Row:
+def _planned(context: Context, account: Row, agent: Row, version: AgentVersion, body: Body) -> Row:
     """The new task's columns."""
     defaults, asked = json.loads(version["defaults"]), body.overrides.stored() if body.overrides else {}
     chosen = {**{k: v for k, v in defaults.items() if v is not None}, **asked}
@@ -94,7 +74,7 @@ def _planned(
     skills = agents.skills(body.skills)
     if (skills or version["skills"] != "[]") and not chosen["internetAccess"]:
         raise Invalid.field("overrides.internetAccess", NO_SKILLS)
-    resource_limits.require(resource_limits.isolation(settings, defaults, asked), chosen["internetAccess"])
+    resource_limits.require(resource_limits.isolation(context.settings, defaults, asked), chosen["internetAccess"])
     key = body.overrides.provider_api_key if body.overrides else None
     return {
         "id": new_id("tsk"),
@@ -108,11 +88,12 @@ def _planned(
         "instructions": body.instructions,
         "metadata": dumps(body.metadata or {}),
         "overrides": dumps(asked),
-        "provider_api_key": vault.seal(key) if key else None,
+        "provider_api_key": context.vault.seal(key) if key else None,
         **task_fields.columns(chosen),
-        "provider": choose_provider(db, account["id"], chosen["model"], environ, chosen.get("provider")),
+        "provider": choose_provider(
+            context.db, account["id"], chosen["model"], context.environ, chosen.get("provider")
+        ),
         "skills": dumps(skills),
-        "created_at": iso(now),
     }
 
 

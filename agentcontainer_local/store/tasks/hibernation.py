@@ -1,17 +1,15 @@
 """Hibernation: an autonomous task lies down by itself, and a deadline, a message or an outside event wakes it."""
 
-from collections.abc import Mapping
 from datetime import datetime
 
 from agentcontainer_local import lifecycle
 from agentcontainer_local.errors import Conflict
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.schemas import MessageOverrides
-from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import transcript
+from agentcontainer_local.store.context import Context
 from agentcontainer_local.store.db import Database, iso, new_id, rows
 from agentcontainer_local.store.rows import Task
-from agentcontainer_local.store.secrets import Vault
 from agentcontainer_local.store.tasks import overrides as override
 from agentcontainer_local.store.tasks.rows import get, owned
 from agentcontainer_local.store.tasks.transitions import apply
@@ -33,26 +31,23 @@ def sleep(
 
 
 def wake(
-    db: Database,
-    vault: Vault,
+    context: Context,
     account_id: str,
     task_id: str,
     kind: str,
     message: str | None,
     due_id: str | None,
     overrides: MessageOverrides | None,
-    settings: Settings,
-    now: datetime,
-    environ: Mapping[str, str],
 ) -> Task:
     """`kind`: message (with one) or external_wake. With `due_id`, only the sleep of that id is ended."""
+    db, now = context.db, context.now()
     with db.atomic():
         task = owned(db, account_id, task_id)
         if task["status"] != lifecycle.HIBERNATING:
             raise Conflict(f"The task is {task['status']}, not hibernating.", status=task["status"])
         if due_id is not None and due_id != task["wake_due_id"]:
             raise Conflict("The task was woken in the meantime, and hibernates again.")
-        if asked := override.checked(db, vault, task, overrides, settings, environ):
+        if asked := override.checked(context, task, overrides):
             override.take(db, task, asked)
         return _wake(db, task, kind, message, now)
 

@@ -1,41 +1,32 @@
 """Overrides that come with a message or a wake: they hold from that turn on."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from agentcontainer_local.errors import Invalid
 from agentcontainer_local.schemas import MessageOverrides
-from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import task_fields, transcript
+from agentcontainer_local.store.context import Context
 from agentcontainer_local.store.db import Columns, Database, Row, dumps
 from agentcontainer_local.store.rows import Task
-from agentcontainer_local.store.secrets import Vault
 from agentcontainer_local.store.tasks.budget import check_price
 from agentcontainer_local.store.tasks.provider_choice import require_key
 
 
-def checked(
-    db: Database,
-    vault: Vault,
-    task: Task,
-    overrides: MessageOverrides | None,
-    settings: Settings,
-    environ: Mapping[str, str],
-) -> dict[str, Any]:
+def checked(context: Context, task: Task, overrides: MessageOverrides | None) -> dict[str, Any]:
     """As columns of a message. They must make sense with what the messages before it, which wait, will have changed."""
     if overrides is None:
         return {}
     key = overrides.provider_api_key
     asked = {
         "overrides": dumps(overrides.stored()),
-        "provider_api_key": vault.seal(key) if key is not None else None,
+        "provider_api_key": context.vault.seal(key) if key is not None else None,
     }
     changed: Columns = task
-    for columns in (*transcript.waiting(db, task["id"]), asked):
+    for columns in (*transcript.waiting(context.db, task["id"]), asked):
         changed = _changed(changed, columns)
-    require_key(db, vault, changed, environ)
-    check_price(db, changed, settings.prices_file, environ)
+    require_key(context, changed)
+    check_price(context, changed)
     return asked
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 from agentcontainer_local.errors import ProviderKeyMissing
 from agentcontainer_local.providers import SCRIPTED_AS
 from agentcontainer_local.store import accounts, model_settings
+from agentcontainer_local.store.context import Context
 from agentcontainer_local.store.db import Columns, Database, single
-from agentcontainer_local.store.secrets import Vault
 
 SCRIPTED = "scripted"  # the built-in model: any provider, no key, no network
 
@@ -49,11 +49,12 @@ def choose_provider(db: Database, account_id: str, model: str, environ: Mapping[
     )
 
 
-def execution(db: Database, vault: Vault, task: Columns, environ: Mapping[str, str]) -> Execution:
+def execution(context: Context, task: Columns) -> Execution:
     """A key is used only for the provider that it was given for; `api_key` is None where there is none."""
-    account = accounts.provider(db, vault, task["account_id"], task["provider"], environ)
+    db, environ = context.db, context.environ
+    account = accounts.provider(context, task["account_id"], task["provider"])
     own, whose = _own_key(db, task)
-    key = vault.unseal(own) if own else account.api_key
+    key = context.vault.unseal(own) if own else account.api_key
     return Execution(
         provider=task["provider"],
         model=task["model"],
@@ -72,11 +73,11 @@ def execution(db: Database, vault: Vault, task: Columns, environ: Mapping[str, s
     )
 
 
-def require_key(db: Database, vault: Vault, task: Columns, environ: Mapping[str, str]) -> None:
+def require_key(context: Context, task: Columns) -> None:
     """Raises ProviderKeyMissing if the task's model could not be called."""
     if task["model"] == SCRIPTED:
         return
-    effective = execution(db, vault, task, environ)
+    effective = execution(context, task)
     if effective.lost:
         message = f"The API key for {effective.provider} can't be read: {LOST_KEY}"
         raise ProviderKeyMissing(message, provider=effective.provider, lost=True)

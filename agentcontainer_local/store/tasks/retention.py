@@ -7,6 +7,7 @@ from agentcontainer_local.lifecycle import FAILED
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store.clock_steps import steady_date
+from agentcontainer_local.store.context import Context
 from agentcontainer_local.store.db import Database, Row, iso, rows, single
 from agentcontainer_local.store.tasks.rows import ended_with_workspace
 
@@ -44,10 +45,11 @@ def workspaces(
     return over or (ended_with_workspace(db, steady, 1) if crowded else [])
 
 
-def due(db: Database, now: datetime, settings: Settings, crowded: bool) -> list[Row]:
+def due(context: Context, crowded: bool) -> list[Row]:
     """The same, as the settings have it."""
+    settings = context.settings
     kept, failed = settings.workspace_retention_seconds, settings.failed_workspace_retention_seconds
-    return workspaces(db, now, timedelta(seconds=kept), crowded, timedelta(seconds=failed))
+    return workspaces(context.db, context.now(), timedelta(seconds=kept), crowded, timedelta(seconds=failed))
 
 
 def too_old(db: Database, before: datetime) -> list[Row]:

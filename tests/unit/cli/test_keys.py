@@ -48,7 +48,7 @@ def test_a_providers_key_is_taken_without_what_is_around_it(cli, live, around):
     from agentcontainer_local.store import accounts
 
     def stored(host) -> str:
-        return accounts.provider(host.db, host.vault, accounts.only(host.db)["id"], "openai", {}).api_key
+        return accounts.provider(host.context, accounts.only(host.db)["id"], "openai").api_key
 
     assert live.do(stored) == "sk-s3cr3t"
 

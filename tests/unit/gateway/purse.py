@@ -15,6 +15,7 @@ from agentcontainer_local.engine.host import Host
 from agentcontainer_local.process.clock import Clock
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import accounts, agents, containers, db, tasks
+from agentcontainer_local.store.context import Context
 from agentcontainer_local.store.secrets import Vault
 from tests.conftest import Nowhere
 
@@ -26,11 +27,11 @@ def opened(folder: Path, base_urls: dict[str, str]) -> Host:
     environ = {f"AGENTCONTAINER_{name.upper()}_BASE_URL": url for name, url in base_urls.items()}
     environ |= {f"{name.upper()}_API_KEY": "k" for name in base_urls}
     clock = Clock()
-    accounts.ensure(store, settings, {}, clock())
+    context = Context(store, Vault.open(folder / "secret.key"), settings, environ, clock)
+    accounts.ensure(context)
     containers.ensure_standard(store, clock())
     agents.ensure_standard(store, clock())
-    vault = Vault.open(folder / "secret.key")
-    return Host(settings, store, vault, Nowhere(), "str_test", {}, environ, clock)
+    return Host(context, Nowhere(), "str_test", {})
 
 
 async def serve(folder: Path, port: int) -> None:

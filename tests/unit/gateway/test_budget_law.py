@@ -111,9 +111,7 @@ class Purse:
         with self.store() as host:
             asked = {"provider": provider, "model": MODELS[provider], **budget}
             body = schemas.CreateTaskRequest.model_validate({"instructions": "x", "overrides": asked})
-            task = tasks.dispatch(
-                host.db, host.vault, self.account, "agt_standard_data", body, host.settings, host.now(), host.environ
-            )
+            task = tasks.dispatch(host.context, self.account, "agt_standard_data", body)
             return task["id"]
 
     def row(self, sql: str, *values) -> dict:
