@@ -569,3 +569,23 @@ CREATE TRIGGER call_that_is_over_is_counted AFTER INSERT ON model_calls WHEN NEW
   UPDATE model_calls SET status = NULL WHERE number = NEW.number;
   UPDATE model_calls SET status = NEW.status WHERE number = NEW.number;
 END;
+
+-- migration 17
+
+-- How many tasks are pending, by blocks of 128 numbers: a task's position in the queue is a sum over the blocks before
+-- its own, and need not be counted out.
+CREATE TABLE pending_blocks (
+  block INTEGER PRIMARY KEY,        -- tasks.number / 128
+  tasks INTEGER NOT NULL            -- kept by triggers
+) STRICT;
+INSERT INTO pending_blocks SELECT number / 128, count(*) FROM tasks WHERE status = 'pending' GROUP BY 1;
+CREATE TRIGGER pending_from_the_start AFTER INSERT ON tasks WHEN NEW.status = 'pending' BEGIN
+  INSERT INTO pending_blocks VALUES (NEW.number / 128, 1) ON CONFLICT DO UPDATE SET tasks = tasks + 1;
+END;
+CREATE TRIGGER pending_again AFTER UPDATE OF status ON tasks WHEN NEW.status = 'pending' AND OLD.status <> 'pending' BEGIN
+  INSERT INTO pending_blocks VALUES (NEW.number / 128, 1) ON CONFLICT DO UPDATE SET tasks = tasks + 1;
+END;
+CREATE TRIGGER pending_no_more AFTER UPDATE OF status ON tasks WHEN OLD.status = 'pending' AND NEW.status <> 'pending' BEGIN
+  UPDATE pending_blocks SET tasks = tasks - 1 WHERE block = NEW.number / 128;
+  DELETE FROM pending_blocks WHERE block = NEW.number / 128 AND tasks = 0;
+END;

@@ -1,5 +1,7 @@
 """Task dispatch and task inspection."""
 
+from collections.abc import Iterator
+
 from starlette.responses import Response
 
 from agentcontainer_local import lifecycle, schemas
@@ -16,30 +18,51 @@ from agentcontainer_local.errors import (
 )
 from agentcontainer_local.http import downloads
 from agentcontainer_local.http.downloads import BYTES, download
-from agentcontainer_local.http.pagination import page
-from agentcontainer_local.http.routing import Call, Route
+from agentcontainer_local.http.pagination import joined, page
+from agentcontainer_local.http.routing import Call, Route, json_of
 from agentcontainer_local.store import agents, files, tasks
 from agentcontainer_local.store.db import ALL, Row
 from agentcontainer_local.store.rows import Task
 
 
-def list_agent_tasks(call: Call) -> schemas.ListTasksResponse:
+def list_agent_tasks(call: Call) -> bytes:
     """Lists the tasks of one agent."""
     agent = agents.owned(call.host.db, call.account["id"], call.param("agentId"))
     return _page(call, agent["id"])
 
 
-def list_tasks(call: Call) -> schemas.ListTasksResponse:
+def list_tasks(call: Call) -> bytes:
     """Lists the tasks of all agents."""
     return _page(call, None)
 
 
-def _page(call: Call, agent_id: str | None) -> schemas.ListTasksResponse:
+def _page(call: Call, agent_id: str | None) -> bytes:
     query = call.query
     found = tasks.page(
         call.host.db, call.account["id"], agent_id=agent_id, status=query.status, search=query.search, **call.cut.asked
     )
-    return page(schemas.ListTasksResponse, call.cut, found, lambda task: _shape(call, task))
+    return joined(call.cut, _answers(call, found))
+
+
+def _answers(call: Call, found: list[Row]) -> Iterator[tuple[int, bytes]]:
+    """One by one: what the page has no room for is not read."""
+    host = call.host
+    kept = {task["id"]: host.answers.get(host.db, call.account["id"], task["id"]) for task in found}
+    missing = [id for id, answer in kept.items() if answer is None]
+    others, used = tasks.each_whole(host.db, missing), tasks.token_usages(host.db, missing)
+    for place in found:
+        answer = kept[place["id"]]
+        if answer is None:
+            task = next(others)
+            answer = _written(call, task, _shape(call, task, used[task["id"]]))
+        yield place["number"], answer
+
+
+def _written(call: Call, task: Task, shape: schemas.Task) -> bytes:
+    answer = json_of(shape)
+    if task["status"] in lifecycle.TERMINAL and shape.model_call is None:
+        call.host.answers.keep(call.host.db, task["account_id"], task["id"], answer)
+    return answer
 
 
 def create_task(call: Call) -> schemas.Task:
@@ -50,9 +73,13 @@ def create_task(call: Call) -> schemas.Task:
     return _shape(call, task)
 
 
-def get_task(call: Call) -> schemas.Task:
+def get_task(call: Call) -> bytes:
     """Returns the task as it is now: its status, and its result or error once it has ended."""
-    return _shape(call, tasks.owned_whole(call.host.db, call.account["id"], call.param("taskId")))
+    host, account_id, id = call.host, call.account["id"], call.param("taskId")
+    if (answer := host.answers.get(host.db, account_id, id)) is not None:
+        return answer
+    task = tasks.owned_whole(host.db, account_id, id)
+    return _written(call, task, _shape(call, task))
 
 
 def cancel_task(call: Call) -> schemas.Task:
@@ -98,8 +125,8 @@ def _owned(call: Call) -> Task:
     return tasks.owned(call.host.db, call.account["id"], call.param("taskId"))
 
 
-def _shape(call: Call, task: Task) -> schemas.Task:
-    shape = tasks.shape(call.host.db, task, call.now)
+def _shape(call: Call, task: Task, used: schemas.TokenUsage | None = None) -> schemas.Task:
+    shape = tasks.shape(call.host.db, task, call.now, used)
     if (calling := call.host.calling.get(shape.id)) is not None:
         shape.model_call = schemas.CurrentModelCall(**calling.facts())
     if shape.status == lifecycle.PENDING:

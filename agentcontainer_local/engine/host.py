@@ -25,6 +25,7 @@ from agentcontainer_local.store.db import Database
 from agentcontainer_local.store.files import Arriving
 from agentcontainer_local.store.integrity import Watch
 from agentcontainer_local.store.secrets import Vault
+from agentcontainer_local.store.tasks.answers import Answers
 
 KEEP_SECONDS = 0.5
 
@@ -129,6 +130,7 @@ class Host:
     revoked: Changed = field(default_factory=Changed)  # an API key: whoever is being answered looks at its own
     settled: Changed = field(default_factory=Changed)  # a model call has ended: there may be room in a budget
     live: Live = field(default_factory=Live)
+    answers: Answers = field(default_factory=Answers)  # of tasks that have ended
     calling: dict[str, Any] = field(default_factory=dict)  # by task: the gateway's Progress of its call at work
     called: Changed = field(default_factory=Changed)  # a model call has begun or ended
     arriving: Arriving = field(default_factory=Arriving)  # uploads

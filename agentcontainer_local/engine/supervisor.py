@@ -14,7 +14,7 @@ from agentcontainer_local.process import failpoints
 from agentcontainer_local.sandbox.backend import Found
 from agentcontainer_local.sandbox.errors import SandboxError, Unavailable
 from agentcontainer_local.store import clock_steps, tasks
-from agentcontainer_local.store.db import Row
+from agentcontainer_local.store.db import ALL, Row
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def _reap(host: Host, runs: Runs) -> None:
 
 def _say(host: Host, task_id: str, error: BaseException) -> None:
     if isinstance(error, Unavailable):
-        host.place.failed(str(error), start=task_id in tasks.with_status(host.db, lifecycle.PENDING))
+        host.place.failed(str(error), start=_is_pending(host, task_id))
     elif isinstance(error, SandboxError):
         log.warning("did not work, and is tried again task=%s: %s", task_id, error)
     else:
@@ -148,8 +148,8 @@ def _do_not_count(host: Host, found: FoundRuns, waited: timedelta) -> None:
 
 def _start_pending(host: Host, guest_of: GuestOf, runs: Runs, found: FoundRuns) -> None:
     """Oldest first, up to the free room; as many more wait, the runs of so many idle conversations end."""
-    waiting = [task_id for task_id in tasks.with_status(host.db, lifecycle.PENDING) if task_id not in runs]
     room = _room(host, runs)
+    waiting = _waiting(host, runs, room)
     if host.place.reason is not None:
         waiting.sort(key=host.place.failures)  # what one task's start cannot, another's may
     leaving = sum(tasks.open_run(host.db, task_id) is None for task_id in runs) if waiting[room:] else 0
@@ -160,12 +160,26 @@ def _start_pending(host: Host, guest_of: GuestOf, runs: Runs, found: FoundRuns) 
         _end_idle(host, runs, len(waiting) - room - leaving)
 
 
+def _waiting(host: Host, runs: Runs, room: int) -> list[str]:
+    """Pending tasks that nothing is done for: as many as fit, and one more for each run that could make room."""
+    most = ALL if host.place.reason is not None else room + 2 * len(runs) + 1
+    return [id for id in tasks.with_status(host.db, lifecycle.PENDING, most=most) if id not in runs]
+
+
+def _is_pending(host: Host, task_id: str) -> bool:
+    try:
+        status: str = tasks.get(host.db, task_id)["status"]
+    except LookupError:  # an orphan's name
+        return False
+    return status == lifecycle.PENDING
+
+
 def _room(host: Host, runs: Runs) -> int:
     """So many more may be started. While containers cannot run here, one is tried at a time, and not too often."""
     room = max(0, host.settings.max_running - len(runs))
     if host.place.reason is None:
         return room
-    tried = any(task_id in runs for task_id in tasks.with_status(host.db, lifecycle.PENDING))
+    tried = any(_is_pending(host, task_id) for task_id in runs)
     return 0 if tried or host.place.wait_seconds() > 0 else min(room, 1)
 
 

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 class Route:
     """`answers` None means 204; a route that is `raw` answers with a Response of its own and reads its own body.
 
+    The function of one that is not raw answers the shape, or its JSON.
+
     A route that is `replayable` takes an Idempotency-Key: its function must not await, for its effect and the answer
     are one transaction, whether the key is given or not.
     """
@@ -217,10 +219,16 @@ def _written(route: Route, answered: object) -> Response:
         return answered
     if route.answers is None and not route.raw:
         return Response(status_code=204)
+    if isinstance(answered, bytes):
+        return Json(answered, route.status)
     if route.answers is None or not isinstance(answered, route.answers):
         raise TypeError(f"{route.verb} {route.path} answered a {type(answered).__name__}")
-    # Straight to the serializer: model_dump_json makes a str of it first.
-    return Json(answered.__pydantic_serializer__.to_json(answered, by_alias=True), route.status)
+    return Json(json_of(answered), route.status)
+
+
+def json_of(shape: BaseModel) -> bytes:
+    """Straight from the serializer: model_dump_json makes a str of it first."""
+    return shape.__pydantic_serializer__.to_json(shape, by_alias=True)
 
 
 class Json(Response):

@@ -145,15 +145,19 @@ class Database(sqlite_utils.Database):
         for act in self._subscribers:
             act(*task_ids)
 
-    def at_each_write(self, tables: Iterable[str], act: Callable[[], None]) -> None:
-        """Does this whenever this connection changes a row of one of these tables, whatever becomes of the change."""
+    def at_each_write(self, tables: Iterable[str], act: Callable[..., None], column: str | None = None) -> None:
+        """Does this whenever this connection changes a row of one of these tables, whatever becomes of the change.
+
+        `act` is given what the row has in `column`, if one is named.
+        """
         self._watchers += 1
         name = f"watcher_{self._watchers:d}"
-        self.conn.create_function(name, 0, act)
+        self.conn.create_function(name, 0 if column is None else 1, act)
         for table in tables:
-            for verb in ("INSERT", "UPDATE", "DELETE"):
+            for verb, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
                 trigger = f"CREATE TEMP TRIGGER {name}_{verb}_{table} AFTER {verb} ON {table}"
-                self.conn.execute(f"{trigger} BEGIN SELECT {name}(); END")
+                value = "" if column is None else f"{row}.{column}"
+                self.conn.execute(f"{trigger} BEGIN SELECT {name}({value}); END")
 
 
 def open(path: Path) -> Database:

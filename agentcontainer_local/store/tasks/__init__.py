@@ -22,6 +22,7 @@ from agentcontainer_local.store.tasks.provider_choice import LOST_KEY, SCRIPTED,
 from agentcontainer_local.store.tasks.remembered import Remembered
 from agentcontainer_local.store.tasks.responses import message_shape, shape
 from agentcontainer_local.store.tasks.rows import (
+    each_whole,
     ended_with_container,
     ended_with_workspace,
     idle,
@@ -31,13 +32,14 @@ from agentcontainer_local.store.tasks.rows import (
     owned,
     owned_whole,
     page,
+    pending,
     rename,
     with_status,
 )
 from agentcontainer_local.store.tasks.rows import get as get
 from agentcontainer_local.store.tasks.runs import at_work, begin_run, end_run, fits, is_first_run, open_run
 from agentcontainer_local.store.tasks.transitions import apply, cancel, container_ms, died
-from agentcontainer_local.store.tasks.usage import token_usage, written_tokens
+from agentcontainer_local.store.tasks.usage import token_usage, token_usages, written_tokens
 from agentcontainer_local.store.tasks.window import learn_window
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "container_ms",
     "died",
     "dispatch",
+    "each_whole",
     "end_run",
     "end_turn",
     "ended_with_container",
@@ -81,6 +84,7 @@ __all__ = [
     "owned",
     "owned_whole",
     "page",
+    "pending",
     "reached",
     "rename",
     "reserve",
@@ -91,6 +95,7 @@ __all__ = [
     "sleep",
     "switch",
     "token_usage",
+    "token_usages",
     "turn_runs",
     "wake",
     "wake_due",

@@ -11,11 +11,11 @@ from agentcontainer_local.schemas import ALLOWED_AND_OPEN, CreateConversationReq
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import accounts, agents, events, files, ledger, task_fields, transcript
 from agentcontainer_local.store.context import Context
-from agentcontainer_local.store.db import Database, Row, dumps, iso, new_id, single
+from agentcontainer_local.store.db import Database, Row, dumps, iso, new_id
 from agentcontainer_local.store.rows import AgentVersion, Task
 from agentcontainer_local.store.tasks import budget
 from agentcontainer_local.store.tasks.provider_choice import choose_provider, require_key
-from agentcontainer_local.store.tasks.rows import owned_whole
+from agentcontainer_local.store.tasks.rows import owned_whole, pending
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +57,9 @@ def dispatch(context: Context, account: Row, agent_id: str, body: Body) -> Task:
 
 
 def _check_room(db: Database, settings: Settings) -> None:
-    pending = single(db, "SELECT count(*) AS n FROM tasks WHERE status = ?", (lifecycle.PENDING,))["n"]
-    if pending >= settings.max_pending:
-        raise TooManyPending(f"{pending} tasks are already waiting. Try again later.", retry_after=10)
+    waiting = pending(db)
+    if waiting >= settings.max_pending:
+        raise TooManyPending(f"{waiting} tasks are already waiting. Try again later.", retry_after=10)
 
 
 def _planned(context: Context, account: Row, agent: Row, version: AgentVersion, body: Body) -> Row:

@@ -16,9 +16,11 @@ from agentcontainer_local.store.tasks.transitions import container_ms
 from agentcontainer_local.store.tasks.usage import token_usage
 
 
-def shape(db: Database, task: Task, now: datetime) -> schemas.Task:
-    """`now`: for what a running task has cost so far."""
+def shape(db: Database, task: Task, now: datetime, used: schemas.TokenUsage | None = None) -> schemas.Task:
+    """`now`: for what a running task has cost so far. `used`: its token usage, where that was read already."""
     task = whole(db, task)
+    if used is None and task["started_at"] is not None:
+        used = token_usage(db, task["id"])
     used_ms = container_ms(task, now)
     return schemas.Task.made(
         id=task["id"],
@@ -41,7 +43,7 @@ def shape(db: Database, task: Task, now: datetime) -> schemas.Task:
         error=task["error"],
         cost_usd=to_usd(ledger.cost_microusd(used_ms)),
         container_minutes=round(used_ms / 1000) / 60,
-        token_usage={} if task["started_at"] is None else token_usage(db, task["id"]),
+        token_usage=used or {},
         budget=budget.shape(db, task),
         execution={"provider": task["provider"], "model": task["model"], "weak_model": task["weak_model"]},
         runtime={"container_image": task["image"]},

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from agentcontainer_local import lifecycle
 from agentcontainer_local.errors import NotFound
-from agentcontainer_local.store.db import ALL, Database, Row, each, iso, row, rows, single
+from agentcontainer_local.store.db import ALL, Database, Row, dumps, each, iso, row, rows, single
 from agentcontainer_local.store.rows import Task
 
 
@@ -26,7 +26,7 @@ def owned(db: Database, account_id: str, task_id: str) -> Task:
 
 
 # What a task's answer says. Not `tasks.*`: sqlite3 describes each column anew at each read, a third of a GET's time.
-WHOLE = (
+WHAT_AN_ANSWER_SAYS = (
     "SELECT number, id, account_id, agent_id, agent_version_id, container_version_id, mode, status, title,"
     " instructions, metadata, overrides, provider_api_key IS NOT NULL AS has_provider_api_key, provider, model,"
     " weak_model, max_cost_microusd, max_tokens, spent_microusd, spent_tokens, runtime_region, session_ttl_seconds,"
@@ -36,10 +36,12 @@ WHOLE = (
     " (SELECT image FROM container_versions WHERE id = container_version_id) AS image,"
     " (SELECT walls FROM runs WHERE task_id = tasks.id AND walls IS NOT NULL ORDER BY runs.number DESC LIMIT 1)"
     "   AS walls,"
-    " CASE WHEN tasks.status = 'pending' THEN (SELECT count(*) FROM tasks AS ahead"
-    "   WHERE ahead.status = 'pending' AND ahead.number <= tasks.number) END AS queue_position"
-    " FROM tasks"
+    " CASE WHEN tasks.status = 'pending' THEN"
+    "   (SELECT coalesce(sum(pending_blocks.tasks), 0) FROM pending_blocks WHERE block < tasks.number / 128)"
+    "   + (SELECT count(*) FROM tasks AS ahead WHERE ahead.status = 'pending'"
+    "     AND ahead.number BETWEEN tasks.number / 128 * 128 AND tasks.number) END AS queue_position"
 )
+WHOLE = f"{WHAT_AN_ANSWER_SAYS} FROM tasks"
 
 
 def whole(db: Database, task: Task) -> Task:
@@ -52,6 +54,12 @@ def owned_whole(db: Database, account_id: str, task_id: str) -> Task:
     if found is None:
         raise NotFound(f"There is no task {task_id}.")
     return found
+
+
+def each_whole(db: Database, task_ids: list[str]) -> Iterator[Task]:
+    """These tasks, whole, in this order; each is read when it is asked for."""
+    chosen = f"{WHAT_AN_ANSWER_SAYS} FROM (SELECT value AS chosen FROM json_each(?)) CROSS JOIN tasks ON id = chosen"
+    return each(db, chosen, (dumps(task_ids),), of=Task)
 
 
 def rename(db: Database, task_id: str, title: str) -> None:
@@ -69,16 +77,16 @@ def page(
     limit: int,
     after: int,
     ascending: bool,
-) -> Iterator[Task]:
-    """At most `limit` of the account's tasks beyond the one with number `after`, newest first unless ascending.
+) -> list[Row]:
+    """`number` and `id` of the account's tasks beyond the one with number `after`, newest first unless ascending.
 
-    They are whole. `search`: only tasks whose title contains this text.
+    At most `limit`. `search`: only tasks whose title contains this text.
     """
     wanted = {"account": account_id, "agent": agent_id, "status": status, "after": after, "limit": limit}
     if search is not None:
         escaped = re.sub("([%_^])", r"^\1", search)
         wanted["search"] = f"%{escaped}%"
-    return each(db, _page_sql(agent_id, status, search, ascending), wanted, of=Task)
+    return rows(db, _page_sql(agent_id, status, search, ascending), wanted)
 
 
 def _page_sql(agent_id: str | None, status: str | None, search: str | None, ascending: bool) -> str:
@@ -95,14 +103,19 @@ def _page_sql(agent_id: str | None, status: str | None, search: str | None, asce
     if search is not None:
         where.append("tasks.title LIKE :search ESCAPE '^'")
     order = "ASC" if ascending else "DESC"
-    return f"{WHOLE} WHERE {' AND '.join(where)} ORDER BY tasks.number {order} LIMIT :limit"
+    return f"SELECT number, id FROM tasks WHERE {' AND '.join(where)} ORDER BY tasks.number {order} LIMIT :limit"
 
 
-def with_status(db: Database, *statuses: str) -> list[str]:
-    """The ids of all tasks in one of these statuses, oldest first."""
+def with_status(db: Database, *statuses: str, most: int = ALL) -> list[str]:
+    """The ids of the tasks in one of these statuses, oldest first."""
     marks = ", ".join("?" * len(statuses))
-    found = rows(db, f"SELECT id FROM tasks WHERE status IN ({marks}) ORDER BY number", statuses)
+    found = rows(db, f"SELECT id FROM tasks WHERE status IN ({marks}) ORDER BY number LIMIT ?", (*statuses, most))
     return [task["id"] for task in found]
+
+
+def pending(db: Database) -> int:
+    """How many tasks are pending."""
+    return int(single(db, "SELECT coalesce(sum(tasks), 0) AS n FROM pending_blocks")["n"])
 
 
 def idle(db: Database) -> list[str]:

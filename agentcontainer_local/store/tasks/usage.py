@@ -4,7 +4,7 @@ from typing import Any
 
 from agentcontainer_local import schemas
 from agentcontainer_local.money import to_usd
-from agentcontainer_local.store.db import Database, Row, rows, single
+from agentcontainer_local.store.db import Database, Row, dumps, each, rows, single
 
 WHOLE = 0  # in a turn's place: all of the task
 COUNTED = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "calls")
@@ -13,7 +13,19 @@ SUMMED = (*COUNTED, "cost_microusd", "unpriced", "estimated")
 
 def token_usage(db: Database, task_id: str, turn: int = WHOLE) -> schemas.TokenUsage:
     """Of a task, or of one turn of a conversation."""
-    by_model = rows(db, "SELECT * FROM usage WHERE task_id = ? AND turn_number = ?", (task_id, turn))
+    return _summed(rows(db, "SELECT * FROM usage WHERE task_id = ? AND turn_number = ?", (task_id, turn)))
+
+
+def token_usages(db: Database, task_ids: list[str]) -> dict[str, schemas.TokenUsage]:
+    """Of several tasks, by their ids, with one statement."""
+    by_task: dict[str, list[Row]] = {id: [] for id in task_ids}
+    sql = "SELECT usage.* FROM json_each(?) AS chosen JOIN usage ON task_id = chosen.value AND turn_number = ?"
+    for used in each(db, sql, (dumps(task_ids), WHOLE)):
+        by_task[used["task_id"]].append(used)
+    return {id: _summed(by_model) for id, by_model in by_task.items()}
+
+
+def _summed(by_model: list[Row]) -> schemas.TokenUsage:
     if not by_model:
         return schemas.TokenUsage()
     total = {name: sum(used[name] for used in by_model) for name in SUMMED}
