@@ -15,6 +15,7 @@ from agentcontainer_local.cli import (
     doctor,
     images,
     install_service,
+    leftovers,
     run,
     serve,
     tasks,
@@ -46,6 +47,7 @@ app.add_typer(tasks.app, name="tasks")
 app.add_typer(agents.app, name="agents")
 app.add_typer(containers.app, name="containers")
 app.add_typer(images.app, name="images")
+app.add_typer(leftovers.app, name="leftovers")
 account.add_to(app)
 config.add_to(app)
 serve.add_to(app)

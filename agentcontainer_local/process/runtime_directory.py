@@ -17,6 +17,13 @@ def of_store(store_id: str) -> Path:
     return _private(base, *ours, base / "agentcontainer", base / "agentcontainer" / _short(store_id))
 
 
+def existing(store_id: str) -> Path | None:
+    """The same, where it is there already."""
+    base, _ = _base()
+    directory = base / "agentcontainer" / _short(store_id)
+    return directory if directory.is_dir() and not directory.is_symlink() else None
+
+
 def inherit(store_id: str, data: Path) -> None:
     """From a version that named it after the data directory's path, which containers of that time still mount."""
     new = of_store(store_id)

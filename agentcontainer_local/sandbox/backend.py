@@ -8,9 +8,10 @@ RecoverTask is our `running` with a run that was found.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
@@ -218,6 +219,41 @@ class Images(Protocol):
     async def prune(self, data: Path, warn: Say) -> list[tuple[KeptImage, str | None]]:
         """Those that are not current, each with the reason for which it stays, or None: it was removed. What the
         container definitions in `data` and the account's other stores name stays."""
+        ...
+
+
+RUN_DIRECTORY = "run directory"
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What there is of one store, as the backend sees it; of a living one, too. `parts`: how many of what, as in
+    {"container": 1, "volume": 2}; of a store that is known, RUN_DIRECTORY, which its next server makes anew."""
+
+    store_id: str
+    parts: Mapping[str, int]
+    newest_at: datetime | None = None  # when the last of it was made, where that is known
+    in_use: str | None = None  # who is at work with it: "process 4711"
+
+
+class Leftovers(Protocol):
+    """Optional, and without a server: what stores have outside of their data directories, which stays when those are
+    deleted. Which store was deleted is not the backend's to say."""
+
+    async def found(self, known: Iterable[str]) -> list[Leftover]:
+        """Of all stores that it sees, and of those that are `known`."""
+        ...
+
+    async def sizes(self, store_ids: Sequence[str]) -> list[int]:
+        """Bytes on disk of each. May take seconds."""
+        ...
+
+    async def remove(self, store_id: str) -> None:
+        """All of one store. Killed in the middle, it leaves the rest, and can be asked again."""
+        ...
+
+    async def sweep(self) -> list[str]:
+        """Removes what belongs to no store: interrupted image builds. Says what that was."""
         ...
 
 

@@ -4,7 +4,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agentcontainer_local.sandbox.backend import Backend, Exports, Images, Say
+from agentcontainer_local.sandbox.backend import Backend, Exports, Images, Leftovers, Say
 from agentcontainer_local.sandbox.checks import ok
 from agentcontainer_local.schemas import Check, WallCheck
 from agentcontainer_local.settings import Settings
@@ -52,6 +52,12 @@ def images(settings: Settings) -> AbstractAsyncContextManager[Images]:
     from agentcontainer_local.sandbox.podman import kept_images
 
     return kept_images.open()
+
+
+def leftovers(settings: Settings) -> AbstractAsyncContextManager[Leftovers]:
+    from agentcontainer_local.sandbox.podman import leftovers
+
+    return leftovers.open()
 
 
 def examine(settings: Settings, root: bool) -> list[Check]:

@@ -1,11 +1,7 @@
 """`agentcontainer images prune`, in a container storage of the test's own: the account's has what others need."""
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,51 +9,11 @@ import pytest
 from agentcontainer_local.process import account_registry
 from agentcontainer_local.sandbox.podman import standard_images, writable_images
 from agentcontainer_local.store import db, identity
-from tests.system.test_cli_system import call, environ
+from tests.system.storage import elsewhere, podman
+from tests.system.test_cli_system import call
 
+__all__ = ["elsewhere"]
 pytestmark = pytest.mark.podman
-
-Podman = Callable[..., str]
-
-
-@pytest.fixture
-def elsewhere(tmp_path_factory) -> Iterator[dict[str, str]]:
-    """An environment in which Podman has a home of its own, and so another storage.
-
-    Not by CONTAINERS_STORAGE_CONF: rootless Podman shows that file, and works in the usual storage
-    (https://github.com/containers/podman/issues/10762).
-    """
-    home = tmp_path_factory.mktemp("home")
-    runtime = Path(os.environ["XDG_RUNTIME_DIR"], f"ac-{home.parent.name}-{home.name}")
-    runtime.mkdir(mode=0o700)
-    _configuration(home)
-    kept = {name: value for name, value in environ().items() if not name.startswith(("XDG_", "CONTAINER"))}
-    env = {**kept, "HOME": str(home), "XDG_RUNTIME_DIR": str(runtime)}
-    try:
-        store = json.loads(_podman(env, "info", "--format", "{{json .Store}}"))
-        places = {store["graphRoot"]: home, store["volumePath"]: home, store["runRoot"]: runtime}
-        assert all(Path(place).is_relative_to(folder) for place, folder in places.items()), "this is another's storage"
-        assert store["imageStore"]["number"] == 0
-        yield env
-    finally:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it keeps the storage mounted
-            os.kill(int((runtime / "libpod/tmp/pause.pid").read_text()), signal.SIGKILL)
-        subprocess.run(["rm", "-rf", runtime, home / ".local"], check=True)
-
-
-def _configuration(home: Path) -> None:
-    """As the account's, but for where the storage is."""
-    folder = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config"), "containers")
-    if folder.is_dir():
-        subprocess.run(["cp", "-r", "--", folder, home / "containers"], check=True)
-        (home / ".config").mkdir()
-        (home / "containers").rename(home / ".config/containers")
-
-
-def _podman(env: dict[str, str], *words: str, stdin: bytes | None = None) -> str:
-    done = subprocess.run(["podman", *words], env=env, cwd="/", input=stdin, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode().strip()
 
 
 def test_images_of_earlier_versions_are_removed_unless_a_container_uses_them(elsewhere, tmp_path: Path):
@@ -66,7 +22,7 @@ def test_images_of_earlier_versions_are_removed_unless_a_container_uses_them(els
     def made(tag: str, *labels: str) -> str:
         """An image of nothing but its labels, which make it another one."""
         changes = [f"--change=LABEL={label}" for label in labels]
-        _podman(elsewhere, "import", *changes, "-", tag, stdin=empty)
+        podman(elsewhere, "import", *changes, "-", tag, stdin=empty)
         return tag
 
     def ours(name: str, tag: str) -> str:
@@ -80,24 +36,24 @@ def test_images_of_earlier_versions_are_removed_unless_a_container_uses_them(els
     for tag in current:
         ours(*tag.removeprefix("localhost/agentcontainer-").split(":"))
     kept = {made("localhost/agentcontainer-coding:of-somebody-else"), ours("documents", "at-work")}
-    _podman(elsewhere, "create", "--name", "at-work", "localhost/agentcontainer-documents:at-work", "true")
+    podman(elsewhere, "create", "--name", "at-work", "localhost/agentcontainer-documents:at-work", "true")
     old = {ours("coding", "old"), ours("coding", "older")}
     (tmp_path / "Containerfile").write_text(
         f"FROM localhost/agentcontainer-coding:old\nLABEL {standard_images.LABEL}=data\n"
     )
     old.add("localhost/agentcontainer-data:old")
-    _podman(elsewhere, "build", "--pull=never", "--tag", "localhost/agentcontainer-data:old", str(tmp_path))
-    _podman(elsewhere, "tag", standard_images.tag_of("coding"), "localhost/agentcontainer-coding:by-another-name")
+    podman(elsewhere, "build", "--pull=never", "--tag", "localhost/agentcontainer-data:old", str(tmp_path))
+    podman(elsewhere, "tag", standard_images.tag_of("coding"), "localhost/agentcontainer-coding:by-another-name")
     old.add("localhost/agentcontainer-coding:by-another-name")
 
     said = json.loads(call("images", "prune", "--json", env=elsewhere, cwd=tmp_path))
     assert {one["tag"] for one in said if one["removed"]} == old
     (left,) = [one for one in said if not one["removed"]]
     assert left["tag"] == "localhost/agentcontainer-documents:at-work" and "container" in left["reason"]
-    here = set(_podman(elsewhere, "images", "--all", "--format", "{{.Repository}}:{{.Tag}}").splitlines())
+    here = set(podman(elsewhere, "images", "--all", "--format", "{{.Repository}}:{{.Tag}}").splitlines())
     assert here == current | kept
 
-    _podman(elsewhere, "rm", "at-work")
+    podman(elsewhere, "rm", "at-work")
     assert "at-work" in call("images", "prune", env=elsewhere, cwd=tmp_path)
     assert json.loads(call("images", "prune", "--json", env=elsewhere, cwd=tmp_path)) == []
 
@@ -107,12 +63,12 @@ def test_images_of_ones_own_and_those_that_a_definition_names_are_never_removed(
 
     def made(tag: str, **labels: str) -> str:
         changes = [f"--change=LABEL {name}={value}" for name, value in {**labels, "own": tag}.items()]
-        _podman(elsewhere, "import", *changes, "-", tag, stdin=empty)
+        podman(elsewhere, "import", *changes, "-", tag, stdin=empty)
         return tag
 
     def built(tag: str, on: str) -> str:
         (tmp_path / "Containerfile").write_text(f"FROM {on}\nENV MINE={tag}\n")
-        _podman(elsewhere, "build", "--pull=never", "--tag", tag, str(tmp_path))
+        podman(elsewhere, "build", "--pull=never", "--tag", tag, str(tmp_path))
         return tag
 
     ours = [f"localhost/agentcontainer-coding:{name}" for name in ("old", "named", "marked")]
@@ -125,22 +81,22 @@ def test_images_of_ones_own_and_those_that_a_definition_names_are_never_removed(
         built("localhost/agentcontainer-coding:mine", ours[2]),
         built("localhost/agentcontainer-mine:1", ours[2]),
     }
-    _podman(elsewhere, "untag", built("localhost/nameless:1", ours[2]))
-    before = set(_podman(elsewhere, "images", "--quiet", "--no-trunc").split())
+    podman(elsewhere, "untag", built("localhost/nameless:1", ours[2]))
+    before = set(podman(elsewhere, "images", "--quiet", "--no-trunc").split())
 
     said = pruned(elsewhere, tmp_path, *((image, None, "[]") for image in (ours[1], "localhost/mine:1")))
     assert {one["tag"]: one["removed"] for one in said} == {ours[0]: True, ours[1]: False, ours[2]: True}
-    here = _podman(elsewhere, "images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
+    here = podman(elsewhere, "images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
     assert kept <= set(here) and "<none>:<none>" in here
-    assert len(before) - len(set(_podman(elsewhere, "images", "--quiet", "--no-trunc").split())) <= 2
+    assert len(before) - len(set(podman(elsewhere, "images", "--quiet", "--no-trunc").split())) <= 2
 
 
 def test_an_image_that_was_opened_stays_as_long_as_a_definition_asks_for_it(elsewhere, tmp_path: Path):
     empty = subprocess.run(["tar", "-c", "--files-from=/dev/null"], capture_output=True, check=True).stdout
 
     def made(tag: str, *labels: str) -> str:
-        _podman(elsewhere, "import", *[f"--change=LABEL={label}" for label in labels], "-", tag, stdin=empty)
-        return _podman(elsewhere, "image", "inspect", "--format", "{{.Id}}", tag)
+        podman(elsewhere, "import", *[f"--change=LABEL={label}" for label in labels], "-", tag, stdin=empty)
+        return podman(elsewhere, "image", "inspect", "--format", "{{.Id}}", tag)
 
     def opened_for(image: str, *paths: str, program: bytes | None = None) -> str:
         name = writable_images.name_of(image, list(paths), program or writable_images.program())
@@ -155,7 +111,7 @@ def test_an_image_that_was_opened_stays_as_long_as_a_definition_asks_for_it(else
     built = "localhost/built-on-an-opened-one:1"
     made(built, f"{writable_images.ORIGIN}={mine}")
     used = opened_for(mine, "/used")
-    _podman(elsewhere, "create", "--name", "at-work", used, "true")
+    podman(elsewhere, "create", "--name", "at-work", used, "true")
     unwanted = {
         opened_for(mine, "/testbed", "/srv"),
         opened_for(coding, "/testbed"),
@@ -170,7 +126,7 @@ def test_an_image_that_was_opened_stays_as_long_as_a_definition_asks_for_it(else
         ("localhost/mine:1", None, "[]"),
     )
     assert {one["tag"]: one["removed"] for one in said} == {**dict.fromkeys(unwanted, True), used: False}
-    here = set(_podman(elsewhere, "images", "--format", "{{.Repository}}:{{.Tag}}").splitlines())
+    here = set(podman(elsewhere, "images", "--format", "{{.Repository}}:{{.Tag}}").splitlines())
     assert here == {*wanted, used, built, "localhost/mine:1", standard_images.tag_of("coding")}
 
 

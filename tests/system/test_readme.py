@@ -17,8 +17,12 @@ import yaml
 from agentcontainer_local.process import build
 from agentcontainer_local.sandbox.podman import standard_images
 from tests import fake_provider
+from tests.system import storage
 from tests.system.conftest import Server, podman, podman_things, serving
+from tests.system.storage import elsewhere
 from tests.system.test_main_job import bash
+
+__all__ = ["elsewhere"]
 
 ROOT = Path(__file__).parents[2]
 PAGES = {page.stem: page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -63,6 +67,7 @@ TESTED = {
     ("operating", "Health and metrics", 0): "test_a_key_for_metrics_is_made_as_written",
     ("operating", "Behind a reverse proxy", 0): "test_a_server_behind_a_proxy_starts_as_written",
     ("operating", "Backup and restore", 0): "test_backup_and_restore_work_as_written",
+    ("operating", "Deleted data directories", 0): "test_leftovers_are_removed_as_written",
     ("operating", "Removal", 0): "test_nothing_is_left_when_it_is_removed_as_written",
     ("operating", "One file, or a wheel", 0): "test_the_executable_works_as_written",
 }
@@ -306,6 +311,12 @@ def test_backup_and_restore_work_as_written(own_server: Server, tmp_path: Path):
     typed(("operating", "Backup and restore", 0), environ(own_server), tmp_path)
     files = list((tmp_path / "elsewhere" / "files").iterdir())
     assert [file.read_bytes() for file in files] == [b"kept"]
+
+
+def test_leftovers_are_removed_as_written(elsewhere, tmp_path: Path):
+    storage.podman(elsewhere, "volume", "create", "mine")
+    typed(("operating", "Deleted data directories", 0), {**elsewhere, "PATH": environ()["PATH"]}, tmp_path)
+    assert storage.podman(elsewhere, "volume", "ls", "--quiet") == "mine"
 
 
 def test_nothing_is_left_when_it_is_removed_as_written(tmp_path: Path):

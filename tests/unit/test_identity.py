@@ -1,5 +1,6 @@
 """Which data directory is which store's: a copy is told from a directory that was moved."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from agentcontainer_local.process import account_registry
 from agentcontainer_local.store import db, identity
+from agentcontainer_local.store.identity import Presence
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +70,48 @@ def test_a_home_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(account_registry, "home", lambda: closed)
     with pytest.raises(RuntimeError, match="closed"):
         identity.claim("str_a", tmp_path)
+
+
+# Where a store is
+
+
+def test_a_store_is_deleted_once_its_directory_is_gone_or_another_ones(data: Path):
+    assert identity.whereabouts("str_a").presence is Presence.THERE
+    shutil.rmtree(data)
+    where = identity.whereabouts("str_a")
+    assert (where.presence, where.data) == (Presence.DELETED, data)
+    data.mkdir()
+    store = db.open(data / "agentcontainer.db")
+    store.conn.execute("INSERT INTO store VALUES ('str_b', 'now')")
+    store.close()
+    assert identity.whereabouts("str_a").presence is Presence.DELETED
+
+
+def test_a_store_that_cannot_be_read_or_looked_at_is_not_deleted(data: Path, tmp_path: Path):
+    (data / "agentcontainer.db").write_bytes(b"\xa5" * 8192)
+    assert identity.whereabouts("str_a").presence is Presence.THERE
+    data.chmod(0)
+    try:
+        assert identity.whereabouts("str_a").presence is Presence.UNREACHABLE
+    finally:
+        data.chmod(0o700)
+
+
+def test_a_store_without_a_note_of_its_disk_is_not_deleted(data: Path):
+    shutil.rmtree(data)
+    account_registry.of_account("disks").remove("str_a")  # as an earlier version left it
+    assert identity.whereabouts("str_a").presence is Presence.UNKNOWN
+    assert identity.whereabouts("str_b").presence is Presence.UNKNOWN
+
+
+def test_the_path_of_a_deleted_store_is_known_for_a_month(data: Path, tmp_path: Path):
+    def swept() -> list[str]:
+        os.utime(account_registry.of_account("stores").folder / "lock", (0, 0))
+        identity.claim("str_z", tmp_path)
+        return identity.known()
+
+    shutil.rmtree(data)
+    assert "str_a" in swept()
+    os.utime(account_registry.of_account("stores").folder / "str_a", (0, 0), follow_symlinks=False)
+    assert "str_a" not in swept()
+    assert account_registry.of_account("disks").value("str_a") is None

@@ -1,6 +1,7 @@
 """Containers, volumes and images of one store, by rootless Podman; nothing else here knows Podman."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from agentcontainer_local.sandbox.errors import (
     Unwalled,
     may_work_later,
 )
-from agentcontainer_local.sandbox.podman import locks
+from agentcontainer_local.sandbox.podman import builds, locks
 from agentcontainer_local.sandbox.podman.changed import Changes
 from agentcontainer_local.sandbox.podman.containers import CPUS, ENDED, STORE, annotations, at_most, written_paths
 from agentcontainer_local.sandbox.podman.libpod import Libpod
@@ -94,7 +95,26 @@ class Sandbox(Changes, Volumes):
     async def disk_bytes(self, container: str) -> int:
         """What a container has written, its volumes included; 0 where there is none."""
         found = await self.inspect(container)
-        return 0 if found is None else await self._watchdog.disk_bytes(written_paths(found))
+        return 0 if found is None else (await self.disk_bytes_below(written_paths(found)))[0]
+
+    async def disk_bytes_below(self, *groups: list[str]) -> list[int]:
+        """What lies below the paths of each group, which may belong to agents. Raises OSError."""
+        return await self._watchdog.disk_bytes(*groups)
+
+    async def stores(self) -> set[str]:
+        """The ids of all stores that have a container or a volume in this account's storage."""
+        params = {"filters": json.dumps({"label": [STORE]})}
+        containers = (await self._api.call("GET", "/containers/json", params={**params, "all": "true"})).body or ()
+        volumes = await self.labels_of_all_volumes(STORE)
+        return {labels[STORE] for labels in (*volumes, *(row["Labels"] for row in containers))}
+
+    def beside(self, store_id: str) -> "Sandbox":
+        """Another store's, of the same Podman: it is closed with this one."""
+        return Sandbox(self._api, store_id, self._watchdog)
+
+    async def sweep_builds(self) -> list[str]:
+        """Removes what interrupted image builds have left: their folders."""
+        return await asyncio.to_thread(builds.sweep, self._api.service)
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ async def bench(service: Service) -> AsyncIterator[Path]:
 
     What a server that was killed has left is removed before. Whose a folder is, its lock says: that ends with us.
     """
-    await asyncio.to_thread(_sweep, service)
+    await asyncio.to_thread(sweep, service)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=BENCHES))
     with (folder / "lock").open("w") as lock:
         file_lock.wait(lock)
@@ -44,13 +44,22 @@ def mark(folder: Path) -> str:
     return f"--add-host={folder.name}:127.0.0.1"
 
 
-def _sweep(service: Service) -> None:
+def interrupted() -> Iterator[Path]:
+    """The folders of builds that were killed. While one is looked at, its lock is held."""
     for folder in BENCHES.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             if folder.lstat().st_uid == os.getuid() and not folder.is_symlink():
                 with (folder / "lock").open("w") as lock:
                     if file_lock.try_take(lock):
-                        _clear(service, folder)
+                        yield folder
+
+
+def sweep(service: Service) -> list[str]:
+    swept = []
+    for folder in interrupted():
+        _clear(service, folder)
+        swept.append(str(folder))
+    return swept
 
 
 def _clear(service: Service, folder: Path) -> None:

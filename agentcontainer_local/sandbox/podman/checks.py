@@ -18,7 +18,10 @@ from typing import Any
 from agentcontainer_local import resource_limits
 from agentcontainer_local.sandbox.checks import disk, missing, ok, warning
 from agentcontainer_local.sandbox.podman import containers_conf, locks, network, standard_images
+from agentcontainer_local.sandbox.podman.containers import STORE
 from agentcontainer_local.schemas import Check
+from agentcontainer_local.store import identity
+from agentcontainer_local.store.identity import Presence
 
 PODMAN_SECONDS = 20
 MIN_SUBIDS = 65_536  # an agent's uid in its container is at most 59999
@@ -64,7 +67,12 @@ def examine(root: bool = False) -> list[Check]:
         said, info = _podman_info(hands)
         found.append(said)
     if info is not None:
-        found += [*_podman(info, hands), *_images(info), disk("storage", Path(info["store"]["graphRoot"]))]
+        found += [
+            *_podman(info, hands),
+            *_images(info),
+            disk("storage", Path(info["store"]["graphRoot"])),
+            _leftovers(),
+        ]
     return [*found, _gvisor(hands)]
 
 
@@ -309,6 +317,22 @@ def _images(info: dict[str, Any]) -> Iterator[Check]:
     for preset, name in standard_images.BY_PRESET.items():
         detail = "is built at the first task that needs it; this takes some minutes"
         yield ok(f"image {preset}", "is there") if name in there else warning(f"image {preset}", detail, None)
+
+
+def _leftovers() -> Check:
+    """What can be removed of stores that are not there any more."""
+    wanted = ["--filter", f"label={STORE}", "--format", f'{{{{index .Labels "{STORE}"}}}}']
+    listings = [] if containers_conf.storage_is_unmade() else [("ps", "--all"), ("volume", "ls")]
+    owners = [owner for listing in listings for owner in (_run("podman", *listing, *wanted) or "").split()]
+    where = {owner: identity.whereabouts(owner).presence for owner in set(owners)}
+    gone = [owner for owner in owners if where[owner] is Presence.DELETED]
+    unsure = [owner for owner in owners if where[owner] in (Presence.UNREACHABLE, Presence.UNKNOWN)]
+    if not gone and not unsure:
+        return ok("leftovers", "none of deleted data directories")
+    said = [f"{len(gone)} containers and volumes of {len(set(gone))} deleted data directories"] if gone else []
+    if unsure:
+        said.append(f"{len(unsure)} of {len(set(unsure))} data directories that can't be found")
+    return warning("leftovers", ", ".join(said), f"agentcontainer leftovers {'remove' if gone else 'list'}")
 
 
 def _gvisor(hands: Hands) -> Check:

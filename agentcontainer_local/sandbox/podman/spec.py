@@ -115,6 +115,7 @@ class Volume:
     name: str
     labels: dict[str, str]
     created_at: datetime
+    folder: str  # on the host
 
 
 @dataclass(frozen=True)

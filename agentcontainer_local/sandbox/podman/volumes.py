@@ -36,7 +36,7 @@ class Volumes:
         filters = json.dumps({"label": [f"{STORE}={self.store_id}"]})
         answer = await self._api.call("GET", "/volumes/json", params={"filters": filters})
         return [
-            Volume(row["Name"], row.get("Labels") or {}, datetime.fromisoformat(row["CreatedAt"]))
+            Volume(row["Name"], row.get("Labels") or {}, datetime.fromisoformat(row["CreatedAt"]), row["Mountpoint"])
             for row in answer.body or ()
         ]
 

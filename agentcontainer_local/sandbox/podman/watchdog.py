@@ -118,10 +118,9 @@ class Watchdog:
             if not self._watched:
                 self._some.clear()
 
-    async def disk_bytes(self, paths: list[str]) -> int:
-        """What lies there at this moment."""
-        [answer] = await self._ask([{"paths": paths, "pids": []}])
-        return int(answer["disk"])
+    async def disk_bytes(self, *groups: list[str]) -> list[int]:
+        """What lies below the paths of each group at this moment."""
+        return [int(answer["disk"]) for answer in await self._ask([{"paths": paths, "pids": []} for paths in groups])]
 
     async def run(self) -> None:
         try:

@@ -1,0 +1,73 @@
+"""What stores have in Podman and beside it: containers, volumes, run directories. Found by labels, and removed."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from agentcontainer_local.process import runtime_directory
+from agentcontainer_local.sandbox import podman
+from agentcontainer_local.sandbox.backend import RUN_DIRECTORY, Leftover
+from agentcontainer_local.sandbox.podman import Sandbox
+from agentcontainer_local.sandbox.podman.containers import written_paths
+from agentcontainer_local.sandbox.podman.service import listener
+from agentcontainer_local.sandbox.podman.uids import Uids
+
+
+class PodmanLeftovers:
+    """See backend.Leftovers."""
+
+    def __init__(self, sandbox: Sandbox):
+        self._sandbox = sandbox
+
+    async def found(self, known: Iterable[str]) -> list[Leftover]:
+        in_podman = await self._sandbox.stores()
+        beside = {store_id for store_id in known if runtime_directory.existing(store_id)}
+        return [await self._of(store_id, store_id in in_podman) for store_id in sorted(in_podman | beside)]
+
+    async def sizes(self, store_ids: Sequence[str]) -> list[int]:
+        return await self._sandbox.disk_bytes_below(*[await self._paths(store_id) for store_id in store_ids])
+
+    async def remove(self, store_id: str) -> None:
+        store = self._sandbox.beside(store_id)
+        await asyncio.gather(*[store.remove(container.id) for container in await store.found()])
+        for volume in await store.volumes():
+            await store.remove_volume(volume.name)
+        await asyncio.to_thread(Uids().release_all, store_id)
+        if directory := runtime_directory.existing(store_id):
+            await asyncio.to_thread(shutil.rmtree, directory)
+
+    async def sweep(self) -> list[str]:
+        return await self._sandbox.sweep_builds()
+
+    async def _of(self, store_id: str, in_podman: bool) -> Leftover:
+        store = self._sandbox.beside(store_id)
+        containers = await store.found() if in_podman else []
+        volumes = await store.volumes() if in_podman else []
+        directory = runtime_directory.existing(store_id)
+        parts = {"container": len(containers), "volume": len(volumes), RUN_DIRECTORY: int(directory is not None)}
+        made = [container.created_at for container in containers] + [volume.created_at for volume in volumes]
+        return Leftover(store_id, parts, max(made, default=None), _user(directory) if directory else None)
+
+    async def _paths(self, store_id: str) -> list[str]:
+        store = self._sandbox.beside(store_id)
+        layers = [written_paths(await store.inspect(container.id) or {}) for container in await store.found()]
+        folders = [volume.folder for volume in await store.volumes()]
+        return list({*folders, *(path for paths in layers for path in paths)})
+
+
+@asynccontextmanager
+async def open() -> AsyncIterator[PodmanLeftovers]:
+    """With a Podman of this command's own."""
+    with runtime_directory.for_a_while() as folder:
+        async with podman.open(Path(folder), "leftovers") as sandbox:
+            yield PodmanLeftovers(sandbox)
+
+
+def _user(directory: Path) -> str | None:
+    """The server that listens there: its data directory may have been removed under it."""
+    for socket in (directory / "podman.sock", *directory.glob("runs/*/*.sock")):
+        if (pid := listener(socket)) is not None:
+            return f"process {pid}"
+    return None
