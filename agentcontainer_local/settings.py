@@ -115,6 +115,12 @@ class Settings(BaseModel):
     task_workspace_mb: int = Field(10240, ge=16, description="Disk space, in MB of 1024 * 1024 bytes.")
     isolation: Literal["container", "gvisor"] = Field("container", description="Minimum isolation of every task.")
 
+    hosted_only: Literal["off", "refuse", "warn"] = Field(
+        "off",
+        description="What to do with operations and fields that the hosted service does not have: `refuse` them, or"
+        " `warn` by a response header and a log line. Without a value: refuse.",
+    )
+
     billing: Literal["unlimited", "prepaid"] = Field("unlimited", description="Whether container time is charged.")
     credit: float = Field(0, ge=0, description="Initial credit of a new data directory, in US dollars (for prepaid).")
 

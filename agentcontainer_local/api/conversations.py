@@ -116,5 +116,6 @@ ROUTES = [
         200,
         schemas.UpdateTaskRequest,
         errors=(NotFound, Conflict),
+        extension=True,
     ),
 ]

@@ -37,7 +37,15 @@ def _entry(entry: Row) -> schemas.CreditEntry:
 
 
 ROUTES = [
-    Route("GET", "/credit", get_credit, "Get credit", "Account", schemas.Credit),
+    Route(
+        "GET",
+        "/credit",
+        get_credit,
+        "Get credit",
+        "Account",
+        schemas.Credit,
+        extension=True,
+    ),
     Route(
         "POST",
         "/credit",
@@ -49,6 +57,7 @@ ROUTES = [
         schemas.AddCreditRequest,
         replayable=True,
         example={"amountUsd": 10},
+        extension=True,
     ),
     Route(
         "GET",
@@ -58,5 +67,6 @@ ROUTES = [
         "Account",
         schemas.ListCreditEntriesResponse,
         query=schemas.PageQuery,
+        extension=True,
     ),
 ]

@@ -50,7 +50,15 @@ async def prove(call: Call) -> schemas.Doctor:
 
 
 ROUTES = [
-    Route("GET", "/doctor", get_doctor, "Check the machine", "Account", schemas.Doctor),
+    Route(
+        "GET",
+        "/doctor",
+        get_doctor,
+        "Check the machine",
+        "Account",
+        schemas.Doctor,
+        extension=True,
+    ),
     Route(
         "POST",
         "/doctor",
@@ -59,5 +67,6 @@ ROUTES = [
         "Account",
         schemas.Doctor,
         errors=(Conflict, Unavailable),
+        extension=True,
     ),
 ]

@@ -165,7 +165,7 @@ AFTER = {"Last-Event-ID": "With `stream=true`: only events after this one. Brows
 ALSO = {"204": {"description": "With `stream=true`: the task has ended and no events remain"}}
 
 
-def routes(prefix: str, tag: str) -> list[Route]:
+def routes(prefix: str, tag: str, extension: bool = False) -> list[Route]:
     """The same three lists, below a task and below a conversation."""
     return [
         Route(
@@ -182,6 +182,7 @@ def routes(prefix: str, tag: str) -> list[Route]:
             headers=AFTER,
             also=ALSO,
             errors=(NotFound,),
+            extension=extension,
         ),
         Route(
             "GET",
@@ -190,8 +191,9 @@ def routes(prefix: str, tag: str) -> list[Route]:
             "List messages",
             tag,
             schemas.ListMessagesResponse,
-            query=schemas.PageQuery,
+            query=schemas.TranscriptQuery,
             errors=(NotFound,),
+            extension=extension,
         ),
         Route(
             "GET",
@@ -202,8 +204,9 @@ def routes(prefix: str, tag: str) -> list[Route]:
             schemas.ListActivitiesResponse,
             query=schemas.ActivityQuery,
             errors=(NotFound,),
+            extension=extension,
         ),
     ]
 
 
-ROUTES = routes("/tasks/{taskId}", "Tasks")
+ROUTES = routes("/tasks/{taskId}", "Tasks", extension=True)

@@ -169,7 +169,16 @@ ROUTES = [
         example=EXAMPLE,
         errors=DISPATCH,
     ),
-    Route("GET", "/tasks", list_tasks, "List tasks", TAG, schemas.ListTasksResponse, query=schemas.TaskPageQuery),
+    Route(
+        "GET",
+        "/tasks",
+        list_tasks,
+        "List tasks",
+        TAG,
+        schemas.ListTasksResponse,
+        query=schemas.TaskPageQuery,
+        extension=True,
+    ),
     Route("POST", ONE + "/cancel", cancel_task, "Cancel task", TAG, schemas.Task, errors=(NotFound, Conflict)),
     Route(
         "GET",
@@ -178,7 +187,7 @@ ROUTES = [
         "List task files",
         TAG,
         schemas.ListTaskFilesResponse,
-        query=schemas.PageQuery,
+        query=schemas.TaskFilesQuery,
         errors=(NotFound,),
     ),
     Route(
@@ -202,6 +211,7 @@ ROUTES = [
         raw=True,
         content=ARCHIVE,
         errors=(NotFound,),
+        extension=True,
     ),
     Route(
         "GET",
@@ -212,5 +222,6 @@ ROUTES = [
         schemas.ListModelCallsResponse,
         query=schemas.PageQuery,
         errors=(NotFound,),
+        extension=True,
     ),
 ]

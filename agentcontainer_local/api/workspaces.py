@@ -103,6 +103,7 @@ ROUTES = [
         schemas.ListWorkspaceResponse,
         query=schemas.WorkspaceQuery,
         errors=ERRORS,
+        extension=True,
     ),
     Route(
         "GET",
@@ -113,6 +114,7 @@ ROUTES = [
         raw=True,
         content={"application/x-tar": {"schema": {"type": "string", "format": "binary"}}},
         errors=ERRORS,
+        extension=True,
     ),
     Route(
         "GET",
@@ -124,5 +126,6 @@ ROUTES = [
         content=BYTES,
         query=schemas.WorkspaceFileQuery,
         errors=ERRORS,
+        extension=True,
     ),
 ]

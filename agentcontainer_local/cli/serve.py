@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import socket
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin
 
@@ -22,6 +23,8 @@ from agentcontainer_local.process import build, logs, service_account
 from agentcontainer_local.settings import Settings, from_environment
 
 if TYPE_CHECKING:
+    from typer._click.core import Context
+
     from agentcontainer_local.app import Program
     from agentcontainer_local.cli.output import Output
 
@@ -97,6 +100,9 @@ def _announce(out: "Output", program: "Program", url: str) -> None:
         print(f"Listening on {url}")
     if settings.backend == "simulated":
         print("Runs are simulated: no container and no Pi is started, and agents' commands are not run.")
+    if settings.hosted_only != "off":
+        verb = "refused" if settings.hosted_only == "refuse" else "marked"
+        print(f"Operations and fields that the hosted service does not have are {verb}.")
     print(f"Page: {public}/  (sign in with the API key)")
     key = f"${API_KEY}" if given else new_key or "YOUR_KEY"
     print(f'Try: curl -H "Authorization: Bearer {key}" {public}/api/v1/agents', flush=True)
@@ -165,6 +171,13 @@ signed(serve, _with_settings())
 class Command(help.Command):
     """Its flags in groups; a setting that is in none of them stands under `Options`."""
 
+    def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
+        """A flag with a value that may be left out: Typer has none."""
+        values = [*get_args(Settings.model_fields["hosted_only"].annotation)]
+        bare = [arg == "--hosted-only" and after not in values for arg, after in zip_longest(args, args[1:])]
+        given = ["--hosted-only=refuse" if is_bare else arg for is_bare, arg in zip(bare, args, strict=True)]
+        return super().parse_args(ctx, given)
+
     groups = {
         "Address": (
             "host",
@@ -204,6 +217,7 @@ class Command(help.Command):
             "min_free_percent",
         ),
         "Models": ("prices_file", "provider_idle_seconds"),
+        "API": ("hosted_only",),
         "Billing": ("billing", "credit"),
         "Log": ("log_level", "log_format"),
         "Where agents run": ("backend", "podman_socket", "oci_runtime"),

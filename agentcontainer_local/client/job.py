@@ -101,12 +101,11 @@ def _files(task_id: str) -> Program[list[schemas.TaskFile]]:
             schemas.ListTaskFilesResponse,
             limit=PAGE,
             cursor=cursor,
-            order="asc",
         )
         found += page.data
         cursor = page.page_info.next_cursor
         if cursor is None:
-            return found
+            return found[::-1]  # oldest first; the hosted service has no `order` for this list
 
 
 def _fetched(task_id: str, files: list[schemas.TaskFile], directory: transfers.Folder) -> Program[list[Path]]:

@@ -86,12 +86,23 @@ def table() -> dict[str, Operation[..., Any] | Listing[..., Any]]:
     return {name: one for name, one in vars(Operations).items() if isinstance(one, Operation | Listing)}
 
 
-def paged(path: str, page: type[schemas.Page[Item]], order: Order, limit: int | None, **query: Any) -> Program[None]:
-    """Emits at most `limit` of a list, page after page; what is added meanwhile moves nothing."""
+def paged(
+    path: str,
+    page: type[schemas.Page[Item]],
+    order: Order,
+    limit: int | None,
+    default: Order = "desc",
+    **query: Any,
+) -> Program[None]:
+    """Emits at most `limit` of a list, page after page; what is added meanwhile moves nothing.
+
+    Only what differs from the server's default is sent: the hosted service has no `limit` and `order` for some lists.
+    """
     left, cursor = limit, None
+    sent = None if order == default else order
     while left is None or left > 0:
-        size = PAGE if left is None else min(left, PAGE)
-        answer = yield from get(path, page, limit=size, cursor=cursor, order=order, **query)
+        size = None if left is None else min(left, PAGE)
+        answer = yield from get(path, page, limit=size, cursor=cursor, order=sent, **query)
         for item in answer.data:
             yield Emit(item)
         left = None if left is None else left - len(answer.data)
@@ -375,7 +386,7 @@ def download_task_file(
 
 def list_workspace(task_id: str, *, order: Literal["asc"] = "asc", limit: int | None = None) -> Program[None]:
     """What is in the workspace of a task that has ended, while it is kept."""
-    return paged("/tasks" + below(task_id) + "/workspace", schemas.ListWorkspaceResponse, order, limit)
+    return paged("/tasks" + below(task_id) + "/workspace", schemas.ListWorkspaceResponse, order, limit, "asc")
 
 
 def download_workspace(
@@ -394,7 +405,7 @@ def download_workspace_file(
 
 def list_events(task_id: str, *, order: Order = "asc", limit: int | None = None) -> Program[None]:
     """What happened so far. `stream` also waits for what will."""
-    return paged("/tasks" + below(task_id) + "/events", schemas.ListTaskEventsResponse, order, limit)
+    return paged("/tasks" + below(task_id) + "/events", schemas.ListTaskEventsResponse, order, limit, "asc")
 
 
 def list_messages(task_id: str, *, order: Order = "asc", limit: int | None = None) -> Program[None]:

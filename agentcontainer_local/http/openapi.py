@@ -31,6 +31,7 @@ from agentcontainer_local.errors import (
 )
 from agentcontainer_local.http.json_schema import JsonSchema
 from agentcontainer_local.http.routing import PREFIX, Call, Route
+from agentcontainer_local.schemas.extensions import EXTENSION
 
 Shapes = Mapping[Any, dict[str, Any]]  # (model, "validation" or "serialization") → its JSON schema
 REF = "#/components/schemas/{model}"
@@ -105,6 +106,7 @@ def routes_of(routes: Iterable[Route]) -> list[Route]:
             open=True,
             raw=True,
             content={"application/json": {"schema": {"type": "object", "additionalProperties": True}}},
+            extension=True,
         ),
     ]
     return these
@@ -169,6 +171,8 @@ def _operation(route: Route, shapes: Shapes, components: dict[str, Any]) -> dict
     """`components`: where the shapes that the parameters refer to are added."""
     said = inspect.getdoc(route.function) or route.summary
     operation: dict[str, Any] = {"summary": route.summary, "description": " ".join(said.split()), "tags": [route.tag]}
+    if route.extension:
+        operation[EXTENSION] = True
     if route.open:
         operation["security"] = []
     if parameters := _parameters(route, components):
@@ -198,12 +202,14 @@ def _parameters(route: Route, components: dict[str, Any]) -> list[dict[str, Any]
         components.update(schema.get("$defs", {}))
         for name, about in schema["properties"].items():
             about = dict(about)
+            mark = {EXTENSION: True} if about.pop(EXTENSION, False) else {}
             found.append(
                 {
                     "name": name,
                     "in": "query",
                     "required": name in schema.get("required", ()),
                     "description": about.pop("description", ""),
+                    **mark,
                     "schema": about,
                 }
             )
@@ -211,7 +217,9 @@ def _parameters(route: Route, components: dict[str, Any]) -> list[dict[str, Any]
         {"name": name, "in": "header", "required": False, "description": said, "schema": {"type": "string"}}
         for name, said in route.headers.items()
     ]
-    return [*found, IDEMPOTENCY] if route.replayable else found
+    if not route.replayable:
+        return found
+    return [*found, {**IDEMPOTENCY, EXTENSION: True} if route.replay_extension else IDEMPOTENCY]
 
 
 def _in_path(name: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.errors import MethodNotAllowed, NotFound, Problem, Unauthorized, Unavailable
-from agentcontainer_local.http import bodies, idempotency
+from agentcontainer_local.http import bodies, hosted_only, idempotency
 from agentcontainer_local.http.authentication import Authentication
 from agentcontainer_local.http.pagination import Cut, cut_of
 from agentcontainer_local.process import disk_space, failpoints
@@ -54,6 +54,8 @@ class Route:
     open: bool = False  # needs no key
     key_in_query: bool = False  # takes ?apiKey= too, for what cannot send headers
     replayable: bool = False
+    replay_extension: bool = False  # the hosted service's documents have no Idempotency-Key for it
+    extension: bool = False  # the hosted service's documents do not have this operation
     secret: bool = False  # its answer is shown once
     raw: bool = False
     content: dict[str, Any] = field(default_factory=dict)  # a raw route's answer, for the OpenAPI document
@@ -127,11 +129,14 @@ class Resource:
     def __init__(self, host: Host, authentication: Authentication, verbs: dict[str, Route]):
         self.host = host
         self.authentication = authentication
+        self.hosted = hosted_only.of(host.settings.hosted_only)
         self.verbs = verbs if "HEAD" in verbs or "GET" not in verbs else {**verbs, "HEAD": verbs["GET"]}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD":
             send = _headers_only(send)
+        if self.hosted is not None:
+            send = self.hosted.marking(scope, send)
         try:
             response = await self._answer(scope, receive)
             await response(scope, receive, send)
@@ -155,6 +160,8 @@ class Resource:
     async def _call(self, route: Route, request: Request) -> Response:
         authenticate = functools.partial(self._account, route, request)
         call = Call(self.host, request, authenticate(), self.host.now(), authenticate)
+        if self.hosted is not None and route.extension:
+            self.hosted.operation(request, f"{route.verb} {route.prefix}{route.path}")
         if route.query is not None:
             call.query = bodies.query(route.query, request.query_params)
         if route.takes is not None or route.sends:
@@ -163,22 +170,27 @@ class Resource:
         if route.takes is not None:
             text = await bodies.read(request, self.host.settings.max_body_bytes, self.host.settings.data)
             call.body = bodies.parse(route.takes, text, request.headers.get("content-type"), route.body_required)
+        if self.hosted is not None and not route.extension:
+            self.hosted.fields(request, call.query, call.body)
         waited = self.host.db.waited  # only a write waits where another program holds the database's lock
         if route.replayable:
             return await waited(lambda: self._kept(route, call, text))
         answered = await waited(lambda: route.function(call))
         if not isinstance(answered, BaseModel) and inspect.isawaitable(answered):
             answered = await answered
-        return _written(route, answered)
+        return self._written(route, answered)
 
     def _account(self, route: Route, request: Request) -> Row | None:
         return None if route.open else self.authentication.account(request, route.key_in_query)
 
     def _kept(self, route: Route, call: Call, text: bytes) -> Response:
         """The answer is made while all is at hand, not after the disk was waited for."""
-        key, store = call.request.headers.get("idempotency-key"), self.host.db
+        key, store = self._key(route, call.request), self.host.db
+
+        def act() -> Response:
+            return self._written(route, route.function(call))
+
         with store.atomic():
-            act = functools.partial(_answer, route, call)
             response = (
                 act()
                 if key is None
@@ -188,6 +200,14 @@ class Resource:
             )
         failpoints.point("request.kept")
         return response
+
+    def _key(self, route: Route, request: Request) -> str | None:
+        if self.hosted is not None and route.replay_extension:
+            return self.hosted.key(request)
+        return request.headers.get("idempotency-key")
+
+    def _written(self, route: Route, answered: object) -> Response:
+        return _written(route, answered, None if self.hosted is None else self.hosted.left_out(route.answers))
 
 
 def _problem(error: Exception) -> Problem:
@@ -210,25 +230,23 @@ def _problem(error: Exception) -> Problem:
     return Problem("Internal error. The server's log has the details.")
 
 
-def _answer(route: Route, call: Call) -> Response:
-    return _written(route, route.function(call))
-
-
-def _written(route: Route, answered: object) -> Response:
+def _written(route: Route, answered: object, left_out: dict[str, Any] | None) -> Response:
     if route.raw and isinstance(answered, Response):
         return answered
     if route.answers is None and not route.raw:
         return Response(status_code=204)
     if isinstance(answered, bytes):
-        return Json(answered, route.status)
+        if not left_out or route.answers is None:
+            return Json(answered, route.status)
+        answered = route.answers.model_validate_json(answered)
     if route.answers is None or not isinstance(answered, route.answers):
         raise TypeError(f"{route.verb} {route.path} answered a {type(answered).__name__}")
-    return Json(json_of(answered), route.status)
+    return Json(json_of(answered, left_out), route.status)
 
 
-def json_of(shape: BaseModel) -> bytes:
+def json_of(shape: BaseModel, left_out: dict[str, Any] | None = None) -> bytes:
     """Straight from the serializer: model_dump_json makes a str of it first."""
-    return shape.__pydantic_serializer__.to_json(shape, by_alias=True)
+    return shape.__pydantic_serializer__.to_json(shape, by_alias=True, exclude=left_out)
 
 
 class Json(Response):

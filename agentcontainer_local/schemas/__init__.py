@@ -127,7 +127,7 @@ from agentcontainer_local.schemas.outputs import (
     OutputDescriptor,
     OutputPolicy,
 )
-from agentcontainer_local.schemas.pages import Page, PageInfo, PageQuery
+from agentcontainer_local.schemas.pages import Page, PageInfo, PageQuery, TaskFilesQuery, TranscriptQuery
 from agentcontainer_local.schemas.providers import (
     Execution,
     ListProvidersResponse,
@@ -189,9 +189,9 @@ __all__ = [
     "Page", "PageInfo", "PageQuery", "PrepareUploadRequest", "PreparedUpload", "Proof", "Provider", "ProviderApi",
     "ProviderStatus", "REMOVABLE", "Request", "ResourceLimits", "RuntimeRegion", "RuntimeStatus", "SECRET",
     "Seconds", "Secret", "Shape", "Skill", "SkillRequest", "Skills", "Snapshot", "StorageUse", "StoredUpload",
-    "Task", "TaskAndMessage", "TaskEvent", "TaskEventData", "TaskEventName", "TaskFile", "TaskMode",
+    "Task", "TaskAndMessage", "TaskEvent", "TaskEventData", "TaskEventName", "TaskFile", "TaskFilesQuery", "TaskMode",
     "TaskModeChange", "TaskOverrides", "TaskPageQuery", "TaskResponseOverrides", "TaskStatus", "TaskUpdate",
-    "TaskUpdatedData", "TaskWalls", "Timestamp", "Titled", "TokenUsage", "TurnStatus", "URL",
+    "TaskUpdatedData", "TaskWalls", "Timestamp", "Titled", "TokenUsage", "TranscriptQuery", "TurnStatus", "URL",
     "UpdateAgentDefaults", "UpdateAgentRequest", "UpdateContainerRequest", "UpdateProviderRequest",
     "UpdateTaskRequest", "UploadQuery", "UploadedFile", "WakeKind", "WakeRequest", "WallCheck", "WallFigures",
     "WallStatus", "WithInputs", "WorkspaceEntry", "WorkspaceEntryType", "WorkspaceFileQuery",

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from agentcontainer_local.schemas.base import Shape
 from agentcontainer_local.schemas.enums import BillingMode
+from agentcontainer_local.schemas.extensions import Extension
 from agentcontainer_local.schemas.fields import Timestamp
 
 
@@ -32,5 +33,5 @@ class Account(Shape):
     billing_mode: BillingMode
     file_storage: StorageUse = Field(description="Uploaded files and task outputs.")
     checkpoint_storage: StorageUse = Field(description="Kept workspaces of hibernating tasks and idle conversations.")
-    walls: WallFigures | None = Field(None, description="null until `agentcontainer doctor --prove`.")
+    walls: Extension[WallFigures | None] = Field(None, description="null until `agentcontainer doctor --prove`.")
     created_at: Timestamp

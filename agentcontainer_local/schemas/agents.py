@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from agentcontainer_local.schemas.base import Request, Shape, fault
 from agentcontainer_local.schemas.containers import WRITABLE, RuntimeStatus, WritablePaths
 from agentcontainer_local.schemas.enums import AgentRuntime
+from agentcontainer_local.schemas.extensions import Extension
 from agentcontainer_local.schemas.fields import Id, Image, Name, Timestamp
 from agentcontainer_local.schemas.pages import Page
 from agentcontainer_local.schemas.skills import Skill, Skills
@@ -16,7 +17,7 @@ from agentcontainer_local.schemas.task_settings import AgentDefaults, AgentVersi
 class AgentImage(Request):
     container_image: Image
     agent_runtime: AgentRuntime
-    writable_paths: WritablePaths | None = Field(None, description=WRITABLE, examples=[["/testbed"]])
+    writable_paths: Extension[WritablePaths | None] = Field(None, description=WRITABLE, examples=[["/testbed"]])
 
 
 class AgentContainer(Request):
@@ -70,7 +71,7 @@ class Agent(Shape):
     description: str
     is_standard: bool
     archived_at: Timestamp | None
-    runtime: RuntimeStatus
+    runtime: Extension[RuntimeStatus] = Field(default_factory=lambda: RuntimeStatus(container_image=None))
     current_version: AgentVersion
     created_at: Timestamp
 

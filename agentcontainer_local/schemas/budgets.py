@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from agentcontainer_local.money import MAX_USD, to_usd
 from agentcontainer_local.schemas.base import Request, Shape, optional
+from agentcontainer_local.schemas.extensions import Extension
 from agentcontainer_local.schemas.fields import whole
 
 Usd = Annotated[float, Field(ge=to_usd(1), le=MAX_USD, allow_inf_nan=False)]
@@ -15,10 +16,10 @@ Tokens = Annotated[int, Field(ge=1, le=2**53), BeforeValidator(whole)]
 class Budgeted(Request):
     """What its model calls may use. A call that would not fit is not made; a part is kept for the agent to finish."""
 
-    max_cost_usd: Usd | None = Field(
+    max_cost_usd: Extension[Usd | None] = Field(
         None, description="Maximum cost of all model calls, in US dollars, by the price table. It is never exceeded."
     )
-    max_tokens: Tokens | None = Field(
+    max_tokens: Extension[Tokens | None] = Field(
         None,
         description="Maximum tokens of all model calls, input and output, without cache reads. It is never exceeded.",
     )

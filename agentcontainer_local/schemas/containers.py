@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from agentcontainer_local.guest_contract import MOUNT, WORKSPACE
 from agentcontainer_local.schemas.base import Request, Shape, fault
 from agentcontainer_local.schemas.enums import AgentRuntime, ContainerPreset, ContractVersion
+from agentcontainer_local.schemas.extensions import Extension
 from agentcontainer_local.schemas.fields import Image, Name, Timestamp
 from agentcontainer_local.schemas.pages import Page
 
@@ -30,7 +31,7 @@ WRITABLE = "Directories of the image that the agent may write to."
 class ContainerExecution(Request):
     container_preset: ContainerPreset | None = None
     container_image: Image | None = Field(None, description="Any image with glibc and /bin/sh.")
-    writable_paths: WritablePaths | None = Field(None, description=WRITABLE, examples=[["/testbed"]])
+    writable_paths: Extension[WritablePaths | None] = Field(None, description=WRITABLE, examples=[["/testbed"]])
     container_contract_version: ContractVersion | None = None
 
     @model_validator(mode="after")
@@ -60,7 +61,7 @@ class ContainerVersion(Shape):
     number: int
     container_preset: str | None
     container_image: str | None
-    writable_paths: list[str] = Field([], description=WRITABLE, exclude_if=lambda paths: not paths)
+    writable_paths: Extension[list[str]] = Field([], description=WRITABLE, exclude_if=lambda paths: not paths)
     container_contract_version: str
     created_at: Timestamp
 
@@ -86,4 +87,4 @@ class ListContainerVersionsResponse(Page[ContainerVersion]):
 class RuntimeStatus(Shape):
     container_image: str | None = Field(description="Image; null if a preset names it.")
     agent_runtime: AgentRuntime = "pi"
-    writable_paths: list[str] = Field([], description=WRITABLE, exclude_if=lambda paths: not paths)
+    writable_paths: Extension[list[str]] = Field([], description=WRITABLE, exclude_if=lambda paths: not paths)

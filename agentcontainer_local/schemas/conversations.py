@@ -6,9 +6,10 @@ from pydantic import Field, model_validator
 
 from agentcontainer_local.schemas.base import Request, Shape, fault
 from agentcontainer_local.schemas.enums import MessageRole, Outcome, TurnStatus, WakeKind
+from agentcontainer_local.schemas.extensions import Extension
 from agentcontainer_local.schemas.fields import MAX_INTEGER, Id, SessionTtl, Text, Timestamp
-from agentcontainer_local.schemas.files import File, WithInputs
-from agentcontainer_local.schemas.pages import Page, PageQuery
+from agentcontainer_local.schemas.files import File, FileIds, WithInputs
+from agentcontainer_local.schemas.pages import PublishedPage, TranscriptQuery
 from agentcontainer_local.schemas.task_settings import MessageOverrides
 from agentcontainer_local.schemas.tasks import NewTask, Task
 from agentcontainer_local.schemas.usage import TokenUsage
@@ -17,11 +18,14 @@ from agentcontainer_local.schemas.usage import TokenUsage
 class CreateConversationRequest(NewTask):
     instructions: Text
     message: Text
-    session_ttl_seconds: SessionTtl | None = Field(None, description="Maximum wait for the next message, in seconds.")
+    session_ttl_seconds: Extension[SessionTtl | None] = Field(
+        None, description="Maximum wait for the next message, in seconds."
+    )
 
 
 class CreateMessageRequest(WithInputs):
     content: Text
+    input_file_ids: Extension[FileIds | None] = None
     overrides: MessageOverrides | None = None
 
 
@@ -45,7 +49,7 @@ class Message(Shape):
     role: MessageRole
     status: TurnStatus
     content: str
-    error: str | None
+    error: Extension[str | None] = None
     files: list[File]
     token_usage: TokenUsage | None
     cost_usd: float | None
@@ -53,7 +57,7 @@ class Message(Shape):
     created_at: Timestamp
 
 
-class ListMessagesResponse(Page[Message]):
+class ListMessagesResponse(PublishedPage[Message]):
     pass
 
 
@@ -80,10 +84,10 @@ class Activity(Shape):
     duration_ms: int | None = Field(description="Time from startedAt to completedAt; null while it runs.")
 
 
-class ListActivitiesResponse(Page[Activity]):
+class ListActivitiesResponse(PublishedPage[Activity]):
     pass
 
 
-class ActivityQuery(PageQuery):
+class ActivityQuery(TranscriptQuery):
     from_turn: int | None = Field(None, ge=0, le=MAX_INTEGER)
     to_turn: int | None = Field(None, ge=0, le=MAX_INTEGER)

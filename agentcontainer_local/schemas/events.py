@@ -18,6 +18,7 @@ from agentcontainer_local.schemas.enums import (
     TaskStatus,
     TurnStatus,
 )
+from agentcontainer_local.schemas.extensions import Extension
 from agentcontainer_local.schemas.fields import MAX_INTEGER, Timestamp
 from agentcontainer_local.schemas.pages import Page, PageQuery
 
@@ -172,9 +173,9 @@ class TaskEvent(Shape):
 
 
 class EventQuery(PageQuery):
-    order: Order = Field("asc", description="Oldest first (asc) or newest first (desc).")
+    order: Extension[Order] = Field("asc", description="Oldest first (asc) or newest first (desc).")
     stream: bool = Field(False, description="Server-sent events instead of a page.")
-    after: int | None = Field(None, ge=0, le=MAX_INTEGER, description="Only events with a greater number.")
+    after: Extension[int | None] = Field(None, ge=0, le=MAX_INTEGER, description="Only events with a greater number.")
     api_key: str | None = Field(None, description="The API key, for browsers' EventSource, which can't send headers.")
 
 

@@ -8,7 +8,7 @@ from agentcontainer_local.errors import Unsupported
 from agentcontainer_local.schemas.base import Request, Shape, required
 from agentcontainer_local.schemas.enums import Snapshot
 from agentcontainer_local.schemas.fields import MAX_INTEGER, Id, Timestamp, whole
-from agentcontainer_local.schemas.pages import Page
+from agentcontainer_local.schemas.pages import Page, PublishedPage
 
 FileIds = Annotated[list[Id], Field(max_length=1000)]
 # A directory, packed as a tar archive of plain files and directories: unpacked in the workspace, and by the command.
@@ -67,7 +67,7 @@ class ListFilesResponse(Page[File]):
     pass
 
 
-class ListTaskFilesResponse(Page[TaskFile]):
+class ListTaskFilesResponse(PublishedPage[TaskFile]):
     pass
 
 

@@ -22,6 +22,6 @@ AllowedHosts = Annotated[
 ]
 ALLOWED_AND_OPEN = "allowedHosts needs internetAccess false; give [] for none"
 ABOUT_ALLOWED_HOSTS = (
-    "Extension: hosts that the agent may reach through an HTTP proxy, for example `example.org`, or `*.example.org`"
+    "Hosts that the agent may reach through an HTTP proxy, for example `example.org`, or `*.example.org`"
     " for all its subdomains; ports 80 and 443, or one port as in `example.org:8443`. Needs `internetAccess` false."
 )

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from agentcontainer_local.schemas.base import Request, Shape, fault, optional
 from agentcontainer_local.schemas.budgets import Budgeted
 from agentcontainer_local.schemas.enums import AgentRuntime, Isolation, Provider, RuntimeRegion
+from agentcontainer_local.schemas.extensions import Extension
 from agentcontainer_local.schemas.fields import Model, Seconds, Secret
 from agentcontainer_local.schemas.limits import ResourceLimits
 from agentcontainer_local.schemas.network import ABOUT_ALLOWED_HOSTS, ALLOWED_AND_OPEN, AllowedHosts
@@ -49,13 +50,13 @@ class TimeLimits(Request):
 class Sandboxed(Request):
     """Resource limits and isolation of the container."""
 
-    limits: ResourceLimits | None = Field(None, description="Resource limits of the container.")
-    isolation: Isolation | None = Field(None, description="Minimum isolation; `gvisor` needs runsc.")
+    limits: Extension[ResourceLimits | None] = Field(None, description="Resource limits of the container.")
+    isolation: Extension[Isolation | None] = Field(None, description="Minimum isolation; `gvisor` needs runsc.")
 
 
 class Network(Request):
     internet_access: bool | None = None
-    allowed_hosts: AllowedHosts | None = Field(
+    allowed_hosts: Extension[AllowedHosts | None] = Field(
         None, description=ABOUT_ALLOWED_HOSTS, examples=[["*.example.org", "registry.example:8443"]]
     )
 
@@ -99,15 +100,17 @@ class AgentVersionDefaults(Shape):
     model: str
     weak_model: str | None
     internet_access: bool
-    allowed_hosts: list[str]
+    allowed_hosts: Extension[list[str]] = Field(default_factory=list)
     max_runtime_seconds: int
     soft_finish_after_seconds: int | None
-    max_cost_usd: float | None
-    max_tokens: int | None
+    max_cost_usd: Extension[float | None] = None
+    max_tokens: Extension[int | None] = None
     output_policy: OutputPolicy
     runtime_region: RuntimeRegion
-    limits: ResourceLimits = Field(description="Resource limits that this version sets.")
-    isolation: Isolation
+    limits: Extension[ResourceLimits] = Field(
+        default_factory=ResourceLimits, description="Resource limits that this version sets."
+    )
+    isolation: Extension[Isolation] = "container"
 
 
 class TaskResponseOverrides(Shape):
@@ -120,12 +123,12 @@ class TaskResponseOverrides(Shape):
     model: str | None = optional()
     weak_model: str | None = optional()
     internet_access: bool | None = optional()
-    allowed_hosts: list[str] | None = optional()
+    allowed_hosts: Extension[list[str] | None] = optional()
     max_runtime_seconds: int | None = optional()
     soft_finish_after_seconds: int | None = optional()
-    max_cost_usd: float | None = optional()
-    max_tokens: int | None = optional()
+    max_cost_usd: Extension[float | None] = optional()
+    max_tokens: Extension[int | None] = optional()
     output_policy: OutputPolicy | None = optional()
     runtime_region: RuntimeRegion | None = optional()
-    limits: ResourceLimits | None = optional()
-    isolation: Isolation | None = optional()
+    limits: Extension[ResourceLimits | None] = optional()
+    isolation: Extension[Isolation | None] = optional()

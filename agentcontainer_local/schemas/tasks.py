@@ -14,6 +14,7 @@ from agentcontainer_local.schemas.enums import (
     TaskStatus,
     TurnStatus,
 )
+from agentcontainer_local.schemas.extensions import Extension
 from agentcontainer_local.schemas.fields import Id, Metadata, Name, Text, Timestamp
 from agentcontainer_local.schemas.files import WithInputs
 from agentcontainer_local.schemas.limits import TaskWalls
@@ -96,24 +97,28 @@ class Task(Shape):
     cost_usd: float = Field(description="Container time so far, in USD.")
     container_minutes: float
     token_usage: TokenUsage
-    model_call: CurrentModelCall | None = optional(description="Running model call; null if there is none.")
-    budget: Budget | None = Field(description="The task's own settings; null if it has none.")
+    model_call: Extension[CurrentModelCall | None] = optional(description="Running model call; null if there is none.")
+    budget: Extension[Budget | None] = Field(None, description="The task's own settings; null if it has none.")
     execution: Execution
     runtime: RuntimeStatus
     skills: list[Skill] = Field(description="Skills of this task, in addition to the agent's.")
-    walls: TaskWalls | None = Field(description="null until it has a container.")
+    walls: Extension[TaskWalls | None] = Field(None, description="null until it has a container.")
     turn_status: TurnStatus | None = Field(description="null when autonomous.")
     turn_number: int | None = Field(description="null when autonomous.")
     session_ttl_seconds: int | None
     hibernate_until_at: Timestamp | None
-    wake_due_id: str | None = Field(description="Id of this hibernation. A wake with this id does not end a later one.")
-    queue_position: int | None = Field(description="Position in the queue: 1 is next; null if not pending.")
-    preparing: str | None = optional(description="Progress of building or pulling the image.")
+    wake_due_id: Extension[str | None] = Field(
+        None, description="Id of this hibernation. A wake with this id does not end a later one."
+    )
+    queue_position: Extension[int | None] = Field(
+        None, description="Position in the queue: 1 is next; null if not pending."
+    )
+    preparing: Extension[str | None] = optional(description="Progress of building or pulling the image.")
 
 
 class TaskPageQuery(PageQuery):
-    status: TaskStatus | None = Field(None, description="Only tasks with this status.")
-    search: Annotated[str, Field(max_length=200)] | None = Field(
+    status: Extension[TaskStatus | None] = Field(None, description="Only tasks with this status.")
+    search: Extension[Annotated[str, Field(max_length=200)] | None] = Field(
         None, description="Only tasks whose title contains this text."
     )
 

@@ -5,6 +5,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
+from agentcontainer_local.schemas.extensions import EXTENSION
 from agentcontainer_local.web import examples
 
 BOUNDS = {
@@ -53,6 +54,8 @@ def page(document: dict[str, Any], folder: str) -> str:
 <h1>{escape(info["title"])} <small>{escape(info["version"])}</small></h1>
 <p>{escape(info["description"])} Every call takes <code>Authorization: Bearer ac_live_…</code>, unless it says that it
 needs no key. The same as a document: <a href="api/v1/openapi.yaml">openapi.yaml</a>.</p>
+<p>What is marked as <span class="extension">extension</span> is not in the hosted service's published documents.
+<code>agentcontainer serve --hosted-only</code> refuses it.</p>
 <p>The curl lines below need two variables. A click on a line selects all of it.</p>
 <pre class="curl" tabindex="0">export AGENTCONTAINER_URL=http://127.0.0.1:3000
 export AGENTCONTAINER_API_KEY=ac_live_…</pre>
@@ -84,7 +87,7 @@ def _operation(path: str, verb: str, operation: dict[str, Any], schemas: dict[st
     id = escape(operation["operationId"])
     keyless = '<p class="muted">Needs no key.</p>' if operation.get("security") == [] else ""
     return (
-        f'<article id="{id}"><h3>{escape(operation["summary"])}</h3>'
+        f'<article id="{id}"><h3>{escape(operation["summary"])}{_label(operation)}</h3>'
         f'<p class="call"><span class="verb {verb}">{verb.upper()}</span> <code>{escape(path)}</code></p>'
         f"<p>{_prose(operation.get('description', ''))}</p>{keyless}"
         f"{_parameters(operation.get('parameters', []))}{_body(operation.get('requestBody'))}"
@@ -104,7 +107,7 @@ def _parameters(parameters: list[dict[str, Any]]) -> str:
         "Parameters",
         [
             (
-                _named(one["name"], one["required"]),
+                _named(one["name"], one["required"], one),
                 f"{escape(one['in'])}, {_type(one['schema'])}",
                 _prose(one.get("description", "")),
             )
@@ -146,7 +149,7 @@ def _shape(name: str, schema: dict[str, Any]) -> str:
     fields = _table(
         "",
         [
-            (_named(field, field in required), _type(about), _prose(about.get("description", "")))
+            (_named(field, field in required, about), _type(about), _prose(about.get("description", "")))
             for field, about in schema.get("properties", {}).items()
         ],
     )
@@ -167,8 +170,13 @@ def _table(title: str, rows: list[tuple[str, str, str]]) -> str:
     return f"{heading}<table><tbody>{body}</tbody></table>"
 
 
-def _named(name: str, required: bool) -> str:
-    return f"<code>{escape(name)}</code>" + (' <span class="muted">required</span>' if required else "")
+def _named(name: str, required: bool, about: dict[str, Any]) -> str:
+    return f"<code>{escape(name)}</code>" + (' <span class="muted">required</span>' if required else "") + _label(about)
+
+
+def _label(about: dict[str, Any]) -> str:
+    """For an operation or a field that the hosted service does not have."""
+    return ' <span class="extension">extension</span>' if about.get(EXTENSION) else ""
 
 
 def _type(schema: dict[str, Any]) -> str:
