@@ -52,6 +52,8 @@ from agentcontainer_local.store.secrets import Vault
 log = logging.getLogger(__name__)
 
 OpenBackend = Callable[[Settings, str, tasks.Remembered, Path | None], contextlib.AbstractAsyncContextManager[Backend]]
+Grants = Callable[[Host, guest.Door], gateway.Grant]  # what a task may call
+OpenGuests = Callable[[Host, gateway.Client, egress.Outside], GuestOf]
 SWITCH_SECONDS = 0.001  # a thread lets others go on after so long
 DAMAGED_SECONDS = 30  # before tasks are looked after again
 
@@ -76,10 +78,13 @@ async def opened(
     outside: egress.Outside = egress.INTERNET,
     place: OpenBackend = backends.open,
     upstream: gateway.Wrapped = gateway.as_it_is,
+    guests: OpenGuests | None = None,
+    durable: bool = True,
 ) -> AsyncIterator[Program]:
     """Opens everything that one server owns, and closes it again; raises RuntimeError where another one has it.
 
-    `place` opens the backend. `upstream` wraps what asks the model providers.
+    `place` opens the backend. `upstream` wraps what asks the model providers. `guests` says what a run's guest reaches.
+    A store that is not `durable` may lose commits when the machine loses power.
     """
     resource_limits.require(settings.isolation, internet_access=False)
     now = now or Clock()
@@ -92,7 +97,7 @@ async def opened(
         mounted = await _runtime(settings, say)
         database = settings.data / "agentcontainer.db"
         with _explained(database):
-            store = db.open(database)
+            store = db.open(database, durable)
         try:
             context = Context(store, Vault.open(settings.data / "secret.key"), settings, environ, now)
             with _explained(database):
@@ -119,7 +124,7 @@ async def opened(
                 yield Program(
                     host,
                     _asgi_app(host),
-                    _guests(host, client, outside),
+                    (guests or guests_of)(host, client, outside),
                     new_key,
                     lambda url: announce(lock.Served(url, owners)),
                 )
@@ -182,14 +187,23 @@ def _first_start(context: Context) -> tuple[str, str | None]:
         return db.single(store, "SELECT id FROM store")["id"], new_key
 
 
-def _guests(host: Host, client: gateway.Client, outside: egress.Outside) -> GuestOf:
-    """What each run's guest reaches: guest API and gateway on its door, and its way out beside it."""
+def guests_of(
+    host: Host,
+    client: gateway.Client,
+    outside: egress.Outside,
+    grants: Grants = model_access.grant,
+    around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+) -> GuestOf:
+    """What each run's guest reaches: guest API and gateway on its door, and its way out beside it.
+
+    `grants` says what each model call may use; `around` is a middleware for all requests on the door.
+    """
 
     async def model_calls(scope: Scope, receive: Receive, send: Send) -> None:
         await model_access.until_at_work(host, scope["door"])
-        await gateway.handle(model_access.grant(host, scope["door"]), client, scope, receive, send)
+        await gateway.handle(grants(host, scope["door"]), client, scope, receive, send)
 
-    app = Router([*guest.ROUTES, Mount("/", model_calls)])
+    app = around(Router([*guest.ROUTES, Mount("/", model_calls)]))
 
     @contextlib.asynccontextmanager
     async def guest_of(run: Run) -> AsyncIterator[Guest]:
@@ -206,6 +220,25 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """The signals are ours: uvicorn would raise SIGTERM again after serving, and end us before we clean up."""
         yield
+
+
+def http_server(face: ASGIApp, settings: Settings) -> uvicorn.Server:
+    """Answers requests with `face`, on the sockets that its `serve` gets."""
+    return _Server(
+        uvicorn.Config(
+            face,
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=1,
+            http=middleware.Connection,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies,
+        )
+    )
 
 
 def prepare_process() -> None:
@@ -231,23 +264,10 @@ async def serve(
         prepare_process()
         stop = _on_signals()
         listeners = _listening(settings)
-        server = _Server(
-            uvicorn.Config(
-                program.face,
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                ws="none",
-                server_header=False,
-                timeout_graceful_shutdown=1,
-                http=middleware.Connection,
-                proxy_headers=bool(settings.trusted_proxies),
-                forwarded_allow_ips=settings.trusted_proxies,
-            )
-        )
+        server = http_server(program.face, settings)
         timing = asyncio.create_task(timers.run(program.host), name="timers")
         serving = asyncio.create_task(server.serve(sockets=listeners))
-        supervising = asyncio.create_task(_supervised(program))
+        supervising = asyncio.create_task(supervised(program))
         looking = asyncio.create_task(_say_what_is_damaged(program.host))
         try:
             host, port = listeners[0].getsockname()[:2]
@@ -273,8 +293,8 @@ async def serve(
             await supervisor.suspend(program.host)
 
 
-async def _supervised(program: Program) -> None:
-    """A damaged page ends no other task, and not the server."""
+async def supervised(program: Program) -> None:
+    """Starts and ends runs until cancelled. A damaged page ends no other task, and not the server."""
     while True:
         try:
             return await supervisor.supervise(program.host, program.guest_of)

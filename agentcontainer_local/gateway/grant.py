@@ -58,6 +58,7 @@ class Grant:
     `learn`: told of a prompt that was too long (model, window if the error said it, bytes of the request); answers
     whether Pi has to be started anew before it can go on.
     `working`: is told of each call that is at work, and (None) of its end.
+    `all_upstream`: the upstream answers for the scripted model too.
     `refuse`: why no call is allowed now. It reaches Pi, which retries some refusals by their words: keep them plain.
     """
 
@@ -79,7 +80,8 @@ class Grant:
     working: Callable[[Progress | None], None] = lambda progress: None
     refuse: str | None = None
     task_id: str = ""
+    all_upstream: bool = False
 
     def plays(self, model: str) -> bool:
         """Whether the scripted model answers this call."""
-        return self.scripted or model == SCRIPTED
+        return (self.scripted or model == SCRIPTED) and not self.all_upstream

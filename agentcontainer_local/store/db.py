@@ -48,8 +48,9 @@ _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # json.dump
 
 
 class Database(sqlite_utils.Database):
-    def __init__(self, connection: sqlite3.Connection):
+    def __init__(self, connection: sqlite3.Connection, durable: bool = True):
         super().__init__(connection)
+        self._durable = durable
         self.names: dict[str, list[str]] = {}  # of the columns that a statement reads
         self._when_kept: list[Callable[[], None]] = []
         self._touched: list[str] = []  # by the transaction at hand
@@ -89,6 +90,11 @@ class Database(sqlite_utils.Database):
         if self._held_elsewhere:
             self._held_elsewhere = False
             self._set_patience(self._patience_ms or 0)
+
+    def sync(self, power_loss: bool = True) -> None:
+        """From here on, whether a commit that returned survives a loss of power."""
+        level = "OFF" if not self._durable else "FULL" if power_loss else "NORMAL"
+        self.conn.execute(f"PRAGMA synchronous={level}")
 
     def _set_patience(self, ms: int) -> None:
         self.conn.execute(f"PRAGMA busy_timeout={ms:d}").fetchall()
@@ -160,18 +166,20 @@ class Database(sqlite_utils.Database):
                 self.conn.execute(f"{trigger} BEGIN SELECT {name}({value}); END")
 
 
-def open(path: Path) -> Database:
+def open(path: Path, durable: bool = True) -> Database:
     """Opens (or makes) the database at `path` and runs the migrations that it has not seen.
 
-    WAL with synchronous=FULL: a commit that returned survives kill -9 and power loss.
+    WAL with synchronous=FULL: a commit that returned survives kill -9 and power loss. Where it is not `durable`, it
+    survives kill -9 only, and takes no time to reach the disk.
     """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # the log that SQLite makes beside it gets its mode
     connection = sqlite3.connect(path, isolation_level=None, timeout=10, cached_statements=1000)
     connection.executescript(
-        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=10000;"
+        "PRAGMA journal_mode=WAL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=10000;"
         f"PRAGMA wal_autocheckpoint={LOG_PAGES:d};"
     )
-    db = Database(connection)
+    db = Database(connection, durable)
+    db.sync()
     _migrate(db)
     return db
 
@@ -241,12 +249,12 @@ def _statements(text: str) -> list[str]:
 @contextmanager
 def quick(db: Database) -> Iterator[None]:
     """A transaction that survives kill -9 but not a loss of power: for what a loss of power ends anyway."""
-    db.conn.execute("PRAGMA synchronous=NORMAL")
+    db.sync(power_loss=False)
     try:
         with db.atomic():
             yield
     finally:
-        db.conn.execute("PRAGMA synchronous=FULL")
+        db.sync()
 
 
 WORDS = {

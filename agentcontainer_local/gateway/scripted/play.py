@@ -3,6 +3,7 @@
 import hashlib
 import json
 from decimal import Decimal
+from typing import Any
 
 from starlette.types import Send
 
@@ -10,6 +11,7 @@ from agentcontainer_local.gateway.admission import Call
 from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.provider_session import Client
 from agentcontainer_local.gateway.refusal import forbidden, respond
+from agentcontainer_local.gateway.routes import Dialect
 from agentcontainer_local.gateway.scripted import wire
 from agentcontainer_local.gateway.scripted.decide import Next, decide, summary
 from agentcontainer_local.gateway.scripted.history import CALL_ID, Said, User, read
@@ -25,7 +27,9 @@ async def play(grant: Grant, client: Client, call: Call, send: Send) -> None:
     if call.route.dialect == "count":
         await respond(send, 200, json.dumps({"input_tokens": _tokens(len(call.raw))}).encode())
         return
-    answer = await client.aside(grant.known, len(call.raw), answered, grant, call)
+    answer = await client.aside(
+        grant.known, len(call.raw), answered, grant.conversation, call.route.dialect, call.body, call.raw
+    )
     usage = _usage(grant, answer)
     free = Worst(grant.provider, answer.model, usage.input_tokens, usage.output_tokens, FREE, FREE, exact=True)
     try:
@@ -41,23 +45,24 @@ async def play(grant: Grant, client: Client, call: Call, send: Send) -> None:
         await respond(send, 200, json.dumps(wire.whole(call.route.dialect, answer)).encode())
 
 
-def answered(grant: Grant, call: Call) -> wire.Answer:
-    items = read(call.route.dialect, call.body)
-    if call.body.get("tools"):
-        step = decide(items, grant.conversation)
+def answered(conversation: bool, dialect: Dialect, body: dict[str, Any], raw: bytes) -> wire.Answer:
+    """To a request's `body`; `raw`: its bytes."""
+    items = read(dialect, body)
+    if body.get("tools"):
+        step = decide(items, conversation)
     else:  # Pi offers no tools when it wants a summary
         asked = [item.text for item in items if isinstance(item, User)]
-        step = Next(summary(asked[-1] if asked else "", grant.conversation))
-    digest = hashlib.sha256(call.raw).hexdigest()[:12]
+        step = Next(summary(asked[-1] if asked else "", conversation))
+    digest = hashlib.sha256(raw).hexdigest()[:12]
     number = sum(item.calls for item in items if isinstance(item, Said)) + 1
     arguments = {} if step.command is None else {"command": step.command}
     calls = (wire.ToolCall(f"{CALL_ID}{number}_{digest}", "bash", arguments),) if arguments else ()
     return wire.Answer(
         id=f"scripted_{digest}",
-        model=call.model,
+        model=body["model"],
         text=step.text,
         calls=calls,
-        input_tokens=_tokens(len(call.raw)),
+        input_tokens=_tokens(len(raw)),
         output_tokens=_tokens(len(step.text) + (len(json.dumps(arguments)) if arguments else 0)),
     )
 

@@ -1,0 +1,37 @@
+"""A new store in a moment: a copy of one that was made by the migrations once in this process."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agentcontainer_local.store.accounts import key_hash
+from agentcontainer_local.store.db import Database, new_id
+
+DATABASE, SECRET = "agentcontainer.db", "secret.key"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An empty store with its account, its key and the standard agents and containers."""
+
+    database: bytes = field(repr=False)
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, db: Database, data: Path) -> "Prepared":
+        return cls(db.conn.serialize(), (data / SECRET).read_bytes())
+
+    def copy_to(self, data: Path) -> None:
+        """`data`: a directory that is not there yet."""
+        data.mkdir(mode=0o700)
+        for name, content in ((DATABASE, self.database), (SECRET, self.secret)):
+            (data / name).touch(0o600)
+            (data / name).write_bytes(content)
+
+
+def rename(data: Path, key: str) -> None:
+    """Makes another store of a copy: with an id of its own, and this API key."""
+    with closing(sqlite3.connect(data / DATABASE)) as db, db:
+        db.execute("UPDATE store SET id = ?", (new_id("str"),))
+        db.execute("UPDATE api_keys SET hash = ?, hint = ?", (key_hash(key), key[-4:]))

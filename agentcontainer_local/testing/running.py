@@ -1,0 +1,247 @@
+"""The server itself: in a thread of its own, on one port, with a store that can be replaced by an empty one."""
+
+import asyncio
+import contextlib
+import functools
+import json
+import logging
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvloop
+from starlette.types import Receive, Scope, Send
+
+from agentcontainer_local import app, gateway, guest, model_access
+from agentcontainer_local.engine import timers
+from agentcontainer_local.engine.host import Host
+from agentcontainer_local.environment import API_KEY
+from agentcontainer_local.providers import PROVIDERS
+from agentcontainer_local.sandbox import backends
+from agentcontainer_local.sandbox.backend import Backend
+from agentcontainer_local.sandbox.simulated import Simulation
+from agentcontainer_local.settings import Settings
+from agentcontainer_local.store import accounts, tasks, transcript
+from agentcontainer_local.store.db import rows, single
+from agentcontainer_local.store.tasks import SCRIPTED
+from agentcontainer_local.testing import clock, control, guests, prepared
+from agentcontainer_local.testing.depths import Real, Simulated
+from agentcontainer_local.testing.faults import Faults
+from agentcontainer_local.testing.model import Asked, Model
+from agentcontainer_local.testing.scripts import Scripts, Task
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 120  # the first start at podman depth may have to unpack Node and Pi
+T = TypeVar("T")
+
+_made: prepared.Prepared | None = None  # by the first server of this process
+_making = threading.Lock()
+
+
+class Running:
+    """One server from `start` to `stop`; what it has is replaced by `reset`."""
+
+    def __init__(self, settings: Mapping[str, Any], environ: Mapping[str, str], scripts: Scripts):
+        self.folder = Path(tempfile.mkdtemp(prefix="agentcontainer-test-"))
+        self._given = dict(settings)
+        self.key = accounts.new_key()
+        keys = {one.key_variable: "not-a-key-of-the-provider" for one in PROVIDERS.values()}
+        self._environ = {**keys, **environ, API_KEY: self.key}
+        self.scripts = scripts
+        self.url = ""
+        self.faults = Faults()
+        self._program: app.Program | None = None
+        self._answering: set[asyncio.Task[Any]] = set()
+        self._prepared: prepared.Prepared | None = None
+        self._stores = 0
+        self._thread = threading.Thread(target=self._run, name="agentcontainer testing", daemon=True)
+        self._ready: threading.Event = threading.Event()
+        self._failure: BaseException | None = None
+
+    # From the tests' threads
+
+    def start(self) -> None:
+        """Raises RuntimeError where the server cannot start."""
+        self._thread.start()
+        if not self._ready.wait(START_SECONDS):
+            raise RuntimeError(f"The server for tests did not start within {START_SECONDS} s.")
+        if self._failure is not None:
+            self._thread.join()
+            raise RuntimeError(f"The server for tests could not start: {self._failure}") from self._failure
+
+    def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Does this in the server's thread; answers what it answers."""
+        return asyncio.run_coroutine_threadsafe(work(), self._loop).result()
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def reset(self) -> None:
+        """An empty store, no task, no script. Requests that are being answered are cut."""
+        self.call(self.replaced)
+
+    # In the server's thread
+
+    @property
+    def host(self) -> Host:
+        assert self._program is not None, "the server is open"
+        return self._program.host
+
+    def _run(self) -> None:
+        try:
+            uvloop.run(self._served())
+        except BaseException as error:
+            self._failure = error
+            if self._ready.is_set():
+                log.error("the server for tests failed", exc_info=error)
+        finally:
+            self._ready.set()
+
+    async def _served(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            http = app.http_server(self._answer, self._settings(self.folder))
+            await self._open()
+            serving = asyncio.create_task(http.serve(sockets=[listener]))
+            while not http.started and not serving.done():
+                await asyncio.sleep(0)
+            self._ready.set()
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            await self._close()
+            http.should_exit = True
+            await serving
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        this = asyncio.current_task()
+        assert this is not None
+        self._answering.add(this)
+        try:
+            controls = scope.get("path", "").startswith(control.PREFIX + "/")
+            await (self._controls if controls else self._face)(scope, receive, send)
+        finally:
+            self._answering.discard(this)
+
+    async def replaced(self) -> None:
+        """See `reset`. The request that asks for it is the one that goes on."""
+        await self._close()
+        self.scripts.reset()
+        self.faults.reset()
+        await self._open()
+
+    async def _open(self) -> None:
+        global _made
+        self._stores += 1
+        data = self.folder / str(self._stores)
+        if self._prepared is not None:
+            self._prepared.copy_to(data)
+        elif _made is not None:
+            _made.copy_to(data)
+            prepared.rename(data, self.key)
+        self._open_parts = contextlib.AsyncExitStack()
+        self._program = await self._open_parts.enter_async_context(self._opened(data))
+        self._face, self._controls = self.faults.front(self._program.face), control.app(self)
+        if self._prepared is None:
+            self._prepared = prepared.Prepared.of(self.host.db, data)
+            _made = _made or self._prepared
+
+    async def _close(self) -> None:
+        cut = self._answering - {asyncio.current_task()}
+        for answering in cut:
+            answering.cancel()
+        await asyncio.gather(*cut, return_exceptions=True)
+        await self._open_parts.aclose()
+        shutil.rmtree(self.folder / str(self._stores), ignore_errors=True)
+
+    def _settings(self, data: Path) -> Settings:
+        return Settings(**{"failed_workspace_retention_seconds": 0, **self._given, "data": data, "port": 0})
+
+    @contextlib.asynccontextmanager
+    async def _opened(self, data: Path) -> AsyncIterator[app.Program]:
+        settings = self._settings(data)
+        simulated = settings.backend == backends.SIMULATED
+        depth = Simulated() if simulated else Real()
+        self.clock = clock.Moved()
+        model = Model(self.scripts, depth, self._asked, self.clock.sleep)
+
+        @contextlib.asynccontextmanager
+        async def place(settings: Settings, store_id: str, *_: object) -> AsyncIterator[Backend]:
+            assert isinstance(depth, Simulated)
+            simulation = Simulation(data / "simulated", outputs=depth.printed, sleep=self.clock.sleep)
+            depth.folder = data / "simulated" / store_id
+            try:
+                yield simulation.backend(store_id)
+            finally:
+                await simulation.close()
+
+        async with app.opened(
+            settings,
+            self._environ,
+            log.info,
+            self.clock,
+            place=place if simulated else backends.open,
+            upstream=lambda live: model.answer,
+            guests=functools.partial(
+                app.guests_of, grants=_granted, around=functools.partial(guests.around, model=model)
+            ),
+            durable=False,
+        ) as program:
+            parts = [asyncio.create_task(timers.run(program.host)), asyncio.create_task(app.supervised(program))]
+            try:
+                yield program
+            finally:
+                for part in parts:
+                    part.cancel()
+                await asyncio.gather(*parts, return_exceptions=True)
+                await _emptied(program.host)
+
+    def problems(self) -> list[str]:
+        """Of scripts: each names the script, and the step that does not fit."""
+        known = {word for one in rows(self.host.db, "SELECT id, name FROM agents") for word in one.values()}
+        unknown = (
+            f'script "{script}" is for the agent {agent!r}, and there is no agent with this id or name.'
+            for agent, script in self.scripts.named_agents().items()
+            if agent not in known
+        )
+        return [*self.scripts.problems, *unknown]
+
+    def _asked(self, task_id: str) -> Asked:
+        """What a model call of this task is about."""
+        db = self.host.db
+        task = tasks.get(db, task_id)
+        first = transcript.of_turn(db, task_id, 1)[:1]
+        agent = single(db, "SELECT id, name FROM agents WHERE id = ?", (task["agent_id"],))
+        return Asked(
+            Task(
+                task_id,
+                (agent["id"], agent["name"]),
+                (task["instructions"], *(message["content"] for message in first)),
+                task["model"],
+                json.loads(task["metadata"]),
+            ),
+            turn=task["turn_number"] or 0,
+            conversation=task["mode"] == "conversation",
+        )
+
+
+def _granted(host: Host, door: guest.Door) -> gateway.Grant:
+    """All calls go to the script, those to the scripted model too, which costs nothing."""
+    grant = model_access.grant(host, door)
+    return replace(grant, all_upstream=True, free=grant.free | {SCRIPTED})
+
+
+async def _emptied(host: Host) -> None:
+    """Nothing of this store's runs is left."""
+    for found in await host.backend.found():
+        await host.backend.discard(found)

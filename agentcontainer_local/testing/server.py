@@ -1,0 +1,115 @@
+"""The server as a test has it."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal
+
+from agentcontainer_local.client import Client
+from agentcontainer_local.testing.clock import VirtualClock
+from agentcontainer_local.testing.running import Running
+from agentcontainer_local.testing.scripts import BadScript, Match, Script, Scripts
+from agentcontainer_local.testing.steps import Step
+
+Backend = Literal["simulated", "podman"]
+
+
+class Server:
+    """A running server with an empty store. Made by `server()`; use it as a context manager, or `start` and `stop` it.
+
+    `backend` "simulated" plays runs in the server, without containers, in milliseconds; "podman" starts real
+    containers with the real agent, whose model is the script. `environ`: the server's environment variables, such as
+    provider keys; by default each provider has a key, which is never sent to anybody. `settings`: those of
+    `agentcontainer serve`, by their names in Python: `max_running=1`.
+    """
+
+    def __init__(self, backend: Backend = "simulated", *, environ: Mapping[str, str] | None = None, **settings: Any):
+        self._scripts = Scripts()
+        self._running = Running({"backend": backend, **settings}, environ or {}, self._scripts)
+        self.clock = VirtualClock(self._running)
+        self.faults = self._running.faults
+
+    @property
+    def url(self) -> str:
+        """Without /api/v1: `http://127.0.0.1:41234`."""
+        return self._running.url
+
+    @property
+    def key(self) -> str:
+        """The API key; the same for as long as the server runs."""
+        return self._running.key
+
+    @functools.cached_property
+    def client(self) -> Client:
+        """A client of the server, which blocks. For asyncio: `async with AsyncClient(ac.url, ac.key) as client`."""
+        return Client(self.url, self.key)
+
+    def script(
+        self,
+        *steps: Step | Sequence[Step],
+        name: str | None = None,
+        agent: str | None = None,
+        instructions: Match | None = None,
+        model: Match | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        times: int | None = None,
+    ) -> Script:
+        """What agents do from now on: of all tasks, or of those that have everything that is given.
+
+        `steps`: of an autonomous task; of a conversation they are played for each message, unless lists of steps are
+        given, one for each message. An autonomous script that does not end with `finish` or `fail` ends with
+        `finish()`. `agent`: its id or name. `instructions`: a part of them, or a compiled pattern; of a conversation
+        the first message counts too. `model`: its id, or a compiled pattern. `metadata`: values that the task's has.
+        `times`: for so many tasks. `name`: for messages about the script.
+
+        The newest script that fits a task is played. Where none fits, the scripted model answers: it runs the fenced
+        `bash` blocks of the instructions, then calls finish with "Done"; in a conversation it repeats the message.
+
+        Raises BadScript.
+        """
+        return self._scripts.add(
+            *steps,
+            name=name,
+            agent=agent,
+            instructions=instructions,
+            model=model,
+            metadata=metadata,
+            times=times,
+        )
+
+    def check(self) -> None:
+        """Raises BadScript where a script did not fit a task that it was used for, or names an agent that there is not.
+
+        The fixture `agentcontainer` does this after each test.
+        """
+        if problems := self._running.call(self._problems):
+            raise BadScript("\n".join(problems))
+
+    async def _problems(self) -> list[str]:
+        return self._running.problems()
+
+    def reset(self) -> None:
+        """Everything is as at the start: no task, no file, no script, no fault; the clock shows the real time."""
+        self._running.reset()
+
+    def start(self) -> "Server":
+        """Raises RuntimeError where the server cannot start."""
+        self._running.start()
+        return self
+
+    def stop(self) -> None:
+        """Ends all runs and removes everything of the server."""
+        if "client" in vars(self):
+            self.client.close()
+        self._running.stop()
+
+    def __enter__(self) -> "Server":
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+
+def server(backend: Backend = "simulated", *, environ: Mapping[str, str] | None = None, **settings: Any) -> Server:
+    """A server for `with`: see `Server`."""
+    return Server(backend, environ=environ, **settings)

@@ -1,0 +1,149 @@
+"""The steps of a script: what an agent says and does, one after another."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MAX_SECONDS = 30 * 86_400  # as `hibernate` allows
+
+
+@dataclass(frozen=True)
+class Say:
+    text: str
+
+
+@dataclass(frozen=True)
+class Tool:
+    command: str
+    output: str | None = None  # None: the command is run
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class Wait:
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Hibernate:
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Attach:
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Finish:
+    message: str = "Done"
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    outputs: Mapping[str, tuple[str, bytes]] = field(default_factory=dict)
+    incomplete: bool = False
+
+
+@dataclass(frozen=True)
+class Fail:
+    error: str
+
+
+@dataclass(frozen=True)
+class Die:
+    pass
+
+
+Step = Say | Tool | Wait | Hibernate | Attach | Finish | Fail | Die
+
+
+def say(text: str) -> Say:
+    """Words of the agent. As the last step of a conversation's turn, they are the answer."""
+    if not text:
+        raise ValueError("say: the text is empty. Give at least one character.")
+    return Say(text)
+
+
+def tool(command: str, output: str | None = None, exit_code: int = 0) -> Tool:
+    """A call of the agent's shell.
+
+    With `output`, the command is not run: the call prints this text and ends with `exit_code`. Without it, the command
+    is run: in the container, or by the simulated shell, which knows few commands and skips all others.
+    """
+    if not command.strip():
+        raise ValueError("tool: the command is empty. Give a shell command.")
+    if output is None and exit_code:
+        raise ValueError("tool: an exit code needs an output. Give output= as well.")
+    return Tool(command, output, exit_code)
+
+
+def wait(seconds: float) -> Wait:
+    """The model thinks for so many seconds of the server's clock, which `ac.clock.advance` moves."""
+    return Wait(_seconds("wait", seconds, 0))
+
+
+def hibernate(seconds: float) -> Hibernate:
+    """The task sleeps. The next step follows when the time has come, or when the task is woken. For autonomous tasks.
+
+    `seconds`: 1 to 2,592,000 (30 days), a whole number.
+    """
+    if seconds != int(seconds):
+        raise ValueError(f"hibernate: {seconds} is not a whole number of seconds.")
+    return Hibernate(_seconds("hibernate", seconds, 1))
+
+
+def attach(files: Mapping[str, bytes]) -> Attach:
+    """Files for the answer of a conversation's turn: content by name."""
+    if not files:
+        raise ValueError("attach: there are no files. Give at least one.")
+    return Attach({name: _bytes("attach", name, content) for name, content in files.items()})
+
+
+def finish(
+    message: str = "Done",
+    files: Mapping[str, bytes] | None = None,
+    outputs: Mapping[str, tuple[str, bytes]] | None = None,
+    incomplete: bool = False,
+) -> Finish:
+    """The agent ends the task with its result and its output files.
+
+    `files`: content by file name. `outputs`: for an output policy with named outputs, (file name, content) by output
+    name. `incomplete`: the agent says that it could not do all of the task.
+    """
+    given = {name: _bytes("finish", name, content) for name, content in (files or {}).items()}
+    named = {name: (file, _bytes("finish", file, content)) for name, (file, content) in (outputs or {}).items()}
+    names = [*given, *(file for file, _ in named.values())]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"finish: the file {twice[0]!r} is given twice. Give each file another name.")
+    if not message.strip():
+        raise ValueError("finish: the message is empty. Say what the result is.")
+    return Finish(message, given, named, incomplete)
+
+
+def fail(error: str) -> Fail:
+    """The model provider refuses the call with this error: an autonomous task fails, or a conversation's turn does."""
+    if not error.strip():
+        raise ValueError("fail: the error is empty. Say what went wrong.")
+    return Fail(error)
+
+
+def die() -> Die:
+    """The agent's process is killed. The task is started again, and the next step follows; the third death in a row
+    fails the task."""
+    return Die()
+
+
+def _seconds(step: str, seconds: float, least: float) -> float:
+    if not least <= seconds <= MAX_SECONDS:
+        raise ValueError(f"{step}: {seconds} seconds are not allowed. Give {least} to {MAX_SECONDS}.")
+    return seconds
+
+
+def _bytes(step: str, name: str, content: object) -> bytes:
+    if not isinstance(content, bytes):
+        raise ValueError(f"{step}: the content of {name!r} is {type(content).__name__}. Give bytes.")
+    if not name or name.startswith("/") or ".." in name.split("/"):
+        raise ValueError(f"{step}: {name!r} is not a name of a file in the workspace. Give a relative path.")
+    return content
+
+
+def name_of(step: Step) -> str:
+    """As in a script: `finish`."""
+    return type(step).__name__.lower()
