@@ -17,7 +17,7 @@ from agentcontainer_local.pi import errors
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import events as history
 from agentcontainer_local.store import tasks, transcript
-from agentcontainer_local.store.db import Database, parse_iso, quick
+from agentcontainer_local.store.db import Database, parse_iso
 from agentcontainer_local.store.rows import Run, Task
 
 MAX_BATCH_BYTES = 2 * 1024**2  # a batch of the guest's has 1 MiB, or one event that is longer
@@ -214,7 +214,7 @@ def record(db: Database, task_id: str, run_id: str, batch: list[Numbered], max_e
     A loss of power takes what Pi wrote of its turn a moment ago, too: so only the end of a turn waits for the disk.
     """
     ends = any(isinstance(numbered.event, Settled | PiExited | PiFailed | Refused) for numbered in batch)
-    with db.atomic() if ends else quick(db):
+    with db.atomic(survives_power_loss=ends):
         task, run = tasks.get(db, task_id), tasks.open_run(db, task_id)
         if run is None or run["id"] != run_id:
             raise Conflict("This run is over.")

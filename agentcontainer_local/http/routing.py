@@ -25,6 +25,7 @@ from agentcontainer_local.http.authentication import Authentication
 from agentcontainer_local.http.pagination import Cut, cut_of
 from agentcontainer_local.process import disk_space, failpoints
 from agentcontainer_local.store.db import Row, is_damage, why
+from agentcontainer_local.store.log import NotSynced
 
 PREFIX = "/api/v1"
 log = logging.getLogger(__name__)
@@ -221,6 +222,12 @@ def _problem(error: Exception) -> Problem:
         return Unavailable(
             f"The database can't answer: {why(error)}. Try again. `agentcontainer doctor` on"
             " the server's machine shows the cause."
+        )
+    if isinstance(error, NotSynced):
+        return Unavailable(
+            f"The server can't confirm that the request is stored ({error.strerror}). Repeat it with the same"
+            " Idempotency-Key, or look whether it was done. `agentcontainer doctor` on the server's machine shows the"
+            " cause."
         )
     if isinstance(error, OSError) and error.errno in disk_space.UNWRITABLE:
         return Unavailable(

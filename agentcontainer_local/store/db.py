@@ -18,6 +18,7 @@ from typing import Any, TypeVar, overload
 import sqlite_utils
 
 from agentcontainer_local.process import resources
+from agentcontainer_local.store.log import Log
 
 Row = dict[str, Any]
 Columns = Mapping[str, Any]  # a row to read from, whole or in part
@@ -58,25 +59,63 @@ class Database(sqlite_utils.Database):
         self._watchers = 0
         self._patience_ms: int | None = None  # for another program's write lock; None: what `open` has set
         self._held_elsewhere = False
+        self._log: Log | None = None
+        self._syncs_later = False  # whoever began the transaction at hand waits for the disk when it is over
 
     def serve(self) -> None:
-        """From here on, another program that holds the write lock makes nobody wait but who is `waited` for."""
+        """From here on, neither the disk nor another program that holds the write lock makes anybody wait but who is
+        `waited` for."""
         self._patience_ms = BRIEF_MS
         self._set_patience(BRIEF_MS)
+        if self._durable:
+            self._log = Log(f"{path(self)}-wal")
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        super().close()
 
     async def waited(self, act: Callable[[], T], seconds: float = WAIT_SECONDS) -> T:
-        """What `act`, a transaction, answers, as soon as no other program holds the write lock; reads go on meanwhile.
+        """What `act` answers, as soon as no other program holds the write lock and what it wrote is on disk.
 
-        After so many seconds raises OperationalError, as `act` does; nothing of it was done then.
+        Others are served meanwhile, and see what it wrote; those that wrote in the same moment share one sync. After so
+        many seconds raises OperationalError, as `act` does; nothing of it was done then. Raises NotSynced where the
+        disk fails.
         """
         deadline = time.monotonic() + seconds
         while True:
             try:
-                return act()
+                answered, wrote = self._act(act)
+                break
             except sqlite3.OperationalError as error:
                 if not is_busy(error) or time.monotonic() >= deadline:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
+        if wrote is not None:
+            await self._synced(wrote)
+        return answered
+
+    def _act(self, act: Callable[[], T]) -> tuple[T, Log | None]:
+        """Also the log that has to be synced, if that is so."""
+        log = self._log
+        if log is None or log.failed:
+            return act(), None
+        before, self._syncs_later = log.transactions, True
+        try:
+            answered = act()
+        finally:
+            self._syncs_later = False
+        return answered, log if log.transactions > before else None
+
+    async def _synced(self, log: Log) -> None:
+        """After a failure each commit syncs for itself again, and what is in the log is copied to where it is safe."""
+        try:
+            await log.synced()
+        except OSError:
+            with suppress(sqlite3.Error):
+                self.conn.execute("PRAGMA wal_checkpoint").fetchall()
+            raise
 
     def _begin(self) -> None:
         """Once it was found to be held, looking again takes no time."""
@@ -100,21 +139,40 @@ class Database(sqlite_utils.Database):
         self.conn.execute(f"PRAGMA busy_timeout={ms:d}").fetchall()
 
     @contextmanager
-    def atomic(self) -> Iterator["Database"]:
+    def atomic(self, survives_power_loss: bool = True) -> Iterator["Database"]:
         """A transaction; within another one, a part that can fail by itself.
+
+        What it wrote survives kill -9, and a loss of power too unless that is not asked for, or its caller is `waited`
+        for, who syncs the log when it is over.
 
         It begins as a writer. The directory's lock keeps other servers out, and who is `reading` never writes; but a
         tool of the owner's, such as the sqlite3 shell, may, and one that has read already is refused at once, and not
         made to wait, where another wrote in between. All parts have one name, so that these statements too are prepared
         once.
         """
+        synced = survives_power_loss and not self._syncs_later
+        if synced or self.conn.in_transaction:
+            with self._transaction():
+                yield self
+            return
+        self.sync(power_loss=False)
+        try:
+            with self._transaction():
+                yield self
+        finally:
+            self.sync()
+        if survives_power_loss and self._log is not None:
+            self._log.written()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         part, before, touched = self.conn.in_transaction, len(self._when_kept), len(self._touched)
         if part:
             self.conn.execute("SAVEPOINT part")
         else:
             self._begin()
         try:
-            yield self
+            yield
             self.conn.execute("RELEASE part" if part else "COMMIT")
         except BaseException:
             del self._when_kept[before:], self._touched[touched:]
@@ -244,17 +302,6 @@ def _statements(text: str) -> list[str]:
             statements.append(current)
             current = ""
     return statements
-
-
-@contextmanager
-def quick(db: Database) -> Iterator[None]:
-    """A transaction that survives kill -9 but not a loss of power: for what a loss of power ends anyway."""
-    db.sync(power_loss=False)
-    try:
-        with db.atomic():
-            yield
-    finally:
-        db.sync()
 
 
 WORDS = {

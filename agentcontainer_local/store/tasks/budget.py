@@ -17,7 +17,7 @@ from agentcontainer_local.prices import Prices
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import accounts, model_settings
 from agentcontainer_local.store.context import Context
-from agentcontainer_local.store.db import Columns, Database, insert, iso, quick, row, single
+from agentcontainer_local.store.db import Columns, Database, insert, iso, row, single
 from agentcontainer_local.store.rows import Task
 from agentcontainer_local.store.tasks.model_calls import failed_before
 from agentcontainer_local.store.tasks.provider_choice import SCRIPTED
@@ -178,7 +178,7 @@ def reserve(db: Database, task_id: str, worst: Worst, now: datetime) -> Reserved
     It holds whatever is killed. A loss of power may forget it, but that ends the call too, and everything that was
     settled before is kept; to wait for the disk here would delay each answer's first byte.
     """
-    with quick(db):
+    with db.atomic(survives_power_loss=False):
         task = get(db, task_id)
         limits = list(_limits(db, task, iso(now)[:7]))
         last = task["budget_asked_at"] is not None
