@@ -20,7 +20,6 @@ from agentcontainer_local.store.rows import Task
 
 HEARTBEAT_SECONDS = 15
 CALL_SECONDS = 1
-BATCH_CHARACTERS = 64 * 1024  # of events at once, and one event more
 # Neither is a block of its own: some readers make an event without data of each blank line.
 RECONNECT = b"retry: 1000\n"  # milliseconds, for a browser's EventSource
 HEARTBEAT = b": still here\n"
@@ -86,28 +85,28 @@ async def _stream(
             while more:
                 if not is_allowed():
                     return
-                # Both are taken before one is given away: words never come behind the message that they are of.
-                text, events = live.take(), history.some(host.db, task_id, after, BATCH_CHARACTERS)
+                # All are taken before one is given away: words never come behind the message that they are of, and
+                # nothing has happened between the last events and the task's end.
+                text, batch, moment = live.take(), host.streams.batch(task_id, after), host.streams.moment(task_id)
                 if text:
                     yield first + _live("message.delta", {"text": text})
                     first = b""
-                more = bool(events)
-                if events:
-                    after = events[-1]["number"]
-                    yield first + b"".join(map(_stored, events))
+                more = batch.last > after
+                if more:
+                    after = batch.last
+                    yield first + batch.text
                     first = b""
-            printed = transcript.printed(host.db, task_id)
-            for tool in printed:
+            for tool in moment.printed:
                 if shown.get(tool["id"]) != tool["output"]:
                     yield first + _live("activity.output", _output(tool))
                     first = b""
-            shown = {tool["id"]: tool["output"] for tool in printed}
+            shown = {tool["id"]: tool["output"] for tool in moment.printed}
             call, now = _calling(host, task_id, calling), asyncio.get_running_loop().time()
             due = call != calling and (now - told_at >= CALL_SECONDS or not calling)
             if call is not None and (due or (calling and call["state"] != calling["state"])):
                 yield first + _live("model.call", call)
                 first, calling, told_at = b"", call, now
-            if tasks.get(host.db, task_id)["status"] in lifecycle.TERMINAL:
+            if moment.ended:
                 return
             patience = CALL_SECONDS if task_id in host.calling else HEARTBEAT_SECONDS
             heard, _ = await asyncio.wait(
@@ -128,10 +127,6 @@ def _calling(host: Host, task_id: str, before: dict[str, Any] | None) -> dict[st
 
 def _output(tool: Row) -> dict[str, Any]:
     return {"id": tool["id"], "callId": tool["call_id"], "toolKey": tool["tool_key"], "text": tool["output"]}
-
-
-def _stored(event: Row) -> bytes:
-    return f"id: {event['number']}\nevent: {event['type']}\ndata: {history.typed(event)}\n\n".encode()
 
 
 def _live(event: str, data: dict[str, Any]) -> bytes:

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from agentcontainer_local.engine.availability import Place
 from agentcontainer_local.engine.preparing import Preparing
+from agentcontainer_local.engine.streams import Streams
 from agentcontainer_local.process import disk_space
 from agentcontainer_local.process.clock import Clock
 from agentcontainer_local.process.disk_space import Disk
@@ -143,9 +144,11 @@ class Host:
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _keeping: set[str] = field(default_factory=set)
     place: Place = field(init=False)
+    streams: Streams = field(init=False)
 
     def __post_init__(self) -> None:
         self.place = Place(self.steady)
+        self.streams = Streams(self.db)
         self.db.subscribe(self.changed.set)
 
     @property

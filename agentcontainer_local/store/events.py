@@ -51,6 +51,11 @@ def shape(event: Row) -> schemas.TaskEvent:
     )
 
 
+def server_sent(event: Row) -> str:
+    """As a stream has it."""
+    return f"id: {event['number']}\nevent: {event['type']}\ndata: {typed(event)}\n\n"
+
+
 def typed(event: Row) -> str:
     """The event's data with its name within, which tells readers what else is there; it is stored beside the data."""
     return f'{{"type":"{event["type"]}",{event["data"][1:]}'
