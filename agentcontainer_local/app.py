@@ -104,7 +104,8 @@ async def opened(
                 away = clock_steps.resume(store, now.read())
                 store_id, new_key = _first_start(context)
             now.jumped = lambda by, set_by: clock_steps.taken(store, by, set_by)
-            identity.claim(store_id, settings.data)
+            if durable or settings.backend != backends.SIMULATED:  # else nobody looks for it, nor could it be copied
+                identity.claim(store_id, settings.data)
             with _in_spite_of_damage("removing bytes that no row names"):
                 files.sweep(store, settings.data / "files")
             with _in_spite_of_damage("settling model calls that were cut"):

@@ -74,7 +74,12 @@ class Registry:
 
 def of_account(name: str) -> Registry:
     """In the account's own home, whatever HOME says: its uids are the account's."""
-    return Registry(home() / ".local/state/agentcontainer" / name)
+    return Registry(folder() / name)
+
+
+def folder() -> Path:
+    """Of all registries."""
+    return home() / ".local/state/agentcontainer"
 
 
 def home() -> Path:

@@ -17,10 +17,13 @@ def of_store(store_id: str) -> Path:
     return _private(base, *ours, base / "agentcontainer", base / "agentcontainer" / _short(store_id))
 
 
+def named(store_id: str) -> Path:
+    """The same; it need not be there."""
+    return _base()[0] / "agentcontainer" / _short(store_id)
+
+
 def existing(store_id: str) -> Path | None:
-    """The same, where it is there already."""
-    base, _ = _base()
-    directory = base / "agentcontainer" / _short(store_id)
+    directory = named(store_id)
     return directory if directory.is_dir() and not directory.is_symlink() else None
 
 

@@ -249,7 +249,7 @@ class Leftovers(Protocol):
         ...
 
     async def remove(self, store_id: str) -> None:
-        """All of one store. Killed in the middle, it leaves the rest, and can be asked again."""
+        """All of one store, which no server has open. Killed in the middle, it leaves the rest; ask it again."""
         ...
 
     async def sweep(self) -> list[str]:

@@ -60,6 +60,16 @@ def leftovers(settings: Settings) -> AbstractAsyncContextManager[Leftovers]:
     return leftovers.open()
 
 
+def removal(settings: Settings, store_id: str) -> list[str] | None:
+    """The command that removes all that a store has outside of its data directory, once its server has been killed;
+    None where it has nothing there."""
+    if settings.backend == SIMULATED:
+        return None
+    from agentcontainer_local.sandbox.podman import leftovers
+
+    return leftovers.removal(store_id)
+
+
 def examine(settings: Settings, root: bool) -> list[Check]:
     """What the backend needs of this machine. `root`: root asked, and has become the account meanwhile."""
     if settings.backend == SIMULATED:

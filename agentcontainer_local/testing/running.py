@@ -5,9 +5,9 @@ import contextlib
 import functools
 import json
 import logging
+import os
 import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import replace
@@ -21,6 +21,7 @@ from agentcontainer_local import app, gateway, guest, model_access
 from agentcontainer_local.engine import timers
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.environment import API_KEY
+from agentcontainer_local.process import parent
 from agentcontainer_local.providers import PROVIDERS
 from agentcontainer_local.sandbox import backends
 from agentcontainer_local.sandbox.backend import Backend
@@ -30,6 +31,7 @@ from agentcontainer_local.store import accounts, tasks, transcript
 from agentcontainer_local.store.db import rows, single
 from agentcontainer_local.store.tasks import SCRIPTED
 from agentcontainer_local.testing import clock, control, guests, prepared
+from agentcontainer_local.testing.belongings import Belongings
 from agentcontainer_local.testing.depths import Real, Simulated
 from agentcontainer_local.testing.faults import Faults
 from agentcontainer_local.testing.model import Asked, Model
@@ -38,6 +40,7 @@ from agentcontainer_local.testing.scripts import Scripts, Task
 log = logging.getLogger(__name__)
 
 START_SECONDS = 120  # the first start at podman depth may have to unpack Node and Pi
+XDIST_WORKER = "PYTEST_XDIST_WORKER"
 T = TypeVar("T")
 
 _made: prepared.Prepared | None = None  # by the first server of this process
@@ -48,7 +51,6 @@ class Running:
     """One server from `start` to `stop`; what it has is replaced by `reset`."""
 
     def __init__(self, settings: Mapping[str, Any], environ: Mapping[str, str], scripts: Scripts):
-        self.folder = Path(tempfile.mkdtemp(prefix="agentcontainer-test-"))
         self._given = dict(settings)
         self.key = accounts.new_key()
         keys = {one.key_variable: "not-a-key-of-the-provider" for one in PROVIDERS.values()}
@@ -68,6 +70,7 @@ class Running:
 
     def start(self) -> None:
         """Raises RuntimeError where the server cannot start."""
+        self._belongings = Belongings()
         self._thread.start()
         if not self._ready.wait(START_SECONDS):
             raise RuntimeError(f"The server for tests did not start within {START_SECONDS} s.")
@@ -83,13 +86,17 @@ class Running:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def reset(self) -> None:
         """An empty store, no task, no script. Requests that are being answered are cut."""
         self.call(self.replaced)
 
     # In the server's thread
+
+    @property
+    def folder(self) -> Path:
+        """Of its stores."""
+        return self._belongings.folder
 
     @property
     def host(self) -> Host:
@@ -104,6 +111,7 @@ class Running:
             if self._ready.is_set():
                 log.error("the server for tests failed", exc_info=error)
         finally:
+            self._belongings.remove()
             self._ready.set()
 
     async def _served(self) -> None:
@@ -117,8 +125,11 @@ class Running:
                 await asyncio.sleep(0)
             self._ready.set()
             stopping = asyncio.create_task(self._stop.wait())
-            await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
+            # The controller of pytest-xdist has been killed: its workers take seconds to notice.
+            orphaned = [asyncio.create_task(parent.ended())] if XDIST_WORKER in os.environ else []
+            await asyncio.wait({stopping, serving, *orphaned}, return_when=asyncio.FIRST_COMPLETED)
+            for waiting in (stopping, *orphaned):
+                waiting.cancel()
             await self._close()
             http.should_exit = True
             await serving
@@ -185,12 +196,18 @@ class Running:
             finally:
                 await simulation.close()
 
+        @contextlib.asynccontextmanager
+        async def elsewhere(settings: Settings, store_id: str, *given: Any) -> AsyncIterator[Backend]:
+            self._belongings.add(backends.removal(settings, store_id))
+            async with backends.open(settings, store_id, *given) as backend:
+                yield backend
+
         async with app.opened(
             settings,
             self._environ,
             log.info,
             self.clock,
-            place=place if simulated else backends.open,
+            place=place if simulated else elsewhere,
             upstream=lambda live: model.answer,
             guests=functools.partial(
                 app.guests_of, grants=_granted, around=functools.partial(guests.around, model=model)
@@ -245,3 +262,5 @@ async def _emptied(host: Host) -> None:
     """Nothing of this store's runs is left."""
     for found in await host.backend.found():
         await host.backend.discard(found)
+    if host.backend.capabilities.survives_server:  # else its files are in the data directory
+        await asyncio.gather(*[host.backend.forget(task["id"]) for task in rows(host.db, "SELECT id FROM tasks")])

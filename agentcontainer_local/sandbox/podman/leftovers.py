@@ -1,18 +1,20 @@
 """What stores have in Podman and beside it: containers, volumes, run directories. Found by labels, and removed."""
 
 import asyncio
-import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from agentcontainer_local.process import runtime_directory
+from agentcontainer_local.process import account_registry, runtime_directory
 from agentcontainer_local.sandbox import podman
 from agentcontainer_local.sandbox.backend import RUN_DIRECTORY, Leftover
-from agentcontainer_local.sandbox.podman import Sandbox
+from agentcontainer_local.sandbox.errors import SandboxError
+from agentcontainer_local.sandbox.podman import Sandbox, service
 from agentcontainer_local.sandbox.podman.containers import written_paths
 from agentcontainer_local.sandbox.podman.service import listener
-from agentcontainer_local.sandbox.podman.uids import Uids
+
+SCRIPT = Path(__file__).with_name("remove_store.sh")
 
 
 class PodmanLeftovers:
@@ -30,13 +32,12 @@ class PodmanLeftovers:
         return await self._sandbox.disk_bytes_below(*[await self._paths(store_id) for store_id in store_ids])
 
     async def remove(self, store_id: str) -> None:
-        store = self._sandbox.beside(store_id)
-        await asyncio.gather(*[store.remove(container.id) for container in await store.found()])
-        for volume in await store.volumes():
-            await store.remove_volume(volume.name)
-        await asyncio.to_thread(Uids().release_all, store_id)
-        if directory := runtime_directory.existing(store_id):
-            await asyncio.to_thread(shutil.rmtree, directory)
+        words = removal(store_id)
+        done = await asyncio.to_thread(
+            subprocess.run, words, cwd="/", env=self._sandbox.environment, stdin=subprocess.DEVNULL, capture_output=True
+        )
+        if done.returncode:
+            raise SandboxError(f"{store_id} could not be removed: {done.stderr.decode(errors='replace')[-500:]}")
 
     async def sweep(self) -> list[str]:
         return await self._sandbox.sweep_builds()
@@ -57,6 +58,12 @@ class PodmanLeftovers:
         return list({*folders, *(path for paths in layers for path in paths)})
 
 
+def removal(store_id: str) -> list[str]:
+    """The command that removes all of one store, which no server has open. It needs nothing of this program's."""
+    directory, registry = runtime_directory.named(store_id), account_registry.folder()
+    return ["/bin/sh", str(SCRIPT), store_id, str(directory), str(registry)]
+
+
 @asynccontextmanager
 async def open() -> AsyncIterator[PodmanLeftovers]:
     """With a Podman of this command's own."""
@@ -67,7 +74,7 @@ async def open() -> AsyncIterator[PodmanLeftovers]:
 
 def _user(directory: Path) -> str | None:
     """The server that listens there: its data directory may have been removed under it."""
-    for socket in (directory / "podman.sock", *directory.glob("runs/*/*.sock")):
+    for socket in (directory / service.SOCKET, *directory.glob("runs/*/*.sock")):
         if (pid := listener(socket)) is not None:
             return f"process {pid}"
     return None

@@ -17,6 +17,7 @@ from agentcontainer_local.sandbox.errors import SandboxError, Unavailable
 from agentcontainer_local.sandbox.podman import containers_conf, locks, network, processes, seccomp
 
 START_SECONDS = 30
+SOCKET = "podman.sock"
 # What Podman may know of our environment: conmon inherits from it, and provider keys have no business there.
 ENVIRONMENT = [
     "HOME", "USER", "LOGNAME", "PATH", "LANG", "TMPDIR",
@@ -30,7 +31,7 @@ class Service:
     """Where Podman answers. `up` before each call; `recover` after one that got no answer."""
 
     def __init__(self, directory: Path, given_socket: str | None, oci_runtime: str | None):
-        self.socket = Path(given_socket.removeprefix("unix://")) if given_socket else directory / "podman.sock"
+        self.socket = Path(given_socket.removeprefix("unix://")) if given_socket else directory / SOCKET
         self.ours = not given_socket
         self.environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         self.runtime_dir = directory

@@ -44,13 +44,6 @@ class Uids:
             if self._owner(str(uid)) == owner:
                 self.registry.remove(str(uid))
 
-    def release_all(self, store_id: str) -> None:
-        """Of a store whose volumes are gone."""
-        with self.registry.locked():
-            for name, value in list(self.registry.entries()):
-                if value.startswith(f"{_storage()}/{store_id}."):
-                    self.registry.remove(name)
-
     def sweep(self, in_use: set[str], seconds: float = FRESH_SECONDS) -> None:
         """Removes what belongs to nobody: older than `seconds`, and of this Podman storage, but not `in_use`."""
         here = _storage()
