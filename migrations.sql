@@ -589,3 +589,20 @@ CREATE TRIGGER pending_no_more AFTER UPDATE OF status ON tasks WHEN OLD.status =
   UPDATE pending_blocks SET tasks = tasks - 1 WHERE block = NEW.number / 128;
   DELETE FROM pending_blocks WHERE block = NEW.number / 128 AND tasks = 0;
 END;
+
+-- migration 18
+
+-- A slot: a container with its volumes, run directory and uid, as the backend knows it. It is one task's, from the
+-- task's first start until its workspace is removed. One that was made for its task has the task's id.
+CREATE TABLE slots (
+  task_id TEXT PRIMARY KEY REFERENCES tasks (id),
+  id TEXT NOT NULL UNIQUE,
+  name TEXT NOT NULL UNIQUE,        -- of the container, with which those of its volumes begin
+  uid INTEGER UNIQUE                -- of its agent; NULL: the next start claims one
+) STRICT, WITHOUT ROWID;
+INSERT INTO slots SELECT id, id, coalesce(slot, 'agentcontainer-' || (SELECT id FROM store) || '-' || id), uid
+  FROM tasks WHERE uid IS NOT NULL OR slot IS NOT NULL;
+DROP INDEX tasks_by_uid;
+DROP INDEX tasks_with_slot;
+ALTER TABLE tasks DROP COLUMN uid;
+ALTER TABLE tasks DROP COLUMN slot;

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -23,7 +23,7 @@ RETRY_SECONDS = 2  # before something that did not work is tried again
 LOOK_SECONDS, LOOK_AGAIN_SECONDS = 5, 1  # between two looks at the place: while containers can run here, and cannot
 
 Runs = dict[str, asyncio.Task[None]]  # by task: what is done for it at the moment, one thing at a time
-FoundRuns = dict[str | None, Found]
+FoundRuns = dict[str, Found]  # by task
 
 
 async def supervise(host: Host, guest_of: GuestOf) -> None:
@@ -32,9 +32,10 @@ async def supervise(host: Host, guest_of: GuestOf) -> None:
     looking = asyncio.create_task(_look(host), name="look at the place")
     try:
         began = host.steady()
-        found = await _first_found(host)
+        everything = await _first_found(host)
         failpoints.point("supervisor.looked")
-        _clear_orphans(host, runs, found)
+        _clear_orphans(host, runs, everything)
+        found = _by_task(everything)
         _do_not_count(host, found, timedelta(seconds=host.steady() - began))
         while True:
             changed, look_again = host.changed.mark(), host.look_again.mark()
@@ -69,11 +70,11 @@ async def _look(host: Host) -> None:
         await asyncio.sleep(LOOK_SECONDS if host.place.reason is None else LOOK_AGAIN_SECONDS)
 
 
-async def _first_found(host: Host) -> FoundRuns:
+async def _first_found(host: Host) -> Sequence[Found]:
     """As soon as Podman answers. Until then everything else is served, and every task waits."""
     while True:
         try:
-            found = await _found(host)
+            found = await host.backend.found()
             host.place.looks_well()
             return found
         except SandboxError as error:
@@ -81,8 +82,8 @@ async def _first_found(host: Host) -> FoundRuns:
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
-async def _found(host: Host) -> FoundRuns:
-    return {found.task_id: found for found in await host.backend.found()}
+def _by_task(found: Sequence[Found]) -> FoundRuns:
+    return {one.task_id: one for one in found if one.task_id is not None}
 
 
 def _reap(host: Host, runs: Runs) -> None:
@@ -126,7 +127,7 @@ def _take_up(host: Host, guest_of: GuestOf, runs: Runs, found: FoundRuns) -> Non
 
 
 async def _attend(host: Host, task_id: str, guest_of: GuestOf, found: FoundRuns) -> None:
-    alive = _alive(host, task_id, found or await _found(host))
+    alive = _alive(host, task_id, found or _by_task(await host.backend.found()))
     failpoints.point("supervisor.attending")
     if alive:
         await run(host, task_id, guest_of, alive)
@@ -215,19 +216,18 @@ def _do(runs: Runs, found: list[Row], work: Callable[[str], Coroutine[Any, Any, 
             runs[task["id"]] = asyncio.create_task(work(task["id"]), name=f"clear {task['id']}")
 
 
-def _clear_orphans(host: Host, runs: Runs, found: FoundRuns) -> None:
+def _clear_orphans(host: Host, runs: Runs, found: Sequence[Found]) -> None:
     """Runs whose task is at rest or over, or is none of this store's."""
     at_work = set(tasks.with_status(host.db, lifecycle.PENDING, lifecycle.RUNNING))
-    for task_id, orphan in found.items():
-        if task_id not in at_work:
-            runs[f"orphan {task_id}"] = asyncio.create_task(_end_orphan(host, orphan))
+    for number, orphan in enumerate(found):
+        if orphan.task_id not in at_work:
+            runs[f"orphan {number}"] = asyncio.create_task(_end_orphan(host, orphan))
 
 
 async def _end_orphan(host: Host, orphan: Found) -> None:
     try:
         task = tasks.get(host.db, orphan.task_id or "")
     except LookupError:
-        log.warning("removing what belongs to no task of this store task=%s", orphan.task_id)
         await host.backend.discard(orphan)
     else:
         if orphan.alive or task["status"] in lifecycle.TERMINAL:
@@ -237,11 +237,11 @@ async def _end_orphan(host: Host, orphan: Found) -> None:
 async def suspend(host: Host) -> None:
     """Stops every container of this store and keeps it; the next server goes on with them. Nobody died."""
     try:
-        found = await _found(host)
+        found = _by_task(await host.backend.found())
     except Unavailable as error:
         log.error("nothing could be stopped: %s", error)
         return
-    running = [task_id for task_id, its in found.items() if its.alive and task_id is not None]
+    running = [task_id for task_id, its in found.items() if its.alive]
     at_work = tasks.with_status(host.db, lifecycle.RUNNING)
     failpoints.point("supervisor.suspending")
     runs = [tasks.open_run(host.db, task_id) for task_id in {*running, *at_work}]

@@ -2,7 +2,7 @@
 
 A backend runs *one run of one task, reachable by its guest*. It decides how: a container of Podman's on this machine
 (`podman/`), a script inside this process (`simulated.py`), or another machine. No pid, path, uid, label, exit code or
-format of a container engine crosses this interface; names are made by the backend from the store and the task.
+format of a container engine crosses this interface; names are the backend's own.
 `tests/backends/` has the rules, as tests that every backend passes. The shape follows Nomad's task drivers, whose
 RecoverTask is our `running` with a run that was found.
 """

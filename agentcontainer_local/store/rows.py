@@ -60,10 +60,8 @@ class Task(TypedDict):
     workspace_removed_at: str | None
     kept_bytes: int
     swept_at: str | None
-    uid: int | None
     hibernate_is_relative: int
     ended_on: str | None
-    slot: str | None
     learned_window: int | None
     skills: str  # JSON
     # Beyond the table, in a whole task (tasks.whole), which lacks what no answer says.

@@ -52,31 +52,33 @@ class SimulatedPlace:
             self.simulation.away = None
 
 
-class Facts(NamedTuple):
-    uid: int | None = None
-    slot: str | None = None
+class Slot(NamedTuple):
+    id: str
+    name: str
+    uid: int
 
 
 class Remembered:
     """In the place of the tasks' rows."""
 
     def __init__(self):
-        self._facts: dict[str, Facts] = {}
+        self._slots: dict[str, Slot] = {}  # by task
 
-    def of(self, task_id: str) -> Facts:
-        return self._facts.get(task_id, Facts())
+    def slot_of(self, task_id: str) -> Slot | None:
+        return self._slots.get(task_id)
 
-    def put_uid(self, task_id: str, uid: int) -> None:
-        self._facts[task_id] = Facts(uid)
+    def task_of(self, slot_id: str) -> str | None:
+        return next((task_id for task_id, slot in self._slots.items() if slot.id == slot_id), None)
+
+    def put(self, task_id: str, slot_id: str, name: str, uid: int) -> None:
+        assert self.task_of(slot_id) in (None, task_id)
+        self._slots[task_id] = Slot(slot_id, name, uid)
 
     def forget(self, task_id: str) -> None:
-        self._facts.pop(task_id, None)
+        self._slots.pop(task_id, None)
 
-    def uids(self) -> Iterable[tuple[str, int]]:
-        return [(task_id, facts.uid) for task_id, facts in self._facts.items() if facts.uid is not None]
-
-    def has_slots(self) -> bool:
-        return False
+    def slots(self) -> Iterable[Slot]:
+        return list(self._slots.values())
 
 
 class PodmanPlace:

@@ -65,15 +65,8 @@ class Server:
 
     def container(self, task: dict) -> str:
         """The id of a task's container."""
-        return podman(
-            "ps",
-            "-aq",
-            "--no-trunc",
-            "--filter",
-            f"label=agentcontainer.task={task['id']}",
-            "--filter",
-            f"label=agentcontainer.store={self.row('SELECT id FROM store')['id']}",
-        ).strip()
+        name = self.row("SELECT name FROM slots WHERE task_id = ?", task["id"])["name"]
+        return podman("ps", "-aq", "--no-trunc", "--filter", f"name=^{name}$").strip()
 
     def row(self, sql: str, *parameters) -> dict:
         """From its database, beside the server."""

@@ -135,7 +135,9 @@ def test_a_restored_store_beside_its_original_leaves_its_agents_and_workspaces_a
         copy.post(f"/tasks/{asleep['id']}/wake", {"kind": "external_wake"}, 200)
         assert copy.wait(asleep["id"])["status"] == "finished"
         assert "one\n" in copy.said(asleep["id"])
-        uids = [server.row("SELECT uid FROM tasks WHERE id = ?", asleep["id"])["uid"] for server in (own_server, copy)]
+        uids = [
+            server.row("SELECT uid FROM slots WHERE task_id = ?", asleep["id"])["uid"] for server in (own_server, copy)
+        ]
         assert uids[0] is not None and uids[0] != uids[1]
     assert own_server.wait(busy["id"])["status"] == "finished"
     assert "undisturbed\n" in own_server.said(busy["id"])

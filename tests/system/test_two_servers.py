@@ -38,7 +38,7 @@ def test_a_task_that_an_earlier_version_began_goes_on_under_its_old_names(own_se
         bash("echo one > log", "hibernate --for 1h", "cat log; echo '!'", finish="--complete-task --message Done")
     )
     slot = f"agentcontainer-{task['id']}"
-    own_server.execute("UPDATE tasks SET slot = ? WHERE id = ?", slot, task["id"])
+    own_server.execute("INSERT INTO slots (task_id, id, name) VALUES (?, ?, ?)", task["id"], task["id"], slot)
     del own_server.settings["AGENTCONTAINER_MAX_RUNNING"]
     own_server.stop()
     own_server.start()

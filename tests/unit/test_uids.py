@@ -78,14 +78,7 @@ def test_a_store_holds_the_uids_of_its_tasks_again_when_the_registry_was_lost(tm
     monkeypatch.setattr(account_registry, "home", lambda: tmp_path)
     store = db.open(tmp_path / "agentcontainer.db")
     store.conn.execute("PRAGMA foreign_keys=OFF")
-    columns = (
-        "id, account_id, agent_id, agent_version_id, container_version_id, mode, status, title, instructions,"
-        " provider, model, internet_access, max_runtime_seconds, output_policy, runtime_region, created_at, uid"
-    )
-    store.conn.execute(
-        f"INSERT INTO tasks ({columns}) VALUES ('tsk_1', 'a', 'a', 'a', 'a', 'autonomous', 'pending', 't', 'i', 'p',"
-        " 'm', 0, 1, '{}', 'any', 'now', 20500)"
-    )
+    store.conn.execute("INSERT INTO slots VALUES ('tsk_1', 'tsk_1', 'agentcontainer-str_a-tsk_1', 20500)")
     module.hold(tasks.Remembered(store), "str_a")
     assert Uids().claim("str_b.tsk_1", 20500) != 20500
     store.close()

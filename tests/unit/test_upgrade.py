@@ -4,8 +4,10 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from agentcontainer_local.sandbox.podman.names import slot_of, volumes_of
-from agentcontainer_local.store import db
+import pytest
+
+from agentcontainer_local.sandbox.podman.names import name_of, volumes_of
+from agentcontainer_local.store import db, tasks
 
 TASK = (
     "INSERT INTO tasks (number, id, account_id, agent_id, agent_version_id, container_version_id, mode, status, title,"
@@ -37,16 +39,42 @@ def earlier_store(path: Path, version: int) -> None:
 
 def test_tasks_of_an_earlier_version_keep_the_names_and_uids_of_their_volumes(tmp_path: Path):
     earlier_store(tmp_path / "agentcontainer.db", 3)
-    store = db.open(tmp_path / "agentcontainer.db")
-    tasks = {task["id"]: task for task in db.rows(store, "SELECT id, uid, slot FROM tasks")}
-    names = {id: volumes_of(slot_of("str_old", id, task["slot"])) for id, task in tasks.items()}
-    assert names["tsk_asleep"] == ("agentcontainer-tsk_asleep-work", "agentcontainer-tsk_asleep-state")
-    assert names["tsk_waiting"][0] == "agentcontainer-str_old-tsk_waiting-work"
-    assert {id: task["uid"] for id, task in tasks.items()} == {
-        "tsk_asleep": 20_007,
-        "tsk_late": None,
-        "tsk_waiting": None,
-        "tsk_over": None,
-    }
-    assert tasks["tsk_over"]["slot"] is None
-    store.close()
+    with contextlib.closing(db.open(tmp_path / "agentcontainer.db")) as store:
+        slots = {task_id: tasks.Remembered(store).slot_of(task_id) for task_id in ("tsk_asleep", "tsk_late")}
+        assert volumes_of(slots["tsk_asleep"].name) == (
+            "agentcontainer-tsk_asleep-work",
+            "agentcontainer-tsk_asleep-state",
+        )
+        assert {task_id: (slot.id, slot.uid) for task_id, slot in slots.items()} == {
+            "tsk_asleep": ("tsk_asleep", 20_007),
+            "tsk_late": ("tsk_late", None),
+        }
+        assert len(tasks.Remembered(store).slots()) == 2  # the others have nothing: one has not begun, and one is over
+
+
+def test_tasks_that_began_before_there_were_slots_keep_what_was_named_after_them(tmp_path: Path):
+    earlier_store(tmp_path / "agentcontainer.db", 17)
+    with contextlib.closing(sqlite3.connect(tmp_path / "agentcontainer.db")) as earlier:
+        earlier.execute("UPDATE tasks SET uid = 20500 WHERE id = 'tsk_asleep'")  # as the version before did
+        earlier.execute("UPDATE tasks SET uid = 20501, slot = 'agentcontainer-tsk_late' WHERE id = 'tsk_late'")
+        earlier.commit()
+    with contextlib.closing(db.open(tmp_path / "agentcontainer.db")) as store:
+        remembered = tasks.Remembered(store)
+        assert remembered.slot_of("tsk_asleep") == ("tsk_asleep", name_of("str_old", "tsk_asleep"), 20_500)
+        assert remembered.slot_of("tsk_late") == ("tsk_late", "agentcontainer-tsk_late", 20_501)
+        assert remembered.slot_of("tsk_waiting") is None and remembered.slot_of("tsk_over") is None
+        assert remembered.task_of("tsk_asleep") == "tsk_asleep"
+
+
+def test_a_slot_is_one_tasks_and_a_task_has_one_slot(tmp_path: Path):
+    earlier_store(tmp_path / "agentcontainer.db", 17)
+    with contextlib.closing(db.open(tmp_path / "agentcontainer.db")) as store:
+        remembered = tasks.Remembered(store)
+        remembered.put("tsk_asleep", "slt_1", "agentcontainer-str_old-slt_1", 20_001)
+        with pytest.raises(sqlite3.IntegrityError):
+            remembered.put("tsk_late", "slt_1", "agentcontainer-str_old-slt_1", 20_002)
+        with pytest.raises(LookupError):
+            remembered.put("tsk_gone", "slt_2", "agentcontainer-str_old-slt_2", 20_003)
+        assert remembered.task_of("slt_1") == "tsk_asleep" and remembered.slot_of("tsk_late") is None
+        remembered.forget("tsk_asleep")
+        assert remembered.slots() == []

@@ -1,4 +1,4 @@
-"""Podman as a place where runs live: a container and two volumes for each task, under the server's own account."""
+"""Podman as a place where runs live: each task has a slot, a container with two volumes, under the server's account."""
 
 import asyncio
 import contextlib
@@ -14,12 +14,13 @@ from agentcontainer_local.process import disk_space, failpoints, runtime_directo
 from agentcontainer_local.process.disk_space import Disk
 from agentcontainer_local.sandbox import backend, podman
 from agentcontainer_local.sandbox.backend import Broken, Capabilities, Exit, Guest, ImageChoice, RunSpec, Say, Start
-from agentcontainer_local.sandbox.errors import Refusal, SandboxError, Unavailable
+from agentcontainer_local.sandbox.errors import SandboxError, Unavailable
 from agentcontainer_local.sandbox.podman import Sandbox, enforcement, exits, locks, proof, sockets, uids
 from agentcontainer_local.sandbox.podman.exports import PodmanExports
-from agentcontainer_local.sandbox.podman.names import TASK_LABEL, slot_of, volumes_of
+from agentcontainer_local.sandbox.podman.names import SLOT_LABEL, name_of
 from agentcontainer_local.sandbox.podman.prepared import Prepared
 from agentcontainer_local.sandbox.podman.remembered import Remembered
+from agentcontainer_local.sandbox.podman.slots import Slots, make_directory
 from agentcontainer_local.sandbox.podman.starts import Started, Starter
 from agentcontainer_local.schemas import WallCheck
 from agentcontainer_local.settings import Settings
@@ -60,11 +61,11 @@ class PodmanBackend(PodmanExports):
             survives_reboot=True,
         )
         self._sandbox = sandbox
-        self._directory = directory
         self._runtime = runtime
+        self._slots = Slots(sandbox, remembered, directory)
         self._prepared = Prepared(sandbox, runtime)
         self._stopped: set[str] = set()  # containers that were ended from here, since their last start
-        self._starter = Starter(sandbox, self._prepared, remembered, runtime)
+        self._starter = Starter(sandbox, self._prepared, runtime)
 
     async def ready(self) -> None:
         await self._sandbox.ready()
@@ -74,14 +75,17 @@ class PodmanBackend(PodmanExports):
 
     @contextlib.asynccontextmanager
     async def running(self, spec: RunSpec, guest: Guest, found: backend.Found | None = None) -> AsyncIterator[Running]:
-        name, alive = self._name(spec.task_id), None if found is None else _ours(found)
+        alive = None if found is None else _ours(found)
         async with contextlib.AsyncExitStack() as stack:
             with _none_of_the_tasks_fault():
-                directory = self._directory_for(spec.task_id)
+                new = self._slots.of(spec.task_id) is None
+                slot = await self._slots.for_task(spec.task_id)
+                name, directory = slot.name, slot.directory
+                make_directory(slot)
                 await stack.enter_async_context(sockets.served(guest, directory))
                 failpoints.point("door.opened")
                 self._stopped.discard(name)
-                started = _adopted(alive) if alive else await self._starter.start(spec, name, directory)
+                started = _adopted(alive) if alive else await self._starter.start(spec, slot, new)
                 empty = alive is None and spec.first
                 watching = self._sandbox.watching(name, started.pid, enforcement.ceiling(spec.limits), empty)
                 broken = await stack.enter_async_context(watching)
@@ -94,42 +98,37 @@ class PodmanBackend(PodmanExports):
 
     async def found(self) -> list[Found]:
         return [
-            Found(container.labels.get(TASK_LABEL), container.state == "running", container)
+            Found(self._task_of(container), container.state == "running", container)
             for container in await self._sandbox.found()
         ]
 
     async def last_exit(self, task_id: str) -> Exit:
-        return await exits.unseen(self._sandbox, self._name(task_id))
+        slot = self._slots.of(task_id)
+        return Exit(died=False) if slot is None else await exits.unseen(self._sandbox, slot.name)
 
     async def stop(self, task_id: str) -> None:
-        self._stopped.add(name := self._name(task_id))
-        await self._sandbox.stop(name, 0)
+        if (slot := self._slots.of(task_id)) is not None:
+            self._stopped.add(slot.name)
+            await self._sandbox.stop(slot.name, 0)
 
     async def remove(self, task_id: str) -> None:
-        self._stopped.add(name := self._name(task_id))
-        await self._sandbox.remove(name)
-        with contextlib.suppress(FileNotFoundError):
-            for entry in (directory := self._directory_of(task_id)).iterdir():
-                entry.unlink()
-            directory.rmdir()
+        if (slot := self._slots.of(task_id)) is not None:
+            self._stopped.add(slot.name)
+            await self._slots.remove_container(slot)
 
     async def forget(self, task_id: str) -> None:
-        for volume in volumes_of(self._name(task_id)):
-            try:
-                await self._sandbox.remove_volume(volume)
-            except Refusal:  # a container uses it
-                await self.remove(task_id)
-                await self._sandbox.remove_volume(volume)
-        failpoints.point("volumes.removed")
-        await uids.released(self._sandbox, self._remembered, task_id)
-        self._remembered.forget(task_id)
+        await self._slots.forget(task_id)
 
     async def discard(self, found: backend.Found) -> None:
-        await self._sandbox.remove(_ours(found).container.name)
+        container = _ours(found).container
+        log.warning("removing a container that belongs to no task of this store container=%s", container.name)
+        await self._sandbox.remove(container.name)
 
     async def kept_bytes(self, task_id: str) -> int:
+        if (slot := self._slots.of(task_id)) is None:
+            return 0
         try:
-            return await self._sandbox.disk_bytes(self._name(task_id))
+            return await self._sandbox.disk_bytes(slot.name)
         except OSError as error:
             raise SandboxError(f"What is kept could not be measured: {error}") from error
 
@@ -148,19 +147,9 @@ class PodmanBackend(PodmanExports):
     async def close(self) -> None:
         await self._prepared.close()
 
-    def _name(self, task_id: str) -> str:
-        return slot_of(self._store_id, task_id, self._remembered.of(task_id).slot)
-
-    def _directory_of(self, task_id: str) -> Path:
-        return self._directory / "runs" / task_id
-
-    def _directory_for(self, task_id: str) -> Path:
-        """Made again where a reboot has taken it. Raises OSError where all above it is gone."""
-        directory = self._directory_of(task_id)
-        directory.parent.mkdir(mode=0o700, exist_ok=True)
-        directory.mkdir(exist_ok=True)
-        directory.chmod(0o711)
-        return directory
+    def _task_of(self, container: podman.Found) -> str | None:
+        slot_id = container.labels.get(SLOT_LABEL)
+        return slot_id and self._slots.task_of(slot_id)
 
 
 @contextlib.asynccontextmanager
@@ -170,7 +159,7 @@ async def open(
     """Podman need not answer yet: until it does, every call says Unavailable. `runtime`: what containers mount."""
     uids.hold(remembered, store_id)
     directory = runtime_directory.of_store(store_id)
-    if remembered.has_slots():
+    if any(slot.name != name_of(store_id, slot.id) for slot in remembered.slots()):  # an earlier version named them
         runtime_directory.inherit(store_id, settings.data)
     socket, oci_runtime = settings.podman_socket, settings.oci_runtime
     async with podman.open(directory, store_id, socket, oci_runtime, patient=True) as sandbox:

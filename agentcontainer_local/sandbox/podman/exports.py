@@ -13,7 +13,7 @@ from agentcontainer_local.process import failpoints
 from agentcontainer_local.sandbox.backend import Archive
 from agentcontainer_local.sandbox.errors import SandboxError
 from agentcontainer_local.sandbox.podman.containers import STORE
-from agentcontainer_local.sandbox.podman.names import TASK_LABEL, slot_of, volumes_of
+from agentcontainer_local.sandbox.podman.names import SLOT_LABEL, name_of, volumes_of
 from agentcontainer_local.sandbox.podman.remembered import Remembered
 from agentcontainer_local.sandbox.podman.uids import Uids, owner_of
 
@@ -29,14 +29,17 @@ class PodmanExports:
         self._environment = environment
 
     def export(self, task_id: str, part: str) -> Archive:
-        volume = self._volume(task_id, part)
+        slot = self._remembered.slot_of(task_id)
+        volume = None if slot is None else _volume(slot.name, part)
         return lambda: self._exported(volume)
 
     def import_(self, task_id: str, part: str, archive: IO[bytes]) -> None:
-        volume = self._volume(task_id, part)
+        """Into a slot that is made for the task."""
+        name = name_of(self._store_id, task_id)
         uid = Uids().claim(owner_of(self._store_id, task_id))
-        self._remembered.put_uid(task_id, uid)
-        labels = [f"--label={STORE}={self._store_id}", f"--label={TASK_LABEL}={task_id}"]
+        self._remembered.put(task_id, task_id, name, uid)
+        volume = _volume(name, part)
+        labels = [f"--label={STORE}={self._store_id}", f"--label={SLOT_LABEL}={task_id}"]
         self._podman("volume", "create", *labels, "--opt", f"o=uid={uid},gid={uid}", volume)
         self._podman("volume", "import", volume, "-", stdin=archive)
         failpoints.point("restore.volume")
@@ -46,16 +49,14 @@ class PodmanExports:
     def forget_all(self) -> None:
         for volume in self._podman("volume", "ls", "--quiet", "--filter", f"label={STORE}={self._store_id}").split():
             self._podman("volume", "rm", volume)
-        for task_id, uid in self._remembered.uids():
-            Uids().release(owner_of(self._store_id, task_id), uid)
-
-    def _volume(self, task_id: str, part: str) -> str:
-        slot = slot_of(self._store_id, task_id, self._remembered.of(task_id).slot)
-        return dict(zip(PARTS, volumes_of(slot), strict=True))[part]
+        for slot in self._remembered.slots():
+            Uids().release(owner_of(self._store_id, slot.id), slot.uid)
 
     @contextlib.contextmanager
-    def _exported(self, volume: str) -> Iterator[BinaryIO]:
+    def _exported(self, volume: str | None) -> Iterator[BinaryIO]:
         """Only of a volume that no container uses: an agent at work could put a link in a file's place meanwhile."""
+        if volume is None:
+            raise FileNotFoundError("the task has no slot")
         with tempfile.TemporaryFile("w+") as wrong:
             streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": wrong}
             process = self._begun("volume", "export", volume, **streams)
@@ -103,3 +104,7 @@ class PodmanExports:
             return subprocess.Popen(["podman", *words], env=self._environment, cwd="/", **streams)
         except FileNotFoundError:
             raise SandboxError("podman is not installed: apt-get install podman") from None
+
+
+def _volume(slot_name: str, part: str) -> str:
+    return dict(zip(PARTS, volumes_of(slot_name), strict=True))[part]

@@ -1,17 +1,19 @@
-"""What the things of a task are called in Podman: made from its store and its task, and never renamed."""
+"""What the things of a slot are called in Podman. Names are never changed."""
 
-TASK_LABEL = "agentcontainer.task"
-
-
-def slot_of(store_id: str, task_id: str, slot: str | None) -> str:
-    """The container's name, with which its volumes' names begin. `slot`: the one that an earlier version gave it."""
-    return slot or f"agentcontainer-{store_id}-{task_id}"
+# Its value is the slot's id. Earlier versions, where each task was its own slot, may serve other stores of this account
+# and look for this name to see which uids are in use.
+SLOT_LABEL = "agentcontainer.task"
 
 
-def volumes_of(slot: str) -> tuple[str, str]:
+def name_of(store_id: str, slot_id: str) -> str:
+    """The name of a new slot's container, with which the names of its volumes begin."""
+    return f"agentcontainer-{store_id}-{slot_id}"
+
+
+def volumes_of(name: str) -> tuple[str, str]:
     """The workspace, and Pi's session with its settings."""
-    return f"{slot}-work", f"{slot}-state"
+    return f"{name}-work", f"{name}-state"
 
 
-def labels(task_id: str) -> dict[str, str]:
-    return {TASK_LABEL: task_id}
+def labels(slot_id: str) -> dict[str, str]:
+    return {SLOT_LABEL: slot_id}

@@ -1,36 +1,42 @@
-"""What Podman does not remember of a task, and the store therefore does."""
+"""Which slot a task has: Podman does not know it, so the store remembers it for the next server."""
 
 from collections.abc import Iterable
 from typing import Protocol
 
 
-class Facts(Protocol):
+class Slot(Protocol):
+    """A container with its volumes, its run directory and its uid. One task's, and never another's."""
+
     @property
-    def uid(self) -> int | None:
-        """Of its agent, as long as its volumes exist."""
+    def id(self) -> str: ...
+
+    @property
+    def name(self) -> str:
+        """The container's, with which the names of its volumes begin."""
         ...
 
     @property
-    def slot(self) -> str | None:
-        """The name of its container, where an earlier version gave it one."""
+    def uid(self) -> int | None:
+        """Its agent's, as long as its volumes exist. None: an earlier version had none to give."""
         ...
 
 
 class Remembered(Protocol):
-    def of(self, task_id: str) -> Facts:
-        """Raises LookupError for a task that is not in the store."""
+    def slot_of(self, task_id: str) -> Slot | None:
+        """None: the task has not begun to start, or nothing is left of it."""
         ...
 
-    def put_uid(self, task_id: str, uid: int) -> None: ...
+    def task_of(self, slot_id: str) -> str | None: ...
+
+    def put(self, task_id: str, slot_id: str, name: str, uid: int) -> None:
+        """The slot is this task's from now on; `uid` may be new. Raises LookupError for a task that is not in the
+        store."""
+        ...
 
     def forget(self, task_id: str) -> None:
-        """Its volumes are gone."""
+        """Nothing is left of its slot."""
         ...
 
-    def uids(self) -> Iterable[tuple[str, int]]:
+    def slots(self) -> Iterable[Slot]:
         """Of all tasks that have one."""
-        ...
-
-    def has_slots(self) -> bool:
-        """Whether an earlier version has given a task its container's name."""
         ...

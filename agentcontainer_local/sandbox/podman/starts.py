@@ -1,4 +1,4 @@
-"""How a run gets its container: the kept one of an earlier run, or a new one on the task's volumes."""
+"""How a run gets its container: the kept one of an earlier run, or a new one on the slot's volumes."""
 
 import asyncio
 import logging
@@ -20,12 +20,11 @@ from agentcontainer_local.sandbox.podman import (
     SandboxError,
     Unavailable,
     enforcement,
-    uids,
     writable_images,
 )
-from agentcontainer_local.sandbox.podman.names import labels, volumes_of
+from agentcontainer_local.sandbox.podman.names import labels
 from agentcontainer_local.sandbox.podman.prepared import Prepared
-from agentcontainer_local.sandbox.podman.remembered import Remembered
+from agentcontainer_local.sandbox.podman.slots import Slot
 
 log = logging.getLogger(__name__)
 
@@ -39,30 +38,28 @@ class Started:
 
 
 class Starter:
-    def __init__(self, sandbox: Sandbox, prepared: Prepared, remembered: Remembered, runtime: Path):
+    def __init__(self, sandbox: Sandbox, prepared: Prepared, runtime: Path):
         self._sandbox = sandbox
         self._prepared = prepared
-        self._remembered = remembered
         self._runtime = runtime  # what containers mount: Node, Pi and the guest's programs
 
-    async def start(self, spec: RunSpec, name: str, directory: Path) -> Started:
-        """`directory`: where the host serves the run's guest."""
-        before = self._remembered.of(spec.task_id).uid
-        uid = await uids.claimed(self._sandbox, self._remembered, spec.task_id)
-        bundle.allow_uid(self._runtime, uid)
-        if not spec.first and (pid := await self._start_kept(spec, name, directory)):
+    async def start(self, spec: RunSpec, slot: Slot, new: bool) -> Started:
+        """`new`: nothing was made of the slot yet."""
+        bundle.allow_uid(self._runtime, slot.uid)
+        if not spec.first and (pid := await self._start_kept(spec, slot)):
             return Started(pid, Start.RESUMED)
-        image, enforced = await self._make(spec, name, uid, directory)
+        image, enforced = await self._make(spec, slot)
         failpoints.point("container.starting")
-        pid = await self._sandbox.start(name, seen={})
-        return Started(pid, Start.FIRST if before is None else Start.REMADE, image, enforced)
+        pid = await self._sandbox.start(slot.name, seen={})
+        return Started(pid, Start.FIRST if new else Start.REMADE, image, enforced)
 
-    async def _start_kept(self, spec: RunSpec, name: str, directory: Path) -> int | None:
+    async def _start_kept(self, spec: RunSpec, slot: Slot) -> int | None:
         """The container of an earlier run; None if there is none, or it is of no use any more and was removed."""
+        name = slot.name
         found = await self._sandbox.inspect(name)
         if found is None:
             return None
-        _write_launch(spec, directory, await writable_images.environment(self._sandbox, found["Image"]))
+        _write_launch(spec, slot.directory, await writable_images.environment(self._sandbox, found["Image"]))
         try:
             if found["State"]["Status"] not in ENDED:
                 await self._sandbox.stop(name, 0)  # there may be a life in it that nobody follows
@@ -77,19 +74,17 @@ class Starter:
             await self._sandbox.remove(name)
             return None
 
-    async def _make(self, spec: RunSpec, name: str, uid: int, directory: Path) -> tuple[str, Any]:
+    async def _make(self, spec: RunSpec, slot: Slot) -> tuple[str, Any]:
         """A new container, on the volumes that are there already, or not yet: its image, and what limits it."""
         image = self._prepared.known(spec.image) or await self._prepared.ensure(spec.image, log.info)
-        marks, volumes = labels(spec.task_id), volumes_of(name)
+        marks = labels(slot.id)
         env, *_ = await asyncio.gather(
             writable_images.environment(self._sandbox, image),
-            *(self._sandbox.create_volume(volume, marks, uid) for volume in volumes),
+            *(self._sandbox.create_volume(volume, marks, slot.uid) for volume in slot.volumes),
         )
-        _write_launch(spec, directory, env or {})
+        _write_launch(spec, slot.directory, env or {})
         failpoints.point("volumes.made")
-        wanted = enforcement.around(
-            _container(spec, name, image, uid, self._runtime, directory), spec.limits, spec.isolation
-        )
+        wanted = enforcement.around(_container(slot, image, self._runtime, spec.internet), spec.limits, spec.isolation)
         try:
             created = await self._sandbox.create(wanted)
         except ImageMissing:  # somebody has removed it since we looked
@@ -99,19 +94,19 @@ class Starter:
         return image, enforcement.record(wanted, spec.limits, created)
 
 
-def _container(spec: RunSpec, name: str, image: str, uid: int, runtime: Path, directory: Path) -> ContainerSpec:
-    work, state = volumes_of(name)
+def _container(slot: Slot, image: str, runtime: Path, internet: bool) -> ContainerSpec:
+    work, state = slot.volumes
     return ContainerSpec(
-        name=name,
+        name=slot.name,
         image=image,
         command=(f"{MOUNT}/libexec/node", f"{MOUNT}/guest/daemon.mjs"),
-        uid=uid,
+        uid=slot.uid,
         env={"HOME": WORKSPACE, "NODE_COMPILE_CACHE": f"{MOUNT}/cache/compile"},
-        labels=labels(spec.task_id),
+        labels=labels(slot.id),
         workdir=WORKSPACE,
-        binds=(Bind(str(runtime), MOUNT), Bind(str(directory), RUN)),
+        binds=(Bind(str(runtime), MOUNT), Bind(str(slot.directory), RUN)),
         volumes=(Mounted(work, WORKSPACE), Mounted(state, STATE)),
-        network="internet" if spec.internet else "none",
+        network="internet" if internet else "none",
         hostname="agent",
     )
 

@@ -1,7 +1,7 @@
-"""The uid of each task's agent: unique among all stores of this account, for as long as the task's volumes exist.
+"""The uid of each slot's agent: unique among all stores of this account, for as long as the slot's volumes exist.
 
 The kernel counts processes by uid, so two agents with one uid could starve each other. The account's registry has each
-uid in use, with its task. Those of stores that were deleted are removed once Podman has no such volumes.
+uid in use, with its slot. Those of stores that were deleted are removed once Podman has no such volumes.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from pathlib import Path
 from agentcontainer_local.process import account_registry, failpoints
 from agentcontainer_local.process.account_registry import Registry
 from agentcontainer_local.sandbox.podman import STORE, Sandbox, SandboxError, Unavailable
-from agentcontainer_local.sandbox.podman.names import TASK_LABEL
+from agentcontainer_local.sandbox.podman.names import SLOT_LABEL
 from agentcontainer_local.sandbox.podman.remembered import Remembered
 
 log = logging.getLogger(__name__)
@@ -39,10 +39,12 @@ class Uids:
                     return uid
         raise NoneFree(f"All {COUNT} uids of agents are in use: remove tasks, or volumes of stores that are gone.")
 
-    def release(self, owner: str, uid: int) -> None:
+    def release(self, owner: str, uid: int | None) -> None:
+        """`uid` None: whichever it has, which takes longer."""
         with self.registry.locked():
-            if self._owner(str(uid)) == owner:
-                self.registry.remove(str(uid))
+            for name in [name for name, _ in self.registry.entries()] if uid is None else [str(uid)]:
+                if self._owner(name) == owner:
+                    self.registry.remove(name)
 
     def sweep(self, in_use: set[str], seconds: float = FRESH_SECONDS) -> None:
         """Removes what belongs to nobody: older than `seconds`, and of this Podman storage, but not `in_use`."""
@@ -70,19 +72,18 @@ class Uids:
 def hold(remembered: Remembered, store_id: str) -> None:
     """At start, as the registry may be new, or have lost something: the rows say whose uid their volumes have."""
     uids = Uids()
-    for task_id, uid in remembered.uids():
-        who = owner_of(store_id, task_id)
-        if (claimed := uids.claim(who, uid)) != uid:  # both stores were made before the registry
+    for slot in remembered.slots():
+        if slot.uid is None:
+            continue
+        who = owner_of(store_id, slot.id)
+        if (claimed := uids.claim(who, slot.uid)) != slot.uid:  # both stores were made before the registry
             uids.release(who, claimed)
-            log.warning("another store has a task of the same uid task=%s uid=%d", task_id, uid)
+            log.warning("another store has a slot of the same uid slot=%s uid=%d", slot.id, slot.uid)
 
 
-async def claimed(sandbox: Sandbox, remembered: Remembered, task_id: str) -> int:
-    """The task's uid, which it keeps until its volumes are removed."""
-    known = remembered.of(task_id).uid
-    if known is not None:
-        return known
-    uids, who = Uids(), owner_of(sandbox.store_id, task_id)
+async def claimed(sandbox: Sandbox, slot_id: str) -> int:
+    """A uid for this slot, which it keeps until it is released."""
+    uids, who = Uids(), owner_of(sandbox.store_id, slot_id)
     if await asyncio.to_thread(uids.registry.sweep_is_due):
         with contextlib.suppress(SandboxError):
             await _swept(sandbox, uids)
@@ -92,24 +93,22 @@ async def claimed(sandbox: Sandbox, remembered: Remembered, task_id: str) -> int
         await _swept(sandbox, uids)
         uid = await asyncio.to_thread(uids.claim, who)
     failpoints.point("uid.claimed")
-    remembered.put_uid(task_id, uid)
     return uid
 
 
-async def released(sandbox: Sandbox, remembered: Remembered, task_id: str) -> None:
-    """For a task whose volumes are gone."""
-    if (uid := remembered.of(task_id).uid) is not None:
-        await asyncio.to_thread(Uids().release, owner_of(sandbox.store_id, task_id), uid)
+async def released(sandbox: Sandbox, slot_id: str, uid: int | None) -> None:
+    """Of a slot whose volumes are gone."""
+    await asyncio.to_thread(Uids().release, owner_of(sandbox.store_id, slot_id), uid)
 
 
 async def _swept(sandbox: Sandbox, uids: Uids) -> None:
-    found = await sandbox.labels_of_all_volumes(TASK_LABEL)
-    in_use = {owner_of(labels.get(STORE, ""), labels[TASK_LABEL]) for labels in found}
+    found = await sandbox.labels_of_all_volumes(SLOT_LABEL)
+    in_use = {owner_of(labels.get(STORE, ""), labels[SLOT_LABEL]) for labels in found}
     await asyncio.to_thread(uids.sweep, in_use)
 
 
-def owner_of(store_id: str, task_id: str) -> str:
-    return f"{store_id}.{task_id}"
+def owner_of(store_id: str, slot_id: str) -> str:
+    return f"{store_id}.{slot_id}"
 
 
 def _storage() -> str:

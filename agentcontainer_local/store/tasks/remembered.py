@@ -5,44 +5,53 @@ import sqlite3
 from typing import NamedTuple
 
 from agentcontainer_local.store.db import Database, is_damage, row, rows
-from agentcontainer_local.store.tasks.rows import get
 
 log = logging.getLogger(__name__)
 
 
-class Facts(NamedTuple):
+class Slot(NamedTuple):
+    id: str
+    name: str
     uid: int | None
-    slot: str | None
 
 
 class Remembered:
+    """The rows of the table `slots`."""
+
     def __init__(self, db: Database):
         self._db = db
 
-    def of(self, task_id: str) -> Facts:
-        task = get(self._db, task_id)
-        return Facts(task["uid"], task["slot"])
+    def slot_of(self, task_id: str) -> Slot | None:
+        found = row(self._db, "SELECT id, name, uid FROM slots WHERE task_id = ?", (task_id,))
+        return None if found is None else Slot(**found)
 
-    def put_uid(self, task_id: str, uid: int) -> None:
-        self._db.conn.execute("UPDATE tasks SET uid = ? WHERE id = ?", (uid, task_id))
+    def task_of(self, slot_id: str) -> str | None:
+        found = row(self._db, "SELECT task_id FROM slots WHERE id = ?", (slot_id,))
+        return None if found is None else str(found["task_id"])
+
+    def put(self, task_id: str, slot_id: str, name: str, uid: int) -> None:
+        """Raises LookupError for a task that is not in the store."""
+        if row(self._db, "SELECT 1 FROM tasks WHERE id = ?", (task_id,)) is None:
+            raise LookupError(f"no task {task_id}")
+        self._db.conn.execute(
+            "INSERT INTO slots (task_id, id, name, uid) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (task_id) DO UPDATE SET uid = excluded.uid",
+            (task_id, slot_id, name, uid),
+        )
 
     def forget(self, task_id: str) -> None:
-        self._db.conn.execute("UPDATE tasks SET uid = NULL, slot = NULL WHERE id = ?", (task_id,))
+        self._db.conn.execute("DELETE FROM slots WHERE task_id = ?", (task_id,))
 
     def forget_all(self) -> None:
         """Its tasks are those of another store, which has what the facts are about."""
-        self._db.conn.execute("UPDATE tasks SET uid = NULL, slot = NULL")
+        self._db.conn.execute("DELETE FROM slots")
 
-    def uids(self) -> list[tuple[str, int]]:
+    def slots(self) -> list[Slot]:
         """As many as can be read: a damaged page must not keep the server from starting."""
         try:
-            found = rows(self._db, "SELECT id, uid FROM tasks WHERE uid IS NOT NULL")
+            return [Slot(**found) for found in rows(self._db, "SELECT id, name, uid FROM slots")]
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
-            log.error("the tasks' uids were not claimed, for the database is damaged: %s", error)
+            log.error("the uids of slots were not claimed, for the database is damaged: %s", error)
             return []
-        return [(task["id"], task["uid"]) for task in found]
-
-    def has_slots(self) -> bool:
-        return row(self._db, "SELECT 1 FROM tasks WHERE slot IS NOT NULL") is not None

@@ -1,0 +1,92 @@
+"""Slots: a container with its volumes, run directory and uid. Each is one task's, and never another's."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentcontainer_local.process import failpoints
+from agentcontainer_local.sandbox.errors import Refusal
+from agentcontainer_local.sandbox.podman import Sandbox, uids
+from agentcontainer_local.sandbox.podman import remembered as memory
+from agentcontainer_local.sandbox.podman.names import name_of, volumes_of
+from agentcontainer_local.sandbox.podman.remembered import Remembered
+
+
+@dataclass(frozen=True)
+class Slot:
+    id: str
+    name: str  # of its container
+    uid: int
+    directory: Path  # where its guest is served; its container mounts it
+
+    @property
+    def volumes(self) -> tuple[str, str]:
+        """The names of its workspace and its session."""
+        return volumes_of(self.name)
+
+
+class Slots:
+    """Those of one store's tasks."""
+
+    def __init__(self, sandbox: Sandbox, remembered: Remembered, directory: Path):
+        """`directory`: for the sockets of runs, a short path."""
+        self._sandbox = sandbox
+        self._remembered = remembered
+        self._directory = directory
+
+    def of(self, task_id: str) -> memory.Slot | None:
+        """None: the task has none yet, or none any more."""
+        return self._remembered.slot_of(task_id)
+
+    def task_of(self, slot_id: str) -> str | None:
+        return self._remembered.task_of(slot_id)
+
+    async def for_task(self, task_id: str) -> Slot:
+        """The task's own, or a new one that is recorded as the task's before anything is made of it."""
+        known = self.of(task_id)
+        if known is not None and known.uid is not None:
+            return self._whole(known.id, known.name, known.uid)
+        slot_id = known.id if known is not None else task_id
+        name = known.name if known is not None else name_of(self._sandbox.store_id, slot_id)
+        slot = self._whole(slot_id, name, await uids.claimed(self._sandbox, slot_id))
+        self._remembered.put(task_id, slot.id, slot.name, slot.uid)
+        return slot
+
+    async def remove_container(self, slot: memory.Slot) -> None:
+        """With its run directory."""
+        await self._sandbox.remove(slot.name)
+        directory = self._directory_of(slot.id)
+        with contextlib.suppress(FileNotFoundError):
+            for entry in directory.iterdir():
+                entry.unlink()
+            directory.rmdir()
+
+    async def remove_volumes(self, slot: memory.Slot) -> None:
+        """With a container that still uses them; the slot's uid is free then."""
+        for volume in volumes_of(slot.name):
+            try:
+                await self._sandbox.remove_volume(volume)
+            except Refusal:  # a container uses it
+                await self.remove_container(slot)
+                await self._sandbox.remove_volume(volume)
+        failpoints.point("volumes.removed")
+        await uids.released(self._sandbox, slot.id, slot.uid)
+
+    async def forget(self, task_id: str) -> None:
+        """Removes all that is left of the task's slot."""
+        if (slot := self.of(task_id)) is not None:
+            await self.remove_volumes(slot)
+            self._remembered.forget(task_id)
+
+    def _whole(self, slot_id: str, name: str, uid: int) -> Slot:
+        return Slot(slot_id, name, uid, self._directory_of(slot_id))
+
+    def _directory_of(self, slot_id: str) -> Path:
+        return self._directory / "runs" / slot_id
+
+
+def make_directory(slot: Slot) -> None:
+    """Made again where a reboot has taken it. Raises OSError where all above it is gone."""
+    slot.directory.parent.mkdir(mode=0o700, exist_ok=True)
+    slot.directory.mkdir(exist_ok=True)
+    slot.directory.chmod(0o711)
