@@ -27,4 +27,4 @@ export async function attach({ files }, options) {
   return `Attached: ${files.map(({ path }) => path).join(", ")}`;
 }
 
-if (process.argv[1] === import.meta.filename) await main({ name: "attach", usage: USAGE, parse, act: attach });
+if (process.argv[1] === import.meta.filename) main({ name: "attach", usage: USAGE, parse, act: attach });

@@ -51,4 +51,4 @@ export async function finish({ completion, message, files }, options) {
   return `Accepted. The task has ended as ${completion}.`;
 }
 
-if (process.argv[1] === import.meta.filename) await main({ name: "finish", usage: USAGE, parse, act: finish, endsRun: true });
+if (process.argv[1] === import.meta.filename) main({ name: "finish", usage: USAGE, parse, act: finish, endsRun: true });

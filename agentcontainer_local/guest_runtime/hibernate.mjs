@@ -62,4 +62,4 @@ export async function hibernate(request, options) {
   return "Accepted. The task sleeps now; stop here.";
 }
 
-if (process.argv[1] === import.meta.filename) await main({ name: "hibernate", usage: USAGE, parse, act: hibernate, endsRun: true });
+if (process.argv[1] === import.meta.filename) main({ name: "hibernate", usage: USAGE, parse, act: hibernate, endsRun: true });

@@ -1,10 +1,13 @@
 // Starts Pi as launch.json says; imports next to nothing, because Pi's own start is what a task waits for.
 import { spawn } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
+import { cachedDataVersionTag } from "node:v8";
 import { BIN_DIR, LAUNCH, STATE_DIR, WORKSPACE } from "./paths.mjs";
 
 export const VIRTUAL_PROVIDER = "agentcontainer";
+/** Pi as it is once its modules are loaded. V8 accepts it only on a processor like the one that it was made on. */
+export const SNAPSHOT = `${dirname(import.meta.dirname)}/snapshot/${cachedDataVersionTag()}.blob`;
 
 const TMPDIR = `${STATE_DIR}/tmp`;
 const OWN = ["AC_RUN_DIR", "AC_WORKSPACE", "AC_STATE", "NODE_COMPILE_CACHE"];
@@ -22,8 +25,9 @@ export function prepare() {
 
 /** The process. */
 export function startPi(launch) {
-  const [command, ...args] = launch.argv;
-  const child = spawn(command, args, { cwd: WORKSPACE, env: environment(launch), stdio: ["pipe", "pipe", "pipe"] });
+  const [node, ...args] = launch.argv;
+  const snapshot = existsSync(SNAPSHOT) ? ["--snapshot-blob", SNAPSHOT] : [];
+  const child = spawn(node, [...snapshot, ...args], { cwd: WORKSPACE, env: environment(launch), stdio: ["pipe", "pipe", "pipe"] });
   child.once("error", (error) => (child.failure = error)); // comes before anybody else can listen
   return child;
 }

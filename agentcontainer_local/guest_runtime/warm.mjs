@@ -1,16 +1,41 @@
 // Fills Node's compile cache: runs Pi once for each provider against a small model of its own, and starts our programs.
-// Prints the ids of the models that Pi knows. The host runs it once when it makes the runtime, and never for a task.
+// Makes the snapshot of Pi, and keeps it only if Pi started from it sends the same requests.
+// Prints the ids of the models that Pi knows, and why there is no snapshot. The host runs it once when it makes the
+// runtime, and never for a task.
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
+import { dirname } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import { SNAPSHOT } from "./launch.mjs";
 
 const ROOT = "/opt/agentcontainer";
 const AGENT_DIR = "/var/lib/agentcontainer/pi";
 const WORKSPACE = "/workspace";
 const RUN_DIR = "/run/agentcontainer";
+const SESSIONS = "/tmp/sessions";
+const ESBUILD = "/esbuild/node_modules/esbuild";
 const PATIENCE_MS = 60_000;
+const BUILD_PATIENCE_MS = 180_000;
 
-const READ = JSON.stringify({ path: `${WORKSPACE}/TASK.md` });
+// As in a container.
+const ENV = {
+  PATH: process.env.PATH,
+  NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+  HOME: WORKSPACE,
+  JITI_TRY_NATIVE: "1",
+  PI_CODING_AGENT_DIR: AGENT_DIR,
+  PI_OFFLINE: "1",
+  PI_TELEMETRY: "0",
+  PI_SKIP_VERSION_CHECK: "1",
+};
+const MODELS = [
+  ["anthropic", "claude-sonnet-4-5"],
+  ["openai", "gpt-5"],
+  ["openrouter", "openai/gpt-5"],
+  ["openrouter", "anthropic/claude-sonnet-4.5"],
+];
+const READ = JSON.stringify({ path: "TASK.md" });
 const ANTHROPIC_BLOCKS = {
   text: [{ type: "text", text: "" }, { type: "text_delta", text: "ready" }],
   tool: [
@@ -59,11 +84,14 @@ function completions(kind) {
   ];
 }
 
+let requests = [];
+
 function answer(request, response) {
   const parts = [];
   request.on("data", (part) => parts.push(part));
   request.on("end", () => {
     const asked = Buffer.concat(parts).toString();
+    requests.push({ method: request.method, url: request.url, head: request.rawHeaders, body: asked });
     const kind = /"(tool_result|function_call_output)"|"role": ?"tool"/.test(asked) ? "text" : "tool";
     const speak = { messages: anthropic, responses, completions }[request.url.split("?")[0].split("/").pop()];
     if (!speak) return response.writeHead(404).end();
@@ -73,8 +101,8 @@ function answer(request, response) {
   });
 }
 
-function started(argv, env = {}) {
-  const child = spawn(process.execPath, argv, { cwd: WORKSPACE, env: { ...process.env, ...env } });
+function started(argv, timeout = PATIENCE_MS) {
+  const child = spawn(process.execPath, argv, { cwd: WORKSPACE, env: ENV, timeout, killSignal: "SIGKILL" });
   child.said = "";
   child.stderr.on("data", (part) => (child.said += part));
   child.ended = new Promise((resolve) => child.on("close", resolve));
@@ -82,14 +110,14 @@ function started(argv, env = {}) {
   return child;
 }
 
-async function runPi(provider, model) {
-  const extension = existsSync(`${ROOT}/guest/extension.mjs`) ? ["-e", `${ROOT}/guest/extension.mjs`] : [];
-  const flags = ["--mode", "rpc", "-na", "-ne", ...extension, "-ns", "-np", "--no-themes"];
-  const session = ["--session-dir", "/tmp/sessions", "--session-id", provider];
-  const pi = started(
-    [`${ROOT}/pi/dist/bundle/cli.js`, ...flags, ...session, "--provider", provider, "--model", model],
-    { JITI_TRY_NATIVE: "1", PI_CODING_AGENT_DIR: AGENT_DIR, PI_OFFLINE: "1" },
-  );
+/** What Pi asks for, and the models that it knows. */
+async function runPi(options, provider, model) {
+  requests = [];
+  rmSync(SESSIONS, { recursive: true, force: true });
+  const flags = ["--mode", "rpc", "-na", "-ne", "-e", `${ROOT}/guest/extension.mjs`, "-ns", "-np", "--no-themes"];
+  const session = ["--session-dir", SESSIONS, "--session-id", "rehearsal"];
+  const choice = ["--provider", provider, "--model", model];
+  const pi = started([...options, `${ROOT}/pi/dist/bundle/cli.js`, ...flags, ...session, ...choice]);
   const send = (command) => pi.stdin.write(`${JSON.stringify(command)}\n`);
   let settled = false;
   let known = [];
@@ -110,7 +138,39 @@ async function runPi(provider, model) {
   send({ id: "prompt", type: "prompt", message: "Read TASK.md." });
   const code = await pi.ended;
   if (!settled) throw new Error(`Pi did not answer with ${provider} (exit ${code}): ${pi.said.slice(-2000)}`);
-  return known;
+  return { requests, known };
+}
+
+async function runPiWithAll(options = []) {
+  const runs = [];
+  for (const [provider, model] of MODELS) runs.push(await runPi(options, provider, model));
+  return runs;
+}
+
+async function makeSnapshot() {
+  const script = "/tmp/pi.cjs";
+  mkdirSync(dirname(SNAPSHOT));
+  await carriedOut([`${ROOT}/guest/snapshot/bundle.mjs`, ESBUILD, ROOT, script]);
+  await carriedOut(["--no-warnings", "--snapshot-blob", SNAPSHOT, "--build-snapshot", script]);
+}
+
+async function carriedOut(argv) {
+  const child = started(argv, BUILD_PATIENCE_MS);
+  const code = await child.ended;
+  if (code !== 0) throw new Error(`node ${argv.join(" ")} failed (exit ${code}): ${child.said.slice(-2000)}`);
+}
+
+/** Why there is none; null if there is one, which does as `plain`. */
+async function snapshotFailure(plain) {
+  try {
+    await makeSnapshot();
+    const found = await runPiWithAll(["--snapshot-blob", SNAPSHOT]);
+    if (isDeepStrictEqual(found, plain)) return null;
+    throw new Error("Pi started from it sends other requests.");
+  } catch (error) {
+    rmSync(dirname(SNAPSHOT), { recursive: true, force: true });
+    return error.message;
+  }
 }
 
 // What these do without a door is their own affair: only that they are compiled counts.
@@ -133,10 +193,6 @@ async function openDoor() {
   return door;
 }
 
-setTimeout(() => {
-  console.error(`Pi did not finish within ${PATIENCE_MS} ms`);
-  process.exit(1);
-}, PATIENCE_MS).unref();
 const server = http.createServer(answer);
 await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
 const baseUrl = `http://127.0.0.1:${server.address().port}`;
@@ -152,9 +208,7 @@ const providers = {
 writeFileSync(`${AGENT_DIR}/models.json`, JSON.stringify({ providers }));
 const launch = { mode: "autonomous", argv: [process.execPath, "--version"], model: { provider: "none", id: "none" } };
 writeFileSync(`${RUN_DIR}/launch.json`, JSON.stringify({ ...launch, gatewayPort: 0 }));
-const known = await runPi("anthropic", "claude-sonnet-4-5");
-await runPi("openai", "gpt-5");
-await runPi("openrouter", "openai/gpt-5");
+const plain = await runPiWithAll();
 const over = await openDoor();
 await touch("daemon.mjs");
 over.close();
@@ -162,7 +216,9 @@ over.closeAllConnections();
 await touch("finish.mjs", "--help");
 await touch("hibernate.mjs", "--help");
 await touch("attach.mjs", "--help");
+const noSnapshot = await snapshotFailure(plain);
 server.close();
 server.closeAllConnections();
-const idsOf = (name) => known.filter((model) => model.provider === name).map((model) => model.id);
-console.log(JSON.stringify(Object.fromEntries(Object.keys(providers).map((name) => [name, idsOf(name)]))));
+const idsOf = (name) => plain[0].known.filter((model) => model.provider === name).map((model) => model.id);
+const catalog = Object.fromEntries(Object.keys(providers).map((name) => [name, idsOf(name)]));
+console.log(JSON.stringify({ catalog, noSnapshot }));

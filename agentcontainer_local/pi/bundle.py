@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from agentcontainer_local.errors import Unavailable
 from agentcontainer_local.guest_contract import MOUNT
@@ -27,19 +28,22 @@ PI = "@earendil-works/pi-coding-agent"
 NAME_LOOKUP = ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2")
 
 Say = Callable[[str], None]
+Packages = dict[str, dict[str, Any]]  # npm.lock.json, in the words of npm's own lock files
 
 
 def prepare(cache: Path, say: Say, guest: Path = GUEST) -> Path:
     """The runtime's directory under `cache`, made when it is not there yet (some seconds); `say` gets the steps."""
-    version, lock = _node_version(), (guest / "npm.lock.json").read_bytes()
+    version, lock = _node_version(), json.loads((guest / "npm.lock.json").read_text())
+    shipped, building = _packages(lock, dev=False), _packages(lock, dev=True)
     runtime = cache / "runtime" / _key(version.encode(), *_contents(guest))
     if runtime.is_dir():
         return runtime
     with file_lock.held(cache / "lock"):
         node = _made_once(cache / "node" / _key(version.encode()), lambda new: _build_node(new, say))
-        pi = _made_once(cache / "pi" / _key(lock), lambda new: _build_pi(new, json.loads(lock), say))
-        _made_once(runtime, lambda new: _assemble(new, node, pi, guest, say))
-        _remove_all_but(node, pi)
+        pi = _made_once(cache / "pi" / _key(_json(shipped)), lambda new: _build_pi(new, shipped, say))
+        esbuild = _made_once(cache / "esbuild" / _key(_json(building)), lambda new: _unpack_all(new, building))
+        _made_once(runtime, lambda new: _assemble(new, node, pi, esbuild, guest, say))
+        _remove_all_but(node, pi, esbuild)
     return runtime
 
 
@@ -54,6 +58,16 @@ def allow_uid(runtime: Path, uid: int) -> None:
     for folder in (runtime / "cache" / "compile").glob("*-0"):
         with contextlib.suppress(FileExistsError):
             (folder.parent / f"{folder.name[:-1]}{uid}").symlink_to(folder.name)
+
+
+def _packages(lock: Packages, dev: bool) -> Packages:
+    """Those of the lock file that a runtime has, or (`dev`) those that only its preparation needs."""
+    cpu = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine())
+    return {name: it for name, it in lock.items() if it.get("dev", False) is dev and it.get("cpu", cpu) == cpu}
+
+
+def _json(packages: Packages) -> bytes:
+    return json.dumps(packages).encode()
 
 
 def _remove_all_but(*kept: Path) -> None:
@@ -148,23 +162,25 @@ def _libraries(loading: list[str], program: Path) -> list[Path]:
     return [*found, *(path for name in NAME_LOOKUP if (path := libc.with_name(name)).exists())]
 
 
-def _build_pi(new: Path, lock: dict[str, dict[str, str]], say: Say) -> None:
+def _build_pi(new: Path, packages: Packages, say: Say) -> None:
     """Pi's self-contained bundle, what it loads beside it (jiti for extensions, photon for pictures), and the `skills`
     command with its yaml.
 
     `npm install` of Pi 1.5.2 fails, so each is unpacked by itself.
     """
-    say(f"Fetching Pi {lock[PI]['version']} from the npm registry")
+    say(f"Fetching Pi {packages[PI]['version']} from the npm registry")
     with tempfile.TemporaryDirectory(dir=new.parent) as downloads:
-        for name, pinned in lock.items():
-            tarball = _packed(name, pinned, Path(downloads))
-            if name == PI:
-                _unpack(tarball, new, ("package.json", "dist/bundle/"))
-            else:
-                _unpack(tarball, new / "node_modules" / name)
+        _unpack(_packed(PI, packages[PI], Path(downloads)), new, ("package.json", "dist/bundle/"))
+    _unpack_all(new, {name: pinned for name, pinned in packages.items() if name != PI})
 
 
-def _packed(name: str, pinned: dict[str, str], folder: Path) -> bytes:
+def _unpack_all(new: Path, packages: Packages) -> None:
+    with tempfile.TemporaryDirectory(dir=new.parent) as downloads:
+        for name, pinned in packages.items():
+            _unpack(_packed(name, pinned, Path(downloads)), new / "node_modules" / name)
+
+
+def _packed(name: str, pinned: dict[str, Any], folder: Path) -> bytes:
     """The package as the registry has it, whose bytes are those that the lock file names."""
     exact = f"{name}@{pinned['version']}"
     node, npm = _node_home() / "bin" / "node", _node_home() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
@@ -195,22 +211,25 @@ def _unpack(tarball: bytes, folder: Path, only: tuple[str, ...] = ("",)) -> None
             if name.startswith(only) and member.isfile() and (content := archive.extractfile(member)):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes(content.read())
+                (folder / name).chmod(member.mode)
 
 
-def _assemble(new: Path, node: Path, pi: Path, guest: Path, say: Say) -> None:
+def _assemble(new: Path, node: Path, pi: Path, esbuild: Path, guest: Path, say: Say) -> None:
     shutil.copytree(node, new, copy_function=os.link, dirs_exist_ok=True)
     shutil.copytree(pi, new / "pi", copy_function=os.link)
     shutil.copytree(guest, new / "guest", ignore=shutil.ignore_patterns("bin", "npm.lock.json"))
     shutil.copytree(guest / "bin", new / "bin")
     for command in (new / "bin").iterdir():
         command.chmod(0o755)  # an installed package may have lost it
-    say("Warming Pi's compile cache")
-    _warm(new)
+    say("Warming Pi's compile cache and making its snapshot")
+    _warm(new, esbuild, say)
 
 
-def _warm(new: Path) -> None:
-    """Run Pi at the path that containers see (the cache goes by it): in a root folder with nothing but the runtime."""
+def _warm(new: Path, esbuild: Path, say: Say) -> None:
+    """Run Pi at the path that containers see (the cache goes by it): in a root folder with nothing but the runtime, and
+    esbuild for the snapshot."""
     root = new.parent.parent
+    shutil.copytree(esbuild, root / "esbuild", copy_function=os.link)
     for folder in ("tmp", "workspace", "var/lib/agentcontainer", "run/agentcontainer"):
         (root / folder).mkdir(parents=True)
     # Rootless, `podman unshare` is the one way to a root folder that also works where only Podman may make namespaces.
@@ -218,8 +237,12 @@ def _warm(new: Path) -> None:
     warm = [_chroot(), str(root), f"{MOUNT}/libexec/node", f"{MOUNT}/guest/warm.mjs"]
     (new / "cache").mkdir()
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "XDG_RUNTIME_DIR", "USER") if name in os.environ}
-    found = _output([*unshare, *warm], cwd="/", env={**kept, "NODE_COMPILE_CACHE": f"{MOUNT}/cache/compile"})
-    (new / "catalog.json").write_text(found)
+    found = json.loads(
+        _output([*unshare, *warm], cwd="/", env={**kept, "NODE_COMPILE_CACHE": f"{MOUNT}/cache/compile"})
+    )
+    (new / "catalog.json").write_text(json.dumps(found["catalog"]))
+    if found["noSnapshot"]:
+        say(f"Pi has no snapshot, so tasks start more slowly: {found['noSnapshot']}")
 
 
 def _chroot() -> str:

@@ -39,7 +39,7 @@ def made() -> Path:
 @pytest.fixture
 def cache(made, tmp_path) -> Path:
     """A cache that has Node and Pi already, but no runtime."""
-    for part in ("node", "pi"):
+    for part in ("node", "pi", "esbuild"):
         shutil.copytree(made.parent.parent / part, tmp_path / "cache" / part)
     return tmp_path / "cache"
 
@@ -125,6 +125,25 @@ def test_a_pi_that_does_not_start_is_an_error_that_carries_its_words(cache, gues
     with pytest.raises(Unavailable, match="broken on purpose"):
         bundle.prepare(cache, lambda step: None, guest)
     assert list((cache / "runtime").iterdir()) == []
+
+
+def test_without_a_snapshot_a_runtime_has_plain_pi_and_says_why(cache, guest):
+    (guest / "snapshot/start.cjs").write_text("throw new Error('broken on purpose');\n")
+    said = []
+    made = bundle.prepare(cache, said.append, guest)
+    assert not (made / "snapshot").exists()
+    assert "broken on purpose" in said[-1]
+
+
+def test_a_snapshot_that_sends_other_requests_than_plain_pi_is_not_kept(cache, guest):
+    start = guest / "snapshot/start.cjs"
+    changed = start.read_text().replace("pi.start(argv)", 'pi.start([...argv, "--append-system-prompt", "More."])')
+    assert changed != start.read_text()
+    start.write_text(changed)
+    said = []
+    made = bundle.prepare(cache, said.append, guest)
+    assert not (made / "snapshot").exists()
+    assert "sends other requests" in said[-1]
 
 
 def test_an_agent_can_read_all_of_it_whatever_our_umask(cache):
