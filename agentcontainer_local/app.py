@@ -46,6 +46,7 @@ from agentcontainer_local.store import (
     tasks,
 )
 from agentcontainer_local.store.context import Context
+from agentcontainer_local.store.ids import RANDOM, Ids
 from agentcontainer_local.store.rows import Run
 from agentcontainer_local.store.secrets import Vault
 
@@ -80,11 +81,13 @@ async def opened(
     upstream: gateway.Wrapped = gateway.as_it_is,
     guests: OpenGuests | None = None,
     durable: bool = True,
+    ids: Ids = RANDOM,
 ) -> AsyncIterator[Program]:
     """Opens everything that one server owns, and closes it again; raises RuntimeError where another one has it.
 
     `place` opens the backend. `upstream` wraps what asks the model providers. `guests` says what a run's guest reaches.
     A store that is not `durable` may lose commits when the machine loses power.
+    `ids` makes the ids and keys of new rows.
     """
     resource_limits.require(settings.isolation, internet_access=False)
     now = now or Clock()
@@ -97,7 +100,7 @@ async def opened(
         mounted = await _runtime(settings, say)
         database = settings.data / "agentcontainer.db"
         with _explained(database):
-            store = db.open(database, durable)
+            store = db.open(database, durable, ids)
         try:
             context = Context(store, Vault.open(settings.data / "secret.key"), settings, environ, now)
             with _explained(database):
@@ -114,10 +117,10 @@ async def opened(
             async with (
                 tracing.opened(environ) as traces,
                 place(settings, store_id, tasks.Remembered(store), mounted) as backend,
-                gateway.client(settings.provider_idle_seconds, settings.prices_file, upstream) as client,
+                gateway.client(settings.provider_idle_seconds, settings.prices_file, upstream, now) as client,
             ):
                 catalog = bundle.catalog(mounted) if mounted else {}
-                owners = accounts.new_key()
+                owners = RANDOM.new_key()
                 host = Host(context, backend, store_id, catalog, away, accounts.key_hash(owners))
                 host.traces = traces
                 host.integrity = integrity.Watch(settings.data)
@@ -145,7 +148,7 @@ def _asgi_app(host: Host) -> ASGIApp:
     requests = metrics.Requests()
     pages = [*web.routes(lambda: openapi.document(routes.ALL)), *health.routes(host, requests)]
     router = Router([*pages, *routing.mounted(host, routes.ALL)], redirect_slashes=False, default=routing.unknown)
-    open = cors.opened(middleware.protected(router, host.settings), host.settings.cors_origin)
+    open = cors.opened(middleware.protected(router, host.settings, host.now.pace), host.settings.cors_origin)
     return health.Observed(open, requests, host.traces)
 
 
@@ -178,7 +181,7 @@ def _first_start(context: Context) -> tuple[str, str | None]:
     store, settings, now = context.db, context.settings, context.now()
     with store.atomic():
         if db.row(store, "SELECT id FROM store") is None:
-            store.conn.execute("INSERT INTO store VALUES (?, ?)", (db.new_id("str"), db.iso(now)))
+            store.conn.execute("INSERT INTO store VALUES (?, ?)", (store.ids.new("str"), db.iso(now)))
         accounts.check_environment(context.environ)
         account, new_key = accounts.ensure(context)
         if new_key and settings.credit:

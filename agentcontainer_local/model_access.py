@@ -16,14 +16,13 @@ NOT_RUNNING = "The task is not running."
 
 async def until_at_work(host: Host, door: guest.Door) -> None:
     """A run that is about to be stopped gets no answer, and no refusal either, which its agent would remember."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + HOLD_SECONDS
+    deadline = host.steady() + HOLD_SECONDS
     while True:
         changed = host.changed.mark(door.task_id)
         over = tasks.get(host.db, door.task_id)["status"] in lifecycle.TERMINAL
-        if over or tasks.at_work(host.db, door.run_id) or loop.time() >= deadline:
+        if over or tasks.at_work(host.db, door.run_id) or host.steady() >= deadline:
             return
-        await asyncio.wait({changed}, timeout=deadline - loop.time())
+        await host.now.wait({changed}, deadline - host.steady())
 
 
 def known(host: Host, task_id: str) -> gateway.Known:

@@ -19,6 +19,7 @@ from agentcontainer_local.api import routes
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.http import routing
 from agentcontainer_local.process import clock as clocks
+from agentcontainer_local.process.movable_clock import MovableClock
 from agentcontainer_local.sandbox.backend import Capabilities
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import accounts, agents, clock_steps, containers, db
@@ -59,27 +60,30 @@ def pytest_asyncio_loop_factories(config, item) -> dict:
     return {"uvloop": uvloop.new_event_loop}
 
 
-class Clock(clocks.Clock):
+class Clock(MovableClock):
     """All clocks of a machine, which stand still until a test moves them."""
 
     def __init__(self):
-        self.at = datetime(2026, 3, 25, 9, 30, tzinfo=UTC)
-        self.seconds = self.suspended = 0.0
-        super().__init__(lambda: self.at, lambda: self.seconds, lambda: self.seconds + self.suspended)
+        super().__init__(datetime(2026, 3, 25, 9, 30, tzinfo=UTC))
+        self._suspended = 0.0
+        self._elapsed = lambda: self.steady() + self._suspended
 
-    def advance(self, seconds: float) -> None:
-        """Time passes."""
-        self.at += timedelta(seconds=seconds)
-        self.seconds += seconds
+    @property
+    def at(self) -> datetime:
+        return self.read().wall
 
     def set(self, seconds: float) -> None:
         """The wall clock is set forward, or back."""
-        self.at += timedelta(seconds=seconds)
+        self.began_at += timedelta(seconds=seconds)
 
     def suspend(self, seconds: float) -> None:
         """The machine sleeps."""
-        self.at += timedelta(seconds=seconds)
-        self.suspended += seconds
+        self.began_at += timedelta(seconds=seconds)
+        self._suspended += seconds
+
+    def reboot(self) -> None:
+        """The steady clock begins again, by the wall clock in no time."""
+        self.began_at, self._moved = self.at - timedelta(seconds=3), 3_000_000
 
 
 @pytest.fixture

@@ -6,52 +6,22 @@ seconds: `until` looks again whenever something changes.
 
 import asyncio
 import contextlib
-import heapq
-import itertools
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
 from agentcontainer_local import app
-from agentcontainer_local.engine import supervisor, timers
+from agentcontainer_local.engine import advance, supervisor, timers
 from agentcontainer_local.engine.host import Host
+from agentcontainer_local.process.threads import CountedThreads
 from agentcontainer_local.sandbox.simulated import Ran, Script, Simulation, Turn
 from agentcontainer_local.settings import Settings
-from agentcontainer_local.store.db import row, rows
 
 KEY = "ac_live_" + "s" * 32
 ENDED = {"finished", "failed", "cancelled", "expired"}
-AT_WORK = "SELECT id FROM tasks WHERE status IN ('pending', 'running', 'awaiting_input', 'hibernating')"
 LIMIT_SECONDS = 100  # for what takes milliseconds on a quiet machine
-
-
-class Waits:
-    """Agents that wait for the clock."""
-
-    def __init__(self, clock):
-        self._clock = clock
-        self._order = itertools.count()
-        self._due: list[tuple[float, int, asyncio.Future]] = []
-
-    async def sleep(self, seconds: float) -> None:
-        if seconds <= 0:
-            return
-        woken = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._due, (self._clock.steady() + seconds, next(self._order), woken))
-        await woken
-
-    def next(self) -> float | None:
-        """The moment at which the first of them goes on, by the steady clock."""
-        while self._due and self._due[0][2].done():
-            heapq.heappop(self._due)
-        return self._due[0][0] if self._due else None
-
-    def wake(self) -> None:
-        while (moment := self.next()) is not None and moment <= self._clock.steady():
-            heapq.heappop(self._due)[2].set_result(None)
 
 
 class SimulatedServer:
@@ -69,12 +39,11 @@ class SimulatedServer:
         self._environ = {"AGENTCONTAINER_API_KEY": KEY, **environ}
         self.script: Callable[[Turn], Script | None] = lambda turn: None
         self.blocks: Callable[[str], Ran | str | None] = lambda block: None
-        self._waits = Waits(clock)
         self.simulation = Simulation(
             folder / "runs",
             lambda turn: self.script(turn),
             lambda block: self.blocks(block),
-            sleep=self._waits.sleep,
+            sleep=clock.sleep,
             survives_server=True,
         )
         self._open = contextlib.AsyncExitStack()
@@ -87,7 +56,7 @@ class SimulatedServer:
             yield self.simulation.backend(store_id)
 
         program = await self._open.enter_async_context(
-            app.opened(self.settings, self._environ, print, self.clock, place=backend)
+            app.opened(self.settings, self._environ, print, self.clock, place=backend, durable=False)
         )
         self.host: Host = program.host
         transport = httpx.ASGITransport(program.face)
@@ -95,53 +64,29 @@ class SimulatedServer:
         self.client = await self._open.enter_async_context(
             httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1/api/v1", headers=headers)
         )
-        self._supervising = asyncio.create_task(supervisor.supervise(program.host, program.guest_of))
+        self._threads = CountedThreads()
+        asyncio.get_running_loop().set_default_executor(self._threads)
+        self._working = [
+            asyncio.create_task(supervisor.supervise(program.host, program.guest_of)),
+            asyncio.create_task(timers.run(program.host)),
+        ]
 
     async def stop(self, suspend: bool = False) -> None:
         """As SIGTERM does it, which leaves the agents at work, or Ctrl-C, which suspends them."""
-        self._supervising.cancel()
-        await asyncio.gather(self._supervising, return_exceptions=True)
+        for working in self._working:
+            working.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
         if suspend:
             await supervisor.suspend(self.host)
         await self._open.aclose()
 
     async def advance(self, seconds: float) -> None:
         """Time passes, and whatever becomes due is done in order: agents that wait go on, and deadlines come."""
-        end = self.clock.steady() + seconds
-        while True:
-            await self.settle()
-            moments = [moment for moment in (self._waits.next(), self._deadline()) if moment is not None]
-            moment = min([end, *(moment for moment in moments if moment <= end)])
-            self.clock.advance(max(0, moment - self.clock.steady()))
-            self._waits.wake()
-            await self._look()
-            if moment == end:
-                await self.settle()
-                return
+        await advance.advance(self.host, self.clock, seconds, self._threads)
 
     async def settle(self) -> None:
-        """Until nobody has anything to do at this moment: the event loop has gone round without a change."""
-        quiet = 0
-        while quiet < 30:
-            changed = self.host.changed.mark()
-            await asyncio.sleep(0)
-            quiet = 0 if changed.done() else quiet + 1
-
-    async def _look(self) -> None:
-        await timers.scan(self.host)
-        self.host.changed.set(*(task["id"] for task in rows(self.host.db, AT_WORK)))
-
-    def _deadline(self) -> float | None:
-        """The next date in a row, by the steady clock."""
-        sql = (
-            "SELECT min(at) AS at FROM (SELECT min(hibernate_until) AS at FROM tasks WHERE status = 'hibernating'"
-            " UNION SELECT min(expires_at) FROM tasks WHERE status = 'awaiting_input')"
-        )
-        found = row(self.host.db, sql)["at"]
-        if found is None:
-            return None
-        left = (datetime.fromisoformat(found) - self.clock.at) / timedelta(seconds=1)
-        return self.clock.steady() + left if left > 0 else None
+        """Until nobody has anything to do at this moment."""
+        await advance.settled(self.host, self._threads)
 
     # What a client does
 

@@ -101,7 +101,7 @@ async def _stream(
                     yield first + _live("activity.output", _output(tool))
                     first = b""
             shown = {tool["id"]: tool["output"] for tool in moment.printed}
-            call, now = _calling(host, task_id, calling), asyncio.get_running_loop().time()
+            call, now = _calling(host, task_id, calling), host.steady()
             due = call != calling and (now - told_at >= CALL_SECONDS or not calling)
             if call is not None and (due or (calling and call["state"] != calling["state"])):
                 yield first + _live("model.call", call)

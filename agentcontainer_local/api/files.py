@@ -74,7 +74,7 @@ async def _received(call: Call, upload: Row, count: Callable[[int], None]) -> fi
     parted = request.method == "POST" and multipart.is_multipart(request)
     if not parted:
         _check_announced(call, upload)
-    async with files.receiving(call.host.files, most, count) as incoming:
+    async with files.receiving(call.host.files, call.host.db.ids.new("file", upload["id"]), most, count) as incoming:
         async for chunk in multipart.field(request, "file") if parted else request.stream():
             await incoming.write(chunk)
         await incoming.flush()

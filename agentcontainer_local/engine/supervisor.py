@@ -44,11 +44,7 @@ async def supervise(host: Host, guest_of: GuestOf) -> None:
             _start_pending(host, guest_of, runs, found)
             _clear_ended(host, runs)
             found = {}  # from here on what runs was started here
-            await asyncio.wait(
-                {changed, look_again, *runs.values()},
-                timeout=host.place.wait_seconds() or None,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await host.now.wait({changed, look_again, *runs.values()}, host.place.wait_seconds() or None)
     finally:
         looking.cancel()
         for running in runs.values():
@@ -67,7 +63,7 @@ async def _look(host: Host) -> None:
             if host.place.reason is not None:
                 host.place.looks_well()
                 host.look_again.set()
-        await asyncio.sleep(LOOK_SECONDS if host.place.reason is None else LOOK_AGAIN_SECONDS)
+        await host.now.look_again(LOOK_SECONDS if host.place.reason is None else LOOK_AGAIN_SECONDS)
 
 
 async def _first_found(host: Host) -> Sequence[Found]:
@@ -79,7 +75,7 @@ async def _first_found(host: Host) -> Sequence[Found]:
             return found
         except SandboxError as error:
             host.place.failed(str(error))
-        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        await host.now.look_again(LOOK_AGAIN_SECONDS)
 
 
 def _by_task(found: Sequence[Found]) -> FoundRuns:
@@ -107,7 +103,7 @@ def _say(host: Host, task_id: str, error: BaseException) -> None:
 
 async def _again(host: Host, task_id: str) -> None:
     """A pause. What waits or runs is then taken up from its row; of what is at rest, the container may still run."""
-    await asyncio.sleep(max(RETRY_SECONDS, host.place.wait_seconds()))
+    await host.now.sleep(max(RETRY_SECONDS, host.place.wait_seconds()))
     with contextlib.suppress(LookupError):  # a container that had no task
         if tasks.get(host.db, task_id)["status"] in (lifecycle.HIBERNATING, lifecycle.AWAITING_INPUT):
             await clear_away(host, task_id)

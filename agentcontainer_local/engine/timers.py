@@ -2,11 +2,13 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import NoReturn
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from agentcontainer_local.engine.host import Host
+from agentcontainer_local.process.movable_clock import MovableClock
 from agentcontainer_local.store import clock_steps, files, tasks
 from agentcontainer_local.store.db import Row
 
@@ -27,6 +29,8 @@ class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
 
 async def run(host: Host) -> None:
     """Until cancelled."""
+    if isinstance(host.now, MovableClock):
+        await _whenever_moved(host)
     timers = scheduler(host)
     timers.start()
     try:
@@ -35,6 +39,16 @@ async def run(host: Host) -> None:
             keep_up(timers, host.now())
     finally:
         timers.shutdown(wait=False)
+
+
+async def _whenever_moved(host: Host) -> NoReturn:
+    """APScheduler goes by the machine's clock alone."""
+    while True:
+        await scan(host)
+        while await tidy(host):
+            pass
+        await remember(host)
+        await host.now.look_again(SCAN_SECONDS)
 
 
 def scheduler(host: Host) -> AsyncIOScheduler:
@@ -62,8 +76,8 @@ async def scan(host: Host) -> None:
         host.look_again.set()
 
 
-async def tidy(host: Host) -> None:
-    """Removes what has been kept for long enough, or is more than is to be kept."""
+async def tidy(host: Host) -> bool:
+    """Removes what has been kept for long enough, or is more than is to be kept; answers whether it found any."""
     settings, now = host.settings, host.now()
     over: list[Row] = []
     if settings.retention_days:
@@ -76,6 +90,7 @@ async def tidy(host: Host) -> None:
         while tasks.retention.thin(host.db, task["id"]):
             await asyncio.sleep(0)
         files.discard(host.files, tasks.retention.sweep(host.db, task["id"], now))
+    return bool(over)
 
 
 async def remember(host: Host) -> None:

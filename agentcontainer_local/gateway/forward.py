@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -45,7 +44,10 @@ class Forwarded:
     whole: bool = False  # the provider ended its answer as it should
     meter: Meter | None = field(default=None, repr=False)
     failure: Failure | None = None
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.began = self.client.clock.steady()
 
     @property
     def figures(self) -> Figures:
@@ -114,7 +116,7 @@ class Forwarded:
 
     def _error(self, complete: bool) -> str | None:
         """What went wrong, in a sentence; None for a call that went well."""
-        seconds, found = time.monotonic() - self.began, self.failure
+        seconds, found = self.client.clock.steady() - self.began, self.failure
         if found is None and (self.status == GUEST_WENT_AWAY or not self.whole):
             return f"The task ended the call after {seconds:.1f} s, before the answer was whole."
         if found is None and (complete or not self.streams):

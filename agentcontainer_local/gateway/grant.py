@@ -16,20 +16,24 @@ class Progress:
     model: str = ""
     address: str = ""
     attempt: int = 1
-    since: float = field(default_factory=time.monotonic)
+    steady: Callable[[], float] = time.monotonic
     answering: float | None = None
     characters: int = 0
+    since: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.since = self.steady()
 
     def began(self) -> None:
-        self.answering = time.monotonic()
+        self.answering = self.steady()
 
     def seconds(self) -> float:
         """For how long the call waits for its answer, or the answer comes."""
-        return time.monotonic() - (self.answering or self.since)
+        return self.steady() - (self.answering or self.since)
 
     def facts(self) -> dict[str, str | int | float]:
         """As on the wire."""
-        waited = (self.answering or time.monotonic()) - self.since
+        waited = (self.answering or self.steady()) - self.since
         state = "waiting" if self.answering is None else "answering"
         return {
             "state": state,

@@ -51,7 +51,7 @@ async def _reserved(grant: Grant, client: Client, call: Call, send: Send) -> Non
         reserved = await grant.reserve(worst)
     except Refused as reason:
         raise forbidden(str(reason)) from None
-    progress = Progress(call.model, shown(grant.base_url), reserved.attempt)
+    progress = Progress(call.model, shown(grant.base_url), reserved.attempt, client.clock.steady)
     state = Forwarded(grant, client, call, call.raw, worst, reserved, progress)
     grant.working(progress)
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.token_estimate import Known
 from agentcontainer_local.gateway.upstream import Upstream, Wrapped, as_it_is, live
 from agentcontainer_local.prices import Prices
+from agentcontainer_local.process.clock import Clock
 from agentcontainer_local.process.loopback import is_here
 
 CONNECT_SECONDS = 30
@@ -34,6 +34,7 @@ class Client:
     upstream: Upstream
     prices: Prices
     idle_seconds: float
+    clock: Clock
     proxies: dict[tuple[str, str], str | None] = field(default_factory=dict)  # that were found, by scheme and host
     resting: dict[tuple[str, str | None], float] = field(default_factory=dict, repr=False)  # until, by address and key
 
@@ -66,23 +67,24 @@ class Client:
 
     def rest(self, grant: Grant, seconds: float) -> None:
         """The provider asked for this pause, of everybody with this key."""
-        self.resting[grant.base_url, grant.api_key] = time.monotonic() + seconds
+        self.resting[grant.base_url, grant.api_key] = self.clock.steady() + seconds
 
     async def rested(self, grant: Grant) -> None:
         """Waits for the end of the pause, if there is one."""
         at = grant.base_url, grant.api_key
-        while (left := self.resting.get(at, 0) - time.monotonic()) > 0:
-            await asyncio.sleep(left)
+        while (left := self.resting.get(at, 0) - self.clock.steady()) > 0:
+            await self.clock.sleep(left)
         self.resting.pop(at, None)
 
 
 @contextlib.asynccontextmanager
 async def client(
-    idle_seconds: float = 300, prices_file: Path | None = None, wrapped: Wrapped = as_it_is
+    idle_seconds: float = 300, prices_file: Path | None = None, wrapped: Wrapped = as_it_is, clock: Clock | None = None
 ) -> AsyncIterator[Client]:
     """`idle_seconds`: how long a provider may be silent within a call, and a guest not read what it says.
 
     `prices_file` replaces the package's table. `wrapped` puts another upstream around the live one, or in its place.
+    `clock`: for the pauses that providers ask for.
     """
     prices = Prices.read(prices_file)
     async with aiohttp.ClientSession(
@@ -93,7 +95,7 @@ async def client(
         skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
         trust_env=False,
     ) as session:
-        opened = Client(wrapped(live(session)), prices, idle_seconds)
+        opened = Client(wrapped(live(session)), prices, idle_seconds, clock or Clock())
         try:
             yield opened
         finally:

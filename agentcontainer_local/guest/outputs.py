@@ -82,7 +82,7 @@ async def begin(request: Request, door: Door) -> dict[str, Any]:
     _check_quota(door, task, _size(claim))
     _make_room(door, claim)
     failpoints.point("outputs.claimed")
-    id = db.new_id("out")
+    id = door.host.db.ids.new("out", door.task_id)
     door.staged[id] = Staged(claim, door.host.files, key)
     return {"id": id}
 
@@ -204,7 +204,8 @@ async def receive(request: Request, door: Door) -> dict[str, Any]:
     if index >= len(staged.claim.files):
         raise NotFound(f"The claim has no file {index}.")
     claimed = staged.claim.files[index]
-    async with door.receiving, files.receiving(door.host.files, claimed.sizeBytes) as incoming:
+    id = door.host.db.ids.new("file", door.task_id)
+    async with door.receiving, files.receiving(door.host.files, id, claimed.sizeBytes) as incoming:
         async for chunk in request.stream():
             _staged(door, request)  # not for a claim that is over: it has given way, or was accepted
             await incoming.write(chunk)

@@ -1,10 +1,12 @@
 """Clocks: dates by the wall clock, which can be set, and durations by a monotonic one."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 JUMP = timedelta(seconds=1)  # a smaller difference is a clock that is being adjusted
 SLOW_SECONDS = 0.1  # a reading that took longer was interrupted, and is made again
@@ -56,6 +58,7 @@ class Clock:
     ):
         self._wall = wall
         self.steady = steady
+        self.pace = steady  # by which the limits of requests recover
         self._elapsed = elapsed or (globals()["elapsed"] if steady is time.monotonic else steady)
         self._last = self.read()
         self.jumped: Callable[[timedelta, timedelta], None] = lambda by, set_by: None
@@ -66,6 +69,19 @@ class Clock:
         if abs(by) > JUMP:
             self.jumped(by, set_by)
         return self._last.wall
+
+    async def sleep(self, seconds: float) -> None:
+        """By the steady clock, as everything below."""
+        await asyncio.sleep(seconds)
+
+    async def wait(self, futures: Iterable[asyncio.Future[Any]], seconds: float | None = None) -> bool:
+        """Until one of them is done, or the time is over; answers whether one is done."""
+        done, _ = await asyncio.wait(set(futures), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+
+    async def look_again(self, seconds: float) -> None:
+        """A pause between two looks at something: about so long, and shorter where a test moves the clock."""
+        await asyncio.sleep(seconds)
 
     def read(self) -> Reading:
         for _ in range(TRIES):

@@ -22,7 +22,6 @@ from agentcontainer_local.store.db import (
     Row,
     dumps,
     iso,
-    new_id,
     row,
     rows,
     single,
@@ -329,7 +328,7 @@ def _content(db: Database, vault: Vault | None, version: AgentVersion) -> Conten
 
 
 def _insert(db: Database, account_id: str, name: str, description: str, now: datetime) -> str:
-    id = new_id("agt")
+    id = db.ids.new("agt")
     db.conn.execute(
         "INSERT INTO agents (id, account_id, name, description, created_at) VALUES (?, ?, ?, ?, ?)",
         (id, account_id, name, description, iso(now)),
@@ -347,7 +346,7 @@ def _sealed(vault: Vault | None, key: str | bytes | None) -> bytes | None:
 
 
 def _add_version(db: Database, vault: Vault | None, agent_id: str, content: Content, now: datetime) -> None:
-    id = new_id("agtv")
+    id = db.ids.new("agtv", agent_id)
     db.conn.execute(
         "INSERT INTO agent_versions (id, agent_id, number, container_version_id, base_prompt, defaults,"
         " provider_api_key, skills, created_at)"

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import Conflict, Invalid, NotFound
-from agentcontainer_local.store.db import STANDARD_DOWN, STANDARD_UP, Database, Row, iso, new_id, row, rows, single
+from agentcontainer_local.store.db import STANDARD_DOWN, STANDARD_UP, Database, Row, iso, row, rows, single
 
 # id → (name, description, preset)
 STANDARD = {
@@ -197,7 +197,7 @@ def for_image(
 
 
 def _insert(db: Database, account_id: str, name: str, description: str, hidden: bool, now: datetime) -> str:
-    id = new_id("ctr")
+    id = db.ids.new("ctr")
     db.conn.execute(
         "INSERT INTO containers (id, account_id, name, description, hidden, created_at) VALUES (?, ?, ?, ?, ?, ?)",
         (id, account_id, name, description, hidden, iso(now)),
@@ -208,7 +208,7 @@ def _insert(db: Database, account_id: str, name: str, description: str, hidden: 
 def add_version(
     db: Database, container_id: str, preset: str | None, image: str | None, writable_paths: str, now: datetime
 ) -> str:
-    id = new_id("ctrv")
+    id = db.ids.new("ctrv", container_id)
     db.conn.execute(
         "INSERT INTO container_versions (id, container_id, number, preset, image, writable_paths, created_at)"
         " SELECT ?, ?, coalesce(max(number), 0) + 1, ?, ?, ?, ? FROM container_versions WHERE container_id = ?",

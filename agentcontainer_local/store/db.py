@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import re
-import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,21 +17,17 @@ from typing import Any, TypeVar, overload
 import sqlite_utils
 
 from agentcontainer_local.process import resources
+from agentcontainer_local.store.ids import RANDOM, Ids
 from agentcontainer_local.store.log import Log
 
 Row = dict[str, Any]
 Columns = Mapping[str, Any]  # a row to read from, whole or in part
 Parameters = Sequence[Any] | Mapping[str, Any]
 ALL = -1  # as a LIMIT
+new_id = RANDOM.new  # where there is no store
 # Places in a list whose standard rows, which are nobody's, come first, upwards and downwards; 2^62 is beyond all rows.
 STANDARD_UP = "CASE WHEN account_id IS NULL THEN number ELSE 4611686018427387904 + number END"
 STANDARD_DOWN = "CASE WHEN account_id IS NULL THEN 4611686018427387904 - number ELSE number END"
-
-# A row's public name: 119 bits, lower case, without vowels and look-alikes, so that it spells nothing.
-ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
-ID_LENGTH = 25
-UNFAIR = bytes(range(256 // len(ALPHABET) * len(ALPHABET), 256))  # these would make some letters likelier
-LETTERS = bytes(ord(ALPHABET[byte % len(ALPHABET)]) for byte in range(256))
 
 
 # The log is copied back when it has so many pages, not 1000: each time a few commits wait.
@@ -49,9 +44,10 @@ _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # json.dump
 
 
 class Database(sqlite_utils.Database):
-    def __init__(self, connection: sqlite3.Connection, durable: bool = True):
+    def __init__(self, connection: sqlite3.Connection, durable: bool = True, ids: Ids = RANDOM):
         super().__init__(connection)
         self._durable = durable
+        self.ids = ids
         self.names: dict[str, list[str]] = {}  # of the columns that a statement reads
         self._when_kept: list[Callable[[], None]] = []
         self._touched: list[str] = []  # by the transaction at hand
@@ -224,7 +220,7 @@ class Database(sqlite_utils.Database):
                 self.conn.execute(f"{trigger} BEGIN SELECT {name}({value}); END")
 
 
-def open(path: Path, durable: bool = True) -> Database:
+def open(path: Path, durable: bool = True, ids: Ids = RANDOM) -> Database:
     """Opens (or makes) the database at `path` and runs the migrations that it has not seen.
 
     WAL with synchronous=FULL: a commit that returned survives kill -9 and power loss. Where it is not `durable`, it
@@ -236,7 +232,7 @@ def open(path: Path, durable: bool = True) -> Database:
         "PRAGMA journal_mode=WAL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=10000;"
         f"PRAGMA wal_autocheckpoint={LOG_PAGES:d};"
     )
-    db = Database(connection, durable)
+    db = Database(connection, durable, ids)
     db.sync()
     _migrate(db)
     return db
@@ -398,13 +394,6 @@ def insert(db: Database, sql: str, parameters: Parameters = ()) -> int:
     number = db.conn.execute(sql, parameters).lastrowid
     assert number is not None, "an INSERT of a row has one"
     return number
-
-
-def new_id(prefix: str) -> str:
-    letters = b""
-    while len(letters) < ID_LENGTH:
-        letters += secrets.token_bytes(2 * ID_LENGTH).translate(LETTERS, UNFAIR)
-    return f"{prefix}_{letters[:ID_LENGTH].decode()}"
 
 
 @functools.lru_cache(64)  # one moment is written into several rows

@@ -7,7 +7,7 @@ from typing import Any
 
 from agentcontainer_local import schemas
 from agentcontainer_local.store import events
-from agentcontainer_local.store.db import Columns, Database, Row, dumps, each, iso, new_id, parse_iso, row, rows, single
+from agentcontainer_local.store.db import Columns, Database, Row, dumps, each, iso, parse_iso, row, rows, single
 from agentcontainer_local.store.rows import Message, Run, Task
 
 # The API's word for a tool of Pi's, where it has one of its own (spec: Activity.toolKey).
@@ -33,7 +33,7 @@ def add(
     error: str | None = None,
 ) -> str:
     """Adds a message to the transcript and to the history; answers its id."""
-    id = new_id("msg")
+    id = db.ids.new("msg", task["id"])
     data = {
         "id": id,
         "role": role,
@@ -198,7 +198,7 @@ def used_tools(db: Database, task_id: str) -> bool:
 
 def tool_started(db: Database, task: Task, event: dict[str, Any], at: datetime, now: datetime) -> None:
     """`event`: {callId, tool, input | null, inputOmittedReason | null}; it happened at `at`, and is heard of now."""
-    id = new_id("act")
+    id = db.ids.new("act", task["id"])
     tool = TOOL_KEYS.get(event["tool"], event["tool"])
     data = {"id": id, "callId": event["callId"], "toolKey": tool, "input": event["input"]}
     sequence = events.append(db, task["id"], events.ACTIVITY_STARTED, data, now)

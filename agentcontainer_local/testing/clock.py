@@ -1,55 +1,20 @@
 """The clock of a server for tests: it runs as the real one does, and a test moves it forward."""
 
-import asyncio
-import re
-import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from agentcontainer_local.engine import timers
-from agentcontainer_local.process import clock
+from agentcontainer_local.engine.advance import advance
+from agentcontainer_local.errors import Invalid
+from agentcontainer_local.http.routing import Call, Route
+from agentcontainer_local.schemas.base import Request, Shape
+from agentcontainer_local.store.db import iso
+from agentcontainer_local.testing.durations import Duration, seconds
 
 if TYPE_CHECKING:
     from agentcontainer_local.testing.running import Running
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
-
-
-class Moved(clock.Clock):
-    """All clocks of the server, ahead of the machine's by `ahead` seconds."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-        super().__init__(
-            lambda: datetime.now(UTC) + timedelta(seconds=self.ahead),
-            lambda: time.monotonic() + self.ahead,
-        )
-        self._moved: asyncio.Future[None] | None = None
-
-    def forward(self, seconds: float) -> None:
-        """On the event loop: whoever sleeps looks again."""
-        self.ahead += seconds
-        if self._moved is not None and not self._moved.done():
-            self._moved.set_result(None)
-
-    async def sleep(self, seconds: float) -> None:
-        until = self.steady() + seconds
-        while (left := until - self.steady()) > 0:
-            if self._moved is None or self._moved.done():
-                self._moved = asyncio.get_running_loop().create_future()
-            await asyncio.wait({self._moved}, timeout=left)
-
-
-def seconds(duration: float | str | timedelta) -> float:
-    """Of 90, "90s", "1h30m", "7d", or a timedelta. Raises ValueError."""
-    if isinstance(duration, timedelta):
-        return duration.total_seconds()
-    if not isinstance(duration, str):
-        return float(duration)
-    if not DURATION.fullmatch(duration):
-        raise ValueError(f'"{duration}" is not a duration. Give seconds, or for example "90s", "1h30m" or "7d".')
-    return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", duration))
+TAG = "Testing"
 
 
 class VirtualClock:
@@ -59,13 +24,54 @@ class VirtualClock:
         self._running = running
 
     def now(self) -> datetime:
-        return self._running.clock()
+        """In UTC."""
+        return self._running.call(lambda: _now(self._running))
 
-    def advance(self, duration: float | str | timedelta) -> None:
-        """Moves the clock forward."""
+    def advance(self, duration: Duration) -> datetime:
+        """Moves the clock forward by 90 (seconds), "90s", "1h30m", "7d", "P7D" or a timedelta; answers the new date.
+
+        Everything that becomes due is done in order, each at its own moment, and has been done when this returns:
+        deadlines of tasks, sessions, uploads, keys and retention, and steps of scripts that wait. Real containers
+        (backend "podman") go on in real time: what they do because of a deadline is not waited for.
+
+        Raises ValueError for what is not a duration, or a negative one.
+        """
         ahead = seconds(duration)
-        self._running.call(lambda: self._advanced(ahead))
+        return self._running.call(lambda: advanced(self._running, ahead))
 
-    async def _advanced(self, ahead: float) -> None:
-        self._running.clock.forward(ahead)
-        await timers.scan(self._running.host)
+
+async def advanced(running: "Running", ahead: float) -> datetime:
+    await advance(running.host, running.clock, ahead, running.threads)
+    return running.clock()
+
+
+async def _now(running: "Running") -> datetime:
+    return running.clock()
+
+
+class AdvanceRequest(Request):
+    by: float | str
+
+
+class ClockShape(Shape):
+    now: str
+
+
+def routes(running: "Running", prefix: str) -> Iterable[Route]:
+    async def read(call: Call) -> ClockShape:
+        """The server's date."""
+        return ClockShape(now=iso(running.clock()))
+
+    async def move(call: Call) -> ClockShape:
+        """Moves the server's clock forward, by seconds or by a text such as `7d`, `1h30m` or `P7D`; answers when
+        everything is done that became due."""
+        try:
+            ahead = seconds(call.body.by)
+        except ValueError as error:
+            raise Invalid.field("by", str(error)) from None
+        return ClockShape(now=iso(await advanced(running, ahead)))
+
+    yield Route("GET", "/clock", read, "Get the clock", TAG, ClockShape, prefix=prefix)
+    yield Route(
+        "POST", "/clock/advance", move, "Advance the clock", TAG, ClockShape, takes=AdvanceRequest, prefix=prefix
+    )

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from agentcontainer_local.http import middleware, routing
 from agentcontainer_local.http.routing import Call, Route
 from agentcontainer_local.schemas.base import Shape
+from agentcontainer_local.testing import clock
 
 if TYPE_CHECKING:
     from agentcontainer_local.testing.running import Running
@@ -44,4 +45,4 @@ def _routes(running: "Running") -> Iterable[Route]:
     yield Route("GET", "/problems", problems, "List problems of scripts", TAG, Problems, prefix=PREFIX)
 
 
-ROUTES: list[Callable[["Running"], Iterable[Route]]] = [_routes]
+ROUTES: list[Callable[["Running"], Iterable[Route]]] = [_routes, lambda running: clock.routes(running, PREFIX)]

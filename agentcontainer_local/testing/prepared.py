@@ -1,5 +1,7 @@
 """A new store in a moment: a copy of one that was made by the migrations once in this process."""
 
+import base64
+import hashlib
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -35,3 +37,10 @@ def rename(data: Path, key: str) -> None:
     with closing(sqlite3.connect(data / DATABASE)) as db, db:
         db.execute("UPDATE store SET id = ?", (new_id("str"),))
         db.execute("UPDATE api_keys SET hash = ?, hint = ?", (key_hash(key), key[-4:]))
+
+
+def with_secret(data: Path, seed: int | str) -> None:
+    """A data directory whose `secret.key`, and with it the signature of an upload URL, depends on the seed alone."""
+    data.mkdir(mode=0o700)
+    (data / SECRET).touch(0o600)
+    (data / SECRET).write_bytes(base64.urlsafe_b64encode(hashlib.sha256(f"secret.key {seed}".encode()).digest()))

@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,26 +20,34 @@ from starlette.types import Receive, Scope, Send
 
 from agentcontainer_local import app, gateway, guest, model_access
 from agentcontainer_local.engine import timers
+from agentcontainer_local.engine.advance import settled
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.environment import API_KEY
 from agentcontainer_local.process import parent
+from agentcontainer_local.process.movable_clock import MovableClock
+from agentcontainer_local.process.threads import CountedThreads
 from agentcontainer_local.providers import PROVIDERS
 from agentcontainer_local.sandbox import backends
 from agentcontainer_local.sandbox.backend import Backend
 from agentcontainer_local.sandbox.simulated import Simulation
 from agentcontainer_local.settings import Settings
-from agentcontainer_local.store import accounts, tasks, transcript
+from agentcontainer_local.store import tasks, transcript
 from agentcontainer_local.store.db import rows, single
+from agentcontainer_local.store.ids import RANDOM, Ids
 from agentcontainer_local.store.tasks import SCRIPTED
-from agentcontainer_local.testing import clock, control, guests, prepared
+from agentcontainer_local.testing import control, guests, prepared
 from agentcontainer_local.testing.belongings import Belongings
 from agentcontainer_local.testing.depths import Real, Simulated
 from agentcontainer_local.testing.faults import Faults
+from agentcontainer_local.testing.ids import SeededIds
 from agentcontainer_local.testing.model import Asked, Model
 from agentcontainer_local.testing.scripts import Scripts, Task
+from agentcontainer_local.testing.threads import InlineThreads
 
 log = logging.getLogger(__name__)
 
+FIRST_START = " at the first start"  # what it makes has other ids than what comes later
+SEEDED_AT = datetime(2026, 1, 1, tzinfo=UTC)  # the date at which a server with a seed starts
 START_SECONDS = 120  # the first start at podman depth may have to unpack Node and Pi
 XDIST_WORKER = "PYTEST_XDIST_WORKER"
 T = TypeVar("T")
@@ -50,9 +59,12 @@ _making = threading.Lock()
 class Running:
     """One server from `start` to `stop`; what it has is replaced by `reset`."""
 
-    def __init__(self, settings: Mapping[str, Any], environ: Mapping[str, str], scripts: Scripts):
+    def __init__(
+        self, settings: Mapping[str, Any], environ: Mapping[str, str], scripts: Scripts, seed: int | str | None = None
+    ):
         self._given = dict(settings)
-        self.key = accounts.new_key()
+        self._seed = seed
+        self.key = self._ids(FIRST_START).new_key()
         keys = {one.key_variable: "not-a-key-of-the-provider" for one in PROVIDERS.values()}
         self._environ = {**keys, **environ, API_KEY: self.key}
         self.scripts = scripts
@@ -116,6 +128,8 @@ class Running:
 
     async def _served(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self.threads = CountedThreads() if self._seed is None else InlineThreads()
+        self._loop.set_default_executor(self.threads)
         with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             http = app.http_server(self._answer, self._settings(self.folder))
@@ -139,6 +153,8 @@ class Running:
         assert this is not None
         self._answering.add(this)
         try:
+            if self._seed is not None:
+                await settled(self.host, self.threads)
             controls = scope.get("path", "").startswith(control.PREFIX + "/")
             await (self._controls if controls else self._face)(scope, receive, send)
         finally:
@@ -157,6 +173,8 @@ class Running:
         data = self.folder / str(self._stores)
         if self._prepared is not None:
             self._prepared.copy_to(data)
+        elif self._seed is not None:
+            prepared.with_secret(data, self._seed)
         elif _made is not None:
             _made.copy_to(data)
             prepared.rename(data, self.key)
@@ -165,7 +183,9 @@ class Running:
         self._face, self._controls = self.faults.front(self._program.face), control.app(self)
         if self._prepared is None:
             self._prepared = prepared.Prepared.of(self.host.db, data)
-            _made = _made or self._prepared
+            if self._seed is None:
+                _made = _made or self._prepared
+        self.host.db.ids = self._ids()
 
     async def _close(self) -> None:
         cut = self._answering - {asyncio.current_task()}
@@ -175,6 +195,9 @@ class Running:
         await self._open_parts.aclose()
         shutil.rmtree(self.folder / str(self._stores), ignore_errors=True)
 
+    def _ids(self, more: str = "") -> Ids:
+        return RANDOM if self._seed is None else SeededIds(f"{self._seed}{more}")
+
     def _settings(self, data: Path) -> Settings:
         return Settings(**{"failed_workspace_retention_seconds": 0, **self._given, "data": data, "port": 0})
 
@@ -183,7 +206,7 @@ class Running:
         settings = self._settings(data)
         simulated = settings.backend == backends.SIMULATED
         depth = Simulated() if simulated else Real()
-        self.clock = clock.Moved()
+        self.clock = MovableClock(datetime.now(UTC), runs=True) if self._seed is None else MovableClock(SEEDED_AT)
         model = Model(self.scripts, depth, self._asked, self.clock.sleep)
 
         @contextlib.asynccontextmanager
@@ -213,6 +236,7 @@ class Running:
                 app.guests_of, grants=_granted, around=functools.partial(guests.around, model=model)
             ),
             durable=False,
+            ids=self._ids(FIRST_START),
         ) as program:
             parts = [asyncio.create_task(timers.run(program.host)), asyncio.create_task(app.supervised(program))]
             try:

@@ -21,11 +21,24 @@ class Server:
     containers with the real agent, whose model is the script. `environ`: the server's environment variables, such as
     provider keys; by default each provider has a key, which is never sent to anybody. `settings`: those of
     `agentcontainer serve`, by their names in Python: `max_running=1`.
+
+    With a `seed`, all ids, keys and dates are the same in each run: the clock stands still at 2026-01-01T00:00:00Z, and
+    moves only by `clock.advance`, also for steps that wait. A request is answered when the agents have done all that
+    they can do. For the backend "simulated", and for a client that sends one request after another.
     """
 
-    def __init__(self, backend: Backend = "simulated", *, environ: Mapping[str, str] | None = None, **settings: Any):
+    def __init__(
+        self,
+        backend: Backend = "simulated",
+        *,
+        environ: Mapping[str, str] | None = None,
+        seed: int | str | None = None,
+        **settings: Any,
+    ):
+        if seed is not None and backend != "simulated":
+            raise ValueError('A seed is for the backend "simulated". Real containers take their own time.')
         self._scripts = Scripts()
-        self._running = Running({"backend": backend, **settings}, environ or {}, self._scripts)
+        self._running = Running({"backend": backend, **settings}, environ or {}, self._scripts, seed)
         self.clock = VirtualClock(self._running)
         self.faults = self._running.faults
 
@@ -110,6 +123,12 @@ class Server:
         self.stop()
 
 
-def server(backend: Backend = "simulated", *, environ: Mapping[str, str] | None = None, **settings: Any) -> Server:
+def server(
+    backend: Backend = "simulated",
+    *,
+    environ: Mapping[str, str] | None = None,
+    seed: int | str | None = None,
+    **settings: Any,
+) -> Server:
     """A server for `with`: see `Server`."""
-    return Server(backend, environ=environ, **settings)
+    return Server(backend, environ=environ, seed=seed, **settings)

@@ -13,6 +13,7 @@ from agentcontainer_local.api import routes
 from agentcontainer_local.http import routing
 from agentcontainer_local.http.downloads import disposition
 from agentcontainer_local.store import files
+from agentcontainer_local.store.db import new_id
 from agentcontainer_local.store.files import disk
 from tests.conftest import calling, set_context
 
@@ -406,7 +407,7 @@ async def test_what_no_row_names_is_swept_at_start_and_nothing_else(client, host
     kept = await upload(b"1")
     waiting = await prepare(client)
     waiting_id = (await client.put(waiting["uploadUrl"], content=b"2")).json()["storageId"]
-    async with files.receiving(host.files, 10) as orphan:
+    async with files.receiving(host.files, new_id("file"), 10) as orphan:
         await orphan.write(b"3")
     (host.files / "incoming" / "half").write_bytes(b"4")
     (host.files / "lost+found").mkdir()  # of a disk that is mounted there
@@ -427,11 +428,11 @@ async def test_an_upload_that_nobody_completes_is_forgotten_with_its_bytes(clien
 
 async def test_what_is_written_while_an_error_comes_is_gone(host):
     with pytest.raises(ZeroDivisionError):
-        async with files.receiving(host.files, 10) as incoming:
+        async with files.receiving(host.files, new_id("file"), 10) as incoming:
             await incoming.write(b"123")
             raise ZeroDivisionError
     with pytest.raises(files.disk.TooLarge):
-        async with files.receiving(host.files, 10) as incoming:
+        async with files.receiving(host.files, new_id("file"), 10) as incoming:
             await incoming.write(b"x" * 11)
     assert on_disk(host) == []
 
@@ -440,7 +441,7 @@ async def test_what_is_written_while_an_error_comes_is_gone(host):
 @given(chunks=st.lists(st.binary(max_size=50), max_size=20))
 async def test_what_goes_in_is_what_is_there(tmp_path_factory, chunks):
     root = tmp_path_factory.mktemp("files")
-    async with files.receiving(root, 10_000) as incoming:
+    async with files.receiving(root, new_id("file"), 10_000) as incoming:
         for chunk in chunks:
             await incoming.write(chunk)
     content = b"".join(chunks)

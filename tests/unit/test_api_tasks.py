@@ -6,6 +6,7 @@ import zipfile
 import pytest
 
 from agentcontainer_local.store import db, files, tasks
+from agentcontainer_local.store.db import new_id
 from tests.conftest import set_context
 
 FIELDS = {
@@ -59,7 +60,7 @@ async def listed(client, path: str = "/tasks", **query) -> list[str]:
 
 async def deliver(host, task: dict, content: bytes, filename: str, output_name: str | None) -> str:
     """An output file, as the guest's door takes it in."""
-    async with files.receiving(host.files, 1_000_000) as incoming:
+    async with files.receiving(host.files, new_id("file"), 1_000_000) as incoming:
         await incoming.write(content)
     row = tasks.get(host.db, task["id"])
     with host.db.atomic():

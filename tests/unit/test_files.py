@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from agentcontainer_local.store import files
+from agentcontainer_local.store.db import new_id
 
 
 async def received(root: Path, size: int) -> None:
-    async with files.receiving(root, size) as incoming:
+    async with files.receiving(root, new_id("file"), size) as incoming:
         for _ in range(size // 500_000):
             await incoming.write(b"x" * 500_000)
     files.discard(root, [incoming.name])

@@ -8,7 +8,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from agentcontainer_local.store import accounts, db, rows
+from agentcontainer_local.store import accounts, db, ids, rows
 from tests.conftest import set_context
 
 WRITE = """
@@ -49,10 +49,10 @@ def test_nobody_writes_between_the_reading_and_the_writing_of_a_transaction(host
 
 
 def test_ids_are_of_one_length_and_letters_that_spell_nothing():
-    ids = [db.new_id("tsk") for _ in range(1000)]
-    assert len(set(ids)) == 1000
-    assert {len(id) for id in ids} == {29}
-    assert set("".join(id[4:] for id in ids)) == set(db.ALPHABET)
+    made = [db.new_id("tsk") for _ in range(1000)]
+    assert len(set(made)) == 1000
+    assert {len(id) for id in made} == {29}
+    assert set("".join(id[4:] for id in made)) == set(ids.ALPHABET)
 
 
 WRITE_AND_DIE = """

@@ -279,7 +279,7 @@ def test_a_step_while_no_server_runs_is_found_by_the_next_one(
         clock.advance(10)
     else:
         monkeypatch.setattr(clock_steps, "boot_id", lambda: "another")
-        clock.seconds = 3.0
+        clock.reboot()
     clock.set(step)
     away = clock_steps.resume(host.db, clock.read())
     passed = 10 if same_boot else 0

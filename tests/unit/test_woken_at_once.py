@@ -8,28 +8,31 @@ import httpx
 import pytest
 
 from agentcontainer_local import app, egress, gateway, guest, lifecycle, model_access
+from agentcontainer_local.engine import advance
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.engine.run.decide import EndRun, Wait
 from agentcontainer_local.engine.run.follow import due
 from agentcontainer_local.guest.commands import in_force
 from agentcontainer_local.store import tasks
+from tests.conftest import Clock
 from tests.unit.test_races import door, running
 
 CALL = {"model": "scripted", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
 
 
 @pytest.fixture
-async def face(host: Host, monkeypatch):
+async def face(host: Host, clock: Clock):
     """What a run's socket answers, as `app` puts it together, and the run it is asked for."""
-    monkeypatch.setattr(model_access, "HOLD_SECONDS", 0.2)
     async with gateway.client(5) as client:
-        guest_of = app._guests(host, client, egress.INTERNET)
+        guest_of = app.guests_of(host, client, egress.INTERNET)
 
         async def asked(task: dict, run: dict) -> httpx.Response:
             async with guest_of(run) as inside:
                 transport = httpx.ASGITransport(inside.app)
                 async with httpx.AsyncClient(transport=transport, base_url="http://host") as calling:
-                    return await calling.post("/anthropic/v1/messages", json=CALL)
+                    answering = asyncio.create_task(calling.post("/anthropic/v1/messages", json=CALL))
+                    await advance.advance(host, clock, model_access.HOLD_SECONDS)
+                    return await answering
 
         yield asked
 

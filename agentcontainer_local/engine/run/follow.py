@@ -46,7 +46,7 @@ async def follow(host: Host, task_id: str, run: Handle) -> None:
         action = due(host, task, rest.seconds(task))
         if isinstance(action, Wait):
             watched: set[asyncio.Future[Any]] = {changed, run.exited, run.broken}
-            await asyncio.wait(watched, timeout=action.seconds, return_when=asyncio.FIRST_COMPLETED)
+            await host.now.wait(watched, action.seconds)
             continue
         act(host, task, action)
         if isinstance(action, EndRun | OutOfTime | Restart):

@@ -8,7 +8,6 @@ from agentcontainer_local.store.accounts.api_keys import (
     key_hash,
     key_shape,
     keys,
-    new_key,
     revoke_key,
 )
 from agentcontainer_local.store.accounts.budgets import budget, budget_shape, set_budget
@@ -26,6 +25,6 @@ from agentcontainer_local.store.accounts.storage import check_checkpoint_quota, 
 __all__ = [
     "KEY_PATTERN", "ProviderSettings", "authenticated", "balance_microusd", "budget", "budget_shape",
     "check_checkpoint_quota", "check_environment", "check_file_quota", "create_key", "default_provider", "ensure",
-    "file_bytes", "key_hash", "key_shape", "keys", "new_key", "only", "provider", "provider_shape",
+    "file_bytes", "key_hash", "key_shape", "keys", "only", "provider", "provider_shape",
     "remove_provider", "revoke_key", "set_budget", "set_provider", "shape",
 ]  # fmt: skip

@@ -1,7 +1,6 @@
 """The store's one account."""
 
 import logging
-from collections.abc import Mapping
 
 from agentcontainer_local import schemas
 from agentcontainer_local.environment import API_KEY
@@ -13,11 +12,10 @@ from agentcontainer_local.store.accounts.api_keys import (
     add_key,
     authenticated,
     key_hash,
-    new_key,
 )
 from agentcontainer_local.store.accounts.storage import checkpoint_bytes, file_bytes
 from agentcontainer_local.store.context import Context
-from agentcontainer_local.store.db import Database, Row, iso, new_id, row, single
+from agentcontainer_local.store.db import Database, Row, iso, row, single
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +37,9 @@ def ensure(context: Context) -> tuple[Row, str | None]:
                     API_KEY,
                 )
             return {**account, "billing_mode": mode}, None
-        key = _first_key(environ)
+        key = _first_key(context)
         account = {
-            "id": new_id("acc"),
+            "id": db.ids.new("acc"),
             "name": "Local account",
             "email": None,
             "billing_mode": mode,
@@ -56,10 +54,10 @@ def ensure(context: Context) -> tuple[Row, str | None]:
         return account, key
 
 
-def _first_key(environ: Mapping[str, str]) -> str:
-    key = environ.get(API_KEY, "").strip()
+def _first_key(context: Context) -> str:
+    key = context.environ.get(API_KEY, "").strip()
     if not key:
-        return new_key()
+        return context.db.ids.new_key()
     if not KEY_PATTERN.fullmatch(key):
         raise Invalid(f"{API_KEY} must be `ac_live_` and at least 24 characters of A-Z a-z 0-9 _ -.")
     return key

@@ -2,12 +2,11 @@
 
 import hashlib
 import re
-import secrets
 from datetime import datetime, timedelta
 
 from agentcontainer_local import schemas
 from agentcontainer_local.errors import NotFound
-from agentcontainer_local.store.db import ALL, Database, Row, iso, new_id, row, rows, single
+from agentcontainer_local.store.db import ALL, Database, Row, iso, row, rows, single
 
 KEY_PATTERN = re.compile(r"ac_live_[A-Za-z0-9_-]{24,200}")
 
@@ -27,10 +26,6 @@ def authenticated(db: Database, hash: bytes) -> Row | None:
     )
 
 
-def new_key() -> str:
-    return "ac_live_" + secrets.token_urlsafe(24)
-
-
 def key_hash(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
@@ -44,7 +39,10 @@ def add_key(
     scope: str = "all",
     expires_in_seconds: int | None = None,
 ) -> Row:
-    id, expires_at = new_id("key"), None if expires_in_seconds is None else iso(now + timedelta(0, expires_in_seconds))
+    id, expires_at = (
+        db.ids.new("key"),
+        None if expires_in_seconds is None else iso(now + timedelta(0, expires_in_seconds)),
+    )
     db.conn.execute(
         "INSERT INTO api_keys (id, account_id, name, hash, hint, scope, expires_at, created_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -62,7 +60,7 @@ def create_key(
     expires_in_seconds: int | None = None,
 ) -> tuple[Row, str]:
     """The new key's row, and the key itself, which is kept nowhere."""
-    key = new_key()
+    key = db.ids.new_key()
     with db.atomic():
         return add_key(db, account_id, name, key, now, scope, expires_in_seconds), key
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, TypeVar
 from agentcontainer_local.errors import TooLarge, Unavailable
 from agentcontainer_local.process import disk_space, failpoints
 from agentcontainer_local.process.shield import to_the_end
-from agentcontainer_local.store.db import Database, check, new_id, rows
+from agentcontainer_local.store.db import Database, check, rows
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,8 @@ T = TypeVar("T")
 class Incoming:
     """Bytes on their way in: written in a worker thread, hashed on the way, counted against `max_bytes`."""
 
-    def __init__(self, file: BinaryIO, max_bytes: int, count: Callable[[int], None] | None):
-        self.name = new_id("file")  # of the bytes on disk, and of the file that they become
+    def __init__(self, name: str, file: BinaryIO, max_bytes: int, count: Callable[[int], None] | None):
+        self.name = name  # of the bytes on disk, and of the file that they become
         self.size = 0
         self._file = file
         self._max_bytes = max_bytes
@@ -84,8 +84,12 @@ class Incoming:
 
 
 @asynccontextmanager
-async def receiving(root: Path, max_bytes: int, count: Callable[[int], None] | None = None) -> AsyncIterator[Incoming]:
+async def receiving(
+    root: Path, id: str, max_bytes: int, count: Callable[[int], None] | None = None
+) -> AsyncIterator[Incoming]:
     """Gives an Incoming to write to. Left without an error, its bytes are whole, synced and in place; else gone.
+
+    `id`: of the file that they become.
 
     `count` is told of so many more bytes before they are written, and may raise.
     They are nobody's until `add` (or an upload's row) names them; what a crash leaves unnamed, `sweep` removes.
@@ -93,7 +97,7 @@ async def receiving(root: Path, max_bytes: int, count: Callable[[int], None] | N
     temporary = root / INCOMING / secrets.token_hex(16)
     with _full_disk_told():
         file = _open_new(temporary)
-    incoming = Incoming(file, max_bytes, count)
+    incoming = Incoming(id, file, max_bytes, count)
     try:
         yield incoming
         await incoming.flush()

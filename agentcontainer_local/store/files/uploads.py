@@ -8,15 +8,17 @@ from agentcontainer_local import schemas
 from agentcontainer_local.errors import Conflict, Invalid, NotFound
 from agentcontainer_local.store import accounts
 from agentcontainer_local.store.context import Context
-from agentcontainer_local.store.db import Database, Row, is_busy, iso, new_id, parse_iso, row, rows, single
+from agentcontainer_local.store.db import Database, Row, is_busy, iso, parse_iso, row, rows, single
 from agentcontainer_local.store.files import disk
 from agentcontainer_local.store.files.rows import DEFAULT_TYPE, add
+
+GRACE = timedelta(hours=1)  # for an upload that has expired, before its bytes are removed
 
 
 def prepare(
     db: Database, account_id: str, body: schemas.PrepareUploadRequest, open_for: timedelta, now: datetime
 ) -> Row:
-    id = new_id("upl")
+    id = db.ids.new("upl")
     with db.atomic():
         db.conn.execute(
             "INSERT INTO uploads (id, account_id, filename, content_type, size_bytes, expires_at, created_at)"
@@ -97,11 +99,11 @@ def complete(db: Database, account_id: str, body: schemas.CompleteUploadRequest,
         return single(db, "SELECT * FROM files WHERE id = ?", (upload["storage_id"],))
 
 
-def forget_expired(db: Database, root: Path, now: datetime, grace: timedelta = timedelta(hours=1)) -> None:
+def forget_expired(db: Database, root: Path, now: datetime) -> None:
     """Removes uploads that nobody completed in time, and their bytes."""
     with db.atomic():
         gone = rows(
-            db, "DELETE FROM uploads WHERE file_id IS NULL AND expires_at < ? RETURNING storage_id", (iso(now - grace),)
+            db, "DELETE FROM uploads WHERE file_id IS NULL AND expires_at < ? RETURNING storage_id", (iso(now - GRACE),)
         )
     disk.discard(root, (upload["storage_id"] for upload in gone if upload["storage_id"] is not None))
 

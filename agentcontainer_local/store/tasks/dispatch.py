@@ -11,7 +11,7 @@ from agentcontainer_local.schemas import ALLOWED_AND_OPEN, CreateConversationReq
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import accounts, agents, events, files, ledger, task_fields, transcript
 from agentcontainer_local.store.context import Context
-from agentcontainer_local.store.db import Database, Row, dumps, iso, new_id
+from agentcontainer_local.store.db import Database, Row, dumps, iso
 from agentcontainer_local.store.rows import AgentVersion, Task
 from agentcontainer_local.store.tasks import budget
 from agentcontainer_local.store.tasks.provider_choice import choose_provider, require_key
@@ -77,7 +77,7 @@ def _planned(context: Context, account: Row, agent: Row, version: AgentVersion, 
     resource_limits.require(resource_limits.isolation(context.settings, defaults, asked), chosen["internetAccess"])
     key = body.overrides.provider_api_key if body.overrides else None
     return {
-        "id": new_id("tsk"),
+        "id": context.db.ids.new("tsk"),
         "account_id": account["id"],
         "agent_id": agent["id"],
         "agent_version_id": version["id"],

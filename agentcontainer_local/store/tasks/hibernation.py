@@ -8,7 +8,7 @@ from agentcontainer_local.process import failpoints
 from agentcontainer_local.schemas import MessageOverrides
 from agentcontainer_local.store import transcript
 from agentcontainer_local.store.context import Context
-from agentcontainer_local.store.db import Database, iso, new_id, rows
+from agentcontainer_local.store.db import Database, iso, rows
 from agentcontainer_local.store.rows import Task
 from agentcontainer_local.store.tasks import overrides as override
 from agentcontainer_local.store.tasks.rows import get, owned
@@ -25,7 +25,7 @@ def sleep(
             raise Conflict("A conversation can't hibernate. End the turn: the next message continues it.")
         db.conn.execute(
             "UPDATE tasks SET wake_due_id = ?, hibernate_is_relative = ? WHERE id = ?",
-            (new_id("due"), relative, task_id),
+            (db.ids.new("due", task_id), relative, task_id),
         )
         return apply(db, task_id, "slept", now, hibernate_until=until, reason=reason)
 

@@ -7,7 +7,7 @@ that it failed. OVER: the run has ended; a message from here on starts another.
 from datetime import datetime
 from typing import Literal
 
-from agentcontainer_local.store.db import Columns, Database, dumps, iso, new_id, row, single
+from agentcontainer_local.store.db import Columns, Database, dumps, iso, row, single
 from agentcontainer_local.store.rows import Run, Task
 
 STARTING, WORKING, SETTLED, OVER = "starting", "working", "settled", "over"
@@ -98,7 +98,8 @@ def begin_run(db: Database, task_id: str, now: datetime) -> Run:
     with db.atomic():
         end_run(db, task_id, now)
         db.conn.execute(
-            "INSERT INTO runs (id, task_id, created_at) VALUES (?, ?, ?)", (new_id("run"), task_id, iso(now))
+            "INSERT INTO runs (id, task_id, created_at) VALUES (?, ?, ?)",
+            (db.ids.new("run", task_id), task_id, iso(now)),
         )
         db.touched(task_id)
         return single(db, OPEN_RUN, (task_id,), of=Run)
