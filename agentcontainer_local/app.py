@@ -97,6 +97,7 @@ async def opened(
                 f"A restore into {settings.data} was interrupted. Run `agentcontainer restore` again,"
                 " or remove that directory."
             )
+        environ, taped = _recordings(settings, environ)
         mounted = await _runtime(settings, say)
         database = settings.data / "agentcontainer.db"
         with _explained(database):
@@ -117,7 +118,10 @@ async def opened(
             async with (
                 tracing.opened(environ) as traces,
                 place(settings, store_id, tasks.Remembered(store), mounted) as backend,
-                gateway.client(settings.provider_idle_seconds, settings.prices_file, upstream, now) as client,
+                taped(context) as recorded,
+                gateway.client(
+                    settings.provider_idle_seconds, settings.prices_file, lambda live: upstream(recorded(live)), now
+                ) as client,
             ):
                 catalog = bundle.catalog(mounted) if mounted else {}
                 owners = RANDOM.new_key()
@@ -134,6 +138,19 @@ async def opened(
                 )
         finally:
             store.close()
+
+
+Taped = Callable[[Context], contextlib.AbstractAsyncContextManager[gateway.Wrapped]]
+
+
+def _recordings(settings: Settings, environ: Mapping[str, str]) -> tuple[Mapping[str, str], Taped]:
+    """What model calls go through, and the environment with what stands for keys; loaded only where it is used."""
+    if settings.record is None and settings.replay is None:
+        return environ, lambda context: contextlib.nullcontext(gateway.as_it_is)
+    from agentcontainer_local.gateway import cassettes
+
+    found = cassettes.found(settings)
+    return cassettes.with_keys(settings, found, environ), lambda context: cassettes.opened(context, found)
 
 
 async def _runtime(settings: Settings, say: Callable[[str], None]) -> Path | None:

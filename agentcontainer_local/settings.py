@@ -36,7 +36,7 @@ def _origins(given: tuple[str, ...]) -> tuple[str, ...]:
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    @field_validator("data", "cache", "prices_file", mode="after")
+    @field_validator("data", "cache", "prices_file", "record", "replay", mode="after")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         """Where it was named: Podman works elsewhere, and so may the server."""
@@ -138,6 +138,20 @@ class Settings(BaseModel):
         GIB, ge=1024**2, description="Maximum size of a run's events, in bytes. A task that exceeds it fails."
     )
     prices_file: Path | None = Field(None, description="Table of model prices that replaces the built-in one.")
+    record: Path | None = Field(
+        None, description="Directory for recordings of tasks' model calls, one file for each task."
+    )
+    replay: Path | None = Field(
+        None, description="Directory of recordings that answer model calls. No provider is asked, and no key is needed."
+    )
+    replay_mode: Literal["strict", "loose"] = Field(
+        "strict",
+        description="Which recorded answer a call gets. `strict`: that of the same request; another request fails."
+        " `loose`: the next one.",
+    )
+    replay_pace: Literal["fast", "recorded"] = Field(
+        "fast", description="Whether recorded answers come at once, or as slowly as they did."
+    )
     provider_idle_seconds: int = Field(300, ge=1, description="Seconds of silence after which a model call is ended.")
 
 

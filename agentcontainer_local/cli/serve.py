@@ -103,6 +103,10 @@ def _announce(out: "Output", program: "Program", url: str) -> None:
     if settings.hosted_only != "off":
         verb = "refused" if settings.hosted_only == "refuse" else "marked"
         print(f"Operations and fields that the hosted service does not have are {verb}.")
+    if settings.record:
+        print(f"Model calls are recorded in {settings.record}")
+    if settings.replay:
+        print(f"Model calls are answered from {settings.replay}")
     print(f"Page: {public}/  (sign in with the API key)")
     key = f"${API_KEY}" if given else new_key or "YOUR_KEY"
     print(f'Try: curl -H "Authorization: Bearer {key}" {public}/api/v1/agents', flush=True)
@@ -218,6 +222,7 @@ class Command(help.Command):
         ),
         "Models": ("prices_file", "provider_idle_seconds"),
         "API": ("hosted_only",),
+        "Recordings": ("record", "replay", "replay_mode", "replay_pace"),
         "Billing": ("billing", "credit"),
         "Log": ("log_level", "log_format"),
         "Where agents run": ("backend", "podman_socket", "oci_runtime"),

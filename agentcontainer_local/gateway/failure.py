@@ -38,7 +38,8 @@ MAX_DETAIL_CHARACTERS = 4000
 
 @dataclass(frozen=True)
 class Failure:
-    """`status`: for the guest. `what`: what the address did. `remedy`: what to do. `window`: if the error told it."""
+    """`status`: for the guest. `what`: what the address did. `remedy`: what to do. `window`: if the error told it.
+    `instead`: all that there is to say of a call for which no provider was asked."""
 
     kind: Kind
     status: int
@@ -47,6 +48,7 @@ class Failure:
     detail: str | None = None
     window: int | None = None
     retry_after: float = 0
+    instead: str = ""
 
     def refusal(self) -> Refusal:
         type, words = TO_PI[self.kind]
@@ -163,6 +165,11 @@ def of_event(code: int | None, message: str, detail: str) -> Failure:
     )
 
 
+def unasked(why: str) -> Failure:
+    """No provider was asked, and the same call would not be answered another time either. `why`: for people."""
+    return Failure("fatal", FAILED_FOR_GOOD, "was not asked", instead=why)
+
+
 def of_full_window() -> Failure:
     return Failure("overflow", 400, "stopped because the model's context window is full")
 
@@ -202,6 +209,8 @@ def last(failure: Failure, attempt: int, silent: int) -> Failure:
 
 def sentence(failure: Failure, grant: Grant, address: str, call: Call, seconds: float, proxy: str | None) -> str:
     """What happened, at which address, with which model, after how long, and what to do."""
+    if failure.instead:
+        return failure.instead
     via = f", through the proxy {shown(proxy)}" if proxy and "proxy" not in failure.what else ""
     whole = f"{shown(address)} {failure.what} (model {said.brief(call.model, 200)}, after {seconds:.1f} s{via})."
     remedy = _remedy(failure.remedy, grant, call.route.dialect)

@@ -135,6 +135,7 @@ async def forward(state: Forwarded, send: Send) -> None:
     try:
         await _asked(state, send)
     except Failed as reason:
+        state.asked = state.asked and not reason.failure.instead
         state.failure = _judged(state, reason.failure)
     except (aiohttp.ClientError, OSError, ValueError) as error:
         state.failure = _judged(state, _failure_of(state, error))

@@ -1,0 +1,167 @@
+"""Records the calls of tasks as they pass."""
+
+import asyncio
+import base64
+import codecs
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from agentcontainer_local import lifecycle
+from agentcontainer_local.gateway.cassettes import bodies, names, secrets
+from agentcontainer_local.gateway.cassettes.answers import HEADERS, Noted
+from agentcontainer_local.gateway.cassettes.document import VERSION, Answer, Head, Piece
+from agentcontainer_local.gateway.cassettes.secrets import Secrets
+from agentcontainer_local.gateway.cassettes.tape import Tape
+from agentcontainer_local.gateway.upstream import Request, Response, Upstream
+from agentcontainer_local.process import build
+from agentcontainer_local.store import tasks
+from agentcontainer_local.store.context import Context
+from agentcontainer_local.store.db import iso, row
+
+log = logging.getLogger(__name__)
+
+REQUEST_HEADERS = ("anthropic-version", "anthropic-beta")  # those that change what the provider answers
+AT_REST = ("awaiting_input", "hibernating")
+
+
+class Recorder:
+    """Reads the store on the event loop; writes in a thread of its own, in order."""
+
+    def __init__(self, context: Context):
+        folder = context.settings.record
+        assert folder is not None
+        self._context, self._folder = context, folder
+        self._tapes: dict[str, Tape | None] = {}  # by task; None: it is not recorded
+        self._ordinals: Counter[str] = Counter()
+        self._writer = ThreadPoolExecutor(1, "recording")
+        self._version = build.version()
+
+    def around(self, live: Upstream) -> Upstream:
+        @contextlib.asynccontextmanager
+        async def asked(request: Request) -> AsyncIterator[Response]:
+            hidden = secrets.of(self._context.environ, request.grant)
+            tape = self._tape(request.grant.task_id, hidden)
+            if tape is None:
+                async with live(request) as response:
+                    yield response
+                return
+            noted = Noted()
+            tape.open_calls += 1
+            try:
+                async with live(request) as response:
+                    yield noted.passed(response)
+            except BaseException as error:
+                noted.failed(error)
+                raise
+            finally:
+                tape.open_calls -= 1
+                self._writer.submit(_write, tape, request, noted, hidden)
+                self._look(tape)
+
+        return asked
+
+    def _tape(self, task_id: str, hidden: Secrets) -> Tape | None:
+        if task_id not in self._tapes:
+            self._tapes[task_id] = self._begun(task_id, hidden)
+        return self._tapes[task_id]
+
+    def _begun(self, task_id: str, hidden: Secrets) -> Tape | None:
+        if _has_called(self._context, task_id):
+            log.warning("task=%s is not recorded: it made model calls before this server started to record", task_id)
+            return None
+        try:
+            named = names.of(self._context, task_id, hidden.hidden)
+        except names.BadName as error:
+            log.error("task=%s is not recorded: %s", task_id, error)
+            return None
+        self._ordinals[named.base] += 1
+        now = iso(self._context.now())
+        head = Head(cassette=VERSION, recorded=now, agentcontainer=self._version, task=named.about)
+        return Tape(self._folder / named.file(self._ordinals[named.base]), task_id, head)
+
+    def changed(self, *task_ids: str) -> None:
+        """Rows of these tasks have changed."""
+        for task_id in task_ids:
+            if tape := self._tapes.get(task_id):
+                asyncio.get_running_loop().call_soon(self._look, tape)
+
+    def _look(self, tape: Tape) -> None:
+        """Ends the recording of a task that has ended, after its last call."""
+        if tape.open_calls == 0 and self._tapes.get(tape.task_id) is tape:
+            status = tasks.get(self._context.db, tape.task_id)["status"]
+            if status in lifecycle.TERMINAL:
+                self._tapes[tape.task_id] = None
+                self._writer.submit(tape.end, status)
+
+    async def close(self) -> None:
+        """The server ends. What a task at rest has done so far is a whole recording; one at work leaves a part."""
+        for tape in filter(None, self._tapes.values()):
+            status = tasks.get(self._context.db, tape.task_id)["status"]
+            whole = status in lifecycle.TERMINAL or status in AT_REST
+            self._writer.submit(tape.end, status) if whole else self._writer.submit(tape.leave)
+        await asyncio.to_thread(self._writer.shutdown)
+
+
+def _has_called(context: Context, task_id: str) -> bool:
+    sql = "SELECT 1 FROM model_calls WHERE task_id = ? AND status IS NOT NULL AND model <> ? LIMIT 1"
+    return row(context.db, sql, (task_id, tasks.SCRIPTED)) is not None
+
+
+def _write(tape: Tape, request: Request, noted: Noted, hidden: Secrets) -> None:
+    try:
+        tape.add(*asked(request, hidden), _answer(noted, hidden))
+    except Exception:  # the end of this thread's work: nobody waits for its outcome
+        log.exception("a call of task=%s was not recorded", tape.task_id)
+        tape.spoil()
+
+
+def asked(request: Request, hidden: Secrets) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """What is recorded of a request, and compared: path, headers and body."""
+    path = f"{request.route.path}?{request.query}" if request.query else request.route.path
+    headers = {name: request.headers[name] for name in REQUEST_HEADERS if name in request.headers}
+    return path, headers, bodies.shown(request.document, hidden, request.grant.task_id)
+
+
+def _answer(noted: Noted, hidden: Secrets) -> Answer:
+    response = noted.response
+    if response is None:
+        return Answer(ended=noted.ended or "disconnected")
+    found = ((name, response.headers.get(name)) for name in HEADERS)
+    return Answer(
+        status=response.status,
+        reason=hidden.hidden(response.reason) if response.reason and response.status >= 300 else None,
+        headers={name: hidden.hidden(value) for name, value in found if value is not None},
+        pieces=_pieces(noted, hidden),
+        ended=noted.ended,
+    )
+
+
+def _pieces(noted: Noted, hidden: Secrets) -> list[Piece]:
+    """As they came, but with whole characters; one piece where a secret was in two."""
+    at, texts = [round(1000 * (second - noted.began)) for second, _ in noted.pieces], _texts(noted)
+    if texts is None:
+        return [_bytes(noted, hidden)]
+    clean = [hidden.hidden(piece) for piece in texts]
+    whole = hidden.hidden("".join(texts))
+    if "".join(clean) != whole:
+        at, clean = at[:1], [whole]
+    return [Piece(at_ms=ms, text=piece) for ms, piece in zip(at, clean, strict=True) if piece]
+
+
+def _texts(noted: Noted) -> list[str] | None:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        texts = [decoder.decode(piece) for _, piece in noted.pieces]
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return None
+    return texts
+
+
+def _bytes(noted: Noted, hidden: Secrets) -> Piece:
+    content = hidden.hidden(b"".join(piece for _, piece in noted.pieces).decode("latin-1")).encode("latin-1")
+    return Piece(at_ms=round(1000 * (noted.pieces[0][0] - noted.began)), base64=base64.b64encode(content).decode())
