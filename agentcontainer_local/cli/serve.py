@@ -15,6 +15,7 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from agentcontainer_local.cli import ephemeral as for_tests
 from agentcontainer_local.cli import flags, help
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.session import JsonFlag, ending, signed
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
 
     from agentcontainer_local.app import Program
     from agentcontainer_local.cli.output import Output
+
+
+EphemeralFlag = Annotated[
+    bool,
+    typer.Option(
+        "--ephemeral",
+        help="For tests: serve an empty store on a free port, print its URL and API key as one line of JSON, and remove"
+        " everything at the end. Runs are simulated unless --backend podman is given.",
+    ),
+]
 
 
 def settings_of(**given: str | None) -> Settings:
@@ -49,23 +60,37 @@ def as_service_account(settings: Settings) -> Settings:
     return settings_of(**{name: getattr(settings, name) for name in settings.model_fields_set})
 
 
-def serve(json: bool, **flags: str | None) -> None:
+def serve(json: bool, ephemeral: bool, **flags: str | None) -> None:
     """Run the server. SIGTERM stops the server and leaves its agents running; the next server finds them. Ctrl-C
     suspends the agents until the next start. With --json, one line of JSON says when the server is ready."""
     with ending(json) as out:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until it serves there is nothing to clear away
+        if ephemeral:
+            for_tests.check(flags)
+            flags = {"backend": os.environ.get(variable("backend")) or "simulated", **_given(flags)}
         settings = as_service_account(settings_of(**flags))
         logs.start(settings.log_level, settings.log_format == "json")
-        gc.disable()  # what is imported stays: looking through it for rubbish would take a fifth of the time
-        import uvloop  # here, so that the other commands start quickly
+        if ephemeral:
+            for_tests.serve(settings)
+        else:
+            _serve(settings, out)
 
-        from agentcontainer_local import app as program
 
-        gc.freeze()
-        gc.enable()
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the soft one is for programs that use select(2)
-        uvloop.run(program.serve(settings, os.environ, lambda ready, url: _ready(out, ready, url)))
+def _serve(settings: Settings, out: "Output") -> None:
+    gc.disable()  # what is imported stays: looking through it for rubbish would take a fifth of the time
+    import uvloop  # here, so that the other commands start quickly
+
+    from agentcontainer_local import app as program
+
+    gc.freeze()
+    gc.enable()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the soft one is for programs that use select(2)
+    uvloop.run(program.serve(settings, os.environ, lambda ready, url: _ready(out, ready, url)))
+
+
+def _given(flags: dict[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 def _ready(out: "Output", program: "Program", url: str) -> None:
@@ -164,6 +189,7 @@ def _with_settings() -> inspect.Signature:
     return inspect.Signature(
         [
             *(inspect.Parameter(name, kind, default=None, annotation=flag) for name, flag in flags.items()),
+            inspect.Parameter("ephemeral", kind, default=False, annotation=EphemeralFlag),
             inspect.Parameter("json", kind, default=False, annotation=JsonFlag),
         ]
     )
