@@ -243,7 +243,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-def http_server(face: ASGIApp, settings: Settings) -> uvicorn.Server:
+def http_server(
+    face: ASGIApp, settings: Settings, connection: type[middleware.Connection] = middleware.Connection
+) -> uvicorn.Server:
     """Answers requests with `face`, on the sockets that its `serve` gets."""
     return _Server(
         uvicorn.Config(
@@ -255,7 +257,7 @@ def http_server(face: ASGIApp, settings: Settings) -> uvicorn.Server:
             ws="none",
             server_header=False,
             timeout_graceful_shutdown=1,
-            http=middleware.Connection,
+            http=connection,
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=settings.trusted_proxies,
         )

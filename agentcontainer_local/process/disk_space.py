@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentcontainer_local.errors import Unavailable
+from agentcontainer_local.process import failpoints
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 MAX_RESERVED_BYTES = 512 * 1024**2
@@ -28,7 +29,12 @@ class Disk:
 def of(place: Path) -> Disk:
     """The disk that `place` is on; raises FileNotFoundError where it does not exist yet."""
     found = os.statvfs(place)
-    return Disk(str(place), found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+    free = 0 if _counts_as_full(place) else found.f_bavail * found.f_frsize
+    return Disk(str(place), found.f_blocks * found.f_frsize, free)
+
+
+def _counts_as_full(place: Path) -> bool:
+    return any(place.is_relative_to(full) for full in failpoints.FULL_DISKS)
 
 
 def free_percent(place: Path) -> float:
@@ -37,14 +43,13 @@ def free_percent(place: Path) -> float:
 
 def is_full(place: Path) -> bool:
     """A database needs more than that to open."""
-    found = os.statvfs(place)
-    return found.f_bavail * found.f_frsize < 1024**2
+    return of(place).free_bytes < 1024**2
 
 
 def room(place: Path) -> int:
     """Bytes that files may still take there: a hundredth of the disk, but not more than needed, is the database's."""
-    found = os.statvfs(place)
-    return found.f_bavail * found.f_frsize - min(found.f_blocks * found.f_frsize // 100, MAX_RESERVED_BYTES)
+    disk = of(place)
+    return disk.free_bytes - min(disk.size_bytes // 100, MAX_RESERVED_BYTES)
 
 
 def check(disks: Iterable[Disk], least_percent: float) -> None:

@@ -1,11 +1,13 @@
-"""Failpoints: named places where a test can kill the process, to check that the next server recovers."""
+"""Failpoints: named places where a test can kill the process, to check that the next server recovers; full disks."""
 
 import os
+from pathlib import Path
 
 from agentcontainer_local.environment import CRASH_AT
 
 AT = os.environ.get(CRASH_AT)
 EXIT_CODE = 86
+FULL_DISKS: set[Path] = set()  # data directories whose disk counts as full
 
 
 def point(name: str) -> None:

@@ -196,6 +196,15 @@ class Exports(Protocol):
         ...
 
 
+@runtime_checkable
+class Kills(Protocol):
+    """Optional, for tests: a run dies as if its container had been killed by somebody else."""
+
+    async def kill(self, task_id: str) -> None:
+        """Does not wait for its end."""
+        ...
+
+
 @dataclass(frozen=True)
 class KeptImage:
     name: str  # "coding", or what it was made for

@@ -12,6 +12,7 @@ from agentcontainer_local.http import middleware, routing
 from agentcontainer_local.http.routing import Call, Route
 from agentcontainer_local.schemas.base import Shape
 from agentcontainer_local.testing import clock
+from agentcontainer_local.testing.faults import routes as faults
 
 if TYPE_CHECKING:
     from agentcontainer_local.testing.running import Running
@@ -45,4 +46,8 @@ def _routes(running: "Running") -> Iterable[Route]:
     yield Route("GET", "/problems", problems, "List problems of scripts", TAG, Problems, prefix=PREFIX)
 
 
-ROUTES: list[Callable[["Running"], Iterable[Route]]] = [_routes, lambda running: clock.routes(running, PREFIX)]
+ROUTES: list[Callable[["Running"], Iterable[Route]]] = [
+    _routes,
+    faults.routes,
+    lambda running: clock.routes(running, PREFIX),
+]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import uvloop
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agentcontainer_local import app, gateway, guest, model_access
 from agentcontainer_local.engine import timers
@@ -28,7 +28,7 @@ from agentcontainer_local.process.movable_clock import MovableClock
 from agentcontainer_local.process.threads import CountedThreads
 from agentcontainer_local.providers import PROVIDERS
 from agentcontainer_local.sandbox import backends
-from agentcontainer_local.sandbox.backend import Backend
+from agentcontainer_local.sandbox.backend import Backend, Kills
 from agentcontainer_local.sandbox.simulated import Simulation
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import tasks, transcript
@@ -38,7 +38,8 @@ from agentcontainer_local.store.tasks import SCRIPTED
 from agentcontainer_local.testing import control, guests, prepared
 from agentcontainer_local.testing.belongings import Belongings
 from agentcontainer_local.testing.depths import Real, Simulated
-from agentcontainer_local.testing.faults import Faults
+from agentcontainer_local.testing.faults import kills, provider, requests
+from agentcontainer_local.testing.faults.planned import Plan
 from agentcontainer_local.testing.ids import SeededIds
 from agentcontainer_local.testing.model import Asked, Model
 from agentcontainer_local.testing.scripts import Scripts, Task
@@ -69,7 +70,7 @@ class Running:
         self._environ = {**keys, **environ, API_KEY: self.key}
         self.scripts = scripts
         self.url = ""
-        self.faults = Faults()
+        self.plan = Plan(lambda task_id: self._asked(task_id).task, lambda: self.host)
         self._program: app.Program | None = None
         self._answering: set[asyncio.Task[Any]] = set()
         self._prepared: prepared.Prepared | None = None
@@ -132,7 +133,7 @@ class Running:
         self._loop.set_default_executor(self.threads)
         with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            http = app.http_server(self._answer, self._settings(self.folder))
+            http = app.http_server(self._answer, self._settings(self.folder), requests.Connection)
             await self._open()
             serving = asyncio.create_task(http.serve(sockets=[listener]))
             while not http.started and not serving.done():
@@ -162,9 +163,9 @@ class Running:
 
     async def replaced(self) -> None:
         """See `reset`. The request that asks for it is the one that goes on."""
+        self.plan.reset()
         await self._close()
         self.scripts.reset()
-        self.faults.reset()
         await self._open()
 
     async def _open(self) -> None:
@@ -180,7 +181,8 @@ class Running:
             prepared.rename(data, self.key)
         self._open_parts = contextlib.AsyncExitStack()
         self._program = await self._open_parts.enter_async_context(self._opened(data))
-        self._face, self._controls = self.faults.front(self._program.face), control.app(self)
+        self._face = requests.around(self._program.face, self.plan, self.clock.sleep)
+        self._controls = control.app(self)
         if self._prepared is None:
             self._prepared = prepared.Prepared.of(self.host.db, data)
             if self._seed is None:
@@ -231,10 +233,8 @@ class Running:
             log.info,
             self.clock,
             place=place if simulated else elsewhere,
-            upstream=lambda live: model.answer,
-            guests=functools.partial(
-                app.guests_of, grants=_granted, around=functools.partial(guests.around, model=model)
-            ),
+            upstream=lambda live: provider.around(model.answer, self.plan, self.clock.sleep),
+            guests=functools.partial(app.guests_of, grants=_granted, around=self._around_doors(model)),
             durable=False,
             ids=self._ids(FIRST_START),
         ) as program:
@@ -246,6 +246,17 @@ class Running:
                     part.cancel()
                 await asyncio.gather(*parts, return_exceptions=True)
                 await _emptied(program.host)
+
+    def _around_doors(self, model: Model) -> Callable[[ASGIApp], ASGIApp]:
+        def around(app: ASGIApp) -> ASGIApp:
+            return kills.around(guests.around(app, model), self.plan, lambda: self.host.db, self._kill)
+
+        return around
+
+    async def _kill(self, task_id: str) -> None:
+        backend = self.host.backend
+        assert isinstance(backend, Kills), "both depths have it"
+        await backend.kill(task_id)
 
     def problems(self) -> list[str]:
         """Of scripts: each names the script, and the step that does not fit."""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from agentcontainer_local.client import Client
 from agentcontainer_local.testing.clock import VirtualClock
+from agentcontainer_local.testing.faults import Faults
 from agentcontainer_local.testing.running import Running
 from agentcontainer_local.testing.scripts import BadScript, Match, Script, Scripts
 from agentcontainer_local.testing.steps import Step
@@ -40,7 +41,7 @@ class Server:
         self._scripts = Scripts()
         self._running = Running({"backend": backend, **settings}, environ or {}, self._scripts, seed)
         self.clock = VirtualClock(self._running)
-        self.faults = self._running.faults
+        self.faults = Faults(self._running)
 
     @property
     def url(self) -> str:

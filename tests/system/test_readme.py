@@ -63,6 +63,7 @@ TESTED = {
     ("models", "A model of your own", 0): "test_a_local_model_works_as_written",
     ("testing", "A server for your tests", 0): "test_a_server_for_tests_works_as_written",
     ("testing", "A server for your tests", 2): "test_the_fixture_for_pytest_works_as_written",
+    ("testing", "Faults", 0): "test_faults_happen_as_written",
     ("operating", "As a service", 0): "test_the_service_is_shown_as_written",
     ("operating", "Health and metrics", 0): "test_a_key_for_metrics_is_made_as_written",
     ("operating", "Behind a reverse proxy", 0): "test_a_server_behind_a_proxy_starts_as_written",
@@ -220,6 +221,12 @@ def test_a_server_for_tests_works_as_written(tmp_path: Path):
     said = typed(("testing", "A server for your tests", 0), environ(TMPDIR=str(tmp_path)), tmp_path)
     assert (tmp_path / "out" / "sum.txt").read_text() == "6\n"
     assert "Six\n" in said and "Half of it\n" in said
+
+
+def test_faults_happen_as_written(tmp_path: Path):
+    program = BLOCKS["testing", "Faults", 0][1]
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_line_that_says_that_a_server_is_ready_is_as_written(tmp_path: Path):

@@ -30,6 +30,7 @@ class Said:
     text: str = ""
     calls: list[ToolCall] = field(default_factory=list)
     failure: str | None = None
+    refusal: str | None = None  # the model does not want to answer, in Pi's words
 
     def read_arguments(self) -> None:
         for call in self.calls:
@@ -89,6 +90,8 @@ class Model:
                     say(words)
         if said.failure is not None:
             raise Failed(said.failure, passing=True)
+        if said.refusal is not None:
+            raise Failed(said.refusal, passing=False)
         said.read_arguments()
         return said
 
@@ -142,6 +145,8 @@ def _read_messages(event: dict[str, Any], said: Said) -> str:
     kind = event.get("type")
     if kind == "error":
         said.failure = json.dumps(event)
+    elif kind == "message_delta" and event["delta"].get("stop_reason") == "refusal":
+        said.refusal = "The model refused to complete the request"
     elif kind == "content_block_start" and event["content_block"]["type"] == "tool_use":
         said.calls.append(ToolCall(event["content_block"]["id"], event["content_block"]["name"]))
     elif kind == "content_block_delta" and "partial_json" in event["delta"]:
@@ -179,6 +184,9 @@ def _read_responses(event: dict[str, Any], said: Said) -> str:
     kind = event.get("type")
     if kind in ("error", "response.failed"):
         said.failure = json.dumps(event)
+    elif kind == "response.incomplete":
+        reason = event["response"]["incomplete_details"]["reason"]
+        said.refusal = None if reason == "max_output_tokens" else f"Response incomplete: {reason}"
     elif kind == "response.output_item.done" and event["item"]["type"] == "function_call":
         item = event["item"]
         said.calls.append(ToolCall(item["call_id"], item["name"], text=item["arguments"]))
@@ -215,6 +223,8 @@ def _read_completions(event: dict[str, Any], said: Said) -> str:
         said.failure = json.dumps(event)
     choices = event.get("choices") or [{}]
     delta = choices[0].get("delta") or {}
+    if choices[0].get("finish_reason") == "content_filter":
+        said.refusal = "Provider finish_reason: content_filter"
     for part in delta.get("tool_calls") or ():
         function = part.get("function") or {}
         while len(said.calls) <= part.get("index", 0):

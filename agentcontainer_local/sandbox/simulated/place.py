@@ -37,6 +37,7 @@ from agentcontainer_local.settings import Settings
 log = logging.getLogger(__name__)
 
 STOPPED = Exit(died=False)
+KILLED = Exit(died=True, last_words="none; its exit code was 137.")
 WITH_ITS_PROCESS = Exit(died=False, last_words="The simulation ended.")
 NOT_ENFORCED = "The run is simulated: of its limits only workspaceMb is enforced."
 
@@ -51,6 +52,7 @@ class Life:
     playing: asyncio.Task[Exit]
     exited: asyncio.Future[Exit]
     broken: asyncio.Future[Broken]
+    killed: bool = False
 
     @property
     def image(self) -> str | None:
@@ -181,7 +183,7 @@ class Simulated:
 
     def _over(self, life: Life) -> None:
         if life.playing.cancelled():
-            life.exited.set_result(STOPPED)
+            life.exited.set_result(KILLED if life.killed else STOPPED)
         elif error := life.playing.exception():
             log.error("the simulated agent failed task=%s", life.spec.task_id, exc_info=error)
             life.exited.set_result(Exit(died=True, last_words=f"The simulation failed: {error!r}"))
@@ -211,6 +213,11 @@ class Simulated:
     async def stop(self, task_id: str) -> None:
         if life := self._lives.get(task_id):
             await self._end(life)
+
+    async def kill(self, task_id: str) -> None:
+        if life := self._lives.get(task_id):
+            life.killed = True
+            life.playing.cancel()
 
     async def stop_all(self) -> None:
         for task_id in list(self._lives):
