@@ -1,5 +1,5 @@
 // attach: the agent adds files to its answer in a conversation.
-import { parseArgs } from "node:util";
+import { util } from "./builtins.mjs";
 import { main, WrongUse } from "./cli.mjs";
 import { deliver } from "./outputs.mjs";
 
@@ -14,7 +14,7 @@ Exit codes: 0 accepted, 1 refused (the reason is on stderr), 2 wrong use.
 /** What the arguments ask for: null for --help, else {files: [{path, outputName: null}]}. */
 export function parse(argv) {
   const options = { help: { type: "boolean", short: "h" } };
-  const { values, positionals } = parseArgs({ args: argv, options, allowPositionals: true });
+  const { values, positionals } = util.parseArgs({ args: argv, options, allowPositionals: true });
   if (values.help) return null;
   if (positionals.length === 0) throw new WrongUse("give at least one file.");
   if (positionals.includes("")) throw new WrongUse("a file name is empty.");

@@ -1,6 +1,6 @@
 // What the commands finish, hibernate and attach have in common: words on the terminal and exit codes.
 import { readFileSync } from "node:fs";
-import http from "node:http";
+import { http } from "./builtins.mjs";
 import { Refused } from "./outputs.mjs";
 import { LAUNCH, OUTPUT_PATH } from "./paths.mjs";
 

@@ -1,9 +1,9 @@
 // The way to the host: HTTP over the run's unix socket, asked again until the host is there.
 import { once } from "node:events";
 import { watch } from "node:fs";
-import http from "node:http";
 import { finished } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { http } from "./builtins.mjs";
 import { DOOR, RUN_DIR } from "./paths.mjs";
 
 const ANSWER_LIMIT = 1 << 20;

@@ -1,5 +1,5 @@
 // finish: the agent says that its task is done and which files are its outputs.
-import { parseArgs } from "node:util";
+import { util } from "./builtins.mjs";
 import { main, WrongUse } from "./cli.mjs";
 import { deliver } from "./outputs.mjs";
 
@@ -25,7 +25,7 @@ const OPTIONS = {
 
 /** What the arguments ask for: null for --help, else {completion, message, files: [{path, outputName}]}. */
 export function parse(argv) {
-  const { values, positionals } = parseArgs({ args: argv, options: OPTIONS, allowPositionals: true });
+  const { values, positionals } = util.parseArgs({ args: argv, options: OPTIONS, allowPositionals: true });
   if (values.help) return null;
   if (Boolean(values["complete-task"]) === Boolean(values["incomplete-task"])) {
     throw new WrongUse("give one of --complete-task and --incomplete-task.");

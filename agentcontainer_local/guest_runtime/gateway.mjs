@@ -1,6 +1,6 @@
 // Pi's model calls: taken on this container's loopback, handed to the host, and held while the host is away.
-import http from "node:http";
 import { pipeline } from "node:stream/promises";
+import { http } from "./builtins.mjs";
 import { insist, open } from "./door.mjs";
 import { OUTPUT_PATH } from "./paths.mjs";
 

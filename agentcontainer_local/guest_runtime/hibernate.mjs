@@ -1,5 +1,5 @@
 // hibernate: the agent asks to sleep until a moment or a message.
-import { parseArgs } from "node:util";
+import { util } from "./builtins.mjs";
 import { main, WrongUse } from "./cli.mjs";
 import { ask } from "./outputs.mjs";
 
@@ -26,7 +26,7 @@ export function parse(argv) {
     message: { type: "string", short: "m" },
     help: { type: "boolean", short: "h" },
   };
-  const { values } = parseArgs({ args: argv, options });
+  const { values } = util.parseArgs({ args: argv, options });
   if (values.help) return null;
   return wish(values);
 }
