@@ -9,7 +9,7 @@ import pytest
 
 from agentcontainer_local.process.disk_space import Disk
 from agentcontainer_local.resource_limits import LEVELS, NAMES
-from agentcontainer_local.sandbox.backend import Exports, Start
+from agentcontainer_local.sandbox.backend import Exports, Kills, Start
 from agentcontainer_local.sandbox.errors import SandboxError, Unavailable
 from tests.backends.conftest import LIMITS, Store
 from tests.backends.guest_host import GuestHost
@@ -216,6 +216,21 @@ async def test_a_run_that_is_stopped_has_not_died(store: Store, stack: AsyncExit
     await store.backend.stop(task_id)
     assert not (await ended(handle)).died
     assert not (await store.backend.last_exit(task_id)).died
+
+
+async def test_a_run_that_is_killed_has_died_and_the_next_one_finds_its_workspace(store: Store, stack: AsyncExitStack):
+    if not isinstance(store.backend, Kills):
+        pytest.skip("this place kills no runs")
+    task_id, host = store.task(), GuestHost("echo kept > file", "sleep 600")
+    async with AsyncExitStack() as first:
+        handle = await store.start(first, task_id, host)
+        await host.printed(1)
+        await store.backend.kill(task_id)
+        exit = await ended(handle)
+        assert exit.died and exit.last_words
+    again = GuestHost("cat file")
+    await store.start(stack, task_id, again)
+    assert await again.printed(1) == "kept"
 
 
 async def test_a_broken_limit_is_reported_and_the_run_is_left_to_the_engine(store: Store, stack: AsyncExitStack):

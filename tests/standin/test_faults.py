@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from agentcontainer_local.client import Client, ClientError
-from agentcontainer_local.testing import Server, finish, server, tool
+from agentcontainer_local.testing import Server, finish, say, server, tool
 from agentcontainer_local.testing.faults import BadFault
 
 ENDED = ("finished", "failed", "cancelled")
@@ -133,6 +133,16 @@ def test_faults_are_gone_after_clear_and_after_a_reset(ac: Server):
     ac.faults.disk_full()
     ac.reset()
     assert ended(ac, dispatched(ac)).status == "finished"
+
+
+def test_words_of_an_answer_that_is_cut_again_and_again_are_kept(ac: Server):
+    ac.script(say("A long answer of many words, which is cut somewhere. " * 5), finish("Done"))
+    ac.faults.provider("cut_stream", pieces=5, times=50)
+    task = ended(ac, dispatched(ac))
+    assert task.status == "failed"
+    assert "A long answer" in "".join(
+        one.content for one in ac.client.list_messages(task.id) if one.role == "assistant"
+    )
 
 
 # The container

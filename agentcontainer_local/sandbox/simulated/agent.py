@@ -182,8 +182,8 @@ class Agent:
         for path, content in files.items():
             self._kept.write(path, content)
 
-    def _fail(self, error: str) -> NoReturn:
-        self._events.message("", "error", error)
+    def _fail(self, error: str, said: str = "") -> NoReturn:
+        self._events.message(said, "error", error)
         raise Settled
 
     async def _die(self, last_words: str) -> NoReturn:
@@ -212,6 +212,13 @@ class Agent:
             if not said.calls:
                 return
 
+    def _heard(self, words: list[str]) -> Callable[[str], None]:
+        def heard(text: str) -> None:
+            words.append(text)
+            self._events.delta(text)
+
+        return heard
+
     async def _call(self, call: ToolCall) -> None:
         self._events.tool_started(call.id, call.name, call.arguments)
         await self._events.flush()
@@ -229,12 +236,13 @@ class Agent:
         history, known = self._session.history(), described(self._mode)
         attempt = 0
         while True:
+            words: list[str] = []
             try:
-                return await self._model.ask(self._door, history, known, self._events.delta)
+                return await self._model.ask(self._door, history, known, self._heard(words))
             except (Failed, Unreachable) as failed:
                 error = str(failed) or "The connection was cut."
                 if attempt == RETRIES or (isinstance(failed, Failed) and not failed.passing):
-                    self._fail(error)
+                    self._fail(error, "".join(words))
             delay = FIRST_DELAY_SECONDS * 2**attempt
             attempt += 1
             self._events.push("retrying", attempt=attempt, delayMs=round(delay * 1000), message=error)

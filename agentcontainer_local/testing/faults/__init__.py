@@ -66,8 +66,8 @@ class Faults:
         """Model calls fail: of all tasks, or of those that have everything that is given, as for `script`.
 
         `call`: the number of the task's model call at which it happens first; every attempt counts. `times`: for so
-        many calls one after another. The agent tries a 429, 529, timeout and cut stream again, 2, 4 and 8 seconds
-        later by the server's clock.
+        many calls one after another. After a 429, a 529, a timeout and a cut stream the agent tries again, up to five
+        times: after 2 seconds, 4, 8 and so on. `ac.clock.advance` skips the waits of simulated runs.
 
         `fault`: 429 and 529, with `retry_after` seconds; "timeout": no answer, told at once or after `seconds`;
         "cut_stream": the connection is lost after so many `pieces` of the answer (2 by default); "slow_stream":
