@@ -26,7 +26,6 @@ from agentcontainer_local.environment import API_KEY
 from agentcontainer_local.process import parent
 from agentcontainer_local.process.movable_clock import MovableClock
 from agentcontainer_local.process.threads import CountedThreads
-from agentcontainer_local.providers import PROVIDERS
 from agentcontainer_local.sandbox import backends
 from agentcontainer_local.sandbox.backend import Backend, Kills
 from agentcontainer_local.sandbox.simulated import Simulation
@@ -35,7 +34,7 @@ from agentcontainer_local.store import tasks, transcript
 from agentcontainer_local.store.db import rows, single
 from agentcontainer_local.store.ids import RANDOM, Ids
 from agentcontainer_local.store.tasks import SCRIPTED
-from agentcontainer_local.testing import control, guests, prepared
+from agentcontainer_local.testing import control, guests, prepared, recordings
 from agentcontainer_local.testing.belongings import Belongings
 from agentcontainer_local.testing.depths import Real, Simulated
 from agentcontainer_local.testing.faults import kills, provider, requests
@@ -66,8 +65,8 @@ class Running:
         self._given = dict(settings)
         self._seed = seed
         self.key = self._ids(FIRST_START).new_key()
-        keys = {one.key_variable: "not-a-key-of-the-provider" for one in PROVIDERS.values()}
-        self._environ = {**keys, **environ, API_KEY: self.key}
+        self._taped = recordings.wanted(settings)
+        self._environ = {**recordings.environ(settings), **environ, API_KEY: self.key}
         self.scripts = scripts
         self.url = ""
         self.plan = Plan(lambda task_id: self._asked(task_id).task, lambda: self.host)
@@ -233,7 +232,7 @@ class Running:
             log.info,
             self.clock,
             place=place if simulated else elsewhere,
-            upstream=lambda live: provider.around(model.answer, self.plan, self.clock.sleep),
+            upstream=self._upstream(model),
             guests=functools.partial(app.guests_of, grants=_granted, around=self._around_doors(model)),
             durable=False,
             ids=self._ids(FIRST_START),
@@ -257,6 +256,16 @@ class Running:
         backend = self.host.backend
         assert isinstance(backend, Kills), "both depths have it"
         await backend.kill(task_id)
+
+    def _upstream(self, model: Model) -> gateway.Wrapped:
+        def wrapped(live: gateway.Upstream) -> gateway.Upstream:
+            answer = recordings.beside(model.answer, live, self._has_script) if self._taped else model.answer
+            return provider.around(answer, self.plan, self.clock.sleep)
+
+        return wrapped
+
+    def _has_script(self, task_id: str) -> bool:
+        return self.scripts.of(self._asked(task_id).task) is not None
 
     def problems(self) -> list[str]:
         """Of scripts: each names the script, and the step that does not fit."""

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from agentcontainer_local.testing.scripts import BadScript, Match, Script, Scrip
 from agentcontainer_local.testing.steps import Step
 
 Backend = Literal["simulated", "podman"]
+ReplayMode = Literal["strict", "loose"]
 
 
 class Server:
@@ -22,6 +24,11 @@ class Server:
     containers with the real agent, whose model is the script. `environ`: the server's environment variables, such as
     provider keys; by default each provider has a key, which is never sent to anybody. `settings`: those of
     `agentcontainer serve`, by their names in Python: `max_running=1`.
+
+    `record`: a directory into which the model calls of tasks without a script are recorded. They go to the real
+    providers, with the keys of the process's environment. `replay`: such a directory, which then answers them without
+    a key; `replay_mode` "loose" takes the next answer whatever is asked. With both, a task that has no recording yet is
+    recorded.
 
     With a `seed`, all ids, keys and dates are the same in each run: the clock stands still at 2026-01-01T00:00:00Z, and
     moves only by `clock.advance`, also for steps that wait. A request is answered when the agents have done all that
@@ -34,12 +41,16 @@ class Server:
         *,
         environ: Mapping[str, str] | None = None,
         seed: int | str | None = None,
+        record: str | Path | None = None,
+        replay: str | Path | None = None,
+        replay_mode: ReplayMode = "strict",
         **settings: Any,
     ):
         if seed is not None and backend != "simulated":
             raise ValueError('A seed is for the backend "simulated". Real containers take their own time.')
         self._scripts = Scripts()
-        self._running = Running({"backend": backend, **settings}, environ or {}, self._scripts, seed)
+        taped = {"record": record, "replay": replay, "replay_mode": replay_mode}
+        self._running = Running({"backend": backend, **taped, **settings}, environ or {}, self._scripts, seed)
         self.clock = VirtualClock(self._running)
         self.faults = Faults(self._running)
 
@@ -129,7 +140,12 @@ def server(
     *,
     environ: Mapping[str, str] | None = None,
     seed: int | str | None = None,
+    record: str | Path | None = None,
+    replay: str | Path | None = None,
+    replay_mode: ReplayMode = "strict",
     **settings: Any,
 ) -> Server:
     """A server for `with`: see `Server`."""
-    return Server(backend, environ=environ, seed=seed, **settings)
+    return Server(
+        backend, environ=environ, seed=seed, record=record, replay=replay, replay_mode=replay_mode, **settings
+    )

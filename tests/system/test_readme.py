@@ -63,6 +63,8 @@ TESTED = {
     ("models", "A model of your own", 0): "test_a_local_model_works_as_written",
     ("testing", "A server for your tests", 0): "test_a_server_for_tests_works_as_written",
     ("testing", "A server for your tests", 2): "test_the_fixture_for_pytest_works_as_written",
+    ("testing", "Recordings", 0): "test_a_recorded_task_is_repeated_as_written",
+    ("testing", "Recordings", 1): "test_recordings_beside_scripts_work_as_written",
     ("testing", "Faults", 0): "test_faults_happen_as_written",
     ("operating", "As a service", 0): "test_the_service_is_shown_as_written",
     ("operating", "Health and metrics", 0): "test_a_key_for_metrics_is_made_as_written",
@@ -274,6 +276,31 @@ def test_an_image_of_ones_own_works_as_written(server: Server, tmp_path: Path):
         assert "/usr/local/bin" in typed(writable, environ(server), tmp_path)
     finally:
         podman("rmi", "--force", "localhost/mine:1")
+
+
+def test_a_recorded_task_is_repeated_as_written(provider: fake_provider.FakeProvider, tmp_path: Path):
+    provider.plan(
+        fake_provider.bash("echo Steel and sea > poem.txt"),
+        fake_provider.bash('finish --complete-task --message "Done" poem.txt'),
+    )
+    key = {"AGENTCONTAINER_API_KEY": "ac_live_only_for_the_tests_of_mine"}
+    typed(("testing", "Recordings", 0), environ(**provider.environ(), **key), tmp_path)
+    assert (tmp_path / "again" / "poem.txt").read_text() == "Steel and sea\n"
+    assert len(provider.seen) == 2
+
+
+def test_recordings_beside_scripts_work_as_written(provider: fake_provider.FakeProvider, tmp_path: Path):
+    provider.plan(fake_provider.bash('finish --complete-task --message "Six"'))
+    (tmp_path / "recordings").mkdir()
+    for new in (provider.environ() | {"RECORD": "1"}, {}):
+        subprocess.run(
+            [sys.executable, "-c", BLOCKS["testing", "Recordings", 1][1]],
+            cwd=tmp_path,
+            env=environ(**new),
+            check=True,
+            timeout=120,
+        )
+    assert len(provider.seen) == 1
 
 
 @pytest.fixture
