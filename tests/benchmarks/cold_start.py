@@ -1,7 +1,7 @@
 """From POST task to the first model request, against what the same machine needs for container and Pi alone.
 
 The floor: libpod's create and start of the same container, plus Pi with a warm compile cache from its spawn to its
-first request; both measured in the same round, one after the other.
+first request; both measured in the same round, one after the other. And Pi alone from its snapshot beside plain Pi.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import platformdirs
 
+from agentcontainer_local.guest_contract import MOUNT
 from agentcontainer_local.pi import bundle as runtime
 from agentcontainer_local.sandbox import podman as sandbox
 from agentcontainer_local.sandbox.podman import standard_images
@@ -51,7 +52,7 @@ def run(long: bool) -> list[Figure]:
     ):
         _first_request_of_a_task(server, provider)  # images and caches are there from here on
         _first_request_of_pi(provider, Path(folder))
-        asyncio.run(
+        image = asyncio.run(
             _with_containers(
                 lambda start: [
                     _round(server, provider, Path(folder), start, ours, containers, pi) for _ in range(rounds)
@@ -63,7 +64,30 @@ def run(long: bool) -> list[Figure]:
         Figure("POST task to first model request", [1000 * t for t in ours], "ms"),
         Figure("floor: libpod create and start", [1000 * t for t in containers], "ms"),
         Figure("floor: Pi alone, spawn to first request", [1000 * t for t in pi], "ms"),
-        ratios("POST task to first model request / floor", ours, floor, "1.3 or less"),
+        ratios("POST task to first model request / floor", ours, floor, "0.9 or less"),
+        *_snapshot_beside_plain(image, rounds),
+    ]
+
+
+def _snapshot_beside_plain(image: str, rounds: int) -> list[Figure]:
+    """Pi in a container, from its spawn to its first request."""
+    here = Path(__file__).parent
+    mounts = [f"--volume={runtime.prepare(CACHE, lambda _: None)}:{MOUNT}:ro", f"--volume={here}:/bench:ro"]
+    program = [f"{MOUNT}/libexec/node", "/bench/pi_starts.mjs", str(rounds)]
+    podman = ["podman", "run", "--rm", "--network=none", *mounts, "--env", f"NODE_COMPILE_CACHE={MOUNT}/cache/compile"]
+    done = subprocess.run([*podman, image, *program], check=True, capture_output=True, text=True)
+    starts = [json.loads(line) for line in done.stdout.splitlines()]
+    plain, snapshot = ([start for start in starts if start["name"] == name] for name in ("plain", "snapshot"))
+
+    def beside(what: str, of: str, aim: str) -> Figure:
+        return ratios(
+            f"Pi from its snapshot / plain, {what}", *([s[of] for s in way] for way in (snapshot, plain)), aim
+        )
+
+    return [
+        beside("time to its first request", "wallMs", "0.5 or less"),
+        beside("processor time", "cpuMs", "0.45 or less"),
+        beside("private memory", "privateMb", "1 or less"),
     ]
 
 
@@ -95,7 +119,7 @@ def _first_request_of_a_task(server: Server, provider: Watched) -> float:
 def _first_request_of_pi(provider: Watched, folder: Path) -> float:
     provider.forget()
     provider.times.clear()
-    command, environ = _pi(provider, folder)
+    command, environ = pi_command(provider, folder)
     began = time.monotonic()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environ, cwd=folder) as pi:
         pi.stdin.write(b'{"type":"prompt","message":"Nothing to do"}\n')
@@ -114,7 +138,7 @@ def first_request(provider: Watched) -> float:
     return provider.times[0]
 
 
-def _pi(provider: Watched, folder: Path) -> tuple[list, dict[str, str]]:
+def pi_command(provider: fake_provider.FakeProvider, folder: Path) -> tuple[list, dict[str, str]]:
     """Pi on the host, as the guest daemon starts it but for our extension: its command and its environment."""
     agent_dir = folder / "pi"
     agent_dir.mkdir(exist_ok=True)
@@ -149,8 +173,11 @@ def _pi(provider: Watched, folder: Path) -> tuple[list, dict[str, str]]:
     return command, environ
 
 
-async def _with_containers(work) -> None:
-    """Calls `work` in a thread with a function that makes a container like a task's and answers how long it took."""
+async def _with_containers(work) -> str:
+    """Calls `work` in a thread with a function that makes a container like a task's and answers how long it took.
+
+    Answers the image.
+    """
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory(dir=os.environ["XDG_RUNTIME_DIR"]) as folder:
         async with sandbox.open(Path(folder), "str_bench") as podman:
@@ -160,6 +187,7 @@ async def _with_containers(work) -> None:
                 return asyncio.run_coroutine_threadsafe(_create_and_start(podman, image, folder), loop).result()
 
             await asyncio.to_thread(work, start)
+            return image
 
 
 async def _create_and_start(podman: sandbox.Sandbox, image: str, folder: str) -> float:
