@@ -17,7 +17,7 @@ def check(flags: Mapping[str, object]) -> None:
         raise Stop(Exit.WRONG_USE, f"--{wrong[0]} can't be used with --ephemeral, which chooses it. Leave it out.")
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, seed: str | None) -> None:
     """Until SIGTERM or SIGINT. Prints one line of JSON when it is ready: `{"url": …, "key": …}`."""
     from agentcontainer_local import testing
 
@@ -27,8 +27,10 @@ def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     try:
-        with testing.server(**{"backend": "simulated", **given}) as server:
+        with testing.server(**{"backend": "simulated", **given}, seed=seed) as server:
             print(json.dumps({"url": server.url, "key": server.key}), flush=True)
             ended.wait()
     except RuntimeError as error:
         raise Stop(Exit.FAILED, str(error)) from None
+    except ValueError as error:
+        raise Stop(Exit.WRONG_USE, str(error)) from None

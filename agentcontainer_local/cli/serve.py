@@ -39,6 +39,16 @@ EphemeralFlag = Annotated[
     ),
 ]
 
+SeedFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--seed",
+        metavar="TEXT",
+        help="With --ephemeral: ids, keys and dates are the same in each run, and the clock stands still until"
+        " POST /testing/clock/advance moves it.",
+    ),
+]
+
 
 def settings_of(**given: str | None) -> Settings:
     """Raises Stop, and names the flag and the variable, if a setting is not valid."""
@@ -60,18 +70,20 @@ def as_service_account(settings: Settings) -> Settings:
     return settings_of(**{name: getattr(settings, name) for name in settings.model_fields_set})
 
 
-def serve(json: bool, ephemeral: bool, **flags: str | None) -> None:
+def serve(json: bool, ephemeral: bool, seed: str | None, **flags: str | None) -> None:
     """Run the server. SIGTERM stops the server and leaves its agents running; the next server finds them. Ctrl-C
     suspends the agents until the next start. With --json, one line of JSON says when the server is ready."""
     with ending(json) as out:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until it serves there is nothing to clear away
+        if seed is not None and not ephemeral:
+            raise Stop(Exit.WRONG_USE, "--seed is for a server for tests. Add --ephemeral.")
         if ephemeral:
             for_tests.check(flags)
             flags = {"backend": os.environ.get(variable("backend")) or "simulated", **_given(flags)}
         settings = as_service_account(settings_of(**flags))
         logs.start(settings.log_level, settings.log_format == "json")
         if ephemeral:
-            for_tests.serve(settings)
+            for_tests.serve(settings, seed)
         else:
             _serve(settings, out)
 
@@ -190,6 +202,7 @@ def _with_settings() -> inspect.Signature:
         [
             *(inspect.Parameter(name, kind, default=None, annotation=flag) for name, flag in flags.items()),
             inspect.Parameter("ephemeral", kind, default=False, annotation=EphemeralFlag),
+            inspect.Parameter("seed", kind, default=None, annotation=SeedFlag),
             inspect.Parameter("json", kind, default=False, annotation=JsonFlag),
         ]
     )

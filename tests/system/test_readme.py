@@ -66,6 +66,7 @@ TESTED = {
     ("testing", "Recordings", 0): "test_a_recorded_task_is_repeated_as_written",
     ("testing", "Recordings", 1): "test_recordings_beside_scripts_work_as_written",
     ("testing", "Faults", 0): "test_faults_happen_as_written",
+    ("testing", "Time", 0): "test_tests_that_move_the_clock_work_as_written",
     ("operating", "As a service", 0): "test_the_service_is_shown_as_written",
     ("operating", "Health and metrics", 0): "test_a_key_for_metrics_is_made_as_written",
     ("operating", "Behind a reverse proxy", 0): "test_a_server_behind_a_proxy_starts_as_written",
@@ -241,16 +242,25 @@ def test_the_line_that_says_that_a_server_is_ready_is_as_written(tmp_path: Path)
 
 
 def test_the_fixture_for_pytest_works_as_written(tmp_path: Path):
-    (tmp_path / "test_it.py").write_text(BLOCKS["testing", "A server for your tests", 2][1])
+    assert "1 passed" in suite(("testing", "A server for your tests", 2), tmp_path)
+
+
+def test_tests_that_move_the_clock_work_as_written(tmp_path: Path):
+    assert "2 passed" in suite(("testing", "Time", 0), tmp_path, "-p", "agentcontainer_local.pytest_plugin")
+
+
+def suite(key: tuple[str, str, int], folder: Path, *options: str) -> str:
+    """What pytest says of a block."""
+    (folder / "test_it.py").write_text(BLOCKS[key][1])
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"],
-        cwd=tmp_path,
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "test_it.py"],
+        cwd=folder,
         env=environ(),
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def test_a_key_for_metrics_is_made_as_written(own_server: Server, tmp_path: Path):
