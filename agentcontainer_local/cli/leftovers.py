@@ -29,7 +29,7 @@ State:
   unknown      This account has no note of where the data directory was.
   in use       The data directory is gone, but its server is still running."""
 
-app = App("List and remove what deleted data directories have left: containers, volumes, run directories.", STATES)
+app = App("List and remove what deleted data directories left behind.", STATES)
 
 
 def _with_leftovers(work: Callable[["Leftovers"], Awaitable[Any]]) -> Any:
