@@ -162,7 +162,6 @@ class Running:
 
     async def replaced(self) -> None:
         """See `reset`. The request that asks for it is the one that goes on."""
-        self.plan.reset()
         await self._close()
         self.scripts.reset()
         await self._open()
@@ -189,6 +188,7 @@ class Running:
         self.host.db.ids = self._ids()
 
     async def _close(self) -> None:
+        self.plan.reset()
         cut = self._answering - {asyncio.current_task()}
         for answering in cut:
             answering.cancel()

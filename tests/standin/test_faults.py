@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from agentcontainer_local.client import Client, ClientError
+from agentcontainer_local.process import failpoints
 from agentcontainer_local.testing import Server, finish, say, server, tool
 from agentcontainer_local.testing.faults import BadFault
 
@@ -121,6 +122,13 @@ def test_a_fault_is_for_the_tasks_that_it_names(ac: Server):
     others = [dispatched(ac, text="Draw a cat"), dispatched(ac, text="Write", metadata={"ticket": 7})]
     assert [ended(ac, one).status for one in others] == ["finished", "finished"]
     assert ended(ac, dispatched(ac, text="Draw a cat", metadata={"ticket": 7, "more": 1})).status == "failed"
+
+
+def test_a_pattern_chooses_tasks_too(ac: Server, http):
+    ac.faults.provider("refusal", instructions=re.compile("^Dr[aA]w"))
+    assert http.get(f"{ac.url}/testing/faults").json()["data"][0]["instructions"] == "^Dr[aA]w"
+    assert ended(ac, dispatched(ac, text="To Draw")).status == "finished"
+    assert ended(ac, dispatched(ac, text="Draw")).status == "failed"
 
 
 def test_faults_are_gone_after_clear_and_after_a_reset(ac: Server):
@@ -277,6 +285,13 @@ def test_a_full_disk_of_one_server_is_not_one_of_another(ac: Server):
     ac.faults.disk_full()
     with server() as other:
         assert ended(other, dispatched(other)).status == "finished"
+
+
+def test_a_server_whose_disk_is_full_can_be_stopped():
+    with server() as ac:
+        ac.faults.disk_full()
+        folder = ac._running.folder
+    assert not folder.exists() and not [path for path in failpoints.FULL_DISKS if path.is_relative_to(folder)]
 
 
 # Over HTTP, and what is refused
