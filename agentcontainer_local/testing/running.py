@@ -154,7 +154,8 @@ class Running:
         self._answering.add(this)
         try:
             if self._seed is not None:
-                await settled(self.host, self.threads)
+                async with self.clock.turn:
+                    await settled(self.host, self.threads)
             controls = scope.get("path", "").startswith(control.PREFIX + "/")
             await (self._controls if controls else self._face)(scope, receive, send)
         finally:
