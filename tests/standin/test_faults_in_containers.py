@@ -49,6 +49,34 @@ def test_a_model_that_refuses_fails_the_task(ac: Server):
     assert task.status == "failed" and "refused" in task.error
 
 
+def test_pi_shortens_its_history_where_the_prompt_is_too_long(ac: Server):
+    ac.script(*(tool(f"echo {n}", output="Many words. " * 3500) for n in range(8)), finish("Built"))
+    planned = ac.faults.provider("overflow", call=8)
+    task = run(ac)
+    assert (task.status, task.result, planned.happened) == ("finished", "Built", 1)
+    assert [one.data["kind"] for one in ac.client.list_events(task.id) if one.event == "notice"] == ["compacted"]
+
+
+def test_an_answer_that_comes_slowly_is_waited_for(ac: Server):
+    ac.script(finish("At last"))
+    planned = ac.faults.provider("slow_stream", seconds=0.3)
+    task = run(ac)
+    assert (task.status, task.result, planned.happened) == ("finished", "At last", 1)
+
+
+def test_an_agent_waits_for_room_on_a_full_disk(ac: Server):
+    ac.script(*(tool(f"echo {n}", output="A line of words.\n" * 200) for n in range(8)), finish("Built"))
+    ac.faults.provider("slow_stream", seconds=0.1, times=99)
+    overrides = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
+    id = ac.client.create_task("agt_standard_coding", instructions="Work.", overrides=overrides).id
+    next(event for event in ac.client.stream(id) if event.event == "activity.completed")
+    ac.faults.disk_full()
+    time.sleep(3)
+    assert ac.client.get_task(id).status == "running"
+    ac.faults.clear()
+    assert ac.client.wait(id, timeout=LIMIT_SECONDS).result == "Built"
+
+
 def test_a_container_that_is_killed_is_replaced(ac: Server):
     ac.script(tool("echo made", output="made"), tool("echo tested", output="tested"), finish("Built"))
     planned = ac.faults.kill(event=5)
