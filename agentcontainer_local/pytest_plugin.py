@@ -11,8 +11,8 @@ It loads nothing else of the package until a test asks for a fixture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -25,11 +25,17 @@ MARK = (
     "agentcontainer(**settings): this test's `agentcontainer` is a server of its own, with these settings,"
     ' such as backend="podman"'
 )
+RECORD = (
+    "For tests marked with agentcontainer(replay=DIR): ask the real model providers, and record the answers in DIR."
+    " `new`: of tasks that have no recording yet; `all`: of all tasks"
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     words = "Backend of the fixtures agentcontainer and agentcontainer_session"
-    parser.getgroup("agentcontainer").addoption("--agentcontainer-backend", choices=BACKENDS, help=f"{words}.")
+    group = parser.getgroup("agentcontainer")
+    group.addoption("--agentcontainer-backend", choices=BACKENDS, help=f"{words}.")
+    group.addoption("--agentcontainer-record", choices=("new", "all"), help=RECORD)
     parser.addini("agentcontainer_backend", f"{words}: simulated or podman.", default=BACKENDS[0])
 
 
@@ -63,8 +69,7 @@ def agentcontainer(request: pytest.FixtureRequest) -> Iterator[Server]:
     from agentcontainer_local import testing
 
     if (mark := request.node.get_closest_marker("agentcontainer")) and mark.kwargs:
-        backend = request.getfixturevalue("_agentcontainer_backend")
-        with testing.server(**{"backend": backend, **mark.kwargs}) as server:
+        with testing.server(**_settings(request, mark.kwargs)) as server:
             yield server
             server.check()
         return
@@ -74,6 +79,19 @@ def agentcontainer(request: pytest.FixtureRequest) -> Iterator[Server]:
         server.check()
     finally:
         server.reset()
+
+
+def _settings(request: pytest.FixtureRequest, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A directory of recordings is named as seen from the test's file."""
+    settings = {"backend": request.getfixturevalue("_agentcontainer_backend"), **given}
+    for name in {"record", "replay"} & settings.keys():
+        settings[name] = request.path.parent / settings[name]
+    record = request.config.getoption("--agentcontainer-record")
+    if record and "replay" in settings:
+        settings["record"] = settings["replay"]
+        if record == "all":
+            del settings["replay"]
+    return settings
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,6 @@ from agentcontainer_local.store.db import rows, single
 from agentcontainer_local.store.ids import RANDOM, Ids
 from agentcontainer_local.store.tasks import SCRIPTED
 from agentcontainer_local.testing import control, guests, prepared, recordings
-from agentcontainer_local.testing.answer import Answer
 from agentcontainer_local.testing.belongings import Belongings
 from agentcontainer_local.testing.depths import Real, Simulated
 from agentcontainer_local.testing.faults import kills, provider, requests
@@ -54,6 +53,7 @@ XDIST_WORKER = "PYTEST_XDIST_WORKER"
 T = TypeVar("T")
 
 _made: prepared.Prepared | None = None  # by the first server of this process
+_making = threading.Lock()
 
 
 class Running:
@@ -152,15 +152,11 @@ class Running:
         this = asyncio.current_task()
         assert this is not None
         self._answering.add(this)
-        answer = Answer(send)
         try:
             if self._seed is not None:
-                async with self.clock.turn:
-                    await settled(self.host, self.threads)
+                await settled(self.host, self.threads)
             controls = scope.get("path", "").startswith(control.PREFIX + "/")
-            await (self._controls if controls else self._face)(scope, receive, answer)
-        except asyncio.CancelledError:
-            await answer.cut()
+            await (self._controls if controls else self._face)(scope, receive, send)
         finally:
             self._answering.discard(this)
 

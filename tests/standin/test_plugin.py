@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import fake_provider
+
 SCRIPTED = """
 from agentcontainer_local.client import Client
 from agentcontainer_local.testing import finish
@@ -102,3 +104,30 @@ def test_nothing():
 """
     done = ran(tests)
     assert "1 passed" in done.stdout, done.stdout
+
+
+RECORDED = """
+import pytest
+
+@pytest.mark.agentcontainer(replay="recordings")
+def test_six(agentcontainer):
+    task = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
+    assert agentcontainer.client.run("Add up.", **task).result == "Six"
+"""
+
+
+def test_a_recording_is_made_when_asked_for_and_then_replayed(ran, tmp_path, monkeypatch):
+    with fake_provider.serving() as fake:
+        for name, value in fake.environ().items():
+            monkeypatch.setenv(name, value)
+        for asked, which in ((1, "new"), (1, "new"), (2, "all")):
+            fake.plan(fake_provider.bash('finish --complete-task --message "Six"'))
+            done = ran(RECORDED, "--agentcontainer-record", which)
+            assert done.returncode == 0 and len(fake.seen) == asked, done.stdout
+    for name in fake.environ():
+        monkeypatch.delenv(name)
+    monkeypatch.chdir("/")
+    done = ran(RECORDED)
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
+    (tmp_path / "recordings").rename(tmp_path / "elsewhere")
+    assert "There is no directory" in ran(RECORDED).stdout

@@ -46,6 +46,18 @@ def test_a_recorded_task_is_replayed_after_each_reset(tapes, fake, tmp_path):
     assert len(fake.seen) == asked == 2
 
 
+@pytest.mark.slow
+@pytest.mark.podman
+def test_real_containers_repeat_a_recorded_task(fake, tmp_path):
+    fake.plan(bash("date; python3 -c 'print(2 * 3)' > sum.txt"), bash('finish --complete-task --message "Six" sum.txt'))
+    with server("podman", record=tmp_path / "tapes") as ac:
+        assert ac.client.run("Add up.", **CLAUDE).result == "Six"
+    with server("podman", replay=tmp_path / "tapes", environ=dict.fromkeys(fake.environ(), "")) as ac:
+        assert ac.client.run("Add up.", **CLAUDE, output=tmp_path).result == "Six"
+    assert (tmp_path / "sum.txt").read_text() == "6\n"
+    assert len(fake.seen) == 2
+
+
 def test_scripts_and_the_scripted_model_stand_beside_recordings(tapes):
     with server(replay=tapes) as ac:
         ac.script(finish("By script"), instructions="Something else")

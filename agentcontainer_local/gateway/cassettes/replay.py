@@ -15,7 +15,7 @@ from agentcontainer_local.gateway.cassettes.document import About, Answer, Casse
 from agentcontainer_local.gateway.cassettes.names import Named
 from agentcontainer_local.gateway.cassettes.record import asked
 from agentcontainer_local.gateway.cassettes.shelf import Damaged, Shelf
-from agentcontainer_local.gateway.cassettes.volatile import masked_all
+from agentcontainer_local.gateway.cassettes.volatile import alike, masked_all
 from agentcontainer_local.gateway.failure import Failed, unasked
 from agentcontainer_local.gateway.upstream import Request, Response, Upstream
 from agentcontainer_local.store.context import Context
@@ -61,12 +61,11 @@ class Playing:
 
     def _same(self, now: Seen, shelf: Shelf) -> int:
         """The first one that is the same, so that calls made side by side may come in another order."""
-        compared = masked_all(now, shelf.ignored)
         for at in self.left:
-            if self.requests[at] == now or masked_all(self.requests[at], shelf.ignored) == compared:
+            if alike(self.requests[at], now, shelf.ignored):
                 return at
         first = self.left[0]
-        lines = difference.lines(masked_all(self.requests[first], shelf.ignored), compared)
+        lines = difference.lines(*(masked_all(seen, shelf.ignored) for seen in (self.requests[first], now)))
         raise Unanswered(
             f"Model call {first + 1} differs from the recording {self.name} (-: recorded, +: now). {AGAIN}.\n"
             + "\n".join(lines).rstrip()
@@ -154,7 +153,7 @@ def _missing(named: Named, shelf: Shelf) -> str:
     """With the recording whose task is most like this one: its instructions may have been changed since."""
     words = (
         f"There is no recording of this task: {named.file(1)} is not in {shelf.folder}. Record it with --record, or"
-        f" name a recording in the task's metadata: {names.FIELD}"
+        f' name one in the task\'s metadata: {{"{names.FIELD}": "NAME"}}'
     )
     nearest = shelf.nearest(named)
     if nearest is None:

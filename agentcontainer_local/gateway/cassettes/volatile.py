@@ -4,7 +4,7 @@ The agent's user is another one in each run, too.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
@@ -52,3 +52,14 @@ def masked_all(value: Any, ignored: Iterable[re.Pattern[str]] = ()) -> Any:
         case dict():
             return {name: masked_all(one, ignored) for name, one in value.items()}
     return value
+
+
+def alike(one: Any, other: Any, ignored: Sequence[re.Pattern[str]] = ()) -> bool:
+    """Whether two JSON values are the same when all texts are masked; only those that differ have to be."""
+    if isinstance(one, str) and isinstance(other, str):
+        return one == other or masked(one, ignored) == masked(other, ignored)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(alike(*pair, ignored) for pair in zip(one, other, strict=True))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(alike(one[name], other[name], ignored) for name in one)
+    return type(one) is type(other) and bool(one == other)

@@ -143,4 +143,5 @@ async def open(
         with suppress(asyncio.CancelledError):
             await watching
         await sandbox.close()
+        api.close()
         await service.close()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agentcontainer_local.gateway.cassettes import bodies, difference, text
 from agentcontainer_local.gateway.cassettes.document import Request
 from agentcontainer_local.gateway.cassettes.secrets import Secrets
-from agentcontainer_local.gateway.cassettes.volatile import masked
+from agentcontainer_local.gateway.cassettes.volatile import alike, masked, masked_all
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=40) | st.text(
     "a \n\t\r:#-'\"\x85\u2028", max_size=20
@@ -48,6 +48,12 @@ def test_bodies_written_as_changes_are_read_in_full(made):
 def test_a_difference_has_lines_exactly_where_there_is_one(one, other):
     written = [json.dumps(value, sort_keys=True).replace("-0.0", "0.0") for value in (one, other)]
     assert bool(difference.lines(one, other)) == (written[0] != written[1])
+
+
+@given(JSON, JSON)
+def test_two_values_are_alike_exactly_where_they_do_not_differ_when_masked(one, other):
+    assert alike(one, one)
+    assert alike(one, other) == (not difference.lines(masked_all(one), masked_all(other)))
 
 
 def test_a_long_line_is_shown_where_it_differs():
