@@ -298,6 +298,7 @@ async def serve(
             program.say_where(url)
             announce(program, url)
             db.lengthen_log(program.host.db)
+            await gateway.load()
             ends: set[asyncio.Future[Any]] = {stop, serving, supervising, timing}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if stop.done():

@@ -178,6 +178,7 @@ def routes(prefix: str, tag: str, extension: bool = False) -> list[Route]:
             also=ALSO,
             errors=(NotFound,),
             extension=extension,
+            extension_without="stream",
         ),
         Route(
             "GET",

@@ -13,6 +13,7 @@ from agentcontainer_local.client.errors import Misunderstood, NotReachable, Time
 
 SILENCE_SECONDS = 45.0  # the server says something every 15
 LONGEST_WAIT_SECONDS = 1.0
+SHORTEST_WAIT_SECONDS = 0.005  # a simulated task takes some milliseconds
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def wait(task_id: str, *statuses: str, timeout: float | None = None) -> Program[
         if task.status in statuses or task.status in lifecycle.TERMINAL:
             return task
         waited = time.monotonic() - began
-        pause = min(LONGEST_WAIT_SECONDS, max(0.05, waited / 10))
+        pause = min(LONGEST_WAIT_SECONDS, max(SHORTEST_WAIT_SECONDS, waited / 10))
         if timeout is not None and waited + pause > timeout:
             pause = timeout - waited
             if pause <= 0:

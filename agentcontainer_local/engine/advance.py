@@ -1,12 +1,14 @@
 """Moves a clock forward: whatever becomes due is done in order, each at its own moment."""
 
 import asyncio
+import time
 
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.process.movable_clock import MICROSECOND, MovableClock
 from agentcontainer_local.process.threads import CountedThreads
 from agentcontainer_local.store import deadlines
 
+PATIENCE_SECONDS = 60  # of the machine's clock, for what agents do at one moment
 QUIET_TURNS = 200  # of the event loop: whatever goes on within this process shows itself in far fewer
 
 
@@ -34,9 +36,16 @@ def _due(host: Host, clock: MovableClock) -> list[int]:
 
 
 async def settled(host: Host, threads: CountedThreads | None = None) -> None:
-    """Until nobody has anything to do at this moment: the event loop has gone round and round without a change."""
-    quiet = 0
+    """Until nobody has anything to do at this moment: the event loop has gone round and round without a change.
+
+    Raises TimeoutError where the agents never come to an end of what they can do.
+    """
+    quiet, give_up_at = 0, time.monotonic() + PATIENCE_SECONDS
     while quiet < QUIET_TURNS:
+        if time.monotonic() > give_up_at:
+            raise TimeoutError(
+                f"The server's agents are still at work after {PATIENCE_SECONDS} s. Let them wait or finish."
+            )
         marks = host.changed.mark(), host.called.mark(), host.settled.mark(), host.look_again.mark()
         await asyncio.sleep(0)
         busy = threads is not None and threads.busy

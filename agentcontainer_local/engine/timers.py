@@ -1,11 +1,9 @@
-"""Deadlines that are dates: rows, looked at once a second (the only user of APScheduler)."""
+"""Deadlines that are dates: rows, looked at once a second."""
 
 import asyncio
-from datetime import datetime, timedelta
+import importlib
+from datetime import timedelta
 from typing import NoReturn
-
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.base import BaseTrigger
 
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.process.movable_clock import MovableClock
@@ -13,32 +11,16 @@ from agentcontainer_local.store import clock_steps, files, tasks
 from agentcontainer_local.store.db import Row
 
 SCAN_SECONDS = 1
-TIDY_SECONDS = 30
-REMEMBER_SECONDS = 10
-
-
-class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
-    """So many seconds after the run before. APScheduler's own computes each run that a clock set forward has missed."""
-
-    def __init__(self, seconds: float):
-        self.interval = timedelta(seconds=seconds)
-
-    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        return now if previous_fire_time is None else now + self.interval
 
 
 async def run(host: Host) -> None:
-    """Until cancelled."""
+    """Until cancelled. APScheduler looks through all installed packages when it is loaded: that is done in a thread."""
     if isinstance(host.now, MovableClock):
         await _whenever_moved(host)
-    timers = scheduler(host)
-    timers.start()
-    try:
-        while True:
-            await asyncio.sleep(SCAN_SECONDS)  # the event loop's clock is a steady one
-            keep_up(timers, host.now())
-    finally:
-        timers.shutdown(wait=False)
+    await asyncio.to_thread(importlib.import_module, "agentcontainer_local.engine.schedule")
+    from agentcontainer_local.engine import schedule
+
+    await schedule.run(host)
 
 
 async def _whenever_moved(host: Host) -> NoReturn:
@@ -49,21 +31,6 @@ async def _whenever_moved(host: Host) -> NoReturn:
             pass
         await remember(host)
         await host.now.look_again(SCAN_SECONDS)
-
-
-def scheduler(host: Host) -> AsyncIOScheduler:
-    """Not started yet. A scan that was missed is not made up for: the next one sees the same rows."""
-    timers = AsyncIOScheduler(timezone="UTC")
-    for job, seconds in ((scan, SCAN_SECONDS), (tidy, TIDY_SECONDS), (remember, REMEMBER_SECONDS)):
-        timers.add_job(job, Every(seconds), args=[host], coalesce=True, max_instances=1, misfire_grace_time=None)
-    return timers
-
-
-def keep_up(timers: AsyncIOScheduler, now: datetime) -> None:
-    """APScheduler goes by the wall clock: when that is set back, each job would wait until it is as late again."""
-    for job in timers.get_jobs():
-        if job.next_run_time - now > job.trigger.interval:
-            job.modify(next_run_time=now)
 
 
 async def scan(host: Host) -> None:

@@ -2,8 +2,8 @@
 
 from agentcontainer_local.gateway.grant import Grant, Progress
 from agentcontainer_local.gateway.handle import handle
-from agentcontainer_local.gateway.provider_session import Client, client
+from agentcontainer_local.gateway.provider_session import Client, client, load
 from agentcontainer_local.gateway.token_estimate import Known
 from agentcontainer_local.gateway.upstream import Upstream, Wrapped, as_it_is
 
-__all__ = ["Client", "Grant", "Known", "Progress", "Upstream", "Wrapped", "as_it_is", "client", "handle"]
+__all__ = ["Client", "Grant", "Known", "Progress", "Upstream", "Wrapped", "as_it_is", "client", "handle", "load"]

@@ -7,9 +7,8 @@ each kind. What happened is written to the call's row, from which the task's err
 import errno
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import aiohttp
 from yarl import URL
 
 from agentcontainer_local.gateway import said
@@ -18,6 +17,9 @@ from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.provider_session import CONNECT_SECONDS
 from agentcontainer_local.gateway.refusal import Refusal
 from agentcontainer_local.gateway.routes import Dialect
+
+if TYPE_CHECKING:
+    import aiohttp
 
 # `fatal`: the same call would fail again. `passing`: it may succeed. `overflow`: the prompt has to be shortened first.
 # `picture`: without its pictures it may succeed.
@@ -64,6 +66,8 @@ class Failed(Exception):
 
 def of_error(error: Exception, address: str, proxy: str | None, reached: bool, idle_seconds: float) -> Failure:
     """No answer came. `reached`: this address has answered the task before, so that it may come back."""
+    import aiohttp
+
     kind: Kind = "passing" if reached else "fatal"
     url = _url(address)
     match error:
@@ -104,7 +108,7 @@ PATIENCE = (
 )
 
 
-def _not_connected(error: aiohttp.ClientConnectorError, url: URL) -> str:
+def _not_connected(error: "aiohttp.ClientConnectorError", url: URL) -> str:
     if error.errno == errno.ECONNREFUSED:
         return f"can't be reached: nothing listens at {url.host} port {url.port}"
     why = error.strerror or str(error.os_error)

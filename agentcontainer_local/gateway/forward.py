@@ -5,7 +5,6 @@ import functools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-import aiohttp
 from starlette.types import Send
 from yarl import URL
 
@@ -137,7 +136,7 @@ async def forward(state: Forwarded, send: Send) -> None:
     except Failed as reason:
         state.asked = state.asked and not reason.failure.instead
         state.failure = _judged(state, reason.failure)
-    except (aiohttp.ClientError, OSError, ValueError) as error:
+    except _errors() as error:
         state.failure = _judged(state, _failure_of(state, error))
     if state.failure is None:
         return
@@ -155,7 +154,16 @@ async def forward(state: Forwarded, send: Send) -> None:
         )
 
 
+def _errors() -> tuple[type[Exception], ...]:
+    """What a call of a provider raises; asked once it has raised something. See provider_session.load."""
+    from aiohttp import ClientError
+
+    return ClientError, OSError, ValueError
+
+
 def _failure_of(state: Forwarded, error: Exception) -> Failure:
+    import aiohttp
+
     idle, address = state.client.idle_seconds, _address(state)
     if state.started:
         return failure.of_cut(error, idle)
@@ -273,7 +281,9 @@ async def _first(state: Forwarded, response: Response, chunks: AsyncIterator[byt
     if state.streams and b"data:" not in first and len(first) <= MAX_PREAMBLE_BYTES:
         if first.strip() and not first.lstrip().startswith(b":"):
             raise Failed(failure.of_body(response.content_type, first))
-        raise aiohttp.ServerDisconnectedError
+        from aiohttp import ServerDisconnectedError
+
+        raise ServerDisconnectedError
     state.progress.began()
     return first
 
@@ -292,7 +302,7 @@ async def _drain(meter: Meter, chunks: AsyncIterator[bytes]) -> None:
         async with asyncio.timeout(DRAIN_SECONDS):
             async for rest in chunks:
                 meter.feed(rest)
-    except (TimeoutError, aiohttp.ClientError):
+    except _errors():
         return
 
 

@@ -3,15 +3,14 @@
 import asyncio
 import contextlib
 import functools
+import importlib
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
-
-import aiohttp
 
 from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.token_estimate import Known
@@ -19,6 +18,9 @@ from agentcontainer_local.gateway.upstream import Upstream, Wrapped, as_it_is, l
 from agentcontainer_local.prices import Prices
 from agentcontainer_local.process.clock import Clock
 from agentcontainer_local.process.loopback import is_here
+
+if TYPE_CHECKING:
+    import aiohttp
 
 CONNECT_SECONDS = 30
 KEEPALIVE_SECONDS = 30
@@ -87,16 +89,48 @@ async def client(
     `clock`: for the pauses that providers ask for.
     """
     prices = Prices.read(prices_file)
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds),
-        read_bufsize=READ_BYTES,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
-        trust_env=False,
-    ) as session:
-        opened = Client(wrapped(live(session)), prices, idle_seconds, clock or Clock())
-        try:
-            yield opened
-        finally:
-            opened.workers.shutdown(wait=False, cancel_futures=True)
+    session = _Session(idle_seconds)
+    opened = Client(wrapped(live(session.opened)), prices, idle_seconds, clock or Clock())
+    try:
+        yield opened
+    finally:
+        opened.workers.shutdown(wait=False, cancel_futures=True)
+        await session.close()
+
+
+async def load() -> None:
+    """What calls of providers need. It takes a fifth of a server's start, so it is not loaded before it is needed; in
+    a thread, so that others are served meanwhile."""
+    await asyncio.to_thread(importlib.import_module, "aiohttp")
+
+
+class _Session:
+    """Opened with the first call."""
+
+    def __init__(self, idle_seconds: float):
+        self._idle_seconds = idle_seconds
+        self._opening = asyncio.Lock()
+        self._opened: aiohttp.ClientSession | None = None
+
+    async def opened(self) -> "aiohttp.ClientSession":
+        async with self._opening:
+            if self._opened is None:
+                await load()
+                self._opened = self._open()
+            return self._opened
+
+    def _open(self) -> "aiohttp.ClientSession":
+        import aiohttp
+
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=self._idle_seconds),
+            read_bufsize=READ_BYTES,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened.close()

@@ -4,18 +4,20 @@
 the gateway does the rest: limits, usage, costs, failures and their words.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
 from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.routes import Route
+
+if TYPE_CHECKING:
+    import aiohttp
 
 ONE_WRITE_BYTES = 1024 * 1024  # more than this is sent in pieces, so that other streams are not held up
 
@@ -75,15 +77,17 @@ def as_it_is(upstream: Upstream) -> Upstream:
     return upstream
 
 
-def live(session: aiohttp.ClientSession) -> Upstream:
-    def asked(request: Request) -> AbstractAsyncContextManager[Response]:
-        raw = request.body
-        return session.post(
+def live(opened: Callable[[], Awaitable["aiohttp.ClientSession"]]) -> Upstream:
+    @asynccontextmanager
+    async def asked(request: Request) -> AsyncIterator[Response]:
+        raw, session = request.body, await opened()
+        async with session.post(
             request.url,
             data=raw if len(raw) <= ONE_WRITE_BYTES else BytesIO(raw),
             headers=request.headers,
             proxy=request.proxy,
             allow_redirects=False,
-        )
+        ) as response:
+            yield response
 
     return asked

@@ -8,7 +8,6 @@ from functools import cache
 from http import HTTPStatus
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from starlette.responses import Response
@@ -71,6 +70,8 @@ def routes_of(routes: Iterable[Route]) -> list[Route]:
     @cache
     def as_yaml(server: str) -> str:
         made = document([*routes, *these], server)
+        import yaml
+
         return str(yaml.dump(made, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=120))
 
     @cache
@@ -114,6 +115,7 @@ def routes_of(routes: Iterable[Route]) -> list[Route]:
 
 def _dumper() -> type:
     """Without anchors: they are hard to read, and some readers do not know them."""
+    import yaml
 
     base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 

@@ -57,6 +57,7 @@ class Route:
     replayable: bool = False
     replay_extension: bool = False  # the hosted service's documents have no Idempotency-Key for it
     extension: bool = False  # the hosted service's documents do not have this operation
+    extension_without: str | None = None  # nor this one, without this query parameter
     secret: bool = False  # its answer is shown once
     raw: bool = False
     content: dict[str, Any] = field(default_factory=dict)  # a raw route's answer, for the OpenAPI document
@@ -173,6 +174,9 @@ class Resource:
             call.body = bodies.parse(route.takes, text, request.headers.get("content-type"), route.body_required)
         if self.hosted is not None and not route.extension:
             self.hosted.fields(request, call.query, call.body)
+            if route.extension_without and not getattr(call.query, route.extension_without):
+                without = f" without {route.extension_without}=true"
+                self.hosted.operation(request, f"{route.verb} {route.prefix}{route.path}{without}")
         waited = self.host.db.waited  # only a write waits where another program holds the database's lock
         if route.replayable:
             return await waited(lambda: self._kept(route, call, text))

@@ -45,7 +45,7 @@ _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # json.dump
 
 class Database(sqlite_utils.Database):
     def __init__(self, connection: sqlite3.Connection, durable: bool = True, ids: Ids = RANDOM):
-        super().__init__(connection)
+        super().__init__(connection, execute_plugins=False)  # to look for plugins takes as long as to open it
         self._durable = durable
         self.ids = ids
         self.names: dict[str, list[str]] = {}  # of the columns that a statement reads

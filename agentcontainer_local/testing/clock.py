@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from agentcontainer_local.engine.advance import advance
-from agentcontainer_local.errors import Invalid
+from agentcontainer_local.errors import Invalid, Unavailable
 from agentcontainer_local.http.routing import Call, Route
 from agentcontainer_local.schemas.base import Request, Shape
 from agentcontainer_local.store.db import iso
@@ -34,7 +34,7 @@ class VirtualClock:
         deadlines of tasks, sessions, uploads, keys and retention, and steps of scripts that wait. Real containers
         (backend "podman") go on in real time: what they do because of a deadline is not waited for.
 
-        Raises ValueError for what is not a duration, or a negative one.
+        Raises ValueError for what is not a duration, or a negative one, and TimeoutError where agents come to no end.
         """
         ahead = seconds(duration)
         return self._running.call(lambda: advanced(self._running, ahead))
@@ -69,7 +69,10 @@ def routes(running: "Running", prefix: str) -> Iterable[Route]:
             ahead = seconds(call.body.by)
         except ValueError as error:
             raise Invalid.field("by", str(error)) from None
-        return ClockShape(now=iso(await advanced(running, ahead)))
+        try:
+            return ClockShape(now=iso(await advanced(running, ahead)))
+        except TimeoutError as error:
+            raise Unavailable(str(error)) from None
 
     yield Route("GET", "/clock", read, "Get the clock", TAG, ClockShape, prefix=prefix)
     yield Route(

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
+from agentcontainer_local.errors import Invalid
 from agentcontainer_local.http import middleware, routing
 from agentcontainer_local.http.routing import Call, Route
 from agentcontainer_local.schemas.base import Shape
-from agentcontainer_local.testing import clock
+from agentcontainer_local.testing import clock, script_bodies
 from agentcontainer_local.testing.faults import routes as faults
 
 if TYPE_CHECKING:
@@ -42,6 +43,22 @@ def _routes(running: "Running") -> Iterable[Route]:
         """The scripts that did not fit a task, each with its step; and those for an unknown agent."""
         return Problems(problems=running.problems())
 
+    async def script(call: Call) -> script_bodies.Added:
+        """What agents do from now on, as `Server.script`."""
+        return script_bodies.Added(name=script_bodies.add(running.scripts, call.body).name)
+
+    yield Route(
+        "POST",
+        "/scripts",
+        script,
+        "Add a script",
+        TAG,
+        script_bodies.Added,
+        201,
+        takes=script_bodies.ScriptBody,
+        errors=(Invalid,),
+        prefix=PREFIX,
+    )
     yield Route("POST", "/reset", reset, "Empty the server", TAG, prefix=PREFIX)
     yield Route("GET", "/problems", problems, "List problems of scripts", TAG, Problems, prefix=PREFIX)
 

@@ -80,10 +80,12 @@ class Model:
     def _next(self, script: Script, asked: Asked, request: upstream.Request) -> tuple[Move, int]:
         """The first move that the history does not show. Raises _Unfit."""
         index = 0 if script.every else max(asked.turn - 1, 0)
+        if not asked.conversation and len(script.turns) > 1:
+            raise _Unfit(f'script "{script.name}" has turns, and the task is autonomous. Give steps without a list.')
         if index >= len(script.turns):
-            raise _Unfit(f'script "{script.name}" has {len(script.turns)} turns, and the task asks for one more.')
-        if script.turns and not asked.conversation and len(script.turns) > 1:
-            raise _Unfit(f'script "{script.name}" has turns, and the task is autonomous. Give one list of steps.')
+            number = len(script.turns)
+            count = f"{number} turn{'s' if number > 1 else ''}"
+            raise _Unfit(f'script "{script.name}" has {count}, and the conversation goes on. Add a turn.')
         todo = moves(script.turns[index], asked.conversation)
         at = self._position(asked, request)
         played = self._played[asked.task.id]

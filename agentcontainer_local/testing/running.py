@@ -35,6 +35,7 @@ from agentcontainer_local.store.db import rows, single
 from agentcontainer_local.store.ids import RANDOM, Ids
 from agentcontainer_local.store.tasks import SCRIPTED
 from agentcontainer_local.testing import control, guests, prepared, recordings
+from agentcontainer_local.testing.answer import Answer
 from agentcontainer_local.testing.belongings import Belongings
 from agentcontainer_local.testing.depths import Real, Simulated
 from agentcontainer_local.testing.faults import kills, provider, requests
@@ -53,7 +54,6 @@ XDIST_WORKER = "PYTEST_XDIST_WORKER"
 T = TypeVar("T")
 
 _made: prepared.Prepared | None = None  # by the first server of this process
-_making = threading.Lock()
 
 
 class Running:
@@ -152,11 +152,15 @@ class Running:
         this = asyncio.current_task()
         assert this is not None
         self._answering.add(this)
+        answer = Answer(send)
         try:
             if self._seed is not None:
-                await settled(self.host, self.threads)
+                async with self.clock.turn:
+                    await settled(self.host, self.threads)
             controls = scope.get("path", "").startswith(control.PREFIX + "/")
-            await (self._controls if controls else self._face)(scope, receive, send)
+            await (self._controls if controls else self._face)(scope, receive, answer)
+        except asyncio.CancelledError:
+            await answer.cut()
         finally:
             self._answering.discard(this)
 

@@ -1,17 +1,18 @@
 """The server as a test has it."""
 
 import functools
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from agentcontainer_local.client import Client
-from agentcontainer_local.testing.clock import VirtualClock
-from agentcontainer_local.testing.faults import Faults
-from agentcontainer_local.testing.running import Running
 from agentcontainer_local.testing.scripts import BadScript, Match, Script, Scripts
 from agentcontainer_local.testing.steps import Step
+
+if TYPE_CHECKING:
+    from agentcontainer_local.client import Client
 
 Backend = Literal["simulated", "podman"]
 ReplayMode = Literal["strict", "loose"]
@@ -48,6 +49,10 @@ class Server:
     ):
         if seed is not None and backend != "simulated":
             raise ValueError('A seed is for the backend "simulated". Real containers take their own time.')
+        with _quick_imports():  # here, so that a suite that starts no server does not wait for it
+            from agentcontainer_local.testing.clock import VirtualClock
+            from agentcontainer_local.testing.faults import Faults
+            from agentcontainer_local.testing.running import Running
         self._scripts = Scripts()
         taped = {"record": record, "replay": replay, "replay_mode": replay_mode}
         self._running = Running({"backend": backend, **taped, **settings}, environ or {}, self._scripts, seed)
@@ -65,8 +70,10 @@ class Server:
         return self._running.key
 
     @functools.cached_property
-    def client(self) -> Client:
+    def client(self) -> "Client":
         """A client of the server, which blocks. For asyncio: `async with AsyncClient(ac.url, ac.key) as client`."""
+        with _quick_imports():
+            from agentcontainer_local.client import Client
         return Client(self.url, self.key)
 
     def script(
@@ -149,3 +156,15 @@ def server(
     return Server(
         backend, environ=environ, seed=seed, record=record, replay=replay, replay_mode=replay_mode, **settings
     )
+
+
+@contextmanager
+def _quick_imports() -> Iterator[None]:
+    """What is imported stays: looking through it for garbage would take a fifth of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()

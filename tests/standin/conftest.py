@@ -13,6 +13,13 @@ def shared_server() -> Iterator[Server]:
         yield ac
 
 
+@pytest.fixture(scope="session")
+def podman_server() -> Iterator[Server]:
+    """The same, with real containers and the real Pi."""
+    with server("podman") as ac:
+        yield ac
+
+
 @pytest.fixture
 def ac(shared_server: Server) -> Iterator[Server]:
     shared_server.reset()

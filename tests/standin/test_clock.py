@@ -141,6 +141,25 @@ def test_a_task_that_sleeps_for_days_is_woken_on_the_second(seeded: Server, api:
     ]
 
 
+def test_pauses_before_retries_end_on_the_second(seeded: Server, api: httpx.Client):
+    seeded.script(finish("At last"))
+    seeded.faults.provider(529, times=3)
+    task = dispatched(api, model="claude-sonnet-4-5", provider="anthropic")
+    assert read(api, task)["status"] == "running"
+    seeded.clock.advance("10m")
+    assert (read(api, task)["result"], after(read(api, task)["completedAt"]).total_seconds()) == ("At last", 2 + 4 + 8)
+
+
+def test_a_pause_that_a_provider_asks_for_is_kept_by_all_who_call_it(seeded: Server, api: httpx.Client):
+    seeded.script(finish("At last"))
+    seeded.faults.provider(429, retry_after=30, instructions="first")
+    tasks = [dispatched(api, words, model="claude-sonnet-4-5", provider="anthropic") for words in ("first", "other")]
+    seeded.clock.advance("29999ms")
+    assert {read(api, task)["status"] for task in tasks} == {"running"}
+    seeded.clock.advance("10m")
+    assert [after(read(api, task)["completedAt"]).total_seconds() for task in tasks] == [30, 30]
+
+
 def test_a_session_expires_and_a_message_puts_that_off(seeded: Server, api: httpx.Client):
     seeded.script(say("Hello"))
     one, other = conversation(api, sessionTtlSeconds=600), conversation(api, sessionTtlSeconds=600)

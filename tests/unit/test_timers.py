@@ -9,7 +9,7 @@ import pytest
 
 from agentcontainer_local import lifecycle
 from agentcontainer_local.api import events
-from agentcontainer_local.engine import timers
+from agentcontainer_local.engine import schedule, timers
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.store import clock_steps, tasks, transcript
 from agentcontainer_local.store import events as history
@@ -295,8 +295,8 @@ async def test_scans_go_on_when_the_clock_was_set_back_and_are_not_made_up_for_w
 ):
     """APScheduler goes by the wall clock. A step of it is here the same step, the other way, of what it waits for."""
     scans: list[float] = []
-    timers_of_host = timers.scheduler(host)
-    timers_of_host.add_job(lambda: scans.append(1), timers.Every(1000), id="counted", misfire_grace_time=None)
+    timers_of_host = schedule.scheduler(host)
+    timers_of_host.add_job(lambda: scans.append(1), schedule.Every(1000), id="counted", misfire_grace_time=None)
     timers_of_host.start()
     counted = timers_of_host.get_job("counted")
 
@@ -310,7 +310,7 @@ async def test_scans_go_on_when_the_clock_was_set_back_and_are_not_made_up_for_w
         for step in (timedelta(hours=1), -timedelta(days=3650), timedelta(days=3650)):
             before = len(scans)
             counted.modify(next_run_time=now + step)
-            timers.keep_up(timers_of_host, now)
+            schedule.keep_up(timers_of_host, now)
             await asyncio.wait_for(scanned(before + 1), 1)
             for _ in range(5):
                 await asyncio.sleep(0)

@@ -143,5 +143,4 @@ async def open(
         with suppress(asyncio.CancelledError):
             await watching
         await sandbox.close()
-        api.close()
         await service.close()

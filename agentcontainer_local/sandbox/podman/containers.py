@@ -30,6 +30,7 @@ class Containers:
         self.store_id = store_id
         self._controllers: frozenset[str] | None = None
         self._driver: str | None = None
+        self._made: dict[str, tuple[str, int]] = {}  # by name: id, and which of our services made it, counted from 1
         self._started: dict[str, Any] = {}  # the last one, as it was seen then: whoever starts one then watches it
 
     async def create(self, spec: ContainerSpec) -> Created:
@@ -43,12 +44,15 @@ class Containers:
             body["annotations"][CPUS] = str(spec.cpus)
         try:
             api = await self._gvisor.api(spec) if spec.isolation == "gvisor" else self._api
+            maker = api.service.started
             answer = await api.call("POST", "/containers/create", body=body, again=False)
         except Refusal as said:  # Podman cleans up behind itself; and with 409 the name is another container's
             raise _explained(said, spec) from said
         except BaseException:
             await self._undo(spec.name)
             raise
+        if api is self._api:
+            self._made[spec.name] = answer.body["Id"], maker
         return Created(answer.body["Id"], tuple(answer.body.get("Warnings") or ()), kept_by)
 
     async def start(self, container_id: str, seen: dict[str, Any] | None = None) -> int:
@@ -121,7 +125,16 @@ class Containers:
             except Refusal as said:  # it ended by itself while Podman went to kill it: one in 16 at that moment
                 if "container state improper" not in str(said) or not left:
                     raise
-        await asyncio.to_thread(processes.end_strays, container_id)
+        if not self._one_service_knows_all_of(container_id):
+            await self.end_strays(container_id)
+
+    def _one_service_knows_all_of(self, container: str) -> bool:
+        """Only a service that was ended meanwhile leaves something behind: to look for it takes time."""
+        name = next((name for name, (id, _) in self._made.items() if container in (name, id)), None)
+        if name is None:
+            return False
+        _, maker = self._made.pop(name)
+        return self._api.service.ours and maker == self._api.service.started
 
     async def end_strays(self, container_id: str) -> None:
         """End what is left of a life that Podman does not know of, as when its runtime directory was removed."""

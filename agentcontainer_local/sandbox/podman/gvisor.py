@@ -41,7 +41,6 @@ class Gvisor:
 
     async def close(self) -> None:
         if self._api is not None and self._made_by is not None:
-            self._api.close()
             await self._made_by.close()
 
 

@@ -53,7 +53,7 @@ class Tools:
         ran = Ran(told) if isinstance(told, str) else told or await self._shell.run(given["command"])
         text = ran.output or "(no output)"
         if ran.code:
-            text = f"{text.rstrip()}\n\nCommand exited with code {ran.code}"
+            text = f"{text}\n\nCommand exited with code {ran.code}"
         return Result(text, bool(ran.code), ran.ends, ran.died)
 
     async def _read(self, given: dict[str, Any]) -> Result:
