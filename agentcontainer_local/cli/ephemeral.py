@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 
 from agentcontainer_local.cli.exits import Exit, Stop
+from agentcontainer_local.process import parent
 from agentcontainer_local.settings import Settings
 
 CHOSEN = ("data", "port", "host")  # by the server for tests itself
@@ -18,7 +19,10 @@ def check(flags: Mapping[str, object]) -> None:
 
 
 def serve(settings: Settings, seed: str | None) -> None:
-    """Until SIGTERM or SIGINT. Prints one line of JSON when it is ready: `{"url": …, "key": …}`."""
+    """Until SIGTERM or SIGINT, or the end of the process that started it.
+
+    Prints one line of JSON when it is ready: `{"url": …, "key": …}`.
+    """
     from agentcontainer_local import testing
 
     given = {name: getattr(settings, name) for name in settings.model_fields_set if name not in CHOSEN}
@@ -26,6 +30,7 @@ def serve(settings: Settings, seed: str | None) -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
+    threading.Thread(target=_when_orphaned, args=(ended,), daemon=True).start()
     try:
         with testing.server(**{"backend": "simulated", **given}, seed=seed) as server:
             print(json.dumps({"url": server.url, "key": server.key}), flush=True)
@@ -34,3 +39,8 @@ def serve(settings: Settings, seed: str | None) -> None:
         raise Stop(Exit.FAILED, str(error)) from None
     except ValueError as error:
         raise Stop(Exit.WRONG_USE, str(error)) from None
+
+
+def _when_orphaned(ended: threading.Event) -> None:
+    parent.wait_for_end()
+    ended.set()

@@ -122,6 +122,43 @@ def test_no_container_volume_or_run_directory_is_left_and_another_servers_are():
     assert runtime_directory.existing(store) is None
 
 
+STARTING = """
+import subprocess, sys, time
+subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE if sys.argv[1] == "pipe" else subprocess.DEVNULL)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(("stdin", "wrapper"), [("null", []), ("pipe", []), ("pipe", ["sh", "-c", '"$@"; :', "sh"])])
+def test_an_ephemeral_server_ends_with_the_process_that_started_it(stdin: str, wrapper: list[str]):
+    serve = [sys.executable, "-m", "agentcontainer_local", "serve", "--ephemeral"]
+    command = [sys.executable, "-c", STARTING, stdin, *wrapper, *serve]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:
+        url = json.loads(starter.stdout.readline())["url"]
+        folder = folder_of(starter.pid)
+        starter.kill()
+        nothing_is_left({"url": url, "folder": folder, "store": "none"})
+
+
+def test_nothing_is_left_of_an_ephemeral_server_that_is_killed_itself():
+    command = [sys.executable, "-m", "agentcontainer_local", "serve", "--ephemeral"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        url = json.loads(process.stdout.readline())["url"]
+        folder = folder_of(process.pid)
+        process.kill()
+        nothing_is_left({"url": url, "folder": folder, "store": "none"})
+
+
+def folder_of(pid: int) -> str:
+    """Of the server for tests in that process, or below it: the shell that waits for its end knows it."""
+    processes = [pid]
+    for one in processes:
+        children = Path(f"/proc/{one}/task").glob("*/children")
+        processes += [int(child) for file in children for child in file.read_text().split()]
+    words = [word for one in processes for word in Path(f"/proc/{one}/cmdline").read_text().split("\0")]
+    return next(word for word in words if "agentcontainer-test-" in word)
+
+
 def test_nothing_is_left_of_the_workers_of_pytest_xdist_when_their_controller_is_killed(tmp_path: Path):
     (tmp_path / "test_suite.py").write_text(SUITE)
     words = ["-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "--rootdir", tmp_path]
