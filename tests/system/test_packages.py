@@ -1,5 +1,6 @@
 """The wheel in a fresh environment, and the executable of `./dev binary` on a machine without Python: both serve."""
 
+import contextlib
 import json
 import os
 import re
@@ -141,6 +142,70 @@ def test_an_installed_wheel_serves_and_finishes_a_task(installed: Path, tmp_path
         assert server.client.get("/healthz").text == "ok\n"
         assert "<!doctype html>" in server.client.get("/").text
         finishes(server)
+
+
+# The examples, as their authors run them: with the package, and with what they test with
+
+
+EXAMPLES = CLONE / "docs" / "examples"
+
+
+@pytest.fixture(scope="module")
+def with_pytest(installed: Path) -> Path:
+    pip = [installed / "python", *PIP, "install", "--constraint", installed.parents[1] / "constraints"]
+    call(*pip, "pytest", "pytest-xdist")
+    return installed
+
+
+@pytest.fixture
+def outside(installed: Path, tmp_path: Path) -> dict[str, str]:
+    """An environment that knows the installation and nothing of this checkout. Its temporary files are in `tmp`."""
+    (tmp_path / "tmp").mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AGENTCONTAINER_", "PYTEST_"))}
+    path = os.pathsep.join([str(installed), f"{sys.prefix}/bin", kept["PATH"]])
+    alone = {"PATH": path, "PYTHONPATH": "", "VIRTUAL_ENV": "", "TMPDIR": str(tmp_path / "tmp")}
+    return {**kept, **alone}
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "4")])
+def test_the_python_example_passes_alone_and_in_four_processes(with_pytest: Path, outside, tmp_path: Path, workers):
+    suite = shutil.copytree(EXAMPLES / "python", tmp_path / "python")
+    said = call(with_pytest / "python", "-m", "pytest", "-q", *workers, cwd=suite, env=outside)
+    assert re.search(r"\b13 passed", said), said
+    assert list((tmp_path / "tmp").glob("agentcontainer-*")) == []
+
+
+def test_the_javascript_example_passes(outside, tmp_path: Path):
+    suite = shutil.copytree(EXAMPLES / "javascript", tmp_path / "javascript")
+    call("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=suite, env=outside)
+    said = call("npm", "test", cwd=suite, env={**outside, "NO_COLOR": "1"})
+    assert re.search(r"^\S+ pass 7$", said, re.MULTILINE) and re.search(r"^\S+ fail 0$", said, re.MULTILINE), said
+    assert list((tmp_path / "tmp").glob("agentcontainer-*")) == []
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "4")])
+def test_nothing_is_left_of_an_example_whose_pytest_is_killed(with_pytest: Path, outside, tmp_path: Path, workers):
+    suite = shutil.copytree(EXAMPLES / "python", tmp_path / "python")
+    words = [with_pytest / "python", "-m", "pytest", "-q", *workers]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(words, cwd=suite, env=outside, start_new_session=True, **quiet) as running:
+        folders = tmp_path / "tmp"
+        try:
+            wait_until(lambda: any(folders.glob("agentcontainer-test-*/*/agentcontainer.db")), 60)
+        finally:
+            os.killpg(running.pid, signal.SIGKILL)
+    free = max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
+    wait_until(lambda: not any(folders.glob("agentcontainer-*")) and not knowing(str(folders)), 2 * free)
+
+
+def knowing(folder: str) -> list[int]:
+    """The processes with this folder in their command line."""
+    found = []
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError):
+            if folder.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
 
 
 def finishes(server: Server) -> None:
