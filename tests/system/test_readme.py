@@ -61,8 +61,9 @@ TESTED = {
     ("images", "Directories that the agent may write to", 0): "test_an_image_of_ones_own_works_as_written",
     ("models", "A provider", 0): "test_a_provider_works_as_written",
     ("models", "A model of your own", 0): "test_a_local_model_works_as_written",
-    ("testing", "A server for your tests", 0): "test_a_server_for_tests_works_as_written",
-    ("testing", "A server for your tests", 2): "test_the_fixture_for_pytest_works_as_written",
+    ("testing", "With pytest", 0): "test_the_fixture_for_pytest_works_as_written",
+    ("testing", "In other languages", 0): "test_an_ephemeral_server_works_as_written",
+    ("testing", "A usual server", 0): "test_a_server_for_tests_works_as_written",
     ("testing", "Recordings", 0): "test_a_recorded_task_is_repeated_as_written",
     ("testing", "Recordings", 1): "test_recordings_beside_scripts_work_as_written",
     ("testing", "Faults", 0): "test_faults_happen_as_written",
@@ -221,7 +222,7 @@ def test_the_api_is_called_with_a_new_key_as_written(server: Server, tmp_path: P
 
 
 def test_a_server_for_tests_works_as_written(tmp_path: Path):
-    said = typed(("testing", "A server for your tests", 0), environ(TMPDIR=str(tmp_path)), tmp_path)
+    said = typed(("testing", "A usual server", 0), environ(TMPDIR=str(tmp_path)), tmp_path)
     assert (tmp_path / "out" / "sum.txt").read_text() == "6\n"
     assert "Six\n" in said and "Half of it\n" in said
 
@@ -238,11 +239,19 @@ def test_the_line_that_says_that_a_server_is_ready_is_as_written(tmp_path: Path)
     with subprocess.Popen(command, env=environ(), **streams) as server:
         said = json.loads(server.stdout.readline())
         server.terminate()
-    assert set(said) == set(json.loads(BLOCKS["testing", "A server for your tests", 1][1]))
+    assert set(said) == set(json.loads(BLOCKS["testing", "A usual server", 1][1]))
 
 
 def test_the_fixture_for_pytest_works_as_written(tmp_path: Path):
-    assert "1 passed" in suite(("testing", "A server for your tests", 2), tmp_path)
+    assert "2 passed" in suite(("testing", "With pytest", 0), tmp_path, "-p", "agentcontainer_local.pytest_plugin")
+
+
+def test_an_ephemeral_server_works_as_written(tmp_path: Path):
+    (folder := tmp_path / "tmp").mkdir()
+    said = typed(("testing", "In other languages", 0), environ(TMPDIR=str(folder)), tmp_path)
+    assert (tmp_path / "out" / "report.txt").read_text() == "3 passed"
+    assert '"problems":[]' in said and "All green" in said
+    assert list(folder.iterdir()) == []
 
 
 def test_tests_that_move_the_clock_work_as_written(tmp_path: Path):
