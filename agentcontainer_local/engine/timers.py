@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import logging
 from datetime import timedelta
 from typing import NoReturn
 
@@ -9,6 +10,8 @@ from agentcontainer_local.engine.host import Host
 from agentcontainer_local.process.movable_clock import MovableClock
 from agentcontainer_local.store import clock_steps, files, tasks
 from agentcontainer_local.store.db import Row
+
+log = logging.getLogger(__name__)
 
 SCAN_SECONDS = 1
 
@@ -26,11 +29,17 @@ async def run(host: Host) -> None:
 async def _whenever_moved(host: Host) -> NoReturn:
     """APScheduler goes by the machine's clock alone."""
     while True:
-        await scan(host)
-        while await tidy(host):
-            pass
-        await remember(host)
+        for job in (scan, _tidied, remember):
+            try:
+                await job(host)
+            except Exception:  # as APScheduler does: the next look may go well
+                log.exception("a timer failed: %s", job.__name__)
         await host.now.look_again(SCAN_SECONDS)
+
+
+async def _tidied(host: Host) -> None:
+    while await tidy(host):
+        pass
 
 
 async def scan(host: Host) -> None:

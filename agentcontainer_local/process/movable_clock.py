@@ -89,10 +89,11 @@ class MovableClock(Clock):
     async def look_again(self, seconds: float) -> None:
         looker = asyncio.get_running_loop().create_future()
         self._lookers.append(looker)
-        if self._runs_since is None:
-            await looker
-        else:
-            await asyncio.wait({looker}, timeout=seconds)
+        try:
+            await asyncio.wait({looker}, timeout=None if self._runs_since is None else seconds)
+        finally:
+            _done(looker)
+            self._lookers = [one for one in self._lookers if not one.done()]
 
     def _timer(self, seconds: float) -> asyncio.Future[None]:
         """Done at its moment, which is never the present one: who looks again and again must let time pass."""

@@ -11,13 +11,14 @@ from agentcontainer_local.store.tasks import retention
 
 JUST_AFTER = timedelta(milliseconds=1)  # where a row is due only after its date
 
-DATES = (  # each has one parameter: the date now
+# Of each, the parameter is a date: rows of before then are not looked at.
+DATES = (
     "SELECT min(hibernate_until) AS at FROM tasks WHERE status = 'hibernating' AND hibernate_until > ?",
     "SELECT min(expires_at) AS at FROM tasks WHERE status = 'awaiting_input' AND expires_at > ?",
     "SELECT min(expires_at) AS at FROM api_keys WHERE revoked_at IS NULL AND expires_at > ?",
     "SELECT min(expires_at) AS at FROM uploads WHERE file_id IS NULL AND expires_at > ?",
 )
-# And two parameters: the status, and the date of a task that has ended and is still kept.
+# Before it, whether the task failed.
 WORKSPACES = (
     "SELECT min(ended_on) AS at FROM tasks WHERE workspace_removed_at IS NULL AND (status = 'failed') = ?"
     " AND ended_on > ?"

@@ -76,7 +76,7 @@ async def test_every_move_ends_a_pause_between_two_looks():
     assert clock.next() is None, "nothing is due because somebody looks"
     clock.advance(0.001)
     await turns()
-    assert looking.done()
+    assert looking.done() and not clock._lookers
 
 
 async def test_a_clock_that_runs_wakes_sleepers_by_itself_and_stands_still_while_it_is_held():
@@ -84,6 +84,7 @@ async def test_a_clock_that_runs_wakes_sleepers_by_itself_and_stands_still_while
     began_at = time.monotonic()
     assert not await clock.wait([asyncio.get_running_loop().create_future()], 0.02)
     await clock.look_again(0.02)
+    assert not clock._lookers
     assert time.monotonic() - began_at >= 0.04 and clock.steady() >= 0.04
     with clock.held():
         held_at = clock()

@@ -132,6 +132,17 @@ async def test_a_task_whose_image_does_not_exist_fails_and_names_it(server: Simu
     assert task["status"] == "failed" and "localhost/no-such-image:1" in task["error"]
 
 
+async def test_timers_go_on_after_one_has_failed(server: SimulatedServer, caplog: pytest.LogCaptureFixture):
+    server.host.db.conn.execute("PRAGMA query_only=1")
+    await server.advance(10)
+    assert "a timer failed: scan" in caplog.text
+    server.host.db.conn.execute("PRAGMA query_only=0")
+    task = await server.dispatch(bash("hibernate --for 1h", "echo awake"))
+    await server.wait(task["id"], "hibernating")
+    await server.advance(3600)
+    assert (await server.get(f"/tasks/{task['id']}"))["status"] == "finished"
+
+
 async def test_a_task_waits_for_room_and_shows_its_place(server: SimulatedServer):
     running = [await server.dispatch(bash("sleep 600")) for _ in range(4)]
     for task in running:
