@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentcontainer_local.http.middleware import Rate
 from agentcontainer_local.process.movable_clock import MovableClock
 from agentcontainer_local.process.threads import CountedThreads
 
@@ -108,6 +109,14 @@ def test_moves_add_up_exactly_and_are_no_step_of_the_wall_clock(moves: list[floa
         clock()
     passed = sum(round(seconds * 1e6) for seconds in moves)
     assert (clock.moment(), clock(), jumps) == (passed, AT + timedelta(microseconds=passed), [])
+
+
+async def test_limits_of_requests_recover_when_the_clock_is_moved():
+    clock = MovableClock(AT)
+    rate = Rate(0.1, 2, clock.pace)
+    assert [rate.wait("caller") for _ in range(2)] == [0, 0] and rate.wait("caller") > 1
+    clock.advance(10)
+    assert rate.wait("caller") == 0
 
 
 async def test_threads_are_busy_until_the_event_loop_has_heard_of_their_end():
