@@ -173,6 +173,13 @@ def pi_command(provider: fake_provider.FakeProvider, folder: Path) -> tuple[list
     return command, environ
 
 
+def container_starts(rounds: int) -> list[float]:
+    """Seconds of libpod's create and start, each of a container like a task's."""
+    taken: list[float] = []
+    asyncio.run(_with_containers(lambda start: taken.extend(start() for _ in range(rounds))))
+    return taken
+
+
 async def _with_containers(work) -> str:
     """Calls `work` in a thread with a function that makes a container like a task's and answers how long it took.
 
