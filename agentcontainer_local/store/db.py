@@ -128,8 +128,8 @@ class Database(sqlite_utils.Database):
 
     def sync(self, power_loss: bool = True) -> None:
         """From here on, whether a commit that returned survives a loss of power."""
-        level = "OFF" if not self._durable else "FULL" if power_loss else "NORMAL"
-        self.conn.execute(f"PRAGMA synchronous={level}")
+        if self._durable:
+            self.conn.execute(f"PRAGMA synchronous={'FULL' if power_loss else 'NORMAL'}")
 
     def _set_patience(self, ms: int) -> None:
         self.conn.execute(f"PRAGMA busy_timeout={ms:d}").fetchall()
@@ -230,10 +230,9 @@ def open(path: Path, durable: bool = True, ids: Ids = RANDOM) -> Database:
     connection = sqlite3.connect(path, isolation_level=None, timeout=10, cached_statements=1000)
     connection.executescript(
         "PRAGMA journal_mode=WAL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=10000;"
-        f"PRAGMA wal_autocheckpoint={LOG_PAGES:d};"
+        f"PRAGMA wal_autocheckpoint={LOG_PAGES:d}; PRAGMA synchronous={'FULL' if durable else 'OFF'};"
     )
     db = Database(connection, durable, ids)
-    db.sync()
     _migrate(db)
     return db
 

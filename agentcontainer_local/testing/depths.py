@@ -41,7 +41,7 @@ class Simulated:
 
     def printed(self, command: str) -> Ran | None:
         """What the simulation asks of each command: None for one that is not ours."""
-        task_id, call = self._calls.get(command, (None, None))
+        task_id, call = self._calls.pop(command, (None, None))
         if task_id is None or call is None:
             return None
         if call.writes is not None and self.folder is not None:

@@ -91,7 +91,9 @@ class Running:
             raise RuntimeError(f"The server for tests could not start: {self._failure}") from self._failure
 
     def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Does this in the server's thread; answers what it answers."""
+        """Does this in the server's thread; answers what it answers. Raises RuntimeError where it does not run."""
+        if not self._thread.is_alive():
+            raise RuntimeError("The server for tests does not run. Start it: `with server() as ac:`.")
         return asyncio.run_coroutine_threadsafe(work(), self._loop).result()
 
     def stop(self) -> None:
@@ -242,6 +244,8 @@ class Running:
             ids=self._ids(FIRST_START),
         ) as program:
             parts = [asyncio.create_task(timers.run(program.host)), asyncio.create_task(app.supervised(program))]
+            for part in parts:
+                part.add_done_callback(_say_failed)
             try:
                 yield program
             finally:
@@ -298,6 +302,11 @@ class Running:
             turn=task["turn_number"] or 0,
             conversation=task["mode"] == "conversation",
         )
+
+
+def _say_failed(part: asyncio.Task[None]) -> None:
+    if not part.cancelled() and (error := part.exception()):
+        log.error("a part of the server for tests failed; no task goes on", exc_info=error)
 
 
 def _granted(host: Host, door: guest.Door) -> gateway.Grant:

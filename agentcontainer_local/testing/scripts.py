@@ -61,6 +61,10 @@ class Scripts:
     """All scripts of one server. The newest that fits a task is used for it, from its first model call to its end."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """There is none."""
         self._scripts: list[Script] = []
         self._chosen: dict[str, Script | None] = {}
         self._numbers = itertools.count(1)
@@ -103,9 +107,6 @@ class Scripts:
         """Kept for `Server.check`."""
         if words not in self.problems:
             self.problems.append(words)
-
-    def reset(self) -> None:
-        self.__init__()  # type: ignore[misc]
 
 
 def _matches(match: Match, text: str, whole: bool = False) -> bool:

@@ -61,6 +61,14 @@ def test_its_routes_are_for_holders_of_the_key(ac: Server):
         assert client.get("/testing/nothing").status_code == 404
 
 
+def test_a_server_that_does_not_run_says_so():
+    ac = server()
+    for use in (ac.reset, ac.check):
+        with pytest.raises(RuntimeError, match="does not run"):
+            use()
+    ac.stop()
+
+
 def test_a_setting_that_is_wrong_is_told():
     with pytest.raises(RuntimeError, match="max_running"):
         server(max_running=-1).start()
