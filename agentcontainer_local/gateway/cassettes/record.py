@@ -1,8 +1,6 @@
 """Records the calls of tasks as they pass."""
 
 import asyncio
-import base64
-import codecs
 import contextlib
 import logging
 from collections import Counter
@@ -12,8 +10,8 @@ from typing import Any
 
 from agentcontainer_local import lifecycle
 from agentcontainer_local.gateway.cassettes import bodies, names, secrets
-from agentcontainer_local.gateway.cassettes.answers import HEADERS, Noted
-from agentcontainer_local.gateway.cassettes.document import VERSION, Answer, Head, Piece
+from agentcontainer_local.gateway.cassettes.document import VERSION, Head
+from agentcontainer_local.gateway.cassettes.noted import Noted, written
 from agentcontainer_local.gateway.cassettes.secrets import Secrets
 from agentcontainer_local.gateway.cassettes.tape import Tape
 from agentcontainer_local.gateway.upstream import Request, Response, Upstream
@@ -99,7 +97,8 @@ class Recorder:
 
     async def close(self) -> None:
         """The server ends. What a task at rest has done so far is a whole recording; one at work leaves a part."""
-        for tape in filter(None, self._tapes.values()):
+        tapes, self._tapes = self._tapes, {}
+        for tape in filter(None, tapes.values()):
             status = tasks.get(self._context.db, tape.task_id)["status"]
             whole = status in lifecycle.TERMINAL or status in AT_REST
             self._writer.submit(tape.end, status) if whole else self._writer.submit(tape.leave)
@@ -113,7 +112,7 @@ def _has_called(context: Context, task_id: str) -> bool:
 
 def _write(tape: Tape, request: Request, noted: Noted, hidden: Secrets) -> None:
     try:
-        tape.add(*asked(request, hidden), _answer(noted, hidden))
+        tape.add(*asked(request, hidden), written(noted, hidden))
     except Exception:  # the end of this thread's work: nobody waits for its outcome
         log.exception("a call of task=%s was not recorded", tape.task_id)
         tape.spoil()
@@ -124,44 +123,3 @@ def asked(request: Request, hidden: Secrets) -> tuple[str, dict[str, str], dict[
     path = f"{request.route.path}?{request.query}" if request.query else request.route.path
     headers = {name: request.headers[name] for name in REQUEST_HEADERS if name in request.headers}
     return path, headers, bodies.shown(request.document, hidden, request.grant.task_id)
-
-
-def _answer(noted: Noted, hidden: Secrets) -> Answer:
-    response = noted.response
-    if response is None:
-        return Answer(ended=noted.ended or "disconnected")
-    found = ((name, response.headers.get(name)) for name in HEADERS)
-    return Answer(
-        status=response.status,
-        reason=hidden.hidden(response.reason) if response.reason and response.status >= 300 else None,
-        headers={name: hidden.hidden(value) for name, value in found if value is not None},
-        pieces=_pieces(noted, hidden),
-        ended=noted.ended,
-    )
-
-
-def _pieces(noted: Noted, hidden: Secrets) -> list[Piece]:
-    """As they came, but with whole characters; one piece where a secret was in two."""
-    at, texts = [round(1000 * (second - noted.began)) for second, _ in noted.pieces], _texts(noted)
-    if texts is None:
-        return [_bytes(noted, hidden)]
-    clean = [hidden.hidden(piece) for piece in texts]
-    whole = hidden.hidden("".join(texts))
-    if "".join(clean) != whole:
-        at, clean = at[:1], [whole]
-    return [Piece(at_ms=ms, text=piece) for ms, piece in zip(at, clean, strict=True) if piece]
-
-
-def _texts(noted: Noted) -> list[str] | None:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        texts = [decoder.decode(piece) for _, piece in noted.pieces]
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return None
-    return texts
-
-
-def _bytes(noted: Noted, hidden: Secrets) -> Piece:
-    content = hidden.hidden(b"".join(piece for _, piece in noted.pieces).decode("latin-1")).encode("latin-1")
-    return Piece(at_ms=round(1000 * (noted.pieces[0][0] - noted.began)), base64=base64.b64encode(content).decode())

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from agentcontainer_local.gateway.cassettes import difference, names, secrets, shelf
-from agentcontainer_local.gateway.cassettes.answers import PAUSES, Pace, told
 from agentcontainer_local.gateway.cassettes.document import About, Answer, Cassette
 from agentcontainer_local.gateway.cassettes.names import Named
 from agentcontainer_local.gateway.cassettes.record import asked
 from agentcontainer_local.gateway.cassettes.shelf import Damaged, Shelf
+from agentcontainer_local.gateway.cassettes.told import PAUSES, Pace, told
 from agentcontainer_local.gateway.cassettes.volatile import alike, masked_all
 from agentcontainer_local.gateway.failure import Failed, unasked
 from agentcontainer_local.gateway.upstream import Request, Response, Upstream

@@ -15,8 +15,8 @@ MIN_CHARACTERS = 8  # "none", in the place of a key, is no secret
 MIN_TOKEN_CHARACTERS = 16  # of a part of a URL's path: shorter ones are names
 NAMES = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)  # of environment variables
 KEYS = re.compile(
-    r"\b(?:sk-(?=[\w-]{0,200}\d)[\w-]{20,}|ac_live_[\w-]{20,}|gh[pousr]_\w{30,}|github_pat_\w{30,}|AKIA[0-9A-Z]{16}"
-    r"|xox[abpr]-[\w-]{20,}|AIza[\w-]{35})"
+    r"(?<![\w+/-])(?:sk-(?=[\w-]{0,200}\d)[\w-]{20,}|ac_live_[\w-]{20,}|gh[pousr]_\w{30,}|github_pat_\w{30,}"
+    r"|AKIA[0-9A-Z]{16}|xox[abpr]-[\w-]{20,}|AIza[\w-]{35})"
 )
 
 

@@ -14,7 +14,7 @@ from agentcontainer_local.gateway.cassettes.names import SUFFIX, Named
 
 IGNORED = "ignored.txt"  # patterns, one a line: what they match is not compared
 CALLS = "\ncalls:\n"
-END = re.compile(r"\nended: [a-z_]+\n\Z")
+END = re.compile(r"\nended: [a-z_]+\s*\Z")
 TAIL_BYTES = 64
 LIKE_CHARACTERS, MIN_LIKENESS = 2000, 0.5
 

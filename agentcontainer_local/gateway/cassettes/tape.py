@@ -1,5 +1,6 @@
 """One recording that is being made: calls are added to its end, and it takes its name when the task has ended."""
 
+import contextlib
 import logging
 import os
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Tape:
 
     def add(self, path: str, headers: dict[str, str], body: dict[str, Any], answer: Answer) -> None:
         """A disk that is full ends the recording, and not the task."""
+        if self._broken:
+            return
         call = Call(request=self._request(path, headers, body), answer=answer)
         try:
             if self._file is None:
@@ -78,6 +81,9 @@ class Tape:
     def spoil(self) -> None:
         """A call is missing: this is never whole."""
         self._broken = True
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # what could not be written is tried again
+                self._file.close()
 
     def _stop(self, error: OSError) -> None:
         if not self._broken:

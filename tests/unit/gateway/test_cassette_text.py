@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentcontainer_local.gateway.cassettes import bodies, difference, text
-from agentcontainer_local.gateway.cassettes.document import Request
+from agentcontainer_local.gateway.cassettes.document import About, Answer, Head, Request
+from agentcontainer_local.gateway.cassettes.noted import Noted, written
 from agentcontainer_local.gateway.cassettes.secrets import Secrets
+from agentcontainer_local.gateway.cassettes.tape import Tape
+from agentcontainer_local.gateway.cassettes.told import Passed
 from agentcontainer_local.gateway.cassettes.volatile import alike, masked, masked_all
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=40) | st.text(
@@ -124,3 +127,55 @@ def test_a_picture_is_its_digest():
     shown = bodies.shown({"data": "iVBORw0KGgo" * 100, "say": "of tsk_1"}, Secrets([]), "tsk_1")
     assert shown["data"].startswith("<base64: 1100 characters, sha256 ")
     assert shown["say"] == "of <task>"
+
+
+def test_a_recording_that_has_missed_a_call_is_never_whole(tmp_path, caplog):
+    about = {
+        "agent": "a",
+        "mode": "autonomous",
+        "backend": "podman",
+        "provider": "p",
+        "model": "m",
+        "instructions": "i",
+    }
+    head = Head(cassette=1, recorded="now", agentcontainer="0", task=About(**about))
+    tape = Tape(tmp_path / "away" / "one.yaml", "tsk_1", head)
+    tape.add("/", {}, {"messages": [1]}, Answer(status=200))
+    (tmp_path / "away").mkdir()
+    tape.add("/", {}, {"messages": [1, 2]}, Answer(status=200))
+    tape.end("finished")
+    assert list((tmp_path / "away").iterdir()) == []
+    assert caplog.text.count("was stopped") == 1
+
+
+def noted(*pieces: bytes) -> Noted:
+    response = Passed(200, "OK", {"content-type": "text/event-stream"}, _Nothing())
+    return Noted(began=0, response=response, pieces=[(second, piece) for second, piece in enumerate(pieces)])
+
+
+class _Nothing:
+    async def iter_any(self):
+        return
+        yield b""
+
+    async def read(self, n: int = -1) -> bytes:
+        return b""
+
+
+@given(st.integers(1, 20), st.integers(1, 20))
+def test_a_secret_that_comes_in_pieces_is_hidden(one, other):
+    content = b"data: the-secret-key\n\ndata: more\n\n"
+    first, last = sorted((one, one + other))
+    answer = written(noted(content[:first], content[first:last], content[last:]), Secrets(["the-secret-key"]))
+    assert b"".join(piece.content for piece in answer.pieces) == b"data: <secret>\n\ndata: more\n\n"
+
+
+def test_a_character_that_comes_in_two_pieces_stays_text():
+    content = "data: é\n\n".encode()
+    answer = written(noted(content[:7], content[7:]), Secrets([]))
+    assert [(piece.at_ms, piece.text) for piece in answer.pieces] == [(0, "data: "), (1000, "é\n\n")]
+
+
+def test_what_is_no_text_is_kept_byte_by_byte():
+    answer = written(noted(b"data: \xff", b"\xfe the-secret-key"), Secrets(["the-secret-key"]))
+    assert [piece.content for piece in answer.pieces] == [b"data: \xff\xfe <secret>"]

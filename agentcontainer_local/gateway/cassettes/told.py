@@ -1,10 +1,9 @@
-"""Answers that come from a recording, and live ones that are noted as they pass: the gateway reads both alike."""
+"""Answers that come from a recording: the gateway reads them as it does a provider's."""
 
 import asyncio
 import errno
-import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import aiohttp
@@ -15,8 +14,6 @@ from agentcontainer_local.gateway.cassettes.document import Answer, Cut
 from agentcontainer_local.gateway.upstream import Content, Response
 from agentcontainer_local.process.clock import Clock
 
-# Of an answer's headers, those that change what the gateway or Pi does.
-HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retry")
 PAUSES = ("retry-after", "retry-after-ms")
 
 
@@ -36,63 +33,6 @@ class Passed:
     @property
     def content_type(self) -> str:
         return self.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
-
-
-@dataclass
-class Noted:
-    """What has come so far: pieces with the second at which each came."""
-
-    began: float = field(default_factory=time.monotonic)
-    response: Response | None = None
-    pieces: list[tuple[float, bytes]] = field(default_factory=list)
-    ended: Cut | None = None
-    whole: bool = False
-
-    def passed(self, response: Response) -> Response:
-        self.response = response
-        return _Noting(response, self)
-
-    def failed(self, error: BaseException) -> None:
-        """The call ended with this; nothing more comes after an answer that was whole."""
-        if not self.whole and self.ended is None:
-            self.ended = _ended(error, self.response is not None)
-
-
-class _Noting:
-    def __init__(self, response: Response, noted: Noted):
-        self._response, self._noted = response, noted
-        self.status, self.reason, self.headers = response.status, response.reason, response.headers
-        self.raw_headers, self.content_type = response.raw_headers, response.content_type
-        self.content: Content = self
-
-    async def iter_any(self) -> AsyncIterator[bytes]:
-        async for piece in self._response.content.iter_any():
-            self._noted.pieces.append((time.monotonic(), piece))
-            yield piece
-        self._noted.whole = True
-
-    async def read(self, n: int = -1) -> bytes:
-        piece = await self._response.content.read(n)
-        if piece:
-            self._noted.pieces.append((time.monotonic(), piece))
-        else:
-            self._noted.whole = True
-        return piece
-
-
-def _ended(error: BaseException, answered: bool) -> Cut | None:
-    match error:
-        case asyncio.CancelledError() | GeneratorExit():
-            return "left"
-        case aiohttp.ClientConnectorDNSError():
-            return "unknown_host"
-        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
-            return "refused"
-        case TimeoutError():
-            return "silent"
-        case aiohttp.ClientError() | OSError() | ValueError():
-            return "cut" if answered else "disconnected"
-    return None
 
 
 @dataclass(frozen=True)
