@@ -44,18 +44,19 @@ def _page(call: Call, agent_id: str | None) -> bytes:
     return joined(call.cut, _answers(call, found))
 
 
-def _answers(call: Call, found: list[Row]) -> Iterator[tuple[int, bytes]]:
-    """One by one: what the page has no room for is not read."""
+def _answers(call: Call, found: list[tuple[int, str]]) -> Iterator[tuple[int, bytes]]:
+    """Each behind its task's number, one by one: what the page has no room for is not read."""
     host = call.host
-    kept = {task["id"]: host.answers.get(host.db, call.account["id"], task["id"]) for task in found}
-    missing = [id for id, answer in kept.items() if answer is None]
-    others, used = tasks.each_whole(host.db, missing), tasks.token_usages(host.db, missing)
-    for place in found:
-        answer = kept[place["id"]]
+    kept = host.answers.of(host.db, call.account["id"], [id for _, id in found])
+    missing = [id for _, id in found if id not in kept]
+    used = tasks.token_usages(host.db, missing) if missing else {}
+    others = tasks.each_whole(host.db, missing)
+    for number, id in found:
+        answer = kept.get(id)
         if answer is None:
             task = next(others)
-            answer = _written(call, task, _shape(call, task, used[task["id"]]))
-        yield place["number"], answer
+            answer = _written(call, task, _shape(call, task, used[id]))
+        yield number, answer
 
 
 def _written(call: Call, task: Task, shape: schemas.Task) -> bytes:

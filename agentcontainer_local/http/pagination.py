@@ -14,7 +14,6 @@ from agentcontainer_local.store.db import Columns
 
 Answer = TypeVar("Answer", bound=Page[Any])
 R = TypeVar("R", bound=Columns)
-Item = TypeVar("Item")
 
 MAX_PAGE_CHARACTERS = 1024**2  # of a page's rows, and one row more: to write them down holds up others
 
@@ -41,16 +40,24 @@ def cut_of(query: PageQuery) -> Cut:
 
 def page(answer: type[Answer], cut: Cut, found: Iterable[R], shape: Callable[[R], BaseModel]) -> Answer:
     """`found`: what is there for `cut.asked`, each with its `number`."""
-    rows, more = _taken(found, cut.limit, _characters)
+    rows, more = _taken(found, cut.limit)
     info = _info(rows[-1]["number"] if more else None)
     return answer(data=[shape(row) for row in rows], page_info=info)
 
 
 def joined(cut: Cut, found: Iterable[tuple[int, bytes]]) -> bytes:
     """A page as JSON, of items that are JSON already, each behind its number."""
-    items, more = _taken(found, cut.limit, lambda item: len(item[1]))
-    info = _info(items[-1][0] if more else None).model_dump_json(by_alias=True).encode()
-    return b'{"data":[%b],"pageInfo":%b}' % (b",".join(json for _, json in items), info)
+    items: list[bytes] = []
+    size, last, more = 0, None, None
+    for number, item in found:
+        if len(items) == cut.limit or size >= MAX_PAGE_CHARACTERS:
+            more = last
+            break
+        items.append(item)
+        size += len(item)
+        last = number
+    info = _info(more).model_dump_json(by_alias=True).encode()
+    return b'{"data":[%b],"pageInfo":%b}' % (b",".join(items), info)
 
 
 def _info(last: int | None) -> PageInfo:
@@ -58,20 +65,16 @@ def _info(last: int | None) -> PageInfo:
     return PageInfo(has_more=last is not None, next_cursor=None if last is None else _cursor(last))
 
 
-def _taken(found: Iterable[Item], limit: int, size_of: Callable[[Item], int]) -> tuple[list[Item], bool]:
-    """At most `limit` items, and fewer where they are large; and whether there are more."""
-    items: list[Item] = []
+def _taken(found: Iterable[R], limit: int) -> tuple[list[R], bool]:
+    """At most `limit` rows, and fewer where they are large; and whether there are more."""
+    rows: list[R] = []
     size = 0
-    for item in found:
-        if len(items) == limit or size >= MAX_PAGE_CHARACTERS:
-            return items, True
-        items.append(item)
-        size += size_of(item)
-    return items, False
-
-
-def _characters(row: Columns) -> int:
-    return sum(len(value) for value in row.values() if type(value) is str)
+    for row in found:
+        if len(rows) == limit or size >= MAX_PAGE_CHARACTERS:
+            return rows, True
+        rows.append(row)
+        size += sum(len(value) for value in row.values() if type(value) is str)
+    return rows, False
 
 
 def _cursor(number: int) -> str:

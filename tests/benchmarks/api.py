@@ -3,6 +3,7 @@
 The floor is served by the same process on the same port, and measured in the same round.
 """
 
+import asyncio
 import json
 import os
 import secrets
@@ -24,10 +25,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from agentcontainer_local import schemas
 from agentcontainer_local.api import routes
+from agentcontainer_local.engine.host import Host
 from agentcontainer_local.http import routing
 from agentcontainer_local.process.clock import Clock
-from agentcontainer_local.store import db
+from agentcontainer_local.store import accounts, db, tasks
+from agentcontainer_local.store import events as history
 from tests.benchmarks.figures import Figure, ratios
 from tests.conftest import KEY, opened_host
 
@@ -43,9 +47,9 @@ BOUNDARY = secrets.token_hex(16)  # as clients make them
 def run(long: bool) -> list[Figure]:
     rounds = 20 if long else 5
     with tempfile.TemporaryDirectory(dir=os.environ.get("AGENTCONTAINER_BENCH_DIR")) as folder:
-        with _served(Path(folder) / "one") as server:
+        with served(Path(folder) / "one") as server:
             figures = [*_gets(server, rounds), *_creates(server, 20 * rounds), *_files(server, rounds, long)]
-        with _served(Path(folder) / "few", PAGE) as few, _served(Path(folder) / "many", MANY) as many:
+        with served(Path(folder) / "few", PAGE) as few, served(Path(folder) / "many", MANY) as many:
             figures += _lists(few, many, rounds)
     return figures
 
@@ -126,8 +130,8 @@ def _files(server: "Served", rounds: int, long: bool) -> list[Figure]:
 class Served:
     """The server, seen by a client that costs as little as it can."""
 
-    def __init__(self, port: int, folder: Path):
-        self.port, self.folder = port, folder
+    def __init__(self, port: int, folder: Path, pid: int):
+        self.port, self.folder, self.pid = port, folder, pid
         self.kept: socket.socket | None = None
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=HEADERS, timeout=120, trust_env=False)
 
@@ -160,6 +164,11 @@ class Served:
         took = time.perf_counter() - began
         assert len(answer.json()["data"]) == PAGE, answer.text[:500]
         return took
+
+    def cpu_seconds(self) -> float:
+        """Of all its threads, since it was started."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def create_seconds(self) -> float:
         """Of one task, over a connection that is kept."""
@@ -236,27 +245,29 @@ def answer_length(connection: socket.socket) -> int:
 
 
 @contextmanager
-def _served(folder: Path, tasks: int = 0) -> Iterator[Served]:
+def served(folder: Path, tasks: int = 0) -> Iterator[Served]:
+    """A server with so many ended tasks, in a process of its own."""
     folder.mkdir()
     command = [sys.executable, "-m", "tests.benchmarks.api", str(folder), str(tasks)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
         try:
-            served = Served(int(process.stdout.readline()), folder)
-            yield served
-            served.client.close()
-            if served.kept:
-                served.kept.close()
+            server = Served(int(process.stdout.readline()), folder, process.pid)
+            yield server
+            server.client.close()
+            if server.kept:
+                server.kept.close()
         finally:
             process.terminate()
 
 
-def main(folder: Path, tasks: int) -> None:
+def main(folder: Path, count: int) -> None:
     host = opened_host(folder, Clock())
-    db.lengthen_log(host.db)  # as a server's start does
+    host.db.serve()  # as a server's start does
+    db.lengthen_log(host.db)
     object.__setattr__(host.settings, "max_pending", 10**9)
-    if tasks:
-        _fill(host, tasks)
-    api, bare = routing.app(host, routes.ALL), _bare(folder / "copy")
+    if count:
+        _fill(host, count)
+    api, bare = routing.app(host, routes.ALL), _bare(folder / "copy", host)
 
     async def both(scope, receive, send) -> None:
         await (bare if scope["path"].startswith("/bare/") else api)(scope, receive, send)
@@ -267,7 +278,8 @@ def main(folder: Path, tasks: int) -> None:
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def _bare(copy: Path) -> Starlette:
+def _bare(copy: Path, host: Host) -> Starlette:
+    """Routes that do nothing else, and some that fill the store."""
     kept = {}
 
     async def task(request: Request) -> Response:
@@ -283,34 +295,56 @@ def _bare(copy: Path) -> Starlette:
                 written.write(chunk)
         return Response()
 
+    async def events(request: Request) -> Response:
+        """Of a task, in transactions of ten, as guests report them."""
+        for first in range(0, int(request.query_params["count"]), 10):
+            with host.db.atomic(survives_power_loss=False):
+                for number in range(first, first + 10):
+                    said = {"kind": "retrying", "attempt": number, "message": "The provider is overloaded."}
+                    history.append(host.db, request.path_params["id"], history.NOTICE, said, host.now())
+            await asyncio.sleep(0)
+        return Response()
+
+    async def pending(request: Request) -> Response:
+        _copy(host, row_of(host, "SELECT * FROM tasks ORDER BY number DESC"), int(request.query_params["count"]))
+        return Response()
+
+    async def running(request: Request) -> Response:
+        for id in await request.json():
+            tasks.apply(host.db, id, "started", host.now())
+        return Response()
+
     return Starlette(
         routes=[
+            Route("/bare/events/{id}", events, methods=["POST"]),
+            Route("/bare/pending", pending, methods=["POST"]),
+            Route("/bare/running", running, methods=["POST"]),
             Route("/bare/task", task, methods=["GET", "PUT"]),
             Route("/bare/file", file, methods=["GET", "PUT"]),
         ]
     )
 
 
-def _fill(host, count: int) -> None:
+def _fill(host: Host, count: int) -> None:
     """Copies of one finished task, as many as that."""
-    from agentcontainer_local import schemas
-    from agentcontainer_local.store import accounts, tasks
-
-    account = accounts.only(host.db)
-    first = tasks.dispatch(
-        host.context,
-        account,
-        "agt_standard_coding",
-        schemas.CreateTaskRequest(**TASK),
-    )
+    body = schemas.CreateTaskRequest(**TASK)
+    first = tasks.dispatch(host.context, accounts.only(host.db), "agt_standard_coding", body)
     tasks.apply(host.db, first["id"], "started", host.now())
     tasks.apply(host.db, first["id"], "finished", host.now(), result="Done", completion="complete")
-    row = db.row(host.db, "SELECT * FROM tasks WHERE id = ?", (first["id"],))
+    _copy(host, row_of(host, "SELECT * FROM tasks WHERE id = ?", first["id"]), count - 1)
+
+
+def row_of(host: Host, sql: str, *parameters: str) -> dict:
+    row = db.single(host.db, sql, parameters)
     del row["number"]
+    return row
+
+
+def _copy(host: Host, row: dict, count: int) -> None:
     with host.db.atomic():
         names = ", ".join(row)
         marks = ", ".join(f":{name}" for name in row)
-        copies = ({**row, "id": db.new_id("tsk")} for _ in range(count - 1))
+        copies = ({**row, "id": host.db.ids.new("tsk")} for _ in range(count))
         host.db.conn.executemany(f"INSERT INTO tasks ({names}) VALUES ({marks})", copies)
 
 

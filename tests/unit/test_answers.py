@@ -155,7 +155,7 @@ def looked_at(host: Host) -> None:
 def page(host: Host) -> None:
     account = row(host.db, "SELECT id FROM accounts")["id"]
     found = tasks.page(host.db, account, agent_id=None, status="pending", limit=2, after=db.ALL, ascending=True)
-    assert len(list(tasks.each_whole(host.db, [task["id"] for task in found]))) == 2
+    assert len(list(tasks.each_whole(host.db, [id for _, id in found]))) == 2
 
 
 @pytest.mark.parametrize("asked", [dispatched, looked_at, page], ids=["a dispatch", "a task", "a page"])

@@ -1,5 +1,7 @@
 """The answers of tasks that have ended, kept as JSON until a row changes that they are made of."""
 
+from collections.abc import Iterable
+
 from agentcontainer_local.store.db import Database
 
 MAX_BYTES = 2 * 1024**2  # a page of a thousand common tasks
@@ -15,12 +17,18 @@ class Answers:
         self._bytes = 0
 
     def get(self, db: Database, account_id: str, task_id: str) -> bytes | None:
+        return self.of(db, account_id, [task_id]).get(task_id)
+
+    def of(self, db: Database, account_id: str, task_ids: Iterable[str]) -> dict[str, bytes]:
+        """Those that are kept, by their tasks' ids."""
         self._watch(db)
-        kept = self._kept.pop(task_id, None)
-        if kept is None:
-            return None
-        self._kept[task_id] = kept
-        return kept[1] if kept[0] == account_id else None
+        found = {}
+        for id in task_ids:
+            if (kept := self._kept.pop(id, None)) is not None:
+                self._kept[id] = kept
+                if kept[0] == account_id:
+                    found[id] = kept[1]
+        return found
 
     def keep(self, db: Database, account_id: str, task_id: str, answer: bytes) -> None:
         """An answer that was made within a transaction may be of rows that are taken back: it is not kept."""

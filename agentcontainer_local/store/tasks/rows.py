@@ -77,8 +77,8 @@ def page(
     limit: int,
     after: int,
     ascending: bool,
-) -> list[Row]:
-    """`number` and `id` of the account's tasks beyond the one with number `after`, newest first unless ascending.
+) -> list[tuple[int, str]]:
+    """Number and id of the account's tasks beyond the one with number `after`, newest first unless ascending.
 
     At most `limit`. `search`: only tasks whose title contains this text.
     """
@@ -86,7 +86,7 @@ def page(
     if search is not None:
         escaped = re.sub("([%_^])", r"^\1", search)
         wanted["search"] = f"%{escaped}%"
-    return rows(db, _page_sql(agent_id, status, search, ascending), wanted)
+    return db.conn.execute(_page_sql(agent_id, status, search, ascending), wanted).fetchall()
 
 
 def _page_sql(agent_id: str | None, status: str | None, search: str | None, ascending: bool) -> str:
