@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from agentcontainer_local import schemas
-from agentcontainer_local.cli import output
+from agentcontainer_local.cli import lines, output
 from agentcontainer_local.cli.exits import Exit, Stop
 from agentcontainer_local.cli.session import Session
 from agentcontainer_local.client import folder
@@ -38,7 +38,7 @@ def fetch(session: Session, task_id: str, directory: Path) -> list[dict[str, Any
         with transfer as progress, _new(directory, file.filename) as (path, opened):
             session.client.download_task_file(task_id, file.id, opened, progress=progress)
         path = folder.settled(path, file.filename, file.content_type)
-        fetched.append({**output.plain(file), "path": str(path)})
+        fetched.append({**lines.plain(file), "path": str(path)})
         session.out.note(f"{path}  {output.size(file.size_bytes)}")
     return fetched
 

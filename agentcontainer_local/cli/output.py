@@ -6,13 +6,11 @@ markup is off.
 
 import contextlib
 import json
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -26,6 +24,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from agentcontainer_local.cli.lines import Lines, escaped, plain
 from agentcontainer_local.process.text import HOSTILE, clean, one_line
 
 STYLES = {
@@ -44,14 +43,11 @@ ANY_WIDTH = 10_000
 MIN_COLUMN_WIDTH = 10
 
 
-class Output:
+class Output(Lines):
     """`out` is for results, `err` for everything that is said beside them."""
 
     def __init__(self, as_json: bool = False):
-        self.as_json = as_json
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")
+        super().__init__(as_json)
         self.out = _console(sys.stdout)
         self.err = _console(sys.stderr)
 
@@ -62,11 +58,7 @@ class Output:
     def json(self, value: Any) -> None:
         """One JSON document: laid out for reading on a terminal, on a line of its own elsewhere."""
         text = json.dumps(plain(value), ensure_ascii=False, indent=2 if self.out.is_terminal else None)
-        print("\n".join(HOSTILE.sub(_escaped, line) for line in text.split("\n")))
-
-    def line(self, value: Any) -> None:
-        """One JSON document of many, a line each."""
-        print(HOSTILE.sub(_escaped, json.dumps(plain(value), ensure_ascii=False)), flush=True)
+        print("\n".join(HOSTILE.sub(escaped, line) for line in text.split("\n")))
 
     def done(self, text: str, shape: Any) -> None:
         """What a command has done: in words, or as JSON."""
@@ -80,11 +72,6 @@ class Output:
         """A line beside it: nothing is lost where stderr cannot be written."""
         with contextlib.suppress(OSError):
             self.err.print(Text(clean(text), style) if isinstance(text, str) else text)
-
-    def note_json(self, value: Any) -> None:
-        """One JSON document beside it."""
-        with contextlib.suppress(OSError):
-            print(HOSTILE.sub(_escaped, json.dumps(plain(value), ensure_ascii=False)), file=sys.stderr, flush=True)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], shapes: Any, empty: str = "") -> None:
         """Rows of text, or with --json the shapes they were made of. On a terminal, a column named `name~` is cut."""
@@ -168,19 +155,6 @@ def _row(cells: Sequence[Text], widths: list[int]) -> Text:
         row.append_text(cell).append("  " if at < len(widths) - 1 else "")
     row.rstrip()
     return row
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
-
-
-def plain(value: Any) -> Any:
-    """What json.dumps takes, with the names that the wire has."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", by_alias=True)
-    if isinstance(value, dict):
-        return {name: plain(inner) for name, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def status(of: str) -> Text:

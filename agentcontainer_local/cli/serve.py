@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from agentcontainer_local.cli import ephemeral as for_tests
 from agentcontainer_local.cli import flags, help
 from agentcontainer_local.cli.exits import Exit, Stop
+from agentcontainer_local.cli.lines import Lines
 from agentcontainer_local.cli.session import JsonFlag, ending, signed
 from agentcontainer_local.environment import API_KEY, variable
 from agentcontainer_local.process import build, logs, service_account
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from typer._click.core import Context
 
     from agentcontainer_local.app import Program
-    from agentcontainer_local.cli.output import Output
 
 
 EphemeralFlag = Annotated[
@@ -73,7 +73,7 @@ def as_service_account(settings: Settings) -> Settings:
 def serve(json: bool, ephemeral: bool, seed: str | None, **flags: str | None) -> None:
     """Run the server. SIGTERM stops the server and leaves its agents running; the next server finds them. Ctrl-C
     suspends the agents until the next start. With --json, one line of JSON says when the server is ready."""
-    with ending(json) as out:
+    with ending(json, output=Lines) as out:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until it serves there is nothing to clear away
         if seed is not None and not ephemeral:
             raise Stop(Exit.WRONG_USE, "--seed is for a server for tests. Add --ephemeral.")
@@ -88,7 +88,7 @@ def serve(json: bool, ephemeral: bool, seed: str | None, **flags: str | None) ->
             _serve(settings, out)
 
 
-def _serve(settings: Settings, out: "Output") -> None:
+def _serve(settings: Settings, out: Lines) -> None:
     gc.disable()  # what is imported stays: looking through it for rubbish would take a fifth of the time
     import uvloop  # here, so that the other commands start quickly
 
@@ -105,14 +105,14 @@ def _given(flags: dict[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in flags.items() if value is not None}
 
 
-def _ready(out: "Output", program: "Program", url: str) -> None:
+def _ready(out: Lines, program: "Program", url: str) -> None:
     _announce(out, program, url)
     if address := os.environ.get("NOTIFY_SOCKET"):  # a unit of Type=notify has started from here on: sd_notify(3)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
             systemd.sendto(b"READY=1", address.replace("@", "\0", 1) if address.startswith("@") else address)
 
 
-def _announce(out: "Output", program: "Program", url: str) -> None:
+def _announce(out: Lines, program: "Program", url: str) -> None:
     """To people, or as one line of JSON. A key that is new is said this once. `url`: where it listens."""
     settings, given = program.host.settings, os.environ.get(API_KEY, "").strip()
     new_key = program.new_key if program.new_key != given else None

@@ -32,8 +32,9 @@ from agentcontainer_local.environment import API_KEY, DATA, URL
 from agentcontainer_local.process import entry_point
 
 if TYPE_CHECKING:
+    from agentcontainer_local.cli.lines import Lines
     from agentcontainer_local.cli.output import Output
-    from agentcontainer_local.client import Client
+    from agentcontainer_local.client import Client, ClientError
     from agentcontainer_local.store.lock import Served
 
 UrlFlag = Annotated[
@@ -116,19 +117,19 @@ def _with_flags(function: Callable[..., Any]) -> inspect.Signature:
 
 
 @contextlib.contextmanager
-def ending(as_json: bool = False, own: Mapping[str, str] = MappingProxyType({})) -> Iterator["Output"]:
+def ending(
+    as_json: bool = False, own: Mapping[str, str] = MappingProxyType({}), output: "type[Lines] | None" = None
+) -> Iterator[Any]:
     """Turns an exception into a message on stderr (with --json: an error object) and an exit code.
 
-    `own`: the command's flags, as `flags.of` finds them, by which errors name fields of the API.
+    `own`: the command's flags, as `flags.of` finds them, by which errors name fields of the API. `output`: what the
+    command gets, by default an Output.
     """
     from pydantic import ValidationError
 
-    from agentcontainer_local.cli.output import Output
-    from agentcontainer_local.client import ClientError
     from agentcontainer_local.errors import Problem
-    from agentcontainer_local.schemas import faults
 
-    out = Output(as_json)
+    out = (output or _output())(as_json)
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
         yield out
@@ -139,13 +140,15 @@ def ending(as_json: bool = False, own: Mapping[str, str] = MappingProxyType({}))
         if stop.message:
             _complain(out, stop.code.name.lower(), stop.message)
         raise typer.Exit(stop.code) from None
-    except ClientError as error:
+    except _client_errors() as error:
         code, word, message = _said(error, own)
         _complain(out, word, message)
         raise typer.Exit(code) from None
     except KeyboardInterrupt:
         raise typer.Exit(Exit.INTERRUPTED) from None
     except ValidationError as error:
+        from agentcontainer_local.schemas import faults
+
         _complain(out, "wrong_use", flags.explained("", faults.found(error), own))
         raise typer.Exit(Exit.WRONG_USE) from None
     except UnicodeError as error:
@@ -164,6 +167,18 @@ def ending(as_json: bool = False, own: Mapping[str, str] = MappingProxyType({}))
         signal.signal(signal.SIGTERM, before)
 
 
+def _output() -> "type[Lines]":
+    from agentcontainer_local.cli.output import Output
+
+    return Output
+
+
+def _client_errors() -> "tuple[type[ClientError], ...]":
+    """A command that has not loaded the client has none of its errors."""
+    client = sys.modules.get("agentcontainer_local.client")
+    return (client.ClientError,) if client else ()
+
+
 STREAM_ERRORS = (errno.EPIPE, errno.ENOSPC, errno.EBADF)
 
 
@@ -172,7 +187,7 @@ def _terminated(*_: object) -> None:
     raise SystemExit(Exit.TERMINATED)
 
 
-def _complain(out: "Output", code: str, message: str) -> None:
+def _complain(out: "Lines", code: str, message: str) -> None:
     if out.as_json:
         out.note_json({"error": {"code": code, "message": message}})
     else:

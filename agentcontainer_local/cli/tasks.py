@@ -49,13 +49,13 @@ def show(session: Session, task: Task) -> None:
     """Show one task, with its result and its files."""
     from rich.text import Text
 
-    from agentcontainer_local.cli import output
+    from agentcontainer_local.cli import lines, output
     from agentcontainer_local.cli.transcript import standing, summary
     from agentcontainer_local.process.text import clean
 
     found = session.client.get_task(names.task(session, task))
     files = list(session.client.list_task_files(found.id))
-    shape = {**found.model_dump(mode="json", by_alias=True), "outputs": output.plain(files)}
+    shape = {**found.model_dump(mode="json", by_alias=True), "outputs": lines.plain(files)}
     session.out.facts(
         {
             "id": found.id,

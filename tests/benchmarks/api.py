@@ -165,10 +165,13 @@ class Served:
         assert len(answer.json()["data"]) == PAGE, answer.text[:500]
         return took
 
+    def page(self, path: str) -> None:
+        assert len(self.client.get(f"{path}&limit={PAGE}").json()["data"]) == PAGE
+
     def cpu_seconds(self) -> float:
         """Of all its threads, since it was started."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        threads = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
     def create_seconds(self) -> float:
         """Of one task, over a connection that is kept."""

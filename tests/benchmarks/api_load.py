@@ -8,7 +8,7 @@ import socket
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.benchmarks.api import AGENT, KEY, PAGE, TASK, Served, answer_length, served
@@ -37,14 +37,19 @@ def _ended(server: Served, rounds: int) -> list[Figure]:
     server.client.put("/bare/task", json=page["data"][0])
     paths = {"task": f"/api/v1/tasks/{id}", "page": f"/api/v1/tasks?limit={PAGE}", "bare": "/bare/task"}
     rates: dict[str, list[float]] = {name: [] for name in paths}
+    cpu: dict[str, list[float]] = {name: [] for name in paths}
     for _ in range(4 * rounds):
         for name, path in paths.items():
+            before = server.cpu_seconds()
             rates[name].append(server.rate(path))
+            cpu[name].append((server.cpu_seconds() - before) / rates[name][-1])
     return [
         Figure("get ended task", rates["task"], "requests/s"),
         ratios("get ended task / bare route", rates["task"], rates["bare"], "1 or more"),
+        ratios("the same by the server's CPU", cpu["bare"], cpu["task"], "1 or more"),
         Figure(f"page of {PAGE} ended tasks", rates["page"], "requests/s"),
         ratios(f"page of {PAGE} ended tasks / bare route", rates["page"], rates["bare"], "0.3 or more"),
+        ratios("the same by the server's CPU", cpu["bare"], cpu["page"], "0.3 or more"),
     ]
 
 
@@ -152,27 +157,31 @@ def _read_all(streams: list[socket.socket]) -> None:
 
 
 def _pending(server: Served, rounds: int) -> list[Figure]:
-    """The first tasks that wait, and those that come when ten thousand do."""
-    rounds *= 10
+    """The server's CPU for the first tasks that wait, and for those that come when ten thousand do."""
     server.create_seconds()
-    few = [server.create_seconds() for _ in range(rounds)]
+    few = [_cpu(server, server.create_seconds) for _ in range(rounds)]
     server.client.post("/bare/pending", params={"count": PENDING}).raise_for_status()
-    many = [server.create_seconds() for _ in range(rounds)]
-    waiting = [_seconds(server, "/api/v1/tasks?status=pending&order=asc") for _ in range(rounds // 4)]
-    newest = [_seconds(server, "/api/v1/tasks?status=pending") for _ in range(rounds // 4)]
+    many = [_cpu(server, server.create_seconds) for _ in range(rounds)]
+    longest, shortest = "/api/v1/tasks?status=pending&order=asc", "/api/v1/tasks?status=pending"
+    pages = {
+        path: [_cpu(server, lambda path=path: server.page(path)) for _ in range(rounds)] for path in (longest, shortest)
+    }
     ids = [task["id"] for task in server.client.get("/api/v1/tasks", params={"limit": PAGE}).json()["data"]]
     server.client.post("/bare/running", json=ids).raise_for_status()
-    running = [_seconds(server, "/api/v1/tasks?status=running") for _ in range(rounds // 4)]
+    running = [_cpu(server, lambda: server.page("/api/v1/tasks?status=running")) for _ in range(rounds)]
     return [
-        ratios(f"create task, {PENDING} pending / none", many, few, "1.1 or less"),
-        ratios(f"page of {PAGE} tasks that wait longest, {PENDING} pending / of running ones", waiting, running),
-        ratios(f"page of {PAGE} tasks that wait shortest, {PENDING} pending / of running ones", newest, running),
+        Figure("create task: CPU", [1000 * cpu for cpu in few], "ms"),
+        ratios(f"create task, {PENDING} pending / none: CPU", many, few, "1.1 or less"),
+        Figure(f"page of {PAGE} running tasks: CPU", [1000 * cpu for cpu in running], "ms"),
+        ratios(f"page of {PAGE} that wait longest, {PENDING} pending / of running ones: CPU", pages[longest], running),
+        ratios(
+            f"page of {PAGE} that wait shortest, {PENDING} pending / of running ones: CPU", pages[shortest], running
+        ),
     ]
 
 
-def _seconds(server: Served, path: str) -> float:
-    began = time.perf_counter()
-    answer = server.client.get(f"{path}&limit={PAGE}")
-    took = time.perf_counter() - began
-    assert len(answer.json()["data"]) == PAGE, answer.text[:500]
-    return took
+def _cpu(server: Served, ask: Callable[[], object]) -> float:
+    before = server.cpu_seconds()
+    for _ in range(10):
+        ask()
+    return (server.cpu_seconds() - before) / 10
