@@ -18,6 +18,7 @@ from agentcontainer_local.testing.scripts import Script, Scripts, Task
 CALL_ID = "call_testing_{turn}_{move}_{digest}"
 CALL_IDS = re.compile(rb"call_testing_(\d+)_(\d+)_")
 CHARACTERS_A_TOKEN = 4
+FIRST_PIECES = 4
 
 
 @dataclass
@@ -160,8 +161,16 @@ def _document(status: int, document: object) -> tuple[int, list[bytes], str]:
 def _said(request: upstream.Request, answer: wire.Answer) -> tuple[int, list[bytes], str]:
     dialect = request.route.dialect
     if request.document.get("stream"):
-        return 200, list(wire.stream(dialect, answer)), "text/event-stream"
+        return 200, _pieces(list(wire.stream(dialect, answer)), words=bool(answer.text)), "text/event-stream"
     return _document(200, wire.whole(dialect, answer))
+
+
+def _pieces(events: list[bytes], words: bool) -> list[bytes]:
+    """One for each event, so that words come one after another. Without words, most events come at once: nobody sees
+    the arguments of a call before they are whole."""
+    if words or len(events) <= FIRST_PIECES:
+        return events
+    return [*events[:FIRST_PIECES], b"".join(events[FIRST_PIECES:])]
 
 
 class _Response:
