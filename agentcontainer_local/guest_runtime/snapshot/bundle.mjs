@@ -16,6 +16,7 @@ const LATE_BUILTINS = ["http", "http2", "https", "repl", "sqlite", "tls"];
 const OUTSIDE = ["azure-", "cli-", "easter-egg", "google-", "jiti-", "lib-", "mistral-", "openai-codex", "virtual-modules"];
 const CREATE_REQUIRE = /^import \{ createRequire as __piCreateRequire \} from "node:module"; const require = .*$/m;
 
+// The extension is within, so Pi must not load it once more.
 const ENTRY = `
   import extend from "${EXTENSION}";
   import { start as startPi } from "${BUNDLE}/cli-runtime.js";

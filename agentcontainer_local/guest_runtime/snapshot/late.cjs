@@ -1,6 +1,5 @@
 // The beginning of the snapshot's script. What V8 cannot keep in a snapshot is made late: when Pi, started from it, uses
 // it for the first time. A use during the build is an error, and then the runtime has no snapshot.
-"use strict";
 const builtin = require;
 const { Segmenter } = Intl;
 const signalListeners = [];
