@@ -137,7 +137,7 @@ def test_an_ephemeral_server_ends_with_the_process_that_started_it(stdin: str, w
         url = json.loads(starter.stdout.readline())["url"]
         folder = folder_of(starter.pid)
         starter.kill()
-        nothing_is_left({"url": url, "folder": folder, "store": "none"})
+        nothing_is_left({"url": url, "folder": folder, "store": folder})
 
 
 def test_nothing_is_left_of_an_ephemeral_server_that_is_killed_itself():
@@ -146,7 +146,7 @@ def test_nothing_is_left_of_an_ephemeral_server_that_is_killed_itself():
         url = json.loads(process.stdout.readline())["url"]
         folder = folder_of(process.pid)
         process.kill()
-        nothing_is_left({"url": url, "folder": folder, "store": "none"})
+        nothing_is_left({"url": url, "folder": folder, "store": folder})
 
 
 def folder_of(pid: int) -> str:

@@ -103,6 +103,21 @@ def test_what_deleted_stores_have_left_is_removed_and_nothing_else(
     assert json.loads(leftovers("list", "--json", env=elsewhere, cwd=tmp_path)) == []
 
 
+def test_a_run_directory_of_a_store_that_is_gone_is_removed_whatever_is_known_of_it(
+    elsewhere, store: Store, tmp_path: Path
+):
+    only = store("only")
+    podman(elsewhere, "rm", "only")
+    podman(elsewhere, "volume", "rm", "only-work")
+    assert json.loads(leftovers("list", "--json", env=elsewhere, cwd=tmp_path)) == []
+    shutil.rmtree(tmp_path / "only")
+    account_registry.of_account("disks").remove(only)  # as an earlier version left it
+    (found,) = json.loads(leftovers("list", "--json", env=elsewhere, cwd=tmp_path))
+    assert (found["state"], found["volumes"], found["runDirectories"]) == ("unknown", 0, 1)
+    leftovers("remove", "--yes", env=elsewhere, cwd=tmp_path)
+    assert not directory(elsewhere, only).exists()
+
+
 def test_a_store_whose_server_is_still_running_is_left_alone(elsewhere, store: Store, tmp_path: Path):
     served = store("served")
     shutil.rmtree(tmp_path / "served")
