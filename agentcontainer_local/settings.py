@@ -75,6 +75,12 @@ class Settings(BaseModel):
     )
 
     max_running: int = Field(4, ge=0, description="Maximum number of running containers; 0 starts none.")
+    warm: int = Field(
+        1,
+        ge=0,
+        le=100,
+        description="Number of containers that wait, with the agent up, for the next task; 0: none.",
+    )
     max_pending: int = Field(1000, ge=1, description="Maximum number of waiting tasks. Above it, the answer is 429.")
     idle_seconds: int = Field(60, ge=0, description="Seconds that an idle conversation keeps its container running.")
     max_body_bytes: int = Field(10 * 1024**2, ge=1024, description="Maximum size of a request's JSON body, in bytes.")

@@ -28,6 +28,10 @@ from agentcontainer_local.store.secrets import Vault
 from tests.simulated import simulated_server  # noqa: F401
 from tests.time_limit import *  # noqa: F403 - its hooks
 
+# A container that waits for the next task would take processors from the next test, on a machine that has two: servers
+# of tests have none. Those of tests that are about such containers say otherwise.
+os.environ["AGENTCONTAINER_WARM"] = "0"
+
 # Who starts the tests in the background may have it ignored, and what they start would then know no Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

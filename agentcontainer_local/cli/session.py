@@ -57,8 +57,10 @@ class Start:
     new_store: bool = True
 
 
-AT_WORK = Start((), signal.SIGINT)  # its agents are suspended at the end, for the next server
-AT_REST = Start(("--max-running", "0"), signal.SIGTERM)  # starts no agent, and ends none that another one left
+ONE_TASK = ("--warm", "0")  # no container waits for another one
+AT_WORK = Start(ONE_TASK, signal.SIGINT)  # its agents are suspended at the end, for the next server
+# Starts no agent, and ends none that another one left.
+AT_REST = Start(("--max-running", "0", *ONE_TASK), signal.SIGTERM)
 READING = Start(AT_REST.flags, AT_REST.ends_by, new_store=False)
 
 

@@ -8,20 +8,26 @@ export class Actions {
   #events;
   #prompts;
   #ready;
+  #takeOver;
   #stop;
   #last = Promise.resolve();
   #calling = new AbortController(); // for what has not reached Pi yet
 
-  /** `ready` resolves when Pi may be prompted; `stop()` ends the run in order. */
-  constructor({ pi, events, prompts, ready, stop }) {
+  /**
+   * `ready` resolves when Pi may be prompted; `takeOver(launch)` does when it is as the task's launch has it, and never
+   * rejects; `stop()` ends the run in order.
+   */
+  constructor({ pi, events, prompts, ready, takeOver, stop }) {
     this.#pi = pi;
     this.#events = events;
     this.#prompts = prompts;
     this.#ready = ready;
+    this.#takeOver = takeOver;
     this.#stop = stop;
   }
 
   begin(command) {
+    if (command.type === "launch") this.#last = this.#takeOver(command.launch);
     if (command.type === "prompt") this.#queue(command, (signal) => this.#prompt(command, signal));
     if (command.type === "steer") this.#queue(command, () => this.#steer(command));
     if (command.type === "abort") this.#abort();

@@ -2,8 +2,8 @@
 import { Lines } from "./lines.mjs";
 import { insist, open, Unreachable } from "./door.mjs";
 
-/** Follows the host's commands for ever; `act(command)` is called once for each id. */
-export async function followCommands(act) {
+/** Follows the host's commands for ever; `act(command)` is called once for each id. `waits()`: no task has come yet. */
+export async function followCommands(act, waits = () => false) {
   const done = new Set();
   const lines = () =>
     new Lines((text) => {
@@ -12,12 +12,12 @@ export async function followCommands(act) {
       done.add(command.id);
       act(command);
     });
-  for (;;) await insist(() => read(lines()));
+  for (;;) await insist(() => read(lines(), waits() ? { "agentcontainer-waiting": "1" } : {}));
 }
 
 /** Resolves when a stream that was open ends, so that the next try comes at once; rejects when none opened. */
-async function read(lines) {
-  const answer = await open("GET", "/guest/commands");
+async function read(lines, headers) {
+  const answer = await open("GET", "/guest/commands", { headers });
   if (answer.statusCode !== 200) {
     answer.destroy();
     throw new Unreachable(`the host answered ${answer.statusCode}`);

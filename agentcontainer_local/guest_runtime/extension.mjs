@@ -5,7 +5,8 @@ import { createBashToolDefinition } from "../pi/dist/bundle/index.js";
 import { LAUNCH } from "./paths.mjs";
 import { newlyRefused, withoutRefused } from "./pictures.mjs";
 
-const PRIVATE = ["AC_MODE", "AC_MODEL", "AC_TOOL_CHARACTERS", "AC_WEAK_MODEL", "JITI_TRY_NATIVE", "NODE_COMPILE_CACHE"];
+const PRIVATE = ["AC_MODE", "AC_MODEL", "AC_TOOL_CHARACTERS", "AC_WAITING", "AC_WEAK_MODEL", "JITI_TRY_NATIVE", "NODE_COMPILE_CACHE"];
+const GIVEN = Symbol.for("agentcontainer.given");
 const PLACES = ["AC_RUN_DIR", "AC_WORKSPACE", "AC_STATE"];
 const BASH_TIMEOUT_SECONDS = 600;
 const LONGEST_TASK_SECONDS = 604_800;
@@ -22,9 +23,7 @@ const LEVELS = ["off", "minimal", "low", "medium", "high", "xhigh", "max"];
 const PATHS = { type: "array", items: { type: "string" } };
 
 export default function extend(pi) {
-  const { AC_MODE: mode, AC_MODEL: main, AC_TOOL_CHARACTERS: most, AC_WEAK_MODEL: weak } = process.env;
-  // Ours and Pi's alone; what the agent's tools inherit is this process's environment.
-  for (const name of PRIVATE) delete process.env[name];
+  const { AC_MODE: mode, AC_MODEL: main, AC_TOOL_CHARACTERS: most, AC_WAITING: waits, AC_WEAK_MODEL: weak } = privately();
   const tools = mode === "conversation" ? [ATTACH] : [FINISH, HIBERNATE];
   for (const tool of [...tools, shell()]) pi.registerTool(tool);
   pi.on("tool_call", limitBash);
@@ -32,7 +31,20 @@ export default function extend(pi) {
   if (most) pi.on("tool_result", (result) => shorten(result, Number(most)));
   pi.on("context", leaveOutRefused);
   pi.on("agent_before_settle", goOnWithoutRefused);
+  if (waits) pi.on("before_agent_start", instruct);
   if (weak) pi.registerVirtualModel(routed(JSON.parse(main), weak));
+}
+
+/** Ours and Pi's alone: the agent's tools inherit this process's environment. Pi extends each session of it anew. */
+function privately() {
+  const given = (globalThis[GIVEN] ??= Object.fromEntries(PRIVATE.map((name) => [name, process.env[name]])));
+  for (const name of PRIVATE) delete process.env[name];
+  return given;
+}
+
+/** Pi has read its instructions when it started, and its task came later. */
+function instruct({ systemPromptOptions }) {
+  systemPromptOptions.appendSystemPrompt = readFileSync(`${process.env.PI_CODING_AGENT_DIR}/system.md`, "utf8");
 }
 
 /** Pi's own, with the environment that the image sets: Pi itself has nothing of it. */

@@ -9,9 +9,13 @@ const HOP_BY_HOP = new Set(
   ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "upgrade", "expect"],
 );
 
-/** Listens on 127.0.0.1:`port`; rejects when that is taken. `tellOutput()` resolves when the host has the output. */
-export function openGateway(port, tellOutput = async () => {}) {
+/**
+ * Listens on 127.0.0.1:`port`; rejects when that is taken. `tellOutput()` resolves when the host has the output.
+ * `dryRun`: who answers the calls while it is on.
+ */
+export function openGateway(port, tellOutput = async () => {}, dryRun = null) {
   const server = http.createServer((request, response) => {
+    if (dryRun?.on) return void dryRun.answer(request, response);
     if (request.url !== OUTPUT_PATH) return void forward(request, response);
     tellOutput().then(() => response.end(), () => response.destroy());
   });

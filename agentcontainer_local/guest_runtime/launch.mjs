@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { cachedDataVersionTag } from "node:v8";
-import { BIN_DIR, LAUNCH, STATE_DIR, WORKSPACE } from "./paths.mjs";
+import { BIN_DIR, LAUNCH, SESSION_ID, STATE_DIR, WORKSPACE } from "./paths.mjs";
 
 export const VIRTUAL_PROVIDER = "agentcontainer";
 /** Pi as it is once its modules are loaded. V8 accepts it only on a processor like the one that it was made on. */
@@ -16,20 +16,31 @@ const OWN = ["AC_RUN_DIR", "AC_WORKSPACE", "AC_STATE", "NODE_COMPILE_CACHE"];
 export function prepare() {
   const launch = JSON.parse(readFileSync(LAUNCH, "utf8"));
   mkdirSync(TMPDIR, { recursive: true });
-  for (const [path, text] of Object.entries(launch.files ?? {})) {
+  writeFiles(launch);
+  return launch;
+}
+
+export function writeFiles({ files = {} }) {
+  for (const [path, text] of Object.entries(files)) {
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, text);
   }
-  return launch;
 }
 
 /** The process. */
 export function startPi(launch) {
-  const [node, ...args] = launch.argv;
+  const [node, ...args] = inSession(launch.argv);
   const snapshot = existsSync(SNAPSHOT) ? ["--snapshot-blob", SNAPSHOT] : [];
   const child = spawn(node, [...snapshot, ...args], { cwd: WORKSPACE, env: environment(launch), stdio: ["pipe", "pipe", "pipe"] });
   child.once("error", (error) => (child.failure = error)); // comes before anybody else can listen
   return child;
+}
+
+/** In the session that an earlier life of this container began, whatever its id. */
+function inSession(argv) {
+  const at = argv.indexOf("--session-id") + 1;
+  if (at === 0 || !existsSync(SESSION_ID)) return argv;
+  return argv.with(at, readFileSync(SESSION_ID, "utf8"));
 }
 
 /** Nothing of the image's but PATH: a variable of it could end Node, or lead Pi elsewhere. The tools get them all. */
@@ -41,6 +52,7 @@ function environment(launch) {
     TMPDIR, // Pi keeps long outputs there, and an image need not have a /tmp
     ...launch.env,
     AC_MODE: launch.mode,
+    ...(launch.waiting && { AC_WAITING: "1" }),
     AC_MODEL: JSON.stringify(launch.model),
     PATH: toolPath(launch),
   };

@@ -7,6 +7,8 @@ export const STATE_DIR = process.env.AC_STATE ?? "/var/lib/agentcontainer";
 export const DOOR = `${RUN_DIR}/host.sock`;
 export const EGRESS = `${RUN_DIR}/egress.sock`;
 export const LAUNCH = `${RUN_DIR}/launch.json`;
+// Of a Pi that has waited for its task, and chose the id itself.
+export const SESSION_ID = `${STATE_DIR}/session-id`;
 export const BIN_DIR = `${dirname(import.meta.dirname)}/bin`;
 // On the gateway: where a command that ends the run asks that the host be told what was printed.
 export const OUTPUT_PATH = "/agentcontainer/output";

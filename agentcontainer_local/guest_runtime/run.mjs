@@ -5,10 +5,11 @@ import { followCommands } from "./commands.mjs";
 import { openEgress } from "./egress.mjs";
 import { Events } from "./events.mjs";
 import { openGateway } from "./gateway.mjs";
-import { VIRTUAL_PROVIDER } from "./launch.mjs";
+import { VIRTUAL_PROVIDER, writeFiles } from "./launch.mjs";
 import { Output } from "./output.mjs";
 import { Pi, PiGone } from "./pi.mjs";
 import { Prompts } from "./prompts.mjs";
+import { DryRun } from "./dry_run.mjs";
 import { translate } from "./translation.mjs";
 
 const READY_MS = 120_000;
@@ -24,8 +25,9 @@ export async function run(launch, child) {
   let finish;
   const over = new Promise((resolve) => (finish = resolve));
   const parts = assemble(launch, child, finish);
-  const { pi, events, prompts } = parts;
+  const { pi, events, prompts, dryRun } = parts;
   let hurried = false;
+  let waits = Boolean(launch.waiting);
   process.on("SIGTERM", () => {
     hurried = true;
     finish("stop");
@@ -39,18 +41,24 @@ export async function run(launch, child) {
   void events.pump();
   const { gatewayPort, egressPort } = launch;
   const told = () => parts.output.tell(pi, events);
-  const listening = Promise.all([openGateway(gatewayPort, told), egressPort && openEgress(egressPort)]);
+  const listening = Promise.all([openGateway(gatewayPort, told, dryRun), egressPort && openEgress(egressPort)]);
   const ready = listening.then(() => becomeReady(pi, launch)).then(async (state) => {
     if (state.messageCount > 0) await prompts.recall(state.sessionFile);
+    if (dryRun) await dryRun.play(pi);
     events.push({ type: "ready", model: launch.model, messageCount: state.messageCount });
   });
-  ready.catch((error) => {
+  const failed = (error) => {
     if (error instanceof PiGone) return; // pi_exited says more
     events.push({ type: "pi_failed", message: error.message, late: error instanceof Late });
     finish("failed");
-  });
-  const actions = new Actions({ ...parts, ready, stop: () => finish("stop") });
-  void followCommands((command) => actions.begin(command));
+  };
+  ready.catch(failed);
+  const takeOver = (given) => {
+    waits = false;
+    return ready.then(() => handOver(pi, given)).catch(failed);
+  };
+  const actions = new Actions({ ...parts, ready, takeOver, stop: () => finish("stop") });
+  void followCommands((command) => actions.begin(command), () => waits);
   void pi.ended.then((end) => finish(end));
   return leave(await over, pi, events, () => !hurried);
 }
@@ -67,13 +75,15 @@ export async function fail(message) {
 function assemble(launch, child, finish) {
   const prompts = new Prompts();
   const output = new Output();
-  const parts = { prompts, output };
+  const dryRun = launch.waiting ? new DryRun() : null;
+  const parts = { prompts, output, dryRun };
   parts.events = new Events({
     onFull: () => parts.pi.pause(),
     onRoom: () => parts.pi.resume(),
     onOver: () => finish("over"),
   });
   parts.pi = new Pi(child, (line) => {
+    if (dryRun?.on) return dryRun.heard(line);
     if (line.type === "message_end" && line.message.role === "user") prompts.heard();
     const event = translate(line);
     output.note(event);
@@ -98,6 +108,14 @@ async function becomeReady(pi, launch) {
   if (!same(found, wanted)) throw new Error(`Pi chose ${name(found)} instead of ${name(wanted)}.`);
   if (weak) await demand([model, { provider: model.provider, id: weak }], pi);
   return answer.data;
+}
+
+/** Makes a Pi that has waited the task's. A new start of the container would do the same by launch.json. */
+async function handOver(pi, launch) {
+  writeFiles(launch);
+  const { provider, id } = launch.env?.AC_WEAK_MODEL ? { ...launch.model, provider: VIRTUAL_PROVIDER } : launch.model;
+  const { success, error } = await pi.ask({ type: "set_model", provider, modelId: id });
+  if (!success) throw new Late(`Pi could not be given its task: ${error}`);
 }
 
 /** A virtual model is found whatever it leads to, so look at what it leads to. */

@@ -9,6 +9,8 @@ from agentcontainer_local.pi import models
 from agentcontainer_local.store.rows import Task
 from agentcontainer_local.store.tasks import Execution
 
+MODELS_FILE, SYSTEM_FILE = f"{STATE}/pi/models.json", f"{STATE}/pi/system.md"
+
 # Our extension's provider: auxiliary calls, like those for summaries, go to the weak model, all others to the main one.
 ROUTED = "agentcontainer"
 
@@ -57,9 +59,9 @@ def launch(
     return {
         "mode": task["mode"],
         "files": {
-            f"{STATE}/pi/models.json": json.dumps(models.document(execution, model, weak, catalog)),
+            MODELS_FILE: json.dumps(models.document(execution, model, weak, catalog)),
             f"{STATE}/pi/settings.json": json.dumps(SETTINGS | models.compaction(execution)),
-            f"{STATE}/pi/system.md": "\n\n".join(system),
+            SYSTEM_FILE: "\n\n".join(system),
         },
         "argv": [
             f"{MOUNT}/libexec/node",
@@ -82,7 +84,7 @@ def launch(
             "--model",
             model,
             "--append-system-prompt",
-            f"{STATE}/pi/system.md",
+            SYSTEM_FILE,
             *(["--skill", f"{STATE}/skills/.pi/skills"] if skills else []),
         ],
         "env": {

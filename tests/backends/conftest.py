@@ -10,9 +10,7 @@ import pytest
 from agentcontainer_local.resource_limits import Limits
 from agentcontainer_local.sandbox.backend import Backend, Found, Handle, ImageChoice, RunSpec
 from tests.backends.guest_host import GuestHost
-from tests.backends.places import PLACES, Place
-
-LIMITS = Limits(memory_mb=2048, cpus=None, processes=512, open_files=1024, workspace_mb=1024)
+from tests.backends.places import LIMITS, PLACES, Place
 
 
 @pytest.fixture(scope="session", params=PLACES)

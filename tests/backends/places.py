@@ -3,6 +3,7 @@
 A backend of your own needs a class like these, and its name in PLACES.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
@@ -12,11 +13,15 @@ from typing import Any, NamedTuple, Protocol
 from platformdirs import user_cache_path
 
 from agentcontainer_local.pi import bundle
+from agentcontainer_local.resource_limits import Limits
 from agentcontainer_local.sandbox import podman
-from agentcontainer_local.sandbox.backend import Backend, ImageChoice
+from agentcontainer_local.sandbox.backend import Backend, ImageChoice, RunSpec
 from agentcontainer_local.sandbox.podman import backend as podman_backend
 from agentcontainer_local.sandbox.simulated import Simulation
 from agentcontainer_local.settings import Settings
+from tests.backends.guest_host import GuestHost
+
+LIMITS = Limits(memory_mb=2048, cpus=None, processes=512, open_files=1024, workspace_mb=1024)
 
 
 class Place(Protocol):
@@ -93,11 +98,32 @@ class PodmanPlace:
 
     def opened(self, store_id: str, **settings: str) -> AbstractAsyncContextManager[Backend]:
         remembered = self._remembered.setdefault(store_id, Remembered())
-        return podman_backend.open(Settings(data=self._folder, **settings), store_id, remembered, self._runtime)
+        return podman_backend.open(
+            Settings(data=self._folder, **{"warm": 0, **settings}), store_id, remembered, self._runtime
+        )
 
     def away(self, store_id: str) -> AbstractAsyncContextManager[Backend]:
         return self.opened(store_id, podman_socket=str(self._folder / "nobody-listens.sock"))
 
 
-PLACES = {"simulated": SimulatedPlace, "podman": PodmanPlace}
+class WarmPlace(PodmanPlace):
+    """The same, where a container waits for each run that begins: another one's limits apart, all are of one kind."""
+
+    @contextlib.asynccontextmanager
+    async def opened(self, store_id: str, **settings: str) -> AsyncIterator[Backend]:
+        async with super().opened(store_id, warm=1, **settings) as backend:
+            if "podman_socket" not in settings:
+                await self._warm(backend)
+            yield backend
+
+    async def _warm(self, backend: podman_backend.PodmanBackend) -> None:
+        await backend.prepare(self.image, print)
+        launch = GuestHost().launch
+        await backend.pool.take(RunSpec("", "", 1, self.image, launch, LIMITS, "container", False, first=True))
+        async with asyncio.timeout(60):
+            while not backend.pool.waiting:
+                await asyncio.sleep(0.05)
+
+
+PLACES = {"simulated": SimulatedPlace, "podman": PodmanPlace, "podman with waiting containers": WarmPlace}
 __all__ = ["PLACES", "Place", "podman"]

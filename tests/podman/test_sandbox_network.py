@@ -84,12 +84,12 @@ async def test_a_container_whose_network_process_was_killed_is_noticed(sandbox, 
         await sandbox.start(id)
     found = {container.id: container for container in await sandbox.found()}
     closed, opened = found[made["none"]], found[made["internet"]]
-    assert await sandbox.network_serves(closed) and await sandbox.network_serves(opened)
+    assert await sandbox.network_serves(closed.id) and await sandbox.network_serves(opened.id)
     namespace = (await sandbox.inspect(opened.id))["NetworkSettings"]["SandboxKey"]
     [server] = processes.network_servers(namespace)
     os.kill(server, signal.SIGKILL)
     await processes.exited(server)
-    assert not await sandbox.network_serves(opened)
+    assert not await sandbox.network_serves(opened.id)
 
 
 @pytest.fixture

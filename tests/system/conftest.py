@@ -23,6 +23,9 @@ from tests.fake_provider import FakeProvider
 CLONE = Path(__file__).parents[2]
 # Every server of a test is to leave nothing behind, so that what is left behind is seen.
 NOTHING_KEPT = {"AGENTCONTAINER_FAILED_WORKSPACE_RETENTION_SECONDS": "0"}
+# As in tests/conftest.py, for benchmarks too: those that want containers that wait say so.
+NOTHING_WAITS = {"AGENTCONTAINER_WARM": "0"}
+WAITS, TAKEN = "a container waits for the next task", "a waiting container was taken"
 ENDED = {"finished", "failed", "cancelled", "expired"}
 
 
@@ -41,7 +44,7 @@ class Server:
 
     def start(self) -> None:
         command = [*self.command, "serve", "--port", "0", "--data", str(self.data)]
-        environ = {**os.environ, **NOTHING_KEPT, "AGENTCONTAINER_API_KEY": self.key, **self.settings}
+        environ = {**os.environ, **NOTHING_KEPT, **NOTHING_WAITS, "AGENTCONTAINER_API_KEY": self.key, **self.settings}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, env=environ, umask=self.umask
@@ -60,8 +63,30 @@ class Server:
             return self.process.wait(timeout=60)
 
     def things(self) -> set[str]:
-        """Names of this store's containers and volumes."""
+        """Names of this store's containers and volumes, but for those that wait for a task."""
+        return self.everything() - self.waiting()
+
+    def everything(self) -> set[str]:
         return podman_things(f"agentcontainer.store={self.row('SELECT id FROM store')['id']}")
+
+    def waiting(self) -> set[str]:
+        """Names of containers and volumes that wait for a task."""
+        with contextlib.closing(sqlite3.connect(self.data / "agentcontainer.db")) as store:
+            taken = tuple(name for (name,) in store.execute("SELECT name FROM slots"))
+        return {name for name in self.everything() if "-slt_" in name and not (taken and name.startswith(taken))}
+
+    def warmed(self, **overrides) -> None:
+        """From here on a container waits for tasks like this one."""
+        self.run("```finish\n--complete-task --message Done\n```", **overrides)
+        self.until_one_waits()
+
+    def until_one_waits(self) -> None:
+        """Where all tasks so far were of one kind."""
+        wait_until(lambda: self.log.read_text().count(WAITS) > self.log.read_text().count(TAKEN), 60)
+
+    def took(self, task: dict) -> bool:
+        """Whether the task was given a container that waited."""
+        return f"{TAKEN} task={task['id']}" in self.log.read_text()
 
     def container(self, task: dict) -> str:
         """The id of a task's container."""
@@ -182,7 +207,7 @@ def serving(data: Path, kind: type[Server] = Server, **settings: str) -> Iterato
                 wait_until(lambda: not server.things(), 30)
             finally:
                 server.stop()
-    assert not server.things(), "containers or volumes were left behind"
+    assert not server.everything(), "containers or volumes were left behind"
 
 
 def standard_image() -> str:

@@ -18,7 +18,7 @@ import pytest
 from agentcontainer_local import lifecycle
 from agentcontainer_local.environment import CRASH_AT
 from agentcontainer_local.process import failpoints
-from tests.system.conftest import ENDED, Server, podman, wait_until
+from tests.system.conftest import ENDED, WAITS, Server, podman, wait_until
 from tests.system.test_main_job import bash
 
 pytestmark = pytest.mark.podman
@@ -192,6 +192,17 @@ def tidy(server: Mortal) -> None:
     server.get(f"/tasks/{task['id']}")
 
 
+def take(server: Mortal) -> None:
+    """A container is made ready for the next task, and taken by it."""
+    server.run(bash(finish="--complete-task --message Done"))
+    wait_until(lambda: server.get("/account") and (server.died or WAITS in server.log.read_text()), 60)
+    task = server.dispatch(bash("echo one >> log", "echo two >> log", finish="--complete-task --message Done log"))
+    ended = server.wait(task["id"])
+    assert ended["status"] == "finished", ended["error"]
+    assert server.outputs(task["id"]) == {"log": b"one\ntwo\n"}
+    assert moves(server, task["id"]) == ["pending", "running", "finished"]
+
+
 SCENARIOS = {
     work: """bytes.placed task.creating run.begun door.opened image.there uid.claimed launch.written volumes.made
         container.made container.starting container.started apply.started command.giving input.asked prompt.delivered
@@ -208,6 +219,7 @@ SCENARIOS = {
     fail: "apply.failed",
     restart: "server.opening supervisor.looked supervisor.attending",
     tidy: "task.swept",
+    take: "slot.filling slot.waiting slot.taken slot.recorded slot.given",
     suspend: "server.ending supervisor.suspending",
 }
 POINTS = {point: scenario for scenario, points in SCENARIOS.items() for point in points.split()}
@@ -229,13 +241,15 @@ def moves(server: Server, task_id: str) -> list[str]:
 @pytest.fixture
 def mortal(request, tmp_path: Path) -> Iterator[Mortal]:
     server = Mortal(tmp_path / "data", request.param)
+    if POINTS[request.param] is take:
+        server.settings["AGENTCONTAINER_WARM"] = "1"
     if POINTS[request.param] not in (restart, tidy):
         server.arm()
     server.start()
     yield server
     if server.process.poll() is None:
         server.stop()
-    for name in server.things():
+    for name in server.everything():
         podman("volume", "rm", "-f", name) if name.endswith(("-work", "-state")) else podman("rm", "-f", name)
 
 
@@ -261,6 +275,8 @@ def test_a_server_that_dies_at_a_point_leaves_everything_in_order(mortal: Mortal
     mortal.stop()
     mortal.start()  # which removes bytes that no row names
     assert {path.name for path in (mortal.data / "files").iterdir()} - {"incoming"} == mortal.files()
+    mortal.stop()
+    assert not mortal.everything()
 
 
 def walked(server: Server, task: dict) -> None:

@@ -51,8 +51,25 @@ def the_hosts_own() -> Iterator[dict]:
         yield {"abstract": name, "key": key, "serial": max(serial, 0), "listener": listener.getsockname()[1]}
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["without internet", "with internet"])
-def tried(server: Server, request) -> dict[str, str | None]:
+WAYS = [
+    pytest.param((internet, waited), id=f"{'with' if internet else 'without'} internet, {how}")
+    for internet in (False, True)
+    for waited, how in ((False, "started for the task"), (True, "one that waited"))
+]
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def tried(server: Server, request, tmp_path_factory) -> Iterator[dict[str, str | None]]:
+    internet, waited = request.param
+    if not waited:
+        yield try_all(server, internet)
+        return
+    with serving(tmp_path_factory.mktemp("waited") / "data", AGENTCONTAINER_WARM="1") as warm:
+        warm.warmed(internetAccess=internet)
+        yield try_all(warm, internet)
+
+
+def try_all(server: Server, internet: bool) -> dict[str, str | None]:
     with the_hosts_own() as own:
         given = {
             **own,
@@ -68,9 +85,11 @@ def tried(server: Server, request) -> dict[str, str | None]:
                 finish='--complete-task --message "Tried" out.json',
             ),
             files=[probe],
-            internetAccess=request.param,
+            internetAccess=internet,
         )
     assert task["status"] == "finished", task["error"]
+    assert server.took(task) == (server.settings.get("AGENTCONTAINER_WARM") == "1")
+    assert task["walls"]["network"] == ("internet" if internet else "none")
     return json.loads(server.outputs(task["id"])["out.json"])
 
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from agentcontainer_local.sandbox.errors import (
     ImageMissing,
@@ -78,15 +79,17 @@ class Sandbox(Changes, Volumes):
 
     @asynccontextmanager
     async def watching(
-        self, container: str, pid: int, ceiling: Ceiling, empty: bool = False
+        self, container: str, pid: int, ceiling: Ceiling, empty: bool = False, found: dict[str, Any] | None = None
     ) -> AsyncIterator[asyncio.Future[Broken]]:
         """While open: the future is done once the container takes more than that. Ending it is the caller's affair.
 
-        `empty`: nothing was written in it or its volumes before, so that it need not be measured soon.
+        `empty`: nothing was written in it or its volumes before, so that it need not be measured soon. `found`: what
+        `inspect` has said of it.
         """
         started = self._started
         known = started and started["Name"] == container and started["State"]["Pid"] == pid
-        found = started if known else await self.inspect(container) or {}
+        if found is None:
+            found = started if known else await self.inspect(container) or {}
         noted = annotations(found).get(CPUS)
         cpus = float(noted) if noted else None
         with self._watchdog.watching(pid, ceiling, written_paths(found), cpus, empty) as broken:

@@ -4,24 +4,28 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from starlette.types import ASGIApp
+
 from agentcontainer_local import resource_limits
 from agentcontainer_local.process import disk_space, failpoints, runtime_directory
+from agentcontainer_local.process.beside import beside
 from agentcontainer_local.process.disk_space import Disk
 from agentcontainer_local.sandbox import backend, podman
 from agentcontainer_local.sandbox.backend import Broken, Capabilities, Exit, Guest, ImageChoice, RunSpec, Say, Start
 from agentcontainer_local.sandbox.errors import SandboxError, Unavailable
-from agentcontainer_local.sandbox.podman import Sandbox, enforcement, exits, locks, proof, sockets, uids
+from agentcontainer_local.sandbox.podman import Sandbox, enforcement, exits, locks, proof, sockets, uids, waiting
 from agentcontainer_local.sandbox.podman.exports import PodmanExports
-from agentcontainer_local.sandbox.podman.names import SLOT_LABEL, name_of
+from agentcontainer_local.sandbox.podman.names import SLOT_LABEL, UNCLAIMED, name_of
+from agentcontainer_local.sandbox.podman.pool import Pool
 from agentcontainer_local.sandbox.podman.prepared import Prepared
 from agentcontainer_local.sandbox.podman.remembered import Remembered
-from agentcontainer_local.sandbox.podman.slots import Slots, make_directory
-from agentcontainer_local.sandbox.podman.starts import Started, Starter
+from agentcontainer_local.sandbox.podman.slots import Slot, Slots, make_directory
+from agentcontainer_local.sandbox.podman.starts import LAUNCH, Started, Starter
 from agentcontainer_local.schemas import WallCheck
 from agentcontainer_local.settings import Settings
 
@@ -32,7 +36,8 @@ NETWORK_GONE = "The process that served its network has ended."
 
 @dataclass(frozen=True)
 class Found(backend.Found):
-    container: podman.Found
+    container: podman.Found | None  # None: volumes alone
+    slot_id: str | None
 
 
 @dataclass(eq=False)
@@ -49,7 +54,7 @@ class Running:
 class PodmanBackend(PodmanExports):
     """See backend.Backend."""
 
-    def __init__(self, sandbox: Sandbox, remembered: Remembered, directory: Path, runtime: Path):
+    def __init__(self, sandbox: Sandbox, remembered: Remembered, directory: Path, runtime: Path, warm: int):
         """`directory`: for the sockets of runs, a short path. `runtime`: what containers mount."""
         super().__init__(sandbox.store_id, remembered, sandbox.environment)
         gvisor = shutil.which(resource_limits.RUNSC) is not None
@@ -66,6 +71,7 @@ class PodmanBackend(PodmanExports):
         self._prepared = Prepared(sandbox, runtime)
         self._stopped: set[str] = set()  # containers that were ended from here, since their last start
         self._starter = Starter(sandbox, self._prepared, runtime)
+        self.pool = Pool(warm, sandbox, self._slots, self._starter, self._prepared)
 
     async def ready(self) -> None:
         await self._sandbox.ready()
@@ -78,29 +84,58 @@ class PodmanBackend(PodmanExports):
         alive = None if found is None else _ours(found)
         async with contextlib.AsyncExitStack() as stack:
             with _none_of_the_tasks_fault():
-                new = self._slots.of(spec.task_id) is None
-                slot = await self._slots.for_task(spec.task_id)
+                slot, started = await self._at_work(spec, guest, alive, stack)
                 name, directory = slot.name, slot.directory
-                make_directory(slot)
-                await stack.enter_async_context(sockets.served(guest, directory))
-                failpoints.point("door.opened")
-                self._stopped.discard(name)
-                started = _adopted(alive) if alive else await self._starter.start(spec, slot, new)
                 empty = alive is None and spec.first
-                watching = self._sandbox.watching(name, started.pid, enforcement.ceiling(spec.limits), empty)
+                ceiling = enforcement.ceiling(spec.limits)
+                watching = self._sandbox.watching(name, started.pid, ceiling, empty, started.found)
                 broken = await stack.enter_async_context(watching)
                 following = exits.followed(self._sandbox, name, started.pid, directory, lambda: name in self._stopped)
-                if alive and not await self._sandbox.network_serves(alive.container):
+                if alive and not await self._sandbox.network_serves(slot.name):
                     following.close()
                     following = _stopped(NETWORK_GONE)
-                exited = await stack.enter_async_context(_beside(following, f"end of {name}"))
+                exited = await stack.enter_async_context(beside(following, f"end of {name}"))
             yield Running(started.start, started.image, started.enforced, exited, _in_our_units(broken))
 
+    async def _at_work(
+        self, spec: RunSpec, guest: Guest, alive: Found | None, stack: contextlib.AsyncExitStack
+    ) -> tuple[Slot, Started]:
+        """At work, with its guest served for as long as `stack` is open."""
+        if alive is not None:
+            slot = await self._slots.for_task(spec.task_id)
+            await self._serve(guest._replace(app=_launched(guest.app, slot)), slot, stack)
+            return slot, _adopted(alive)
+        new = self._slots.of(spec.task_id) is None
+        with self.pool.starting():
+            if new:
+                spec, taken = await self.pool.take(spec)
+                if taken is not None:
+                    return taken.slot, await self.pool.hand_over(taken, spec, guest, stack)
+            slot = await self._slots.for_task(spec.task_id)
+            await self._serve(guest, slot, stack)
+            return slot, await self._starter.start(spec, slot, new)
+
+    async def _serve(self, guest: Guest, slot: Slot, stack: contextlib.AsyncExitStack) -> None:
+        make_directory(slot)
+        await stack.enter_async_context(sockets.served(guest, slot.directory))
+        failpoints.point("door.opened")
+        self._stopped.discard(slot.name)
+
     async def found(self) -> list[Found]:
-        return [
-            Found(self._task_of(container), container.state == "running", container)
-            for container in await self._sandbox.found()
+        """Slots that wait for a task of this server are nobody's to take up; those of an earlier one are found."""
+        containers, volumes = await asyncio.gather(self._sandbox.found(), self._sandbox.volumes())
+        found = [
+            Found(self._task_of(one.labels), one.state == "running", one, one.labels.get(SLOT_LABEL))
+            for one in containers
         ]
+        with_container = {one.labels.get(SLOT_LABEL) for one in containers}
+        left = {one.labels.get(SLOT_LABEL, ""): one for one in volumes}
+        found += [
+            Found(None, False, None, slot_id)
+            for slot_id in left
+            if slot_id.startswith(UNCLAIMED) and slot_id not in with_container and not self._slots.task_of(slot_id)
+        ]
+        return [one for one in found if one.task_id is not None or one.slot_id not in self.pool.slot_ids]
 
     async def last_exit(self, task_id: str) -> Exit:
         slot = self._slots.of(task_id)
@@ -125,9 +160,12 @@ class PodmanBackend(PodmanExports):
         await self._slots.forget(task_id)
 
     async def discard(self, found: backend.Found) -> None:
-        container = _ours(found).container
-        log.warning("removing a container that belongs to no task of this store container=%s", container.name)
-        await self._sandbox.remove(container.name)
+        ours = _ours(found)
+        if ours.slot_id is not None and ours.slot_id.startswith(UNCLAIMED):
+            await self._slots.discard(ours.slot_id)
+        elif ours.container is not None:
+            log.warning("removing a container of no task of this store container=%s", ours.container.name)
+            await self._sandbox.remove(ours.container.name)
 
     async def kept_bytes(self, task_id: str) -> int:
         if (slot := self._slots.of(task_id)) is None:
@@ -150,10 +188,11 @@ class PodmanBackend(PodmanExports):
         return await proof.prove(self._sandbox, self._runtime, settings, say)
 
     async def close(self) -> None:
+        await self.pool.close()
         await self._prepared.close()
 
-    def _task_of(self, container: podman.Found) -> str | None:
-        slot_id = container.labels.get(SLOT_LABEL)
+    def _task_of(self, labels: Mapping[str, str]) -> str | None:
+        slot_id = labels.get(SLOT_LABEL)
         return slot_id and self._slots.task_of(slot_id)
 
 
@@ -168,9 +207,10 @@ async def open(
         runtime_directory.inherit(store_id, settings.data)
     socket, oci_runtime = settings.podman_socket, settings.oci_runtime
     async with podman.open(directory, store_id, socket, oci_runtime, patient=True) as sandbox:
-        opened = PodmanBackend(sandbox, remembered, directory, runtime)
+        opened = PodmanBackend(sandbox, remembered, directory, runtime, settings.warm)
         try:
-            yield opened
+            async with beside(opened.pool.run(), "waiting slots"):
+                yield opened
         finally:
             await opened.close()
 
@@ -190,26 +230,21 @@ def _ours(found: backend.Found) -> Found:
     return found
 
 
+def _launched(app: ASGIApp, slot: Slot) -> ASGIApp:
+    """Its guest may wait for its task still, if the server ended that was to give it."""
+    with contextlib.suppress(FileNotFoundError):
+        return waiting.bound(app, (slot.directory / LAUNCH).read_bytes())
+    return app
+
+
 def _adopted(found: Found) -> Started:
-    pid = found.container.pid
-    assert pid is not None, "a container that is alive has a process"
-    return Started(pid, Start.ADOPTED)
+    assert found.container is not None and found.container.pid is not None, "what is alive has a process"
+    return Started(found.container.pid, Start.ADOPTED)
 
 
 async def _stopped(why: str) -> Exit:
     log.warning("%s The container is started anew.", why)
     return Exit(died=False, last_words=why)
-
-
-@contextlib.asynccontextmanager
-async def _beside(work: Coroutine[None, None, Exit], name: str) -> AsyncIterator[asyncio.Task[Exit]]:
-    """While open, it is at work."""
-    working = asyncio.create_task(work, name=name)
-    try:
-        yield working
-    finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
 
 
 def _in_our_units(found: asyncio.Future[podman.Broken]) -> asyncio.Future[Broken]:

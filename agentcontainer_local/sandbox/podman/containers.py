@@ -170,13 +170,16 @@ class Containers:
         answer = await self._api.call("GET", "/containers/json", params={"all": "true", "filters": filters})
         return [_found(row) for row in answer.body or ()]
 
-    async def network_serves(self, container: Found) -> bool:
+    async def network_serves(self, container_id: str) -> bool:
         """Whether the process behind a running container's network still lives; True for one without a network.
 
         It can be killed alone, with the cgroup that it is in; the container then has a network on which nobody answers,
         or none.
         """
-        found = await self.inspect(container.id) or {}
+        return await self.network_works(await self.inspect(container_id) or {})
+
+    async def network_works(self, found: dict[str, Any]) -> bool:
+        """The same, of what `inspect` has said."""
         if annotations(found).get(network.ANNOTATION, "none") == "none":
             return True
         namespace = found["NetworkSettings"].get("SandboxKey")

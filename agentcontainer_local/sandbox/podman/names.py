@@ -4,6 +4,8 @@
 # and look for this name to see which uids are in use.
 SLOT_LABEL = "agentcontainer.task"
 
+UNCLAIMED = "slt_"  # begins the ids of slots that were made before there was a task for them
+
 
 def name_of(store_id: str, slot_id: str) -> str:
     """The name of a new slot's container, with which the names of its volumes begin."""

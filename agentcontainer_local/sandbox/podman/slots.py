@@ -1,14 +1,16 @@
 """Slots: a container with its volumes, run directory and uid. Each is one task's, and never another's."""
 
 import contextlib
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.sandbox.errors import Refusal
 from agentcontainer_local.sandbox.podman import Sandbox, uids
 from agentcontainer_local.sandbox.podman import remembered as memory
-from agentcontainer_local.sandbox.podman.names import name_of, volumes_of
+from agentcontainer_local.sandbox.podman.names import UNCLAIMED, name_of, volumes_of
 from agentcontainer_local.sandbox.podman.remembered import Remembered
 
 
@@ -23,6 +25,12 @@ class Slot:
     def volumes(self) -> tuple[str, str]:
         """The names of its workspace and its session."""
         return volumes_of(self.name)
+
+
+class _Left(NamedTuple):
+    id: str
+    name: str
+    uid: int | None = None  # the registry has it
 
 
 class Slots:
@@ -52,6 +60,16 @@ class Slots:
         self._remembered.put(task_id, slot.id, slot.name, slot.uid)
         return slot
 
+    async def unclaimed(self) -> Slot:
+        """A new one that is nobody's yet. Should the server be killed, the next one finds it by its id."""
+        slot_id = UNCLAIMED + secrets.token_hex(12)
+        name = name_of(self._sandbox.store_id, slot_id)
+        return self._whole(slot_id, name, await uids.claimed(self._sandbox, slot_id))
+
+    def give(self, slot: Slot, task_id: str) -> None:
+        """To a task that has none."""
+        self._remembered.put(task_id, slot.id, slot.name, slot.uid)
+
     async def remove_container(self, slot: memory.Slot) -> None:
         """With its run directory."""
         await self._sandbox.remove(slot.name)
@@ -71,6 +89,12 @@ class Slots:
                 await self._sandbox.remove_volume(volume)
         failpoints.point("volumes.removed")
         await uids.released(self._sandbox, slot.id, slot.uid)
+
+    async def discard(self, slot_id: str) -> None:
+        """Removes all of one that was nobody's when its server was killed."""
+        slot = _Left(slot_id, name_of(self._sandbox.store_id, slot_id))
+        await self.remove_container(slot)
+        await self.remove_volumes(slot)
 
     async def forget(self, task_id: str) -> None:
         """Removes all that is left of the task's slot."""

@@ -43,7 +43,7 @@ def _is_of_note(record: logging.LogRecord) -> bool:
 @contextlib.asynccontextmanager
 async def served(guest: Guest, directory: Path) -> AsyncIterator[None]:
     """No socket for egress where the guest has none."""
-    async with _answered(guest.app, directory / HOST), _carried(guest.egress, directory / EGRESS):
+    async with _answered(guest.app, directory / HOST), carried(guest.egress, directory):
         yield
 
 
@@ -78,7 +78,9 @@ async def _answered(app: ASGIApp, path: Path) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _carried(handler: StreamHandler | None, path: Path) -> AsyncIterator[None]:
+async def carried(handler: StreamHandler | None, directory: Path) -> AsyncIterator[None]:
+    """Its way out alone, where it has one."""
+    path = directory / EGRESS
     path.unlink(missing_ok=True)
     if handler is None:
         yield

@@ -28,6 +28,8 @@ from agentcontainer_local.sandbox.podman.slots import Slot
 
 log = logging.getLogger(__name__)
 
+LAUNCH = "launch.json"
+
 
 @dataclass(frozen=True)
 class Started:
@@ -35,6 +37,7 @@ class Started:
     start: Start
     image: str | None = None
     enforced: Any = None
+    found: dict[str, Any] | None = None  # what `inspect` has said of it since
 
 
 class Starter:
@@ -59,7 +62,7 @@ class Starter:
         found = await self._sandbox.inspect(name)
         if found is None:
             return None
-        _write_launch(spec, slot.directory, await writable_images.environment(self._sandbox, found["Image"]))
+        write_launch(slot.directory, spec.launch(await writable_images.environment(self._sandbox, found["Image"])))
         try:
             if found["State"]["Status"] not in ENDED:
                 await self._sandbox.stop(name, 0)  # there may be a life in it that nobody follows
@@ -82,7 +85,7 @@ class Starter:
             writable_images.environment(self._sandbox, image),
             *(self._sandbox.create_volume(volume, marks, slot.uid) for volume in slot.volumes),
         )
-        _write_launch(spec, slot.directory, env or {})
+        write_launch(slot.directory, spec.launch(env or {}))
         failpoints.point("volumes.made")
         wanted = enforcement.around(_container(slot, image, self._runtime, spec.internet), spec.limits, spec.isolation)
         try:
@@ -111,9 +114,10 @@ def _container(slot: Slot, image: str, runtime: Path, internet: bool) -> Contain
     )
 
 
-def _write_launch(spec: RunSpec, directory: Path, env: dict[str, str]) -> None:
-    """How Pi is to be started, for the task as it is at this moment. `env`: the image's."""
-    path = directory / "launch.json"
-    path.write_bytes(spec.launch(env))
-    path.chmod(0o644)  # whatever our umask: the guest is another uid
+def write_launch(directory: Path, launch: bytes) -> None:
+    """How Pi is to be started, for the task as it is at this moment: whole, or as it was."""
+    new = directory / "launch.json.new"
+    new.write_bytes(launch)
+    new.chmod(0o644)  # whatever our umask: the guest is another uid
+    new.rename(directory / LAUNCH)
     failpoints.point("launch.written")

@@ -50,6 +50,10 @@ async def _make(sandbox: Sandbox, image: Image, paths: list[str], runtime: Path,
 async def environment(sandbox: Sandbox, ref: str) -> dict[str, str]:
     """The variables that an image sets; none where it was removed since."""
     image = await sandbox.image(ref)
-    if image and (origin := image.labels.get(ORIGIN)):
-        image = await sandbox.image(origin)
-    return image.env if image else {}
+    return {} if image is None else await environment_of(sandbox, image)
+
+
+async def environment_of(sandbox: Sandbox, image: Image) -> dict[str, str]:
+    if origin := image.labels.get(ORIGIN):
+        return await environment(sandbox, origin)
+    return image.env
