@@ -150,10 +150,13 @@ def _read_all(streams: list[socket.socket]) -> None:
         for stream in streams:
             selector.register(stream, selectors.EVENT_READ, bytearray())
         while any(missing.values()):
-            for key, _ in selector.select(60):
+            ready = selector.select(60)
+            assert ready, f"{sum(missing.values())} events did not come"
+            for key, _ in ready:
                 key.data.extend(key.fileobj.recv(1024**2))
-                missing[key.fileobj] -= key.data.count(b"\nevent: notice\n")
-                del key.data[: key.data.rfind(b"\nevent: ") + 1]
+                lines = key.data.rfind(b"\n") + 1
+                missing[key.fileobj] -= key.data.count(b"event: notice\n", 0, lines)
+                del key.data[:lines]
 
 
 def _pending(server: Served, rounds: int) -> list[Figure]:
