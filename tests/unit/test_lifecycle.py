@@ -12,8 +12,8 @@ from agentcontainer_local import lifecycle, schemas
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.errors import Conflict, Problem
 from agentcontainer_local.guest.events import parse, record
-from agentcontainer_local.store import clock_steps, ledger, tasks
 from agentcontainer_local.store import events as history
+from agentcontainer_local.store import ledger, tasks
 from agentcontainer_local.store.db import row, rows
 from agentcontainer_local.store.tasks.responses import _metadata
 from tests.conftest import Clock
@@ -222,8 +222,8 @@ def test_a_clock_that_is_set_does_not_change_for_how_long_a_container_ran(host: 
     tasks.apply(host.db, task["id"], "started", clock())
     clock.advance(10)
     for jump in (timedelta(hours=5), timedelta(days=-2)):
-        clock.advance(jump.total_seconds())
-        clock_steps.taken(host.db, jump, jump)
+        clock.set(jump.total_seconds())
+        clock()  # notices it
     clock.advance(1)
     assert tasks.container_ms(tasks.get(host.db, task["id"]), clock()) == 11_000
     assert tasks.apply(host.db, task["id"], "finished", clock())["used_ms"] == 11_000
@@ -237,6 +237,16 @@ def test_a_task_is_never_billed_for_more_than_its_limit(host: Host, clock: Clock
     clock.advance(3600)
     assert tasks.shape(host.db, tasks.get(host.db, task["id"]), clock()).container_minutes == 1
     assert tasks.apply(host.db, task["id"], event, clock())["used_ms"] == 60_000
+
+
+def test_a_millisecond_that_is_not_over_does_not_count(host: Host, clock: Clock):
+    """Else a task would fail before its limit, and be over, as its dates say, in less time."""
+    task = dispatched(host)
+    tasks.apply(host.db, task["id"], "started", host.now())
+    clock.advance(59.9996)
+    assert tasks.container_ms(tasks.get(host.db, task["id"]), clock()) == 59_999
+    clock.advance(0.0004)
+    assert tasks.container_ms(tasks.get(host.db, task["id"]), clock()) == 60_000
 
 
 def test_a_turn_is_never_billed_for_more_than_its_limit(host: Host, clock: Clock):

@@ -1,7 +1,7 @@
 """The only writer of a task's status."""
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from agentcontainer_local import lifecycle
 from agentcontainer_local.errors import Conflict
@@ -20,6 +20,8 @@ MOVED = "task=%(task)s event=%(event)s from=%(from)s to=%(to)s"
 ENDED = {"cancelled": "The task was cancelled.", "expired": "The conversation has expired."}
 
 NOT_TAKEN = "The conversation ended before the agent took this message."
+
+MILLISECOND = timedelta(milliseconds=1)
 
 # A container that dies this often in a row, with nothing done between, is not started again.
 MAX_DEATHS = 3
@@ -84,13 +86,13 @@ def apply(
 
 
 def container_ms(task: Task, now: datetime) -> int:
-    """Milliseconds in which a container ran for the task until `now`.
+    """Whole milliseconds in which a container ran for the task until `now`.
 
     Never more than its limit: what ran longer did so because the server was suspended and could not end it in time.
     """
     if task["running_since"] is None:
         return int(task["used_ms"])
-    used_ms = task["used_ms"] + round((now - parse_iso(task["running_since"])).total_seconds() * 1000)
+    used_ms = task["used_ms"] + (now - parse_iso(task["running_since"])) // MILLISECOND
     most: int = task["turn_used_ms"] + task["max_runtime_seconds"] * 1000
     return max(int(task["used_ms"]), min(int(used_ms), most))
 
