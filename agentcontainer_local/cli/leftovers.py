@@ -48,18 +48,18 @@ def _with_leftovers(work: Callable[["Leftovers"], Awaitable[Any]]) -> Any:
 
 @app.command("list", example="leftovers list")
 def list_leftovers(json: JsonFlag = False) -> None:
-    """List what is left of each store that is not at its place any more. A store is what a data directory holds."""
+    """List what is left of each store that is not at its place any more, and of interrupted image builds. A store is
+    what a data directory holds."""
     from agentcontainer_local.sandbox import leftovers
 
-    async def measured(backend: "Leftovers") -> list[tuple["OfStore", int]]:
+    async def measured(backend: "Leftovers") -> tuple[list[tuple["OfStore", int]], list[str]]:
         found = await leftovers.found(backend)
         large = [one.store_id for one in found if not one.has_run_directory_only]
         sizes = dict(zip(large, await backend.sizes(large), strict=True))
-        return [(one, sizes.get(one.store_id, 0)) for one in found]
+        return [(one, sizes.get(one.store_id, 0)) for one in found], await backend.interrupted_builds()
 
     with ending(json) as out:
-        found = _with_leftovers(measured)
-        _show(out, found)
+        _show(out, *_with_leftovers(measured))
 
 
 @app.command("remove", example=("leftovers remove", "leftovers remove --yes", "leftovers remove str_88pmhpdtbb"))
@@ -139,7 +139,7 @@ def _ask(out: "Output", chosen: list["OfStore"], yes: bool) -> None:
     )
 
 
-def _show(out: "Output", found: list[tuple["OfStore", int]]) -> None:
+def _show(out: "Output", found: list[tuple["OfStore", int]], builds: list[str]) -> None:
     from agentcontainer_local.cli.output import counted, duration, size
 
     listed = [(one, size) for one, size in found if not one.has_run_directory_only]
@@ -154,14 +154,16 @@ def _show(out: "Output", found: list[tuple["OfStore", int]]) -> None:
         )
         for one, bytes in listed
     ]
-    shapes = [{**_facts(one), "sizeBytes": bytes} for one, bytes in found]
+    shapes = {"stores": [{**_facts(one), "sizeBytes": bytes} for one, bytes in found], "builds": builds}
     columns = ("store", "state", "age", "size", "left", "data directory~")
     minor = len(found) - len(listed)
-    out.table(columns, rows, shapes, "" if minor else "Nothing is left of deleted stores.")
+    out.table(columns, rows, shapes, "" if minor or builds else "Nothing is left of deleted stores.")
     if out.as_json:
         return
     if minor:
         out.say(f"{'And ' if rows else ''}{counted(minor, 'store')} with a run directory only.")
+    for folder in builds:
+        out.say(f"An interrupted image build: {folder}")
     for one, _ in listed:
         if one.why:
             out.note(f"{one.store_id} is {one.state}: {one.why}.", "dim")

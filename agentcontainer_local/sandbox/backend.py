@@ -261,8 +261,12 @@ class Leftovers(Protocol):
         """All of one store, which no server has open. Killed in the middle, it leaves the rest; ask it again."""
         ...
 
+    async def interrupted_builds(self) -> list[str]:
+        """What belongs to no store: what image builds that were killed have left."""
+        ...
+
     async def sweep(self) -> list[str]:
-        """Removes what belongs to no store: interrupted image builds. Says what that was."""
+        """Removes what interrupted builds have left. Says what that was."""
         ...
 
 

@@ -1,15 +1,18 @@
 """`agentcontainer leftovers`, in a container storage of the test's own."""
 
+import contextlib
 import json
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from agentcontainer_local.process import account_registry
+from agentcontainer_local.process import account_registry, file_lock
+from agentcontainer_local.sandbox.podman import builds
 from agentcontainer_local.sandbox.podman.uids import Uids
 from agentcontainer_local.store import db, identity
 from tests.system.storage import elsewhere, podman
@@ -56,6 +59,10 @@ def leftovers(*words: str, env: dict[str, str], cwd: Path, code: int = 0) -> str
     return call("leftovers", *words, env=env, cwd=cwd, code=code)
 
 
+def listed(env: dict[str, str], cwd: Path) -> list[dict]:
+    return json.loads(leftovers("list", "--json", env=env, cwd=cwd))["stores"]
+
+
 def names(env: dict[str, str]) -> tuple[set[str], set[str]]:
     """Of all containers and of all volumes."""
     containers = podman(env, "ps", "--all", "--format", "{{.Names}}").split()
@@ -70,8 +77,7 @@ def test_what_deleted_stores_have_left_is_removed_and_nothing_else(
     Uids().claim(f"{gone}.tsk_1")
     podman(elsewhere, "create", "--name", "mine", "--volume", "mine:/work", "localhost/nothing:1", "true")
     shutil.rmtree(data := tmp_path / "gone")
-    found = json.loads(leftovers("list", "--json", env=elsewhere, cwd=tmp_path))
-    by_store = {one["store"]: one for one in found}
+    by_store = {one["store"]: one for one in listed(elsewhere, tmp_path)}
     assert here not in by_store
     assert by_store[gone] | {"ageSeconds": 0, "sizeBytes": 0} == {
         "store": gone,
@@ -100,7 +106,7 @@ def test_what_deleted_stores_have_left_is_removed_and_nothing_else(
     leftovers("remove", unknown, "--yes", env=elsewhere, cwd=tmp_path)
     assert names(elsewhere) == ({"here", "mine"}, {"here-work", "mine"})
     leftovers("remove", here, "--yes", env=elsewhere, cwd=tmp_path, code=5)
-    assert json.loads(leftovers("list", "--json", env=elsewhere, cwd=tmp_path)) == []
+    assert listed(elsewhere, tmp_path) == []
 
 
 def test_a_run_directory_of_a_store_that_is_gone_is_removed_whatever_is_known_of_it(
@@ -109,10 +115,10 @@ def test_a_run_directory_of_a_store_that_is_gone_is_removed_whatever_is_known_of
     only = store("only")
     podman(elsewhere, "rm", "only")
     podman(elsewhere, "volume", "rm", "only-work")
-    assert json.loads(leftovers("list", "--json", env=elsewhere, cwd=tmp_path)) == []
+    assert listed(elsewhere, tmp_path) == []
     shutil.rmtree(tmp_path / "only")
     account_registry.of_account("disks").remove(only)  # as an earlier version left it
-    (found,) = json.loads(leftovers("list", "--json", env=elsewhere, cwd=tmp_path))
+    (found,) = listed(elsewhere, tmp_path)
     assert (found["state"], found["volumes"], found["runDirectories"]) == ("unknown", 0, 1)
     leftovers("remove", "--yes", env=elsewhere, cwd=tmp_path)
     assert not directory(elsewhere, only).exists()
@@ -124,7 +130,7 @@ def test_a_store_whose_server_is_still_running_is_left_alone(elsewhere, store: S
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(directory(elsewhere, served) / "podman.sock"))
         listening.listen()
-        (found,) = json.loads(leftovers("list", "--json", env=elsewhere, cwd=tmp_path))
+        (found,) = listed(elsewhere, tmp_path)
         assert (found["store"], found["state"]) == (served, "in use")
         leftovers("remove", "--yes", env=elsewhere, cwd=tmp_path)
         leftovers("remove", served, "--yes", env=elsewhere, cwd=tmp_path, code=1)
@@ -144,3 +150,23 @@ def test_the_doctor_mentions_them(elsewhere, store: Store, tmp_path: Path):
     assert (row()["status"], row()["fix"]) == ("warning", "agentcontainer leftovers remove")
     leftovers("remove", "--yes", env=elsewhere, cwd=tmp_path)
     assert row()["status"] == "ok"
+
+
+def test_what_an_interrupted_image_build_has_left_is_listed(elsewhere, tmp_path: Path):
+    left = Path(tempfile.mkdtemp(prefix=builds.PREFIX, dir=builds.BENCHES))
+    (left / "file").touch()
+    with builds_lock(busy := Path(tempfile.mkdtemp(prefix=builds.PREFIX, dir=builds.BENCHES))):
+        said = json.loads(leftovers("list", "--json", env=elsewhere, cwd=tmp_path))["builds"]
+        assert str(left) in said and str(busy) not in said
+        assert str(left) in leftovers("list", env=elsewhere, cwd=tmp_path)
+        removed = json.loads(leftovers("remove", "--yes", "--json", env=elsewhere, cwd=tmp_path))["builds"]
+        assert str(left) in removed and not left.exists() and busy.exists()
+    shutil.rmtree(busy)
+
+
+@contextlib.contextmanager
+def builds_lock(folder: Path) -> Iterator[None]:
+    """As a build that is under way holds it."""
+    with (folder / "lock").open("w") as lock:
+        file_lock.wait(lock)
+        yield

@@ -11,7 +11,7 @@ from agentcontainer_local.process import account_registry, runtime_directory
 from agentcontainer_local.sandbox import podman
 from agentcontainer_local.sandbox.backend import RUN_DIRECTORY, Leftover
 from agentcontainer_local.sandbox.errors import SandboxError
-from agentcontainer_local.sandbox.podman import Sandbox, service
+from agentcontainer_local.sandbox.podman import Sandbox, builds, service
 from agentcontainer_local.sandbox.podman.containers import written_paths
 from agentcontainer_local.sandbox.podman.service import listener
 
@@ -43,6 +43,9 @@ class PodmanLeftovers:
         )
         if done.returncode:
             raise SandboxError(f"{store_id} could not be removed: {done.stderr.decode(errors='replace')[-500:]}")
+
+    async def interrupted_builds(self) -> list[str]:
+        return [str(folder) for folder in await asyncio.to_thread(list, builds.interrupted())]
 
     async def sweep(self) -> list[str]:
         return await self._sandbox.sweep_builds()
