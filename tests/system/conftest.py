@@ -26,6 +26,7 @@ NOTHING_KEPT = {"AGENTCONTAINER_FAILED_WORKSPACE_RETENTION_SECONDS": "0"}
 # As in tests/conftest.py, for benchmarks too: those that want containers that wait say so.
 NOTHING_WAITS = {"AGENTCONTAINER_WARM": "0"}
 WAITS, TAKEN = "a container waits for the next task", "a waiting container was taken"
+SIMULATED = {"AGENTCONTAINER_BACKEND": "simulated"}
 ENDED = {"finished", "failed", "cancelled", "expired"}
 
 
@@ -274,6 +275,25 @@ def provided(far_end: FakeProvider, tmp_path_factory) -> Iterator[Server]:
     """The one server with a provider; a module takes it as its `server`."""
     with serving(tmp_path_factory.mktemp("provided") / "data", **far_end.environ()) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def simulated(far_end: FakeProvider, tmp_path_factory) -> Iterator[Server]:
+    """One whose runs are simulated: for what neither a container nor Pi decides. A run starts in milliseconds there."""
+    with serving(tmp_path_factory.mktemp("simulated") / "data", **SIMULATED, **far_end.environ()) as running:
+        yield running
+
+
+@pytest.fixture
+def own_simulated(far_end: FakeProvider, tmp_path) -> Iterator[Server]:
+    with serving(tmp_path / "simulated", **SIMULATED, **far_end.environ()) as running:
+        yield running
+
+
+@pytest.fixture
+def place(request) -> Server:
+    """The server of the fixture that a parameter names: some cases of a test want a container, and others do not."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")

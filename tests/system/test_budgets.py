@@ -40,9 +40,11 @@ def test_out_of_its_budget_the_agent_is_asked_to_finish_with_what_it_has(server:
     assert task["tokenUsage"]["costUsd"] == task["budget"]["usedCostUsd"]
 
 
-def test_an_agent_that_does_not_finish_then_fails_its_task_with_a_clear_error(server: Server, provider: FakeProvider):
+def test_an_agent_that_does_not_finish_then_fails_its_task_with_a_clear_error(
+    simulated: Server, provider: FakeProvider
+):
     provider.plan([WORK] * 50)
-    task = server.run("Make out.txt", **MODEL, maxTokens=60_000)
+    task = simulated.run("Make out.txt", **MODEL, maxTokens=60_000)
     assert task["status"] == "failed"
     assert (
         task["error"] == "The budget is used up: the task's maxTokens of 60000."
@@ -51,37 +53,37 @@ def test_an_agent_that_does_not_finish_then_fails_its_task_with_a_clear_error(se
     assert task["budget"]["usedTokens"] <= 60_000
 
 
-def test_a_conversation_out_of_its_budget_answers_and_says_so(server: Server, provider: FakeProvider):
+def test_a_conversation_out_of_its_budget_answers_and_says_so(simulated: Server, provider: FakeProvider):
     overrides = {**MODEL, "maxTokens": 60_000, "maxRuntimeSeconds": 60}
     provider.plan([WORK] * 8, Answers("That is all.", input_tokens=5000), [WORK] * 9)
-    begun = server.post(
+    begun = simulated.post(
         "/agents/agt_standard_coding/conversations",
         {"instructions": "Chat", "message": "Make out.txt", "overrides": overrides},
     )
-    task = server.wait(begun["task"]["id"], "awaiting_input")
+    task = simulated.wait(begun["task"]["id"], "awaiting_input")
     answers = [
-        message for message in server.get(f"/tasks/{task['id']}/messages")["data"] if message["role"] == "assistant"
+        message for message in simulated.get(f"/tasks/{task['id']}/messages")["data"] if message["role"] == "assistant"
     ]
     assert "That is all." in answers[0]["content"]
     assert answers[0]["tokenUsage"]["inputTokens"] == 45_000
-    server.post(f"/conversations/{task['id']}/messages", {"content": "And more"})
-    task = server.wait(task["id"], "awaiting_input")
-    last = server.get(f"/tasks/{task['id']}/messages")["data"][0]
+    simulated.post(f"/conversations/{task['id']}/messages", {"content": "And more"})
+    task = simulated.wait(task["id"], "awaiting_input")
+    last = simulated.get(f"/tasks/{task['id']}/messages")["data"][0]
     assert (last["status"], last["error"]) == (
         "failed",
         "The budget is used up: the task's maxTokens of 60000. The agent did not finish with what was kept for that.",
     )
-    server.post(f"/tasks/{task['id']}/cancel", expect=200)
+    simulated.post(f"/tasks/{task['id']}/cancel", expect=200)
 
 
-def test_the_usage_of_a_running_task_grows_call_by_call(server: Server, provider: FakeProvider):
+def test_the_usage_of_a_running_task_grows_call_by_call(simulated: Server, provider: FakeProvider):
     provider.plan(WORK, bash("sleep 3; touch out.txt"), FINISH)
-    task = server.dispatch("Make out.txt", **MODEL)
+    task = simulated.dispatch("Make out.txt", **MODEL)
     seen = set()
-    while server.get(f"/tasks/{task['id']}")["status"] in ("pending", "running"):
-        seen.add(server.get(f"/tasks/{task['id']}")["tokenUsage"]["calls"])
+    while simulated.get(f"/tasks/{task['id']}")["status"] in ("pending", "running"):
+        seen.add(simulated.get(f"/tasks/{task['id']}")["tokenUsage"]["calls"])
     assert seen >= {2}
-    assert server.get(f"/tasks/{task['id']}")["tokenUsage"]["byModel"]["claude-sonnet-4-5"]["calls"] == 3
+    assert simulated.get(f"/tasks/{task['id']}")["tokenUsage"]["byModel"]["claude-sonnet-4-5"]["calls"] == 3
 
 
 def test_the_scripted_model_has_a_budget_in_tokens_too(server: Server):

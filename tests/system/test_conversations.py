@@ -66,35 +66,35 @@ def test_the_instructions_hold_for_every_turn(server: Server, provider: FakeProv
     cancel(server, task["id"])
 
 
-def test_messages_that_come_while_a_turn_runs_wait_and_are_taken_one_by_one(server: Server):
-    task = server.converse(bash("sleep 2; echo one"))
-    server.wait(task["id"], "running")
-    queued = [server.say(task["id"], bash(f"echo {word}")) for word in ("two", "three")]
+def test_messages_that_come_while_a_turn_runs_wait_and_are_taken_one_by_one(simulated: Server):
+    task = simulated.converse(bash("sleep 2; echo one"))
+    simulated.wait(task["id"], "running")
+    queued = [simulated.say(task["id"], bash(f"echo {word}")) for word in ("two", "three")]
     assert [message["status"] for message in queued] == ["queued", "queued"]
-    assert server.answered(task["id"], 3)["content"].strip() == "three"
-    said = [(m["turnNumber"], m["role"], m["content"].strip()) for m in server.transcript(task["id"])]
+    assert simulated.answered(task["id"], 3)["content"].strip() == "three"
+    said = [(m["turnNumber"], m["role"], m["content"].strip()) for m in simulated.transcript(task["id"])]
     assert [s for s in said if s[1] == "assistant"] == [
         (1, "assistant", "one"),
         (2, "assistant", "two"),
         (3, "assistant", "three"),
     ]
-    assert moves(server, task["id"]) == ["pending", "running", "awaiting_input"]
-    activities = server.get(f"/conversations/{task['id']}/activities", order="asc")["data"]
+    assert moves(simulated, task["id"]) == ["pending", "running", "awaiting_input"]
+    activities = simulated.get(f"/conversations/{task['id']}/activities", order="asc")["data"]
     assert [a["turnNumber"] for a in activities] == [1, 2, 3]
-    only = server.get(f"/conversations/{task['id']}/activities", fromTurn=2, toTurn=2)["data"]
+    only = simulated.get(f"/conversations/{task['id']}/activities", fromTurn=2, toTurn=2)["data"]
     assert [(a["turnNumber"], a["toolKey"], a["status"]) for a in only] == [(2, "shell", "completed")]
-    cancel(server, task["id"])
+    cancel(simulated, task["id"])
 
 
-def test_the_transcript_comes_in_pages(server: Server):
-    task = server.converse("Say one.")
-    server.answered(task["id"], 1)
-    first = server.get(f"/conversations/{task['id']}/messages", limit=1, order="asc")
+def test_the_transcript_comes_in_pages(simulated: Server):
+    task = simulated.converse("Say one.")
+    simulated.answered(task["id"], 1)
+    first = simulated.get(f"/conversations/{task['id']}/messages", limit=1, order="asc")
     assert first["pageInfo"]["hasMore"]
-    rest = server.get(f"/conversations/{task['id']}/messages", order="asc", cursor=first["pageInfo"]["nextCursor"])
+    rest = simulated.get(f"/conversations/{task['id']}/messages", order="asc", cursor=first["pageInfo"]["nextCursor"])
     assert [m["role"] for m in (*first["data"], *rest["data"])] == ["user", "assistant"]
     assert not rest["pageInfo"]["hasMore"]
-    cancel(server, task["id"])
+    cancel(simulated, task["id"])
 
 
 def test_an_idle_container_is_stopped_and_kept_and_a_message_brings_it_back(server: Server):
@@ -147,18 +147,18 @@ def test_another_model_holds_from_its_message_on_and_keeps_the_session(server: S
     cancel(server, task["id"])
 
 
-def test_a_message_that_fails_says_why_and_the_conversation_goes_on(server: Server, provider: FakeProvider):
+def test_a_message_that_fails_says_why_and_the_conversation_goes_on(simulated: Server, provider: FakeProvider):
     provider.plan(Fails(400, "the prompt is against the rules"), Answers("Fine."))
-    task = server.converse("Bad", overrides={"model": "claude-sonnet-4-5", "provider": "anthropic"})
-    wait_until(lambda: server.transcript(task["id"])[0]["status"] == "failed", 60)
-    failed = server.transcript(task["id"])[0]
+    task = simulated.converse("Bad", overrides={"model": "claude-sonnet-4-5", "provider": "anthropic"})
+    wait_until(lambda: simulated.transcript(task["id"])[0]["status"] == "failed", 60)
+    failed = simulated.transcript(task["id"])[0]
     assert "against the rules" in failed["error"]
-    now = server.get(f"/tasks/{task['id']}")
+    now = simulated.get(f"/tasks/{task['id']}")
     assert (now["status"], now["turnStatus"], now["error"]) == ("awaiting_input", "failed", None)
-    server.say(task["id"], "Good")
-    answer = server.answered(task["id"], 2)
+    simulated.say(task["id"], "Good")
+    answer = simulated.answered(task["id"], 2)
     assert (answer["status"], answer["content"]) == ("completed", "Fine.")
-    cancel(server, task["id"])
+    cancel(simulated, task["id"])
 
 
 def test_a_turn_that_takes_too_long_fails_and_the_next_one_is_not_disturbed_by_it(server: Server):
@@ -171,21 +171,29 @@ def test_a_turn_that_takes_too_long_fails_and_the_next_one_is_not_disturbed_by_i
     cancel(server, task["id"])
 
 
-def test_a_conversation_nobody_goes_on_with_expires_and_leaves_nothing(server: Server):
-    task = server.converse("Hello", sessionTtlSeconds=60)
-    server.answered(task["id"], 1)
-    assert server.get(f"/tasks/{task['id']}")["sessionTtlSeconds"] == 60
-    server.execute("UPDATE tasks SET expires_at = '2020-01-01T00:00:00.000Z' WHERE id = ?", task["id"])
-    assert server.wait(task["id"], "expired")["completedAt"]
+def test_a_conversation_nobody_goes_on_with_expires_and_leaves_nothing(simulated: Server):
+    task = simulated.converse("Hello", sessionTtlSeconds=60)
+    simulated.answered(task["id"], 1)
+    assert simulated.get(f"/tasks/{task['id']}")["sessionTtlSeconds"] == 60
+    simulated.execute("UPDATE tasks SET expires_at = '2020-01-01T00:00:00.000Z' WHERE id = ?", task["id"])
+    assert simulated.wait(task["id"], "expired")["completedAt"]
     wait_until(lambda: not [name for name in podman_things() if task["id"] in name], 10)
     assert (
         "expired"
-        in server.post(f"/conversations/{task['id']}/messages", {"content": "Too late"}, 409)["error"]["message"]
+        in simulated.post(f"/conversations/{task['id']}/messages", {"content": "Too late"}, 409)["error"]["message"]
     )
 
 
-@pytest.mark.parametrize("moment", ["pending", "running", "awaiting_input", "stopped"])
-def test_a_conversation_can_be_cancelled_at_any_moment(server: Server, moment: str):
+MOMENTS = pytest.mark.parametrize(
+    ("place", "moment"),
+    [("simulated", "pending"), ("server", "running"), ("simulated", "awaiting_input"), ("server", "stopped")],
+    indirect=["place"],
+)
+
+
+@MOMENTS
+def test_a_conversation_can_be_cancelled_at_any_moment(place: Server, moment: str):
+    server = place
     task = server.converse(bash("sleep 3") if moment == "running" else "Hello")
     if moment != "pending":
         server.wait(task["id"], "running" if moment == "running" else "awaiting_input")
@@ -196,11 +204,13 @@ def test_a_conversation_can_be_cancelled_at_any_moment(server: Server, moment: s
     assert not [m for m in server.transcript(task["id"]) if m["status"] in ("queued", "running")]
 
 
-@pytest.mark.parametrize("moment", ["pending", "running", "awaiting_input", "stopped"])
-def test_a_conversation_that_is_made_autonomous_goes_on_until_finish(server: Server, moment: str):
+@MOMENTS
+def test_a_conversation_that_is_made_autonomous_goes_on_until_finish(place: Server, moment: str):
+    server = place
     work = bash("sleep 2; echo done > out.txt", "grep -c 'nobody answers you' /var/lib/agentcontainer/sessions/*")
     task = server.converse(work)
-    server.wait(task["id"], "awaiting_input" if moment == "stopped" else moment)
+    if moment != "pending":
+        server.wait(task["id"], "running" if moment == "running" else "awaiting_input")
     if moment == "stopped":
         wait_until(lambda: not running_containers(task["id"]), 15)
     switched = server.client.patch(f"/api/v1/tasks/{task['id']}", json={"mode": "autonomous"}).json()
@@ -211,13 +221,13 @@ def test_a_conversation_that_is_made_autonomous_goes_on_until_finish(server: Ser
     assert server.post(f"/conversations/{task['id']}/messages", {"content": "More"}, 409)
 
 
-def test_conversations_do_not_hibernate_and_autonomous_tasks_do_not_attach(server: Server):
-    task = server.converse(bash("hibernate --for 1h; echo code $?"))
-    answer = server.answered(task["id"], 1)
-    outputs = server.said(task["id"])
+def test_conversations_do_not_hibernate_and_autonomous_tasks_do_not_attach(simulated: Server):
+    task = simulated.converse(bash("hibernate --for 1h; echo code $?"))
+    answer = simulated.answered(task["id"], 1)
+    outputs = simulated.said(task["id"])
     assert "can't hibernate" in outputs and "code 1" in outputs
     assert answer["status"] == "completed"
-    cancel(server, task["id"])
+    cancel(simulated, task["id"])
 
 
 def test_a_conversation_ends_with_finish_which_is_validated_as_any_other(server: Server):

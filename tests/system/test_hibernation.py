@@ -67,11 +67,16 @@ def test_an_outside_event_wakes_it_with_its_files_its_session_and_what_it_instal
     assert moves(server, task["id"]) == AWAKE
 
 
-@pytest.mark.parametrize("milliseconds", [0, 10, 20, 40, 200])
+@pytest.mark.parametrize(
+    ("place", "milliseconds"),
+    [("server", 0), ("simulated", 0), ("simulated", 10), ("server", 20), ("simulated", 40), ("simulated", 200)],
+    indirect=["place"],
+)
 def test_a_wake_at_once_makes_no_more_paid_calls_than_a_later_one(
-    server: Server, provider: FakeProvider, milliseconds: int
+    place: Server, provider: FakeProvider, milliseconds: int
 ):
     """The run that lay down may still be there; only the next one calls the model, and hears why it was woken."""
+    server = place
     provider.plan(
         Answers(calls=(("bash", {"command": "hibernate --for 1h"}),)),
         Answers(calls=(("finish", {"completion": "complete", "message": "Woken"}),)),
@@ -119,28 +124,28 @@ def test_the_native_tool_of_pi_does_the_same(server: Server, provider: FakeProvi
     assert "Accepted. The task sleeps now" in str(provider.seen[1].json["messages"])
 
 
-def test_a_wake_for_another_sleep_is_refused(server: Server):
-    task = asleep(server, "hibernate --for 1h")
+def test_a_wake_for_another_sleep_is_refused(simulated: Server):
+    task = asleep(simulated, "hibernate --for 1h")
     first = task["wakeDueId"]
     assert first
-    wake(server, task, 409, wakeDueId="due_of_another")
-    wake(server, task, wakeDueId=first)
-    server.wait(task["id"], "running")
-    wake(server, task, 409)
-    again = server.wait(task["id"], "hibernating")
+    wake(simulated, task, 409, wakeDueId="due_of_another")
+    wake(simulated, task, wakeDueId=first)
+    simulated.wait(task["id"], "running")
+    wake(simulated, task, 409)
+    again = simulated.wait(task["id"], "hibernating")
     assert again["wakeDueId"] not in (None, first)
-    wake(server, task, 409, wakeDueId=first)
-    wake(server, task, wakeDueId=again["wakeDueId"])
-    assert server.wait(task["id"])["status"] == "finished"
+    wake(simulated, task, 409, wakeDueId=first)
+    wake(simulated, task, wakeDueId=again["wakeDueId"])
+    assert simulated.wait(task["id"])["status"] == "finished"
 
 
-def test_of_many_wakes_at_once_exactly_one_wins(server: Server):
-    task = asleep(server)
+def test_of_many_wakes_at_once_exactly_one_wins(simulated: Server):
+    task = asleep(simulated)
     codes = []
 
     def ask() -> None:
         body = {"kind": "external_wake", "wakeDueId": task["wakeDueId"]}
-        codes.append(server.client.post(f"/api/v1/tasks/{task['id']}/wake", json=body).status_code)
+        codes.append(simulated.client.post(f"/api/v1/tasks/{task['id']}/wake", json=body).status_code)
 
     callers = [threading.Thread(target=ask) for _ in range(10)]
     for caller in callers:
@@ -148,7 +153,7 @@ def test_of_many_wakes_at_once_exactly_one_wins(server: Server):
     for caller in callers:
         caller.join()
     assert sorted(codes) == [200] + [409] * 9
-    assert server.wait(task["id"])["status"] == "finished"
+    assert simulated.wait(task["id"])["status"] == "finished"
 
 
 def test_a_pruned_container_is_made_anew_on_the_same_workspace_and_an_event_says_so(server: Server):
@@ -166,14 +171,14 @@ def test_a_pruned_container_is_made_anew_on_the_same_workspace_and_an_event_says
     assert [notice["kind"] for notice in notices] == ["new_container"]
 
 
-def test_other_models_and_limits_can_come_with_the_wake(server: Server, provider: FakeProvider):
+def test_other_models_and_limits_can_come_with_the_wake(simulated: Server, provider: FakeProvider):
     provider.plan(Answers(calls=(("finish", {"completion": "complete", "message": "By Claude"}),)))
-    task = asleep(server)
+    task = asleep(simulated)
     woken = wake(
-        server, task, overrides={"model": "claude-sonnet-4-5", "provider": "anthropic", "maxRuntimeSeconds": 77}
+        simulated, task, overrides={"model": "claude-sonnet-4-5", "provider": "anthropic", "maxRuntimeSeconds": 77}
     )
     assert woken["execution"]["model"] == "claude-sonnet-4-5"
-    ended = server.wait(task["id"])
+    ended = simulated.wait(task["id"])
     assert (ended["status"], ended["result"]) == ("finished", "By Claude"), ended["error"]
 
 

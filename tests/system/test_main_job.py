@@ -1,10 +1,7 @@
 """The main job: a task is dispatched, an agent works in a container, files come back."""
 
-import json
 import re
-import signal
 import socket
-import time
 
 from tests.system.conftest import Server, podman, podman_things, serving, standard_image, wait_until
 
@@ -39,11 +36,11 @@ def test_a_finished_task_leaves_no_container_and_no_volume(server: Server):
     wait_until(lambda: not [name for name in podman_things() if task["id"] in name], 10)
 
 
-def test_the_history_of_a_task_is_a_walk_from_pending_to_its_end(server: Server):
-    task = server.run(bash("echo hello"))
-    moves = [e["data"]["status"] for e in server.history(task["id"]) if e["event"] == "task.updated"]
+def test_the_history_of_a_task_is_a_walk_from_pending_to_its_end(simulated: Server):
+    task = simulated.run(bash("echo hello"))
+    moves = [e["data"]["status"] for e in simulated.history(task["id"]) if e["event"] == "task.updated"]
     assert moves == ["pending", "running", "finished"]
-    assert "hello" in server.said(task["id"])
+    assert "hello" in simulated.said(task["id"])
 
 
 def test_the_agent_finds_its_task_its_rules_and_its_files(server: Server):
@@ -58,21 +55,21 @@ def test_the_agent_finds_its_task_its_rules_and_its_files(server: Server):
         assert seen in said, said
 
 
-def test_an_incomplete_finish_is_finished_and_says_so(server: Server):
-    task = server.run(bash(finish='--incomplete-task --message "No data"'))
+def test_an_incomplete_finish_is_finished_and_says_so(simulated: Server):
+    task = simulated.run(bash(finish='--incomplete-task --message "No data"'))
     assert (task["status"], task["metadata"]["completion"], task["result"]) == ("finished", "incomplete", "No data")
 
 
-def test_named_outputs_come_back_under_their_names(server: Server):
+def test_named_outputs_come_back_under_their_names(simulated: Server):
     policy = {"mode": "named", "files": [{"name": "report"}, {"name": "dataset", "description": "the cleaned data"}]}
-    task = server.run(
+    task = simulated.run(
         bash(
             "echo a > r.md; echo b > d.csv",
             finish="--complete-task --message Done --output report=r.md --output dataset=d.csv",
         ),
         outputPolicy=policy,
     )
-    files = server.get(f"/tasks/{task['id']}/files", order="asc")["data"]
+    files = simulated.get(f"/tasks/{task['id']}/files", order="asc")["data"]
     assert {file["outputName"]: file["filename"] for file in files} == {"report": "r.md", "dataset": "d.csv"}
 
 
@@ -102,8 +99,8 @@ def test_outputs_that_are_no_files_are_refused_by_name(server: Server):
     assert server.outputs(task["id"]) == {}
 
 
-def test_an_agent_that_stops_without_finish_is_told_twice_and_then_failed(server: Server):
-    task = server.run(
+def test_an_agent_that_stops_without_finish_is_told_twice_and_then_failed(simulated: Server):
+    task = simulated.run(
         bash(finish="--complete-task --message Done not-there.txt"), outputPolicy={"mode": "at_least_one"}
     )
     assert task["status"] == "failed"
@@ -227,43 +224,14 @@ def test_pi_that_dies_again_and_again_is_a_failed_task_with_its_last_words(serve
     assert "died 3 times" in task["error"] and "SIGKILL" in task["error"]
 
 
-def test_a_task_waits_for_room_and_shows_its_place(own_server: Server):
-    running = [own_server.dispatch(bash("sleep 600")) for _ in range(4)]
+def test_a_task_waits_for_room_and_shows_its_place(own_simulated: Server):
+    running = [own_simulated.dispatch(bash("sleep 600")) for _ in range(4)]
     for task in running:
-        own_server.wait(task["id"], "running")
-    waiting = [own_server.dispatch(bash("true")) for _ in range(2)]
-    assert [own_server.get(f"/tasks/{task['id']}")["queuePosition"] for task in waiting] == [1, 2]
-    own_server.post(f"/tasks/{running[0]['id']}/cancel", expect=200)
-    assert own_server.wait(waiting[0]["id"])["status"] == "finished"
-
-
-def test_a_server_that_is_killed_finds_its_running_agents_again(own_server: Server):
-    instructions = bash(
-        "echo one >> log", "sleep 6; echo two >> log", "echo three >> log", finish="--complete-task --message Done log"
-    )
-    task = own_server.dispatch(instructions)
-    wait_until(lambda: "activity.started" in json.dumps(own_server.history(task["id"])), 30)
-    time.sleep(1)
-    own_server.stop(signal.SIGKILL)
-    own_server.start()
-    ended = own_server.wait(task["id"])
-    assert ended["status"] == "finished", ended["error"]
-    assert own_server.outputs(task["id"]) == {"log": b"one\ntwo\nthree\n"}
-    moves = [e["data"]["status"] for e in own_server.history(task["id"]) if e["event"] == "task.updated"]
-    assert moves == ["pending", "running", "finished"]
-
-
-def test_ctrl_c_suspends_agents_and_the_next_start_goes_on_with_them(own_server: Server):
-    task = own_server.dispatch(
-        bash("echo one >> log", "sleep 3; echo two >> log", finish="--complete-task --message Done log")
-    )
-    wait_until(lambda: len([e for e in own_server.history(task["id"]) if e["event"] == "activity.started"]) > 1, 30)
-    assert own_server.stop(signal.SIGINT) == 0
-    assert podman("ps", "--filter", f"name={task['id']}", "--format", "{{.Names}}") == ""
-    own_server.start()
-    ended = own_server.wait(task["id"])
-    assert ended["status"] == "finished", ended["error"]
-    assert own_server.outputs(task["id"])["log"].startswith(b"one\n")
+        own_simulated.wait(task["id"], "running")
+    waiting = [own_simulated.dispatch(bash("true")) for _ in range(2)]
+    assert [own_simulated.get(f"/tasks/{task['id']}")["queuePosition"] for task in waiting] == [1, 2]
+    own_simulated.post(f"/tasks/{running[0]['id']}/cancel", expect=200)
+    assert own_simulated.wait(waiting[0]["id"])["status"] == "finished"
 
 
 class Unit(Server):

@@ -23,8 +23,13 @@ def set_to(server: Server, provider: str, **settings) -> None:
     server.client.put(f"/api/v1/providers/{provider}", json=settings).raise_for_status()
 
 
-@pytest.mark.parametrize("name", ["openai", "anthropic", "openrouter"])
-def test_a_server_is_spoken_to_in_the_api_that_was_set(server: Server, provider: FakeProvider, name: str):
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [("server", "openai"), ("own_simulated", "anthropic"), ("own_simulated", "openrouter")],
+    indirect=["place"],
+)
+def test_a_server_is_spoken_to_in_the_api_that_was_set(place: Server, provider: FakeProvider, name: str):
+    server = place
     for api, path in PATHS.items():
         set_to(server, name, api=api)
         provider.forget()
@@ -34,10 +39,10 @@ def test_a_server_is_spoken_to_in_the_api_that_was_set(server: Server, provider:
         assert [seen.path.removeprefix("/api").removeprefix("/v1") for seen in provider.seen] == [path]
 
 
-def test_openrouters_relay_is_asked_for_chat_completions_of_claude_too(server: Server, provider: FakeProvider):
+def test_openrouters_relay_is_asked_for_chat_completions_of_claude_too(own_simulated: Server, provider: FakeProvider):
     provider.plan(FINISH)
-    task = server.run("Nothing to do", provider="openrouter", model="anthropic/claude-sonnet-4.5")
-    assert task["status"] == "finished", (task["error"], server.history(task["id"]))
+    task = own_simulated.run("Nothing to do", provider="openrouter", model="anthropic/claude-sonnet-4.5")
+    assert task["status"] == "finished", (task["error"], own_simulated.history(task["id"]))
     assert provider.seen[0].path == "/api/v1/chat/completions"
 
 
@@ -71,30 +76,30 @@ def test_a_window_of_16k_is_kept_whether_it_is_set_or_learned(server: Server, pr
         assert [seen for seen in provider.seen if len(seen.body) // 4 > 16_384] == []
 
 
-def test_a_model_without_a_price_can_be_said_to_be_free(server: Server, provider: FakeProvider):
+def test_a_model_without_a_price_can_be_said_to_be_free(own_simulated: Server, provider: FakeProvider):
     body = {"instructions": "x", "overrides": {"provider": "openai", "model": "qwen3:8b", "maxCostUsd": 1}}
-    refused = server.post("/agents/agt_standard_coding/tasks", body, expect=422)
+    refused = own_simulated.post("/agents/agt_standard_coding/tasks", body, expect=422)
     assert "providers set openai --model qwen3:8b --free" in refused["error"]["message"]
-    set_to(server, "openai", model="qwen3:8b", free=True)
+    set_to(own_simulated, "openai", model="qwen3:8b", free=True)
     provider.plan(FINISH)
-    task = server.run("Nothing to do", provider="openai", model="qwen3:8b", maxCostUsd=1)
-    assert task["status"] == "finished", (task["error"], server.history(task["id"]))
+    task = own_simulated.run("Nothing to do", provider="openai", model="qwen3:8b", maxCostUsd=1)
+    assert task["status"] == "finished", (task["error"], own_simulated.history(task["id"]))
     assert (task["budget"]["usedCostUsd"], task["tokenUsage"]["costUsd"]) == (0, 0)
 
 
-def test_a_task_stays_with_the_server_that_it_began_with(server: Server, provider: FakeProvider):
+def test_a_task_stays_with_the_server_that_it_began_with(own_simulated: Server, provider: FakeProvider):
     provider.plan(bash("sleep 4"), FINISH)
-    task = server.dispatch("Sleep", provider="openai", model="qwen3:8b")
+    task = own_simulated.dispatch("Sleep", provider="openai", model="qwen3:8b")
     while not provider.seen:
-        assert server.get(f"/tasks/{task['id']}")["status"] in ("pending", "running")
-    set_to(server, "openai", baseUrl="http://127.0.0.1:9/v1", apiKey="another-key-0123456789")
-    assert server.wait(task["id"])["status"] == "finished"
+        assert own_simulated.get(f"/tasks/{task['id']}")["status"] in ("pending", "running")
+    set_to(own_simulated, "openai", baseUrl="http://127.0.0.1:9/v1", apiKey="another-key-0123456789")
+    assert own_simulated.wait(task["id"])["status"] == "finished"
     assert {seen.header("authorization") for seen in provider.seen} == {"Bearer fake-key-of-openai"}
 
 
-def test_a_server_without_responses_gets_a_hint_that_works(server: Server, provider: FakeProvider):
+def test_a_server_without_responses_gets_a_hint_that_works(own_simulated: Server, provider: FakeProvider):
     provider.plan(Fails(404, "Not Found"))
-    task = server.run("Nothing to do", provider="openai", model="qwen3:8b")
+    task = own_simulated.run("Nothing to do", provider="openai", model="qwen3:8b")
     assert "agentcontainer providers set openai --api chat-completions" in task["error"]
 
 

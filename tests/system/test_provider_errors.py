@@ -3,7 +3,7 @@
 import pytest
 
 from tests.fake_provider import Answers, Cuts, Fails, FakeProvider, Raw, Silent, bash
-from tests.system.conftest import Server, serving, wait_until
+from tests.system.conftest import SIMULATED, Server, serving, wait_until
 
 CLAUDE = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
 STORY = Answers("Once upon a time there was a model that had much to say and was cut off before its end. " * 40)
@@ -17,7 +17,7 @@ def server(provided: Server) -> Server:
 @pytest.fixture(scope="module")
 def hurried(far_end: FakeProvider, tmp_path_factory):
     """A server whose provider may be silent for a second."""
-    environ = {**far_end.environ(), "AGENTCONTAINER_PROVIDER_IDLE_SECONDS": "1"}
+    environ = {**SIMULATED, **far_end.environ(), "AGENTCONTAINER_PROVIDER_IDLE_SECONDS": "1"}
     with serving(tmp_path_factory.mktemp("hurried") / "data", **environ) as running:
         yield running
 
@@ -35,27 +35,27 @@ def calls(server: Server, task: dict) -> list[dict]:
         (Fails(404, "model `nosuch` not found"), "model `nosuch` not found"),
     ],
 )
-def test_a_wrong_address_fails_the_task_at_once_with_its_name(server: Server, provider: FakeProvider, move, words):
+def test_a_wrong_address_fails_the_task_at_once_with_its_name(simulated: Server, provider: FakeProvider, move, words):
     provider.plan(move)
-    task = server.run("Make out.txt", **CLAUDE, maxTokens=100_000)
+    task = simulated.run("Make out.txt", **CLAUDE, maxTokens=100_000)
     assert task["status"] == "failed"
     assert words in task["error"] and f"{provider.base_url('anthropic')}/v1/messages" in task["error"]
     assert "claude-sonnet-4-5" in task["error"] and "API error" not in task["error"]
     assert (task["budget"]["usedTokens"], task["tokenUsage"]["inputTokens"]) == (0, 0)
-    [call] = calls(server, task)
+    [call] = calls(simulated, task)
     assert (call["status"], call["error"], call["attempt"]) == ("failed", task["error"], 1)
-    [asked] = server.get(f"/tasks/{task['id']}/messages")["data"]
+    [asked] = simulated.get(f"/tasks/{task['id']}/messages")["data"]
     assert (asked["status"], asked["error"]) == ("failed", task["error"])
 
 
 @pytest.mark.parametrize("base_url", ["http://no-such-host.invalid/v1", "http://127.0.0.1:9/v1"])
-def test_an_address_that_cannot_be_reached_fails_the_task_at_once(own_server: Server, base_url: str):
+def test_an_address_that_cannot_be_reached_fails_the_task_at_once(own_simulated: Server, base_url: str):
     set_to = {"apiKey": "sk-1", "baseUrl": base_url}
-    own_server.client.put("/api/v1/providers/openai", json=set_to).raise_for_status()
-    task = own_server.run("Make out.txt", provider="openai", model="gpt-5")
+    own_simulated.client.put("/api/v1/providers/openai", json=set_to).raise_for_status()
+    task = own_simulated.run("Make out.txt", provider="openai", model="gpt-5")
     assert f"{base_url}/responses can't be reached" in task["error"]
     assert "agentcontainer providers set openai --base-url" in task["error"]
-    assert len(calls(own_server, task)) == 1
+    assert len(calls(own_simulated, task)) == 1
 
 
 def test_a_silent_provider_is_asked_twice_and_nothing_is_booked(hurried: Server, provider: FakeProvider):
@@ -82,18 +82,21 @@ def test_attempts_are_counted_through_and_each_is_told_with_its_reason(server: S
     assert [call["status"] for call in calls(server, task)] == ["failed", "failed", "completed", "failed", "completed"]
 
 
-def test_a_time_limit_says_what_the_model_was_doing(server: Server, provider: FakeProvider):
+def test_a_time_limit_says_what_the_model_was_doing(simulated: Server, provider: FakeProvider):
     provider.plan(Silent())
-    task = server.run("Make out.txt", **CLAUDE, maxRuntimeSeconds=15)
+    task = simulated.run("Make out.txt", **CLAUDE, maxRuntimeSeconds=3)
     assert "maxRuntimeSeconds" in task["error"]
     assert f"claude-sonnet-4-5 at {provider.base_url('anthropic')} had not answered for" in task["error"]
 
 
-@pytest.mark.parametrize("ends_by", ["cancel", "limit"])
+@pytest.mark.parametrize(
+    ("place", "ends_by"), [("server", "cancel"), ("simulated", "cancel"), ("simulated", "limit")], indirect=["place"]
+)
 @pytest.mark.parametrize("mode", ["autonomous", "conversation"])
-def test_what_the_model_wrote_before_a_cut_is_kept(server: Server, provider: FakeProvider, ends_by: str, mode: str):
+def test_what_the_model_wrote_before_a_cut_is_kept(place: Server, provider: FakeProvider, ends_by: str, mode: str):
+    server = place
     provider.plan(Silent(answer=STORY, after_events=8))
-    limit = {"maxRuntimeSeconds": 15 if ends_by == "limit" else 120}
+    limit = {"maxRuntimeSeconds": 5 if ends_by == "limit" else 120}
     begin = (
         server.dispatch
         if mode == "autonomous"
@@ -134,12 +137,11 @@ def test_a_model_that_calls_no_tool_is_told_as_such_and_its_answer_is_kept(serve
     assert "called no tool" in task["error"] and "chat template" in task["error"]
 
 
-@pytest.mark.parametrize("tokens", [3000, 6000])
+@pytest.mark.parametrize(("place", "tokens"), [("server", 3000), ("simulated", 2500)], indirect=["place"])
 def test_a_budget_that_is_too_small_for_one_call_says_the_least_that_works(
-    server: Server,
-    provider: FakeProvider,
-    tokens: int,
+    place: Server, provider: FakeProvider, tokens: int
 ):
+    server = place
     finish = bash("finish --complete-task --message Done")
     task = server.run("Make out.txt", **CLAUDE, maxTokens=tokens)
     assert task["status"] == "failed" and provider.seen == []

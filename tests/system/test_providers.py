@@ -43,12 +43,11 @@ def test_each_provider_is_spoken_to_in_its_own_words_with_its_own_key(
     assert task["tokenUsage"]["inputTokens"] == 200
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
-def test_a_picture_that_the_agent_reads_reaches_the_provider(server: Server, provider: FakeProvider, name: str):
-    model = PROVIDERS[name][0]
+def test_a_picture_that_the_agent_reads_reaches_the_provider(server: Server, provider: FakeProvider):
+    """With each provider: tests/guest/test_pictures.py."""
     reads = Answers(calls=(("read", {"path": "a.png"}),))
     provider.plan(bash(f"echo {DOT} | base64 -d > a.png; echo made > out.txt"), reads, FINISH)
-    task = server.run("Look", model=model, provider=name)
+    task = server.run("Look", model="claude-sonnet-4-5", provider="anthropic")
     assert task["status"] == "finished", task["error"]
     assert [json.dumps(seen.json).count(DOT) for seen in provider.seen[1:]] == [1, 2]  # first in the command
 
@@ -63,38 +62,40 @@ def test_a_model_that_nobody_knows_is_sent_no_picture(server: Server, provider: 
 
 
 @pytest.mark.parametrize(
-    ("name", "model", "sent"),
+    ("place", "name", "model", "sent"),
     [
-        ("anthropic", "claude-sonnet-4.5", "claude-sonnet-4-5"),
-        ("anthropic", "claude-of-tomorrow", "claude-of-tomorrow"),
-        ("openai", "gpt-6", "gpt-6"),
-        ("openai", "local/llama:8b", "local/llama:8b"),
-        ("openrouter", "z-ai/glm-9:free", "z-ai/glm-9:free"),
-        ("openrouter", "anthropic/claude-sonnet-4.5", "anthropic/claude-sonnet-4.5"),
+        ("server", "anthropic", "claude-sonnet-4.5", "claude-sonnet-4-5"),
+        ("simulated", "anthropic", "claude-of-tomorrow", "claude-of-tomorrow"),
+        ("simulated", "openai", "gpt-6", "gpt-6"),
+        ("server", "openai", "local/llama:8b", "local/llama:8b"),
+        ("server", "openrouter", "z-ai/glm-9:free", "z-ai/glm-9:free"),
+        ("simulated", "openrouter", "anthropic/claude-sonnet-4.5", "anthropic/claude-sonnet-4.5"),
     ],
+    indirect=["place"],
 )
 def test_a_model_id_reaches_the_provider_as_asked(
-    server: Server, provider: FakeProvider, name: str, model: str, sent: str
+    place: Server, provider: FakeProvider, name: str, model: str, sent: str
 ):
     provider.plan(bash('finish --complete-task --message "Done"'))
-    task = server.run("Nothing to do", model=model, provider=name)
+    task = place.run("Nothing to do", model=model, provider=name)
     assert task["status"] == "finished", task["error"]
     assert set(asked(provider)) == {sent}
     assert task["execution"]["model"] == model
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    ("place", "trouble"),
     [
-        Fails(429, "slow down", (("retry-after", "1"),)),
-        Fails(529, "Overloaded"),
-        Cuts(Answers("I am cut off in the middle of what I"), after_events=4),
+        ("server", Fails(429, "slow down", (("retry-after", "1"),))),
+        ("simulated", Fails(529, "Overloaded")),
+        ("simulated", Cuts(Answers("I am cut off in the middle of what I"), after_events=4)),
     ],
     ids=["429", "529", "cut"],
+    indirect=["place"],
 )
-def test_a_provider_in_trouble_is_asked_again(server: Server, provider: FakeProvider, trouble):
+def test_a_provider_in_trouble_is_asked_again(place: Server, provider: FakeProvider, trouble):
     provider.plan(trouble, bash("echo made > out.txt"), FINISH)
-    task = server.run("Make out.txt", model="claude-sonnet-4-5", provider="anthropic")
+    task = place.run("Make out.txt", model="claude-sonnet-4-5", provider="anthropic")
     assert task["status"] == "finished", task["error"]
     assert len(provider.seen) == 3
 

@@ -35,13 +35,13 @@ def numbers(found: list[dict]) -> list[int]:
     return [int(event["id"]) for event in found if "id" in event]
 
 
-def test_a_stream_tells_everything_and_ends_with_the_task(server: Server):
-    task = server.dispatch(WORK)
-    answer = server.client.get(f"/api/v1/tasks/{task['id']}/events", params={"stream": "true"})
+def test_a_stream_tells_everything_and_ends_with_the_task(simulated: Server):
+    task = simulated.dispatch(WORK)
+    answer = simulated.client.get(f"/api/v1/tasks/{task['id']}/events", params={"stream": "true"})
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.headers["cache-control"] == "no-store"
     found = events(answer.text)
-    stored = server.history(task["id"])
+    stored = simulated.history(task["id"])
     assert [(int(e["id"]), e["event"], e["data"]) for e in found if "id" in e] == [
         (e["id"], e["event"], e["data"]) for e in stored
     ]
@@ -49,13 +49,13 @@ def test_a_stream_tells_everything_and_ends_with_the_task(server: Server):
     assert {e["event"] for e in found} >= {"task.updated", "message.created", "activity.started", "activity.completed"}
 
 
-def test_a_stream_that_is_cut_again_and_again_is_resumed_without_loss_or_repetition(server: Server):
-    task = server.dispatch(bash(*(f"echo line {n}; sleep 0.2" for n in range(6))))
+def test_a_stream_that_is_cut_again_and_again_is_resumed_without_loss_or_repetition(simulated: Server):
+    task = simulated.dispatch(bash(*(f"echo line {n}; sleep 0.2" for n in range(6))))
     seen: list[int] = []
     while True:
         headers = {"last-event-id": str(seen[-1])} if seen else {}
         text = ""
-        with server.client.stream(
+        with simulated.client.stream(
             "GET", f"/api/v1/tasks/{task['id']}/events", params={"stream": "true"}, headers=headers
         ) as answer:
             for chunk in answer.iter_text():
@@ -64,29 +64,29 @@ def test_a_stream_that_is_cut_again_and_again_is_resumed_without_loss_or_repetit
                     break
         got = numbers(events(text[: text.rfind("\n\n") + 2]))
         seen += got
-        if not got and server.get(f"/tasks/{task['id']}")["status"] == "finished":
+        if not got and simulated.get(f"/tasks/{task['id']}")["status"] == "finished":
             break
-    assert seen == [event["id"] for event in server.history(task["id"])]
+    assert seen == [event["id"] for event in simulated.history(task["id"])]
 
 
-def test_after_and_the_page_give_the_same_events(server: Server):
-    task = server.run(WORK)
-    stored = server.history(task["id"])
+def test_after_and_the_page_give_the_same_events(simulated: Server):
+    task = simulated.run(WORK)
+    stored = simulated.history(task["id"])
     middle = stored[len(stored) // 2]["id"]
     rest = [event["id"] for event in stored if event["id"] > middle]
-    assert numbers(events(whole(server, task["id"], params={"stream": "true", "after": middle}))) == rest
-    assert [e["id"] for e in server.get(f"/tasks/{task['id']}/events", after=middle)["data"]] == rest
-    bad = server.client.get(
+    assert numbers(events(whole(simulated, task["id"], params={"stream": "true", "after": middle}))) == rest
+    assert [e["id"] for e in simulated.get(f"/tasks/{task['id']}/events", after=middle)["data"]] == rest
+    bad = simulated.client.get(
         f"/api/v1/tasks/{task['id']}/events", params={"stream": "true"}, headers={"last-event-id": "abc"}
     )
     assert bad.status_code == 422
 
 
-def test_a_browser_gives_its_key_in_the_query(server: Server):
-    task = server.run(bash("true"))
-    url = f"{server.url}/api/v1/conversations/{task['id']}/events"
+def test_a_browser_gives_its_key_in_the_query(simulated: Server):
+    task = simulated.run(bash("true"))
+    url = f"{simulated.url}/api/v1/conversations/{task['id']}/events"
     with httpx.Client(trust_env=False) as browser:
-        assert browser.get(url, params={"stream": "true", "apiKey": server.key}).status_code == 200
+        assert browser.get(url, params={"stream": "true", "apiKey": simulated.key}).status_code == 200
         assert browser.get(url, params={"stream": "true", "apiKey": "ac_live_wrong"}).status_code == 401
         assert browser.get(url, params={"stream": "true"}).status_code == 401
 
@@ -145,16 +145,16 @@ def test_an_event_in_the_guest_is_soon_at_the_client(server: Server):
     assert max(delays) < 2
 
 
-async def test_two_hundred_streams_of_one_task_all_get_everything(server: Server):
-    task = server.dispatch(bash("sleep 2", *(f"echo line {n}" for n in range(4))))
+async def test_two_hundred_streams_of_one_task_all_get_everything(simulated: Server):
+    task = simulated.dispatch(bash("sleep 2", *(f"echo line {n}" for n in range(4))))
     limits = httpx.Limits(max_connections=None)
-    headers = {"Authorization": f"Bearer {server.key}"}
+    headers = {"Authorization": f"Bearer {simulated.key}"}
     async with httpx.AsyncClient(
-        base_url=server.url, headers=headers, limits=limits, timeout=120, trust_env=False
+        base_url=simulated.url, headers=headers, limits=limits, timeout=120, trust_env=False
     ) as client:
         path = f"/api/v1/tasks/{task['id']}/events"
         answers = await asyncio.gather(*(client.get(path, params={"stream": "true"}) for _ in range(200)))
-    stored = [event["id"] for event in server.history(task["id"])]
+    stored = [event["id"] for event in simulated.history(task["id"])]
     assert all(numbers(events(answer.text)) == stored for answer in answers)
 
 
@@ -183,26 +183,26 @@ def memory(server: Server) -> int:
         return int(statm.read().split()[1]) * 4096
 
 
-def test_a_client_that_goes_away_is_forgotten(server: Server):
-    task = server.dispatch(bash("sleep 30"))
-    server.wait(task["id"], "running")
+def test_a_client_that_goes_away_is_forgotten(simulated: Server):
+    task = simulated.dispatch(bash("sleep 30"))
+    simulated.wait(task["id"], "running")
 
     def open_files() -> int:
-        return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+        return len(os.listdir(f"/proc/{simulated.process.pid}/fd"))
 
     before = open_files()
     readers = []
     for _ in range(20):
-        reader = socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])))
-        path = f"/api/v1/tasks/{task['id']}/events?stream=true&apiKey={server.key}"
+        reader = socket.create_connection(("127.0.0.1", int(simulated.url.rsplit(":", 1)[1])))
+        path = f"/api/v1/tasks/{task['id']}/events?stream=true&apiKey={simulated.key}"
         reader.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert reader.recv(12) == b"HTTP/1.1 200"
         readers.append(reader)
-    assert open_files() > before + 15  # of 20: a few others of the server's may have been closed meanwhile
+    assert open_files() > before + 15  # of 20: a few others of the simulated's may have been closed meanwhile
     for reader in readers:
         reader.close()
     wait_until(lambda: open_files() < before + 5, 5)
-    server.post(f"/tasks/{task['id']}/cancel", expect=200)
+    simulated.post(f"/tasks/{task['id']}/cancel", expect=200)
 
 
 @pytest.fixture(autouse=True)

@@ -41,10 +41,10 @@ def test_a_model_that_is_waited_for_is_told_with_the_time(provided: Server, prov
     wait_until(lambda: "modelCall" not in provided.get(f"/tasks/{task['id']}"), 10)
 
 
-def test_an_answer_that_comes_is_told_with_its_characters_and_its_end(provided: Server, provider: FakeProvider):
+def test_an_answer_that_comes_is_told_with_its_characters_and_its_end(simulated: Server, provider: FakeProvider):
     provider.plan(Drips(Answers("so much to say " * 60), bytes_at_once=600, pause_seconds=0.5), FINISH)
-    task = provided.dispatch("Nothing to do", **CLAUDE)
-    events = heard(provided, task, "ended")
+    task = simulated.dispatch("Nothing to do", **CLAUDE)
+    events = heard(simulated, task, "ended")
     counts = [event["receivedCharacters"] for event in events if event["state"] == "answering"]
     assert counts == sorted(counts) and 0 < counts[-1] <= 900
-    assert provided.wait(task["id"])["status"] == "finished"
+    assert simulated.wait(task["id"])["status"] == "finished"
