@@ -13,7 +13,7 @@ from .test_run import PROVIDERS, UNKNOWN, UNKNOWN_MODELS
 from .wire import Say, call
 
 PICTURE = {"/messages": '"type": "image"', "/responses": '"input_image"', "/chat/completions": '"image_url"'}
-SIZES = [(8, 8), (1280, 720), (4000, 3000)]
+SIZES = [(8, 8), (1280, 720), pytest.param(4000, 3000, marks=pytest.mark.slow)]
 
 
 def png(path: Path, width: int, height: int) -> None:

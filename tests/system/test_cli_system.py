@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from agentcontainer_local.sandbox.podman import standard_images
-from tests.system.conftest import NOTHING_KEPT, Server, podman, wait_until
+from tests.system.conftest import NOTHING_KEPT, SIMULATED, Server, podman, wait_until
 from tests.system.test_main_job import bash
 from tests.terminal import COMMAND, terminal
 
@@ -49,7 +49,7 @@ def test_run_shows_the_work_and_brings_the_files(server: Server, tmp_path):
     assert (tmp_path / "out" / "r.md").read_text() == "# R\n"
 
 
-def test_a_pipe_gets_plain_lines_and_json_one_document(server: Server, tmp_path):
+def test_a_pipe_gets_plain_lines_and_json_one_document(simulated: Server, tmp_path):
     said = call(
         "run",
         "-",
@@ -57,33 +57,33 @@ def test_a_pipe_gets_plain_lines_and_json_one_document(server: Server, tmp_path)
         "scripted",
         "-o",
         "out",
-        env=environ(server),
+        env=environ(simulated),
         cwd=tmp_path,
         stdin=REPORT.replace("--output report=r.md", "r.md"),
     )
     assert "\x1b" not in said and said.splitlines()[-1] == "Done" and "  hello there" in said.splitlines()
-    said = call("run", bash("true"), "-m", "scripted", "--json", env=environ(server), cwd=tmp_path)
+    said = call("run", bash("true"), "-m", "scripted", "--json", env=environ(simulated), cwd=tmp_path)
     assert json.loads(said)["status"] == "finished"
 
 
-def test_ctrl_c_asks_and_cancels(server: Server, tmp_path):
-    with terminal("run", SLEEP, "-m", "scripted", env=environ(server), cwd=tmp_path) as shown:
+def test_ctrl_c_asks_and_cancels(simulated: Server, tmp_path):
+    with terminal("run", SLEEP, "-m", "scripted", env=environ(simulated), cwd=tmp_path) as shown:
         task_id = re.search(r"tsk_\w+", shown.until("Coding"))[0]
         shown.until("$ sleep 300")
         shown.type("\x03")
         shown.until("c/d/Enter")
         shown.type("\n")
         time.sleep(1)
-        assert server.get(f"/tasks/{task_id}")["status"] == "running"  # Enter stays
+        assert simulated.get(f"/tasks/{task_id}")["status"] == "running"  # Enter stays
         shown.type("\x03")
         shown.until("c/d/Enter")
         shown.type("c\n")
         assert shown.ends() == 130
-    assert server.get(f"/tasks/{task_id}")["status"] == "cancelled"
+    assert simulated.get(f"/tasks/{task_id}")["status"] == "cancelled"
 
 
-def test_a_second_ctrl_c_cancels_as_the_first_one_has_said(server: Server, tmp_path):
-    with terminal("run", SLEEP, "-m", "scripted", env=environ(server), cwd=tmp_path) as shown:
+def test_a_second_ctrl_c_cancels_as_the_first_one_has_said(simulated: Server, tmp_path):
+    with terminal("run", SLEEP, "-m", "scripted", env=environ(simulated), cwd=tmp_path) as shown:
         task_id = re.search(r"tsk_\w+", shown.until("Coding"))[0]
         shown.until("$ sleep 300")
         shown.type("\x03")
@@ -94,7 +94,7 @@ def test_a_second_ctrl_c_cancels_as_the_first_one_has_said(server: Server, tmp_p
         if shown.process.poll() is None:
             shown.type("\x03")
         assert shown.ends() == 130
-    assert server.get(f"/tasks/{task_id}")["status"] == "cancelled"
+    assert simulated.get(f"/tasks/{task_id}")["status"] == "cancelled"
 
 
 def test_ctrl_c_may_leave_the_task_alone_and_logs_take_it_up(server: Server, tmp_path):
@@ -110,10 +110,10 @@ def test_ctrl_c_may_leave_the_task_alone_and_logs_take_it_up(server: Server, tmp
     assert "done sleeping" in followed and "* finished" in followed
 
 
-def test_an_interrupted_run_without_a_terminal_cancels_its_task(server: Server, tmp_path):
+def test_an_interrupted_run_without_a_terminal_cancels_its_task(simulated: Server, tmp_path):
     running = subprocess.Popen(
         [*COMMAND, "run", SLEEP, "-m", "scripted"],
-        env=environ(server),
+        env=environ(simulated),
         cwd=tmp_path,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -122,14 +122,14 @@ def test_an_interrupted_run_without_a_terminal_cancels_its_task(server: Server, 
     )
     with running:
         task_id = re.search(r"tsk_\w+", running.stderr.readline())[0]
-        assert server.wait(task_id, "running")
+        assert simulated.wait(task_id, "running")
         running.send_signal(signal.SIGINT)
         assert running.wait(30) == 130
-    assert server.get(f"/tasks/{task_id}")["status"] == "cancelled"
+    assert simulated.get(f"/tasks/{task_id}")["status"] == "cancelled"
 
 
-def test_a_conversation_in_the_terminal(server: Server, tmp_path):
-    with terminal("chat", "-m", "scripted", env=environ(server), cwd=tmp_path) as shown:
+def test_a_conversation_in_the_terminal(simulated: Server, tmp_path):
+    with terminal("chat", "-m", "scripted", env=environ(simulated), cwd=tmp_path) as shown:
         shown.until("> ")
         shown.type("first words\n")
         shown.until("first words\n")  # as typed
@@ -142,12 +142,12 @@ def test_a_conversation_in_the_terminal(server: Server, tmp_path):
         shown.type("/quit\n")
         task_id = re.search(r"--task (tsk_\w+)", shown.until("\n", 10) + shown.until("\n", 10) + shown.text)[1]
         assert shown.ends() == 0
-    assert server.get(f"/tasks/{task_id}")["turnNumber"] == 2
-    server.post(f"/tasks/{task_id}/cancel", expect=200)
+    assert simulated.get(f"/tasks/{task_id}")["turnNumber"] == 2
+    simulated.post(f"/tasks/{task_id}/cancel", expect=200)
 
 
-def test_a_conversation_in_the_terminal_is_left_to_finish_by_itself(server: Server, tmp_path):
-    with terminal("chat", "-m", "scripted", env=environ(server), cwd=tmp_path) as shown:
+def test_a_conversation_in_the_terminal_is_left_to_finish_by_itself(simulated: Server, tmp_path):
+    with terminal("chat", "-m", "scripted", env=environ(simulated), cwd=tmp_path) as shown:
         shown.until("> ")
         shown.type("first words\n")
         shown.until("first words\n")
@@ -157,23 +157,23 @@ def test_a_conversation_in_the_terminal_is_left_to_finish_by_itself(server: Serv
         shown.until("finished")
         assert shown.ends() == 0
         assert "Left." not in shown.text
-    latest = json.loads(call("tasks", "show", "last", "--json", env=environ(server), cwd=tmp_path))
+    latest = json.loads(call("tasks", "show", "last", "--json", env=environ(simulated), cwd=tmp_path))
     assert latest["mode"] == "autonomous"
 
 
-def test_a_conversation_is_renamed_and_made_autonomous(server: Server, tmp_path):
-    task = server.converse("Hello")
-    server.answered(task["id"], 1)
-    call("tasks", "update", task["id"], env=environ(server), cwd=tmp_path, code=2)
+def test_a_conversation_is_renamed_and_made_autonomous(simulated: Server, tmp_path):
+    task = simulated.converse("Hello")
+    simulated.answered(task["id"], 1)
+    call("tasks", "update", task["id"], env=environ(simulated), cwd=tmp_path, code=2)
     renamed = json.loads(
-        call("tasks", "update", task["id"], "--title", "Mine", "--json", env=environ(server), cwd=tmp_path)
+        call("tasks", "update", task["id"], "--title", "Mine", "--json", env=environ(simulated), cwd=tmp_path)
     )
     assert (renamed["title"], renamed["mode"]) == ("Mine", "conversation")
-    said = call("tasks", "update", task["id"], "--autonomous", env=environ(server), cwd=tmp_path)
+    said = call("tasks", "update", task["id"], "--autonomous", env=environ(simulated), cwd=tmp_path)
     assert said.split()[0] == task["id"]
-    ended = server.wait(task["id"], "finished")
+    ended = simulated.wait(task["id"], "finished")
     assert (ended["title"], ended["mode"]) == ("Mine", "autonomous")
-    call("tasks", "update", "tsk_nobody", "--autonomous", env=environ(server), cwd=tmp_path, code=5)
+    call("tasks", "update", "tsk_nobody", "--autonomous", env=environ(simulated), cwd=tmp_path, code=5)
 
 
 @pytest.fixture
@@ -198,6 +198,7 @@ def test_run_without_a_server_starts_one_for_the_time_being(nobody, tmp_path):
 
 
 def test_keys_and_providers_need_no_server_and_start_no_agent(nobody, tmp_path):
+    nobody |= SIMULATED
     call("run", SLEEP, "-m", "scripted", "--max-runtime", "1", env=nobody, cwd=tmp_path, code=6)
     key = call("keys", "create", "phone", env=nobody, cwd=tmp_path)
     assert re.fullmatch(r"ac_live_[\w-]+\n", key)
@@ -211,30 +212,30 @@ def test_keys_and_providers_need_no_server_and_start_no_agent(nobody, tmp_path):
     assert "$0.00" in call("credit", "show", env=nobody, cwd=tmp_path)
 
 
-def test_a_command_that_needs_no_agent_leaves_those_that_wait_alone(own_server: Server, tmp_path):
-    task = own_server.dispatch(SLEEP)
-    own_server.wait(task["id"], "running")
-    own_server.stop(signal.SIGINT)  # suspends it
+def test_a_command_that_needs_no_agent_leaves_those_that_wait_alone(own_simulated: Server, tmp_path):
+    task = own_simulated.dispatch(SLEEP)
+    own_simulated.wait(task["id"], "running")
+    own_simulated.stop(signal.SIGINT)  # suspends it
     try:
-        call("keys", "list", env=environ(AGENTCONTAINER_DATA=str(own_server.data)), cwd=tmp_path)
-        assert own_server.row("SELECT status FROM tasks WHERE id = ?", task["id"])["status"] == "pending"
-        runs = own_server.row("SELECT count(*) AS n FROM runs WHERE task_id = ?", task["id"])
+        call("keys", "list", env=environ(AGENTCONTAINER_DATA=str(own_simulated.data)), cwd=tmp_path)
+        assert own_simulated.row("SELECT status FROM tasks WHERE id = ?", task["id"])["status"] == "pending"
+        runs = own_simulated.row("SELECT count(*) AS n FROM runs WHERE task_id = ?", task["id"])
         assert runs["n"] == 1
     finally:
-        own_server.start()
-    own_server.wait(task["id"], "running")
+        own_simulated.start()
+    own_simulated.wait(task["id"], "running")
 
 
 def test_a_detached_run_without_a_server_is_refused(nobody, tmp_path):
     call("run", "x", "-m", "scripted", "--detach", env=nobody, cwd=tmp_path, code=2)
 
 
-def test_the_commands_find_the_server_of_the_data_directory_and_need_no_key(own_server: Server, tmp_path):
-    env = environ(AGENTCONTAINER_DATA=str(own_server.data))
-    assert own_server.url in call("account", env=env, cwd=tmp_path)
+def test_the_commands_find_the_server_of_the_data_directory_and_need_no_key(own_simulated: Server, tmp_path):
+    env = environ(AGENTCONTAINER_DATA=str(own_simulated.data))
+    assert own_simulated.url in call("account", env=env, cwd=tmp_path)
     task = json.loads(call("run", bash("true"), "-m", "scripted", "--json", env=env, cwd=tmp_path))
     assert task["status"] == "finished"
-    assert [key["name"] for key in own_server.get("/keys")["data"]] == ["first"]
+    assert [key["name"] for key in own_simulated.get("/keys")["data"]] == ["first"]
 
 
 def test_a_server_says_that_it_is_alive_and_ready_and_what_it_does(own_server: Server):

@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from agentcontainer_local.client import Client, NotTrusted, Refused
 from tests.guest.conftest import free_port
-from tests.system.conftest import Server, serving
+from tests.system.conftest import SIMULATED, Server, serving
 from tests.system.test_main_job import bash
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -128,7 +128,7 @@ def proxied(request, tmp_path_factory) -> Iterator[Proxied]:
     port = free_port()
     url = f"https://localhost:{port}/agents"
     settings = {"AGENTCONTAINER_PUBLIC_URL": url, "AGENTCONTAINER_TRUSTED_PROXIES": "127.0.0.1"}
-    with serving(folder / "data", Behind, **settings) as server:
+    with serving(folder / "data", Behind, **SIMULATED, **settings) as server:
         command = request.param(folder, port, int(server.url.rpartition(":")[2]), pem, private)
         env = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
         with (folder / "log").open("w") as log, subprocess.Popen(command, env=env, stderr=log) as running:

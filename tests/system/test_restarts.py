@@ -16,7 +16,7 @@ import pytest
 
 from agentcontainer_local.process import runtime_directory
 from agentcontainer_local.sandbox.podman import processes
-from tests.system.conftest import Server, podman, podman_things, wait_until
+from tests.system.conftest import Server, podman, podman_things, standard_image, wait_until
 from tests.system.test_conversations import moves, running_containers
 from tests.system.test_main_job import bash
 
@@ -278,8 +278,8 @@ def test_a_container_that_dies_again_and_again_is_a_failed_task_that_says_so(ser
 
 
 def test_containers_without_a_task_are_removed_at_the_start(own_server: Server):
+    own_server.run(bash("true"))  # the standard image is here from now on
     store = own_server.row("SELECT id FROM store")["id"]
-    image = podman("images", "--format", "{{.ID}}", "--filter", "label=agentcontainer.image").split()
     own_server.stop()
     stray = podman(
         "create",
@@ -287,7 +287,7 @@ def test_containers_without_a_task_are_removed_at_the_start(own_server: Server):
         f"agentcontainer.store={store}",
         "--label",
         "agentcontainer.task=tsk_gone",
-        (image or podman("images", "-q").split())[-1],
+        standard_image(),
         "true",
     ).strip()
     assert stray[:12] in podman("ps", "-a", "-q")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.guest.test_skills import repository
-from tests.system.conftest import Server, podman, wait_until
+from tests.system.conftest import Server, standard_image, wait_until
 from tests.system.test_main_job import bash
 
 IMAGE = "localhost/agentcontainer-test-skills:1"
@@ -19,12 +19,9 @@ def image(server: Server, tmp_path_factory) -> Iterator[str]:
     assert server.run(bash("true"))["status"] == "finished"  # from here on the standard image is there
     folder: Path = tmp_path_factory.mktemp("image")
     repository(folder)
-    base = podman("images", "--filter", "label=agentcontainer.image=coding", "--format", "{{.ID}}").split()
-    if not base:
-        base = podman("images", "--filter", "label=agentcontainer.image", "--format", "{{.ID}}").split()
     (folder / "gitconfig").write_text("[safe]\n\tdirectory = *\n")  # the agent is not the repository's owner
     (folder / "Containerfile").write_text(
-        f"FROM {base[0]}\nCOPY gitconfig /etc/gitconfig\nCOPY birds.git /srv/birds.git\n"
+        f"FROM {standard_image()}\nCOPY gitconfig /etc/gitconfig\nCOPY birds.git /srv/birds.git\n"
     )
     subprocess.run(["podman", "build", "-q", "-t", IMAGE, "."], cwd=folder, check=True, capture_output=True)
     yield IMAGE

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentcontainer_local import schemas
@@ -127,6 +127,7 @@ def pending_copies(host: Host) -> None:
     )
 
 
+@settings(max_examples=30)  # each looks at hundreds of tasks
 @given(
     moves=st.lists(st.tuples(st.integers(1, 400), st.sampled_from(["cancelled", "pending", "expired"])), max_size=30)
 )

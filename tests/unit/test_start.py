@@ -1,9 +1,8 @@
 """What a server loads before it is ready."""
 
+import json
 import subprocess
 import sys
-
-import pytest
 
 SERVES = """
 import sys
@@ -14,7 +13,7 @@ with serve.ending(True, output=serve.Lines) as out:
 """
 
 
-@pytest.mark.parametrize("library", ["aiohttp", "apscheduler", "yaml", "podman", "requests", "httpx", "rich"])
-def test_a_server_starts_without_what_only_later_work_needs(library: str):
-    said = subprocess.run([sys.executable, "-c", SERVES, library], check=True, capture_output=True, text=True).stdout
-    assert said == f'{{"{library}": false}}\n'
+def test_a_server_starts_without_what_only_later_work_needs():
+    later = ("aiohttp", "apscheduler", "yaml", "podman", "requests", "httpx", "rich")
+    said = subprocess.run([sys.executable, "-c", SERVES, *later], check=True, capture_output=True, text=True).stdout
+    assert json.loads(said) == dict.fromkeys(later, False)

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CLONE = Path(__file__).parents[2]
 HANGING = """
 import asyncio, subprocess, threading, time
@@ -66,6 +68,7 @@ def test_has_more_time():
 """
 
 
+@pytest.mark.slow
 def test_who_hangs_fails_with_a_stack_and_closes_what_it_had_open_and_the_rest_goes_on(tmp_path: Path):
     (tmp_path / "test_hanging.py").write_text(HANGING)
     command = [
