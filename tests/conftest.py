@@ -47,6 +47,8 @@ KEY = "ac_live_" + "k" * 32
 
 
 TESTS = Path(__file__).parent
+# Files with a test of a minute, or many of seconds: they begin first, so that none of them is left at the end.
+LONG = ("unit/test_api_drift.py", "system/test_packages.py", "system/test_crashes.py", "system/test_restarts.py")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -57,6 +59,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         why = mark.args[0] if mark.args else ""
         assert why, f"{item.nodeid}: say why this test may be run a second time"
         item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    long = {TESTS / name for name in LONG}
+    items.sort(key=lambda item: item.path not in long)
 
 
 def pytest_asyncio_loop_factories(config, item) -> dict:

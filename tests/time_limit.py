@@ -58,9 +58,10 @@ def _limited(item: pytest.Item) -> Generator[None, object, object]:
 pytest_runtest_setup = pytest_runtest_call = pytest_runtest_teardown = _limited
 
 
-def pytest_unconfigure() -> None:
-    """A thread that never ends would keep Python from ending."""
-    faulthandler.dump_traceback_later(EXIT_SECONDS, exit=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """A thread that never ends would keep Python from ending. Workers wait for each other, and xdist ends them."""
+    if not hasattr(config, "workerinput"):
+        faulthandler.dump_traceback_later(EXIT_SECONDS, exit=True)
 
 
 def _stacks() -> str:

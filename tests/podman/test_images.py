@@ -290,9 +290,11 @@ def no_remains(builds_alone):
 
 
 def working_containers() -> set[str]:
-    """Those of builds: other tests have containers of their own meanwhile."""
-    listed = podman("ps", "--all", "--external", "--format", "{{.ID}} {{.Status}}").splitlines()
-    return {line.split()[0] for line in listed if line.lower().endswith("storage")}
+    """Those of builds on the base: other tests have containers of their own meanwhile, and build on other images."""
+    base = standard_images.made_base().rpartition("/")[2].partition(":")[0]
+    listed = podman("ps", "--all", "--external", "--format", "{{.ID}} {{.Names}} {{.Status}}").splitlines()
+    found = [line.split(maxsplit=2) for line in listed if line.lower().endswith("storage")]
+    return {id for id, name, _ in found if name.startswith(f"{base}-working-container")}
 
 
 async def test_a_cancelled_build_frees_the_way(sandbox, tiny, no_remains):

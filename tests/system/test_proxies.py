@@ -151,7 +151,7 @@ def trusted(proxied: Proxied, monkeypatch) -> None:
 
 def test_the_page_and_the_api_answer_below_the_path(proxied: Proxied):
     context = ssl.create_default_context(cafile=str(proxied.certificate))
-    with httpx.Client(verify=context, trust_env=False, follow_redirects=True) as browser:
+    with httpx.Client(verify=context, trust_env=False, follow_redirects=True, timeout=60) as browser:
         page = browser.get(proxied.url)
         assert page.status_code == 200 and str(page.url) == proxied.url + "/"
         assert "text/html" in page.headers["content-type"]
