@@ -65,7 +65,7 @@ async def download(request: Request, file: Row, place: Path) -> Response:
     except FileNotFoundError:  # deleted since its row was read
         raise NotFound("The file has been deleted.") from None
     whole = request.method == "GET" and not any(name == b"range" for name, _ in request.scope["headers"])
-    if not whole or await checked.require(file, place):
+    if not whole or await _is_known(file, place):
         return Download(place, headers=headers, media_type=TYPE, stat_result=found)
     headers |= {
         "content-length": str(found.st_size),
@@ -73,6 +73,15 @@ async def download(request: Request, file: Row, place: Path) -> Response:
         "last-modified": formatdate(found.st_mtime, usegmt=True),
     }
     return StreamingResponse(checked.chunks(file, place), headers=headers, media_type=TYPE)
+
+
+async def _is_known(file: Row, place: Path) -> bool:
+    try:
+        return await checked.require(file, place)
+    except checked.Damaged:
+        if place.exists():
+            raise
+        raise NotFound("The file has been deleted.") from None
 
 
 def _names(if_none_match: str | None, etag: str) -> bool:
