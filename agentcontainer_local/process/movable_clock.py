@@ -41,6 +41,8 @@ class MovableClock(Clock):
 
     def advance(self, seconds: float) -> None:
         """Time passes: whoever sleeps for less is woken, in the order of their moments, and everybody who `looks`."""
+        if seconds < 0:
+            raise ValueError(f"time does not go back: {seconds} s")
         self.move_to(self.moment() + round(seconds * 1e6))
 
     def move_to(self, moment: int) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,13 @@ async def test_a_wait_ends_with_what_is_waited_for_or_with_its_time():
     happens.set_result(None)
     assert await third and await second
     assert clock.next() is None, "a wait that is over leaves no sleeper"
+
+
+def test_time_does_not_go_back():
+    clock = MovableClock(AT)
+    with pytest.raises(ValueError, match="back"):
+        clock.advance(-1)
+    assert clock() == AT
 
 
 async def test_a_cancelled_sleeper_is_forgotten():
