@@ -13,7 +13,7 @@ from agentcontainer_local.client.errors import Misunderstood, NotReachable, Time
 
 SILENCE_SECONDS = 45.0  # the server says something every 15
 LONGEST_WAIT_SECONDS = 1.0
-SHORTEST_WAIT_SECONDS = 0.005  # a simulated task takes some milliseconds
+SHORTEST_WAIT_SECONDS = 0.01  # a simulated task takes some milliseconds
 
 
 @dataclass(frozen=True)

@@ -266,15 +266,15 @@ def reading(path: str) -> Iterator[Database]:
 
 def _migrate(db: Database) -> None:
     """Each section of migrations.sql in a transaction of its own; a newer database than the program is refused."""
-    sections = _sections(_migrations())
+    parts = _parts(_migrations())
     done = single(db, "PRAGMA user_version")["user_version"]
-    if done > len(sections):
+    if done > len(parts):
         raise RuntimeError(
-            f"The database has version {done}, and this program supports up to {len(sections)}. Use a newer program."
+            f"The database has version {done}, and this program supports up to {len(parts)}. Use a newer program."
         )
-    for number, statements in list(enumerate(sections, 1))[done:]:
+    for number, part in list(enumerate(parts, 1))[done:]:
         with db.atomic():
-            for statement in statements:
+            for statement in _statements(part):
                 db.conn.execute(statement)
             db.conn.execute(f"PRAGMA user_version = {number:d}")
 
@@ -283,13 +283,13 @@ def _migrations() -> str:
     return resources.path_of("migrations.sql").read_text()
 
 
-def _sections(text: str) -> list[list[str]]:
-    """Splits at lines `-- migration N`, and each part into whole statements (executescript would commit half-way)."""
-    parts = re.split(r"^-- migration \d+.*$", text, flags=re.MULTILINE)[1:]
-    return [_statements(part) for part in parts]
+def _parts(text: str) -> list[str]:
+    """Splits at lines `-- migration N`."""
+    return re.split(r"^-- migration \d+.*$", text, flags=re.MULTILINE)[1:]
 
 
 def _statements(text: str) -> list[str]:
+    """Whole ones: executescript would commit half-way."""
     statements, current = [], ""
     for line in text.splitlines(keepends=True):
         current += line

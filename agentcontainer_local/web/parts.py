@@ -41,12 +41,15 @@ class Parts:
 
     def __init__(self, document: Callable[[str], str]):
         self._document = document
+        self._files: dict[str, Part] = {}
+
+    @functools.cached_property
+    def _names(self) -> dict[str, Path]:
         found = [
             *((path.name, path) for path in STATIC.iterdir()),
             *((f"vendor/{path.name}", path) for path in VENDOR.iterdir()),
         ]
-        self._names = {name: path for name, path in sorted(found) if path.suffix in TYPES}
-        self._files: dict[str, Part] = {}
+        return {name: path for name, path in sorted(found) if path.suffix in TYPES}
 
     def file(self, name: str) -> Part | None:
         if name not in self._names or name.endswith(".html"):

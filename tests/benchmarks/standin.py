@@ -23,7 +23,7 @@ from agentcontainer_local.testing import Server, finish, server
 from tests.benchmarks.figures import Figure, ratios
 
 MOTO = "moto[server]==5.1.*"
-PAUSE_SECONDS = 0.005  # between two polls
+PAUSE_SECONDS = 0.01  # between two polls
 MANY = 1000
 WARM = 200  # tasks, before memory is compared
 COLD = (

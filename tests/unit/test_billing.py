@@ -264,7 +264,7 @@ def assert_settled(store) -> None:
 def test_a_store_from_before_sums_were_kept_has_them_after_its_next_start(tmp_path: Path):
     path = tmp_path / "agentcontainer.db"
     old = sqlite3.connect(path, isolation_level=None)
-    for statement in (statement for section in db._sections(db._migrations())[:2] for statement in section):
+    for statement in (one for part in db._parts(db._migrations())[:2] for one in db._statements(part)):
         old.execute(statement)
     old.execute("PRAGMA user_version = 2")
     old.execute(

@@ -20,7 +20,7 @@ TASK = (
 
 def earlier_store(path: Path, version: int) -> None:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as store:
-        for statements in db._sections(db._migrations())[:version]:
+        for statements in map(db._statements, db._parts(db._migrations())[:version]):
             for statement in statements:
                 store.execute(statement)
         store.execute(f"PRAGMA user_version = {version:d}")
