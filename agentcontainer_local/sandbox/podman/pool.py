@@ -19,7 +19,7 @@ from agentcontainer_local.process.shield import to_the_end
 from agentcontainer_local.resource_limits import Limits
 from agentcontainer_local.sandbox.backend import Guest, ImageChoice, RunSpec
 from agentcontainer_local.sandbox.errors import SandboxError
-from agentcontainer_local.sandbox.podman import Sandbox, sockets, writable_images
+from agentcontainer_local.sandbox.podman import Image, Sandbox, sockets, writable_images
 from agentcontainer_local.sandbox.podman.prepared import Prepared
 from agentcontainer_local.sandbox.podman.slots import Slot, Slots, make_directory
 from agentcontainer_local.sandbox.podman.starts import Started, Starter, write_launch
@@ -72,6 +72,7 @@ class Pool:
         self._starter = starter
         self._prepared = prepared
         self._recent: deque[Kind] = deque(maxlen=2 * size)
+        self._standard: dict[str, Image] = {}  # by name
         self.waiting: list[Waiting] = []
         self._changed = asyncio.Event()
         self._starting = 0
@@ -109,8 +110,7 @@ class Pool:
 
     async def take(self, spec: RunSpec) -> tuple[RunSpec, Waiting | None]:
         """A slot for a task that has none, if one of its kind waits. The spec's launch was asked, if that could be."""
-        name = self._prepared.known(spec.image) if self._size else None
-        image = await self._sandbox.image(name) if name else None
+        image = await self._image_of(spec.image) if self._size else None
         if image is None:
             return spec, None
         launch = spec.launch(await writable_images.environment_of(self._sandbox, image))
@@ -145,6 +145,16 @@ class Pool:
         self.slot_ids.discard(waiting.slot.id)
         log.info("a waiting container was taken task=%s slot=%s", spec.task_id, waiting.slot.id)
         return waiting.started
+
+    async def _image_of(self, choice: ImageChoice) -> Image | None:
+        """As it is now. The name of a standard one says what is in it: Podman, which takes its time, is asked once."""
+        name = self._prepared.known(choice)
+        if name is None:
+            return None
+        image = self._standard.get(name) or await self._sandbox.image(name)
+        if image is not None and choice.preset is not None and not choice.writable_paths:
+            self._standard[name] = image
+        return image
 
     async def _of_kind(self, kind: Kind) -> Waiting | None:
         for waiting in list(self.waiting):
