@@ -133,6 +133,16 @@ class Settings(BaseModel):
     backend: Literal["podman", "simulated"] = Field(
         "podman", description="Where agents run. `simulated` plays them without containers, for tests."
     )
+    scheduler: Literal["slurm"] | None = Field(
+        None, description="Engine that places runs on other machines. By default all agents run on this one."
+    )
+    scheduler_options: str = Field(
+        "", description="Options for every job of the engine, like --partition=agents (for --scheduler)."
+    )
+    node_listen: str | None = Field(
+        None, description="ADDRESS:PORT on which nodes reach this server (for --scheduler). Close it to all others."
+    )
+    node_command: str = Field("agentcontainer", description="How this program is called on a node (for --scheduler).")
     podman_socket: str | None = Field(
         None, description="Socket of a running Podman API service. By default the server starts one."
     )

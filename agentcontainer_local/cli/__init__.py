@@ -16,6 +16,7 @@ from agentcontainer_local.cli import (
     images,
     install_service,
     leftovers,
+    nodes,
     run,
     serve,
     tasks,
@@ -53,4 +54,5 @@ config.add_to(app)
 serve.add_to(app)
 backup.add_to(app)
 doctor.add_to(app)
+nodes.add_to(app)
 install_service.add_to(app)

@@ -265,6 +265,7 @@ class Command(help.Command):
         "Billing": ("billing", "credit"),
         "Log": ("log_level", "log_format"),
         "Where agents run": ("backend", "podman_socket", "oci_runtime"),
+        "More than one machine": ("scheduler", "scheduler_options", "node_listen", "node_command"),
     }
 
 

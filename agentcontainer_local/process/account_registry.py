@@ -84,6 +84,6 @@ def folder() -> Path:
 
 def home() -> Path:
     try:
-        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+        return Path(pwd.getpwuid(int(os.environ.get("_CONTAINERS_ROOTLESS_UID", os.getuid()))).pw_dir)
     except KeyError:
         return Path.home()

@@ -51,6 +51,9 @@ class RunSpec:
     isolation: str  # a level of resource_limits.LEVELS
     internet: bool
     first: bool  # the task has not run before: nothing is kept for it
+    longest_seconds: int = (
+        24 * 3600
+    )  # the engine ends it before; a backend that needs a limit of its own takes a larger one
 
 
 class Guest(NamedTuple):
@@ -58,6 +61,7 @@ class Guest(NamedTuple):
 
     app: ASGIApp  # its requests, already bound to this run
     egress: StreamHandler | None  # its way to allowed hosts, which closes its writer; None where it has none
+    relay: StreamHandler | None = None  # on a node: carries its connections to the host, where the app is
 
 
 class Start(Enum):

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agentcontainer_local.sandbox.backend import Backend, Exports, Images, Leftovers, Say
 from agentcontainer_local.sandbox.checks import ok
@@ -10,14 +10,18 @@ from agentcontainer_local.schemas import Check, WallCheck
 from agentcontainer_local.settings import Settings
 
 if TYPE_CHECKING:
+    from agentcontainer_local.sandbox.placed.backend import Runs
+    from agentcontainer_local.sandbox.placed.certificates import Authority
     from agentcontainer_local.sandbox.podman.remembered import Remembered
+
+    class Store(Remembered, Runs, Protocol): ...
 
 
 PODMAN, SIMULATED = "podman", "simulated"
 
 
 def open(
-    settings: Settings, store_id: str, remembered: "Remembered", runtime: Path | None
+    settings: Settings, store_id: str, remembered: "Store", runtime: Path | None
 ) -> AbstractAsyncContextManager[Backend]:
     """All runs of one store; one server at a time has it open. `runtime`: what a run's guest is made of; None where
     the backend needs none."""
@@ -25,14 +29,25 @@ def open(
         from agentcontainer_local.sandbox.simulated import place
 
         return place.open(settings, store_id)
-    from agentcontainer_local.sandbox.podman import backend
-
     if runtime is None:
         raise ValueError("containers need the runtime")
+    if settings.scheduler is not None:
+        from agentcontainer_local.sandbox.placed import opening
+
+        return opening.open(settings, store_id, remembered, runtime)
+    from agentcontainer_local.sandbox.podman import backend
+
     return backend.open(settings, store_id, remembered, runtime)
 
 
 # Without a server
+
+
+def node_authority(data: Path) -> "Authority":
+    """Which machines may run agents of that data directory's."""
+    from agentcontainer_local.sandbox.placed.certificates import Authority
+
+    return Authority(data)
 
 
 def exports(settings: Settings, store_id: str, remembered: "Remembered") -> Exports:

@@ -74,3 +74,7 @@ class Scheduler(Protocol):
     async def nodes(self) -> list[Node]:
         """The machines that may get this store's jobs."""
         ...
+
+    async def lost_seconds(self) -> int:
+        """After so long a node that is silent is given up."""
+        ...

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import re
 import shlex
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Collection, Mapping, Sequence
 
 from agentcontainer_local.scheduler import Job, Node, Refused, Resources, State, Unavailable
@@ -77,6 +79,13 @@ class Slurm:
         rows = dict.fromkeys(tuple(line.split(SEPARATOR, 2)) for line in said.splitlines())  # one per partition
         return [_node(*row) for row in rows]
 
+    async def lost_seconds(self) -> int:
+        said = await self._asked("scontrol", "show", "config")
+        found = re.search(r"^SlurmdTimeout\s*=\s*(\d+)", said, re.MULTILINE)
+        if found is None:
+            raise Unavailable("scontrol show config: no SlurmdTimeout in it")
+        return int(found[1])
+
     def _job(self, line: str) -> Job:
         name, id, state, node, reason = line.split(SEPARATOR, 4)
         said = "" if reason == "None" else reason
@@ -90,14 +99,14 @@ class Slurm:
         """What it prints. Raises Unavailable where it does not answer, and Refused where its answer is no."""
         try:
             process = await asyncio.create_subprocess_exec(
-                *words, env=self._environ, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+                *words, env=self._environ, stdin=PIPE if script else DEVNULL, stdout=PIPE,
+                stderr=PIPE,
             )  # fmt: skip
         except OSError as error:
             raise Unavailable(f"Slurm's {words[0]} could not be started: {error}. Install slurm-client.") from error
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                printed, complaint = await process.communicate(script.encode())
+                printed, complaint = await process.communicate(script.encode() or None)
         except TimeoutError:
             raise Unavailable(f"Slurm's {words[0]} did not answer for {ANSWER_SECONDS} s") from None
         finally:

@@ -35,6 +35,7 @@ echo ready
 exec catatonit -P
 """
 CLONE = Path(__file__).parents[2]
+WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")  # a machine goes with the tests, however they end
 ALL = ("--net", "--mount", "--pid", "--uts", "--ipc", "--cgroup")
 
 
@@ -76,7 +77,7 @@ class Machine:
             "ACCOUNT_HOME": self.account.pw_dir,
         }
         self.holder = subprocess.Popen(
-            ["unshare", *ALL, "--fork", "--kill-child", "--mount-proc", "bash", "-c", BEGIN],
+            [*WITH_US, "unshare", *ALL, "--fork", "--kill-child", "--mount-proc", "bash", "-c", BEGIN],
             env=environ,
             stdout=subprocess.PIPE,
             text=True,
@@ -136,14 +137,22 @@ class Machine:
         return process
 
     def processes(self) -> dict[int, list[str]]:
-        """Command lines of all in it, by this machine's pid."""
-        mine = os.readlink(f"/proc/{self.init}/ns/pid")
-        found = {}
+        """Command lines of all in it, also of those that have namespaces of their own, by the real machine's pid."""
+        parents, init = {}, self.init
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with contextlib.suppress(OSError):
-                    if os.readlink(entry / "ns/pid_for_children") == mine or os.readlink(entry / "ns/pid") == mine:
-                        found[int(entry.name)] = (entry / "cmdline").read_text().split("\0")[:-1]
+                    parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+
+        def here(pid: int) -> bool:
+            while pid not in (0, init):
+                pid = parents.get(pid, 0)
+            return pid == init
+
+        found = {}
+        for pid in filter(here, parents):
+            with contextlib.suppress(OSError):
+                found[pid] = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")[:-1]
         return found
 
 
@@ -155,7 +164,9 @@ class Network:
 
     def open(self) -> None:
         self._holder = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", "echo ready; exec sleep infinity"], stdout=subprocess.PIPE, text=True
+            [*WITH_US, "unshare", "--net", "sh", "-c", "echo ready; exec sleep infinity"],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._holder.stdout is not None and self._holder.stdout.readline() == "ready\n"
         self._ip("link", "add", "lan", "type", "bridge")

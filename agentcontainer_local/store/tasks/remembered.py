@@ -55,3 +55,13 @@ class Remembered:
                 raise
             log.error("the uids of slots were not claimed, for the database is damaged: %s", error)
             return []
+
+    def open_run(self, task_id: str) -> str | None:
+        """The id of the task's open run; None where it has none, or there is no such task."""
+        run = row(self._db, "SELECT id FROM runs WHERE task_id = ? AND ended_at IS NULL", (task_id,))
+        return None if run is None else str(run["id"])
+
+    def last_run(self, task_id: str) -> str | None:
+        """The id of its newest run, open or ended."""
+        run = row(self._db, "SELECT id FROM runs WHERE task_id = ? ORDER BY number DESC LIMIT 1", (task_id,))
+        return None if run is None else str(run["id"])

@@ -1,0 +1,157 @@
+"""One run on a node, as the host has it: what its node program says, and what it is told."""
+
+import asyncio
+import base64
+import contextlib
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from agentcontainer_local.sandbox.backend import Broken, Exit, Guest, RunSpec, Start
+from agentcontainer_local.sandbox.errors import ImageMissing, SandboxError, Unavailable
+from agentcontainer_local.sandbox.placed.wire import PING_SECONDS, SILENT_SECONDS, Closed, Lines, Message
+
+log = logging.getLogger(__name__)
+
+FAILURES = {"unavailable": Unavailable, "image": ImageMissing, "sandbox": SandboxError}
+
+
+class NodeFailed(RuntimeError):
+    """The node could not start the run: another node may. `node` names it."""
+
+    def __init__(self, node: str, why: str):
+        super().__init__(f"{node}: {why}")
+        self.node = node
+
+
+class Session:
+    """See backend.Handle. It outlives connections: a node that comes back says again all that has happened."""
+
+    def __init__(self, spec: RunSpec, guest: Guest, document: Message, env: Mapping[str, str], adopted: bool):
+        """`document`: what the node is told of the run at its start. `env`: the image's."""
+        loop = asyncio.get_running_loop()
+        self.spec = spec
+        self.guest = guest
+        self.document = document
+        self.env = env
+        self.start = Start.ADOPTED if adopted else Start.FIRST
+        self.image: str | None = None
+        self.enforced: Mapping[str, Any] | None = None
+        self.node: str | None = None
+        self.started: asyncio.Future[None] = loop.create_future()  # or NodeFailed, or a SandboxError
+        self.exited: asyncio.Future[Exit] = loop.create_future()
+        self.broken: asyncio.Future[Broken] = loop.create_future()
+        self.at_rest = asyncio.Event()  # the container is stopped; its files are on the node still
+        self.over = asyncio.Event()  # the node program has ended in order, or the engine says that it has ended
+        self._lines: Lines | None = None
+        self._orders: list[Message] = []  # for a node that comes back
+        self.adopted = adopted
+        self.released = False
+        self.job_id: str | None = None  # the engine's; None for one that is adopted
+
+    @property
+    def submitted(self) -> bool:
+        return self.adopted or self.job_id is not None
+
+    @property
+    def connected(self) -> bool:
+        return self._lines is not None
+
+    async def attend(self, node: str, lines: Lines, known: Message) -> None:
+        """While its node program is connected. `known`: what has happened there so far. A later one replaces it."""
+        if self._lines is not None:
+            self._lines.close()
+        self.node, self._lines = node, lines
+        pinging = asyncio.create_task(_pinging(lines))
+        try:
+            for what in known.get("events", []):
+                self._heard(node, what)
+            for order in self._orders:
+                await lines.write(order)
+            while not self.over.is_set():
+                message = await lines.read(SILENT_SECONDS)
+                if message["type"] == "launch":
+                    await lines.write(self._launch())
+                else:
+                    self._heard(node, message)
+        except (Closed, TimeoutError):
+            pass
+        finally:
+            pinging.cancel()
+            if self._lines is lines:
+                self._lines = None
+            lines.close()
+
+    async def order(self, message: Message) -> None:
+        """Told now, and again to a node that comes back."""
+        self._orders.append(message)
+        if self._lines is not None:
+            with contextlib.suppress(Closed):
+                await self._lines.write(message)
+
+    async def reached(self, event: asyncio.Event, seconds: float) -> None:
+        """Waits for it where the node is connected; at most so long."""
+        if self.connected:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await event.wait()
+
+    def end(self, exit: Exit | None) -> None:
+        """The engine says that its job is over. `exit`: how the run ended, where nobody has said so."""
+        if exit is not None and not self.exited.done():
+            self.exited.set_result(exit)
+        self.at_rest.set()
+        self.over.set()
+        if self._lines is not None:
+            self._lines.close()
+
+    def try_again(self) -> None:
+        """On another node."""
+        self.started, self.job_id = asyncio.get_running_loop().create_future(), None
+        self.at_rest.clear()
+        self.over.clear()
+
+    def release(self) -> None:
+        """Nobody follows the run any more: what is left is to bring it to an end."""
+        self.released = True
+        for future in (self.started, self.exited, self.broken):
+            future.cancel()
+
+    def close(self) -> None:
+        if self._lines is not None:
+            self._lines.close()
+
+    def _heard(self, node: str, message: Message) -> None:
+        match message["type"]:
+            case "started" if not self.started.done():
+                self.image, self.enforced = message["image"], message["enforced"]
+                if not self.adopted:
+                    self.start = Start(message["start"])
+                self.started.set_result(None)
+            case "failed" if not self.started.done():
+                kind = FAILURES.get(message["kind"])
+                words = message["message"]
+                self.started.set_exception(kind(f"{node}: {words}") if kind else NodeFailed(node, words))
+                self.started.exception()  # heard, whether or not somebody waits
+            case "exited" if not self.exited.done():
+                self.exited.set_result(Exit(message["died"], message["last_words"]))
+            case "broken" if not self.broken.done():
+                self.broken.set_result(Broken(message["limit"], message["used"], message["allowed"]))
+            case "at_rest":
+                self.at_rest.set()
+            case "over":
+                self.at_rest.set()
+                self.over.set()
+            case "log":
+                log.warning("node %s: %s run=%s", node, message["message"], self.spec.run_id)
+
+    def _launch(self) -> Message:
+        document = self.spec.launch(self.env)
+        return {"type": "launch", "document": base64.b64encode(document).decode()}
+
+
+async def _pinging(lines: Lines) -> None:
+    with contextlib.suppress(Closed):
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            await lines.write({"type": "ping"})
