@@ -23,11 +23,12 @@ def _authority() -> Any:
     return backends.node_authority(as_service_account(settings_of()).data)
 
 
-@app.command("add", example="nodes add n1 > n1.pem")
+@app.command("add", example="nodes add n1 -o n1.pem")
 def add(
     name: Name,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the file here, readable for its owner alone.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the file here, readable for its owner alone."),
     ] = None,
 ) -> None:
     """Allow a machine, and print the file that it needs: its key and certificate. Put it on the node as
@@ -75,7 +76,7 @@ def remove(name: Name) -> None:
             raise Stop(Exit.NOT_FOUND, f"There is no node {name}. `agentcontainer nodes list` shows all.") from None
 
 
-@program.command("run", hidden=True)
+@program.command("run", hidden=True, example="node run tsk_x.run_y server:7443")
 def run(
     job: Annotated[str, typer.Argument(help="The run, as the engine's job names it.")],
     address: Annotated[str, typer.Argument(help="Where the server listens for nodes: HOST:PORT.")],

@@ -232,7 +232,7 @@ class Command(help.Command):
             "max_requests_per_second",
         ),
         "Data": ("data", "cache"),
-        "Work at the same time": ("max_running", "max_pending", "idle_seconds"),
+        "Work at the same time": ("max_running", "max_pending", "idle_seconds", "warm"),
         "Limits of a task, where it sets none": (
             "task_memory_mb",
             "task_cpus",
