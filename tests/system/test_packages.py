@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,13 @@ from tests.system.test_main_job import bash
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(1800)]
 
 PIP = ("-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet")
+# As pip builds: hatchling can be imported, and the package can't, because its .pth file is not read.
+BUILDING = """
+import sys
+sys.path.append(sys.argv[1])
+from hatchling.build import build_wheel
+build_wheel(sys.argv[2])
+"""
 # What is mounted into a root folder in which nothing is but the executable and busybox.
 ROOTED = 'mount --rbind /proc "$1/proc" && mount --bind /dev/null "$1/dev/null" && exec chroot --userspec=1:1 "$@"'
 
@@ -49,7 +57,7 @@ def named() -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    call(sys.executable, *PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, CLONE)
+    call(sys.executable, "-I", "-S", "-c", BUILDING, sysconfig.get_path("purelib"), folder, cwd=CLONE)
     return next(folder.glob("*.whl"))
 
 
