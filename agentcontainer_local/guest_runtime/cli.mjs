@@ -25,7 +25,7 @@ export async function main({ name, usage, parse, act, endsRun = false }) {
     process.stdout.write(usage);
     return;
   }
-  if (endsRun) await tellOutput();
+  if (endsRun) await tellHost(OUTPUT_PATH);
   try {
     process.stdout.write(`${await act(wish, { onWait: waiting(name) })}\n`);
   } catch (error) {
@@ -35,11 +35,11 @@ export async function main({ name, usage, parse, act, endsRun = false }) {
   }
 }
 
-/** The run ends with this command, and what the shell printed before it would be lost: the host is told first. */
-function tellOutput() {
+/** The run ends with what is asked for next, and what has happened before it would be lost: the host is told first. */
+export function tellHost(path) {
   return new Promise((resolve) => {
     const { gatewayPort: port } = JSON.parse(readFileSync(LAUNCH, "utf8"));
-    const request = http.request({ host: "127.0.0.1", port, path: OUTPUT_PATH, timeout: 2 * PATIENCE_MS });
+    const request = http.request({ host: "127.0.0.1", port, path, timeout: 2 * PATIENCE_MS });
     request.on("response", (answer) => answer.resume().on("close", resolve));
     request.on("timeout", () => request.destroy());
     request.on("error", resolve);

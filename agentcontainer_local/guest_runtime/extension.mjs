@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { createBashToolDefinition } from "../pi/dist/bundle/index.js";
-import { LAUNCH } from "./paths.mjs";
+import { LAUNCH, REPORTED_PATH } from "./paths.mjs";
 import { newlyRefused, withoutRefused } from "./pictures.mjs";
 
 const PRIVATE = ["AC_MODE", "AC_MODEL", "AC_TOOL_CHARACTERS", "AC_WAITING", "AC_WEAK_MODEL", "JITI_TRY_NATIVE", "NODE_COMPILE_CACHE"];
@@ -156,6 +156,7 @@ const FINISH = {
   },
   async execute(_id, { completion, message, files = [], outputs = [] }, signal, _update, { cwd }) {
     const { finish } = await import("./finish.mjs");
+    await reported();
     const plain = files.map((path) => ({ path: actual(path), outputName: null }));
     const named = outputs.map(({ name, path }) => ({ path: actual(path), outputName: name }));
     return done(await finish({ completion, message, files: [...plain, ...named] }, { cwd, signal }), true);
@@ -179,7 +180,9 @@ const HIBERNATE = {
   },
   async execute(_id, params, signal) {
     const { hibernate, wish } = await import("./hibernate.mjs");
-    return done(await hibernate(wish(params), { signal }), true);
+    const asked = wish(params);
+    await reported();
+    return done(await hibernate(asked, { signal }), true);
   },
 };
 
@@ -195,6 +198,12 @@ const ATTACH = {
     return done(await attach({ files: plain }, { cwd, signal }), false);
   },
 };
+
+/** The run ends with the tool that is called: the host has to have the words before it, and the call itself. */
+async function reported() {
+  const { tellHost } = await import("./cli.mjs");
+  await tellHost(REPORTED_PATH);
+}
 
 /** Models write ~/report.md, which no shell expands here, and @report.md, as Pi's own tools allow. */
 function actual(path) {

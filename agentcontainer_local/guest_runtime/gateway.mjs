@@ -2,7 +2,6 @@
 import { pipeline } from "node:stream/promises";
 import { http } from "./builtins.mjs";
 import { insist, open } from "./door.mjs";
-import { OUTPUT_PATH } from "./paths.mjs";
 
 const BODY_LIMIT = 32 << 20;
 const HOP_BY_HOP = new Set(
@@ -10,14 +9,14 @@ const HOP_BY_HOP = new Set(
 );
 
 /**
- * Listens on 127.0.0.1:`port`; rejects when that is taken. `tellOutput()` resolves when the host has the output.
- * `dryRun`: who answers the calls while it is on.
+ * Listens on 127.0.0.1:`port`; rejects when that is taken. `own`: what is answered here, by path: each function resolves
+ * when the answer may go. `dryRun`: who answers the calls while it is on.
  */
-export function openGateway(port, tellOutput = async () => {}, dryRun = null) {
+export function openGateway(port, own = {}, dryRun = null) {
   const server = http.createServer((request, response) => {
     if (dryRun?.on) return void dryRun.answer(request, response);
-    if (request.url !== OUTPUT_PATH) return void forward(request, response);
-    tellOutput().then(() => response.end(), () => response.destroy());
+    if (!Object.hasOwn(own, request.url)) return void forward(request, response);
+    own[request.url]().then(() => response.end(), () => response.destroy());
   });
   server.requestTimeout = 0;
   server.keepAliveTimeout = 3_600_000; // else a call may meet the connection just as it is closed for idleness

@@ -14,12 +14,17 @@ export class Output {
 
   /** Resolves when the host has all that was printed before this was called. */
   async tell(pi, events) {
-    // Pi handles requests in order and answers after it has reported earlier output. The first answer means that Pi has
-    // read the output; after the pause, the second one means that Pi has reported it.
+    // The first answer means that Pi has read the output; after the pause, the second one means that Pi has reported it.
     await pi.ask({ type: "get_state" });
     await sleep(UPDATE_MS);
     await pi.ask({ type: "get_state" });
     for (const event of this.#last.values()) events.push(event);
+    await events.flush(FLUSH_MS);
+  }
+
+  /** Resolves when the host has all that Pi reported before this: Pi answers after what it has reported earlier. */
+  async tellReported(pi, events) {
+    await pi.ask({ type: "get_state" });
     await events.flush(FLUSH_MS);
   }
 }

@@ -10,5 +10,7 @@ export const LAUNCH = `${RUN_DIR}/launch.json`;
 // Of a Pi that has waited for its task, and chose the id itself.
 export const SESSION_ID = `${STATE_DIR}/session-id`;
 export const BIN_DIR = `${dirname(import.meta.dirname)}/bin`;
-// On the gateway: where a command that ends the run asks that the host be told what was printed.
+// On the gateway: where what ends the run asks that the host be told all that Pi has reported, and, for a command of the
+// shell, all that was printed before it.
+export const REPORTED_PATH = "/agentcontainer/reported";
 export const OUTPUT_PATH = "/agentcontainer/output";

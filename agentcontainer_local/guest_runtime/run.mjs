@@ -9,6 +9,7 @@ import { VIRTUAL_PROVIDER, writeFiles } from "./launch.mjs";
 import { Output } from "./output.mjs";
 import { Pi, PiGone } from "./pi.mjs";
 import { Prompts } from "./prompts.mjs";
+import { OUTPUT_PATH, REPORTED_PATH } from "./paths.mjs";
 import { DryRun } from "./dry_run.mjs";
 import { translate } from "./translation.mjs";
 
@@ -40,8 +41,11 @@ export async function run(launch, child) {
 
   void events.pump();
   const { gatewayPort, egressPort } = launch;
-  const told = () => parts.output.tell(pi, events);
-  const listening = Promise.all([openGateway(gatewayPort, told, dryRun), egressPort && openEgress(egressPort)]);
+  const own = {
+    [OUTPUT_PATH]: () => parts.output.tell(pi, events),
+    [REPORTED_PATH]: () => parts.output.tellReported(pi, events),
+  };
+  const listening = Promise.all([openGateway(gatewayPort, own, dryRun), egressPort && openEgress(egressPort)]);
   const ready = listening.then(() => becomeReady(pi, launch)).then(async (state) => {
     if (state.messageCount > 0) await prompts.recall(state.sessionFile);
     if (dryRun) await dryRun.play(pi);

@@ -139,6 +139,21 @@ async def test_an_agent_can_ask_to_sleep(lab: Lab, door: Door):
     assert len(door.asked) == 2
 
 
+@pytest.mark.parametrize(
+    ("tool", "given"), [("finish", {"completion": "complete", "message": "Done"}), ("hibernate", {"for": "2h"})]
+)
+async def test_the_host_has_all_that_was_said_before_a_tool_ends_the_run(lab: Lab, door: Door, tool: str, given: dict):
+    """It ends the run at once, and takes no more events of it."""
+    had = []
+    door.refuse = lambda what, body: had.append([event.get("tool", event["type"]) for event in door.events()])
+    door.answers = [bash("echo x"), call(tool, **given)]
+    lab.launch()
+    await lab.start()
+    door.prompt("Hi")
+    await door.heard("settled")
+    assert had[0][-4:] == ["bash", "bash", "message", tool], "a call, its end, an answer and the tool that it calls"
+
+
 async def test_a_conversation_has_attach_and_no_finish(lab: Lab, door: Door):
     door.answers = [bash("echo hi > a.md"), call("attach", files=["a.md"]), Say("Here it is.")]
     lab.launch(mode="conversation")
