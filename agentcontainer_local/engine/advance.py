@@ -1,4 +1,4 @@
-"""Moves a clock forward: whatever becomes due is done in order, each at its own moment."""
+"""Moves the clock forward. Everything that becomes due is done in order, each at its own time."""
 
 import asyncio
 import time
@@ -8,14 +8,14 @@ from agentcontainer_local.process.movable_clock import MICROSECOND, MovableClock
 from agentcontainer_local.process.threads import CountedThreads
 from agentcontainer_local.store import deadlines
 
-PATIENCE_SECONDS = 60  # of the machine's clock, for what agents do at one moment
-QUIET_TURNS = 200  # of the event loop: whatever goes on within this process shows itself in far fewer
+PATIENCE_SECONDS = 60  # on the machine's clock, for the agents to complete what they do at one moment
+QUIET_TURNS = 200  # iterations of the event loop; activity within this process shows in far fewer
 
 
 async def advance(host: Host, clock: MovableClock, seconds: float, threads: CountedThreads | None = None) -> None:
-    """Returns when everything is done that became due, what agents of the simulated backend do included.
+    """Returns when everything that became due is done, including what agents of the simulated backend do.
 
-    `threads`: the event loop's, whose work is waited for. Real containers go on in real time, and are not waited for.
+    `threads`: the event loop's threads, whose work is awaited. Real containers run in real time and are not awaited.
     """
     async with clock.turn:
         with clock.held():
@@ -23,12 +23,12 @@ async def advance(host: Host, clock: MovableClock, seconds: float, threads: Coun
             await settled(host, threads)
             while clock.moment() < end:
                 clock.move_to(min([end, *_due(host, clock)]))
-                host.revoked.set()  # a key may have expired: its open streams end
+                host.revoked.set()  # a key may have expired; then its open streams end
                 await settled(host, threads)
 
 
 def _due(host: Host, clock: MovableClock) -> list[int]:
-    """Moments: of the first sleeper, and of the first row."""
+    """The moments of the first sleeper and of the first due row."""
     now, found = clock.moment(), [clock.next()]
     if (at := deadlines.upcoming(host.context)) is not None:
         found.append(now + -((host.now() - at) // MICROSECOND))
@@ -36,9 +36,9 @@ def _due(host: Host, clock: MovableClock) -> list[int]:
 
 
 async def settled(host: Host, threads: CountedThreads | None = None) -> None:
-    """Until nobody has anything to do at this moment: the event loop has gone round and round without a change.
+    """Waits until there is nothing left to do at this moment: the event loop made many iterations without a change.
 
-    Raises TimeoutError where the agents never come to an end of what they can do.
+    Raises TimeoutError if the agents do not come to rest.
     """
     quiet, give_up_at = 0, time.monotonic() + PATIENCE_SECONDS
     while quiet < QUIET_TURNS:

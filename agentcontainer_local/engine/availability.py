@@ -1,4 +1,4 @@
-"""Whether this machine can run containers at the moment, as the server found out last."""
+"""Whether this machine can run containers at the moment, as last observed."""
 
 import logging
 from collections import Counter
@@ -6,33 +6,33 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-FIRST_SECONDS, MAX_SECONDS = 1, 15  # between two tries, each time twice as long
-TRIES = 3  # for a task whose start fails, where it is not known whose fault that is
-MAX_START_FAILURES = 5  # of a task's start in a row, while other tasks start
+FIRST_SECONDS, MAX_SECONDS = 1, 15  # pause between two tries; doubles each time
+TRIES = 3  # for a task whose start fails for an unknown reason
+MAX_START_FAILURES = 5  # failed starts of a task in a row while other tasks start
 
 
 class Place:
-    """One line is logged for each change of state, however many tasks wait."""
+    """The availability of containers. Logs one line for each change, however many tasks wait."""
 
     def __init__(self, steady: Callable[[], float]):
-        self.reason: str | None = None  # why it cannot; None while it can
+        self.reason: str | None = None  # why containers can't run; None if they can
         self._steady = steady
         self._in_a_row = 0
         self._retry_at = 0.0
         self._start_failed = self._look_failed = False
         self._tries: Counter[str] = Counter()
-        self._failures: Counter[str] = Counter()  # by task, in a row
-        self._outlived: set[str] = set()  # of these: another task has started since
+        self._failures: Counter[str] = Counter()  # failed starts in a row, by task
+        self._outlived: set[str] = set()  # the tasks among them during whose failures another task has started
 
     def failed(self, reason: str, start: bool = False) -> None:
-        """`start`: a container did not start, although all looked well. Then only one that does start, or a while in
-        which none was tried, says that all is well again."""
+        """Records a failure. `start`: a container did not start although the checks were fine. Then availability
+        returns with a container that starts, or after a while without a try."""
         if self.reason is None:
             log.warning("containers cannot run here at the moment; tasks wait: %s", reason)
         self._start_failed |= start
         self._look_failed |= not start
         if self.reason is not None and self.wait_seconds() > 0:
-            return  # of the same try as others
+            return  # the same failure, seen by another task
         self.reason = reason
         self._retry_at = self._steady() + min(MAX_SECONDS, FIRST_SECONDS * 2**self._in_a_row)
         self._in_a_row += 1
@@ -48,7 +48,7 @@ class Place:
         self._start_failed = self._look_failed = False
 
     def wait_seconds(self) -> float:
-        """How long nothing is to be tried."""
+        """How long to wait before the next try, in seconds."""
         return max(0.0, self._retry_at - self._steady())
 
     def worth_a_try(self, task_id: str) -> bool:
@@ -60,7 +60,8 @@ class Place:
         return self._failures[task_id]
 
     def is_the_tasks_own(self, task_id: str) -> bool:
-        """Its start failed as if this machine could do none; but others start, while it fails again and again."""
+        """Whether this task's start fails again and again while other tasks start. Then it fails, although its error
+        looks like the machine's."""
         self._failures[task_id] += 1
         return self._failures[task_id] >= MAX_START_FAILURES and task_id in self._outlived
 

@@ -1,4 +1,4 @@
-"""What one server process owns, opened once and handed to whoever needs three of its parts or more."""
+"""The objects that one server process owns. A function that needs three or more of them takes the Host."""
 
 import asyncio
 import sqlite3
@@ -32,10 +32,10 @@ KEEP_SECONDS = 0.5
 
 
 class Changed:
-    """Tells everybody who waits that rows have changed: they look, and act on what they see.
+    """Wakes tasks of the event loop that wait for changed rows. They read the rows and act on them.
 
-    A waiter takes the mark before it looks, so that no change between look and wait is missed. Whoever cares for one
-    task alone takes that task's mark: 200 streams of one do not wake for every other one's.
+    A waiter takes the mark before it reads, so that it misses no change between reading and waiting. A waiter for a
+    single task takes that task's mark: 200 streams of one task do not wake for changes of other tasks.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Changed:
         return future
 
     def set(self, *task_ids: str) -> None:
-        """These have changed."""
+        """Wakes the waiters for these tasks, and those for all tasks."""
         marked = [self._of.pop(id, None) for id in task_ids]
         everybody, self._of_all = self._of_all, None
         for future in (everybody, *marked):
@@ -61,7 +61,7 @@ class Changed:
 
 
 class Heard:
-    """What one listener has not taken yet; beyond MAX_CHARACTERS the oldest is dropped, for it is live only."""
+    """A listener's unread text. Beyond MAX_CHARACTERS the oldest text is dropped, because this stream is only live."""
 
     MAX_CHARACTERS = 64 * 1024
 
@@ -83,13 +83,13 @@ class Heard:
 
 
 class Live:
-    """The words of answers as they come, to who listens at that moment."""
+    """The text of answers while they arrive, for present listeners."""
 
-    MAX_UNSAVED_PIECES = 2000  # pieces; the guest sends some 25 a second, and they are kept twice a second
+    MAX_UNSAVED_PIECES = 2000  # pieces of text; the guest sends about 25 a second, and they are saved twice a second
 
     def __init__(self) -> None:
         self._listeners: dict[str, set[Heard]] = {}
-        self._unkept: dict[str, list[str]] = {}  # of answers that are not whole yet: what no row has
+        self._unkept: dict[str, list[str]] = {}  # by task: text of an incomplete answer that is not saved yet
 
     @contextmanager
     def listening(self, task_id: str) -> Iterator[Heard]:
@@ -110,11 +110,11 @@ class Live:
             heard.put(text)
 
     def forget(self, task_id: str) -> None:
-        """The answer has come whole."""
+        """Drops the unsaved text: the complete answer has arrived."""
         self._unkept.pop(task_id, None)
 
     def unkept(self, task_id: str) -> str:
-        """What has come of the answer since this was asked before."""
+        """Takes the text that arrived since the last call."""
         return "".join(self._unkept.pop(task_id, ()))
 
 
@@ -123,24 +123,25 @@ class Host:
     context: Context
     backend: Backend
     store_id: str
-    catalog: dict[str, list[str]]  # the model ids that Pi knows, by provider
-    away: timedelta = timedelta()  # for how long no server looked before this one
-    owners_key_hash: bytes = b""  # of the key that the data directory's owner has while this server lives
-    changed: Changed = field(default_factory=Changed)  # rows of tasks: set by their writers, at each commit
-    look_again: Changed = field(default_factory=Changed)  # for the supervisor: time has passed, and no row has changed
-    revoked: Changed = field(default_factory=Changed)  # an API key: whoever is being answered looks at its own
-    settled: Changed = field(default_factory=Changed)  # a model call has ended: there may be room in a budget
+    catalog: dict[str, list[str]]  # model ids that Pi knows, by provider
+    away: timedelta = timedelta()  # how long no server ran before this one
+    owners_key_hash: bytes = b""  # the hash of the key that the owner of the data directory has while this server runs
+    changed: Changed = field(default_factory=Changed)  # set at each commit that changes rows of tasks
+    # wakes the supervisor when time has passed but no row has changed
+    look_again: Changed = field(default_factory=Changed)
+    revoked: Changed = field(default_factory=Changed)  # an API key was revoked; each open stream checks its own key
+    settled: Changed = field(default_factory=Changed)  # a model call has ended, so a budget may have room
     live: Live = field(default_factory=Live)
-    answers: Answers = field(default_factory=Answers)  # of tasks that have ended
-    calling: dict[str, Any] = field(default_factory=dict)  # by task: the gateway's Progress of its call at work
+    answers: Answers = field(default_factory=Answers)  # cached answers of ended tasks
+    calling: dict[str, Any] = field(default_factory=dict)  # by task: the gateway's Progress of its current call
     called: Changed = field(default_factory=Changed)  # a model call has begun or ended
     arriving: Arriving = field(default_factory=Arriving)  # uploads
     preparing: Preparing = field(default_factory=Preparing)  # images that tasks wait for
-    traces: Traces | None = None  # where an operator wants them
-    integrity: Watch | None = None  # where there is a server
-    proving: str | None = None  # what is being tried while the walls are
-    followed: Counter[str] = field(default_factory=Counter)  # by task: guests that listen to what they are told
-    settling: set[asyncio.Task[None]] = field(default_factory=set)  # model calls whose end could not be written yet
+    traces: Traces | None = None  # None if the operator does not want traces
+    integrity: Watch | None = None  # None without a server
+    proving: str | None = None  # the promise of isolation that is being tested, while `prove` runs
+    followed: Counter[str] = field(default_factory=Counter)  # by task: number of guests with an open command stream
+    settling: set[asyncio.Task[None]] = field(default_factory=set)  # model calls whose end could not be stored yet
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _keeping: set[str] = field(default_factory=set)
     place: Place = field(init=False)
@@ -169,56 +170,56 @@ class Host:
 
     @property
     def now(self) -> Clock:
-        """For dates; `steady` for durations."""
+        """The clock for dates. For durations use `steady`."""
         return self.context.now
 
     @asynccontextmanager
     async def in_turn(self) -> AsyncIterator[None]:
-        """A moment's work for a guest: one of them all at a time, and then the loop goes round before the next."""
+        """Processes a guest's request: one at a time, and the event loop runs once before the next."""
         async with self._turn:
             yield
             await asyncio.sleep(0)
 
     @property
     def steady(self) -> Callable[[], float]:
-        """Seconds by a clock that nobody sets: for deadlines and idleness."""
+        """Seconds on a clock that can't be set, for deadlines and durations."""
         return self.now.steady
 
     @property
     def disks(self) -> dict[str, Disk]:
-        """What must not become full: the data directory's, and the one on which runs live."""
+        """The disks that must not become full: the data directory's, and the one that runs use."""
         found = {"data": disk_space.of(self.settings.data), "containers": self.backend.disk()}
         return {name: disk for name, disk in found.items() if disk is not None}
 
     def check_room(self) -> None:
-        """Before new work is taken; raises Unavailable."""
+        """Called before new work is accepted. Raises Unavailable if a disk is nearly full."""
         disk_space.check(self.disks.values(), self.settings.min_free_percent)
 
     @property
     def crowded(self) -> bool:
-        """What is kept only because there was room goes, well before new work is refused."""
+        """Whether disk space is short. Then kept workspaces are removed early, well before new work is refused."""
         return min(disk.free_percent for disk in self.disks.values()) < 2 * self.settings.min_free_percent
 
     def keep_words(self, task_id: str) -> None:
-        """Of an answer that is coming, so that they are not lost if it is cut."""
+        """Saves the text of an incomplete answer, so that it is not lost if the answer is cut."""
         self._keeping.discard(task_id)
         if text := self.live.unkept(task_id):
             transcript.keep_unfinished(self.db, task_id, text)
 
     def keep_words_soon(self, task_id: str) -> None:
-        """Not with every word: an answer may have ten thousand."""
+        """Saves the text soon. Not for every piece, because an answer can have ten thousand."""
         if task_id not in self._keeping:
             self._keeping.add(task_id)
             asyncio.get_running_loop().call_later(KEEP_SECONDS, self._keep_if_possible, task_id)
 
     def _keep_if_possible(self, task_id: str) -> None:
-        """The store may have been closed meanwhile, or the disk be full."""
+        """Saves the text, unless the store has been closed or the disk is full."""
         with suppress(sqlite3.Error):
             self.keep_words(task_id)
 
     @contextmanager
     def follower(self, task_id: str) -> Iterator[None]:
-        """While open, a guest of this task's is counted as one that listens."""
+        """While open, counts one guest of this task as connected."""
         self.followed[task_id] += 1
         try:
             yield
@@ -227,5 +228,5 @@ class Host:
 
     @property
     def files(self) -> Path:
-        """Where the files' bytes are."""
+        """The directory of the files' contents."""
         return self.context.files

@@ -1,11 +1,11 @@
-"""Tasks that wait for their image, and how far it is."""
+"""Tasks that wait for their image, and the progress of that."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class Preparing:
-    """In memory only: a server that starts again says it again."""
+    """In memory only: the next server's progress messages replace it."""
 
     def __init__(self) -> None:
         self._words: dict[str, str] = {}  # by task
@@ -21,5 +21,5 @@ class Preparing:
         self._words[task_id] = words
 
     def of(self, task_id: str) -> str | None:
-        """What a task waits for: `Building image documents, step 3 of 4`. None if it waits for no image."""
+        """What a task waits for, such as `Building image documents, step 3 of 4`. None if it waits for no image."""
         return self._words.get(task_id)

@@ -1,10 +1,11 @@
-"""A place where runs live: what the engine knows of it, and all that it knows.
+"""The interface between the engine and the backends that run tasks. The engine knows nothing else about a backend.
 
-A backend runs *one run of one task, reachable by its guest*. It decides how: a container of Podman's on this machine
-(`podman/`), a script inside this process (`simulated.py`), or another machine. No pid, path, uid, label, exit code or
-format of a container engine crosses this interface; names are the backend's own.
-`tests/backends/` has the rules, as tests that every backend passes. The shape follows Nomad's task drivers, whose
-RecoverTask is our `running` with a run that was found.
+A backend runs *one run of one task, reachable by its guest*. It decides how: a Podman container on this machine
+(`podman/`), a script inside this process (`simulated/`), or a machine of a cluster (`placed/`). No pid, path, uid,
+label, exit code or format of a container engine crosses this interface.
+
+`tests/backends/` has the rules, as tests that every backend passes. The interface resembles Nomad's task drivers; their
+RecoverTask is our `running` with `found`.
 """
 
 import asyncio
@@ -23,14 +24,14 @@ from agentcontainer_local.resource_limits import Limits
 from agentcontainer_local.schemas import WallCheck
 from agentcontainer_local.settings import Settings
 
-Say = Callable[[str], None]  # a line for those who wait: "Building image documents, step 3 of 4"
-Archive = Callable[[], AbstractContextManager[BinaryIO]]  # opens a tar archive to read from, each time anew; blocks
+Say = Callable[[str], None]  # shows a progress line, such as "Building image documents, step 3 of 4"
+Archive = Callable[[], AbstractContextManager[BinaryIO]]  # opens a new reader of a tar archive; blocks
 StreamHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class ImageChoice:
-    """What a run starts from: one of the standard images, or an image that the account named."""
+    """The image of a run: one of the standard images, or an image that the account named."""
 
     preset: str | None  # "coding", "data-processing", "document-analysis"
     reference: str | None  # exactly one of the two is set
@@ -39,128 +40,131 @@ class ImageChoice:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """A run, as the engine asks for it. `launch` is asked at the last moment before the guest starts, with the
-    variables that the image sets, and answers launch.json (guest contract, version 1)."""
+    """A run that the engine asks for. `launch` is called just before the guest starts, with the environment variables
+    of the image, and returns launch.json (guest contract, version 1)."""
 
     task_id: str
     run_id: str
-    number: int  # of the task's runs, from 1
+    number: int  # number of the run within the task, from 1
     image: ImageChoice
     launch: Callable[[Mapping[str, str]], bytes]
     limits: Limits
-    isolation: str  # a level of resource_limits.LEVELS
+    isolation: str  # one of resource_limits.LEVELS
     internet: bool
-    first: bool  # the task has not run before: nothing is kept for it
+    first: bool  # the task has not run before, so nothing is stored for it
     longest_seconds: int = (
         24 * 3600
     )  # the engine ends it before; a backend that needs a limit of its own takes a larger one
 
 
 class Guest(NamedTuple):
-    """How a run reaches the host: made by the engine, carried by the backend."""
+    """How a run reaches the server. The engine makes it; the backend connects it."""
 
-    app: ASGIApp  # its requests, already bound to this run
-    egress: StreamHandler | None  # its way to allowed hosts, which closes its writer; None where it has none
-    relay: StreamHandler | None = None  # on a node: carries its connections to the host, where the app is
+    app: ASGIApp  # answers the guest's requests; already bound to this run
+    egress: StreamHandler | None  # the proxy to allowed hosts, which closes its writer; None if the run has none
+    relay: StreamHandler | None = None  # on a node: passes the guest's connections on to the server, where the app is
 
 
 class Start(Enum):
-    """How a run came to life."""
+    """What a run starts with."""
 
-    FIRST = "first"  # nothing was kept for the task
-    RESUMED = "resumed"  # with all that an earlier run left
-    REMADE = "remade"  # with workspace and session; what was installed elsewhere is lost
-    ADOPTED = "adopted"  # it was at work already, when an earlier server ended
+    FIRST = "first"  # nothing: the task has no earlier run
+    RESUMED = "resumed"  # everything that the earlier run left
+    REMADE = "remade"  # workspace and session only; software installed elsewhere is lost
+    ADOPTED = "adopted"  # the run was working already: an earlier server started it
 
 
 @dataclass(frozen=True)
 class Exit:
-    """A run has ended by itself. `died`: its agent failed. Otherwise it was stopped, in order or with the machine."""
+    """The end of a run that was not requested by the engine. `died`: the agent failed. Otherwise it was stopped, for
+    example because the machine shut down."""
 
     died: bool
-    last_words: str = ""  # of the agent's program, or why the run was stopped; empty: not known
+    last_words: str = ""  # the last output of the agent's program, or why the run was stopped; empty: unknown
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A run goes beyond a limit; the engine ends it. `used` and `allowed` in the limit's own unit: MB, or processes."""
+    """A run exceeds a limit, so the engine ends it. `used` and `allowed` are in the limit's unit: MB, or processes."""
 
-    limit: str  # memory_mb, processes or workspace_mb; or disk_full: the machine's disk is, and this run takes most
-    used: int | None  # None: not known
+    # memory_mb, processes or workspace_mb; or disk_full: the machine's disk is full and this run uses most of it
+    limit: str
+    used: int | None  # None: unknown
     allowed: int
 
 
 class Handle(Protocol):
-    """One run that is alive."""
+    """A live run."""
 
     start: Start
-    exited: asyncio.Future[Exit]  # or Unavailable: nobody can say how it ended
+    exited: asyncio.Future[Exit]  # the result, or the exception Unavailable if nobody can tell how the run ended
     broken: asyncio.Future[Broken]
 
     @property
     def image(self) -> str | None:
-        """What it was made from; None where an earlier run's row has that already."""
+        """The image that it was made from; None if the row of an earlier run has it already."""
         ...
 
     @property
     def enforced(self) -> Mapping[str, Any] | None:
-        """The same: {isolation, network, limits: {name: {value, by}}, warnings}."""
+        """What enforces its limits: {isolation, network, limits: {name: {value, by}}, warnings}. None as for
+        `image`."""
         ...
 
 
 @dataclass(frozen=True)
 class Found:
-    """What there is of a task's runs. A backend may know more of it, in a class of its own."""
+    """What exists of a task's runs. A backend may add more in a subclass."""
 
-    task_id: str | None  # None: whose it was cannot be told
-    alive: bool  # it is at work, and can be adopted
+    task_id: str | None  # None: the task is unknown
+    alive: bool  # it runs, and can be adopted
 
 
 @dataclass(frozen=True)
 class Capabilities:
     name: str  # "podman"
-    isolation: tuple[str, ...]  # levels of resource_limits.LEVELS, weakest first
+    isolation: tuple[str, ...]  # a subset of resource_limits.LEVELS, weakest first
     internet: bool
-    survives_server: bool  # a run goes on while no server is there, and can be adopted
-    survives_reboot: bool  # workspaces do
+    survives_server: bool  # runs continue without a server, and can be adopted
+    survives_reboot: bool  # workspaces are kept
 
 
 class Backend(Protocol):
-    """All of one store's runs. Errors are those of `sandbox.errors`: `Unavailable` is never the task's fault."""
+    """The runs of one store. Errors are those of `sandbox.errors`; `Unavailable` is never the task's fault."""
 
     capabilities: Capabilities
 
     async def ready(self) -> None:
-        """Raises Unavailable, with the reason and the remedy, where no run could be started now."""
+        """Raises Unavailable, with the reason and the remedy, if no run could be started now."""
         ...
 
     async def prepare(self, image: ImageChoice, say: Say) -> None:
-        """Has the image ready: builds or pulls it, once for all tasks that wait for it. Cancelling one waiter does not
-        end the work for others. Raises SandboxError where the image cannot be had."""
+        """Builds or pulls the image, once for all tasks that wait for it. Cancelling one waiter does not stop the work
+        for the others. Raises SandboxError if the image can't be built or pulled."""
         ...
 
     def running(self, spec: RunSpec, guest: Guest, found: Found | None = None) -> AbstractAsyncContextManager[Handle]:
-        """Starts the run, or adopts the one that was found alive, and serves its guest and watches its limits.
+        """Starts the run, or adopts the live one that was `found`. Serves its guest and watches its limits.
 
-        Leaving it lets go: the run goes on, where `capabilities.survives_server`. Whoever wants it ended calls `stop`.
-        Raises ImageMissing where the image has gone since it was prepared: prepare it, and start again.
+        Leaving the context does not end the run if `capabilities.survives_server`; `stop` ends it. Raises ImageMissing
+        if the image was removed since `prepare`: prepare it and start again.
         """
         ...
 
     async def found(self) -> Sequence[Found]:
-        """All that there is of this store's runs, at a server's start and whenever a run is missed."""
+        """Everything that exists of this store's runs. Called at a server's start and when a run is missing."""
         ...
 
     async def last_exit(self, task_id: str) -> Exit:
-        """How a run ended that nobody followed, of a task that should run and does not."""
+        """How a run ended that no server was watching, of a task that should run and does not."""
         ...
 
     async def stop(self, task_id: str) -> None:
-        """Ends the task's run, if one is alive, and keeps all that it has for the next one."""
+        """Ends the task's run if one is alive, and keeps all its state for the next run."""
         ...
 
     async def remove(self, task_id: str) -> None:
-        """Ends it and removes all but its workspace and session."""
+        """Ends the run and removes all of it but workspace and session."""
         ...
 
     async def forget(self, task_id: str) -> None:
@@ -168,15 +172,15 @@ class Backend(Protocol):
         ...
 
     async def discard(self, found: Found) -> None:
-        """Ends and removes what belongs to no task of this store."""
+        """Ends and removes something that belongs to no task of this store."""
         ...
 
     async def kept_bytes(self, task_id: str) -> int:
-        """What the task has written to disk; 0 where nothing is kept."""
+        """The bytes that the task has written to disk; 0 if nothing is kept."""
         ...
 
     def disk(self) -> Disk | None:
-        """On which runs live; None where they use none. Asked often: it takes no time."""
+        """The disk that runs use; None if they use none. Called often, so it must be fast."""
         ...
 
 
@@ -184,54 +188,54 @@ class Backend(Protocol):
 class Exports(Protocol):
     """Optional: a task's workspace and session as streams, for backups, downloads and moves to another machine.
 
-    A part is "workspace" or "session". What is opened is for threads and commands: reading it blocks.
+    A part is "workspace" or "session". Reading blocks, so it belongs into a thread or a command.
     """
 
     def export(self, task_id: str, part: str) -> Archive:
-        """All of one part. Opening it raises FileNotFoundError where nothing is kept."""
+        """An archive of one part. Opening it raises FileNotFoundError if nothing is kept."""
         ...
 
     def import_(self, task_id: str, part: str, archive: IO[bytes]) -> None:
-        """The other way, into a task of which that part is not kept yet. Blocks. Raises LookupError for no task."""
+        """Fills a part of a task that has none yet. Blocks. Raises LookupError if there is no such task."""
         ...
 
     def forget_all(self) -> None:
-        """Removes all workspaces and sessions of this store: of one that was not restored to its end. Blocks."""
+        """Removes all workspaces and sessions of this store, after a restore that was interrupted. Blocks."""
         ...
 
 
 @runtime_checkable
 class Kills(Protocol):
-    """Optional, for tests: a run dies as if its container had been killed by somebody else."""
+    """Optional, for tests: makes a run die as if its container had been killed from outside."""
 
     async def kill(self, task_id: str) -> None:
-        """Does not wait for its end."""
+        """Kills the run and does not wait for its end."""
         ...
 
 
 @dataclass(frozen=True)
 class KeptImage:
-    name: str  # "coding", or what it was made for
+    name: str  # "coding", or the name that it was made for
     tag: str
     id: str
     size_bytes: int
-    current: bool  # of this version
+    current: bool  # made for the present version of the program
 
 
 class Images(Protocol):
-    """Optional, and without a server: the images that a backend makes, for `agentcontainer images`."""
+    """Optional, works without a server: the images that a backend makes, for `agentcontainer images`."""
 
     async def found(self) -> list[KeptImage]:
-        """All that are here."""
+        """All images that this machine has."""
         ...
 
     async def build(self, name: str, say: Say) -> str:
-        """Its tag. Says each line of the build."""
+        """Builds the image and returns its tag. `say` gets each line of the build."""
         ...
 
     async def prune(self, data: Path, warn: Say) -> list[tuple[KeptImage, str | None]]:
-        """Those that are not current, each with the reason for which it stays, or None: it was removed. What the
-        container definitions in `data` and the account's other stores name stays."""
+        """Removes the images that are not current. Returns each with the reason why it was kept, or None if it was
+        removed. Images that container definitions name, in `data` or in other stores of the account, are kept."""
         ...
 
 
@@ -240,48 +244,51 @@ RUN_DIRECTORY = "run directory"
 
 @dataclass(frozen=True)
 class Leftover:
-    """What there is of one store, as the backend sees it; of a living one, too. `parts`: how many of what, as in
-    {"container": 1, "volume": 2}; of a store that is known, RUN_DIRECTORY, which its next server makes anew."""
+    """What exists of one store outside its data directory, whether the store is in use or deleted.
+
+    `parts`: counts by kind, such as {"container": 1, "volume": 2}. RUN_DIRECTORY is only counted for known stores; the
+    next server recreates it.
+    """
 
     store_id: str
     parts: Mapping[str, int]
-    newest_at: datetime | None = None  # when the last of it was made, where that is known
-    in_use: str | None = None  # who is at work with it: "process 4711"
+    newest_at: datetime | None = None  # when the newest part was made, if known
+    in_use: str | None = None  # the process that uses it, such as "process 4711"
 
 
 class Leftovers(Protocol):
-    """Optional, and without a server: what stores have outside of their data directories, which stays when those are
-    deleted. Which store was deleted is not the backend's to say."""
+    """Optional, works without a server: what stores have outside their data directories. It remains when those are
+    deleted. The backend does not decide which store was deleted."""
 
     async def found(self, known: Iterable[str]) -> list[Leftover]:
-        """Of all stores that it sees, and of those that are `known`."""
+        """The leftovers of all stores that it finds, and of those that are `known`."""
         ...
 
     async def sizes(self, store_ids: Sequence[str]) -> list[int]:
-        """Bytes on disk of each. May take seconds."""
+        """The size of each on disk, in bytes. May take seconds."""
         ...
 
     async def remove(self, store_id: str) -> None:
-        """All of one store, which no server has open. Killed in the middle, it leaves the rest; ask it again."""
+        """Removes everything of one store that no server has open. If it is interrupted, call it again."""
         ...
 
     async def interrupted_builds(self) -> list[str]:
-        """What belongs to no store: what image builds that were killed have left."""
+        """What killed image builds left behind. It belongs to no store."""
         ...
 
     async def sweep(self) -> list[str]:
-        """Removes what interrupted builds have left. Says what that was."""
+        """Removes what interrupted builds left behind. Returns a description of each."""
         ...
 
 
 @runtime_checkable
 class Checks(Protocol):
-    """Optional: what this machine shows of the place, beyond the runs themselves."""
+    """Optional: checks of this machine, beyond the runs themselves."""
 
     def why_silent(self) -> str | None:
-        """Who keeps it from answering, if that can be seen. Blocks."""
+        """The process that keeps the backend from answering, if that can be found out. Blocks."""
         ...
 
     async def prove(self, settings: Settings, say: Say) -> list[WallCheck]:
-        """Starts runs that try to break each promise of isolation. Takes ten seconds; nothing of it stays."""
+        """Starts runs that try to break each promise of isolation. Takes ten seconds and leaves nothing behind."""
         ...

@@ -1,4 +1,4 @@
-"""Which backend a server uses: the one that its settings name. Each is imported only where it is used."""
+"""Opens the backend that the settings name. Each backend is imported only if it is used."""
 
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -23,8 +23,8 @@ PODMAN, SIMULATED = "podman", "simulated"
 def open(
     settings: Settings, store_id: str, remembered: "Store", runtime: Path | None
 ) -> AbstractAsyncContextManager[Backend]:
-    """All runs of one store; one server at a time has it open. `runtime`: what a run's guest is made of; None where
-    the backend needs none."""
+    """The backend for the runs of one store, which only one server at a time may open. `runtime`: the directory with
+    the guest's program; None if the backend needs none."""
     if settings.backend == SIMULATED:
         from agentcontainer_local.sandbox.simulated import place
 
@@ -44,7 +44,7 @@ def open(
 
 
 def node_authority(data: Path) -> "Authority":
-    """Which machines may run agents of that data directory's."""
+    """The certificates of the nodes that may run agents of that data directory."""
     from agentcontainer_local.sandbox.placed.certificates import Authority
 
     return Authority(data)
@@ -57,7 +57,7 @@ def exports(settings: Settings, store_id: str, remembered: "Remembered") -> Expo
 
 
 def image_names(settings: Settings) -> tuple[str, ...]:
-    """Of the standard images."""
+    """The names of the standard images."""
     from agentcontainer_local.sandbox.podman import standard_images
 
     return tuple(standard_images.BY_PRESET)
@@ -76,8 +76,8 @@ def leftovers(settings: Settings) -> AbstractAsyncContextManager[Leftovers]:
 
 
 def removal(settings: Settings, store_id: str) -> list[str] | None:
-    """The command that removes all that a store has outside of its data directory, once its server has been killed;
-    None where it has nothing there."""
+    """The command that removes everything that a store has outside its data directory, after its server was killed.
+    None if there is nothing."""
     if settings.backend == SIMULATED:
         return None
     from agentcontainer_local.sandbox.podman import leftovers
@@ -86,7 +86,7 @@ def removal(settings: Settings, store_id: str) -> list[str] | None:
 
 
 def examine(settings: Settings, root: bool) -> list[Check]:
-    """What the backend needs of this machine. `root`: root asked, and has become the account meanwhile."""
+    """Checks what the backend needs of this machine. `root`: root started the check, and it now runs as the account."""
     if settings.backend == SIMULATED:
         return [ok("simulated backend", "plays runs within the server: no Podman, no Node and no Pi are needed")]
     from agentcontainer_local.sandbox.podman import checks
@@ -95,7 +95,7 @@ def examine(settings: Settings, root: bool) -> list[Check]:
 
 
 async def prove(settings: Settings, say: Say) -> list[WallCheck]:
-    """Tries each promise of isolation, beside a server that may be at work."""
+    """Tries each promise of isolation. A server may be running at the same time."""
     from agentcontainer_local.sandbox.podman import proof
 
     return await proof.alone(settings, say)

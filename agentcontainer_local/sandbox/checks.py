@@ -1,4 +1,4 @@
-"""Rows of the doctor's report, which backends and the doctor write alike."""
+"""Rows of the doctor's report. Backends and the doctor use them."""
 
 import shutil
 from pathlib import Path
@@ -14,12 +14,12 @@ def ok(name: str, detail: str) -> Check:
 
 
 def missing(name: str, detail: str, fix: str | None) -> Check:
-    """Without it nothing runs."""
+    """Nothing works without it."""
     return Check(name=name, status="missing", detail=detail, fix=fix)
 
 
 def warning(name: str, detail: str, fix: str | None) -> Check:
-    """Something is not promised, or not possible; the rest is."""
+    """Something is missing that only some features need."""
     return Check(name=name, status="warning", detail=detail, fix=fix)
 
 

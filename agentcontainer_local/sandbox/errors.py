@@ -1,13 +1,14 @@
-"""What can go wrong with a sandbox; every message says what to do.
+"""Errors of a sandbox. Each message says what to do.
 
-Whose fault it is decides what becomes of a task. `Unavailable` is the machine's: the task waits, and is tried again.
-A refusal with a status below 500, and every other error here, is the task's own: it fails at once. A refusal with a
-status of 500 can be either, and Podman's words do not always tell: the task is tried a few times, and then fails.
+The class decides what happens to the task. `Unavailable` is a fault of the machine: the task waits and is tried again.
+A Refusal with a status below 500, and every other error here, is the task's own fault: the task fails at once. A
+Refusal with status 500 can be either, because Podman's message does not always tell: the task is tried a few times, and
+then fails.
 """
 
 import re
 
-# Podman's words, and those of the runtimes and file systems below it, for what no task can cause or mend.
+# Messages of Podman, and of the runtimes and file systems below it, for faults that no task can cause or fix.
 _MACHINE = (
     "no space left on device", "disk quota exceeded", "read-only file system", "input/output error",
     "too many open files", "cannot allocate memory", "resource temporarily unavailable", "out of memory",
@@ -15,7 +16,7 @@ _MACHINE = (
     "newgidmap", "cannot re-exec process", "no subuid ranges", r"\bconmon\b", "slirp4netns failed", "pasta failed",
     "sd-bus", "dbus:", "transient unit", r"\bcgroups?\b",
 )  # fmt: skip
-# Of a container these are about its helpers; of a pull, about a registry that the task has named.
+# These are the machine's fault for a container, but not for a pull: there the task named the registry.
 _CONNECTIONS = ("connection reset by peer", "connection refused", "broken pipe", "i/o timeout")
 OF_A_CONTAINER = re.compile("|".join((*_MACHINE, *_CONNECTIONS)), re.IGNORECASE)
 OF_A_COMMAND = re.compile("|".join(_MACHINE), re.IGNORECASE)
@@ -23,7 +24,7 @@ GONE = "no such file or directory"
 
 
 class SandboxError(RuntimeError):
-    """Podman did not do what it was asked to."""
+    """Podman failed to do what it was asked."""
 
 
 class ImageMissing(SandboxError):
@@ -31,15 +32,15 @@ class ImageMissing(SandboxError):
 
 
 class Unavailable(SandboxError):
-    """This machine cannot do it at the moment; nothing is known about what was asked."""
+    """This machine can't do it at the moment. It says nothing about what was asked."""
 
 
 class Unwalled(SandboxError):
-    """A container was not started, for its network is not closed where it must be."""
+    """A container with internet access was not started, because the host's addresses could not be closed to it."""
 
 
 class Refusal(SandboxError):
-    """Podman answered, and its answer is no."""
+    """Podman answered with an error."""
 
     def __init__(self, message: str, status: int):
         super().__init__(message)
@@ -47,7 +48,8 @@ class Refusal(SandboxError):
 
 
 def refused(said: str, status: int, runtime_dirs: tuple[str, ...]) -> SandboxError:
-    """The error for a refusal of Podman's. `runtime_dirs`: what is missing in one of these is not the task's fault."""
+    """The error for an error answer of Podman. `runtime_dirs`: if a file in one of these is missing, it is not the
+    task's fault."""
     words = f"Podman: {said}"
     gone = GONE in said.lower() and any(directory in said for directory in runtime_dirs)
     if status >= 500 and (gone or OF_A_CONTAINER.search(said)):
@@ -56,11 +58,12 @@ def refused(said: str, status: int, runtime_dirs: tuple[str, ...]) -> SandboxErr
 
 
 def failed(command: str, code: int, said: str) -> SandboxError:
-    """The error for a podman command that failed: a pull fails for its image, unless the machine cannot do it."""
+    """The error for a podman command that failed. A failed pull is the image's fault, unless the message names a fault
+    of the machine."""
     words = f"podman {command} failed ({code}): {said}"
     return Unavailable(words) if OF_A_COMMAND.search(said.rpartition("\n")[2]) else SandboxError(words)
 
 
 def may_work_later(error: Exception) -> bool:
-    """Whether it is worth a few more tries, though it may be the task's own fault."""
+    """Whether a few more tries are worthwhile, though it may be the task's own fault."""
     return isinstance(error, Refusal) and error.status >= 500

@@ -1,4 +1,4 @@
-"""A guest's requests, answered on connections that a backend brings: of a socket, or from another machine."""
+"""Answers the requests of guests, on connections from a socket or from another machine."""
 
 import asyncio
 import contextlib
@@ -14,26 +14,26 @@ from agentcontainer_local.process.connection_limits import Connection
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 128  # of one run at a time: files that the server has open are for all tasks
+MAX_CONNECTIONS = 128  # per run: the server's open files have to suffice for all tasks
 
 
 class _Connection(Connection):
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
-        self.logger = log  # an agent that sends junk does not fill the server's log
+        self.logger = log  # malformed requests of an agent must not fill the server's log
 
     def most(self) -> int:
         return MAX_CONNECTIONS
 
 
 def _is_of_note(record: logging.LogRecord) -> bool:
-    """A provider's answer that was cut is cut for the guest too: that is no error of ours."""
+    """False for a cut answer: if the provider's answer was cut, the guest's is cut too, and that is no error here."""
     return record.msg != "ASGI callable returned without completing response."
 
 
 @contextlib.asynccontextmanager
 async def answering(app: ASGIApp) -> AsyncIterator[Callable[[], asyncio.Protocol]]:
-    """Makes the protocol of each connection. At the end all of them are cut."""
+    """Makes the protocol object of each connection. At the end, all connections are closed."""
     config = Config(
         app,
         lifespan="off",
@@ -52,7 +52,7 @@ async def answering(app: ASGIApp) -> AsyncIterator[Callable[[], asyncio.Protocol
     finally:
         for connection in list(state.connections):
             connection.transport.abort()
-        await asyncio.sleep(0)  # for each connection to hear that it is cut
+        await asyncio.sleep(0)  # lets each connection notice that it is closed
         for at_work in (open := list(state.tasks)):
             at_work.cancel()
         await asyncio.gather(*open, return_exceptions=True)

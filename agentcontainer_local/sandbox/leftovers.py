@@ -1,4 +1,4 @@
-"""What deleted stores have left on this machine: found, and removed. A living store's things are never touched."""
+"""Finds and removes what deleted stores left on this machine. Nothing of an existing store is touched."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,23 +11,24 @@ from agentcontainer_local.store.identity import Presence
 
 @dataclass(frozen=True)
 class OfStore:
-    """`state`: a store's Presence, or "in use" where a server is at work whose data directory was removed."""
+    """`state`: a value of Presence, or "in use" if a server still runs whose data directory was removed."""
 
     store_id: str
     state: str
     why: str
     data_directory: str | None
-    seconds_old: float | None  # since the store was served last, or the last of it was made
+    seconds_old: float | None  # since a server last used the store, or since its newest part was made
     parts: Mapping[str, int]
 
     @property
     def removable(self) -> bool:
-        """At all: where somebody names the store."""
+        """Whether it can be removed on request, by naming the store."""
         return self.state not in (Presence.THERE.value, "in use")
 
     @property
     def is_worthless(self) -> bool:
-        """Nobody can want it back. A run directory is made anew by the next server of its store."""
+        """Whether nobody can need it: the store was deleted, or only its run directory is left, which the next server
+        recreates."""
         return self.state == Presence.DELETED.value or (self.removable and self.has_run_directory_only)
 
     @property
@@ -36,13 +37,13 @@ class OfStore:
 
 
 async def found(leftovers: Leftovers) -> list[OfStore]:
-    """Of each store that is not there, the longest deleted first."""
+    """The leftovers of each store whose data directory is not found, the longest deleted first."""
     every = [_of_store(one) for one in await leftovers.found(identity.known())]
     return sorted((one for one in every if one.state != "there"), key=lambda one: -(one.seconds_old or 0))
 
 
 async def remove(leftovers: Leftovers, store_id: str) -> None:
-    """All of it. Looks again before: the store may have come back meanwhile."""
+    """Removes everything, unless the store's data directory has come back meanwhile."""
     presence = identity.whereabouts(store_id).presence
     if presence is not Presence.THERE:
         await leftovers.remove(store_id)

@@ -9,9 +9,9 @@ from agentcontainer_local.process.clock import JUMP, Reading, boot_id
 from agentcontainer_local.store.db import Database, Row, iso, parse_iso, single
 
 MOVED = "strftime('%Y-%m-%dT%H:%M:%fZ', {column}, :by || ' seconds')"
-# Counted only while the machine is awake: how long a container has run, how long a conversation has been idle.
+# Durations counted only while the machine is awake: a container's run time, a conversation's idle time.
 AWAKE = (("tasks", "running_since", "status = 'running'"), ("tasks", "expires_at", "status = 'awaiting_input'"))
-# Counted always: how long an agent asked to sleep, how long an upload stays open, and how long keys are valid or kept.
+# Durations counted always: requested sleep, lifetime of uploads, validity of API keys, retention of idempotency keys.
 ALWAYS = (
     ("tasks", "hibernate_until", "status = 'hibernating' AND hibernate_is_relative"),
     ("uploads", "expires_at", "file_id IS NULL"),
@@ -21,7 +21,8 @@ ALWAYS = (
 
 
 def taken(db: Database, by: timedelta, set_by: timedelta) -> None:
-    """The wall clock went `by` further than the steady one, `set_by` of it because it was set; in one transaction."""
+    """Records a step of the wall clock, in one transaction. `by`: how much it gained on the steady clock. `set_by`: the
+    part of it that comes from setting the clock."""
     with db.atomic():
         for columns, moved in ((AWAKE, by), (ALWAYS, set_by)):
             for table, column, where in columns:
@@ -30,7 +31,7 @@ def taken(db: Database, by: timedelta, set_by: timedelta) -> None:
 
 
 def not_counted(db: Database, task_id: str, by: timedelta) -> None:
-    """A running task's container did not run for so long."""
+    """Excludes this duration from the container time of a running task."""
     _move(db, "tasks", "running_since", "status = 'running' AND id = :task", by, task=task_id)
 
 
@@ -40,12 +41,12 @@ def _move(db: Database, table: str, column: str, where: str, by: timedelta, **va
 
 
 def steady_date(db: Database, now: datetime) -> datetime:
-    """The date by a clock that was never set since the store was made. Ages are differences of these."""
+    """The date on a clock that was never set since the store was created. Ages are differences of such dates."""
     return now - timedelta(milliseconds=int(single(db, "SELECT ahead_ms FROM clock")["ahead_ms"]))
 
 
 def resume(db: Database, now: Reading) -> timedelta:
-    """At the start of a server: takes the steps since the last one looked. Answers for how long none has looked."""
+    """At the server's start: applies the clock steps since the last reading. Returns how long no server was running."""
     last = single(db, "SELECT * FROM clock")
     if last["boot"] is None:
         remember(db, now)
@@ -59,7 +60,7 @@ def resume(db: Database, now: Reading) -> timedelta:
 
 
 def remember(db: Database, now: Reading) -> None:
-    """That a server looked at this moment."""
+    """Stores the present reading of the clocks."""
     db.conn.execute(
         "UPDATE clock SET boot = ?, wall = ?, steady_ms = ?, elapsed_ms = ?",
         (boot_id(), iso(now.wall), round(now.steady * 1000), round(now.elapsed * 1000)),
@@ -67,7 +68,7 @@ def remember(db: Database, now: Reading) -> None:
 
 
 def _since(last: Row, now: Reading) -> tuple[timedelta, timedelta]:
-    """While the machine was off nothing ran and nobody could answer, as while it is suspended."""
+    """Time while the machine was off counts like time while it was suspended: nothing ran, and nobody could answer."""
     before = Reading(parse_iso(last["wall"]), last["steady_ms"] / 1000, last["elapsed_ms"] / 1000)
     if last["boot"] == boot_id():
         return now.since(before)

@@ -1,4 +1,4 @@
-"""What a function of the store needs of its server, where it needs three or more of these."""
+"""The parts of a server that the store's functions need. A function that needs three or more of them takes this."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from agentcontainer_local.store.secrets import Vault
 
 @dataclass(frozen=True)
 class Context:
-    """Ask `now` before a transaction begins: it may find that the clock was set, and then it moves dates in rows."""
+    """Call `now` before a transaction begins: if it finds that the clock was set, it changes dates in rows."""
 
     db: Database
     vault: Vault
     settings: Settings
-    environ: Mapping[str, str]  # the server's own: an account's provider keys may come from it
+    environ: Mapping[str, str]  # the server's environment; an account's provider keys may come from it
     now: Clock
 
     @property
     def files(self) -> Path:
-        """The folder with the files' bytes."""
+        """The directory of the files' contents."""
         return self.settings.data / "files"

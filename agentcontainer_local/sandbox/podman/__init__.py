@@ -1,4 +1,4 @@
-"""Containers, volumes and images of one store, by rootless Podman; nothing else here knows Podman."""
+"""Containers, volumes and images of one store, in rootless Podman. No other package uses Podman."""
 
 import asyncio
 import json
@@ -47,14 +47,14 @@ READY_SECONDS = 10
 
 
 class Sandbox(Changes, Volumes):
-    """What a server may do with Podman. It finds only what carries its store's label; images are everybody's."""
+    """What a server can do with Podman. It sees only containers with its store's label; images are shared."""
 
     def __init__(self, api: Libpod, store_id: str, watchdog: Watchdog):
         super().__init__(api, store_id)
         self._watchdog = watchdog
 
     async def ready(self) -> None:
-        """Raises Unavailable, with the reason, where no container could be started now."""
+        """Raises Unavailable, with the reason, if no container could be started now."""
         try:
             await self._api.call(
                 "GET",
@@ -71,7 +71,7 @@ class Sandbox(Changes, Volumes):
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of a podman command that is to see what this sandbox sees."""
+        """The environment for a podman command that works on the same storage."""
         return self._api.service.environment
 
     async def close(self) -> None:
@@ -81,10 +81,10 @@ class Sandbox(Changes, Volumes):
     async def watching(
         self, container: str, pid: int, ceiling: Ceiling, empty: bool = False, found: dict[str, Any] | None = None
     ) -> AsyncIterator[asyncio.Future[Broken]]:
-        """While open: the future is done once the container takes more than that. Ending it is the caller's affair.
+        """While open, the future completes when the container exceeds the ceiling. The caller ends the container.
 
-        `empty`: nothing was written in it or its volumes before, so that it need not be measured soon. `found`: what
-        `inspect` has said of it.
+        `empty`: nothing was written yet to it or its volumes, so the first measurement can wait. `found`: the result of
+        `inspect`, if the caller has it.
         """
         started = self._started
         known = started and started["Name"] == container and started["State"]["Pid"] == pid
@@ -96,12 +96,12 @@ class Sandbox(Changes, Volumes):
             yield broken
 
     async def disk_bytes(self, container: str) -> int:
-        """What a container has written, its volumes included; 0 where there is none."""
+        """The bytes that a container and its volumes have written; 0 if there is no such container."""
         found = await self.inspect(container)
         return 0 if found is None else (await self.disk_bytes_below(written_paths(found)))[0]
 
     async def disk_bytes_below(self, *groups: list[str]) -> list[int]:
-        """What lies below the paths of each group, which may belong to agents. Raises OSError."""
+        """The bytes below the paths of each group. The files may belong to agents' uids. Raises OSError."""
         return await self._watchdog.disk_bytes(*groups)
 
     async def stores(self) -> set[str]:
@@ -112,11 +112,11 @@ class Sandbox(Changes, Volumes):
         return {labels[STORE] for labels in (*volumes, *(row["Labels"] for row in containers))}
 
     def beside(self, store_id: str) -> "Sandbox":
-        """Another store's, of the same Podman: it is closed with this one."""
+        """The same for another store, on the same connection to Podman. It closes together with this one."""
         return Sandbox(self._api, store_id, self._watchdog)
 
     async def sweep_builds(self) -> list[str]:
-        """Removes what interrupted image builds have left: their folders."""
+        """Removes the directories that interrupted image builds left, and returns their paths."""
         return await asyncio.to_thread(builds.sweep, self._api.service)
 
 
@@ -128,10 +128,10 @@ async def open(
     oci_runtime: str | None = None,
     patient: bool = False,
 ) -> AsyncIterator[Sandbox]:
-    """A sandbox that answers; Podman's service is started in `runtime_dir` unless `podman_socket` names one.
+    """Opens a sandbox. Podman's service is started in `runtime_dir` unless `podman_socket` names one.
 
-    `patient`: it need not answer yet; each call then says Unavailable until it does.
-    Closing it ends that service; containers live on. One server at a time for one `runtime_dir`.
+    `patient`: do not fail if Podman does not answer yet; calls raise Unavailable until it does. Closing ends the
+    service; containers continue. Only one server at a time may use a `runtime_dir`.
     """
     service = Service(runtime_dir, podman_socket, oci_runtime)
     await (service.tell() if patient else service.prepare())

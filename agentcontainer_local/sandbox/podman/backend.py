@@ -1,4 +1,4 @@
-"""Podman as a place where runs live: each task has a slot, a container with two volumes, under the server's account."""
+"""The Podman backend: each task has a slot, which is a container with two volumes, in the server's account."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ NETWORK_GONE = "The process that served its network has ended."
 
 @dataclass(frozen=True)
 class Found(backend.Found):
-    container: podman.Found | None  # None: volumes alone
+    container: podman.Found | None  # None: only volumes exist
     slot_id: str | None
 
 
@@ -55,7 +55,7 @@ class PodmanBackend(PodmanExports):
     """See backend.Backend."""
 
     def __init__(self, sandbox: Sandbox, remembered: Remembered, directory: Path, runtime: Path, warm: int):
-        """`directory`: for the sockets of runs, a short path. `runtime`: what containers mount."""
+        """`directory`: a short path for the sockets of runs. `runtime`: the directory that containers mount."""
         super().__init__(sandbox.store_id, remembered, sandbox.environment)
         gvisor = shutil.which(resource_limits.RUNSC) is not None
         self.capabilities = Capabilities(
@@ -69,7 +69,7 @@ class PodmanBackend(PodmanExports):
         self._runtime = runtime
         self._slots = Slots(sandbox, remembered, directory)
         self._prepared = Prepared(sandbox, runtime)
-        self._stopped: set[str] = set()  # containers that were ended from here, since their last start
+        self._stopped: set[str] = set()  # containers that this server stopped since their last start
         self._starter = Starter(sandbox, self._prepared, runtime)
         self.pool = Pool(warm, sandbox, self._slots, self._starter, self._prepared)
 
@@ -100,7 +100,7 @@ class PodmanBackend(PodmanExports):
     async def _at_work(
         self, spec: RunSpec, guest: Guest, alive: Found | None, stack: contextlib.AsyncExitStack
     ) -> tuple[Slot, Started]:
-        """At work, with its guest served for as long as `stack` is open."""
+        """The running container. Its guest is served as long as `stack` is open."""
         if alive is not None:
             slot = await self._slots.for_task(spec.task_id)
             await self._serve(guest._replace(app=_launched(guest.app, slot)), slot, stack)
@@ -122,7 +122,8 @@ class PodmanBackend(PodmanExports):
         self._stopped.discard(slot.name)
 
     async def found(self) -> list[Found]:
-        """Slots that wait for a task of this server are nobody's to take up; those of an earlier one are found."""
+        """Slots in this server's pool are left out: they wait for a task. Waiting slots of an earlier server are
+        included."""
         containers, volumes = await asyncio.gather(self._sandbox.found(), self._sandbox.volumes())
         found = [
             Found(self._task_of(one.labels), one.state == "running", one, one.labels.get(SLOT_LABEL))
@@ -147,7 +148,7 @@ class PodmanBackend(PodmanExports):
             await self._sandbox.stop(slot.name, 0)
 
     async def kill(self, task_id: str) -> None:
-        """As `stop`, but not noted as such: so it counts as a death."""
+        """Like `stop`, but not recorded as requested, so that it counts as a death."""
         if (slot := self._slots.of(task_id)) is not None:
             await self._sandbox.stop(slot.name, 0)
 
@@ -176,7 +177,7 @@ class PodmanBackend(PodmanExports):
             raise SandboxError(f"What is kept could not be measured: {error}") from error
 
     def disk(self) -> Disk | None:
-        """Where Podman of this account keeps images and volumes."""
+        """The disk with this account's images and volumes."""
         with contextlib.suppress(FileNotFoundError):
             return disk_space.of(Path.home() / ".local/share/containers")
         return None
@@ -200,10 +201,12 @@ class PodmanBackend(PodmanExports):
 async def open(
     settings: Settings, store_id: str, remembered: Remembered, runtime: Path
 ) -> AsyncIterator[PodmanBackend]:
-    """Podman need not answer yet: until it does, every call says Unavailable. `runtime`: what containers mount."""
+    """Podman need not answer yet: until it does, every call raises Unavailable. `runtime`: the directory that
+    containers mount."""
     uids.hold(remembered, store_id)
     directory = runtime_directory.of_store(store_id)
-    if any(slot.name != name_of(store_id, slot.id) for slot in remembered.slots()):  # an earlier version named them
+    # an earlier version chose the names
+    if any(slot.name != name_of(store_id, slot.id) for slot in remembered.slots()):
         runtime_directory.inherit(store_id, settings.data)
     socket, oci_runtime = settings.podman_socket, settings.oci_runtime
     async with podman.open(directory, store_id, socket, oci_runtime, patient=True) as sandbox:
@@ -217,7 +220,7 @@ async def open(
 
 @contextlib.contextmanager
 def _none_of_the_tasks_fault() -> Iterator[None]:
-    """What the runtime directory or the disk refuses, no task could have caused."""
+    """Errors of the runtime directory or the disk are not the task's fault."""
     try:
         yield
     except OSError as error:
@@ -231,14 +234,15 @@ def _ours(found: backend.Found) -> Found:
 
 
 def _launched(app: ASGIApp, slot: Slot) -> ASGIApp:
-    """Its guest may wait for its task still, if the server ended that was to give it."""
+    """The app for an adopted guest. The guest may still wait for its task, if the earlier server ended before it handed
+    it over."""
     with contextlib.suppress(FileNotFoundError):
         return waiting.bound(app, (slot.directory / LAUNCH).read_bytes())
     return app
 
 
 def _adopted(found: Found) -> Started:
-    assert found.container is not None and found.container.pid is not None, "what is alive has a process"
+    assert found.container is not None and found.container.pid is not None, "a live container has a process"
     return Started(found.container.pid, Start.ADOPTED)
 
 

@@ -1,4 +1,4 @@
-"""What builds and pulls leave behind when they are cancelled or killed: processes, folders, working containers."""
+"""Cleanup after builds and pulls that were cancelled or killed: processes, directories, working containers."""
 
 import asyncio
 import contextlib
@@ -16,16 +16,16 @@ from agentcontainer_local.process.shield import to_the_end
 from agentcontainer_local.sandbox.errors import Unavailable
 from agentcontainer_local.sandbox.podman.service import Service
 
-BENCHES = Path("/var/tmp")  # where Podman's own temporary files are by default: there may be gigabytes of them
+BENCHES = Path("/var/tmp")  # Podman's default for temporary files, which may take gigabytes
 SECONDS = 60
 PREFIX = "agentcontainer-build-"
 
 
 @contextlib.asynccontextmanager
 async def bench(service: Service) -> AsyncIterator[Path]:
-    """A temporary folder (TMPDIR) for one podman command; with what goes wrong, all that it left is removed.
+    """A temporary directory (TMPDIR) for one podman command. If the command fails, everything that it left is removed.
 
-    What a server that was killed has left is removed before. Whose a folder is, its lock says: that ends with us.
+    First removes the directories of killed servers. A directory is in use while its lock is held.
     """
     await asyncio.to_thread(sweep, service)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=BENCHES))
@@ -40,12 +40,12 @@ async def bench(service: Service) -> AsyncIterator[Path]:
 
 
 def mark(folder: Path) -> str:
-    """An option of `podman build` by which its working containers are known: a name for this machine, for the build."""
+    """An option of `podman build` that marks its working containers: a host name that is unique to this build."""
     return f"--add-host={folder.name}:127.0.0.1"
 
 
 def interrupted() -> Iterator[Path]:
-    """The folders of builds that were killed. While one is looked at, its lock is held."""
+    """The directories of builds that were killed. Each one's lock is held until the next is asked for."""
     for folder in BENCHES.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             if folder.lstat().st_uid == os.getuid() and not folder.is_symlink():
@@ -65,14 +65,15 @@ def sweep(service: Service) -> list[str]:
 def _clear(service: Service, folder: Path) -> None:
     for pid in _processes(folder):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)  # the first of a pid namespace: the others end with it
+            os.kill(pid, signal.SIGKILL)  # the first process of a pid namespace: the kernel ends the others with it
     for container in _containers(service, folder.name):
         _podman(service, "rm", "--force", container)
     _remove(service, folder)
 
 
 def _processes(folder: Path) -> Iterator[int]:
-    """The processes of RUN lines: they outlive Podman, and have files of this folder mounted."""
+    """The processes of RUN instructions, which outlive Podman. They are found by their mounts of files in this
+    directory."""
     for file in folder.glob("buildah*/pid"):
         with contextlib.suppress(OSError, ValueError):
             pid = int(file.read_text())
@@ -90,7 +91,7 @@ def _containers(service: Service, name: str) -> Iterator[str]:
 
 
 def _remove(service: Service, folder: Path) -> None:
-    """Parts of it may belong to sub-uids."""
+    """Removes the directory. Parts of it may belong to subordinate uids."""
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         _podman(service, "unshare", "rm", "--recursive", "--force", "--", str(folder))

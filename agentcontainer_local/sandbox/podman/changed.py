@@ -1,4 +1,4 @@
-"""An image made of another by one program of ours, in a container that has nothing of the image's but its files."""
+"""Makes an image from another one by running one of our programs in a container."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -15,9 +15,10 @@ class Changes(Containers, Images):
     async def change(
         self, image: str, repository: str, tag: str, command: list[str], binds: list[Bind], label: tuple[str, str]
     ) -> None:
-        """Runs `command` as root of the container, with what it takes to change any file, and keeps the result.
+        """Runs `command` as the container's root, with the capabilities to change any file, and commits the result.
 
-        Its last words are in the error. There is no network, and no variable of the image.
+        There is no network, and the image's environment is not set. Raises SandboxError with the last output of the
+        command.
         """
         name = f"{Path(repository).name}-{tag}"
         body = {
@@ -28,7 +29,7 @@ class Changes(Containers, Images):
             "mounts": [{"type": "bind", "source": bind.source, "destination": bind.target, "options": ["ro", "rbind"]}
                        for bind in binds],
         }  # fmt: skip
-        await self.remove(name)  # of a server that was killed
+        await self.remove(name)  # a killed server may have left it
         try:
             await self._api.call("POST", "/containers/create", body=body, again=False)
             await self._api.call("POST", f"/containers/{name}/start")

@@ -1,4 +1,5 @@
-"""What rootless Podman and we need of a machine, cheapest first, each with the command that mends it."""
+"""Checks of what rootless Podman and this program need of a machine, fastest first, each with the command that fixes
+it."""
 
 import contextlib
 import json
@@ -24,14 +25,14 @@ from agentcontainer_local.store import identity
 from agentcontainer_local.store.identity import Presence
 
 PODMAN_SECONDS = 20
-MIN_SUBIDS = 65_536  # an agent's uid in its container is at most 59999
+MIN_SUBIDS = 65_536  # the largest uid of an agent in its container is 59999
 MIN_PODMAN_VERSION = (4, 3)
-ELSEWHERE = ":/usr/sbin:/usr/libexec/podman:/usr/lib/podman"  # and on PATH
+ELSEWHERE = ":/usr/sbin:/usr/libexec/podman:/usr/lib/podman"  # searched in addition to PATH
 STORAGE_CONF = "~/.config/containers/storage.conf"
 
 
 class Hands:
-    """Who will paste the commands that mend things: the account itself, or root for the account."""
+    """Who will run the commands that fix something: the account itself, or root for the account."""
 
     def __init__(self, root: bool):
         self.root = root
@@ -40,7 +41,7 @@ class Hands:
         return command if self.root else " && ".join(f"sudo {part}" for part in command.split(" && "))
 
     def as_account(self, command: str) -> str:
-        """In the account's home, with its runtime directory: `runuser` alone would keep root's."""
+        """Runs the command in the account's home with its runtime directory, because `runuser` alone keeps root's."""
         if not self.root:
             return command
         home, directory = os.environ.get("HOME", "/"), os.environ.get("XDG_RUNTIME_DIR", "")
@@ -53,10 +54,10 @@ class Hands:
 
 
 def examine(root: bool = False) -> list[Check]:
-    """Looks, and changes nothing; takes about a quarter of a second, as Podman is asked what it makes of this machine.
+    """Checks without changing anything. Takes about a quarter of a second, most of it for `podman info`.
 
-    `root`: root asked, and has become the account meanwhile. Podman is asked last, and not where something that it
-    needs is missing: it would only say so in its own words, and leave half-made things behind.
+    `root`: root started the check, and it now runs as the account. `podman info` comes last, and is skipped if
+    something that it needs is missing: its message would say less, and it would leave incomplete storage behind.
     """
     hands = Hands(root)
     found = [check for look in (_account, _programs, _namespaces, _network, _cgroups) for check in look(hands)]
@@ -105,7 +106,8 @@ def _account(hands: Hands) -> Iterator[Check]:
 
 
 def _sub_ids(file: Path) -> int:
-    """As files have them; where they come from elsewhere (subid: in nsswitch.conf), getsubids knows."""
+    """The number of subordinate ids. `getsubids` also knows those that do not come from files (`subid:` in
+    nsswitch.conf)."""
     options = ["-g"] if file.name == "subgid" else []
     said = _run("getsubids", *options, _me())
     if said is not None:
@@ -168,14 +170,14 @@ def _namespaces(hands: Hands) -> Iterator[Check]:
 
 
 def _network(hands: Hands) -> Iterator[Check]:
-    """Needed for `internetAccess: true` alone."""
+    """What only `internetAccess: true` needs."""
     refused = "needed for internetAccess: true"
     programs = [name for name in ("pasta", "slirp4netns") if shutil.which(name)]
     if programs:
         yield ok("user network", ", ".join(programs))
     else:
         yield warning("user network", refused, hands.install("slirp4netns"))
-    # The hook that closes the host's addresses and local networks runs these.
+    # Used by the hook that closes the host's addresses and local networks to containers.
     for program, package in (("ip", "iproute2"), ("nsenter", "util-linux")):
         found = shutil.which(program, path=network.HOOK_PATH)
         yield ok(program, found) if found else warning(program, refused, hands.install(package))
@@ -222,7 +224,8 @@ def _systemd_runs() -> bool:
 
 
 def _podman_info(hands: Hands) -> tuple[Check, dict[str, Any] | None]:
-    """Podman leaves a process behind that holds its user namespace. Where there was none before, it is ended."""
+    """Runs `podman info`. Podman leaves a process that holds its user namespace; it is ended if it was not there
+    before."""
     with _aside() as (options, environ, ended):
         command = ["podman", *options, "info", "--format", "json"]
         try:
@@ -242,9 +245,9 @@ def _podman_info(hands: Hands) -> tuple[Check, dict[str, Any] | None]:
 
 @contextlib.contextmanager
 def _aside() -> Iterator[tuple[list[str], dict[str, str], Callable[[], None]]]:
-    """Podman's options and environment for a look, and what ends the process that it leaves.
+    """Podman's options and environment for a check, and a function that ends the process that Podman leaves.
 
-    An account that has no storage yet gets none by it: Debian 12's Podman would choose vfs, which is for good.
+    The check must not create storage for an account that has none: Debian 12's Podman would choose vfs, permanently.
     """
     environ = dict(os.environ)
     if not containers_conf.storage_is_unmade():
@@ -265,7 +268,7 @@ def _pause(runtime_dir: Path) -> int | None:
 
 
 def _podman_works() -> bool:
-    """Whether another Podman of this account is at work, which would lose its namespace with that process."""
+    """Whether another Podman of this account is running. It would lose its namespace if that process ended."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):  # a process may end while it is looked at
             if _text(f"/proc/{pid}/comm") == "podman" and Path("/proc", pid).stat().st_uid == os.getuid():
@@ -320,7 +323,7 @@ def _images(info: dict[str, Any]) -> Iterator[Check]:
 
 
 def _leftovers() -> Check:
-    """What can be removed of stores that are not there any more."""
+    """Containers and volumes of stores that no longer exist."""
     wanted = ["--filter", f"label={STORE}", "--format", f'{{{{index .Labels "{STORE}"}}}}']
     listings = [] if containers_conf.storage_is_unmade() else [("ps", "--all"), ("volume", "ls")]
     owners = [owner for listing in listings for owner in (_run("podman", *listing, *wanted) or "").split()]

@@ -1,4 +1,5 @@
-"""Containers: made, started behind proven walls, watched, ended, and found again."""
+"""Containers: creating, starting, watching and ending them, and finding them again. A start verifies the isolation
+first."""
 
 import asyncio
 import contextlib
@@ -20,7 +21,7 @@ STORE = "agentcontainer.store"
 CPUS = "agentcontainer.cpus"
 ENDED = ("exited", "stopped")
 REMOVALS = 5
-NEVER = -62135596800  # year 1, which Podman writes for "not yet"
+NEVER = -62135596800  # the year 1, which Podman reports for "not yet"
 
 
 class Containers:
@@ -30,11 +31,13 @@ class Containers:
         self.store_id = store_id
         self._controllers: frozenset[str] | None = None
         self._driver: str | None = None
-        self._made: dict[str, tuple[str, int]] = {}  # by name: id, and which of our services made it, counted from 1
-        self._started: dict[str, Any] = {}  # the last one, as it was seen then: whoever starts one then watches it
+        self._made: dict[str, tuple[str, int]] = {}  # by name: id, and the number of the service process that made it
+        # what `inspect` said of the last one at its start, for `watching`, which follows
+        self._started: dict[str, Any] = {}
 
     async def create(self, spec: ContainerSpec) -> Created:
-        """Raises ImageMissing, or SandboxError where the name is taken. What was half made is removed."""
+        """Creates a container. Raises ImageMissing, and SandboxError if the name is taken. An incomplete container is
+        removed."""
         limits, kept_by = await self._limits(spec)
         body = _request(spec) | limits | network.namespace(spec.network, await self._network_driver(spec))
         body["labels"] = {**spec.labels, STORE: self.store_id}
@@ -46,7 +49,8 @@ class Containers:
             api = await self._gvisor.api(spec) if spec.isolation == "gvisor" else self._api
             maker = api.service.started
             answer = await api.call("POST", "/containers/create", body=body, again=False)
-        except Refusal as said:  # Podman cleans up behind itself; and with 409 the name is another container's
+        # Podman cleans up after itself; and with status 409 the name belongs to another container
+        except Refusal as said:
             raise _explained(said, spec) from said
         except BaseException:
             await self._undo(spec.name)
@@ -56,12 +60,11 @@ class Containers:
         return Created(answer.body["Id"], tuple(answer.body.get("Warnings") or ()), kept_by)
 
     async def start(self, container_id: str, seen: dict[str, Any] | None = None) -> int:
-        """Start it, or go on if it runs; the pid of its first process, as the host sees it.
+        """Starts the container if it does not run yet. Returns the pid of its first process on the host.
 
-        `seen`: what `inspect` has just said of it, so that it need not be asked again; {} for a new one.
-
-        Its network is looked at between init and start, when nothing of it runs yet. A failure removes the container,
-        but stops one that has run before: there is something in it.
+        `seen`: the result of `inspect`, if the caller has it; {} for a new container. The network is checked between
+        init and start, before any program of the container runs. On failure a new container is removed; one that has
+        run before is only stopped, because it has data.
         """
         undo = self._undo
         try:
@@ -99,7 +102,7 @@ class Containers:
             ) from said
 
     async def _former_life_left(self, container_id: str, seconds: float = 5) -> None:
-        """Wait until its last end has been cleaned up."""
+        """Waits until the cleanup of its previous end is complete."""
         for _ in range(int(seconds / 0.02)):
             if not await asyncio.to_thread(processes.being_left, container_id):
                 return
@@ -110,26 +113,29 @@ class Containers:
             await to_the_end(self.stop(container, 0))
 
     async def stop(self, container_id: str, timeout: int = 10) -> None:
-        """SIGTERM, then after `timeout` seconds SIGKILL; the container is kept. Gone or stopped already: nothing."""
+        """Sends SIGTERM, then SIGKILL after `timeout` seconds. Keeps the container. Does nothing if it is gone or
+        stopped."""
         params = {"timeout": timeout}
         path = f"/containers/{container_id}/stop"
         await self._api.call("POST", path, params=params, expect=(404,), patient=True, seconds=timeout + 60)
 
     async def remove(self, container_id: str) -> None:
-        """Kill and remove it, by id or name. Gone already: nothing."""
+        """Kills and removes the container, by id or name. Does nothing if it is gone."""
         params = {"force": "true", "timeout": "0", "v": "true"}
         for left in reversed(range(REMOVALS)):
             try:
                 await self._api.call("DELETE", f"/containers/{container_id}", params=params, expect=(404,))
                 break
-            except Refusal as said:  # it ended by itself while Podman went to kill it: one in 16 at that moment
+            # it ended by itself while Podman was about to kill it; one in 16 removals at that moment fails so
+            except Refusal as said:
                 if "container state improper" not in str(said) or not left:
                     raise
         if not self._one_service_knows_all_of(container_id):
             await self.end_strays(container_id)
 
     def _one_service_knows_all_of(self, container: str) -> bool:
-        """Only a service that was ended meanwhile leaves something behind: to look for it takes time."""
+        """Whether one service process made the container and still runs. Only a service that ended can leave stray
+        processes, and searching for them takes time."""
         name = next((name for name, (id, _) in self._made.items() if container in (name, id)), None)
         if name is None:
             return False
@@ -137,15 +143,16 @@ class Containers:
         return self._api.service.ours and maker == self._api.service.started
 
     async def end_strays(self, container_id: str) -> None:
-        """End what is left of a life that Podman does not know of, as when its runtime directory was removed."""
+        """Ends processes of the container that Podman does not know of, for example after its runtime directory was
+        removed."""
         await asyncio.to_thread(processes.end_strays, container_id)
 
     async def exited(self, pid: int) -> None:
-        """Return when that process has ended; `pid` is from `start` or `found`."""
+        """Returns when that process has ended. `pid` is from `start` or `found`."""
         await processes.exited(pid)
 
     def kill(self, pid: int) -> None:
-        """End a container's first process, and so all others, without Podman; `pid` as for `exited`."""
+        """Ends a container's first process, and with it all others, without Podman. `pid` as for `exited`."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
@@ -154,7 +161,8 @@ class Containers:
         return None if answer.status == 404 else answer.body
 
     async def exit_code(self, container_id: str, seconds: float = 3) -> int | None:
-        """The code of a container that has ended, once Podman has noticed it; None: unknown, as for `lost`."""
+        """The exit code of an ended container, once Podman has recorded it. None if it is unknown, as for state
+        `lost`."""
         for _ in range(int(seconds / 0.02)):
             found = await self.inspect(container_id)
             if found is None or found["State"]["Status"] in ("created", "configured"):
@@ -171,22 +179,22 @@ class Containers:
         return [_found(row) for row in answer.body or ()]
 
     async def network_serves(self, container_id: str) -> bool:
-        """Whether the process behind a running container's network still lives; True for one without a network.
+        """Whether the process behind a running container's network is alive; True if it has no network.
 
-        It can be killed alone, with the cgroup that it is in; the container then has a network on which nobody answers,
-        or none.
+        That process can be killed alone, together with its cgroup. Then the container's network does not answer, or is
+        gone.
         """
         return await self.network_works(await self.inspect(container_id) or {})
 
     async def network_works(self, found: dict[str, Any]) -> bool:
-        """The same, of what `inspect` has said."""
+        """The same for the result of `inspect`."""
         if annotations(found).get(network.ANNOTATION, "none") == "none":
             return True
         namespace = found["NetworkSettings"].get("SandboxKey")
         return not namespace or bool(await asyncio.to_thread(processes.network_servers, namespace))
 
     async def logs_tail(self, container_id: str, max_bytes: int = 4096) -> str:
-        """The end of what the first process wrote to stderr; empty when there is nothing, or no container."""
+        """The end of the first process's stderr; empty if there is none, or no container."""
         found = await self.inspect(container_id)
         path = found and found["HostConfig"]["LogConfig"].get("Path")
         return await asyncio.to_thread(_stderr_tail, Path(path), max_bytes) if path else ""
@@ -202,13 +210,13 @@ class Containers:
         return self._driver
 
     async def _limits(self, spec: ContainerSpec) -> tuple[dict[str, Any], dict[str, By]]:
-        """The cgroup limits that can be kept here, and what keeps each limit."""
+        """The limits that cgroups can enforce on this machine, and what enforces each limit."""
         wanted = {
             "memory": spec.memory_bytes and {"limit": spec.memory_bytes, "swap": spec.memory_bytes},
             "cpu": spec.cpus and {"period": 100_000, "quota": int(spec.cpus * 100_000)},
             "pids": spec.pids and {"limit": spec.pids},
         }
-        # gVisor is started with --ignore-cgroups: it fails where it may not write them, and they are not ours to give.
+        # gVisor runs with --ignore-cgroups, because it fails where it may not write them, as here.
         delegated = await self._delegated() if spec.isolation == "container" else frozenset()
         limits = {name: limit for name, limit in wanted.items() if limit and name in delegated}
         kept_by: dict[str, By] = {
@@ -221,7 +229,8 @@ class Containers:
         return {"resource_limits": limits}, kept_by
 
     async def _delegated(self) -> frozenset[str]:
-        """A limit without its controller stops the start on cgroup v2; on v1 rootless Podman has none."""
+        """The available cgroup controllers. On cgroup v2, a limit without its controller makes the start fail; on v1
+        rootless Podman has none."""
         if not containers_conf.cgroups_are_v2():
             return frozenset()
         if self._controllers is None:
@@ -237,33 +246,33 @@ def annotations(inspected: dict[str, Any]) -> dict[str, str]:
 
 
 def written_paths(inspected: dict[str, Any]) -> list[str]:
-    """Where on the host lies what a container writes: its volumes, and its own layer."""
+    """The paths on the host that a container writes to: its volumes, and its own layer."""
     volumes = [mount["Source"] for mount in inspected.get("Mounts") or () if mount["Type"] == "volume"]
     layer = ((inspected.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
     return [*volumes, *([layer] if layer else [])]
 
 
 def _request(spec: ContainerSpec) -> dict[str, Any]:
-    """What holds for every container, whatever its image says."""
+    """The parts of the request that are the same for every image."""
     return {
         "name": spec.name,
         "image": spec.image,
         "entrypoint": [spec.command[0]],
         "command": list(spec.command[1:]),
         "env": spec.env,
-        "unsetenvall": True,  # an image's variables could keep our first process from starting
-        "httpproxy": False,  # Podman's default gives our proxy variables to the container, passwords and all
+        "unsetenvall": True,  # variables of the image could keep our first process from starting
+        "httpproxy": False,  # Podman's default copies our proxy variables into the container, with their passwords
         "work_dir": spec.workdir,
         "hostname": spec.hostname,
-        "user": f"{spec.uid}:{spec.uid}",  # gid 0 inside would be the account's own group
+        "user": f"{spec.uid}:{spec.uid}",  # gid 0 in the container would be the account's own group
         "cap_drop": ["all"],
         "no_new_privileges": True,
-        "mask": ["/proc/kallsyms"],  # addresses of the kernel, where kernel.kptr_restrict is 0
+        "mask": ["/proc/kallsyms"],  # has kernel addresses if kernel.kptr_restrict is 0
         "init": True,
         "systemd": "false",
         "stop_signal": 15,
-        "image_volume_mode": "ignore",  # VOLUME lines would leave volumes without a name behind
-        "healthconfig": {"Test": ["NONE"]},  # an image's health check would run by systemd timers
+        "image_volume_mode": "ignore",  # VOLUME instructions would leave volumes without a name behind
+        "healthconfig": {"Test": ["NONE"]},  # a health check of the image would run through systemd timers
         "annotations": {network.ANNOTATION: spec.network, gvisor.ANNOTATION: spec.isolation},
         "mounts": [_bind(bind.source, bind.target) for bind in spec.binds],
         "volumes": [
@@ -276,7 +285,7 @@ def _request(spec: ContainerSpec) -> dict[str, Any]:
 
 
 def _volume_options(spec: ContainerSpec) -> list[str]:
-    """Podman hands `nocopy` on to the OCI runtime, and runsc does not know it."""
+    """Volume options. Podman passes `nocopy` on to the OCI runtime, and runsc rejects it."""
     return [*(["nocopy"] if spec.isolation == "container" else []), "nosuid", "nodev"]
 
 
@@ -292,7 +301,7 @@ ULIMITS = {
 
 
 def _ulimits(spec: ContainerSpec) -> list[dict[str, Any]]:
-    """`pids` counts here too, where its cgroup is missing."""
+    """The ulimits. `pids` is among them, for machines without the pids cgroup."""
     wanted = {
         "nofile": spec.ulimits.open_files,
         "fsize": spec.ulimits.file_bytes,
@@ -305,7 +314,7 @@ def _ulimits(spec: ContainerSpec) -> list[dict[str, Any]]:
 
 
 def at_most(ulimit: str, value: int) -> int:
-    """No higher than our own, as more is an error at start."""
+    """The value, limited to our own hard limit, because a higher one is an error at start."""
     ceiling = resource.getrlimit(ULIMITS[ulimit])[1]
     return value if ceiling == resource.RLIM_INFINITY else min(value, ceiling)
 
@@ -330,7 +339,8 @@ def _found(row: dict[str, Any]) -> Found:
 
 
 def _state(row: dict[str, Any]) -> tuple[State, int | None]:
-    """Podman's word of what has ended; /proc for what runs; and after a reboot what ran is `created`, with a start."""
+    """The state and pid. Ended: from Podman. Running: from /proc. After a reboot, Podman reports a container that ran
+    as `created`, but with a start time."""
     said = row["State"]
     if said in ENDED:
         return "exited", None
@@ -343,7 +353,7 @@ def _state(row: dict[str, Any]) -> tuple[State, int | None]:
 
 
 def _stderr_tail(path: Path, max_bytes: int) -> str:
-    """Lines of the log are `TIME stderr F text`; P instead of F means that the line goes on."""
+    """The last lines of stderr. A line of the log is `TIME stderr F text`; P instead of F: the line continues."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - 8 * max_bytes - 4096))

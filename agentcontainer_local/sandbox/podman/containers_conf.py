@@ -1,7 +1,7 @@
-"""The containers.conf that our Podman runs with.
+"""The containers.conf for our Podman.
 
-What the machine's own files say of the engine is kept (paths, runtimes, locks, helper programs). What they would put
-into every container ([containers]: environment, devices, volumes, capabilities) is not: that is for us alone to say.
+The machine's own [engine] settings are kept (paths, runtimes, locks, helper programs). Its [containers] settings, which
+apply to every container (environment, devices, volumes, capabilities), are not: only this program decides those.
 """
 
 import contextlib
@@ -18,20 +18,20 @@ from typing import Any
 from agentcontainer_local.process import atomic_file
 
 SYSTEM = (Path("/usr/share/containers/containers.conf"), Path("/etc/containers/containers.conf"))
-# Not taken over: where a podman command would go instead of here, and defaults that open a network.
+# Not kept: settings that send commands to another Podman, and defaults that open a network.
 DROPPED = ("remote", "active_service", "service_destinations", "network_cmd_options")
 
 # The host's /etc/hosts names internal machines, and host.containers.internal is an address of the host.
 CONTAINERS = {"base_hosts_file": "none", "host_containers_internal_ip": "none"}
 
 GVISOR = "agentcontainer-gvisor"
-# Rootless: no cgroups of its own, and no raw network. The door is a unix socket of the host's. KVM is not asked for:
-# a /dev/kvm that is there need not work, and ptrace works everywhere.
+# Rootless: no cgroups and no raw network. The door is a unix socket of the host. The platform is not KVM: a /dev/kvm
+# that exists may not work, and ptrace works everywhere.
 GVISOR_FLAGS = "--ignore-cgroups --network=none --platform=ptrace --host-uds=open"
 
 
 def text(hooks_dir: Path, oci_runtime: str | None, more_runtimes: dict[str, str] | None = None) -> str:
-    """`more_runtimes`: programs that a container may ask for by these names."""
+    """The file's text. `more_runtimes`: programs that a container may select as runtime by these names."""
     engine = {name: value for name, value in _own_engine().items() if name not in DROPPED}
     engine |= {"events_logger": "file", "hooks_dir": [str(hooks_dir)]}
     engine.setdefault("cgroup_manager", "systemd" if _systemd_session() else "cgroupfs")
@@ -44,7 +44,8 @@ def text(hooks_dir: Path, oci_runtime: str | None, more_runtimes: dict[str, str]
 
 
 def gvisor_runtime(directory: Path) -> dict[str, str]:
-    """The runtime under its name for containers.conf, which takes a program but no flags; none without runsc."""
+    """gVisor's entry for `more_runtimes`: a script, as containers.conf takes no flags. Empty if runsc is not
+    installed."""
     if not (runsc := shutil.which("runsc")):
         return {}
     program = directory / "runsc"
@@ -57,10 +58,10 @@ def cgroups_are_v2() -> bool:
 
 
 def session_controllers() -> frozenset[str] | None:
-    """The cgroup controllers that this account's systemd may give to a container; None where it is not asked for any.
+    """The cgroup controllers that this account's systemd can give to a container. None if systemd does not manage them.
 
-    `podman info` tells those of its own cgroup: in a unit of the account's, in app.slice, `cpu` is not among them,
-    though systemd turns it on for a container's scope that asks for it.
+    `podman info` reports those of its own cgroup. In a unit in app.slice, `cpu` is not among them, although systemd
+    enables it for a container's scope on request.
     """
     if not _systemd_session():
         return None
@@ -73,8 +74,8 @@ def session_controllers() -> frozenset[str] | None:
 
 
 def choose_storage() -> None:
-    """The overlay driver for an account that has no storage yet. Debian 12's Podman would choose vfs, which copies a
-    whole image for each container, and which nothing but the loss of all images changes."""
+    """Chooses the overlay driver for an account without storage. Debian 12's Podman would choose vfs, which copies the
+    whole image for each container and can only be changed by removing all images."""
     if storage_is_unmade() and overlay_works():
         file = _user_configuration() / "storage.conf"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +83,7 @@ def choose_storage() -> None:
 
 
 def storage_is_unmade() -> bool:
-    """Whether this account has neither images nor a word on where and how they are kept."""
+    """Whether this account has no images and no settings about where and how they are stored."""
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
     said = (_user_configuration() / "storage.conf", Path("/etc/containers/storage.conf"), data / "containers/storage")
     given = os.environ.get("CONTAINERS_STORAGE_CONF") or os.environ.get("STORAGE_DRIVER")
@@ -90,7 +91,7 @@ def storage_is_unmade() -> bool:
 
 
 def overlay_works() -> bool:
-    """Without root, by the kernel's own (5.13 or later) or by fuse-overlayfs."""
+    """Whether overlay works without root: in the kernel (5.13 or later) or with fuse-overlayfs."""
     kernel = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
     return kernel >= (5, 13) or shutil.which("fuse-overlayfs") is not None
 
@@ -100,12 +101,12 @@ def _user_configuration() -> Path:
 
 
 def scope(unit: str) -> list[str]:
-    """The words before a command that run it in a scope of the account's systemd, in user.slice like the containers."""
+    """The command prefix that runs a command in a scope of the account's systemd, in user.slice like the containers."""
     return ["systemd-run", "--user", "--scope", "--quiet", "--collect", "--slice=user.slice", f"--unit={unit}", "--"]
 
 
 def gives_scopes() -> bool:
-    """Whether the account has a systemd of its own that starts scopes; blocks for a moment where it has."""
+    """Whether the account's systemd can start scopes. Blocks for a moment to try it."""
     if not _systemd_session() or not shutil.which("systemd-run"):
         return False
     trial = [*scope(f"agentcontainer-trial-{secrets.token_hex(4)}"), "true"]
@@ -115,7 +116,8 @@ def gives_scopes() -> bool:
 
 
 def _runtime_that_starts(engine: dict[str, Any]) -> str | None:
-    """On cgroup v1 and hybrid machines crun says "cgroups in hybrid mode not supported"; runc starts."""
+    """runc, if the machine needs it: on cgroup v1 and hybrid, crun fails with "cgroups in hybrid mode not
+    supported"."""
     there = shutil.which("runc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     return "runc" if there and not cgroups_are_v2() and "runtime" not in engine else None
 
@@ -125,7 +127,8 @@ def _systemd_session() -> bool:
 
 
 def _own_engine() -> dict[str, Any]:
-    """[engine] as Podman would read it: system, then user, each with its .d; or CONTAINERS_CONF alone."""
+    """The [engine] settings as Podman reads them: system, then user, each with its .d directory; or only
+    CONTAINERS_CONF."""
     if named := os.environ.get("CONTAINERS_CONF"):
         files = [Path(named)]
     else:
@@ -139,7 +142,7 @@ def _own_engine() -> dict[str, Any]:
 
 
 def _toml(name: str, table: dict[str, Any]) -> str:
-    """Strings, numbers, booleans and lists look in TOML as in JSON; tables (engine.runtimes) come after."""
+    """The table in TOML. Strings, numbers, booleans and lists look as in JSON. Subtables come last."""
     plain = [f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict)]
     tables = [_toml(f"{name}.{key}", value) for key, value in table.items() if isinstance(value, dict)]
     return "\n".join([f"[{name}]", *plain, *tables, ""])

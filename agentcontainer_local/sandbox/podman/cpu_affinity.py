@@ -1,4 +1,4 @@
-"""Processors of a container where no cgroup shares them out: whole ones, by affinity."""
+"""Limits a container to whole processors by CPU affinity, where no cgroup can limit its CPU time."""
 
 import contextlib
 import math
@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 
 def confine(init: int, cpus: float, pids: Iterable[int]) -> None:
-    """Keep these processes of a container, and all that they will start, to its processors; `init` is its first one.
+    """Limits these processes of a container, and all that they start later, to its processors.
 
-    We may, as its user namespace is ours. A program that asks the kernel for more gets them: so this is done again and
-    again.
+    `init`: the container's first process. The server may do this because it owns the container's user namespace. A
+    program can ask the kernel for more processors, so this is repeated regularly.
     """
     allowed = _share(init, cpus)
     for thread in (thread for pid in pids for thread in _threads(pid)):
@@ -20,13 +20,13 @@ def confine(init: int, cpus: float, pids: Iterable[int]) -> None:
 
 
 def _share(init: int, cpus: float) -> set[int]:
-    """The same at each call, whatever the container has done meanwhile; other containers begin elsewhere."""
+    """The processors of this container: the same ones at each call. Other containers start at other processors."""
     ours = sorted(os.sched_getaffinity(0))
     return {ours[(init + i) % len(ours)] for i in range(min(len(ours), math.ceil(cpus)))}
 
 
 def _threads(pid: int) -> list[int]:
-    """Each has processors of its own."""
+    """The threads of a process. Each has its own affinity."""
     try:
         return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
     except FileNotFoundError:

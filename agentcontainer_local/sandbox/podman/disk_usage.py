@@ -1,8 +1,9 @@
-"""Measures what containers hold on disk and in memory files; run by `podman unshare`, which may look into both.
+"""Measures the bytes of containers on disk and in memory files. `podman unshare` runs it, because it may read both.
 
 stdin: JSON, a list of {"paths": […], "pids": […]}; stdout: JSON, for each of them {"disk": bytes, "memory": bytes,
-"seconds": how long it took}.
-It must need nothing but the standard library.
+"seconds": duration of the measurement}.
+
+It may import only the standard library.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ import time
 
 
 def disk(paths: list[str]) -> int:
-    """Without leaving the file system; a path that is gone counts nothing."""
+    """The bytes below these paths, within one file system each. Missing paths count as 0."""
     words = ["du", "--summarize", "--total", "--one-file-system", "--block-size=1", "--", *paths]
     said = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
     last = said.splitlines()[-1:] or [b"0"]
@@ -23,7 +24,7 @@ def disk(paths: list[str]) -> int:
 
 
 def unseen(pids: list[int]) -> tuple[int, int]:
-    """Bytes that are in no folder: of files on disk that were deleted while they are open, and of memory files."""
+    """Bytes that no directory lists: open deleted files on disk, and memory files."""
     on_disk: dict[tuple[int, int], int] = {}
     in_memory: dict[tuple[int, int], int] = {}
     for pid in pids:

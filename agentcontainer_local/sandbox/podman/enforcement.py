@@ -1,4 +1,4 @@
-"""What a run's container is kept to: from the limits asked for, to the container, to the record."""
+"""Applies a run's limits to its container, and records what enforces each limit."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,16 +8,16 @@ from agentcontainer_local import resource_limits as limits
 from agentcontainer_local.resource_limits import MB, Limits
 from agentcontainer_local.sandbox import backend, podman
 
-# Above the limit, so that the watchdog sees a container go beyond it; the kernel then stops it here.
+# The cgroup's limit is this much above the run's limit, so that the watchdog can see that a container exceeds it.
 SPARE_PROCESSES = 64
-# How far one process gets, where no cgroup keeps memory, in the second before the watchdog looks. Less, and a program
-# would be told that there is no memory before anybody has seen that it takes too much.
+# Without a memory cgroup, a process can grow by this much in the second between two checks of the watchdog. With less,
+# a program would fail to allocate memory before the watchdog could report the limit.
 SPARE_DATA_MB = 4096
-FIELDS = {"memory": "memory_mb", "disk": "workspace_mb"}  # the sandbox's words → the fields of Limits
+FIELDS = {"memory": "memory_mb", "disk": "workspace_mb"}  # names in Ceiling → fields of Limits
 
 
 def around(spec: podman.ContainerSpec, most: Limits, isolation: str) -> podman.ContainerSpec:
-    """The container with its limits; raises Unsupported where it cannot be isolated as wanted."""
+    """The container with the limits applied. Raises Unsupported if this machine can't isolate it like that."""
     limits.require(isolation, spec.network != "none")
     ulimits = replace(
         spec.ulimits,
@@ -40,7 +40,7 @@ def ceiling(most: Limits) -> podman.Ceiling:
 
 
 def record(spec: podman.ContainerSpec, most: Limits, created: podman.Created) -> Mapping[str, Any]:
-    """What this machine enforces of the limits, and what Podman warned of."""
+    """How this machine enforces the limits, with Podman's warnings."""
     by = {FIELDS.get(name, name): how for name, how in created.limits.items()}
     values = {**most.on_the_wire(), "openFiles": podman.at_most("nofile", most.open_files)}
     return {

@@ -1,4 +1,4 @@
-"""How a container ended: in order, with the machine, or because its agent failed."""
+"""How a container ended: normally, with the machine, or because its agent failed."""
 
 import asyncio
 import contextlib
@@ -17,15 +17,17 @@ STOPS_UNSEEN = (0, 143, 137, None)
 
 
 async def followed(sandbox: Sandbox, container: str, pid: int, directory: Path, stopped: Callable[[], bool]) -> Exit:
-    """Returns once its first process has ended, or the directory is gone through which its guest reaches us: without
-    it the agent would wait until its time is over. `stopped`: whether the backend itself has ended it."""
+    """Returns when the container's first process has ended, or when the directory with the guest's sockets is gone:
+    without it the agent would wait until its time limit. `stopped`: whether the backend itself stopped the
+    container."""
     exited = asyncio.ensure_future(sandbox.exited(pid))
     removed = asyncio.ensure_future(_removed(directory))
     try:
         await asyncio.wait({exited, removed}, return_when=asyncio.FIRST_COMPLETED)
         if exited.done():
             return Exit(died=False) if stopped() else await ended(sandbox, container, STOPS)
-        sandbox.kill(pid)  # Podman may have lost its own files with the directory, so it is ended without it
+        # Podman may have lost its own files together with the directory, so Podman is not asked to end it
+        sandbox.kill(pid)
         return Exit(died=False, last_words="The runtime directory was removed.")
     finally:
         for watching in (exited, removed):
@@ -34,7 +36,8 @@ async def followed(sandbox: Sandbox, container: str, pid: int, directory: Path, 
 
 
 async def unseen(sandbox: Sandbox, container: str) -> Exit:
-    """While nobody looked the guest would have waited to say that Pi had died: whatever else ended it is a stop."""
+    """The end of a container that no server was watching. The guest would have waited for a server to report Pi's
+    death, so codes that mean a kill count as a stop too."""
     return await ended(sandbox, container, STOPS_UNSEEN)
 
 
@@ -47,7 +50,7 @@ async def ended(sandbox: Sandbox, container: str, stops: tuple[int | None, ...])
 
 
 async def _removed(directory: Path) -> None:
-    """Returns once the directory is gone; one that was made again is another one."""
+    """Returns when the directory is gone. A directory that was created again has another inode."""
     with contextlib.suppress(OSError):
         ours = directory.stat().st_ino
         while directory.stat().st_ino == ours:

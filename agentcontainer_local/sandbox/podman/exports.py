@@ -1,4 +1,4 @@
-"""Workspaces and sessions out of Podman, and into it: by its command, as the REST API of Podman 4 has no such calls."""
+"""Exports and imports of workspaces and sessions, with podman commands: the REST API of Podman 4 has no such calls."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ PARTS = "workspace", "session"
 
 
 class PodmanExports:
-    """See backend.Exports. It needs no server, and no service of Podman's."""
+    """See backend.Exports. It needs neither a server nor a Podman service."""
 
     def __init__(self, store_id: str, remembered: Remembered, environment: Mapping[str, str] = os.environ):
         self._store_id = store_id
@@ -34,7 +34,7 @@ class PodmanExports:
         return lambda: self._exported(volume)
 
     def import_(self, task_id: str, part: str, archive: IO[bytes]) -> None:
-        """Into a slot that is made for the task."""
+        """Imports into a slot that is created for the task."""
         name = name_of(self._store_id, task_id)
         uid = Uids().claim(owner_of(self._store_id, task_id))
         self._remembered.put(task_id, task_id, name, uid)
@@ -54,7 +54,8 @@ class PodmanExports:
 
     @contextlib.contextmanager
     def _exported(self, volume: str | None) -> Iterator[BinaryIO]:
-        """Only of a volume that no container uses: an agent at work could put a link in a file's place meanwhile."""
+        """Exports a volume. No container may use it: a working agent could replace a file by a link during the
+        export."""
         if volume is None:
             raise FileNotFoundError("the task has no slot")
         with tempfile.TemporaryFile("w+") as wrong:
@@ -74,7 +75,7 @@ class PodmanExports:
                 process.wait()
 
     def _explain(self, volume: str, process: subprocess.Popen[bytes], wrong: IO[str]) -> None:
-        """It has written all that it will: raises what went wrong, if something did."""
+        """Raises the error of an export that has written all its output, if it failed."""
         if process.wait() == 0:
             return
         if not self._exists(volume):
@@ -87,7 +88,7 @@ class PodmanExports:
         return subprocess.run(words, env=self._environment, cwd="/").returncode == 0
 
     def _podman(self, *words: str, stdin: IO[bytes] | None = None) -> str:
-        """What it printed."""
+        """Runs podman and returns its output."""
         with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as wrong:
             running = self._begun(*words, stdin=subprocess.PIPE, stdout=printed, stderr=wrong)
             with running, contextlib.suppress(BrokenPipeError):

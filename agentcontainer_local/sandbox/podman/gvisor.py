@@ -1,4 +1,4 @@
-"""gVisor: a container whose programs speak to a kernel of their own, by the distribution's `runsc`."""
+"""gVisor: the container's programs use a kernel of their own. The distribution's `runsc` provides it."""
 
 import asyncio
 import shutil
@@ -14,10 +14,10 @@ ANNOTATION = "agentcontainer.isolation"
 
 
 class Gvisor:
-    """A service of Podman's own for making such containers: all that is asked of it gets its default runtime.
+    """A separate Podman service that creates these containers, with gVisor as its default runtime.
 
-    The REST API ignores the runtime that a request names (containers/podman#28429). Once made, a container keeps its
-    runtime, whichever service starts it.
+    The REST API ignores the runtime of a request (containers/podman#28429). A container keeps its runtime once it is
+    created, whichever service starts it.
     """
 
     def __init__(self, service: Service):
@@ -26,7 +26,7 @@ class Gvisor:
         self._opening = asyncio.Lock()
 
     async def api(self, spec: ContainerSpec) -> Libpod:
-        """Raises SandboxError rather than isolate less."""
+        """The service. Raises SandboxError if gVisor can't be used, rather than isolating less."""
         if not shutil.which("runsc"):
             raise SandboxError("gVisor is asked for, and is not installed here: as root, run `apt-get install runsc`")
         if spec.network != "none":
@@ -45,11 +45,12 @@ class Gvisor:
 
 
 def prove(inspected: dict[str, Any], isolation: str) -> None:
-    """Raise Unwalled where a container that was to have gVisor has something else."""
+    """Raises Unwalled if a container that must use gVisor uses another runtime."""
     if isolation == "gvisor" and inspected.get("OCIRuntime") != RUNTIME:
         raise Unwalled(f"not started: the container must have gVisor, but has {inspected.get('OCIRuntime')}")
 
 
 def processes_by(spec: ContainerSpec) -> By:
-    """Its kernel has one user for all containers on the host, and does not count processes by ulimit."""
+    """What limits the processes. All gVisor containers of a host share one user, and gVisor ignores the processes
+    ulimit."""
     return "watchdog" if spec.isolation == "gvisor" else "ulimit and watchdog"

@@ -1,4 +1,4 @@
-"""Images: looked up, pulled, built, removed."""
+"""Images: finding, pulling, building and removing them."""
 
 import asyncio
 import contextlib
@@ -34,13 +34,13 @@ class Images:
         return None if found is None else found.id
 
     async def images(self, label: str) -> list[Image]:
-        """Images with that label, `name` or `name=value`. Their `env` is not read."""
+        """Images with this label, given as `name` or `name=value`. Their `env` is empty."""
         params = {"filters": json.dumps({"label": [label]})}
         rows = (await self._api.call("GET", "/images/json", params=params)).body or ()
         return [Image(r["Id"], tuple(r.get("Names") or ()), r.get("Labels") or {}, r["Size"], {}) for r in rows]
 
     async def remove_image(self, ref: str) -> None:
-        """Gone already: nothing. In use by a container: SandboxError."""
+        """Removes an image. Does nothing if it is gone. Raises SandboxError if a container uses it."""
         await self._api.call("DELETE", f"/images/{quote(ref, safe='/:@')}", expect=(404,))
 
     async def pull(self, ref: str, progress: Progress) -> None:
@@ -58,7 +58,8 @@ class Images:
         volumes: tuple[str, ...] = (),
         pull: str = "missing",
     ) -> None:
-        """By the podman command, as the REST API of 4.3 ignores `volumes` (`source:target:ro`, for the build)."""
+        """Builds with the podman command: the REST API of 4.3 ignores `volumes` (`source:target:ro`, mounted during the
+        build)."""
         options = [f"--pull={pull}", "--force-rm", "--tag", tag, "--file", str(containerfile)]
         options += [f"--build-arg={name}={value}" for name, value in (args or {}).items()]
         options += [f"--label={name}={value}" for name, value in (labels or {}).items()]
@@ -66,7 +67,8 @@ class Images:
         await self._podman(("build", *options, str(context)), progress)
 
     async def _podman(self, words: tuple[str, ...], progress: Progress) -> None:
-        """A podman command, line by line; its last lines are in the error. Cancelled, it ends, and leaves nothing."""
+        """Runs a podman command and passes on its output by line; an error has its last lines. Cancelling ends the
+        command and cleans up."""
         async with builds.bench(self._api.service) as folder:
             await self._watched(
                 words[:1] + ((builds.mark(folder),) if words[0] == "build" else ()) + words[1:], folder, progress
@@ -100,7 +102,7 @@ class Images:
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
-    """Lines of any length, also those that a program rewrites with carriage returns."""
+    """The lines of a stream, of any length. Carriage returns also end a line."""
     rest = ""
     while chunk := await stream.read(65536):
         *lines, rest = (rest + chunk.decode(errors="replace")).replace("\r", "\n").split("\n")

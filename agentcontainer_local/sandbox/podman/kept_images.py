@@ -1,4 +1,4 @@
-"""The images of ours on this machine: listed, built before a task needs them, and removed when nothing does."""
+"""The images that this program has made on this machine: list, build in advance, and remove the unused ones."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -41,7 +41,7 @@ class PodmanImages:
         return [(image, await self._kept(image, named)) for image in found]
 
     async def _kept(self, image: KeptImage, named: set[str]) -> str | None:
-        """Removes it; else why not."""
+        """Removes the image, or returns why it is kept."""
         if image.id in named:
             return "a container definition names it"
         try:
@@ -53,13 +53,13 @@ class PodmanImages:
 
 @asynccontextmanager
 async def open() -> AsyncIterator[PodmanImages]:
-    """With a Podman of this command's own."""
+    """Starts a Podman service for this command."""
     with runtime_directory.for_a_while() as folder:
         async with podman.open(Path(folder), "images") as sandbox:
             yield PodmanImages(sandbox)
 
 
 def _name_of(image: podman.Image) -> str:
-    """As an account calls it, where it is one of the standard images."""
+    """The preset that uses the image, else its folder."""
     folder = image.labels[standard_images.LABEL]
     return next((preset for preset, its in standard_images.BY_PRESET.items() if its == folder), folder)

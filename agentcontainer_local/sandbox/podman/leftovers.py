@@ -1,4 +1,4 @@
-"""What stores have in Podman and beside it: containers, volumes, run directories. Found by labels, and removed."""
+"""What stores have in Podman and in run directories: containers and volumes, found by label. Lists and removes them."""
 
 import asyncio
 import shutil
@@ -34,7 +34,8 @@ class PodmanLeftovers:
 
     async def remove(self, store_id: str) -> None:
         store = self._sandbox.beside(store_id)
-        if not (await store.found() or await store.volumes()):  # as most have; the script would take half a second
+        # most stores have none; the script would take half a second
+        if not (await store.found() or await store.volumes()):
             await asyncio.to_thread(shutil.rmtree, runtime_directory.named(store_id), ignore_errors=True)
             return
         words = removal(store_id)
@@ -67,21 +68,21 @@ class PodmanLeftovers:
 
 
 def removal(store_id: str) -> list[str]:
-    """The command that removes all of one store, which no server has open. It needs nothing of this program's."""
+    """The command that removes everything of a store that no server has open. It does not need this program."""
     directory, registry = runtime_directory.named(store_id), account_registry.folder()
     return ["/bin/sh", str(SCRIPT), store_id, str(directory), str(registry)]
 
 
 @asynccontextmanager
 async def open() -> AsyncIterator[PodmanLeftovers]:
-    """With a Podman of this command's own."""
+    """Starts a Podman service for this command."""
     with runtime_directory.for_a_while() as folder:
         async with podman.open(Path(folder), "leftovers") as sandbox:
             yield PodmanLeftovers(sandbox)
 
 
 def _user(directory: Path) -> str | None:
-    """The server that listens there: its data directory may have been removed under it."""
+    """The server that listens on a socket there, even if its data directory was removed."""
     for socket in (directory / service.SOCKET, *directory.glob("runs/*/*.sock")):
         if (pid := listener(socket)) is not None:
             return f"process {pid}"

@@ -1,4 +1,4 @@
-"""Calls of Podman's REST API, told apart by whether they may be repeated."""
+"""Calls of Podman's REST API, and rules for repeating them."""
 
 import asyncio
 import contextlib
@@ -15,11 +15,11 @@ from agentcontainer_local.sandbox.podman import unix_http
 from agentcontainer_local.sandbox.podman.service import Service
 from agentcontainer_local.sandbox.podman.unix_http import NoAnswer, NobodyListens, Response
 
-PREFIX = "/v4.0.0/libpod"  # the oldest version of the API that has all that is asked here
+PREFIX = "/v4.0.0/libpod"  # the oldest API version that has everything used here
 SECONDS = 120
-SLOW_SECONDS = 5  # then a call no longer keeps others waiting, and the service is asked whether it lives
-# A service that was killed seems to listen until the kernel has taken it down: what nobody heard is repeated till
-# then. What may have been heard is repeated once, and only where that is harmless.
+SLOW_SECONDS = 5  # after this, a call frees its slot for others, and a ping checks whether the service is alive
+# For a moment, a killed service seems to listen. A request that it did not receive is repeated until a new service
+# answers. A request that it may have received is repeated once, and only if that is harmless.
 ATTEMPTS = 5
 
 
@@ -33,14 +33,14 @@ Params = dict[str, Any] | None
 
 
 class Libpod:
-    """Podman's own API: the one that is compatible with Docker's has no warnings of create, and not all options.
+    """Podman's own API. The Docker-compatible API lacks the warnings of create, and some options.
 
-    podman-py is not used: its calls drop those warnings, and some options, in silence, and each takes a thread.
+    podman-py is not used: it silently drops those warnings and some options, and each of its calls needs a thread.
     """
 
     def __init__(self, service: Service):
         self.service = service
-        # More at once are not faster: a start takes 41-44 ms of two cores whatever else is under way.
+        # More concurrent calls are not faster: each start takes 41-44 ms on two cores.
         self._turns = asyncio.Semaphore(2 * (os.cpu_count() or 1))
 
     async def call(
@@ -55,9 +55,9 @@ class Libpod:
         patient: bool = False,
         seconds: float = SECONDS,
     ) -> Answer:
-        """One request. A status of 400 or more is a Refusal unless it is in `expect`.
+        """Makes one request. Raises Refusal for a status of 400 or more that is not in `expect`.
 
-        `again=False`: not repeated once Podman may have seen it; then no answer is Unavailable.
+        `again=False`: do not repeat a request that Podman may have received. Raises Unavailable if there is no answer.
         """
         broken = 0
         for attempt in range(1, ATTEMPTS + 1):
@@ -77,7 +77,7 @@ class Libpod:
     async def _answer(
         self, method: str, path: str, params: Params, body: Params, seconds: float, patient: bool
     ) -> Response:
-        """A service that hangs is replaced, which ends the calls that it has not answered."""
+        """Waits for the answer. Replaces a service that hangs, which fails its open calls."""
         async with self._turn() if not patient else contextlib.nullcontext():
             request = self._request(method, path, params, body, seconds)
             watching = asyncio.create_task(self._replaced_if_hung(request))
@@ -89,7 +89,7 @@ class Libpod:
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """A few at a time; one that takes long gives its turn to the next."""
+        """Limits the concurrent calls. A slow call stops counting after SLOW_SECONDS."""
         await self._turns.acquire()
         slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._turns.release)
         try:
@@ -131,7 +131,8 @@ class Libpod:
             body = response.body.decode(errors="replace")
         if response.status >= 400 and response.status not in expect:
             said = str((body.get("message") if isinstance(body, dict) else body) or response.status)
-            if 404 in expect and "no such container" in said:  # removed while Podman looked at it: it answers 500
+            # a container was removed while Podman inspected it; Podman answers 500
+            if 404 in expect and "no such container" in said:
                 return Answer(404, body)
             raise refused(said, response.status, self.service.runtime_dirs)
         return Answer(response.status, body)

@@ -1,4 +1,4 @@
-"""Who holds a lock of Podman's storage, as the kernel sees it: Podman itself waits without a word."""
+"""Finds the process that holds a lock of Podman's storage. Podman itself waits without saying so."""
 
 import contextlib
 import os
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def holder(storage: Path) -> str | None:
-    """The process of this account that holds one of the locks, and which; None if nobody is seen to hold one.
+    """Describes the process of this account that holds one of the locks; None if there is none.
 
-    A Podman that works holds one for a moment too: what is held while nothing goes on is what matters.
+    A working Podman also holds a lock for a moment. This is meant for a Podman that does not answer.
     """
     for pid in _ours():
         for file in _locked(pid):
@@ -20,7 +20,7 @@ def holder(storage: Path) -> str | None:
 
 
 def storage() -> Path:
-    """Where rootless Podman keeps images and containers."""
+    """The directory where rootless Podman keeps images and containers."""
     named = os.environ.get("CONTAINERS_STORAGE_CONF")
     user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "containers/storage.conf")
     with contextlib.suppress(OSError, ValueError):
@@ -38,7 +38,7 @@ def _ours() -> Iterator[int]:
 
 
 def _locked(pid: int) -> Iterator[Path]:
-    """Files that this process has locked, in whichever of the kernel's three ways."""
+    """The files that this process has locked, by any of the kernel's kinds of locks."""
     with contextlib.suppress(OSError):
         for number in os.listdir(f"/proc/{pid}/fdinfo"):
             with contextlib.suppress(OSError):

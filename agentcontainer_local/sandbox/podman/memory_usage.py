@@ -1,4 +1,4 @@
-"""What the processes of containers take, as /proc has it."""
+"""The memory and processes of containers, read from /proc."""
 
 import contextlib
 import os
@@ -9,19 +9,19 @@ from pathlib import Path
 
 @dataclass
 class Usage:
-    """Of one container. A page counts once for each process that has it, so the bytes may be too many."""
+    """The usage of one container. A memory page counts for each process that maps it, so the bytes can be too high."""
 
     pids: list[int] = field(default_factory=list)
-    processes: int = 0  # threads count, as they do for the kernel's limits
-    private_bytes: int = 0  # of memory that no file is behind
-    shared_bytes: int = 0  # of memory files, as far as they are mapped
+    processes: int = 0  # threads count as processes, as for the kernel's limits
+    private_bytes: int = 0  # memory that is not backed by a file
+    shared_bytes: int = 0  # memory files, as far as processes map them
 
 
 def of_containers(inits: Iterable[int]) -> dict[int, Usage]:
-    """By the pid of the first process; one look at /proc for all of them. Those that have ended are left out.
+    """The usage by the pid of the container's first process, in one pass over /proc. Ended containers are left out.
 
-    A container's processes have its uid and its pid namespace; the uid alone may be that of another store's too. It is
-    the directory's owner even where a process has made itself undumpable.
+    A container's processes share its uid and its pid namespace; the uid alone could also be in use by another store.
+    The uid is read from the owner of /proc/PID, which is correct even for processes that made themselves undumpable.
     """
     places = {place: init for init in inits if (place := _place(init))}
     uids = {uid for uid, _ in places}
@@ -35,7 +35,8 @@ def of_containers(inits: Iterable[int]) -> dict[int, Usage]:
 
 
 def exact(used: Usage) -> tuple[int, int]:
-    """Private and shared bytes, where a page that several have counts once. Slower: page tables are read."""
+    """Private and shared bytes. Pages that several processes map count once. Slower, because the kernel reads page
+    tables."""
     wanted = ("Pss_Anon:", "SwapPss:", "Pss_Shmem:")
     maps = [_numbers(f"/proc/{pid}/smaps_rollup", wanted) for pid in used.pids]
     private = sum(found.get("Pss_Anon:", 0) + found.get("SwapPss:", 0) for found in maps)
@@ -43,12 +44,12 @@ def exact(used: Usage) -> tuple[int, int]:
 
 
 def memory_files() -> int:
-    """Bytes in memory files of the whole machine; what a program writes there need not be mapped by any process."""
+    """Bytes in memory files of the whole machine, including those that no process maps."""
     return _numbers("/proc/meminfo", ("Shmem:",)).get("Shmem:", 0) * 1024
 
 
 def out_of_memory_kills(init: int) -> int:
-    """How often the kernel ended a process of this container for its cgroup's memory limit."""
+    """How often the kernel killed a process of this container for exceeding its cgroup's memory limit."""
     with contextlib.suppress(OSError, ValueError):
         if events := memory_events(Path(f"/proc/{init}/cgroup").read_text()):
             return oom_kill(events.read_text())
@@ -56,7 +57,7 @@ def out_of_memory_kills(init: int) -> int:
 
 
 def memory_events(cgroups: str) -> Path | None:
-    """Where cgroup v2 counts, for a process with these /proc/PID/cgroup lines."""
+    """The memory.events file of cgroup v2 for a process with this content of /proc/PID/cgroup."""
     paths = [line.removeprefix("0::/") for line in cgroups.splitlines() if line.startswith("0::/")]
     return Path("/sys/fs/cgroup", paths[0], "memory.events") if paths and paths[0] else None
 
@@ -66,7 +67,7 @@ def oom_kill(counts: str) -> int:
 
 
 def _place(pid: int) -> tuple[int, int] | None:
-    """The uid and the pid namespace of a process."""
+    """The uid and the pid namespace of a process. None if it has ended."""
     try:
         return os.stat(f"/proc/{pid}").st_uid, os.stat(f"/proc/{pid}/ns/pid").st_ino
     except OSError:
@@ -89,7 +90,7 @@ def _add(usage: Usage, pid: int) -> None:
 
 
 def _numbers(path: str, names: tuple[str, ...]) -> dict[str, int]:
-    """Numbers of such lines as `Name:   12 kB`; none of a process that has ended."""
+    """The numbers in lines such as `Name:   12 kB`. Empty if the process has ended."""
     try:
         lines = [line.split() for line in Path(path).read_text().splitlines()]
     except OSError:

@@ -1,19 +1,19 @@
-"""What the things of a slot are called in Podman. Names are never changed."""
+"""Names in Podman of a slot's container, volumes and label. They must never change."""
 
-# Its value is the slot's id. Earlier versions, where each task was its own slot, may serve other stores of this account
-# and look for this name to see which uids are in use.
+# Its value is the slot's id. Servers of earlier versions, where a task's id was also its slot's id, look for this name
+# to see which uids are in use.
 SLOT_LABEL = "agentcontainer.task"
 
-UNCLAIMED = "slt_"  # begins the ids of slots that were made before there was a task for them
+UNCLAIMED = "slt_"  # prefix of the ids of slots that were created before their task
 
 
 def name_of(store_id: str, slot_id: str) -> str:
-    """The name of a new slot's container, with which the names of its volumes begin."""
+    """The name of a new slot's container. The names of its volumes begin with it."""
     return f"agentcontainer-{store_id}-{slot_id}"
 
 
 def volumes_of(name: str) -> tuple[str, str]:
-    """The workspace, and Pi's session with its settings."""
+    """The names of two volumes: the workspace, and Pi's session with its settings."""
     return f"{name}-work", f"{name}-state"
 
 

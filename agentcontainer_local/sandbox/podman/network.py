@@ -1,4 +1,5 @@
-"""The network of a container: no device at all, or the public internet behind walls that are proven at each start."""
+"""The network of a container: no device at all, or the public internet without the host and its networks. Each start
+verifies it."""
 
 import json
 import shutil
@@ -13,8 +14,9 @@ from agentcontainer_local.sandbox.errors import SandboxError, Unwalled
 ANNOTATION = "agentcontainer.network"
 HOOK = Path(__file__).with_name("network_hook.sh")
 HOOK_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-SUBNET = "10.99.99.0/24"  # not slirp4netns's 10.0.2.0/24, which is the host's own network in many virtual machines
-# Closed beside the host's own addresses and networks, which the hook finds out for itself. IPv6 is closed as a whole.
+# not slirp4netns's default, 10.0.2.0/24, which is often the host's own network in virtual machines
+SUBNET = "10.99.99.0/24"
+# Closed in addition to the host's own addresses and networks, which the hook finds. All of IPv6 is closed.
 RANGES = (
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -31,7 +33,7 @@ _REJECT = 0x0200  # RTF_REJECT in /proc/net/route
 
 
 def namespace(network: str, driver: str | None) -> dict[str, Any]:
-    """The part of a create request that gives the container its network."""
+    """The part of a create request that configures the network."""
     if network == "none":
         return {"netns": {"nsmode": "none"}}
     if driver is None:
@@ -39,13 +41,13 @@ def namespace(network: str, driver: str | None) -> dict[str, Any]:
     return {
         "netns": {"nsmode": driver},
         "network_options": {driver: _OPTIONS[driver]},
-        # The host's own nameservers and search domains are internal addresses and names: they stay on the host.
+        # The host's nameservers and search domains can be internal, so the container must not see them.
         "dns_server": [_RESOLVER[driver]],
         "dns_search": ["."],
     }
 
 
-# With an address of its own pasta has no route into the host's network; its name for the host, 169.254.1.2, is taken.
+# With its own address, pasta has no route into the host's network. `none` disables its name for the host, 169.254.1.2.
 _OPTIONS = {
     "slirp4netns": ["allow_host_loopback=false", "enable_ipv6=false", f"cidr={SUBNET}"],
     "pasta": ["-a", "10.99.99.100", "-n", "24", "-g", "10.99.99.2", "--map-guest-addr", "none"],
@@ -54,14 +56,15 @@ _RESOLVER = {"slirp4netns": "10.99.99.3", "pasta": "169.254.1.1"}
 
 
 def driver(podman_version: str) -> str | None:
-    """Podman 5 is made for pasta; 4 knows slirp4netns (and 4.3 nothing else)."""
+    """Podman 5 works with pasta. Podman 4 works with slirp4netns (4.3 only with that)."""
     if int(podman_version.split(".")[0]) >= 5 and shutil.which("pasta"):
         return "pasta"
     return "slirp4netns" if shutil.which("slirp4netns") else None
 
 
 def write_hook(directory: Path, driver: str | None) -> None:
-    """Put the hook where Podman looks. /bin/sh runs it: packages lose mode bits."""
+    """Writes the hook's configuration where Podman looks for it. /bin/sh runs the hook, because packages lose mode
+    bits."""
     directory.mkdir(exist_ok=True)
     hook = {
         "version": "1.0.0",
@@ -85,8 +88,8 @@ def write_hook(directory: Path, driver: str | None) -> None:
 
 
 def hook_error(directory: Path, container_id: str) -> str:
-    """What the hook wrote to stderr before it failed, once; empty where it did not fail. An OCI runtime tells only
-    its exit code."""
+    """What the failed hook wrote to stderr; empty if it did not fail. The OCI runtime reports only the exit code. The
+    file is removed."""
     file = directory / f"{container_id}.error"
     try:
         said = file.read_text(errors="replace").strip()
@@ -97,10 +100,10 @@ def hook_error(directory: Path, container_id: str) -> str:
 
 
 def prove(pid: int, network: str) -> None:
-    """Raise Unwalled unless the network namespace of this process is what `network` promises.
+    """Raises Unwalled unless the network namespace of this process is as `network` requires.
 
-    Read from /proc between init and start, when nothing of the container runs yet. It has to be looked at, as Podman
-    ignores a wrong hooks directory in silence.
+    Reads /proc between init and start, before any program of the container runs. The check is needed because Podman
+    silently ignores a wrong hooks directory.
     """
     if not Path(f"/proc/{pid}/net").exists():
         raise SandboxError("not started: its first process is gone, or Podman is wrong about which it is")
@@ -129,6 +132,6 @@ def _unreachable(pid: int) -> set[IPv4Network]:
 
 
 def _network(address: str, mask: str) -> IPv4Network:
-    # printed as the machine's own integer of an address that lies in memory in network order
+    # /proc prints an address that is in network byte order as an integer of this machine
     host = int(address, 16).to_bytes(4, sys.byteorder)
     return IPv4Network((host, int(mask, 16).bit_count()))

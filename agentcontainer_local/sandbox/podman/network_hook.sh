@@ -1,10 +1,12 @@
 #!/bin/sh
 # OCI createRuntime hook: network_hook.sh ERRORS GATEWAY RESOLVER SUBNET RANGE...
-# Closes the new network namespace of a container with internet, before its first process runs: only the resolver's port 53 and public
-# IPv4 addresses stay open.  The container cannot undo it (no CAP_NET_ADMIN).  Any failure here stops the start.
-# Runs in Podman's user namespace and in the host's network namespace.  The RANGEs come last: where they are seen, all before them is there.
-# An OCI runtime reports the exit code alone.  What went wrong is left in the directory ERRORS, in a file named after the container.
-# Protocols are numbers: /etc/protocols, which has their names, is missing on minimal machines.
+# Restricts the network of a container with internet access before its first process runs: only port 53 of the resolver
+# and public IPv4 addresses can be reached. The container can't undo it (no CAP_NET_ADMIN). If this fails, so does the start.
+# Runs in Podman's user namespace and in the host's network namespace. The RANGEs are added last: if they are present, so
+# is everything else.
+# An OCI runtime reports only the exit code, so the error message goes into the directory ERRORS, in a file named after
+# the container.
+# Protocols are numbers, because /etc/protocols, which has their names, is missing on minimal machines.
 set -eu
 errors=$1 gateway=$2 resolver=$3 subnet=$4
 shift 4

@@ -1,4 +1,4 @@
-"""Hears at once when the kernel ends something of a container for its cgroup's memory limit."""
+"""Reports immediately when the kernel kills a process of a container for exceeding its cgroup's memory limit."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,8 @@ from agentcontainer_local.sandbox.podman import memory_usage
 
 @contextlib.contextmanager
 def heard(init: int, tell: Callable[[], None]) -> Iterator[None]:
-    """cgroup v2 has files that poll(2) waits for; where there is no such file, nothing is heard."""
+    """Calls `tell` at each such kill while open. cgroup v2 has a file that supports poll(2). Without it, nothing is
+    reported."""
     try:
         events = memory_usage.memory_events(Path(f"/proc/{init}/cgroup").read_text())
         counts = events and events.open()
@@ -32,10 +33,10 @@ def heard(init: int, tell: Callable[[], None]) -> Iterator[None]:
 
 
 def _look(loop: asyncio.AbstractEventLoop, changes: select.epoll, counts: IO[str], tell: Callable[[], None]) -> None:
-    """Reading the file is what makes it quiet until it changes again."""
+    """Reads the counts. Reading also resets the event until the next change."""
     try:
         counts.seek(0)
         if memory_usage.oom_kill(counts.read()):
             tell()
-    except OSError:  # the cgroup is gone; its file would be ready for ever
+    except OSError:  # the cgroup is gone; its file would stay readable for ever
         loop.remove_reader(changes.fileno())

@@ -1,4 +1,4 @@
-"""Slots that wait for their task with Pi up: a task's first run that finds one of its kind has nothing to start."""
+"""A pool of slots that wait for a task with Pi running. A task's first run that can use one starts at once."""
 
 import asyncio
 import contextlib
@@ -27,17 +27,18 @@ from agentcontainer_local.sandbox.podman.waiting import Door
 
 log = logging.getLogger(__name__)
 
-QUIET_SECONDS = 1  # after the last start of a task: while tasks start, the machine is theirs
+QUIET_SECONDS = 1  # after the start of a task, before the pool is filled: starting tasks have priority
 LOOK_SECONDS = 5
 READY_SECONDS = 60
-FAILED_SECONDS = 60  # before it is tried again
-LOW_MEMORY, ENOUGH_MEMORY = 0.10, 0.15  # available part of the machine's memory: slots are given up below, filled above
+FAILED_SECONDS = 60  # pause after a failure
+# available share of the machine's memory: below LOW, waiting slots are removed; above ENOUGH, the pool is filled
+LOW_MEMORY, ENOUGH_MEMORY = 0.10, 0.15
 MEMORY = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What cannot be changed any more of a slot that waits."""
+    """The properties of a waiting slot that can't be changed. A task can only take a slot of its own kind."""
 
     image: ImageChoice
     image_id: str
@@ -47,7 +48,7 @@ class Kind:
     launch: str  # JSON, see pi.handover
 
     def spec(self) -> RunSpec:
-        """Of a run that has no task yet."""
+        """A run without a task."""
         launch = self.launch.encode()
         return RunSpec("", "", 0, self.image, lambda _: launch, self.limits, self.isolation, self.internet, first=True)
 
@@ -59,11 +60,11 @@ class Waiting:
     door: Door
     started: Started
     ended: asyncio.Future[None]
-    stack: AsyncExitStack  # what it needs of this process
+    stack: AsyncExitStack  # resources of this process, closed with the slot
 
 
 class Pool:
-    """At most `size` slots wait. While it is open, `run` fills it."""
+    """At most `size` slots wait. `run` fills the pool."""
 
     def __init__(self, size: int, sandbox: Sandbox, slots: Slots, starter: Starter, prepared: Prepared):
         self._size = size
@@ -77,7 +78,7 @@ class Pool:
         self._changed = asyncio.Event()
         self._starting = 0
         self._started_at = 0.0
-        self.slot_ids: set[str] = set()  # that nobody has yet
+        self.slot_ids: set[str] = set()  # slots that no task has yet
         self.memory = MEMORY
 
     async def run(self) -> None:
@@ -88,19 +89,19 @@ class Pool:
             except (SandboxError, OSError) as error:
                 log.warning("no container could be made ready for the next task: %s", error)
                 await asyncio.sleep(FAILED_SECONDS)
-            except Exception:  # tasks start without it
+            except Exception:  # tasks start without the pool
                 log.exception("no container could be made ready for the next task")
                 await asyncio.sleep(FAILED_SECONDS)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS if self._recent else None)
 
     async def close(self) -> None:
-        """No slot waits any more; `run` has ended."""
+        """Removes the waiting slots. `run` must have ended."""
         await asyncio.gather(*(self._discard(one) for one in list(self.waiting)))
 
     @contextlib.contextmanager
     def starting(self) -> Iterator[None]:
-        """While a task starts."""
+        """Marks that a task is starting."""
         self._starting += 1
         try:
             yield
@@ -109,7 +110,8 @@ class Pool:
             self._started_at = time.monotonic()
 
     async def take(self, spec: RunSpec) -> tuple[RunSpec, Waiting | None]:
-        """A slot for a task that has none, if one of its kind waits. The spec's launch was asked, if that could be."""
+        """For a task without a slot: a waiting slot of its kind, or None. In the returned spec, `launch` is fixed if it
+        was called."""
         image = await self._image_of(spec.image) if self._size else None
         if image is None:
             return spec, None
@@ -123,12 +125,12 @@ class Pool:
         return spec, await self._of_kind(kind)
 
     def used(self, kind: Kind) -> None:
-        """A task of this kind starts."""
+        """Records that a task of this kind starts."""
         self._recent.append(kind)
         self._changed.set()
 
     async def hand_over(self, waiting: Waiting, spec: RunSpec, guest: Guest, stack: AsyncExitStack) -> Started:
-        """The slot is the task's from now on, whatever happens next; its guest is served while `stack` is open."""
+        """Gives the slot to the task, for good. Its guest is served while `stack` is open."""
         launch = spec.launch({})
         try:
             failpoints.point("slot.taken")
@@ -147,7 +149,8 @@ class Pool:
         return waiting.started
 
     async def _image_of(self, choice: ImageChoice) -> Image | None:
-        """As it is now. The name of a standard one says what is in it: Podman, which takes its time, is asked once."""
+        """The image as it is now. For a standard image Podman is asked only once: its name contains a hash of its
+        content."""
         name = self._prepared.known(choice)
         if name is None:
             return None
@@ -170,7 +173,7 @@ class Pool:
         return None
 
     async def _look(self) -> None:
-        """Gives up what is of no use, and fills what is missing."""
+        """Removes slots that are not wanted, and adds those that are missing."""
         wanted = Counter() if self._available() < LOW_MEMORY else self.wanted()
         for waiting in list(self.waiting):
             if waiting.ended.done() or wanted[waiting.kind] == 0:
@@ -184,7 +187,7 @@ class Pool:
             await self._fill(kind)
 
     def wanted(self) -> Counter[Kind]:
-        """The kinds that were used most of late; of two that were used as often, the one that waits already."""
+        """The number of slots to keep of each kind, by recent use. At equal use, kinds that already wait come first."""
         used, wanted = Counter(self._recent), Counter[Kind]()
         here = {waiting.kind for waiting in self.waiting}
         for _ in range(self._size if used else 0):
@@ -229,7 +232,7 @@ class Pool:
         await self._remove(waiting.slot)
 
     async def _remove(self, slot: Slot) -> None:
-        """What cannot be removed now is removed by the next server."""
+        """Removes the slot. The next server removes what can't be removed now."""
         try:
             await self._slots.remove_container(slot)
             if self._slots.task_of(slot.id) is None:
@@ -239,7 +242,7 @@ class Pool:
         self.slot_ids.discard(slot.id)
 
     def _available(self) -> float:
-        """Part of the machine's memory that programs can still get."""
+        """The available share of the machine's memory."""
         lines = dict(line.split(":", 1) for line in self.memory.read_text().splitlines())
         return int(lines["MemAvailable"].split()[0]) / int(lines["MemTotal"].split()[0])
 

@@ -1,4 +1,5 @@
-"""Images for runs: looked for once, built or pulled once for all who wait, and opened where an agent is to write."""
+"""Images for runs: found once, built or pulled once for all tasks that wait, and changed if the agent may write to some
+directories."""
 
 import asyncio
 import logging
@@ -17,27 +18,28 @@ class Prepared:
         self._sandbox = sandbox
         self._runtime = runtime
         self._progress = Progress()
-        # Here when last looked for: two questions to Podman are a hundredth of a second of each task's start.
+        # The names found last. Asking Podman twice would cost each task's start a hundredth of a second.
         self._names: dict[ImageChoice, str] = {}
         self._work: dict[ImageChoice, asyncio.Task[str]] = {}
 
     async def ensure(self, choice: ImageChoice, say: Say) -> str:
-        """Its name in Podman. The work goes on for others when one of those who wait is cancelled."""
+        """Makes the image available and returns its name in Podman. If one waiter is cancelled, the work goes on for
+        the others."""
         if not choice.writable_paths and choice in self._names:
             return self._names[choice]
         with self._progress.heard(_name_of(choice), say):
             return await asyncio.shield(self._shared(choice))
 
     def known(self, choice: ImageChoice) -> str | None:
-        """What `ensure` has answered last."""
+        """The last result of `ensure`, or None."""
         return self._names.get(choice)
 
     def forget(self) -> None:
-        """An image that was here is gone: others may be, too."""
+        """Clears the cache: an image was removed, so others may be, too."""
         self._names.clear()
 
     async def close(self) -> None:
-        """Builds and pulls end, and leave nothing."""
+        """Cancels builds and pulls, and cleans up after them."""
         for work in (under_way := list(self._work.values())):
             work.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
@@ -51,12 +53,12 @@ class Prepared:
     def _done(self, choice: ImageChoice, work: asyncio.Task[str]) -> None:
         del self._work[choice]
         if not work.cancelled():
-            work.exception()  # whoever still waits for it has heard it
+            work.exception()  # marks the error as retrieved; every waiter gets it through its own await
 
     async def _opened(self, choice: ImageChoice) -> str:
         name = await self._found(base := replace(choice, writable_paths=()))
         if paths := list(choice.writable_paths):
-            image = await self._sandbox.image(name)  # each time: there may be another one of that name by now
+            image = await self._sandbox.image(name)  # not cached: another image may have this name by now
             if image is None:
                 self._names.pop(base, None)
                 return await self._opened(choice)
@@ -89,5 +91,5 @@ class Prepared:
 
 
 def _name_of(choice: ImageChoice) -> str:
-    """A standard image's folder, or what the account called its image."""
+    """The folder of a standard image, or the reference that the account gave."""
     return (choice.reference or "") if choice.preset is None else standard_images.BY_PRESET[choice.preset]

@@ -1,4 +1,4 @@
-"""Processes of containers as the kernel sees them, which Podman's word is checked against."""
+"""Processes of containers as the kernel reports them, to verify what Podman says."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 async def exited(pid: int) -> None:
-    """Return when the process has ended (1-2 ms after); it need not be a child of ours."""
+    """Returns when the process has ended (1-2 ms later). It need not be a child of this process."""
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -29,9 +29,10 @@ async def exited(pid: int) -> None:
 
 
 def conmon_of(pid: int, container_id: str) -> int | None:
-    """The conmon that keeps this container, if `pid` still is that container's first process.
+    """The conmon process that monitors this container, if `pid` is still that container's first process; else None.
 
-    Podman says "running" for ever once conmon was killed, and a pid means another process after a reboot.
+    This is needed because Podman reports "running" for ever after conmon was killed, and because pids are reused after
+    a reboot.
     """
     parent = _parent(pid)
     if parent is None:
@@ -41,29 +42,29 @@ def conmon_of(pid: int, container_id: str) -> int | None:
 
 
 def being_left(container_id: str) -> bool:
-    """Whether a former life of a container is still being cleaned up: by its conmon, or by the podman that it calls.
+    """Whether conmon, or the podman that it calls, is still cleaning up after the container's previous end.
 
-    That clean-up would take away what has been initialized meanwhile for the next life.
+    That cleanup would remove what the next start has already set up.
     """
     return any(container_id in command_line(pid) for pid in (*_named("conmon"), *_named("podman")))
 
 
 def end_strays(container: str) -> None:
-    """Kill what is left of a container that Podman no longer knows; by id or name.
+    """Kills the remaining processes of a container, given by id or name, that Podman no longer knows.
 
-    A service that is killed between conmon's start and its own note of it leaves a conmon, and a process that would
-    wait for ever to be started.
+    If the service is killed just after it started conmon, conmon stays, with a process that would wait for ever to be
+    started.
     """
     for conmon in _named("conmon"):
         if container in command_line(conmon):
             for child in _children(conmon):
-                if _name(child) != "podman":  # conmon's own clean-up is left to finish
+                if _name(child) != "podman":  # conmon's own cleanup, which must finish
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(child, signal.SIGKILL)
 
 
 def network_servers(namespace: str) -> list[int]:
-    """The pasta or slirp4netns that serves this network namespace, which it was given as a path."""
+    """The pasta or slirp4netns processes that serve this network namespace. Its path is among their arguments."""
     programs = ("pasta", "pasta.avx2", "slirp4netns")
     return [pid for name in programs for pid in _named(name) if namespace in command_line(pid)]
 

@@ -1,4 +1,4 @@
-"""How far the building or pulling of an image is, said to each who waits for it."""
+"""Progress of building or pulling an image, passed on to every task that waits for it."""
 
 import logging
 from collections.abc import Iterator
@@ -15,17 +15,17 @@ log = logging.getLogger(__name__)
 class _Waiting:
     image: str
     say: Say
-    heard: str | None = None  # what it was told last
+    heard: str | None = None  # the last line that it was given
 
 
 class Progress:
     def __init__(self) -> None:
         self._waiting: set[_Waiting] = set()
-        self._words: dict[str, str] = {}  # by image
+        self._words: dict[str, str] = {}  # the last line, by image
 
     @contextmanager
     def heard(self, image: str, say: Say) -> Iterator[None]:
-        """While open, `say` hears what is done for that image, beginning with what is under way already."""
+        """While open, `say` gets the progress of that image, starting with the present state."""
         waiting = _Waiting(image, say)
         self._waiting.add(waiting)
         self._tell(waiting)
@@ -42,7 +42,7 @@ class Progress:
             self._tell(waiting)
 
     def built(self, line: str) -> None:
-        """A line of a build."""
+        """Processes a line of a build's output."""
         log.info(line)
         if told := standard_images.told(line):
             self.says(*told)
@@ -55,7 +55,7 @@ class Progress:
 
 
 def _with_parents(image: str | None) -> Iterator[str]:
-    """A standard image is built on another one, which is built first."""
+    """The image, then the standard images that it is built on."""
     while image is not None:
         yield image
         image = standard_images.parent_of(image) if image in standard_images.BY_PRESET.values() else None

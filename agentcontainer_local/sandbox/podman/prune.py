@@ -1,4 +1,5 @@
-"""Which images may be removed: those that we made, for earlier versions, and that no definition names."""
+"""Decides which images may be removed: those that this program made for earlier versions and that no definition
+uses."""
 
 import contextlib
 import json
@@ -14,7 +15,8 @@ VERSIONS = "SELECT * FROM container_versions"
 
 
 def ours(image: Image, tag: str) -> bool:
-    """An image that is built on one of ours inherits its labels. Ours say which tag they were made for, since 1.0."""
+    """Whether this program made the image under this tag. Images built on it inherit its labels, so since 1.0 a label
+    has the tag."""
     made_for = image.labels.get(standard_images.MADE_FOR)
     if made_for is not None:
         return tag == made_for
@@ -22,22 +24,24 @@ def ours(image: Image, tag: str) -> bool:
 
 
 def definitions(data: Path, warn: Callable[[str], None]) -> list[dict[str, Any]]:
-    """All versions of all containers: in `data`, which no server may have served yet, and in the account's other
-    stores."""
+    """All versions of all containers in `data` and in the account's other stores. `data` need not have been served
+    yet."""
     return [version for data in {data.resolve(), *identity.data_directories()} for version in _versions(data, warn)]
 
 
 async def named(sandbox: Sandbox, versions: list[dict[str, Any]]) -> set[str]:
-    """The ids of the images that these name."""
+    """The ids of the images that these versions name."""
     refs = {version["image"] for version in versions if version["image"] is not None}
     return {found for ref in refs if (found := await sandbox.image_id(ref))}
 
 
 async def opened_in_vain(sandbox: Sandbox, versions: list[dict[str, Any]]) -> list[tuple[str, Image]]:
-    """The images that were opened for directories that none of these asks for, or of an image that has changed."""
+    """Writable images that are no longer used: no version asks for these directories, or the original image has
+    changed."""
     wanted = set()
     for version in versions:
-        if paths := json.loads(version.get("writable_paths") or "[]"):  # a store of an earlier version has no such
+        # the column is missing in stores of earlier versions
+        if paths := json.loads(version.get("writable_paths") or "[]"):
             ids = [await sandbox.image_id(ref) for ref in _refs(version)]
             wanted |= {writable_images.name_of(id, paths, writable_images.program()) for id in ids if id}
     return [

@@ -1,42 +1,42 @@
-"""Which slot a task has: Podman does not know it, so the store remembers it for the next server."""
+"""Records which slot a task has. Podman does not know it, so the store keeps it for the next server."""
 
 from collections.abc import Iterable
 from typing import Protocol
 
 
 class Slot(Protocol):
-    """A container with its volumes, its run directory and its uid. One task's, and never another's."""
+    """A container with its volumes, run directory and uid. It belongs to one task for good."""
 
     @property
     def id(self) -> str: ...
 
     @property
     def name(self) -> str:
-        """The container's, with which the names of its volumes begin."""
+        """The container's name. The volumes' names begin with it."""
         ...
 
     @property
     def uid(self) -> int | None:
-        """Its agent's, as long as its volumes exist. None: an earlier version had none to give."""
+        """The agent's uid, as long as the volumes exist. None in rows of an earlier version, which did not record
+        it."""
         ...
 
 
 class Remembered(Protocol):
     def slot_of(self, task_id: str) -> Slot | None:
-        """None: the task has not begun to start, or nothing is left of it."""
+        """The task's slot. None if the task has not started, or if nothing is left of it."""
         ...
 
     def task_of(self, slot_id: str) -> str | None: ...
 
     def put(self, task_id: str, slot_id: str, name: str, uid: int) -> None:
-        """The slot is this task's from now on; `uid` may be new. Raises LookupError for a task that is not in the
-        store."""
+        """Gives the slot to this task, or changes its `uid`. Raises LookupError if the store has no such task."""
         ...
 
     def forget(self, task_id: str) -> None:
-        """Nothing is left of its slot."""
+        """Deletes the row. Nothing is left of the slot."""
         ...
 
     def slots(self) -> Iterable[Slot]:
-        """Of all tasks that have one."""
+        """The slots of all tasks."""
         ...

@@ -1,19 +1,19 @@
 #!/bin/sh
-# remove_store.sh STORE RUN_DIRECTORY REGISTRY: removes all that a store has in Podman and beside it, when no server has it
-# open. Plain shell, because it also runs when a test's process was killed, and then within two seconds. Killed in the
-# middle, or run twice, it does no harm.
+# remove_store.sh STORE RUN_DIRECTORY REGISTRY: removes everything that a store has outside its data directory: containers,
+# volumes, the run directory and registry entries. No server may have the store open. It is plain shell because it also
+# runs after a test's process was killed, and then has two seconds. It may be interrupted and run again.
 store=$1 run_directory=$2 registry=$3
 label=label=agentcontainer.store=$store
 if [ -f "$run_directory/containers.conf" ]; then export CONTAINERS_CONF="$run_directory/containers.conf"; fi
 
-with_words() { # the processes with these words in their command line
+with_words() { # prints the pids of processes with this text in their command line
     grep -lzsF -e "$1" /proc/[0-9]*/cmdline | cut -d/ -f3
 }
 
-# Podman's service is told to end with the server, but what it is at may still become a container.
+# Podman's service ends with the server, but a request in progress could still create a container, so kill it first.
 for pid in $(with_words "unix://$run_directory/podman.sock"); do kill -KILL "$pid" 2>/dev/null; done
 
-for _ in 1 2 3; do # a container that ends by itself at this moment is not removed
+for _ in 1 2 3; do # removal fails for a container that ends by itself at this moment
     failed=
     containers=$(podman ps --all --quiet --filter "$label") || failed=yes
     if [ -n "$containers" ]; then podman rm --force --time 0 --volumes $containers >/dev/null || failed=yes; fi
@@ -22,7 +22,7 @@ for _ in 1 2 3; do # a container that ends by itself at this moment is not remov
     if [ -z "$failed" ]; then break; fi
 done
 
-# A service that was killed while it started a container leaves what Podman does not know of.
+# A service that was killed while it started a container leaves processes that Podman does not know.
 for pid in $(with_words "agentcontainer-$store-"); do
     kill -KILL $(cat "/proc/$pid/task/$pid/children" 2>/dev/null) "$pid" 2>/dev/null
 done

@@ -1,4 +1,4 @@
-"""The system calls that a container may make: the distribution's own list for containers, and stricter."""
+"""The system calls that containers may make: the distribution's list for containers, with more of them closed."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,9 @@ from typing import Any
 from agentcontainer_local.process import atomic_file
 
 PROFILES = (Path("/etc/containers/seccomp.json"), Path("/usr/share/containers/seccomp.json"))
-# That list lets containers make containers. In a user namespace of its own a program has every capability, and reaches
-# parts of the kernel that most ways out begin in. Keyrings are not namespaced. The kernel's log is open to everybody
-# where kernel.dmesg_restrict is 0.
+# The distribution's list allows nested containers. In a user namespace of its own a program has every capability, and
+# reaches kernel code that most escapes begin with. Keyrings are not namespaced. If kernel.dmesg_restrict is 0,
+# everybody can read the kernel's log.
 CLOSED = frozenset({
     "unshare", "setns", "mount", "mount_setattr", "move_mount", "open_tree", "fsopen", "fsconfig", "fsmount", "fspick",
     "umount", "umount2", "pivot_root", "keyctl", "add_key", "request_key", "reboot", "syslog",
@@ -23,7 +23,7 @@ PROCESSES_AND_THREADS = {
 
 
 def write_profile(directory: Path) -> Path | None:
-    """None where the distribution has no such list: Podman's built-in one is in force then."""
+    """Writes the profile. Returns None if the distribution has no such list; then Podman uses its built-in one."""
     given = next((path for path in PROFILES if path.is_file()), None)
     if given is None:
         return None
@@ -33,7 +33,8 @@ def write_profile(directory: Path) -> Path | None:
 
 
 def stricter(profile: dict[str, Any]) -> dict[str, Any]:
-    """What is no longer allowed gets the list's default answer, ENOSYS: programs then do without."""
+    """The profile without the closed calls. They fail with the list's default error, ENOSYS, which programs can
+    handle."""
     allowed = [_without_closed(rule) if rule["action"] == "SCMP_ACT_ALLOW" else rule for rule in profile["syscalls"]]
     return {**profile, "syscalls": [*(rule for rule in allowed if rule["names"]), PROCESSES_AND_THREADS]}
 

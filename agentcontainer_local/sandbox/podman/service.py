@@ -1,4 +1,4 @@
-"""Podman's API service: started, kept going, and ended with the sandbox, or the operator's own."""
+"""Podman's API service: one that is started here and ends with the sandbox, or one that the operator runs."""
 
 import asyncio
 import contextlib
@@ -18,19 +18,19 @@ from agentcontainer_local.sandbox.podman import containers_conf, locks, network,
 
 START_SECONDS = 30
 SOCKET = "podman.sock"
-# What Podman may know of our environment: conmon inherits from it, and provider keys have no business there.
+# The environment variables that Podman gets. Provider keys must not be among them, because conmon inherits them.
 ENVIRONMENT = [
     "HOME", "USER", "LOGNAME", "PATH", "LANG", "TMPDIR",
     "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "DBUS_SESSION_BUS_ADDRESS",
     "CONTAINERS_STORAGE_CONF", "CONTAINERS_REGISTRIES_CONF", "REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-    # Of a job on a node, which has a user namespace of its own already, and root in it.
+    # for jobs on nodes, which already have a user namespace and root in it
     "_CONTAINERS_USERNS_CONFIGURED", "_CONTAINERS_ROOTLESS_UID", "_CONTAINERS_ROOTLESS_GID",
 ]  # fmt: skip
 
 
 class Service:
-    """Where Podman answers. `up` before each call; `recover` after one that got no answer."""
+    """A Podman service. Call `up` before each request, and `recover` after a request without an answer."""
 
     def __init__(self, directory: Path, given_socket: str | None, oci_runtime: str | None):
         self.socket = Path(given_socket.removeprefix("unix://")) if given_socket else directory / SOCKET
@@ -39,17 +39,17 @@ class Service:
         self.runtime_dir = directory
         self.hooks = directory / "hooks.d"
         self.seccomp: Path | None = None
-        self._told: list[Path] = []  # what must be there while it runs
+        self._told: list[Path] = []  # files that must exist while the service runs
         self._oci_runtime = oci_runtime
         self._scoped = False
         self._process: subprocess.Popen[bytes] | None = None
         self._starting = asyncio.Lock()
-        self.started = 0  # how often a service was
-        self._failed: Unavailable | None = None  # the last attempt that did
+        self.started = 0  # number of services started so far
+        self._failed: Unavailable | None = None  # the error of the last failed attempt
 
     @property
     def runtime_dirs(self) -> tuple[str, ...]:
-        """What is missing in there is not for whoever asks Podman to mend."""
+        """If a file in these directories is missing, the caller of Podman can't fix that."""
         given = self.environment.get("XDG_RUNTIME_DIR")
         return (str(self.runtime_dir), *([given] if given else []))
 
@@ -63,12 +63,12 @@ class Service:
                 await self._start()
 
     async def recover(self, hung: int = 0) -> None:
-        """Make sure that somebody answers after a connection broke; raise Unavailable if nobody does.
+        """Ensures that a service answers after a connection broke. Raises Unavailable if none does.
 
-        `hung`: the service that was started as the so-manieth does not answer. Another one may have its place by now.
+        `hung`: the number (see `started`) of the service that does not answer. It may have been replaced since.
         """
         async with self._alone():
-            for _ in range(50):  # a process that was killed closes its sockets a moment before it can be waited for
+            for _ in range(50):  # a killed process closes its sockets a moment before it can be waited for
                 if hung == self.started > 0 or (self.ours and not self._alive()):
                     break
                 if self._answers():
@@ -86,7 +86,7 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
-        """One at a time. Who waited for another one's attempt, and that failed, has failed too."""
+        """Lets one caller at a time start a service. If that fails, the callers that waited fail too."""
         before = self._failed
         async with self._starting:
             if self._failed is not before:
@@ -98,11 +98,11 @@ class Service:
                 raise
 
     def _whole(self) -> bool:
-        """Whether what Podman was told is still there: a runtime directory may be removed under a living server."""
+        """Whether Podman's configuration is still there: a runtime directory can be removed while the server runs."""
         return bool(self._told) and all(path.exists() for path in self._told)
 
     async def _make_whole(self) -> None:
-        """Again from nothing; a service that still runs has lost what it kept there too."""
+        """Writes the configuration again. A running service has lost its files there too, so it is killed first."""
         await self.close(signal.SIGKILL)
         try:
             runtime_directory.make(self.runtime_dir)
@@ -114,7 +114,8 @@ class Service:
             ) from None
 
     async def close(self, number: int = signal.SIGTERM) -> None:
-        """End our service; containers and what serves their network live on, in process groups of their own."""
+        """Ends the service. Containers and their network processes continue, because they have their own process
+        groups."""
         if self._process is None:
             return
         running, self._process = self._process, None
@@ -125,16 +126,16 @@ class Service:
         except subprocess.TimeoutExpired:
             os.killpg(running.pid, signal.SIGKILL)
             await asyncio.to_thread(running.wait)
-        with contextlib.suppress(OSError):  # it may be gone, with all that it was in
+        with contextlib.suppress(OSError):  # it may be gone, together with its directory
             self.socket.unlink()
 
     async def prepare(self) -> None:
-        """Write what Podman is told, and see that a service answers."""
+        """Writes the configuration and ensures that a service answers."""
         await self.tell()
         await (self.up() if self.ours else self.recover())
 
     async def tell(self) -> None:
-        """Write what Podman is told. Raises SandboxError where no service can be started at all."""
+        """Writes the configuration. Raises SandboxError if no service can be started at all."""
         if self.ours:
             self._check()
             containers_conf.choose_storage()
@@ -159,7 +160,8 @@ class Service:
     async def _write_configuration(self) -> None:
         version = await asyncio.to_thread(subprocess.check_output, ["podman", "--version"], text=True, cwd="/")
         network.write_hook(self.hooks, network.driver(version.split()[2]))
-        # It must outlive us, and be whole at any moment: conmon hands its path to the clean-up after a container's end.
+        # The file must exist after this process ends, and be complete at any moment: conmon passes its path to the
+        # cleanup after a container's end.
         configuration = self.runtime_dir / "containers.conf"
         atomic_file.write(
             configuration,
@@ -171,8 +173,9 @@ class Service:
         await self._end_leftover()
         self.socket.unlink(missing_ok=True)
         log = self.runtime_dir / "podman.log"
-        # Started on the event loop's own thread: the death signal comes when the *thread* that forked ends. It does not
-        # reach the second process of Podman's first start after a boot: _end_leftover finds that one at our next start.
+        # Start it on the event loop's own thread: the parent-death signal is sent when the *thread* that forked ends.
+        # The signal does not reach the second process of Podman's first start after a boot; _end_leftover finds that
+        # one at the next start.
         self.started += 1
         with log.open("wb") as output:
             command = [
@@ -209,11 +212,13 @@ class Service:
         raise Unavailable(f"Podman's API service did not start{why}. It said: {said or 'nothing'}")
 
     def _scope(self) -> list[str]:
-        """Beside the containers: what serves their network is then not reached by `systemctl kill` of our own unit."""
+        """The command prefix for a scope beside the containers, so that `systemctl kill` of our unit does not end their
+        networks."""
         return containers_conf.scope(f"agentcontainer-podman-{secrets.token_hex(4)}") if self._scoped else []
 
     async def _end_leftover(self) -> None:
-        """A service that outlived a killed server has our socket's path in its command line and still listens there."""
+        """Ends a service that outlived a killed server. It listens on our socket and has the socket's path in its
+        command line."""
         pid = listener(self.socket)
         if pid is None or f"unix://{self.socket}" not in processes.command_line(pid):
             return
@@ -232,7 +237,7 @@ class Service:
 
 
 def listener(path: Path) -> int | None:
-    """The process that listens on a socket, as the kernel recorded it."""
+    """The pid of the process that listens on a socket, from the kernel; None if there is none."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(1)
         try:

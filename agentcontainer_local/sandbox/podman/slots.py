@@ -1,4 +1,4 @@
-"""Slots: a container with its volumes, run directory and uid. Each is one task's, and never another's."""
+"""Slots: a container with its volumes, run directory and uid. A slot belongs to one task for good."""
 
 import contextlib
 import secrets
@@ -17,40 +17,40 @@ from agentcontainer_local.sandbox.podman.remembered import Remembered
 @dataclass(frozen=True)
 class Slot:
     id: str
-    name: str  # of its container
+    name: str  # the container's name
     uid: int
-    directory: Path  # where its guest is served; its container mounts it
+    directory: Path  # the guest's sockets; the container mounts it
 
     @property
     def volumes(self) -> tuple[str, str]:
-        """The names of its workspace and its session."""
+        """The names of the two volumes: workspace and session."""
         return volumes_of(self.name)
 
 
 class _Left(NamedTuple):
     id: str
     name: str
-    uid: int | None = None  # the registry has it
+    uid: int | None = None  # None: the registry knows it
 
 
 class Slots:
-    """Those of one store's tasks."""
+    """The slots of one store's tasks."""
 
     def __init__(self, sandbox: Sandbox, remembered: Remembered, directory: Path):
-        """`directory`: for the sockets of runs, a short path."""
+        """`directory`: a short path for the sockets of runs."""
         self._sandbox = sandbox
         self._remembered = remembered
         self._directory = directory
 
     def of(self, task_id: str) -> memory.Slot | None:
-        """None: the task has none yet, or none any more."""
+        """The task's slot; None if it has none yet, or none any more."""
         return self._remembered.slot_of(task_id)
 
     def task_of(self, slot_id: str) -> str | None:
         return self._remembered.task_of(slot_id)
 
     async def for_task(self, task_id: str) -> Slot:
-        """The task's own, or a new one that is recorded as the task's before anything is made of it."""
+        """The task's slot, or a new one. A new slot is recorded before any part of it is created."""
         known = self.of(task_id)
         if known is not None and known.uid is not None:
             return self._whole(known.id, known.name, known.uid)
@@ -61,17 +61,17 @@ class Slots:
         return slot
 
     async def unclaimed(self) -> Slot:
-        """A new one that is nobody's yet. Should the server be killed, the next one finds it by its id."""
+        """A new slot without a task. After a crash, the next server recognises it by its id."""
         slot_id = UNCLAIMED + secrets.token_hex(12)
         name = name_of(self._sandbox.store_id, slot_id)
         return self._whole(slot_id, name, await uids.claimed(self._sandbox, slot_id))
 
     def give(self, slot: Slot, task_id: str) -> None:
-        """To a task that has none."""
+        """Gives the slot to a task that has none."""
         self._remembered.put(task_id, slot.id, slot.name, slot.uid)
 
     async def remove_container(self, slot: memory.Slot) -> None:
-        """With its run directory."""
+        """Removes the container and the run directory."""
         await self._sandbox.remove(slot.name)
         directory = self._directory_of(slot.id)
         with contextlib.suppress(FileNotFoundError):
@@ -80,24 +80,24 @@ class Slots:
             directory.rmdir()
 
     async def remove_volumes(self, slot: memory.Slot) -> None:
-        """With a container that still uses them; the slot's uid is free then."""
+        """Removes the volumes, with a container that still uses them, and frees the uid."""
         for volume in volumes_of(slot.name):
             try:
                 await self._sandbox.remove_volume(volume)
-            except Refusal:  # a container uses it
+            except Refusal:  # a container uses the volume
                 await self.remove_container(slot)
                 await self._sandbox.remove_volume(volume)
         failpoints.point("volumes.removed")
         await uids.released(self._sandbox, slot.id, slot.uid)
 
     async def discard(self, slot_id: str) -> None:
-        """Removes all of one that was nobody's when its server was killed."""
+        """Removes a slot that had no task when its server was killed."""
         slot = _Left(slot_id, name_of(self._sandbox.store_id, slot_id))
         await self.remove_container(slot)
         await self.remove_volumes(slot)
 
     async def forget(self, task_id: str) -> None:
-        """Removes all that is left of the task's slot."""
+        """Removes what is left of the task's slot."""
         if (slot := self.of(task_id)) is not None:
             await self.remove_volumes(slot)
             self._remembered.forget(task_id)
@@ -110,7 +110,7 @@ class Slots:
 
 
 def make_directory(slot: Slot) -> None:
-    """Made again where a reboot has taken it. Raises OSError where all above it is gone."""
+    """Creates the slot's directory, which is lost at a reboot. Raises OSError if its parents are missing."""
     slot.directory.parent.mkdir(mode=0o700, exist_ok=True)
     slot.directory.mkdir(exist_ok=True)
     slot.directory.chmod(0o711)

@@ -1,7 +1,7 @@
-"""A run's guest, served on sockets in the directory that its container mounts.
+"""Serves a run's guest on sockets in the directory that its container mounts.
 
-The directory stays, as the container mounts it, and each socket in it is made anew. Everybody may connect to a socket
-(the guest is another uid), but only that container can reach it: the parent directory is 0700.
+The directory stays, because the container mounts it; the sockets in it are created again. Every uid may connect to a
+socket, because the guest has its own, but only that container can reach it: the parent directory has mode 0700.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ HOST, EGRESS = "host.sock", "egress.sock"
 
 @contextlib.asynccontextmanager
 async def served(guest: Guest, directory: Path) -> AsyncIterator[None]:
-    """No socket for egress where the guest has none."""
+    """Serves the guest's sockets while open. There is no egress socket if the guest has no egress."""
     host = _relayed(guest.relay, directory / HOST) if guest.relay else _answered(guest.app, directory / HOST)
     async with host, carried(guest.egress, directory):
         yield
@@ -39,7 +39,7 @@ async def _answered(app: ASGIApp, path: Path) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def carried(handler: StreamHandler | None, directory: Path) -> AsyncIterator[None]:
-    """Its way out alone, where it has one."""
+    """Serves the egress socket alone, if there is a handler."""
     path = directory / EGRESS
     path.unlink(missing_ok=True)
     if handler is None:

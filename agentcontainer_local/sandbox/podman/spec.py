@@ -1,4 +1,4 @@
-"""What a container is made from, as values."""
+"""The values that describe a container and its limits."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +20,7 @@ class Bind:
 
 @dataclass(frozen=True)
 class Mounted:
-    """A named volume, mounted read-write; what the image has at that path is not copied into it."""
+    """A named volume, mounted read-write. Files that the image has at that path are not copied into it."""
 
     name: str
     target: str
@@ -28,12 +28,12 @@ class Mounted:
 
 @dataclass(frozen=True)
 class Ulimits:
-    """Per process, but for processes, which are counted per uid (so per run, as each run has its own)."""
+    """Limits per process. Only `processes` counts per uid, which means per run, because each run has its own uid."""
 
     open_files: int = 65536
     file_bytes: int = 16 * GIB
     processes: int = 4096
-    data_bytes: int | None = None  # of private memory
+    data_bytes: int | None = None  # private memory
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ By = Literal["cgroup", "affinity", "ulimit", "watchdog", "ulimit and watchdog", 
 
 @dataclass(frozen=True)
 class Created:
-    """`limits`: what keeps each limit here, by `memory`, `cpus`, `processes`, `open_files`, `disk`.
+    """`limits`: what enforces each limit on this machine, by `memory`, `cpus`, `processes`, `open_files`, `disk`.
 
-    What a watchdog keeps is kept while somebody is `watching`.
+    The watchdog enforces limits only while `watching` is open.
     """
 
     id: str
@@ -75,7 +75,7 @@ class Created:
 
 @dataclass(frozen=True)
 class Ceiling:
-    """What all processes of a container may take together; above it the watchdog says so."""
+    """The limits for all processes of a container together. The watchdog reports when one is exceeded."""
 
     memory_bytes: int
     processes: int
@@ -84,9 +84,9 @@ class Ceiling:
 
 @dataclass(frozen=True)
 class Broken:
-    """A limit that was broken. `used` is None where the kernel acted before it could be measured.
+    """An exceeded limit. `used` is None if the kernel acted before the usage was measured.
 
-    `disk_full`: not the container's own limit was broken, but the disk is nearly full, and it takes most of it.
+    `disk_full`: the container kept its own limit, but the disk is nearly full and this container uses most of it.
     """
 
     limit: LimitName
@@ -99,7 +99,7 @@ State = Literal["created", "running", "exited", "lost"]
 
 @dataclass(frozen=True)
 class Found:
-    """A container of this store. `running` was seen in /proc; `lost`: it ran, and its end was not recorded."""
+    """A container of this store. `running`: verified in /proc. `lost`: it ran, but its end was not recorded."""
 
     id: str
     name: str
@@ -115,7 +115,7 @@ class Volume:
     name: str
     labels: dict[str, str]
     created_at: datetime
-    folder: str  # on the host
+    folder: str  # its path on the host
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""The standard containers' images: built from images/<name>/Containerfile at first use, named after their content."""
+"""The images of the standard containers, built from images/<name>/Containerfile at first use. The tag is a hash of the
+content."""
 
 import asyncio
 import contextlib
@@ -23,13 +24,15 @@ from agentcontainer_local.sandbox.podman import Sandbox, SandboxError
 
 BY_PRESET = {"coding": "coding", "data-processing": "data", "document-analysis": "documents"}
 LABEL = "agentcontainer.image"
-MADE_FOR = "agentcontainer.made-for"  # the tag: what is built on an image inherits its labels, but not its name
+# label with the image's tag; images built on it inherit the label, but not the tag
+MADE_FOR = "agentcontainer.made-for"
 REGISTRY_BASE = "docker.io/library/debian:bookworm-slim"
 REGISTRY = f"https://index.{REGISTRY_BASE.partition('/')[0]}/v2/"
 REGISTRY_SECONDS = 4
 PULL_SECONDS = 120
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-# A folder that every distribution has, so that lending our apt settings leaves nothing behind in the image.
+# Our apt settings are mounted here during the build. Every distribution has this directory, so no trace is left in the
+# image.
 LENT_AT = "/mnt"
 
 Say = Callable[[str], None]
@@ -39,19 +42,20 @@ Say = Callable[[str], None]
 
 
 async def ensure(sandbox: Sandbox, name: str, say: Say) -> str:
-    """The image's name; built if need be, which takes minutes. All who ask meanwhile, in other processes too, wait."""
+    """Returns the image's name, and builds the image if it is missing. That takes minutes; all callers wait, even in
+    other processes."""
     return await _existing(sandbox, name) or await _built(sandbox, name, say)
 
 
 def tag_of(name: str, base: str = REGISTRY_BASE) -> str:
-    """The image's name: its tag stands for its folder's content and for all that it is built on."""
+    """The image's name. Its tag is a hash of its folder's content and of the images below it."""
     parent = parent_of(name)
     below = tag_of(parent, base) if parent else base
     return f"localhost/agentcontainer-{name}:{_digest(below.encode(), *_contents(name))}"
 
 
 def parent_of(name: str) -> str | None:
-    """The standard image that this one is built on by its own Containerfile."""
+    """The standard image that this one's Containerfile builds on, or None."""
     text = (folder() / name / "Containerfile").read_text()
     found = re.search(r"^ARG BASE=localhost/agentcontainer-(\S+)$", text, re.MULTILINE)
     return found and found[1]
@@ -59,7 +63,7 @@ def parent_of(name: str) -> str | None:
 
 @functools.cache
 def folder() -> Path:
-    """images/ in a checkout, or where the installed package has it."""
+    """The images/ directory of a checkout or of the installed package."""
     return resources.path_of("images")
 
 
@@ -89,7 +93,7 @@ async def _existing(sandbox: Sandbox, name: str) -> str | None:
 async def _built(sandbox: Sandbox, name: str, say: Say) -> str:
     parent = parent_of(name)
     below = await ensure(sandbox, parent, say) if parent else None
-    # They share layers, and a machine has better things to do.
+    # One build at a time: images share layers, and a build takes most of the machine.
     async with alone("images"):
         if image := await _existing(sandbox, name):
             return image
@@ -100,7 +104,8 @@ async def _built(sandbox: Sandbox, name: str, say: Say) -> str:
         say(f"Building the image {name}, once")
         with tempfile.TemporaryDirectory(prefix="agentcontainer-", dir="/var/tmp") as lent:
             suite = "bookworm" if base == REGISTRY_BASE else _suite()
-            await to_the_end(asyncio.to_thread(_lend, Path(lent), suite))  # writes there: not while it is removed
+            # shielded: the thread writes here, so the directory must not be removed before it ends
+            await to_the_end(asyncio.to_thread(_lend, Path(lent), suite))
             where = folder() / name
             await sandbox.build(
                 where,
@@ -115,7 +120,7 @@ async def _built(sandbox: Sandbox, name: str, say: Say) -> str:
 
 
 def _steps(name: str, say: Say) -> Callable[[str], None]:
-    """Says the steps of a build, and now and then one of the hundreds of packages that each installs."""
+    """Reports the steps of a build, and every 50th package that it unpacks."""
     unpacked = 0
 
     def progress(line: str) -> None:
@@ -131,7 +136,8 @@ def _steps(name: str, say: Say) -> Callable[[str], None]:
 
 
 def told(line: str) -> tuple[str, str] | None:
-    """What a line that was said means for people: the image, and `Building image coding, step 3 of 4`."""
+    """The image and a message such as `Building image coding, step 3 of 4`, from a reported line. None for other
+    lines."""
     if found := re.match(r"(\S+): STEP (\d+)/(\d+): ", line):
         return found[1], f"Building image {found[1]}, step {found[2]} of {found[3]}"
     if found := re.match("Building the image ([^,]+)", line):
@@ -143,12 +149,12 @@ def told(line: str) -> tuple[str, str] | None:
 
 
 async def _base(sandbox: Sandbox, say: Say) -> str:
-    """Debian from the registry when it is here or there to be had, else one made of this machine's own distribution."""
+    """Debian's image if it is here or the registry answers; else an image made from this machine's distribution."""
     for base in (REGISTRY_BASE, made_base()):
         if await sandbox.image_id(base):
             return base
     with contextlib.suppress(SandboxError, TimeoutError):
-        # Bounded here as well: looking up a name knows no timeout.
+        # limited here as well, because resolving a name has no timeout
         if await asyncio.wait_for(asyncio.to_thread(_registry_answers), REGISTRY_SECONDS + 1):
             say(f"Pulling {REGISTRY_BASE}")
             await asyncio.wait_for(sandbox.pull(REGISTRY_BASE, _unsaid), PULL_SECONDS)
@@ -158,7 +164,7 @@ async def _base(sandbox: Sandbox, say: Say) -> str:
 
 
 def _unsaid(line: str) -> None:
-    """What an error needs of it, the error has."""
+    """Ignores the line. If the command fails, the error has its last lines."""
 
 
 def made_base() -> str:
@@ -166,7 +172,7 @@ def made_base() -> str:
 
 
 def _registry_answers() -> bool:
-    """Whether a registry is there at all; 401 is how one says hello. Anything else may be a proxy's own page."""
+    """Whether a registry answers: its first answer is 401. Anything else may be a proxy's own page."""
     try:
         with urllib.request.urlopen(REGISTRY, timeout=REGISTRY_SECONDS):
             return True
@@ -180,7 +186,7 @@ async def _make_base(sandbox: Sandbox, say: Say) -> None:
     if not shutil.which("mmdebstrap"):
         raise SandboxError("No container registry answers, and mmdebstrap, which can do without one, is not installed.")
     say(f"No container registry answers: making a base of {_suite()}'s own packages, once")
-    # Not under the home, which may be closed to the sub-ids that mmdebstrap works with; not in memory either.
+    # not below the home, which may be closed to the subordinate ids that mmdebstrap uses, and not in memory
     with tempfile.TemporaryDirectory(prefix="agentcontainer-", dir="/var/tmp") as temporary:
         context, containerfile = Path(temporary), folder() / "base" / "Containerfile"
         await _run(await asyncio.to_thread(_mmdebstrap, context / "root.tar"))
@@ -190,7 +196,7 @@ async def _make_base(sandbox: Sandbox, say: Say) -> None:
 
 
 def _mmdebstrap(archive: Path) -> list[str]:
-    """What Debian's own slim image has: no manuals, no translations; and no trace of this machine."""
+    """The command for an image like Debian's slim one: no manuals and translations, and no traces of this machine."""
     kept = ["path-exclude=/usr/share/" + part for part in ("man/*", "info/*", "locale/*", "doc/*")]
     dpkg = [f"--dpkgopt={option}" for option in (*kept, "path-include=/usr/share/doc/*/copyright")]
     apt = [f"--aptopt={option}" for option in _acquire()]
@@ -213,7 +219,7 @@ async def _run(argv: list[str]) -> None:
         said, _ = await running.communicate()
     finally:
         if running.returncode is None:
-            os.killpg(running.pid, signal.SIGTERM)  # mmdebstrap then removes what it has made
+            os.killpg(running.pid, signal.SIGTERM)  # mmdebstrap then removes what it has written
             await running.wait()
     if running.returncode:
         raise SandboxError(f"{argv[0]} failed ({running.returncode}): {said.decode(errors='replace').strip()[-2000:]}")
@@ -223,7 +229,7 @@ async def _run(argv: list[str]) -> None:
 
 
 def _distribution() -> str:
-    """As apt's `Origin` has it."""
+    """The name that apt uses as `Origin`."""
     return "Ubuntu" if "UBUNTU_CODENAME" in _os_release() else "Debian"
 
 
@@ -237,7 +243,8 @@ def _os_release() -> dict[str, str]:
 
 
 def _lend(lent: Path, suite: str) -> None:
-    """apt settings while a build runs: this machine's sources (for `suite`), proxy and CA. The image keeps none."""
+    """Writes apt settings for the time of the build: this machine's sources (for `suite`), proxy and CA
+    certificates."""
     lines = _acquire()
     if sources := _sources(suite):
         (lent / "sources.list").write_text("\n".join(sources) + "\n")
@@ -251,7 +258,8 @@ def _lend(lent: Path, suite: str) -> None:
 
 
 def _sources(suite: str) -> list[str]:
-    """Where this machine gets its own distribution, here for `suite`; empty if apt does not say: defaults will do."""
+    """This machine's package sources of its distribution, for `suite`. Empty if apt reports none; then apt's defaults
+    are used."""
     if suite != _suite() and _distribution() == "Ubuntu":
         return []
     wanted = ("--format", "$(ORIGIN) $(REPO_URI) $(CODENAME) $(COMPONENT)")
@@ -264,14 +272,14 @@ def _sources(suite: str) -> list[str]:
 
 
 def _acquire() -> list[str]:
-    """How this machine's apt fetches: proxies, dates that it does not check; nothing that names a file of ours."""
+    """This machine's apt settings for downloads: proxies and date checks, without names of local files."""
     dumped = _said("apt-config", "dump", "--format", '%F "%v"%n', "Acquire").splitlines()
     wanted = re.compile(r'Acquire::(https?::\S+|Check-\S+|Retries|ForceIPv\d) "[^"]+"')
     return [line for line in dumped if wanted.fullmatch(line) and "Auto-Detect" not in line and "CAInfo" not in line]
 
 
 def _said(*argv: str) -> str:
-    """Nothing where there is no apt."""
+    """The output of the command; empty if it is missing or fails."""
     try:
         return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     except (FileNotFoundError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""How a run gets its container: the kept one of an earlier run, or a new one on the slot's volumes."""
+"""Provides a run's container: the one that an earlier run left, or a new one on the slot's volumes."""
 
 import asyncio
 import logging
@@ -33,21 +33,21 @@ LAUNCH = "launch.json"
 
 @dataclass(frozen=True)
 class Started:
-    pid: int  # of its first process
+    pid: int  # pid of the first process
     start: Start
     image: str | None = None
     enforced: Any = None
-    found: dict[str, Any] | None = None  # what `inspect` has said of it since
+    found: dict[str, Any] | None = None  # the result of `inspect` after the start
 
 
 class Starter:
     def __init__(self, sandbox: Sandbox, prepared: Prepared, runtime: Path):
         self._sandbox = sandbox
         self._prepared = prepared
-        self._runtime = runtime  # what containers mount: Node, Pi and the guest's programs
+        self._runtime = runtime  # the directory that containers mount: Node, Pi and the guest's programs
 
     async def start(self, spec: RunSpec, slot: Slot, new: bool) -> Started:
-        """`new`: nothing was made of the slot yet."""
+        """Starts the container. `new`: no part of the slot was created yet."""
         bundle.allow_uid(self._runtime, slot.uid)
         if not spec.first and (pid := await self._start_kept(spec, slot)):
             return Started(pid, Start.RESUMED)
@@ -57,7 +57,8 @@ class Starter:
         return Started(pid, Start.FIRST if new else Start.REMADE, image, enforced)
 
     async def _start_kept(self, spec: RunSpec, slot: Slot) -> int | None:
-        """The container of an earlier run; None if there is none, or it is of no use any more and was removed."""
+        """Starts the container of an earlier run. Returns None if there is none, or if it can't start and was
+        removed."""
         name = slot.name
         found = await self._sandbox.inspect(name)
         if found is None:
@@ -65,7 +66,7 @@ class Starter:
         write_launch(slot.directory, spec.launch(await writable_images.environment(self._sandbox, found["Image"])))
         try:
             if found["State"]["Status"] not in ENDED:
-                await self._sandbox.stop(name, 0)  # there may be a life in it that nobody follows
+                await self._sandbox.stop(name, 0)  # a process that no server watches may still run in it
                 await self._sandbox.end_strays(found["Id"])
                 found = None
             failpoints.point("container.restarting")
@@ -78,7 +79,8 @@ class Starter:
             return None
 
     async def _make(self, spec: RunSpec, slot: Slot) -> tuple[str, Any]:
-        """A new container, on the volumes that are there already, or not yet: its image, and what limits it."""
+        """Creates a container on the slot's volumes, which are created if missing. Returns its image and what limits
+        it."""
         image = self._prepared.known(spec.image) or await self._prepared.ensure(spec.image, log.info)
         marks = labels(slot.id)
         env, *_ = await asyncio.gather(
@@ -90,7 +92,7 @@ class Starter:
         wanted = enforcement.around(_container(slot, image, self._runtime, spec.internet), spec.limits, spec.isolation)
         try:
             created = await self._sandbox.create(wanted)
-        except ImageMissing:  # somebody has removed it since we looked
+        except ImageMissing:  # it was removed since we checked
             self._prepared.forget()
             raise
         failpoints.point("container.made")
@@ -115,9 +117,9 @@ def _container(slot: Slot, image: str, runtime: Path, internet: bool) -> Contain
 
 
 def write_launch(directory: Path, launch: bytes) -> None:
-    """How Pi is to be started, for the task as it is at this moment: whole, or as it was."""
+    """Writes launch.json atomically: how Pi is started for the task as it is now."""
     new = directory / "launch.json.new"
     new.write_bytes(launch)
-    new.chmod(0o644)  # whatever our umask: the guest is another uid
+    new.chmod(0o644)  # independent of our umask, because the guest has another uid
     new.rename(directory / LAUNCH)
     failpoints.point("launch.written")

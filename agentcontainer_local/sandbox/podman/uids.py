@@ -1,7 +1,7 @@
-"""The uid of each slot's agent: unique among all stores of this account, for as long as the slot's volumes exist.
+"""The uid of each slot's agent. It is unique among all stores of this account while the slot's volumes exist.
 
-The kernel counts processes by uid, so two agents with one uid could starve each other. The account's registry has each
-uid in use, with its slot. Those of stores that were deleted are removed once Podman has no such volumes.
+The kernel counts processes by uid, so two agents with the same uid could starve each other. The account's registry
+lists each uid in use with its slot. Entries of deleted stores are removed when Podman has no such volumes.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from agentcontainer_local.sandbox.podman.remembered import Remembered
 
 log = logging.getLogger(__name__)
 
-FIRST, COUNT = 20_000, 40_000  # within the 65,536 sub-ids that an account has
-FRESH_SECONDS = 3600  # from a claim to its volumes, and more
+FIRST, COUNT = 20_000, 40_000  # within the 65,536 subordinate ids of an account
+FRESH_SECONDS = 3600  # longer than it takes from a claim to its volumes
 
 
 class NoneFree(Unavailable):
@@ -31,7 +31,7 @@ class Uids:
         self.registry = registry or account_registry.of_account("uids")
 
     def claim(self, owner: str, wanted: int | None = None) -> int:
-        """A uid that no other owner has: `wanted` where that is free, else another. The same again for who has one."""
+        """Reserves a uid for the owner: its present one if it has one, else `wanted` if that is free, else another."""
         first = zlib.crc32(owner.encode()) % COUNT if wanted is None else wanted - FIRST
         with self.registry.locked():
             for uid in (FIRST + (first + step) % COUNT for step in range(COUNT)):
@@ -40,14 +40,15 @@ class Uids:
         raise NoneFree(f"All {COUNT} uids of agents are in use: remove tasks, or volumes of stores that are gone.")
 
     def release(self, owner: str, uid: int | None) -> None:
-        """`uid` None: whichever it has, which takes longer."""
+        """Frees the uid. `uid` None: searches for it, which takes longer."""
         with self.registry.locked():
             for name in [name for name, _ in self.registry.entries()] if uid is None else [str(uid)]:
                 if self._owner(name) == owner:
                     self.registry.remove(name)
 
     def sweep(self, in_use: set[str], seconds: float = FRESH_SECONDS) -> None:
-        """Removes what belongs to nobody: older than `seconds`, and of this Podman storage, but not `in_use`."""
+        """Removes entries of this Podman storage that are older than `seconds` and not `in_use`, or whose storage is
+        gone."""
         here = _storage()
         with self.registry.locked():
             for name, value in list(self.registry.entries()):
@@ -70,19 +71,19 @@ class Uids:
 
 
 def hold(remembered: Remembered, store_id: str) -> None:
-    """At start, as the registry may be new, or have lost something: the rows say whose uid their volumes have."""
+    """At start, reserves the uids that the store's slots use. The registry may be new, or may have lost entries."""
     uids = Uids()
     for slot in remembered.slots():
         if slot.uid is None:
             continue
         who = owner_of(store_id, slot.id)
-        if (claimed := uids.claim(who, slot.uid)) != slot.uid:  # both stores were made before the registry
+        if (claimed := uids.claim(who, slot.uid)) != slot.uid:  # both stores are older than the registry
             uids.release(who, claimed)
             log.warning("another store has a slot of the same uid slot=%s uid=%d", slot.id, slot.uid)
 
 
 async def claimed(sandbox: Sandbox, slot_id: str) -> int:
-    """A uid for this slot, which it keeps until it is released."""
+    """Reserves a uid for this slot, until it is released."""
     uids, who = Uids(), owner_of(sandbox.store_id, slot_id)
     if await asyncio.to_thread(uids.registry.sweep_is_due):
         with contextlib.suppress(SandboxError):
@@ -97,7 +98,7 @@ async def claimed(sandbox: Sandbox, slot_id: str) -> int:
 
 
 async def released(sandbox: Sandbox, slot_id: str, uid: int | None) -> None:
-    """Of a slot whose volumes are gone."""
+    """Frees the uid of a slot whose volumes are gone."""
     await asyncio.to_thread(Uids().release, owner_of(sandbox.store_id, slot_id), uid)
 
 
@@ -112,5 +113,5 @@ def owner_of(store_id: str, slot_id: str) -> str:
 
 
 def _storage() -> str:
-    """Whose volumes Podman finds: it keeps them under HOME."""
+    """The storage that the entry belongs to. Podman keeps volumes below HOME."""
     return str(Path.home())

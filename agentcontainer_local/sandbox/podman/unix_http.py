@@ -1,4 +1,4 @@
-"""An HTTP request to a Unix socket, on a connection of its own: no thread waits for it, and no connection is stale."""
+"""HTTP requests to a Unix socket. Each has its own connection and needs no thread."""
 
 import asyncio
 from pathlib import Path
@@ -8,11 +8,11 @@ import httptools
 
 
 class NobodyListens(Exception):
-    """The request did not leave this process."""
+    """The request was not sent."""
 
 
 class NoAnswer(Exception):
-    """The request may have been heard, and no whole answer came; caused by TimeoutError if it took too long."""
+    """The request may have been received, but there was no complete answer. Caused by TimeoutError after a timeout."""
 
 
 class Response(NamedTuple):
@@ -21,7 +21,7 @@ class Response(NamedTuple):
 
 
 async def request(socket: Path, method: str, target: str, body: bytes | None, seconds: float) -> Response:
-    """`target`: path and query, quoted. `body`: JSON. `seconds`: for all of it."""
+    """`target`: path and query, quoted. `body`: JSON. `seconds`: timeout of the whole request."""
     try:
         async with asyncio.timeout(seconds):
             transport, exchange = await _connected(socket)
@@ -78,4 +78,4 @@ class _Exchange(asyncio.Protocol):
     def _failed(self, why: str) -> None:
         if not self.answer.done():
             self.answer.set_exception(NoAnswer(why))
-            self.answer.exception()  # retrieved: where the time was over already, nobody asks for it
+            self.answer.exception()  # marks the error as retrieved: after a timeout nobody awaits it

@@ -1,4 +1,4 @@
-"""Named volumes: a task's workspace and its agent's session, which outlive containers."""
+"""Named volumes: a task's workspace and its agent's session. They outlive containers."""
 
 import json
 from datetime import datetime
@@ -15,7 +15,7 @@ class Volumes:
         self.store_id = store_id
 
     async def create_volume(self, name: str, labels: dict[str, str], uid: int) -> None:
-        """A volume whose root belongs to that uid inside containers. There already: left as it is."""
+        """Creates a volume whose root belongs to that uid inside containers. An existing volume is left as it is."""
         body = {
             "Name": name,
             "Labels": {**labels, STORE: self.store_id},
@@ -28,11 +28,11 @@ class Volumes:
                 raise
 
     async def remove_volume(self, name: str) -> None:
-        """Gone already: nothing. In use by a container: SandboxError."""
+        """Removes a volume. Does nothing if it is gone. Raises SandboxError if a container uses it."""
         await self._api.call("DELETE", f"/volumes/{name}", expect=(404,))
 
     async def volumes(self) -> list[Volume]:
-        """Every volume of this store."""
+        """All volumes of this store."""
         filters = json.dumps({"label": [f"{STORE}={self.store_id}"]})
         answer = await self._api.call("GET", "/volumes/json", params={"filters": filters})
         return [
@@ -41,6 +41,6 @@ class Volumes:
         ]
 
     async def labels_of_all_volumes(self, label: str) -> list[dict[str, str]]:
-        """Of every volume in this account's storage that has that label, whatever its store."""
+        """The labels of every volume in this account's storage that has that label, of any store."""
         params = {"filters": json.dumps({"label": [label]})}
         return [row["Labels"] for row in (await self._api.call("GET", "/volumes/json", params=params)).body or ()]

@@ -1,4 +1,4 @@
-"""What the guest of a waiting slot reaches: this door and nothing else, until it is bound to a task's run, once."""
+"""The endpoints for the guest of a waiting slot. It can reach nothing else until it is bound, once, to a task's run."""
 
 import asyncio
 import contextlib
@@ -11,18 +11,21 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-WAITS = (b"agentcontainer-waiting", b"1")  # a header of a guest that no task was given yet
+WAITS = (b"agentcontainer-waiting", b"1")  # a header that a guest sends as long as it has no task
 COMMANDS = "/guest/commands"
 HEARTBEAT_SECONDS = 15
 MAX_BODY_BYTES = 64 * 1024
 
 
 class Door:
-    """An ASGI app. The guest's command stream gives it the task's launch document, and ends; it then opens another one,
-    which is the run's own. A guest that has not heard of its task when its server ends asks the next server for it."""
+    """An ASGI app. Its command stream sends the guest the task's launch document and ends. Then the guest opens the
+    command stream of its run.
+
+    A guest that did not get its task because its server ended asks the next server for it.
+    """
 
     def __init__(self) -> None:
-        self.ready = asyncio.Event()  # Pi is up
+        self.ready = asyncio.Event()  # set when Pi is running
         self._launch: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._run: ASGIApp | None = None
         routes = [Route(COMMANDS, self._commands), Route("/guest/events", self._events, methods=["POST"])]
@@ -35,7 +38,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         waits = scope.get("path") == COMMANDS and WAITS in scope["headers"]
         app = self._own if waits or self._run is None else self._run
-        with contextlib.suppress(asyncio.CancelledError):  # the door closes; nobody is there to be answered
+        with contextlib.suppress(asyncio.CancelledError):  # the socket closes, so there is nobody to answer
             await app(scope, receive, send)
 
     async def _commands(self, request: Request) -> StreamingResponse:
@@ -49,7 +52,7 @@ class Door:
         yield json.dumps(given).encode() + b"\n"
 
     async def _events(self, request: Request) -> JSONResponse:
-        """Nothing is kept: there is no task yet."""
+        """Acknowledges the events and drops them: there is no task yet."""
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
@@ -62,7 +65,7 @@ class Door:
 
 
 def bound(run: ASGIApp, launch: bytes) -> Door:
-    """For a run that is adopted: its guest may be one that waits still."""
+    """The app for an adopted run, whose guest may still wait for its task."""
     door = Door()
     door.bind(run, launch)
     return door

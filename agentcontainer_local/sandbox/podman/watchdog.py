@@ -1,4 +1,4 @@
-"""What no cgroup keeps: the memory, the processes and the disk of running containers, looked at once a second."""
+"""Limits that cgroups do not enforce: checks the memory, processes and disk of running containers once a second."""
 
 import asyncio
 import contextlib
@@ -24,19 +24,20 @@ log = logging.getLogger(__name__)
 
 MB = 1024**2
 SCAN_SECONDS = 1
-# A container's folders are measured when the disk has lost half of what it may still take, or memory files have grown;
-# but at least so often, as others may have given back what it took. Where that takes long, as with a million files, it
-# is then left alone for longer, unless the disk has lost as much as would break its limit, and a part of that limit.
+# A container's files are measured when the disk has lost half of what the container may still use, when memory files
+# have grown, and at least every MEASURE_SECONDS, because others may have freed what it took. If the measurement is
+# slow, for example with a million files, it is repeated less often, unless the disk has lost enough to exceed the
+# limit.
 MEASURE_SECONDS = 60
-SETTLING_SECONDS = 5  # what may hold something already is measured when its start is over, which that would slow
+SETTLING_SECONDS = 5  # delay of the first measurement, which would slow the start down
 RESTING = 30
 MAX_REST_SECONDS = 600
 MIN_CEILING_PART = 10
 MIN_CHANGE_BYTES = 32 * MB
-# All that are measured quickly are measured together, and nobody waits for those that are not.
+# Containers with quick measurements are measured together, and do not wait for slow ones.
 QUICK_SECONDS = 1
 AT_ONCE = 4
-# With less than this free, whoever has taken most is ended before the server itself finds no room.
+# With less free disk than this, the run that uses most is ended, before the server itself has none left.
 MIN_FREE_BYTES = 512 * MB
 MIN_BLAMED_BYTES = 64 * MB
 MEASURE = Path(__file__).with_name("disk_usage.py")
@@ -44,7 +45,7 @@ MEASURE = Path(__file__).with_name("disk_usage.py")
 
 @dataclass(frozen=True)
 class Machine:
-    """What costs nothing to look at: bytes that are free where containers write, and bytes in memory files."""
+    """Values that are cheap to read: free bytes where containers write, and bytes in memory files."""
 
     at: float
     free: int
@@ -61,20 +62,20 @@ class Watched:
     ceiling: Ceiling
     paths: list[str]
     broken: asyncio.Future[Broken]
-    cpus: float | None  # to which it is kept by affinity
-    before: Machine  # when it was measured last
+    cpus: float | None  # the limit, if it is enforced by affinity
+    before: Machine  # at the last measurement
     pids: list[int] = field(default_factory=list)
     disk_bytes: int = 0
     memory_file_bytes: int = 0
     took: float = 0
-    measured: bool = True  # and not being measured
+    measured: bool = True  # False while a measurement is in progress
 
     def tell(self, limit: LimitName, used: int | None, allowed: int) -> None:
         if not self.broken.done():
             self.broken.set_result(Broken(limit, used, allowed))
 
     def must_be_measured(self, now: Machine) -> bool:
-        """Whether anything has happened on this machine that could mean a broken limit."""
+        """Whether the machine's values have changed so much that this container may exceed a limit."""
         passed, lost, grown = now.at - self.before.at, self.before.free - now.free, now.shared - self.before.shared
         rests = passed < min(RESTING * self.took, MAX_REST_SECONDS)
         room, memory = self.ceiling.disk_bytes - self.disk_bytes, self.ceiling.memory_bytes
@@ -88,7 +89,7 @@ class Watched:
 
 
 class Watchdog:
-    """`run` it as a task; it rests while nothing is watched."""
+    """Checks the watched containers. Start `run` as a task; it idles while nothing is watched."""
 
     def __init__(self, service: Service):
         self._service = service
@@ -101,7 +102,8 @@ class Watchdog:
     def watching(
         self, pid: int, ceiling: Ceiling, paths: list[str], cpus: float | None, empty: bool
     ) -> Iterator[asyncio.Future[Broken]]:
-        """A future of what was Broken first; what then happens is its holder's to say."""
+        """Watches a container while open. The future gets the first limit that it exceeds. The caller decides what
+        happens then."""
         broken = asyncio.get_running_loop().create_future()
         before = Machine.now(paths)
         if not empty:
@@ -119,7 +121,7 @@ class Watchdog:
                 self._some.clear()
 
     async def disk_bytes(self, *groups: list[str]) -> list[int]:
-        """What lies below the paths of each group at this moment."""
+        """The bytes below the paths of each group."""
         return [int(answer["disk"]) for answer in await self._ask([{"paths": paths, "pids": []} for paths in groups])]
 
     async def run(self) -> None:
@@ -128,7 +130,7 @@ class Watchdog:
                 await self._some.wait()
                 try:
                     await self._scan(list(self._watched))
-                except Exception:  # a look that failed is made again
+                except Exception:  # the next scan tries again
                     log.exception("the watchdog could not look")
                 await asyncio.sleep(SCAN_SECONDS)
         finally:
@@ -156,7 +158,7 @@ class Watchdog:
         return [[one for one in idle if one.took < QUICK_SECONDS], *slow] if len(slow) < len(due) else slow
 
     async def _measure(self, batch: list[Watched]) -> None:
-        """Beside the looks, which go on."""
+        """Measures these containers, concurrently with the scans."""
         try:
             async with self._places:
                 before = Machine.now(path for one in batch for path in one.paths)
@@ -164,7 +166,7 @@ class Watchdog:
                     one.before = before
                 answers = await self._ask([{"paths": one.paths, "pids": one.pids} for one in batch])
             beside = time.monotonic() - before.at - sum(answer["seconds"] for answer in answers)
-        except OSError as error:  # a look that failed is made again
+        except OSError as error:  # the next scan tries again
             log.warning("the watchdog could not measure: %s", error)
             return
         except Exception:
@@ -182,13 +184,14 @@ class Watchdog:
             self._keep_some_free()
 
     def _keep_some_free(self) -> None:
-        """Once all that had to be measured was."""
+        """If disk space is short after all measurements, reports the container that uses most."""
         most = max(self._watched, key=lambda one: one.disk_bytes, default=None)
         if most and _free(most.paths) < MIN_FREE_BYTES and most.disk_bytes > MIN_BLAMED_BYTES:
             most.tell("disk_full", most.disk_bytes, most.ceiling.disk_bytes)
 
     async def _ask(self, wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Volumes belong to sub-uids, and agents close their folders: only our user namespace's root sees all."""
+        """Measures in our user namespace, as its root: volumes belong to subordinate uids, and agents can close
+        directories."""
         running = await asyncio.create_subprocess_exec(
             "podman",
             "unshare",
@@ -206,7 +209,7 @@ class Watchdog:
         finally:
             if running.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(running.pid, signal.SIGKILL)  # what Podman has started as well
+                    os.killpg(running.pid, signal.SIGKILL)  # also the processes that Podman started
                 await running.communicate()
         if running.returncode:
             raise OSError(errors.decode(errors="replace")[-500:])
@@ -230,7 +233,7 @@ class _Seen:
 
 
 def _look(watched: list[Watched]) -> dict[int, _Seen]:
-    """By pid, what runs; in a thread, as with many processes it takes a while."""
+    """The processes and memory of each container, by pid. Runs in a thread, because many processes take a while."""
     found = memory_usage.of_containers(one.pid for one in watched)
     seen = {}
     for one in watched:
@@ -243,7 +246,7 @@ def _look(watched: list[Watched]) -> dict[int, _Seen]:
 
 
 def _memory(one: Watched, used: memory_usage.Usage) -> int:
-    """Counted quickly, and exactly where that is too much."""
+    """The bytes in use. The quick count may be too high, so if it exceeds the limit, an exact one follows."""
     private, shared = used.private_bytes, used.shared_bytes
     if private + shared > one.ceiling.memory_bytes:
         private, shared = memory_usage.exact(used)
@@ -251,7 +254,7 @@ def _memory(one: Watched, used: memory_usage.Usage) -> int:
 
 
 def _free(paths: Iterable[str]) -> int:
-    """Bytes that are left where containers write; they are all in Podman's storage."""
+    """The free bytes of Podman's storage, where all containers write."""
     for path in paths:
         with contextlib.suppress(OSError):
             found = os.statvfs(path)

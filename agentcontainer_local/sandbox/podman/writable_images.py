@@ -1,7 +1,7 @@
-"""Images in which an agent may write to directories that belong to somebody else: made once of each image, and kept.
+"""Images in which an agent may write to directories of another user. Each is made once from another image and kept.
 
-An agent's container runs as a uid of its own, without capabilities, and that stays so. What differs is the image: in a
-layer of its own, the directories that its definition names are open to everybody.
+The agent's container still has its own uid and no capabilities. Only the image differs: in an additional layer, the
+directories named in the container's definition are writable for everybody.
 """
 
 import hashlib
@@ -16,11 +16,12 @@ from agentcontainer_local.sandbox.podman import Bind, Image, Sandbox
 from agentcontainer_local.sandbox.podman.standard_images import Say
 
 NAME = "localhost/agentcontainer-opened"
-ORIGIN = "agentcontainer.opened-from"  # the image that it was made of, whose variables it has
+ORIGIN = "agentcontainer.opened-from"  # label with the original image's id; its environment variables apply
 
 
 async def ensure(sandbox: Sandbox, image: Image, paths: list[str], runtime: Path, say: Say) -> str:
-    """The image's name. What opens the directories is our own program, with nothing of the image at work."""
+    """Returns the image's name, and makes the image if it is missing. Our own program changes the directories; no
+    program of the image runs."""
     name = name_of(image.id, paths, (runtime / "guest" / "open.mjs").read_bytes())
     async with alone("images"):
         if await sandbox.image_id(name) is None:
@@ -34,7 +35,7 @@ def name_of(image_id: str, paths: list[str], program: bytes) -> str:
 
 
 def program() -> bytes:
-    """Of this version."""
+    """This version's program that makes directories writable. Its content is part of the image's name."""
     return files("agentcontainer_local").joinpath("guest_runtime", "open.mjs").read_bytes()
 
 
@@ -42,13 +43,13 @@ async def _make(sandbox: Sandbox, image: Image, paths: list[str], runtime: Path,
     node = [f"{MOUNT}/libexec/node", "--openssl-config=/dev/null", f"{MOUNT}/guest/open.mjs"]
     with tempfile.TemporaryDirectory(prefix="agentcontainer-", dir="/var/tmp") as folder:
         (empty := Path(folder) / "empty").touch()
-        # No library of the image gets into our program, which is root in this one container.
+        # The program runs as root in this container, so it must not load the image's libraries.
         binds = [Bind(str(runtime), MOUNT), Bind(str(empty), "/etc/ld.so.preload")]
         await sandbox.change(image.id, NAME, tag, [*node, *paths], binds, (ORIGIN, image.id))
 
 
 async def environment(sandbox: Sandbox, ref: str) -> dict[str, str]:
-    """The variables that an image sets; none where it was removed since."""
+    """The environment variables of an image; empty if it was removed."""
     image = await sandbox.image(ref)
     return {} if image is None else await environment_of(sandbox, image)
 

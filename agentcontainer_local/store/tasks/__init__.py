@@ -1,4 +1,4 @@
-"""Tasks: dispatching them, the one way their status changes, and how they look on the wire."""
+"""Tasks: creating them, changing their status, and showing them in the API."""
 
 from agentcontainer_local.store.tasks import budget as budget
 from agentcontainer_local.store.tasks import retention as retention

@@ -1,26 +1,26 @@
-"""The answers of tasks that have ended, kept as JSON until a row changes that they are made of."""
+"""A cache of the JSON answers of ended tasks. An entry is dropped when a row changes that its answer was made from."""
 
 from collections.abc import Iterable
 
 from agentcontainer_local.store.db import Database
 
-MAX_BYTES = 2 * 1024**2  # a page of a thousand common tasks
-ENTRY_BYTES = 300  # what Python needs for an entry, beside the answer itself
+MAX_BYTES = 2 * 1024**2  # enough for a page of a thousand typical tasks
+ENTRY_BYTES = 300  # Python's own overhead for an entry, without the answer itself
 
 
 class Answers:
-    """By task; those that were asked for longest ago go first."""
+    """The cache, by task id. The least recently used entries are evicted first."""
 
     def __init__(self) -> None:
         self._watched: Database | None = None
-        self._kept: dict[str, tuple[str, bytes]] = {}  # task: its account, and its answer
+        self._kept: dict[str, tuple[str, bytes]] = {}  # task id: (account id, answer)
         self._bytes = 0
 
     def get(self, db: Database, account_id: str, task_id: str) -> bytes | None:
         return self.of(db, account_id, [task_id]).get(task_id)
 
     def of(self, db: Database, account_id: str, task_ids: Iterable[str]) -> dict[str, bytes]:
-        """Those that are kept, by their tasks' ids."""
+        """The cached answers of those of these tasks that belong to the account, by task id."""
         self._watch(db)
         found = {}
         for id in task_ids:
@@ -31,7 +31,7 @@ class Answers:
         return found
 
     def keep(self, db: Database, account_id: str, task_id: str, answer: bytes) -> None:
-        """An answer that was made within a transaction may be of rows that are taken back: it is not kept."""
+        """Caches an answer. Inside a transaction it does nothing: a rollback would make the answer wrong."""
         self._watch(db)
         if db.conn.in_transaction:
             return
@@ -50,7 +50,8 @@ class Answers:
         self._bytes = 0
 
     def _watch(self, db: Database) -> None:
-        """The sums in `tasks` and `usage` change with every model call, so calls need not be watched."""
+        """Drops entries when rows change. `model_calls` is not watched: each call changes the sums in `tasks` and
+        `usage` too."""
         if self._watched is not db:
             self._watched = db
             self._clear()

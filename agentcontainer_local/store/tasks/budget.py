@@ -1,7 +1,8 @@
-"""Budgets: the worst case of a call is reserved before the call, and replaced by its real usage afterwards.
+"""Budgets: the worst case of a call is reserved before the call, and replaced by its actual usage afterwards.
 
-A call is one row of `model_calls` from before it starts. While it is at work, and for ever where its end was never
-told (the guest cut it, the server was killed), it counts at its worst; so no sum is ever below what was spent.
+A call has a row in `model_calls` from before it starts. The row counts at its worst case while the call is in progress,
+and for ever if its usage is never reported (the guest cut the connection, or the server was killed). So the sum in a
+budget is never less than what was spent.
 """
 
 from collections.abc import Iterator
@@ -23,14 +24,15 @@ from agentcontainer_local.store.tasks.model_calls import failed_before
 from agentcontainer_local.store.tasks.provider_choice import SCRIPTED
 from agentcontainer_local.store.tasks.rows import get
 
-TOLD_PERCENT = 80  # of a budget: the agent is told
-LAST_CALLS = 2  # are kept for `finish`, of the size of the call that does not fit any more,
+TOLD_PERCENT = 80  # of a budget; from here on the agent is warned
+# Kept back so that the agent can still call `finish`: this many calls of the size of the call that no longer fits,
+LAST_CALLS = 2
 LAST_OUTPUT_TOKENS = 1000
-LAST_SHARE = 5  # but never more than a fifth of the budget
-MIN_OUTPUT_TOKENS = 1024  # with less a call is no use
+LAST_SHARE = 5  # but never more than one fifth of the budget
+MIN_OUTPUT_TOKENS = 1024  # a call with a smaller limit is useless
 MIN_LAST_OUTPUT_TOKENS = 256
-SILENT = 504  # the status of a call that got no answer in time
-FREELY_TOKENS = 8192  # a call that may write more leaves half of what is there to others
+SILENT = 504  # the HTTP status of a call that was not answered in time
+FREELY_TOKENS = 8192  # a call that may write more than this leaves half of the rest of the budget to other calls
 
 
 Whose = Literal["task", "account"]
@@ -39,7 +41,7 @@ Counts = Literal["told", "nothing", "worst"]
 
 @dataclass(frozen=True)
 class Usage:
-    """One call to a model. `input_tokens` are those that came from no cache; `complete` is false for a cut answer."""
+    """The usage of one model call. `input_tokens` excludes tokens from a cache; `complete`: the answer was not cut."""
 
     provider: str
     model: str
@@ -47,13 +49,13 @@ class Usage:
     output_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int
-    cost_microusd: int | None  # None: neither reported nor in the table
-    status: int  # HTTP; 499 when the guest went away first, 502 or 504 when the provider failed us
+    cost_microusd: int | None  # None: the provider did not report it and the price table has no price
+    status: int  # HTTP status; 499: the guest disconnected first; 502 or 504: the provider failed
     complete: bool
-    counts: Counts = "told"  # in budgets: as told, not at all, all that was reserved
-    guessed: bool = False  # the provider did not say how long the prompt was
-    error: str | None = None  # what went wrong, for people
-    detail: str | None = None  # and the provider's own words about it
+    counts: Counts = "told"  # what budgets count: the reported usage, nothing, or the reserved worst case
+    guessed: bool = False  # the provider did not report the length of the prompt
+    error: str | None = None  # a message for people
+    detail: str | None = None  # the provider's own message
 
     @property
     def estimated(self) -> bool:
@@ -62,16 +64,16 @@ class Usage:
 
 @dataclass(frozen=True)
 class Worst:
-    """The most that one call can use; prices are micro-USD a token, None where they are not known."""
+    """The most that one call can use. Prices are in micro-USD per token, None if unknown."""
 
     provider: str
     model: str
     input_tokens: int
-    output_tokens: int  # as asked
+    output_tokens: int  # the limit that was requested
     input_price: Decimal | None
     output_price: Decimal | None
-    exact: bool = False  # it uses just this, and can't be made shorter
-    times: int = 1  # models that may be asked in turn, each with all of it
+    exact: bool = False  # the call uses exactly this much output, and can't be shortened
+    times: int = 1  # number of models that may be asked one after another, each at this worst case
 
     def microusd(self, output_tokens: int) -> int:
         if self.input_price is None or self.output_price is None:
@@ -85,10 +87,10 @@ class Worst:
 
 @dataclass(frozen=True)
 class Reserved:
-    """A call that may be made, with at most so many tokens of output; `number` is its row.
+    """A call that may be made. `number` identifies its row; `output_tokens` is its output limit.
 
-    `attempt`: 1, and one more for each call before it that failed in a row; `silent_before`: those of them that got no
-    answer in time.
+    `attempt`: 1, plus one for each call directly before it that failed. `silent_before`: how many of those were not
+    answered in time.
     """
 
     number: int
@@ -98,11 +100,12 @@ class Reserved:
 
 
 class Refused(Exception):
-    """The call does not fit into what is left. The message reaches the agent: plain words, or Pi would try again."""
+    """The call does not fit into the rest of the budget. The agent sees the message. It must not contain words that Pi
+    takes for a temporary error, such as "timeout", because Pi would retry the call."""
 
     def __init__(self, message: str, others_at_work: bool = False):
         super().__init__(message)
-        self.others_at_work = others_at_work  # when they end there may be room
+        self.others_at_work = others_at_work  # room may become free when those calls end
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ class _Limit:
         return worst.microusd(output_tokens) if self.kind == "maxCostUsd" else worst.tokens(output_tokens)
 
     def output_tokens(self, worst: Worst, last: bool) -> int:
-        """How much output there is room for; below zero when not even the input has room."""
+        """The number of output tokens that fit; negative if even the input does not fit."""
         room = self.room(worst, last)
         if self.kind == "maxTokens":
             return room // worst.times - worst.input_tokens
@@ -137,7 +140,7 @@ class _Limit:
 
 
 def capped(db: Database, task: Task) -> bool:
-    """Whether the task has a budget, of its own or its account's."""
+    """Whether the task or its account has a budget."""
     return next(_limits(db, task, ""), None) is not None
 
 
@@ -152,7 +155,7 @@ def _limits(db: Database, task: Task, month: str) -> Iterator[_Limit]:
 
 
 def check_price(context: Context, task: Columns) -> None:
-    """Before it is taken on: a cost that nobody can tell can't be kept below anything."""
+    """Raises Invalid if there is a budget in USD, but no price for one of the task's models."""
     db = context.db
     holders = task, accounts.budget(db, task["account_id"], "")
     if task["model"] == SCRIPTED or all(holder["max_cost_microusd"] is None for holder in holders):
@@ -173,10 +176,10 @@ def check_price(context: Context, task: Columns) -> None:
 
 
 def reserve(db: Database, task_id: str, worst: Worst, now: datetime) -> Reserved:
-    """Sets the worst case aside, in one transaction, or raises Refused; the output may be cut down to what fits.
+    """Reserves the worst case in one transaction, or raises Refused. The output limit may be reduced to what fits.
 
-    It holds whatever is killed. A loss of power may forget it, but that ends the call too, and everything that was
-    settled before is kept; to wait for the disk here would delay each answer's first byte.
+    The reservation survives kill -9, but not a loss of power. That is safe: a loss of power ends the call too, and
+    everything settled before is on disk. Waiting for the disk here would delay the first byte of each answer.
     """
     with db.atomic(survives_power_loss=False):
         task = get(db, task_id)
@@ -192,7 +195,7 @@ def reserve(db: Database, task_id: str, worst: Worst, now: datetime) -> Reserved
 
 
 def _granted(worst: Worst, limits: list[_Limit], last: bool) -> int | None:
-    """As much output as there is room for; None where that is too little."""
+    """The output tokens that fit; None if that is too few for a useful call."""
     if any(limit.kind == "maxCostUsd" for limit in limits) and worst.input_price is None:
         return None
     room = min((limit.output_tokens(worst, last) for limit in limits), default=worst.output_tokens)
@@ -229,7 +232,8 @@ def _insert(db: Database, task: Task, worst: Worst, output_tokens: int, now: dat
 
 
 def _refused(db: Database, task: Task, worst: Worst, limits: list[_Limit], last: bool, now: datetime) -> Refused:
-    """Others that are at work may give room when they end; else this is the end, or the begin of the last part."""
+    """The reason for a refusal. Calls in progress may free some budget when they end. Otherwise the task fails, or the
+    agent is asked to finish with what was kept back."""
     if worst.input_price is None and any(limit.kind == "maxCostUsd" for limit in limits):
         return Refused(f"There is no price for {worst.model}, so a budget in USD can't be kept.")
     tight = min(limits, key=lambda limit: limit.output_tokens(worst, last))
@@ -256,7 +260,7 @@ def _refused(db: Database, task: Task, worst: Worst, limits: list[_Limit], last:
 
 
 def _end_for(db: Database, task: Task, error: str) -> None:
-    """The task will fail with this; and with what its last call failed of, if it did."""
+    """Marks the task to fail with this error. If its last model call failed, that error is appended."""
     failed = failed_before(db, task)
     why = f"{error} The last model call failed: {failed['error']}" if failed else error
     db.conn.execute("UPDATE tasks SET budget_error = ? WHERE id = ?", (why, task["id"]))
@@ -264,7 +268,7 @@ def _end_for(db: Database, task: Task, error: str) -> None:
 
 
 def _least(limit: _Limit, worst: Worst) -> str:
-    """The smallest budget of this kind in which the call fits, so that one like it is left to finish with."""
+    """The smallest budget of this kind in which the call fits and a similar call is left for `finish`."""
     used = limit.used(worst, min(worst.output_tokens, MIN_OUTPUT_TOKENS))
     kept = LAST_CALLS * limit.used(worst, LAST_OUTPUT_TOKENS)
     most = min(used + kept, -(-used * LAST_SHARE // (LAST_SHARE - 1)))
@@ -272,7 +276,7 @@ def _least(limit: _Limit, worst: Worst) -> str:
 
 
 def settle(db: Database, number: int, usage: Usage, now: datetime) -> None:
-    """Puts what the call used in its reservation's place, once; the agent is told when its budget is nearly used up."""
+    """Replaces the reservation by the actual usage, once. Plans a warning if the budget is nearly used up."""
     failpoints.point("usage.recording")
     with db.atomic():
         call = row(db, "SELECT * FROM model_calls WHERE number = ? AND status IS NULL", (number,))
@@ -307,7 +311,8 @@ def settle(db: Database, number: int, usage: Usage, now: datetime) -> None:
 
 
 def settle_leftovers(db: Database) -> int:
-    """At start: calls that a killed server left. What they used nobody will say: they go on counting at their worst."""
+    """At the server's start: closes the calls that a killed server left open. Their usage is unknown, so the worst case
+    stays counted."""
     return db.conn.execute(
         "UPDATE model_calls SET status = 0, estimated = 1, cost_microusd = counted_microusd,"
         " input_tokens = counted_tokens, error = 'The server was ended before the answer was whole.'"
@@ -336,7 +341,7 @@ def _at_work(db: Database, task: Task, limit: _Limit) -> int:
 
 
 def shape(db: Database, task: Task) -> schemas.Budget | None:
-    """None where the task has none of its own."""
+    """None if the task has no budget of its own."""
     if task["max_cost_microusd"] is None and task["max_tokens"] is None:
         return None
     worst = single(

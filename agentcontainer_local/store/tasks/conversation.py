@@ -1,4 +1,4 @@
-"""Conversations: one turn for each message, the next one when the one before has been answered."""
+"""Conversations: one turn for each message. A turn starts when the one before it has been answered."""
 
 from datetime import datetime, timedelta
 
@@ -26,7 +26,7 @@ def say(
     file_ids: list[str],
     overrides: MessageOverrides | None,
 ) -> tuple[Task, Message]:
-    """A follow-up: starts the next turn, or waits for the one at work. Answers the task and the message."""
+    """Adds a follow-up message, which starts the next turn or waits. Returns the task and the message."""
     db, now = context.db, context.now()
     with db.atomic():
         task = _open_conversation(db, account_id, task_id)
@@ -58,20 +58,20 @@ def _open_conversation(db: Database, account_id: str, task_id: str) -> Task:
 
 
 def _turn(task: Task) -> int:
-    """The number of the turn at work."""
+    """The number of the current turn."""
     if task["turn_number"] is None:
         raise ValueError(f"an autonomous task has no turns: {task['id']}")
     return task["turn_number"]
 
 
 def _alive(db: Database, task_id: str) -> bool:
-    """Whether its container runs, with a Pi that was started for what the task is now."""
+    """Whether the container runs, with a Pi that was started with the task's present mode and models."""
     run = open_run(db, task_id)
     return run is not None and fits(get(db, task_id), run)
 
 
 def end_turn(db: Database, task_id: str, error: str | None, now: datetime) -> Task:
-    """The agent has answered, or could not: the next message that waits is taken, else the next one is waited for."""
+    """Ends the turn with the agent's answer or with `error`. Starts the next waiting message, or awaits one."""
     with db.atomic():
         task = get(db, task_id)
         turn, status = _turn(task), "failed" if error else "completed"
@@ -94,13 +94,13 @@ def end_turn(db: Database, task_id: str, error: str | None, now: datetime) -> Ta
 
 
 def turn_runs(db: Database, task: Task, now: datetime) -> None:
-    """Pi has this turn's message."""
+    """Marks the turn as running: Pi has its message."""
     if task["turn_status"] == "queued":
         _set_turn(db, task, _turn(task), "running", now)
 
 
 def _prepare_turn(db: Database, task: Task, message: Message, now: datetime) -> None:
-    """The turn of `message` is to begin, with its overrides."""
+    """Prepares the turn of `message`, with its overrides."""
     given_next_turn(db, task["id"], now)
     db.conn.execute(
         "UPDATE tasks SET expires_at = NULL, attempt_number = 1, turn_used_ms = ? WHERE id = ?",
@@ -117,9 +117,10 @@ def _set_turn(db: Database, task: Task, number: int, status: str, now: datetime)
 
 
 def switch(db: Database, account_id: str, task_id: str, now: datetime) -> Task:
-    """Lets a conversation go on by itself until it calls finish. One that is autonomous already stays as it is.
+    """Makes a conversation autonomous: it goes on by itself until the agent calls `finish`. An autonomous task stays as
+    it is.
 
-    A turn at work comes to its end first; then Pi is started anew, since an autonomous one has other tools.
+    A turn in progress ends first. Then Pi is restarted, because an autonomous task has other tools.
     """
     with db.atomic():
         task = owned(db, account_id, task_id)
@@ -140,7 +141,7 @@ def switch(db: Database, account_id: str, task_id: str, now: datetime) -> Task:
 
 
 def expire(db: Database, now: datetime) -> list[Task]:
-    """Ends all that have waited for a message for too long."""
+    """Expires the conversations that have waited too long for a message."""
     with db.atomic():
         due = rows(
             db, "SELECT id FROM tasks WHERE status = 'awaiting_input' AND expires_at <= ? ORDER BY number", (iso(now),)

@@ -1,4 +1,4 @@
-"""From a request to a pending task, in one transaction."""
+"""Creating a task: from a request to a pending row, in one transaction."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ Body = CreateTaskRequest | CreateConversationRequest
 
 
 def dispatch(context: Context, account: Row, agent_id: str, body: Body) -> Task:
-    """Checks everything that can be known now, then writes the task; a refused one leaves nothing behind."""
+    """Checks everything that can be checked now, then inserts the task. If a check fails, nothing is written."""
     db, now = context.db, context.now()
     with db.atomic():
         _check_room(db, context.settings)
@@ -63,7 +63,7 @@ def _check_room(db: Database, settings: Settings) -> None:
 
 
 def _planned(context: Context, account: Row, agent: Row, version: AgentVersion, body: Body) -> Row:
-    """The new task's columns."""
+    """The columns of the new task."""
     defaults, asked = json.loads(version["defaults"]), body.overrides.stored() if body.overrides else {}
     chosen = {**{k: v for k, v in defaults.items() if v is not None}, **asked}
     soft = chosen.get("softFinishAfterSeconds")
@@ -111,7 +111,7 @@ def _mode(body: Body) -> dict[str, Any]:
 
 
 def _first(body: Body) -> str:
-    """What the agent is told first."""
+    """The first prompt of the agent."""
     return body.message if isinstance(body, CreateConversationRequest) else body.instructions or ""
 
 

@@ -1,4 +1,4 @@
-"""Hibernation: an autonomous task lies down by itself, and a deadline, a message or an outside event wakes it."""
+"""Hibernation: an autonomous task pauses itself; a deadline, a message or an outside event wakes it."""
 
 from datetime import datetime
 
@@ -18,8 +18,8 @@ from agentcontainer_local.store.tasks.transitions import apply
 def sleep(
     db: Database, task_id: str, until: datetime, reason: str | None, now: datetime, *, relative: bool = False
 ) -> Task:
-    """`relative`: it asked for a duration, so that `until` moves with the clock when that is set. Raises IllegalMove
-    unless the task runs, and Conflict for a conversation."""
+    """Puts the task to sleep until `until`. `relative`: the agent asked for a duration, so `until` moves when the wall
+    clock is set. Raises IllegalMove unless the task is running, and Conflict for a conversation."""
     with db.atomic():
         if get(db, task_id)["mode"] == "conversation":
             raise Conflict("A conversation can't hibernate. End the turn: the next message continues it.")
@@ -39,7 +39,8 @@ def wake(
     due_id: str | None,
     overrides: MessageOverrides | None,
 ) -> Task:
-    """`kind`: message (with one) or external_wake. With `due_id`, only the sleep of that id is ended."""
+    """Wakes the task. `kind`: `message` (with `message`) or `external_wake`. If `due_id` is given, the task is only
+    woken if that is its current sleep. Raises Conflict otherwise, and if the task is not hibernating."""
     db, now = context.db, context.now()
     with db.atomic():
         task = owned(db, account_id, task_id)
@@ -53,7 +54,7 @@ def wake(
 
 
 def wake_due(db: Database, now: datetime) -> list[Task]:
-    """Wakes all whose time has come."""
+    """Wakes the tasks whose deadline has passed."""
     with db.atomic():
         due = rows(
             db,

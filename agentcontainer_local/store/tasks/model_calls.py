@@ -1,4 +1,4 @@
-"""A task's model calls, one by one, as rows and on the wire."""
+"""A task's model calls, as rows and as the API shows them."""
 
 from agentcontainer_local import schemas
 from agentcontainer_local.money import to_usd
@@ -36,14 +36,14 @@ def call_shape(call: Row) -> schemas.ModelCall:
 
 
 def call_status(call: Row) -> str | None:
-    """None while it is at work; 0 stands for one that a killed server left."""
+    """None while the call is in progress. Status 0 in the row marks a call that a killed server left open."""
     if call["status"] is None:
         return None
     return "completed" if 0 < call["status"] < 400 and call["error"] is None else "failed"
 
 
 def failed_before(db: Database, task: Task) -> Row | None:
-    """The task's last call of this turn that is over, if it failed."""
+    """The last ended call of the task's current turn, if it failed."""
     last = row(
         db,
         "SELECT status, attempt, error, ended_at FROM model_calls WHERE task_id = ? AND turn_number IS ?"
@@ -54,6 +54,6 @@ def failed_before(db: Database, task: Task) -> Row | None:
 
 
 def reached(db: Database, task_id: str) -> bool:
-    """Whether a model has answered the task before."""
+    """Whether any model has answered a call of this task."""
     found = "SELECT 1 AS found FROM model_calls WHERE task_id = ? AND status BETWEEN 200 AND 299 LIMIT 1"
     return row(db, found, (task_id,)) is not None

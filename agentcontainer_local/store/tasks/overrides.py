@@ -1,4 +1,4 @@
-"""Overrides that come with a message or a wake: they hold from that turn on."""
+"""Overrides that come with a message or a wake. They apply from that turn on."""
 
 import json
 from typing import Any
@@ -14,7 +14,8 @@ from agentcontainer_local.store.tasks.provider_choice import require_key
 
 
 def checked(context: Context, task: Task, overrides: MessageOverrides | None) -> dict[str, Any]:
-    """As columns of a message. They must make sense with what the messages before it, which wait, will have changed."""
+    """The columns of the message that holds these overrides. They are checked against the task as the waiting messages
+    before it will have changed it."""
     if overrides is None:
         return {}
     key = overrides.provider_api_key
@@ -31,7 +32,7 @@ def checked(context: Context, task: Task, overrides: MessageOverrides | None) ->
 
 
 def take(db: Database, task: Task, message: Columns) -> None:
-    """From here on the message's overrides hold. Call within the transaction that begins its turn."""
+    """Applies the message's overrides to the task. Call it inside the transaction that begins its turn."""
     changed = _changed(task, message)
     if changed == task:
         return
@@ -40,7 +41,8 @@ def take(db: Database, task: Task, message: Columns) -> None:
 
 
 def _changed(task: Columns, message: Columns) -> Row:
-    """The task's row with the message's overrides. A key that was given for one provider is not used for another."""
+    """The task's row with the message's overrides applied. A key that was given for one provider is never used for
+    another."""
     given = json.loads(message["overrides"])
     changed: Row = {**task, **task_fields.of_message(given)}
     soft = changed["soft_finish_after_seconds"]

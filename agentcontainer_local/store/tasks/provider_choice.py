@@ -1,4 +1,4 @@
-"""What a task runs with: which provider, model and key, from its override, its agent's version or its account."""
+"""The provider, model and key of a task: from its overrides, its agent's version or its account."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,10 +26,10 @@ class Execution:
     base_url: str
     api_key: str | None = field(repr=False)
     key_source: Literal["task", "agent", "store", "environment"] | None = None
-    own_address: bool = False  # the base URL is not the vendor's
-    lost: bool = False  # there is one, which can't be unsealed
-    api: str | None = None  # that its server speaks, where it is not the vendor's usual one
-    settings: Mapping[str, model_settings.Model] = field(default_factory=dict)  # of its models
+    own_address: bool = False  # the base URL is not the vendor's own
+    lost: bool = False  # a key is stored, but can't be decrypted
+    api: str | None = None  # the API format of the server, if it is not the vendor's usual one
+    settings: Mapping[str, model_settings.Model] = field(default_factory=dict)  # model settings, by model
 
     @property
     def scripted(self) -> bool:
@@ -37,7 +37,7 @@ class Execution:
 
 
 def choose_provider(db: Database, account_id: str, model: str, environ: Mapping[str, str], *choices: str | None) -> str:
-    """The first of `choices` that is given (task, agent), else the account's default one."""
+    """The first of `choices` (task, agent) that is not None, else the account's default provider."""
     for choice in (*choices, accounts.default_provider(db, account_id, environ)):
         if choice is not None:
             return choice
@@ -50,7 +50,8 @@ def choose_provider(db: Database, account_id: str, model: str, environ: Mapping[
 
 
 def execution(context: Context, task: Columns) -> Execution:
-    """A key is used only for the provider that it was given for; `api_key` is None where there is none."""
+    """The provider settings of the task. A key is used only for the provider that it was given for. `api_key` is None
+    if there is none."""
     db, environ = context.db, context.environ
     account = accounts.provider(context, task["account_id"], task["provider"])
     own, whose = _own_key(db, task)
@@ -74,7 +75,7 @@ def execution(context: Context, task: Columns) -> Execution:
 
 
 def require_key(context: Context, task: Columns) -> None:
-    """Raises ProviderKeyMissing if the task's model could not be called."""
+    """Raises ProviderKeyMissing if the task's model can't be called for lack of a key."""
     if task["model"] == SCRIPTED:
         return
     effective = execution(context, task)
@@ -90,7 +91,8 @@ def require_key(context: Context, task: Columns) -> None:
 
 
 def _own_key(db: Database, task: Columns) -> tuple[bytes | None, Literal["task", "agent"] | None]:
-    """Sealed: the task's own, or its agent version's if that was given for this provider; and which."""
+    """The encrypted key of the task, else of its agent version if that key was given for this provider; and its
+    source."""
     if task["provider_api_key"] is not None:
         return task["provider_api_key"], "task"
     version = single(

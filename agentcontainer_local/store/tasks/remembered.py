@@ -1,4 +1,4 @@
-"""What a backend has the store remember of each task, for the next server: it alone knows what these facts mean."""
+"""Facts about each task that a backend stores for the next server. Only the backend knows what they mean."""
 
 import logging
 import sqlite3
@@ -43,25 +43,25 @@ class Remembered:
         self._db.conn.execute("DELETE FROM slots WHERE task_id = ?", (task_id,))
 
     def forget_all(self) -> None:
-        """Its tasks are those of another store, which has what the facts are about."""
+        """Removes all rows. For a restored store: the rows describe containers of the store it was copied from."""
         self._db.conn.execute("DELETE FROM slots")
 
     def slots(self) -> list[Slot]:
-        """As many as can be read: a damaged page must not keep the server from starting."""
+        """All slots that can be read. A damaged database page must not keep the server from starting."""
         try:
             return [Slot(**found) for found in rows(self._db, "SELECT id, name, uid FROM slots")]
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
-            log.error("the uids of slots were not claimed, for the database is damaged: %s", error)
+            log.error("the uids of slots were not reserved, because the database is damaged: %s", error)
             return []
 
     def open_run(self, task_id: str) -> str | None:
-        """The id of the task's open run; None where it has none, or there is no such task."""
+        """The id of the task's open run; None if it has none or does not exist."""
         run = row(self._db, "SELECT id FROM runs WHERE task_id = ? AND ended_at IS NULL", (task_id,))
         return None if run is None else str(run["id"])
 
     def last_run(self, task_id: str) -> str | None:
-        """The id of its newest run, open or ended."""
+        """The id of the task's newest run, open or ended."""
         run = row(self._db, "SELECT id FROM runs WHERE task_id = ? ORDER BY number DESC LIMIT 1", (task_id,))
         return None if run is None else str(run["id"])

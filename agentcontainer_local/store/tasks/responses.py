@@ -1,4 +1,4 @@
-"""How a task looks on the wire."""
+"""Tasks and messages as the API shows them."""
 
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ from agentcontainer_local.store.tasks.usage import token_usage
 
 
 def shape(db: Database, task: Task, now: datetime, used: schemas.TokenUsage | None = None) -> schemas.Task:
-    """`now`: for what a running task has cost so far. `used`: its token usage, where that was read already."""
+    """`now`: for the cost of a running task so far. `used`: its token usage, if the caller has read it already."""
     task = whole(db, task)
     if used is None and task["started_at"] is not None:
         used = token_usage(db, task["id"])
@@ -65,20 +65,21 @@ def _overrides(task: Task) -> schemas.TaskResponseOverrides:
 
 
 def _metadata(task: Task) -> dict[str, Any]:
-    """The caller's; once finished with `completion`, where a `completion` of the caller's makes room."""
+    """The caller's metadata. Once finished, the agent's `completion` is added; a key of that name from the caller is
+    renamed."""
     metadata: dict[str, Any] = from_json(task["metadata"])
     if task["completion"] is None:
         return metadata
     if "completion" in metadata:
         name = "callerCompletion"
-        while name in metadata:  # that one is the caller's as well
+        while name in metadata:  # that name is the caller's too
             name += "_"
         metadata[name] = metadata["completion"]
     return {**metadata, "completion": task["completion"]}
 
 
 def message_shape(db: Database, message: Message) -> schemas.Message:
-    """An answer carries what its turn used, and the files that the agent gave with it."""
+    """An answer includes the usage of its turn and the files that the agent attached to it."""
     turn = message["turn_number"] if message["role"] == "assistant" else None
     usage = None if turn is None else token_usage(db, message["task_id"], turn)
     return schemas.Message(
@@ -98,7 +99,8 @@ def message_shape(db: Database, message: Message) -> schemas.Message:
 
 
 def _files_of(db: Database, message: Message) -> list[Row]:
-    """What the agent gave with its answer; what came with the user's message, with the first one the task's inputs."""
+    """The files of a message. An assistant's: those that the agent attached. A user's: those sent with it; the first
+    message also has the task's inputs."""
     if message["role"] == "assistant":
         sql = (
             "SELECT files.* FROM task_outputs JOIN files ON files.id = file_id WHERE message_id = ?"

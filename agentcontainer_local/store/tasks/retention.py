@@ -1,4 +1,5 @@
-"""What is not kept for ever of tasks that have ended: workspaces, events, files. The tasks themselves stay."""
+"""Removes workspaces, events and files of tasks that have ended, after their retention time. The tasks themselves
+stay."""
 
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -12,7 +13,7 @@ from agentcontainer_local.store.db import Database, Row, iso, rows, single
 from agentcontainer_local.store.tasks.rows import ended_with_workspace
 
 THINNED_AT_ONCE = 500
-AT_ONCE = 20  # tasks in one go, so that nobody waits for it
+AT_ONCE = 20  # tasks in one pass, so that a pass does not block requests
 
 GIVEN = (
     "SELECT file_id FROM task_inputs WHERE task_id = :task UNION SELECT file_id FROM task_outputs WHERE task_id = :task"
@@ -28,7 +29,7 @@ NEEDED = (
 
 
 def kept_seconds(settings: Settings, status: str) -> int:
-    """How long the workspace of a task is kept that has ended so."""
+    """How long the workspace of a task with this final status is kept, in seconds."""
     kept = settings.workspace_retention_seconds
     return max(kept, settings.failed_workspace_retention_seconds) if status == FAILED else kept
 
@@ -36,9 +37,10 @@ def kept_seconds(settings: Settings, status: str) -> int:
 def workspaces(
     db: Database, now: datetime, kept: timedelta, crowded: bool, failed: timedelta = timedelta()
 ) -> list[Row]:
-    """Tasks whose workspace goes now: it has been kept for its time, or it is the oldest and its place is needed.
+    """Tasks whose workspace is to be removed now.
 
-    `failed`: for how long that of a failed task is kept, if that is longer.
+    These are the tasks whose retention time `kept` is over. If there are none and `crowded` (disk space is short), it
+    is the one that ended first. `failed`: the retention time of failed tasks, if that is longer.
     """
     steady = steady_date(db, now)
     over = ended_with_workspace(db, steady - kept, failed_before=steady - max(kept, failed))
@@ -46,14 +48,14 @@ def workspaces(
 
 
 def due(context: Context, crowded: bool) -> list[Row]:
-    """The same, as the settings have it."""
+    """The same as `workspaces`, with the retention times of the settings."""
     settings = context.settings
     kept, failed = settings.workspace_retention_seconds, settings.failed_workspace_retention_seconds
     return workspaces(context.db, context.now(), timedelta(seconds=kept), crowded, timedelta(seconds=failed))
 
 
 def too_old(db: Database, before: datetime) -> list[Row]:
-    """Tasks that ended before then, a steady date, and were not swept yet, oldest first."""
+    """Tasks that ended before `before` (a steady date) and were not swept yet, oldest first. At most AT_ONCE."""
     return rows(
         db,
         "SELECT id FROM tasks WHERE ended_on < ? AND swept_at IS NULL ORDER BY ended_on LIMIT ?",
@@ -62,7 +64,7 @@ def too_old(db: Database, before: datetime) -> list[Row]:
 
 
 def too_much(db: Database, most_bytes: int) -> list[Row]:
-    """The oldest ended tasks, as many as must go for the files of all tasks to have no more bytes than that."""
+    """The oldest ended tasks that have to be swept so that the output files of all tasks have at most `most_bytes`."""
     over = single(db, f"SELECT ({HANDED_OVER}) AS bytes")["bytes"] - most_bytes
     if over <= 0:
         return []
@@ -78,7 +80,8 @@ def too_much(db: Database, most_bytes: int) -> list[Row]:
 
 
 def thin(db: Database, task_id: str) -> bool:
-    """Removes some of an ended task's events or activities; whether there are more. A task can have 200,000 of them."""
+    """Removes up to THINNED_AT_ONCE of an ended task's events or activities. Returns whether there may be more: a task
+    can have 200,000 of them."""
     for table in ("task_events", "activities"):
         sql = f"DELETE FROM {table} WHERE number IN (SELECT number FROM {table} WHERE task_id = ? LIMIT ?)"
         if db.conn.execute(sql, (task_id, THINNED_AT_ONCE)).rowcount == THINNED_AT_ONCE:
@@ -87,9 +90,9 @@ def thin(db: Database, task_id: str) -> bool:
 
 
 def sweep(db: Database, task_id: str, now: datetime) -> list[str]:
-    """Removes an ended task's events, activities and files, but those that somebody else needs.
+    """Removes an ended task's events, activities and files, except files that something else uses.
 
-    Answers the names of the bytes, which are the caller's to discard afterwards.
+    Returns the names of the removed files' contents, which the caller deletes from disk afterwards.
     """
     with db.atomic():
         given = [file["file_id"] for file in rows(db, GIVEN, {"task": task_id})]

@@ -1,4 +1,4 @@
-"""Finding tasks, and the files that go in and come out of them."""
+"""Queries for tasks, their input files and their output files."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from agentcontainer_local.store.rows import Task
 
 
 def get(db: Database, task_id: str) -> Task:
-    """For the engine, which has the id from a row; raises LookupError."""
+    """The task's row. For the engine, which has the id from another row. Raises LookupError."""
     found = row(db, "SELECT * FROM tasks WHERE id = ?", (task_id,), of=Task)
     if found is None:
         raise LookupError(task_id)
@@ -25,7 +25,8 @@ def owned(db: Database, account_id: str, task_id: str) -> Task:
     return found
 
 
-# What a task's answer says. Not `tasks.*`: sqlite3 describes each column anew at each read, a third of a GET's time.
+# The columns that the API shows of a task. Not `tasks.*`: sqlite3 describes every column again at each read, which
+# takes a third of a GET's time.
 WHAT_AN_ANSWER_SAYS = (
     "SELECT number, id, account_id, agent_id, agent_version_id, container_version_id, mode, status, title,"
     " instructions, metadata, overrides, provider_api_key IS NOT NULL AS has_provider_api_key, provider, model,"
@@ -45,7 +46,7 @@ WHOLE = f"{WHAT_AN_ANSWER_SAYS} FROM tasks"
 
 
 def whole(db: Database, task: Task) -> Task:
-    """The task with what its answer says beyond its own row, by one statement."""
+    """The task with the columns that the API needs from other tables. Reads them in one query if they are missing."""
     return task if "queue_position" in task else single(db, WHOLE + " WHERE tasks.id = ?", (task["id"],), of=Task)
 
 
@@ -57,7 +58,7 @@ def owned_whole(db: Database, account_id: str, task_id: str) -> Task:
 
 
 def each_whole(db: Database, task_ids: list[str]) -> Iterator[Task]:
-    """These tasks, whole, in this order; each is read when it is asked for."""
+    """These tasks with all that the API shows of them, in this order. Each is read when the caller iterates to it."""
     chosen = f"{WHAT_AN_ANSWER_SAYS} FROM (SELECT value AS chosen FROM json_each(?)) CROSS JOIN tasks ON id = chosen"
     return each(db, chosen, (dumps(task_ids),), of=Task)
 
@@ -78,7 +79,7 @@ def page(
     after: int,
     ascending: bool,
 ) -> list[tuple[int, str]]:
-    """Number and id of the account's tasks beyond the one with number `after`, newest first unless ascending.
+    """Number and id of the account's tasks after the one with number `after`, newest first unless ascending.
 
     At most `limit`. `search`: only tasks whose title contains this text.
     """
@@ -90,7 +91,8 @@ def page(
 
 
 def _page_sql(agent_id: str | None, status: str | None, search: str | None, ascending: bool) -> str:
-    """Only the conditions in use, so that SQLite takes the index that serves them: for `+tasks.x` it takes none."""
+    """The query with only the conditions in use. The `+` before a column keeps SQLite from using a worse index for
+    it."""
     ended = status in lifecycle.TERMINAL
     plus = "" if status is None or ended else "+"
     where = [f"{plus}tasks.account_id = :account", "tasks.number > :after" if ascending else "tasks.number < :after"]
@@ -119,7 +121,7 @@ def pending(db: Database) -> int:
 
 
 def idle(db: Database) -> list[str]:
-    """Conversations whose container waits for the next message, those that have waited for longest first."""
+    """Conversations whose container waits for the next message, the longest waiting first."""
     sql = (
         "SELECT tasks.id FROM tasks JOIN runs ON task_id = tasks.id AND ended_at IS NULL"
         " WHERE status = 'awaiting_input' ORDER BY julianday(expires_at) - session_ttl_seconds / 86400.0, tasks.number"
@@ -128,7 +130,7 @@ def idle(db: Database) -> list[str]:
 
 
 def inputs(db: Database, task_id: str) -> list[Row]:
-    """The files that the task and its messages were given, in the order in which they came."""
+    """The files given to the task and its messages, in the order in which they were given."""
     return rows(
         db,
         "SELECT files.*, 0 AS message, position FROM task_inputs JOIN files ON files.id = file_id WHERE task_id = :task"
@@ -148,7 +150,8 @@ OUTPUTS_DOWN = OUTPUTS + " AND task_outputs.number < ? ORDER BY task_outputs.num
 
 
 def outputs(db: Database, task_id: str, limit: int, after: int, ascending: bool) -> list[Row]:
-    """Files that the agent handed over, with `output_name`; `number` is the place in the list."""
+    """Files that the agent delivered. `output_name` is the agent's name for the file; `number` is the position in the
+    list."""
     return rows(db, OUTPUTS_UP if ascending else OUTPUTS_DOWN, (task_id, after, limit))
 
 
@@ -162,9 +165,9 @@ def output(db: Database, task_id: str, file_id: str) -> Row:
 def ended_with_workspace(
     db: Database, before: datetime, most: int = ALL, failed_before: datetime | None = None
 ) -> list[Row]:
-    """Tasks that ended before then, a steady date, those that did first, and whose workspace is still there.
+    """Tasks that ended before `before` (a steady date) and still have a workspace, earliest first.
 
-    Failed ones only if they ended before `failed_before` as well.
+    Failed tasks are included only if they also ended before `failed_before`.
     """
     return rows(
         db,
@@ -175,5 +178,5 @@ def ended_with_workspace(
 
 
 def ended_with_container(db: Database) -> list[Row]:
-    """Tasks that ended while no run had them, and whose container is still kept."""
+    """Ended tasks that have no run but still have a container."""
     return rows(db, "SELECT id FROM tasks WHERE completed_at IS NOT NULL AND has_container ORDER BY number")

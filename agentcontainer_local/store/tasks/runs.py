@@ -1,7 +1,8 @@
-"""Runs: one life of a task's container each. This module alone writes their rows, along the arrows of `TABLE`.
+"""Runs: each is one container of a task, from its start to its end. Only this module writes their rows, following
+`TABLE`.
 
-STARTING: nothing was given to the agent yet. WORKING: it has a prompt. SETTLED: Pi said that it is done with it, or
-that it failed. OVER: the run has ended; a message from here on starts another.
+STARTING: the agent has no prompt yet. WORKING: the agent has a prompt. SETTLED: Pi reported that it is done with the
+prompt, or that it failed. OVER: the run has ended; the next message starts another run.
 """
 
 from datetime import datetime
@@ -13,7 +14,7 @@ from agentcontainer_local.store.rows import Run, Task
 STARTING, WORKING, SETTLED, OVER = "starting", "working", "settled", "over"
 OPEN = (STARTING, WORKING, SETTLED)
 
-# `spoke` and `prompted` come from the guest, in whichever order it reports.
+# The guest reports `spoke` and `prompted` in either order.
 _ARROWS = {
     (STARTING, "prompted"): WORKING,
     (STARTING, "settled"): SETTLED,
@@ -27,8 +28,8 @@ _ARROWS = {
 }
 _STAYS = {
     "launched": (STARTING,),
-    "got_container": OPEN,  # the guest may have been quicker
-    "started": OPEN,  # a server that takes a run up from an earlier one says it again
+    "got_container": OPEN,  # the guest may report first
+    "started": OPEN,  # a server that adopts a run reports this again
     "prompted": (WORKING,),
     "spoke": (STARTING, WORKING),
     "settled": (SETTLED,),
@@ -42,11 +43,11 @@ EVENTS = frozenset(event for _, event in TABLE)
 
 
 class IllegalRunMove(RuntimeError):
-    """The event leads nowhere from this state; nothing was changed."""
+    """This event is not allowed in this state. Nothing was changed."""
 
 
 def state(run: Columns) -> str:
-    """Where a run stands, from its columns."""
+    """The state of a run, derived from its columns."""
     if run["ended_at"] is not None:
         return OVER
     if run["settled_at"] is not None:
@@ -58,13 +59,13 @@ OPEN_RUN = "SELECT * FROM runs WHERE task_id = ? AND ended_at IS NULL"
 
 
 def open_run(db: Database, task_id: str) -> Run | None:
-    """The run that has not ended, if there is one."""
+    """The task's run that has not ended, or None."""
     return row(db, OPEN_RUN, (task_id,), of=Run)
 
 
 def at_work(db: Database, run_id: str) -> bool:
-    """Whether this run is the task's present one: being started, or running. A run that is to end is not, even if the
-    task has been woken meanwhile."""
+    """Whether this run is the task's current one: starting or running. A run that is about to end does not count, even
+    if the task has been woken since."""
     found = row(
         db,
         "SELECT 1 FROM runs JOIN tasks ON tasks.id = task_id WHERE runs.id = ? AND ended_at IS NULL"
@@ -75,13 +76,13 @@ def at_work(db: Database, run_id: str) -> bool:
 
 
 def is_first_run(db: Database, run: Run) -> bool:
-    """Whether there can't be a container of an earlier one."""
+    """Whether the task has no earlier run, and so no container of an earlier run."""
     earlier = row(db, "SELECT 1 FROM runs WHERE task_id = ? AND number < ?", (run["task_id"], run["number"]))
     return earlier is None
 
 
 def fits(task: Task, run: Run) -> bool:
-    """Whether Pi was started as the task is now; its mode and its models can't be changed while it runs."""
+    """Whether Pi was started with the task's present mode and models. They can't change while Pi runs."""
     return run["launched"] in (None, _launch(task))
 
 
@@ -94,7 +95,7 @@ def _launch(task: Task) -> str:
 
 
 def begin_run(db: Database, task_id: str, now: datetime) -> Run:
-    """A new one. What was still open is over: its container does not run, or it would have been taken up again."""
+    """Inserts a new run. An open run is ended first: its container is gone, or the server would have adopted it."""
     with db.atomic():
         end_run(db, task_id, now)
         db.conn.execute(
@@ -106,25 +107,25 @@ def begin_run(db: Database, task_id: str, now: datetime) -> Run:
 
 
 def end_run(db: Database, task_id: str, now: datetime) -> None:
-    """The task's open run, if it has one, is over: from here on a message starts a new one."""
+    """Ends the task's open run, if it has one. The next message starts a new one."""
     if (run := open_run(db, task_id)) is not None:
         _move(db, run["id"], "ended", "ended_at = :at", at=iso(now))
 
 
 def launched(db: Database, run_id: str, task: Task, base_url: str, provider_key: bytes | None) -> None:
-    """Pi is to be started for the task as it is now; its calls go to this address. `provider_key` is encrypted."""
+    """Pi is about to start for the task as it is now. Model calls go to `base_url`. `provider_key` is encrypted."""
     changes = "launched = :launched, base_url = :base_url, provider_key = :provider_key"
     _move(db, run_id, "launched", changes, launched=_launch(task), base_url=base_url, provider_key=provider_key)
 
 
 def got_container(db: Database, run_id: str, image: str, walls: str) -> None:
-    """`walls`: JSON, what this machine enforces for it."""
+    """`walls`: JSON, how this machine enforces the container's limits and isolation."""
     changes = "image = :image, walls = :walls"
     _move(db, run_id, "got_container", changes, image=image, walls=walls)
 
 
 def started(db: Database, run_id: str, now: datetime) -> None:
-    """Its container runs."""
+    """The container runs."""
     _move(db, run_id, "started", "started_at = coalesce(started_at, :at)", at=iso(now))
 
 
@@ -135,24 +136,25 @@ def prompted(db: Database, run_id: str, now: datetime) -> None:
 
 
 def spoke(db: Database, run_id: str, now: datetime, error: str | None) -> None:
-    """Pi has said something; `error`: why that was not whole. If Pi settles next, that is why."""
+    """Pi wrote a message. `error`: why the message is incomplete. If Pi settles next, this becomes the reason."""
     _go_on(db, run_id, "spoke", now, "settled_error = :error", error=error)
 
 
 def settled(db: Database, run_id: str, now: datetime, error: str | None = None) -> None:
-    """Pi is done with what it was asked. `error`: what went wrong, if that is something else than it said last."""
+    """Pi is done with its prompt. `error`: what failed, if that differs from the error of its last message."""
     changes = "settled_at = :at, settled_error = coalesce(:error, settled_error)"
     _move(db, run_id, "settled", changes, at=iso(now), error=error)
 
 
 def asked_again(db: Database, run_id: str, now: datetime, why: Literal["nudged", "asked_to_finish"]) -> None:
-    """A settled agent is told to call `finish` (nudged), or to do so with what it has (its budget is used up)."""
+    """A settled agent is asked to call `finish`. `nudged`: it stopped without. `asked_to_finish`: its budget is used
+    up."""
     counted = {"nudged": "nudges = nudges + 1", "asked_to_finish": "budget_asked_at = :at"}[why]
     _go_on(db, run_id, why, now, f"{counted}, settled_error = NULL")
 
 
 def given_next_turn(db: Database, task_id: str, now: datetime) -> None:
-    """The open run, if there is one, gets the conversation's next message."""
+    """Gives the open run, if there is one, the conversation's next message."""
     if (run := open_run(db, task_id)) is not None:
         _go_on(db, run["id"], "given_next_turn", now, "settled_error = NULL, soft_told_at = NULL")
 
@@ -162,23 +164,23 @@ def told_to_wrap_up(db: Database, run_id: str, now: datetime) -> None:
 
 
 def reported(db: Database, run_id: str, seq: int) -> None:
-    """All of the guest's events up to this number are stored."""
+    """Stores that all of the guest's events up to number `seq` are stored."""
     _move(db, run_id, "reported", "guest_seq = :seq", seq=seq)
 
 
 def lost_pi(db: Database, run_id: str, last_words: str) -> None:
-    """Pi has died, or did not start; the container follows it."""
+    """Pi died or did not start. Its container ends next."""
     _move(db, run_id, "lost_pi", "last_words = :words", words=last_words)
 
 
 def _go_on(db: Database, run_id: str, event: str, now: datetime, changes: str, **values: object) -> None:
-    """To WORKING from SETTLED, even if Pi has settled without having been given anything."""
+    """Moves from SETTLED to WORKING, also if Pi settled before it had a prompt."""
     opened = "opened_at = CASE WHEN settled_at IS NULL THEN opened_at ELSE coalesce(opened_at, :at) END"
     _move(db, run_id, event, f"{opened}, settled_at = NULL, {changes}", at=iso(now), **values)
 
 
 def _move(db: Database, run_id: str, event: str, changes: str, **values: object) -> None:
-    """`changes`: the columns, in the words of an UPDATE; raises IllegalRunMove, and then nothing has changed."""
+    """`changes`: the SET clause of the UPDATE. Raises IllegalRunMove; then nothing has changed."""
     run = single(db, "SELECT task_id, opened_at, settled_at, ended_at FROM runs WHERE id = ?", (run_id,))
     if (state(run), event) not in TABLE:
         raise IllegalRunMove(f"A run that is {state(run)} can't be {event}: {run_id}")

@@ -1,4 +1,4 @@
-"""The only writer of a task's status."""
+"""Changes of a task's status. No other module writes it."""
 
 import logging
 from datetime import datetime, timedelta
@@ -13,17 +13,17 @@ from agentcontainer_local.store.tasks.rows import get, owned
 
 log = logging.getLogger(__name__)
 
-# For the operator. Why it moved may be said in the agent's words, and those stay in the task.
+# Logged for the operator, without the reason: it may contain the agent's text, which stays in the task.
 MOVED = "task=%(task)s event=%(event)s from=%(from)s to=%(to)s"
 
-# Why a message has no whole answer, where the event brings no words of its own.
+# Why a message has no complete answer, if the event has no error or reason.
 ENDED = {"cancelled": "The task was cancelled.", "expired": "The conversation has expired."}
 
 NOT_TAKEN = "The conversation ended before the agent took this message."
 
 MILLISECOND = timedelta(milliseconds=1)
 
-# A container that dies this often in a row, with nothing done between, is not started again.
+# A container that dies this often in a row without progress is not restarted.
 MAX_DEATHS = 3
 
 
@@ -39,10 +39,10 @@ def apply(
     hibernate_until: datetime | None = None,
     reason: str | None = None,
 ) -> Task:
-    """Moves a task along an arrow of `lifecycle`, with what the event brings, in one transaction with its history.
+    """Applies an event of `lifecycle` to a task and appends it to the history, in one transaction.
 
-    Leaving `running` adds the container time to `used_ms`. Raises IllegalMove, and nothing has changed.
-    Answers the new row.
+    Leaving `running` adds the container time to `used_ms`. Returns the new row. Raises IllegalMove; then nothing has
+    changed.
     """
     with db.atomic():
         task = get(db, task_id)
@@ -86,9 +86,9 @@ def apply(
 
 
 def container_ms(task: Task, now: datetime) -> int:
-    """Whole milliseconds in which a container ran for the task until `now`.
+    """Milliseconds in which a container ran for the task until `now`.
 
-    Never more than its limit: what ran longer did so because the server was suspended and could not end it in time.
+    At most the task's limit: a container runs longer only if the server was suspended and could not end it.
     """
     if task["running_since"] is None:
         return int(task["used_ms"])
@@ -98,7 +98,7 @@ def container_ms(task: Task, now: datetime) -> int:
 
 
 def _end_turn(db: Database, task: Task, status: str) -> str:
-    """The turn at work ends with its task."""
+    """Ends the current turn together with its task."""
     turn_status = "completed" if status == lifecycle.FINISHED else "failed"
     db.conn.execute("UPDATE tasks SET turn_status = ? WHERE id = ?", (turn_status, task["id"]))
     return turn_status
@@ -108,7 +108,7 @@ def _close_what_is_open(db: Database, task: Task, status: str, why: str | None, 
     finished = status == lifecycle.FINISHED
     unfinished = transcript.take_unfinished(db, task["id"])
     transcript.interrupted(db, task, unfinished, why or "The answer was cut off.", now)
-    wanted = status in (lifecycle.FINISHED, lifecycle.HIBERNATING)  # the call that asked for it will not return
+    wanted = status in (lifecycle.FINISHED, lifecycle.HIBERNATING)  # the tool call that asked for it will not return
     transcript.end_open_activities(
         db, task["id"], "completed" if wanted else "failed", None if wanted else "interrupted", now
     )
@@ -119,7 +119,8 @@ def _close_what_is_open(db: Database, task: Task, status: str, why: str | None, 
 
 
 def cancel(db: Database, account_id: str, task_id: str, now: datetime) -> Task:
-    """Cancelling a cancelled task answers it unchanged; another that has ended is a Conflict."""
+    """Cancels the task. A task that is already cancelled is returned unchanged. Raises Conflict if it ended
+    otherwise."""
     task = owned(db, account_id, task_id)
     if task["status"] == lifecycle.CANCELLED:
         return task
@@ -129,7 +130,7 @@ def cancel(db: Database, account_id: str, task_id: str, now: datetime) -> Task:
 
 
 def died(db: Database, task_id: str, now: datetime, *, last_words: str) -> Task:
-    """The container of a running task is gone without having been asked to: it starts again, up to MAX_DEATHS."""
+    """The container of a running task ended unexpectedly: restarts it. After MAX_DEATHS in a row, fails the task."""
     with db.atomic():
         db.conn.execute("UPDATE tasks SET deaths = deaths + 1 WHERE id = ?", (task_id,))
         deaths = get(db, task_id)["deaths"]

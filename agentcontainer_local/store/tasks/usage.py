@@ -1,4 +1,4 @@
-"""What a task, or a turn of it, has used of models: sums that the store keeps, so that they are read at once."""
+"""Token usage of a task or of one turn, from sums that the database maintains."""
 
 from typing import Any
 
@@ -6,18 +6,18 @@ from agentcontainer_local import schemas
 from agentcontainer_local.money import to_usd
 from agentcontainer_local.store.db import Database, Row, dumps, each, rows, single
 
-WHOLE = 0  # in a turn's place: all of the task
+WHOLE = 0  # as the turn number: the whole task
 COUNTED = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "calls")
 SUMMED = (*COUNTED, "cost_microusd", "unpriced", "estimated")
 
 
 def token_usage(db: Database, task_id: str, turn: int = WHOLE) -> schemas.TokenUsage:
-    """Of a task, or of one turn of a conversation."""
+    """The usage of a task, or of one turn of a conversation."""
     return _summed(rows(db, "SELECT * FROM usage WHERE task_id = ? AND turn_number = ?", (task_id, turn)))
 
 
 def token_usages(db: Database, task_ids: list[str]) -> dict[str, schemas.TokenUsage]:
-    """Of several tasks, by their ids, with one statement."""
+    """The usage of several tasks, by their ids, in one query."""
     by_task: dict[str, list[Row]] = {id: [] for id in task_ids}
     sql = "SELECT usage.* FROM json_each(?) AS chosen JOIN usage ON task_id = chosen.value AND turn_number = ?"
     for used in each(db, sql, (dumps(task_ids), WHOLE)):
@@ -34,7 +34,7 @@ def _summed(by_model: list[Row]) -> schemas.TokenUsage:
 
 
 def written_tokens(db: Database, task_id: str) -> int:
-    """What models have written for the task until now, at most."""
+    """The output tokens of the task so far, counting unknown calls at their worst case."""
     most = "SELECT coalesce(sum(written_tokens), 0) AS n FROM usage WHERE task_id = ? AND turn_number = ?"
     return int(single(db, most, (task_id, WHOLE))["n"])
 

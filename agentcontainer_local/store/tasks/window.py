@@ -1,4 +1,4 @@
-"""Learns a model's context window from a provider's "prompt too long" error, and decides whether to restart Pi."""
+"""Learns a model's context window from a provider's "prompt too long" error."""
 
 from collections.abc import Mapping
 
@@ -6,15 +6,16 @@ from agentcontainer_local.store import model_settings
 from agentcontainer_local.store.db import Database
 from agentcontainer_local.store.tasks.rows import get
 
-BYTES_A_TOKEN = 4  # about
-NEARLY = 0.95  # a window that is not smaller than this part of the known one is no news
+BYTES_A_TOKEN = 4  # approximately
+NEARLY = 0.95  # a window of at least this share of the known one is treated as the same
 
 
 def learn_window(
     db: Database, task_id: str, environ: Mapping[str, str], model: str, window: int | None, size: int
 ) -> bool:
-    """`window`: if the error said it; else it is guessed from the size of the request, in bytes. Answers whether Pi
-    has to be started anew, since it goes by a larger one; else it can shorten its history by itself."""
+    """Stores the context window. `window`: tokens, if the error named it; else it is estimated from `size`, the
+    request's length in bytes. Returns whether Pi has to be restarted because it assumes a larger window. If not, Pi can
+    shorten its history by itself."""
     with db.atomic():
         task = get(db, task_id)
         settings = model_settings.find(db, task["account_id"], task["provider"], model, environ)

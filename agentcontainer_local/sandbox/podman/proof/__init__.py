@@ -1,4 +1,4 @@
-"""Each promise, tried: real containers in which somebody tries to break it, and what became of that."""
+"""Tests each promise of isolation: starts real containers that try to break it."""
 
 import asyncio
 import contextlib
@@ -34,13 +34,13 @@ from agentcontainer_local.settings import Settings
 
 HERE = Path(__file__).parent
 NODE = f"{MOUNT}/libexec/node"
-UID = 19_990  # no task's
+UID = 19_990  # not used by any task
 NAME = "agentcontainer-proof-"
 CANARY = "AGENTCONTAINER_DOCTOR_CANARY"
 SECONDS = 30
 MAX_OUTPUT_BYTES = 64 * 1024
 GROWS = "const held = []; setInterval(() => held.length < 40 && held.push(Buffer.alloc(2e7, 1)), 20)"
-# Who takes too much, with somebody who outlives it: (promise, script, ceiling)
+# Containers that exceed a limit: (promise, script, ceiling). In each, another process outlives the one that does it.
 MANY = 4000, 4096 * MB
 HOGS: tuple[tuple[str, str, Ceiling], ...] = (
     ("memory", f"{NODE} -e '{GROWS}'; exec sleep {SECONDS}", Ceiling(256 * MB, *MANY)),
@@ -58,9 +58,10 @@ METADATA_AND_LOCAL = [
 
 
 async def prove(sandbox: Sandbox, runtime: Path, settings: Settings, say: Say) -> list[WallCheck]:
-    """Takes some ten seconds, and minutes where no standard image was built yet. Nothing of it stays."""
+    """Runs all tests. Takes about ten seconds, or minutes if no standard image was built yet. Removes everything
+    afterwards."""
     attempt = _Attempt(sandbox, await _image(sandbox, say), runtime, settings)
-    # The kernel counts a user's processes together: two who take too many at once would not be seen.
+    # The kernel counts all processes of a user together, so two tests at once would disturb each other.
     async with file_lock.alone("proof", lambda: say("Waiting for another proof to end")):
         await attempt.clear()
         with _planted_secret() as attempt.secret:
@@ -68,7 +69,7 @@ async def prove(sandbox: Sandbox, runtime: Path, settings: Settings, say: Say) -
 
 
 async def alone(settings: Settings, say: Say) -> list[WallCheck]:
-    """With a Podman of its own."""
+    """Starts a Podman service for the tests."""
     runtime = await asyncio.to_thread(bundle.prepare, settings.cache, say)
     with runtime_directory.for_a_while() as folder:
         async with podman.open(Path(folder), "doctor", oci_runtime=settings.oci_runtime) as sandbox:
@@ -76,7 +77,7 @@ async def alone(settings: Settings, say: Say) -> list[WallCheck]:
 
 
 async def _image(sandbox: Sandbox, say: Say) -> str:
-    """A standard one: any that is there, else the first, which is built."""
+    """The smallest standard image on this machine; if there is none, builds the first one."""
     there = [image for image in await sandbox.images(standard_images.LABEL) if image.names]
     if there:
         return min(there, key=lambda image: image.size_bytes).names[0]
@@ -85,7 +86,7 @@ async def _image(sandbox: Sandbox, say: Say) -> str:
 
 @contextlib.contextmanager
 def _planted_secret() -> Iterator[str]:
-    """In our environment, where provider keys may be."""
+    """Puts a secret into this process's environment, where provider keys may be."""
     os.environ[CANARY] = secret = f"canary-{secrets.token_hex(12)}"
     try:
         yield secret
@@ -102,7 +103,7 @@ class _Attempt:
     secret: str = field(default="", repr=False)
 
     async def clear(self) -> None:
-        """What a proof that was killed has left: nobody else is at one now."""
+        """Removes the containers of a test that was killed. Only one test runs at a time."""
         for left in await self.sandbox.found():
             if left.name.startswith(NAME):
                 await self.sandbox.remove(left.id)
@@ -134,7 +135,7 @@ class _Attempt:
                     str(Path.home() / ".local/share/containers"),
                 ],
             }
-            # The door of no task: a runtime that is mounted as always, and the probe beside it.
+            # The container has the usual runtime mount but no door; the probe is mounted beside it.
             spec = self._spec((NODE, "/mnt/probe.mjs", json.dumps(asked)), network=network)
             async with self._started(spec) as (container, pid):
                 promises = [_uids(pid)] if network == "none" else []
@@ -177,7 +178,7 @@ class _Attempt:
             return WallCheck(name=f"limit of {name}", status="enforced", detail=detail)
 
     async def processors(self) -> WallCheck:
-        """Two busy processes get half a processor from a cgroup, and a whole one where affinity keeps the limit."""
+        """Two busy processes must get half a processor with a cgroup, and one whole processor with affinity."""
         async with self._started(self._spec(("/bin/sh", "-c", BUSY), cpus=0.5)) as (container, pid):
             by = self.kept_by["cpus"]
             await asyncio.wait_for(self.sandbox.exited(pid), SECONDS)
@@ -226,21 +227,21 @@ class _Attempt:
 
 @contextlib.asynccontextmanager
 async def _host_listens() -> AsyncIterator[list[tuple[str, int]]]:
-    """Where programs of the host answer while we look: on its loopback, and on its own address."""
+    """Listens on the host's loopback and on its own address, and returns the addresses to try from inside."""
     async with contextlib.AsyncExitStack() as stack:
         targets = []
         for address in filter(None, ("127.0.0.1", _own_address())):
             server = await asyncio.start_server(lambda _, writer: writer.close(), address, 0)
             await stack.enter_async_context(server)
             port = server.sockets[0].getsockname()[1]
-            # and by the names that user networks have for the host
+            # and the addresses that user networks have for the host
             targets += [(address, port), ("10.99.99.2", port), ("10.0.2.2", port), ("169.254.1.2", port)]
         yield targets
 
 
 def _own_address() -> str | None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unsent, contextlib.suppress(OSError):
-        unsent.connect(("192.0.2.1", 9))  # nothing is sent: it is only asked from where it would be
+        unsent.connect(("192.0.2.1", 9))  # sends nothing; it only selects the source address
         return str(unsent.getsockname()[0])
     return None
 
