@@ -11,7 +11,7 @@ from agentcontainer_local.cli.help import App
 from agentcontainer_local.cli.serve import as_service_account, settings_of
 from agentcontainer_local.cli.session import JsonFlag, ending
 
-app = App("Add, list and remove the machines on which an engine may start this server's agents.")
+app = App("Add, list and remove machines that run agents.")
 program = App("What an engine starts on a node.")
 
 Name = Annotated[str, typer.Argument(help="The node's name, as the engine has it.")]
@@ -30,12 +30,13 @@ def add(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write the file here, readable for its owner alone."),
     ] = None,
+    json: JsonFlag = False,
 ) -> None:
     """Allow a machine, and print the file that it needs: its key and certificate. Put it on the node as
     ~/.config/agentcontainer/node.pem, readable for the account alone. The key is kept nowhere else."""
     from agentcontainer_local.process import atomic_file
 
-    with ending(False):
+    with ending(json) as out:
         try:
             bundle = _authority().add(name)
         except ValueError as error:
@@ -44,11 +45,13 @@ def add(
             raise Stop(
                 Exit.WRONG_USE, f"The node {name} is there already. To give it a new key, remove it first."
             ) from None
-        if output is None:
+        if output is not None:
+            atomic_file.write(output, bundle, 0o600)
+        if out.as_json:
+            out.line({"name": name, "file": bundle.decode() if output is None else str(output)})
+        elif output is None:
             sys.stdout.buffer.write(bundle)
             sys.stdout.flush()
-        else:
-            atomic_file.write(output, bundle, 0o600)
 
 
 @app.command("list", example="nodes list")
@@ -67,13 +70,15 @@ def list_nodes(json: JsonFlag = False) -> None:
 
 
 @app.command("remove", example="nodes remove n1")
-def remove(name: Name) -> None:
+def remove(name: Name, json: JsonFlag = False) -> None:
     """Take a machine's permission away. Its connections are closed within a second."""
-    with ending(False):
+    with ending(json) as out:
         try:
             _authority().remove(name)
         except FileNotFoundError:
             raise Stop(Exit.NOT_FOUND, f"There is no node {name}. `agentcontainer nodes list` shows all.") from None
+        if out.as_json:
+            out.line({"name": name, "removed": True})
 
 
 @program.command("run", hidden=True, example="node run tsk_x.run_y server:7443")

@@ -115,11 +115,11 @@ async def test_a_directory_that_is_given_lies_in_the_workspace(lab: Lab, door: D
         archive(("a", b"x" * 5000))[:2000],
         b"no archive" * 100,
         b"x" * 512,
-        archive(*((f"f{n}", b"") for n in range(20_001))),
+        pytest.param(None, id="20001 files"),  # made by the test: each process that runs tests reads this list
     ],
 )
-async def test_an_archive_that_is_a_trap_is_refused(lab: Lab, door: Door, content: bytes):
-    await given(lab, door, content)
+async def test_an_archive_that_is_a_trap_is_refused(lab: Lab, door: Door, content: bytes | None):
+    await given(lab, door, content or archive(*((f"f{n}", b"") for n in range(20_001))))
     refused = await door.heard("refused")
     assert "task_files/src" in refused["message"]
     assert not (lab.workspace / "task_files" / "src").exists() and not (lab.workspace / "out").exists()

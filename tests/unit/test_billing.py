@@ -225,6 +225,7 @@ def spend(folder: Path) -> None:
             tasks.apply(host.db, task_id, ending, host.now())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crash_at", [None, None, None, "apply.finished", "task.settled"])
 def test_a_kill_leaves_no_task_paid_for_twice_or_never(tmp_path, crash_at):
     environ = {**os.environ, **({"AGENTCONTAINER_CRASH_AT": crash_at} if crash_at else {})}

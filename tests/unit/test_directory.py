@@ -55,10 +55,11 @@ def test_what_is_no_file_is_refused_and_named(tmp_path: Path, trap: str):
         archive(("a", b"x"), ("a/b", b"y")),
         archive(("a", b"x" * 5000))[:2000],
         b"no archive" * 100,
-        archive(*((f"f{n}", b"") for n in range(20_001))),
+        pytest.param(None, id="20001 files"),  # made by the test: each process that runs tests reads this list
     ],
 )
-def test_an_archive_that_is_a_trap_leaves_nothing(tmp_path: Path, content: bytes):
+def test_an_archive_that_is_a_trap_leaves_nothing(tmp_path: Path, content: bytes | None):
+    content = content or archive(*((f"f{n}", b"") for n in range(20_001)))
     (tmp_path / "in").mkdir()
     (tmp_path / "a.tar").write_bytes(content)
     with pytest.raises(WrongUse):

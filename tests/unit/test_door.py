@@ -13,6 +13,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from agentcontainer_local.guest import Door, door, opened
+from agentcontainer_local.sandbox import guest_http
 from agentcontainer_local.sandbox.backend import Guest
 from agentcontainer_local.sandbox.podman import sockets
 
@@ -87,7 +88,7 @@ async def test_a_large_body_is_no_head(path: Path):
 
 
 async def test_a_run_has_so_many_connections_and_no_more(path: Path, monkeypatch):
-    monkeypatch.setattr(sockets, "MAX_CONNECTIONS", 5)
+    monkeypatch.setattr(guest_http, "MAX_CONNECTIONS", 5)
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(5):
             await stack.enter_async_context(connected(path))

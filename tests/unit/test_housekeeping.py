@@ -126,6 +126,7 @@ async def test_a_store_that_cannot_grow_refuses_and_goes_on_when_it_can(host, cl
     assert row(host.db, "SELECT count(*) AS n FROM messages")["n"] == written + 1
 
 
+@pytest.mark.slow
 def test_all_is_in_order_on_a_disk_that_is_really_full(tmp_path: Path):
     """One of 64 megabytes, in a mount namespace of its own, where this account may make one: see small_disk.py."""
     disk = tmp_path / "disk"

@@ -522,6 +522,8 @@ def test_every_command_takes_json():
 
     def commands(group, path=()):
         for name, command in group.commands.items():
+            if command.hidden:
+                continue
             inner = getattr(command, "commands", None)
             yield from commands(command, (*path, name)) if inner else [((*path, name), command)]
 

@@ -23,6 +23,8 @@ from tests.fake_provider import Answers, Cuts, Fails, FakeProvider, Silent
 from tests.unit.gateway.conftest import MODELS, PATHS, request
 from tests.unit.gateway.purse import opened
 
+pytestmark = pytest.mark.slow  # each starts servers
+
 AT_ONCE = 64
 ASKED = 900  # tokens of output
 OUTPUT = {"anthropic": "max_tokens", "openai": "max_output_tokens", "openrouter": "max_tokens"}
@@ -163,7 +165,6 @@ def rates(dice: random.Random) -> dict[str, float]:
     return {"input": price, "output": price * 5, "cacheRead": price / 10, "cacheWrite": price * 1.25}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("provider", OUTPUT)
 async def test_64_calls_at_once_never_cost_more_than_the_cap(tmp_path, charging, provider):
     dice = charging.dice = random.Random(f"law {provider}")
@@ -222,7 +223,6 @@ async def test_calls_that_are_within_the_budget_wait_for_each_other_rather_than_
         purse.kill()
 
 
-@pytest.mark.slow
 async def test_what_a_killed_server_left_counts_at_its_worst_and_is_kept_once(tmp_path, charging):
     charging.rates, charging.troubled = {"input": 1, "output": 10, "cacheRead": 0, "cacheWrite": 1}, False
     purse = Purse(tmp_path, charging)

@@ -4,6 +4,7 @@ Requests are drawn from the lists of what is allowed, with fields put in that ar
 worked out here anew, for a provider that counts a token for each byte it reads and takes each of its dearest prices.
 """
 
+import copy
 import json
 import re
 from decimal import Decimal
@@ -78,7 +79,7 @@ def drawn(shape: Any) -> st.SearchStrategy:
     if isinstance(shape, tuple):
         return st.one_of([drawn(one) for one in shape])
     if isinstance(shape, Exactly):
-        return st.just(shape.value) | drawn(shape.otherwise)
+        return st.builds(copy.deepcopy, st.just(shape.value)) | drawn(shape.otherwise)
     if isinstance(shape, frozenset):
         return st.sampled_from(sorted(shape, key=str))
     if isinstance(shape, re.Pattern):
