@@ -1,4 +1,4 @@
-"""`agentcontainer serve`: every setting is a flag of it."""
+"""`agentcontainer serve`: each setting is a flag."""
 
 import gc
 import inspect
@@ -51,7 +51,7 @@ SeedFlag = Annotated[
 
 
 def settings_of(**given: str | None) -> Settings:
-    """Raises Stop, and names the flag and the variable, if a setting is not valid."""
+    """Raises Stop, naming the flag and the variable, if a setting is not valid."""
     try:
         return from_environment(os.environ, **given)
     except ValidationError as error:
@@ -62,8 +62,8 @@ def settings_of(**given: str | None) -> Settings:
 
 
 def as_service_account(settings: Settings) -> Settings:
-    """Root hands over to an account without rights: rootless Podman is the wall that agents are behind. Agents that
-    are only played need no wall."""
+    """Switches from root to an unprivileged account, because isolation relies on rootless Podman. Simulated runs need
+    no isolation, so they keep the user."""
     if os.getuid() != 0 or settings.backend == "simulated":
         return settings
     service_account.become(settings.data if "data" in settings.model_fields_set else None)
@@ -74,7 +74,7 @@ def serve(json: bool, ephemeral: bool, seed: str | None, **flags: str | None) ->
     """Run the server. SIGTERM stops the server and leaves its agents running; the next server finds them. Ctrl-C
     suspends the agents until the next start. With --json, one line of JSON says when the server is ready."""
     with ending(json, output=Lines) as out:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until it serves there is nothing to clear away
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until it serves, there is nothing to clean up
         if seed is not None and not ephemeral:
             raise Stop(Exit.WRONG_USE, "--seed is for a server for tests. Add --ephemeral.")
         if ephemeral:
@@ -89,15 +89,16 @@ def serve(json: bool, ephemeral: bool, seed: str | None, **flags: str | None) ->
 
 
 def _serve(settings: Settings, out: Lines) -> None:
-    gc.disable()  # what is imported stays: looking through it for rubbish would take a fifth of the time
-    import uvloop  # here, so that the other commands start quickly
+    gc.disable()  # imported objects stay in memory; searching them for garbage would take a fifth of the start-up time
+    import uvloop  # imported here, so that the other commands start quickly
 
     from agentcontainer_local import app as program
 
     gc.freeze()
     gc.enable()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the soft one is for programs that use select(2)
+    # the low soft limit exists for programs that use select(2)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     uvloop.run(program.serve(settings, os.environ, lambda ready, url: _ready(out, ready, url)))
 
 
@@ -107,13 +108,14 @@ def _given(flags: dict[str, str | None]) -> dict[str, str]:
 
 def _ready(out: Lines, program: "Program", url: str) -> None:
     _announce(out, program, url)
-    if address := os.environ.get("NOTIFY_SOCKET"):  # a unit of Type=notify has started from here on: sd_notify(3)
+    if address := os.environ.get("NOTIFY_SOCKET"):  # sd_notify(3): a unit of Type=notify counts as started from here on
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
             systemd.sendto(b"READY=1", address.replace("@", "\0", 1) if address.startswith("@") else address)
 
 
 def _announce(out: Lines, program: "Program", url: str) -> None:
-    """To people, or as one line of JSON. A key that is new is said this once. `url`: where it listens."""
+    """Prints the address, as text or as one line of JSON. A new key is shown only here. `url`: where the server
+    listens."""
     settings, given = program.host.settings, os.environ.get(API_KEY, "").strip()
     new_key = program.new_key if program.new_key != given else None
     public = (settings.public_url or reachable(url)).rstrip("/")
@@ -156,7 +158,7 @@ def _announce(out: Lines, program: "Program", url: str) -> None:
 
 
 def reachable(url: str) -> str:
-    """An address to type into a browser here: 0.0.0.0 and :: stand for every address of this machine."""
+    """The address for a browser on this machine: 0.0.0.0 and :: stand for all addresses."""
     return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//127.0.0.1:")
 
 
@@ -171,7 +173,7 @@ def is_private(host: str) -> bool:
 
 
 def _kind(annotation: object) -> str:
-    """What a flag takes: `NUMBER`, `PATH`, `TEXT`, or its words."""
+    """A flag's value for the help: `NUMBER`, `PATH`, `TEXT`, or its choices."""
     if get_origin(annotation) is Literal:
         return "|".join(get_args(annotation))
     kinds = {annotation, *get_args(annotation)}
@@ -179,18 +181,18 @@ def _kind(annotation: object) -> str:
 
 
 def _taken(annotation: object) -> object:
-    """One text, or several where the flag may be repeated; the settings make of it what it is."""
+    """The type of a flag for Typer: one text, or several if it can be repeated. `Settings` converts them."""
     return list[str] | None if get_origin(annotation) is tuple else str | None
 
 
 def _about(name: str, field: FieldInfo) -> str:
-    """What a setting is for, its variable, and what holds where nothing is said."""
+    """A setting's help: description, variable and default."""
     default = f"; by default {field.default}" if field.default_factory is None and field.default else ""
     return f"{field.description} [{variable(name)}{default}]"
 
 
 def _with_settings() -> inspect.Signature:
-    """Every setting as a flag."""
+    """The signature with each setting as a flag."""
     flags = {
         name: Annotated[
             _taken(field.annotation), typer.Option(metavar=_kind(field.annotation), help=_about(name, field))
@@ -212,10 +214,10 @@ signed(serve, _with_settings())
 
 
 class Command(help.Command):
-    """Its flags in groups; a setting that is in none of them stands under `Options`."""
+    """The command with its flags in groups. Settings without a group are listed under `Options`."""
 
     def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
-        """A flag with a value that may be left out: Typer has none."""
+        """Supports a flag whose value may be left out, which Typer does not."""
         values = [*get_args(Settings.model_fields["hosted_only"].annotation)]
         bare = [arg == "--hosted-only" and after not in values for arg, after in zip_longest(args, args[1:])]
         given = ["--hosted-only=refuse" if is_bare else arg for is_bare, arg in zip(bare, args, strict=True)]

@@ -1,4 +1,4 @@
-"""The timers of one server: when each scan of deadlines is due (the only user of APScheduler)."""
+"""The timers of a server, which run the scans for deadlines. Only this module uses APScheduler."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -14,7 +14,8 @@ REMEMBER_SECONDS = 10
 
 
 class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
-    """So many seconds after the run before. APScheduler's own computes each run that a clock set forward has missed."""
+    """Fires a fixed time after the previous run. APScheduler's own trigger computes every run that was missed when the
+    clock is set forward."""
 
     def __init__(self, seconds: float):
         self.interval = timedelta(seconds=seconds)
@@ -24,19 +25,19 @@ class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
 
 
 async def run(host: Host) -> None:
-    """Until cancelled."""
+    """Runs the timers until it is cancelled."""
     timers = scheduler(host)
     timers.start()
     try:
         while True:
-            await asyncio.sleep(SCAN_SECONDS)  # the event loop's clock is a steady one
+            await asyncio.sleep(SCAN_SECONDS)  # the event loop uses a monotonic clock
             keep_up(timers, host.now())
     finally:
         timers.shutdown(wait=False)
 
 
 def scheduler(host: Host) -> AsyncIOScheduler:
-    """Not started yet. A scan that was missed is not made up for: the next one sees the same rows."""
+    """The scheduler, not started yet. Missed scans are not repeated, because the next one sees the same rows."""
     timers = AsyncIOScheduler(timezone="UTC")
     for job, seconds in ((scan, SCAN_SECONDS), (tidy, TIDY_SECONDS), (remember, REMEMBER_SECONDS)):
         timers.add_job(job, Every(seconds), args=[host], coalesce=True, max_instances=1, misfire_grace_time=None)
@@ -44,7 +45,7 @@ def scheduler(host: Host) -> AsyncIOScheduler:
 
 
 def keep_up(timers: AsyncIOScheduler, now: datetime) -> None:
-    """APScheduler goes by the wall clock: when that is set back, each job would wait until it is as late again."""
+    """Corrects the timers after the wall clock was set back. APScheduler would wait for the old times."""
     for job in timers.get_jobs():
         if job.next_run_time - now > job.trigger.interval:
             job.modify(next_run_time=now)

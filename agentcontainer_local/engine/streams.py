@@ -1,4 +1,4 @@
-"""What the streams of a task tell, read and encoded once for all of them."""
+"""The content of a task's event streams, read and encoded once for all listeners."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -7,13 +7,13 @@ from agentcontainer_local import lifecycle
 from agentcontainer_local.store import events, tasks, transcript
 from agentcontainer_local.store.db import Database, Row
 
-BATCH_CHARACTERS = 64 * 1024  # of events at once, and one event more
+BATCH_CHARACTERS = 64 * 1024  # of events per batch; the last event may exceed it
 MAX_BYTES = 1024**2  # of encoded events
-ENTRY_BYTES = 500  # what Python needs for a moment or a batch, beside its text
+ENTRY_BYTES = 500  # Python's overhead for a moment or a batch, without its text
 
 
 class Batch(NamedTuple):
-    """Stored events as server-sent events; `last` is the number of the last one. Nothing where there are none."""
+    """Stored events as server-sent events; empty if there are none. `last`: the number of the last event."""
 
     text: bytes
     last: int
@@ -21,7 +21,8 @@ class Batch(NamedTuple):
 
 @dataclass
 class Moment:
-    """A task until its rows change: what its tools have printed, and the events behind each number that was asked."""
+    """The state of a task until its rows change: the output of its tools, and batches by the number that they
+    follow."""
 
     ended: bool
     printed: list[Row]
@@ -32,11 +33,11 @@ class Streams:
     def __init__(self, db: Database):
         self._db = db
         self._moments: dict[str, Moment] = {}
-        self._bytes = 0  # at most, of all batches
+        self._bytes = 0  # upper bound of the size of all batches
         db.subscribe(self._changed)
 
     def moment(self, task_id: str) -> Moment:
-        """Raises LookupError where there is no such task."""
+        """Raises LookupError if there is no such task."""
         moment = self._moments.get(task_id)
         if moment is None:
             ended = tasks.get(self._db, task_id)["status"] in lifecycle.TERMINAL
@@ -45,7 +46,7 @@ class Streams:
         return moment
 
     def batch(self, task_id: str, after: int) -> Batch:
-        """The events behind that number, or as many of them as one write takes."""
+        """The events after that number, at most BATCH_CHARACTERS and one event more."""
         batches = self.moment(task_id).batches
         batch = batches.get(after)
         if batch is None:

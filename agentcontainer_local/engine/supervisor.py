@@ -1,4 +1,4 @@
-"""Keeps what runs in step with what the rows say should run; at start it takes up what an earlier server left."""
+"""Makes the running containers match the rows. At the start it adopts the runs of an earlier server."""
 
 import asyncio
 import contextlib
@@ -19,15 +19,16 @@ from agentcontainer_local.store.db import ALL, Row
 log = logging.getLogger(__name__)
 
 TIDY_SECONDS = 10
-RETRY_SECONDS = 2  # before something that did not work is tried again
-LOOK_SECONDS, LOOK_AGAIN_SECONDS = 5, 1  # between two looks at the place: while containers can run here, and cannot
+RETRY_SECONDS = 2  # pause after a failure
+# between two checks of the backend: while containers can run, and while they can't
+LOOK_SECONDS, LOOK_AGAIN_SECONDS = 5, 1
 
-Runs = dict[str, asyncio.Task[None]]  # by task: what is done for it at the moment, one thing at a time
-FoundRuns = dict[str, Found]  # by task
+Runs = dict[str, asyncio.Task[None]]  # by task id; at most one activity for each
+FoundRuns = dict[str, Found]  # by task id
 
 
 async def supervise(host: Host, guest_of: GuestOf) -> None:
-    """Runs until cancelled; then lets go of the runs, whose containers go on."""
+    """Runs until it is cancelled. Then it leaves the runs; their containers continue."""
     runs: Runs = {}
     looking = asyncio.create_task(_look(host), name="look at the place")
     try:
@@ -43,7 +44,7 @@ async def supervise(host: Host, guest_of: GuestOf) -> None:
             _take_up(host, guest_of, runs, found)
             _start_pending(host, guest_of, runs, found)
             _clear_ended(host, runs)
-            found = {}  # from here on what runs was started here
+            found = {}  # from here on, this server has started everything that runs
             await host.now.wait({changed, look_again, *runs.values()}, host.place.wait_seconds() or None)
     finally:
         looking.cancel()
@@ -53,7 +54,7 @@ async def supervise(host: Host, guest_of: GuestOf) -> None:
 
 
 async def _look(host: Host) -> None:
-    """Whether containers can run here; what waits for that is told."""
+    """Checks regularly whether containers can run, and wakes the waiting tasks when they can again."""
     while True:
         try:
             await host.backend.ready()
@@ -67,7 +68,7 @@ async def _look(host: Host) -> None:
 
 
 async def _first_found(host: Host) -> Sequence[Found]:
-    """As soon as Podman answers. Until then everything else is served, and every task waits."""
+    """The existing runs, as soon as the backend answers. Until then tasks wait, and everything else is served."""
     while True:
         try:
             found = await host.backend.found()
@@ -83,7 +84,7 @@ def _by_task(found: Sequence[Found]) -> FoundRuns:
 
 
 def _reap(host: Host, runs: Runs) -> None:
-    """What failed is not forgotten: the rows still say what should be, so it is tried again, a little later."""
+    """Removes completed activities. After a failure the task pauses; then its rows lead to another try."""
     for task_id, running in list(runs.items()):
         if running.done():
             del runs[task_id]
@@ -102,21 +103,22 @@ def _say(host: Host, task_id: str, error: BaseException) -> None:
 
 
 async def _again(host: Host, task_id: str) -> None:
-    """A pause. What waits or runs is then taken up from its row; of what is at rest, the container may still run."""
+    """Pauses. Afterwards a pending or running task is continued from its row. If the task waits, its container may
+    still run, so it is cleaned up here."""
     await host.now.sleep(max(RETRY_SECONDS, host.place.wait_seconds()))
-    with contextlib.suppress(LookupError):  # a container that had no task
+    with contextlib.suppress(LookupError):  # a container without a task
         if tasks.get(host.db, task_id)["status"] in (lifecycle.HIBERNATING, lifecycle.AWAITING_INPUT):
             await clear_away(host, task_id)
 
 
 def _alive(host: Host, task_id: str, found: FoundRuns) -> Found | None:
-    """Its run, if that is at work and its row is open. Else it is on its way to its stop."""
+    """The task's live run, if its row is open too. If it is not open, the run is about to be stopped."""
     its = found.get(task_id)
     return its if its is not None and its.alive and tasks.open_run(host.db, task_id) else None
 
 
 def _take_up(host: Host, guest_of: GuestOf, runs: Runs, found: FoundRuns) -> None:
-    """Tasks that run, and that nobody here has: an earlier server had them, or a run here came to a bad end."""
+    """Continues running tasks that have no activity here: they are from an earlier server, or their activity failed."""
     for task_id in tasks.with_status(host.db, lifecycle.RUNNING):
         if task_id not in runs:
             runs[task_id] = asyncio.create_task(_attend(host, task_id, guest_of, found))
@@ -136,19 +138,20 @@ async def _attend(host: Host, task_id: str, guest_of: GuestOf, found: FoundRuns)
 
 
 def _do_not_count(host: Host, found: FoundRuns, waited: timedelta) -> None:
-    """While we waited for Podman no agent could reach us. A container that ended while no server looked is counted up
-    to the moment at which one looked last."""
+    """Excludes time from the tasks' container time: while this server waited for the backend, agents could not reach
+    it. If a container ended while no server ran, its time counts up to the end of the earlier server."""
     for task_id in tasks.with_status(host.db, lifecycle.RUNNING):
         away = timedelta() if _alive(host, task_id, found) else host.away
         clock_steps.not_counted(host.db, task_id, away + waited)
 
 
 def _start_pending(host: Host, guest_of: GuestOf, runs: Runs, found: FoundRuns) -> None:
-    """Oldest first, up to the free room; as many more wait, the runs of so many idle conversations end."""
+    """Starts pending tasks, oldest first, up to the limit. If more are waiting, as many runs of idle conversations
+    end."""
     room = _room(host, runs)
     waiting = _waiting(host, runs, room)
     if host.place.reason is not None:
-        waiting.sort(key=host.place.failures)  # what one task's start cannot, another's may
+        waiting.sort(key=host.place.failures)  # a start can fail for one task only, so try the others first
     leaving = sum(tasks.open_run(host.db, task_id) is None for task_id in runs) if waiting[room:] else 0
     for task_id in waiting[:room]:
         alive = _alive(host, task_id, found)
@@ -158,7 +161,7 @@ def _start_pending(host: Host, guest_of: GuestOf, runs: Runs, found: FoundRuns) 
 
 
 def _waiting(host: Host, runs: Runs, room: int) -> list[str]:
-    """Pending tasks that nothing is done for: as many as fit, and one more for each run that could make room."""
+    """Pending tasks without an activity: as many as fit, and one more for each run that could make room."""
     most = ALL if host.place.reason is not None else room + 2 * len(runs) + 1
     return [id for id in tasks.with_status(host.db, lifecycle.PENDING, most=most) if id not in runs]
 
@@ -166,13 +169,13 @@ def _waiting(host: Host, runs: Runs, room: int) -> list[str]:
 def _is_pending(host: Host, task_id: str) -> bool:
     try:
         status: str = tasks.get(host.db, task_id)["status"]
-    except LookupError:  # an orphan's name
+    except LookupError:  # the key of an orphan
         return False
     return status == lifecycle.PENDING
 
 
 def _room(host: Host, runs: Runs) -> int:
-    """So many more may be started. While containers cannot run here, one is tried at a time, and not too often."""
+    """How many more tasks may start. While containers can't run, one task at a time is tried, with pauses."""
     room = max(0, host.settings.max_running - len(runs))
     if host.place.reason is None:
         return room
@@ -181,23 +184,23 @@ def _room(host: Host, runs: Runs) -> int:
 
 
 def _end_idle(host: Host, runs: Runs, wanted: int) -> None:
-    """Of so many, those that have been idle for longest. Who follows them sees it, and makes their room free."""
+    """Ends the runs of the `wanted` longest idle conversations. Their activities notice and end."""
     idle = [task_id for task_id in tasks.idle(host.db) if task_id in runs]
     for task_id in idle[: max(0, wanted)]:
         tasks.end_run(host.db, task_id, host.now())
 
 
 def _clear_ended(host: Host, runs: Runs) -> None:
-    """What ended while no run had it (asleep, idle), and workspaces whose time is over, or whose place is needed."""
+    """Cleans up after tasks that ended without a run (hibernating, idle), and removes workspaces that are due."""
     over = tasks.retention.due(host.context, host.crowded)
     _do(runs, tasks.ended_with_container(host.db), lambda task_id: clear_away(host, task_id))
     _do(runs, over, lambda task_id: remove_workspace(host, task_id))
 
 
 async def tidy(host: Host) -> None:
-    """While it supervises, waits until what has ended is cleared away, but not for long: the next server would do it.
+    """Waits until the supervisor has cleaned up after ended tasks, at most TIDY_SECONDS.
 
-    A server for the time being, of `run` or the demo, has no next one.
+    A permanent server's successor would clean up, but a temporary server (of `run` or the demo) has none.
     """
     for _ in range(round(TIDY_SECONDS / 0.05)):
         due = tasks.retention.due(host.context, crowded=False)
@@ -213,7 +216,7 @@ def _do(runs: Runs, found: list[Row], work: Callable[[str], Coroutine[Any, Any, 
 
 
 def _clear_orphans(host: Host, runs: Runs, found: Sequence[Found]) -> None:
-    """Runs whose task is at rest or over, or is none of this store's."""
+    """Ends runs whose task waits or is over, or does not exist in this store."""
     at_work = set(tasks.with_status(host.db, lifecycle.PENDING, lifecycle.RUNNING))
     for number, orphan in enumerate(found):
         if orphan.task_id not in at_work:
@@ -231,7 +234,8 @@ async def _end_orphan(host: Host, orphan: Found) -> None:
 
 
 async def suspend(host: Host) -> None:
-    """Stops every container of this store and keeps it; the next server goes on with them. Nobody died."""
+    """Stops and keeps every container of this store. The next server continues them. These stops do not count as
+    deaths."""
     try:
         found = _by_task(await host.backend.found())
     except Unavailable as error:

@@ -1,4 +1,4 @@
-"""Deadlines that are dates: rows, looked at once a second."""
+"""Deadlines: dates in rows, checked once a second."""
 
 import asyncio
 import importlib
@@ -17,7 +17,7 @@ SCAN_SECONDS = 1
 
 
 async def run(host: Host) -> None:
-    """Until cancelled. APScheduler looks through all installed packages when it is loaded: that is done in a thread."""
+    """Runs until it is cancelled. APScheduler is imported in a thread, because it searches all installed packages."""
     if isinstance(host.now, MovableClock):
         await _whenever_moved(host)
     await asyncio.to_thread(importlib.import_module, "agentcontainer_local.engine.schedule")
@@ -27,12 +27,12 @@ async def run(host: Host) -> None:
 
 
 async def _whenever_moved(host: Host) -> NoReturn:
-    """APScheduler goes by the machine's clock alone."""
+    """Runs the scans whenever the clock moves, because APScheduler only uses the machine's clock."""
     while True:
         for job in (scan, _tidied, remember):
             try:
                 await job(host)
-            except Exception:  # as APScheduler does: the next look may go well
+            except Exception:  # the next run may succeed; APScheduler does the same
                 log.exception("a timer failed: %s", job.__name__)
         await host.now.look_again(SCAN_SECONDS)
 
@@ -43,7 +43,7 @@ async def _tidied(host: Host) -> None:
 
 
 async def scan(host: Host) -> None:
-    """Does everything whose time has come."""
+    """Handles everything that is due."""
     now = host.now()
     files.uploads.forget_expired(host.db, host.files, now)
     tasks.wake_due(host.db, now)
@@ -53,7 +53,7 @@ async def scan(host: Host) -> None:
 
 
 async def tidy(host: Host) -> bool:
-    """Removes what has been kept for long enough, or is more than is to be kept; answers whether it found any."""
+    """Removes data of ended tasks that exceeds a retention limit. Returns whether there was any."""
     settings, now = host.settings, host.now()
     over: list[Row] = []
     if settings.retention_days:
@@ -62,7 +62,7 @@ async def tidy(host: Host) -> bool:
     if not over and settings.retention_bytes is not None:
         over = tasks.retention.too_much(host.db, settings.retention_bytes)
     for task in over:
-        await asyncio.sleep(0)  # others are served between them
+        await asyncio.sleep(0)  # lets other work proceed in between
         while tasks.retention.thin(host.db, task["id"]):
             await asyncio.sleep(0)
         files.discard(host.files, tasks.retention.sweep(host.db, task["id"], now))
@@ -70,5 +70,5 @@ async def tidy(host: Host) -> bool:
 
 
 async def remember(host: Host) -> None:
-    """For the next server, which compares its clocks with these."""
+    """Stores the clocks' reading for the next server, which compares it with its own."""
     clock_steps.remember(host.db, host.now.read())

@@ -1,4 +1,4 @@
-"""A task's model calls: checked, forwarded with the provider's key, metered; or answered by the scripted model."""
+"""A task's model calls: checked, forwarded with the provider's key, and metered; or answered by the scripted model."""
 
 from agentcontainer_local.gateway.grant import Grant, Progress
 from agentcontainer_local.gateway.handle import handle

@@ -1,4 +1,4 @@
-"""A model call, as the guest requests it: size, path, model and fields are checked."""
+"""Admission of a model call: checks size, path, model and fields of the guest's request."""
 
 import re
 from collections.abc import Iterable
@@ -16,8 +16,8 @@ from agentcontainer_local.gateway.refusal import Refusal, forbidden, malformed
 from agentcontainer_local.http.json_size import has_more_values
 from agentcontainer_local.prices import Prices
 
-MAX_BODY_BYTES = 32 * 1024 * 1024  # as Anthropic's; more would hold up others while it is read
-MAX_VALUES = 250_000  # beside those in texts; a task of a million tokens has not so many
+MAX_BODY_BYTES = 32 * 1024 * 1024  # the same as Anthropic's; reading more would delay other tasks
+MAX_VALUES = 250_000  # values other than text; a task of a million tokens has fewer
 
 QUERY = re.compile(rb"[A-Za-z0-9._~=&-]{0,1024}")  # Pi sends `beta=true`
 
@@ -26,12 +26,13 @@ CLOSED = "This path is not allowed for this task."
 
 
 class Gone(Exception):
-    """The client went away before its request was whole."""
+    """The client disconnected before its request was complete."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """`raw`: its body as we understood it, written anew; `inside`: of that."""
+    """An admitted call. `raw`: the body, serialised again after the check; `inside`: what counts of `raw` beyond its
+    bytes."""
 
     route: routes.Route
     model: str
@@ -47,7 +48,7 @@ class Call:
 
 
 async def admitted(grant: Grant, client: Client, scope: Scope, receive: Receive) -> Call:
-    """The call, if this task may make it; raises Refusal."""
+    """Checks the call. Raises Refusal if this task may not make it."""
     route = routes.find(scope.get("raw_path") or scope["path"].encode())
     if scope["method"] != "POST" or route is None or route.provider != grant.provider:
         raise forbidden(CLOSED)
@@ -84,8 +85,8 @@ def _looked_at(route: routes.Route, given: bytes) -> tuple[dict[str, Any], bytes
 
 
 def understood(route: routes.Route, given: bytes) -> tuple[dict[str, Any], bytes]:
-    """The body, and its bytes written anew: so the provider reads what was checked, whatever it makes of a name that
-    is there twice, of an escape or of a number."""
+    """The body, and its bytes serialised again. So the provider reads exactly what was checked, however it treats
+    duplicate names, escapes and numbers."""
     try:
         body = orjson.loads(given)
         raw = orjson.dumps(body)
@@ -100,7 +101,8 @@ def understood(route: routes.Route, given: bytes) -> tuple[dict[str, Any], bytes
 
 
 def check_models(body: dict[str, Any], grant: Grant, prices: Prices) -> None:
-    """Only the task's own models; and stand-ins of the vendor's that cost no more than the one that is asked."""
+    """Allows only the task's own models, and fallback models that cost no more than the requested one. Raises
+    Refusal."""
     if body.get("model") not in grant.models:
         raise forbidden("This task may not call this model.")
     for one in body.get("fallbacks", []):

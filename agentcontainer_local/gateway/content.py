@@ -11,18 +11,18 @@ THINKING = frozenset({"thinking", "redacted_thinking", "reasoning"})
 REASONING = frozenset({"reasoning", "reasoning_content", "reasoning_text", "reasoning_details"})
 SHORT_TTL = "5m"
 NESTED = (list, dict)
-FREE = frozenset({"parameters", "input_schema"})  # anything may be in them, and it is none of this
+FREE = frozenset({"parameters", "input_schema"})  # JSON schemas: their keys are not message parts
 
 
 @dataclass
 class Content:
-    cached_long: bool = False  # for longer than five minutes, which costs more to write
-    thinking_bytes: int = 0  # of blocks that count in one prompt and not in another
-    images: list[str] = field(default_factory=list)  # their data, as it is in the body
+    cached_long: bool = False  # cached for longer than five minutes, which costs more to write
+    thinking_bytes: int = 0  # bytes of blocks that count in some prompts only
+    images: list[str] = field(default_factory=list)  # the images' data, as in the body
 
 
 def found(value: Any) -> Content:
-    """In a body, or in some of its messages."""
+    """The content of a body, or of some of its messages."""
     content = Content()
     for part in _parts(value):
         _note(content, part)
@@ -30,7 +30,7 @@ def found(value: Any) -> Content:
 
 
 def _parts(value: Any) -> Iterator[dict[str, Any]]:
-    """Every object within, but not the arguments of a tool call: those are the model's own words."""
+    """All objects in it, without the arguments of tool calls: the model wrote those."""
     waiting = [value]
     while waiting:
         one = waiting.pop()

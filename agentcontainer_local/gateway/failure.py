@@ -1,7 +1,7 @@
-"""Failures of model calls: one sentence for people, and one of three kinds for Pi, which retries or not.
+"""Failures of model calls: a sentence for people, and a kind that tells Pi whether to retry.
 
-Pi decides by the words of an error whether it tries again, shortens its history, or gives up. It gets fixed words for
-each kind. What happened is written to the call's row, from which the task's error is made.
+Pi decides by the words of an error whether it retries, shortens its history or gives up. So Pi gets a fixed text for
+each kind. What happened is stored in the call's row, and becomes the task's error.
 """
 
 import errno
@@ -21,8 +21,8 @@ from agentcontainer_local.gateway.routes import Dialect
 if TYPE_CHECKING:
     import aiohttp
 
-# `fatal`: the same call would fail again. `passing`: it may succeed. `overflow`: the prompt has to be shortened first.
-# `picture`: without its pictures it may succeed.
+# `fatal`: the same call would fail again. `passing`: a retry may succeed. `overflow`: the prompt must be shortened.
+# `picture`: it may succeed without images.
 Kind = Literal["fatal", "passing", "overflow", "picture"]
 TO_PI: dict[Kind, tuple[str, str]] = {
     "fatal": ("invalid_request_error", "The model call failed, and to repeat it would not help."),
@@ -30,18 +30,18 @@ TO_PI: dict[Kind, tuple[str, str]] = {
     "picture": ("invalid_request_error", "The provider refused an image of the prompt."),
     "overflow": ("invalid_request_error", "The prompt is too long: it exceeds the context window of the model."),
 }
-PASSING = (408, 409, 425, 429)  # and all from 500 on but those that say "never"
+PASSING = (408, 409, 425, 429)  # also all from 500 on except NEVER
 NEVER = (501, 505)
-FAILED_FOR_GOOD = 424  # "failed dependency": neither Pi nor our extension makes anything of it
-MAX_ATTEMPTS = 6  # in a row that fail
-MAX_SILENT_ATTEMPTS = 2  # of them without any answer: each waits for as long as a provider may be silent
+FAILED_FOR_GOOD = 424  # "failed dependency": neither Pi nor our extension gives it a meaning
+MAX_ATTEMPTS = 6  # consecutive failed attempts
+MAX_SILENT_ATTEMPTS = 2  # attempts without any answer: each takes as long as a provider may be silent
 MAX_DETAIL_CHARACTERS = 4000
 
 
 @dataclass(frozen=True)
 class Failure:
-    """`status`: for the guest. `what`: what the address did. `remedy`: what to do. `window`: if the error told it.
-    `instead`: all that there is to say of a call for which no provider was asked."""
+    """A failure of a call. `status`: for the guest. `what`: what happened at the address. `remedy`: what to do.
+    `window`: the context window, if the error named it. `instead`: the whole message, if no provider was asked."""
 
     kind: Kind
     status: int
@@ -65,7 +65,7 @@ class Failed(Exception):
 
 
 def of_error(error: Exception, address: str, proxy: str | None, reached: bool, idle_seconds: float) -> Failure:
-    """No answer came. `reached`: this address has answered the task before, so that it may come back."""
+    """No answer came. `reached`: this address answered the task before, so a retry may succeed."""
     import aiohttp
 
     kind: Kind = "passing" if reached else "fatal"
@@ -116,7 +116,7 @@ def _not_connected(error: "aiohttp.ClientConnectorError", url: URL) -> str:
 
 
 def of_cut(error: Exception, idle_seconds: float) -> Failure:
-    """The answer had begun."""
+    """The connection failed after the answer had begun."""
     if isinstance(error, TimeoutError):
         return Failure(
             "passing", 504, f"stopped in the middle of its answer: nothing came for {idle_seconds:g} s", PATIENCE
@@ -131,7 +131,7 @@ def of_redirect(location: str) -> Failure:
 
 
 def of_body(content_type: str, body: bytes) -> Failure:
-    """A success, but no answer of a model's."""
+    """The status is a success, but the body is not a model's answer."""
     detail = said.text(body)
     if title := said.title(detail):
         what = f'answered with a web page ("{title}") instead of a model\'s answer'
@@ -145,7 +145,7 @@ def of_body(content_type: str, body: bytes) -> Failure:
 
 
 def of_status(status: int, reason: str | None, body: bytes, retry_after: str | None, dialect: str) -> Failure:
-    """The provider refused."""
+    """The provider answered with an error status."""
     quoted, detail = said.message(body), said.text(body)
     if not quoted and (title := said.title(detail)):
         quoted = title
@@ -156,7 +156,7 @@ def of_status(status: int, reason: str | None, body: bytes, retry_after: str | N
 
 
 def of_event(code: int | None, message: str, detail: str) -> Failure:
-    """An error inside of a stream that began with 200."""
+    """An error in a stream that began with status 200."""
     what = f'broke off its answer with an error: "{message}"' if message else "broke off its answer with an error"
     kind, remedy = _of_words(f"{message} {detail}", code or 500) or _of_number(code or 500, "")
     return Failure(
@@ -170,7 +170,7 @@ def of_event(code: int | None, message: str, detail: str) -> Failure:
 
 
 def unasked(why: str) -> Failure:
-    """No provider was asked, and the same call would not be answered another time either. `why`: for people."""
+    """No provider was asked, and a retry would have the same result. `why`: a message for people."""
     return Failure("fatal", FAILED_FOR_GOOD, "was not asked", instead=why)
 
 
@@ -204,7 +204,7 @@ def _of_number(status: int, dialect: str) -> tuple[Kind, str]:
 
 
 def last(failure: Failure, attempt: int, silent: int) -> Failure:
-    """One that will not be tried again: it was tried often enough."""
+    """The failure, changed to one without retry if there were enough attempts."""
     if failure.kind != "passing" or (attempt < MAX_ATTEMPTS and silent < MAX_SILENT_ATTEMPTS):
         return failure
     times = f", {attempt} times in a row" if attempt > 1 else ""
@@ -212,7 +212,7 @@ def last(failure: Failure, attempt: int, silent: int) -> Failure:
 
 
 def sentence(failure: Failure, grant: Grant, address: str, call: Call, seconds: float, proxy: str | None) -> str:
-    """What happened, at which address, with which model, after how long, and what to do."""
+    """The error for people: what happened, the address, the model, the duration, and what to do."""
     if failure.instead:
         return failure.instead
     via = f", through the proxy {shown(proxy)}" if proxy and "proxy" not in failure.what else ""
@@ -251,7 +251,7 @@ KEYS = {
 
 
 def shown(address: str | None) -> str:
-    """An address without the password and the query that may be in it."""
+    """The address without a password and a query."""
     return said.brief(re.sub(r"//[^/?#]*@", "//", (address or "").partition("?")[0]), 300)
 
 
@@ -263,5 +263,5 @@ def _url(address: str) -> URL:
 
 
 def scrubbed(text: str, key: str | None) -> str:
-    """Without the key. A word such as "none" in its place is no secret, and may be in the text for another reason."""
+    """The text without the key. Short keys, such as the placeholder "none", are no secret and may occur elsewhere."""
     return text.replace(key, "***") if key and len(key) >= 8 else text

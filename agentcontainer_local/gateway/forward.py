@@ -1,4 +1,4 @@
-"""One call, to the provider and back."""
+"""Forwards one call to the provider and its answer to the guest."""
 
 import asyncio
 import functools
@@ -19,28 +19,28 @@ from agentcontainer_local.store.tasks import Counts, Reserved, Usage, Worst
 
 MAX_ERROR_BYTES = 256 * 1024
 MAX_PREAMBLE_BYTES = 64 * 1024  # before the first event of a stream
-DRAIN_SECONDS = 5  # for the usage that may follow an error
+DRAIN_SECONDS = 5  # waiting time for the usage that may follow an error
 GUEST_WENT_AWAY = 499
-BYTES_A_TOKEN = 4  # about
-FIELDS = (b":", b"data:", b"event:", b"id:", b"retry:")  # with which a line of server-sent events begins
+BYTES_A_TOKEN = 4  # approximately
+FIELDS = (b":", b"data:", b"event:", b"id:", b"retry:")  # the possible beginnings of a line of server-sent events
 
 
 @dataclass
 class Forwarded:
-    """What is known of a call while it goes on."""
+    """The state of a call in progress."""
 
     grant: Grant
     client: Client
     call: Call
-    body: bytes = field(repr=False)  # as it is sent
-    worst: Worst | None = None  # the most that it can use; None for a call that is not metered
+    body: bytes = field(repr=False)  # as sent
+    worst: Worst | None = None  # the most that the call can use; None for a call that is not metered
     reserved: Reserved = field(default_factory=lambda: Reserved(0, 0))
     progress: Progress = field(default_factory=Progress)
-    asked: bool = False  # it may have reached the provider
+    asked: bool = False  # the request may have reached the provider
     status: int = GUEST_WENT_AWAY
-    started: bool = False  # a first event, or another answer, has come; the guest has the status line
-    answered: bool = False  # with a status
-    whole: bool = False  # the provider ended its answer as it should
+    started: bool = False  # the guest has got the status line: the first event, or another answer, has arrived
+    answered: bool = False  # the provider sent a status
+    whole: bool = False  # the provider ended its answer normally
     meter: Meter | None = field(default=None, repr=False)
     failure: Failure | None = None
     began: float = field(init=False)
@@ -57,7 +57,7 @@ class Forwarded:
         return self.call.body.get("stream") is True and self.call.route.dialect != "count"
 
     def usage(self) -> Usage:
-        """Of an answer that is over, whole or not."""
+        """The usage of an ended call, complete or not."""
         if self.meter is not None:
             self.meter.close()
         counts = self._counts()
@@ -84,8 +84,11 @@ class Forwarded:
         )
 
     def _counts(self) -> Counts:
-        """A provider that refused, was not reached, or failed before its answer began, takes nothing; what a cut call
-        costs in the end nobody tells. Without a stream, it may have been at work on an answer until the end."""
+        """What budgets count. Nothing, if the provider refused, was not reached, or failed before its answer.
+
+        The worst case, if the answer was cut, because its cost is unknown. That includes a call without a stream that
+        failed while the provider may have been working on it.
+        """
         before_all = self.failure is not None and not self.started and (self.answered or self.streams)
         if not self.asked or (self.answered and self.status >= 400) or before_all:
             return "nothing"
@@ -94,8 +97,8 @@ class Forwarded:
         return "told" if self.whole and figures.ended and figures.told and priced else "worst"
 
     def _guess(self) -> bool:
-        """Whether the provider said of a prompt that it had no tokens; it counts at the most that it can have had, and
-        an answer without tokens at the most that so many bytes can be."""
+        """Handles a provider that reports 0 tokens for a prompt. The prompt counts at its worst case, and an answer
+        without tokens at the most that its bytes can be. Returns whether that was necessary."""
         figures, meter = self.figures, self.meter
         if meter is None or self.worst is None or figures.prompt_tokens or not self.call.has_prompt:
             return False
@@ -104,17 +107,18 @@ class Forwarded:
         return True
 
     def _estimate(self, figures: Figures) -> None:
-        """For who looks at the figures: what a call that was cut has used about, where it did not say more."""
+        """Estimates the usage of a cut call for display, where the provider did not report more."""
         figures.input_tokens += 0 if figures.prompt_tokens else len(self.body) // BYTES_A_TOKEN
         figures.output_tokens = max(figures.output_tokens, self.meter.events if self.meter else 0)
 
     def _answered_by(self, model: str | None) -> str:
-        """The model that was asked (providers answer with a dated name of it), or one of the stand-ins it named."""
+        """The requested model (providers answer with a dated name of it), or one of the fallback models that the call
+        names."""
         named = [one["model"] for one in self.call.body.get("fallbacks") or []]
         return model if model is not None and model in named else self.call.model
 
     def _error(self, complete: bool) -> str | None:
-        """What went wrong, in a sentence; None for a call that went well."""
+        """The error, in a sentence; None for a successful call."""
         seconds, found = self.client.clock.steady() - self.began, self.failure
         if found is None and (self.status == GUEST_WENT_AWAY or not self.whole):
             return f"The task ended the call after {seconds:.1f} s, before the answer was whole."
@@ -130,7 +134,8 @@ class Forwarded:
 
 
 async def forward(state: Forwarded, send: Send) -> None:
-    """Passes the answer on as it comes, all but its end; a cut answer never ends. Raises Refusal when there is none."""
+    """Forwards the call and passes the answer on as it arrives, without its end. A cut answer gets no end. Raises
+    Refusal if there is no answer."""
     try:
         await _asked(state, send)
     except Failed as reason:
@@ -144,7 +149,7 @@ async def forward(state: Forwarded, send: Send) -> None:
         state.status = state.failure.status
     if not state.started:
         raise state.failure.refusal()
-    if state.failure.kind != "passing":  # else the cut says it: Pi tries again
+    if state.failure.kind != "passing":  # otherwise the cut tells Pi to retry
         await send(
             {
                 "type": "http.response.body",
@@ -155,7 +160,7 @@ async def forward(state: Forwarded, send: Send) -> None:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What a call of a provider raises; asked once it has raised something. See provider_session.load."""
+    """The exceptions of a call. aiohttp is only imported after a failure; see provider_session.load."""
     from aiohttp import ClientError
 
     return ClientError, OSError, ValueError
@@ -174,7 +179,7 @@ def _failure_of(state: Forwarded, error: Exception) -> Failure:
 
 
 def _judged(state: Forwarded, found: Failure) -> Failure:
-    """With what this call's task knows: how often it was tried, and whether Pi has to be started anew first."""
+    """The failure, adjusted to this task: the number of attempts, and whether Pi has to be restarted first."""
     if found.retry_after:
         state.client.rest(state.grant, found.retry_after)
     if found.kind == "overflow" and state.grant.learn(state.call.model, found.window, len(state.body)):
@@ -205,12 +210,12 @@ def _request(state: Forwarded) -> Request:
 
 
 def _address(state: Forwarded) -> str:
-    """Built from the settings and our own table."""
+    """The address of the request, from the settings and our own table of paths."""
     return state.grant.base_url.rstrip("/") + state.call.route.path
 
 
 def _url(state: Forwarded) -> URL:
-    """Of the guest's there is only a query of harmless characters."""
+    """The URL. Only the query comes from the guest, and it has only harmless characters."""
     query = state.call.query.decode("ascii")
     return _parsed(f"{_address(state)}?{query}" if query else _address(state))
 
@@ -263,11 +268,12 @@ async def _relay(state: Forwarded, response: Response, send: Send) -> None:
 
 async def _pass(meter: Meter, chunk: bytes, send: Send) -> None:
     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    meter.feed(chunk)  # after it was sent: counting delays nothing
+    meter.feed(chunk)  # after sending, so that counting delays nothing
 
 
 async def _first(state: Forwarded, response: Response, chunks: AsyncIterator[bytes]) -> bytes:
-    """Up to the first event of a stream, or the first bytes of another answer; raises Failed for what is neither."""
+    """The bytes up to the first event of a stream, or the first bytes of another answer. Raises Failed for anything
+    else."""
     first = b""
     async for chunk in chunks:
         first += chunk
@@ -289,7 +295,7 @@ async def _first(state: Forwarded, response: Response, chunks: AsyncIterator[byt
 
 
 def _may_stream(content_type: str, first: bytes) -> bool:
-    """Some servers give their events another type."""
+    """Whether the answer can be a stream. Some servers send events with another content type."""
     if "event-stream" in content_type:
         return True
     begin = first.lstrip()[:6]
@@ -297,7 +303,7 @@ def _may_stream(content_type: str, first: bytes) -> bool:
 
 
 async def _drain(meter: Meter, chunks: AsyncIterator[bytes]) -> None:
-    """What comes behind an error may say what the call has used."""
+    """Reads the rest after an error, because it may contain the usage."""
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
             async for rest in chunks:

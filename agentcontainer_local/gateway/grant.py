@@ -1,4 +1,4 @@
-"""What one task may call: provider, models, key and address."""
+"""The permissions of a task for model calls: provider, models, key and address."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ from agentcontainer_local.store.tasks import SCRIPTED, Reserved, Usage, Worst
 
 @dataclass
 class Progress:
-    """How far a call at work has come; `answering` since its answer began. By the steady clock."""
+    """Progress of a call, by the steady clock. `answering`: when its answer began, or None."""
 
     model: str = ""
     address: str = ""
@@ -28,11 +28,11 @@ class Progress:
         self.answering = self.steady()
 
     def seconds(self) -> float:
-        """For how long the call waits for its answer, or the answer comes."""
+        """How long the call has waited for its answer, or the answer has been arriving."""
         return self.steady() - (self.answering or self.since)
 
     def facts(self) -> dict[str, str | int | float]:
-        """As on the wire."""
+        """The progress as the API shows it."""
         waited = (self.answering or self.steady()) - self.since
         state = "waiting" if self.answering is None else "answering"
         return {
@@ -49,21 +49,31 @@ class Progress:
 
 @dataclass(frozen=True)
 class Grant:
-    """`task_id`: whose calls these are. `models`: the ids as Pi sends them (the task's model and its weak one).
+    """`task_id`: the task that makes the calls. `models`: the ids as Pi sends them (the task's model and its weak one).
+    `base_url`: as the vendor's SDK takes it, see `providers`.
 
-    `base_url`: as the vendor's SDK takes it: see `providers`.
     `reserve`: called before a model is asked, with the most that the call can use; raises tasks.Refused.
-    `settle`: called on the event loop, once for each call that was reserved, failed and cut ones too.
-    `capped`: a budget is in force, so every call must have an upper bound.
-    `known`: what earlier calls of the same run have shown.
-    `free`: models that cost nothing.
+
+    `settle`: called on the event loop, once for each reserved call, including failed and cut ones.
+
+    `capped`: a budget applies, so every call must have an upper bound.
+
+    `known`: facts from earlier calls of the same run.
+
+    `free`: models without a price.
+
     `own_address`: the base URL is not the vendor's. `key_source`: where the key comes from.
+
     `reached`: whether the address has answered this task before.
-    `learn`: told of a prompt that was too long (model, window if the error said it, bytes of the request); answers
-    whether Pi has to be started anew before it can go on.
-    `working`: is told of each call that is at work, and (None) of its end.
-    `all_upstream`: the upstream answers for the scripted model too.
-    `refuse`: why no call is allowed now. It reaches Pi, which retries some refusals by their words: keep them plain.
+
+    `learn`: called when a prompt was too long (model, window if the error named it, bytes of the request); returns
+    whether Pi has to be restarted before it can continue.
+
+    `working`: called with the progress of each call when it begins, and with None when it ends.
+
+    `all_upstream`: the upstream also answers calls of the scripted model.
+
+    `refuse`: why no call is allowed now. Pi reads it and retries some errors by their words, so it must be plain.
     """
 
     provider: str

@@ -1,4 +1,4 @@
-"""From a request on the door to its answer."""
+"""Handles a model call at the door, from the request to its answer."""
 
 import asyncio
 import time
@@ -18,7 +18,8 @@ from agentcontainer_local.store.tasks import Refused
 
 
 async def handle(grant: Grant | None, client: Client, scope: Scope, receive: Receive, send: Send) -> None:
-    """ASGI, with what this task may call (None: nothing). Answers every request; a plain 403 where it must not go."""
+    """An ASGI handler. `grant`: what the task may call; None: nothing. Answers every request, with 403 if it is not
+    allowed."""
     if grant is None:
         await refusal.answer(forbidden(CLOSED), send)
         return
@@ -44,7 +45,8 @@ async def _answered(grant: Grant, client: Client, call: Call, send: Send) -> Non
 
 
 async def _reserved(grant: Grant, client: Client, call: Call, send: Send) -> None:
-    """What it used is written down whatever happens (a cut call has cost something too), and before its end is sent."""
+    """Reserves, forwards and settles the call. The usage is always stored, even of a cut call, and before the answer's
+    end is sent."""
     await client.rested(grant)
     try:
         worst = await client.aside(grant.known, len(call.raw), worst_case.worst, call, grant, client.prices)
@@ -74,13 +76,13 @@ async def _passed(state: Forwarded, send: Send) -> None:
 
 
 async def _ended(state: Forwarded, send: Send) -> None:
-    """Without an end the server closes the connection, so that the guest sees the cut as one."""
+    """Sends the end of the answer. Without it the server closes the connection, so that the guest notices the cut."""
     if state.whole or (state.failure is not None and state.failure.kind != "passing"):
         await send({"type": "http.response.body", "body": b""})
 
 
 class _Sending:
-    """Knows for how long the client has not taken what is sent."""
+    """Measures how long the client has not read what is sent."""
 
     def __init__(self, send: Send):
         self._send = send
@@ -98,8 +100,9 @@ class _Sending:
 async def _while_listening(
     work: Coroutine[None, None, None], receive: Receive, sending: _Sending, patience: float
 ) -> None:
-    """Does the work, but drops it, and with it the call upstream, as soon as the client has gone, or has not read for
-    so many seconds (up to twice that): what the call has reserved of an account's budget is kept from others."""
+    """Does the work, but cancels it, with the call upstream, when the client has disconnected or has not read for
+    `patience` seconds (at most twice as long). Otherwise the call's reservation would keep the account's budget from
+    other tasks."""
     working = asyncio.ensure_future(work)
     listening = asyncio.ensure_future(_gone(receive))
     try:

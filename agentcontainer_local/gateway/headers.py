@@ -9,9 +9,9 @@ from agentcontainer_local.gateway.grant import Grant
 from agentcontainer_local.gateway.refusal import forbidden
 from agentcontainer_local.providers import PROVIDERS
 
-# What Pi sends and a provider may see, with the values it may have. Node adds those below; they are for this connection
-# alone, or are credentials, which the provider's key takes the place of. All else is refused, since a provider may
-# take an account, a price or a way out from any other header.
+# The headers of Pi that a provider may see, with their allowed values. Node adds those in OURS; they apply to this
+# connection only, or are credentials, which the provider's key replaces. All others are refused: a provider could take
+# an account, a price or a forwarding address from them.
 TO_PROVIDER = {
     "user-agent": re.compile(r"[ -~]{1,200}"),
     "anthropic-version": re.compile(r"2023-06-01"),
@@ -67,7 +67,7 @@ TO_GUEST = re.compile(
 
 
 def check(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Raises a Refusal that names the first header that is not on the list, or not with this value."""
+    """Raises a Refusal that names the first header that is not allowed, or whose value is not allowed."""
     for name, value in _read(headers):
         if name in OURS:
             continue
@@ -83,7 +83,7 @@ def _read(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
 
 
 def to_provider(headers: Iterable[tuple[bytes, bytes]], grant: Grant, dialect: str) -> CIMultiDict[str]:
-    """What of a call's headers passes, and the key; not compressed, or the usage could not be read as it passes."""
+    """The allowed headers of the call, with the provider's key. Without compression, so that the usage can be read."""
     passed = CIMultiDict[str]((name, value) for name, value in _read(headers) if name in TO_PROVIDER)
     passed.update({"accept": "application/json", "content-type": "application/json", "accept-encoding": "identity"})
     passed.update(_credential(grant, dialect))
@@ -91,7 +91,8 @@ def to_provider(headers: Iterable[tuple[bytes, bytes]], grant: Grant, dialect: s
 
 
 def _credential(grant: Grant, dialect: str) -> dict[str, str]:
-    """By the dialect; but OpenRouter takes the same one on all its paths, the Anthropic-like one too."""
+    """The credential header of the dialect. OpenRouter uses the same one for all its paths, including the
+    Anthropic-like one."""
     if grant.api_key is None:
         return {}
     if dialect in ("messages", "count") and not PROVIDERS[grant.provider].is_router:
@@ -100,6 +101,6 @@ def _credential(grant: Grant, dialect: str) -> dict[str, str]:
 
 
 def to_guest(headers: Iterable[tuple[bytes, bytes]], grant: Grant) -> list[tuple[bytes, bytes]]:
-    """Not Set-Cookie, nor the names of the account, nor the key, should a provider of somebody's own send it back."""
+    """The allowed headers of the answer. Cookies, account names and values with the key are not passed on."""
     key = (grant.api_key or "\0").encode()
     return [(name.lower(), value) for name, value in headers if TO_GUEST.fullmatch(name.lower()) and key not in value]

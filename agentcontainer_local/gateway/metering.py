@@ -1,4 +1,4 @@
-"""Reads the token figures of a model call from its answer as it passes."""
+"""Reads the token usage from the answer of a model call while it passes."""
 
 import json
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ from agentcontainer_local.gateway.routes import Dialect
 from agentcontainer_local.money import MAX_USD
 from agentcontainer_local.prices import TIERS
 
-MAX_EVENT_BYTES = 8 * 1024 * 1024  # of one server-sent event; a longer one passes unread
+MAX_EVENT_BYTES = 8 * 1024 * 1024  # of one server-sent event; longer ones are not read
 MAX_JSON_BYTES = 16 * 1024 * 1024  # of an answer that is not a stream
 MAX_REPORTED_TOKENS = 10**12
 
-# An event without one of these has nothing for us, and is not parsed; nor has one with null there, as many have.
+# Events without these names are not parsed, nor those where the value is null, which are frequent.
 USAGE = (b'"usage"', b'"usage":null', b'"usage": null')
 REASON = (b'"finish_reason"', b'"finish_reason":null', b'"finish_reason": null')
 TELLING = {
@@ -22,13 +22,13 @@ TELLING = {
     "completions": (USAGE, REASON, (b"[DONE]",)),
     "count": (),
 }
-END = b"\n\n"  # of an event, as a rule
+END = b"\n\n"  # the usual end of an event
 INPUT = {"messages": "input_tokens", "responses": "input_tokens", "completions": "prompt_tokens"}
 OUTPUT = {"messages": "output_tokens", "responses": "output_tokens", "completions": "completion_tokens"}
 DETAILS = {"responses": "input_tokens_details", "completions": "prompt_tokens_details"}
 
-# All that usage may say without costing more than the table knows. Something else, unless it is zero or empty, makes
-# the whole call doubtful: it counts as all that was reserved for it.
+# The usage fields that do not cost more than the price table says. Any other field, unless it is zero or empty, makes
+# the call doubtful: then it counts at its worst case.
 TOLD = frozenset(
     {
         "input_tokens",
@@ -71,7 +71,7 @@ TOLD = frozenset(
         "upstream_inference_output_cost",
     }
 )
-# Words with a price: those that cost what the table says. A tier of the table's own factors is known too.
+# Values that do not change the price, and the tiers whose price factor is in the table.
 WORDS = {
     "service_tier": frozenset({"auto", "default", "standard", "standard_only", "batch", "on_demand", *TIERS}),
     "speed": frozenset({"standard"}),
@@ -81,19 +81,19 @@ WORDS = {
 
 @dataclass
 class Figures:
-    """What an answer has said of itself so far."""
+    """The usage that an answer has reported so far."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
-    cache_write_1h_tokens: int = 0  # of those
+    cache_write_1h_tokens: int = 0  # part of cache_write_tokens
     reported_usd: Decimal | None = None
     service_tier: str | None = None
-    model: str | None = None  # the one that answered
-    ended: bool = False  # the answer said that it was whole
-    told: bool = False  # and what it used
-    doubtful: bool = False  # and something that may cost more than the table knows
+    model: str | None = None  # the model that answered
+    ended: bool = False  # the answer reported its end
+    told: bool = False  # the answer reported its usage
+    doubtful: bool = False  # the usage has something that may cost more than the table says
 
     @property
     def prompt_tokens(self) -> int:
@@ -102,19 +102,19 @@ class Figures:
 
 @dataclass
 class Meter:
-    """Reads a copy of an answer's bytes, in whatever pieces they come; nothing in them makes it raise."""
+    """Reads a copy of an answer's bytes, in any pieces. No content makes it raise."""
 
     dialect: Dialect
     streaming: bool
     figures: Figures = field(default_factory=Figures)
-    _parts: list[bytes] = field(default_factory=list)  # of a line, or of a JSON document, that is not whole yet
+    _parts: list[bytes] = field(default_factory=list)  # of an incomplete line or JSON document
     _size: int = 0
-    _data: list[bytes] = field(default_factory=list)  # the data lines of the event that is being read
+    _data: list[bytes] = field(default_factory=list)  # data lines of the present event
     _data_size: int = 0
-    _skipping: bool = False  # a line that is too long
-    events: int = 0  # that came; some token or more in each
-    size_bytes: int = 0  # of the answer
-    _most: dict[str, int] = field(default_factory=dict)  # the largest count that was told, by its name
+    _skipping: bool = False  # skips the rest of a line that is too long
+    events: int = 0  # number of events; each has at least one token
+    size_bytes: int = 0  # size of the answer
+    _most: dict[str, int] = field(default_factory=dict)  # the largest reported count, by name
 
     def feed(self, chunk: bytes) -> None:
         self.size_bytes += len(chunk)
@@ -126,7 +126,7 @@ class Meter:
             self._events(chunk, chunk.find(END) + 2, last + 2)
 
     def _events(self, chunk: bytes, first: int, last: int) -> None:
-        """Of a chunk in which one event ends at `first`, and the last one at `last`: most are passed over unread."""
+        """Reads a chunk whose first event ends at `first` and whose last one at `last`. Most events are skipped."""
         self._lines(chunk[:first])
         whole = chunk[first:last]
         if self._is_telling(whole):
@@ -137,14 +137,14 @@ class Meter:
             self._lines(chunk[last:])
 
     def _is_telling(self, data: bytes) -> bool:
-        """Counting is several times as fast as looking at each event, and most bytes of a stream are not for us."""
+        """Whether the bytes may have usage. Counting is several times faster than parsing each event."""
         return any(
             (found := data.count(sign)) and found > sum(map(data.count, empty))
             for sign, *empty in TELLING[self.dialect]
         )
 
     def close(self) -> None:
-        """The answer is over, whole or not."""
+        """Ends the reading. The answer may be incomplete."""
         rest = b"" if self._skipping else b"".join(self._parts)
         self._parts, self._size = [], 0
         if self.streaming:
@@ -160,7 +160,7 @@ class Meter:
             self._parts, self._size, self._skipping = [], 0, True
 
     def _lines(self, chunk: bytes) -> None:
-        """Ends of lines are \\n, \\r\\n or \\r; a \\r that ends the chunk may have its \\n in the next one."""
+        """Splits a chunk into lines. They end with \\n, \\r\\n or \\r; the \\n after a \\r may be in the next chunk."""
         if b"\n" not in chunk and b"\r" not in chunk and not (self._parts and self._parts[-1].endswith(b"\r")):
             self._keep(chunk, MAX_EVENT_BYTES)
             return
@@ -168,7 +168,7 @@ class Meter:
         self._parts, self._size = [], 0
         rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
         for line in lines:
-            if self._skipping:  # this is the end of the one that was too long
+            if self._skipping:  # the end of the line that is too long
                 self._skipping = False
             else:
                 self._line(line.rstrip(b"\r\n"))
@@ -199,7 +199,7 @@ class Meter:
             self._read(document)
 
     def _read(self, document: dict[str, Any]) -> None:
-        """An event, or a whole answer: the usage is in it, in its `message` (Anthropic) or in its `response`."""
+        """Reads an event or a complete answer. The usage is in it, or in its `message` (Anthropic) or `response`."""
         choices = document.get("choices")
         for holder in (
             document,
@@ -239,7 +239,7 @@ class Meter:
                 figures.reported_usd = reported
 
     def _note_words(self, holder: dict[str, Any]) -> None:
-        """A tier that was told in one event alone is still the one that is paid; of several it is the dearest."""
+        """Notes the service tier. If several are reported, the most expensive one counts."""
         figures = self.figures
         figures.doubtful |= any(holder.get(name) not in (None, "", *known) for name, known in WORDS.items())
         tier = holder.get("service_tier")
@@ -247,7 +247,7 @@ class Meter:
             figures.service_tier = tier
 
     def _note_apart(self, usage: dict[str, Any]) -> None:
-        """Anthropic counts what went through a cache apart."""
+        """Anthropic reports cached tokens separately."""
         figures, written = self.figures, usage.get("cache_creation")
         figures.input_tokens = self._largest("input_tokens", usage)
         figures.output_tokens = self._largest("output_tokens", usage)
@@ -256,7 +256,7 @@ class Meter:
         figures.cache_write_1h_tokens = self._largest("ephemeral_1h_input_tokens", written)
 
     def _note_together(self, usage: dict[str, Any]) -> None:
-        """OpenAI's input includes what went through a cache."""
+        """OpenAI includes cached tokens in the input tokens."""
         figures, details = self.figures, usage.get(DETAILS[self.dialect])
         figures.cache_read_tokens = self._largest("cached_tokens", details)
         figures.cache_write_tokens = self._largest("cache_write_tokens", details)
@@ -265,7 +265,7 @@ class Meter:
         figures.output_tokens = self._largest(OUTPUT[self.dialect], usage)
 
     def _largest(self, name: str, counts: Any) -> int:
-        """Usage is told more than once, cumulatively: a later zero takes nothing back."""
+        """The largest count so far. Usage is reported repeatedly and cumulatively, so a later zero is ignored."""
         told = counts.get(name) if isinstance(counts, dict) else None
         if type(told) is int and 0 <= told <= MAX_REPORTED_TOKENS:
             self._most[name] = max(told, self._most.get(name, 0))
@@ -273,12 +273,12 @@ class Meter:
 
 
 def _is_doubtful(usage: dict[str, Any], depth: int = 3) -> bool:
-    """Whether something in it, however deep, is neither known nor zero or empty."""
+    """Whether any value in it, at any depth, is unknown and neither zero nor empty."""
     return any(_is_unknown(name, value, depth) for name, value in usage.items() if value and name not in WORDS)
 
 
 def _is_unknown(name: str, value: Any, depth: int) -> bool:
-    if name == "iterations":  # of one model call, unless the provider made several of it
+    if name == "iterations":  # one model call, unless the provider made several of it
         return not (
             isinstance(value, list)
             and len(value) == 1
@@ -293,7 +293,7 @@ def _is_unknown(name: str, value: Any, depth: int) -> bool:
 
 
 def _reported(usage: dict[str, Any]) -> Decimal | None:
-    """OpenRouter's own figure; with the user's own key at the vendor, what that one takes comes on top."""
+    """OpenRouter's reported cost. With the user's own key at the vendor, the vendor's cost is added."""
     if (cost := _usd(usage.get("cost"))) is None or not usage.get("is_byok"):
         return cost
     details = usage.get("cost_details")

@@ -1,4 +1,4 @@
-"""The connection to the providers: opened once, shared by all calls."""
+"""The HTTP session for calls to providers. It is opened once and shared by all calls."""
 
 import asyncio
 import contextlib
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 30
 KEEPALIVE_SECONDS = 30
-READ_BYTES = 256 * 1024  # of an answer that is faster than its reader
-LARGE_BYTES = 64 * 1024  # from here on whatever is done with all of a request would hold up others
-LARGE_AT_ONCE = 2  # of all runs; and one of each
+READ_BYTES = 256 * 1024  # buffer for an answer that arrives faster than it is read
+LARGE_BYTES = 64 * 1024  # above this size, work on a request would block the event loop for too long
+LARGE_AT_ONCE = 2  # large requests processed at once, over all runs; one for each run
 
 Answer = TypeVar("Answer")
 
@@ -37,17 +37,20 @@ class Client:
     prices: Prices
     idle_seconds: float
     clock: Clock
-    proxies: dict[tuple[str, str], str | None] = field(default_factory=dict)  # that were found, by scheme and host
-    resting: dict[tuple[str, str | None], float] = field(default_factory=dict, repr=False)  # until, by address and key
+    proxies: dict[tuple[str, str], str | None] = field(default_factory=dict)  # cached proxies, by scheme and host
+    # time of the pause's end, by address and key
+    resting: dict[tuple[str, str | None], float] = field(default_factory=dict, repr=False)
 
     workers: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(LARGE_AT_ONCE, "model-calls"), repr=False
     )
 
     async def aside(self, known: Known, size: int, work: Callable[..., Answer], *given: Any) -> Answer:
-        """Does what takes the longer the larger a request is: of a large one in a thread, one at a time for each run.
+        """Does work whose duration depends on the size of a request. For a large one it uses a thread, one at a time
+        for each run.
 
-        Whoever goes away meanwhile keeps the run's turn until the work is done, or could begin it again and again.
+        If the caller is cancelled, the run's turn still ends only with the work; otherwise a client could start it
+        again and again.
         """
         if size <= LARGE_BYTES:
             return work(*given)
@@ -57,8 +60,8 @@ class Client:
         return await asyncio.shield(job)
 
     def proxy_of(self, address: str) -> str | None:
-        """As HTTPS_PROXY, HTTP_PROXY and NO_PROXY say, but none for this machine: no proxy elsewhere gets to it.
-        aiohttp's own `trust_env` would add keys from ~/.netrc."""
+        """The proxy from HTTPS_PROXY, HTTP_PROXY and NO_PROXY. None for this machine's loopback, which no proxy can
+        reach. aiohttp's `trust_env` is not used, because it would add keys from ~/.netrc."""
         try:
             at = urlsplit(address).scheme, urlsplit(address).hostname or ""
         except ValueError:
@@ -68,7 +71,7 @@ class Client:
         return self.proxies[at]
 
     def rest(self, grant: Grant, seconds: float) -> None:
-        """The provider asked for this pause, of everybody with this key."""
+        """Pauses all calls with this address and key, because the provider asked for it."""
         self.resting[grant.base_url, grant.api_key] = self.clock.steady() + seconds
 
     async def rested(self, grant: Grant) -> None:
@@ -83,10 +86,11 @@ class Client:
 async def client(
     idle_seconds: float = 300, prices_file: Path | None = None, wrapped: Wrapped = as_it_is, clock: Clock | None = None
 ) -> AsyncIterator[Client]:
-    """`idle_seconds`: how long a provider may be silent within a call, and a guest not read what it says.
+    """The client for all calls of a server.
 
-    `prices_file` replaces the package's table. `wrapped` puts another upstream around the live one, or in its place.
-    `clock`: for the pauses that providers ask for.
+    `idle_seconds`: how long a provider may be silent within a call, and how long a guest may not read. `prices_file`
+    replaces the built-in price table. `wrapped` wraps the live upstream or replaces it. `clock`: for pauses that
+    providers ask for.
     """
     prices = Prices.read(prices_file)
     session = _Session(idle_seconds)
@@ -99,13 +103,13 @@ async def client(
 
 
 async def load() -> None:
-    """What calls of providers need. It takes a fifth of a server's start, so it is not loaded before it is needed; in
-    a thread, so that others are served meanwhile."""
+    """Imports the library for calls to providers. It takes a fifth of the start-up time, so it is only imported when
+    needed, in a thread."""
     await asyncio.to_thread(importlib.import_module, "aiohttp")
 
 
 class _Session:
-    """Opened with the first call."""
+    """Opens the session with the first call."""
 
     def __init__(self, idle_seconds: float):
         self._idle_seconds = idle_seconds

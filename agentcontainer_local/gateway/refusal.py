@@ -6,7 +6,8 @@ from starlette.types import Send
 
 
 class Refusal(Exception):
-    """Pi decides by the status and by words like "timeout" or "overloaded" whether it tries again: words matter."""
+    """A refused call. Pi decides by the status and by words such as "timeout" or "overloaded" whether to retry, so
+    choose words with care."""
 
     def __init__(self, status: int, kind: str, message: str):
         super().__init__(message)
@@ -24,7 +25,7 @@ def malformed(message: str) -> Refusal:
 
 
 async def answer(refusal: Refusal, send: Send) -> None:
-    """Anthropic's shape is OpenAI's with a `type` around it, so one body is right for both."""
+    """Sends the refusal. Anthropic's error format is OpenAI's with a `type` around it, so one body fits both."""
     error = {"type": refusal.kind, "code": refusal.kind, "message": refusal.message}
     await respond(send, refusal.status, json.dumps({"type": "error", "error": error}).encode())
 

@@ -1,4 +1,4 @@
-"""The paths of a model call, and no others."""
+"""The allowed paths of model calls."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,8 @@ PATHS: dict[Dialect, str] = {"messages": "messages", "responses": "responses", "
 
 
 def _routes_of(provider: Provider) -> Iterator[tuple[str, Route]]:
-    """Every API below each, for servers of the account's own; only Anthropic's counts tokens."""
+    """A provider's routes. Each provider has all APIs, because an account can set another server. Only Anthropic's
+    counts tokens."""
     for dialect, path in PATHS.items():
         below = f"{provider.version}/{path}"
         yield f"/{provider.gateway_path}{below}", Route(provider.name, dialect, below)
@@ -34,7 +35,7 @@ ROUTES[b"/openrouter/v1/messages"] = ROUTES[b"/openrouter/api/v1/messages"]
 
 
 def find(raw_path: bytes) -> Route | None:
-    """The route of a path as it came over the wire: only these very bytes, so nothing encoded, doubled or dotted.
+    """The route of a path, or None. The path must match byte for byte, so encoded or dotted variants are rejected.
 
     Pi calls OpenRouter's Claude models at `…/api/v1` + `/v1/messages`.
     """

@@ -33,12 +33,13 @@ SPENT = re.compile(
 PICTURES = re.compile(
     r"\b(?:images?|image_url|input_image|pictures?|vision|multi-?modal|mmproj|media[_ ]type)\b", re.IGNORECASE
 )
-# A stop reason that says that the window, not the limit of the answer, ended it.
+# Stop reasons that mean that the context window is full, as opposed to the output limit.
 FULL_WINDOW = re.compile(
     r"context_(?:window|length|limit)|window_exceeded|context_?overflow|prompt_too_long", re.IGNORECASE
 )
 
-# The size of the window, in the words of llama.cpp, OpenAI, vLLM, OpenRouter, Anthropic, Mistral, Gemini, LM Studio…
+# The size of the window in the error messages of llama.cpp, OpenAI, vLLM, OpenRouter, Anthropic, Mistral, Gemini, LM
+# Studio…
 WINDOW = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -63,7 +64,7 @@ def text(body: bytes) -> str:
 
 
 def brief(words: str, most: int = MAX_QUOTED_CHARACTERS) -> str:
-    """On one line, without what a terminal would obey, and not too long."""
+    """The text in one line, without control characters, shortened to `most` characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
     return line if len(line) <= most else line[: most - 1] + "…"
 
@@ -74,7 +75,7 @@ def title(page: str) -> str:
 
 
 def message(body: bytes) -> str:
-    """Its own words: of a JSON object, of the first event that has some, or plain text that is short."""
+    """The provider's own message: from a JSON object, from the first event that has one, or from a short plain text."""
     words = text(body).strip()
     for candidate in (words, *DATA.findall(words)):
         try:
@@ -88,7 +89,8 @@ def message(body: bytes) -> str:
 
 
 def of_document(document: Any, depth: int = 6) -> str:
-    """`message` where one is, else what stands for it: FastAPI's `detail`, Ollama's `error`, AWS's `Message`."""
+    """The error message in a JSON document: `message`, or FastAPI's `detail`, Ollama's `error`, AWS's `Message` and so
+    on."""
     if isinstance(document, str):
         return _inner(document, depth)
     if isinstance(document, list) and document and depth:
@@ -102,7 +104,7 @@ def of_document(document: Any, depth: int = 6) -> str:
 
 
 def _inner(words: str, depth: int) -> str:
-    """Some put JSON into the message."""
+    """The message within a message: some providers put JSON into it."""
     if depth and words.lstrip().startswith("{"):
         try:
             return of_document(json.loads(words), depth - 1) or words
@@ -112,13 +114,13 @@ def _inner(words: str, depth: int) -> str:
 
 
 def window(words: str) -> int | None:
-    """How many tokens the model takes, if the error says it: the smallest figure, since the prompt's is larger."""
+    """The context window, if the error names it. The smallest number counts, because the prompt's size is larger."""
     found = [int(match[1].replace(",", "")) for pattern in WINDOW for match in pattern.finditer(words)]
     return min((tokens for tokens in found if tokens >= MIN_WINDOW_TOKENS), default=None)
 
 
 def seconds(header: str | None) -> float:
-    """Of a Retry-After, which is a number or a date."""
+    """The seconds of a Retry-After header, which is a number or a date. At most MAX_RETRY_AFTER_SECONDS."""
     if not header:
         return 0
     try:

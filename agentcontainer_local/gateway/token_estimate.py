@@ -1,9 +1,9 @@
-"""The maximum tokens of a prompt: from its bytes, or better from an earlier prompt that it extends.
+"""Estimates the maximum number of tokens of a prompt: from its bytes, or better from an earlier prompt that it extends.
 
-A token is at least one byte, so bytes are a bound that always holds, if a wide one (some four times what is used). An
-agent's next prompt is its last one with something added, and of that one the provider has said how many tokens it has:
-so that many, and the bytes of what was added. It holds only where all else in the two requests is the same, since a
-field like `truncation` or `tool_choice` decides whether something counts.
+A token has at least one byte, so the number of bytes is a safe bound, but typically four times too high. An agent's
+next prompt is usually the last one plus something, and the provider has reported the last one's tokens. So the bound is
+those tokens plus the added bytes. This is only valid if everything else in both requests is equal: fields such as
+`truncation` or `tool_choice` decide what counts.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ import orjson
 
 from agentcontainer_local.gateway.content import Content, found
 
-FRAME_TOKENS = 2000  # what a provider adds on its own, such as how tools are called
-MAX_PROMPT_BYTES = 8 * 1024 * 1024  # of a prompt that is remembered
+FRAME_TOKENS = 2000  # what providers add themselves, such as instructions for tool calls
+MAX_PROMPT_BYTES = 8 * 1024 * 1024  # largest prompt that is remembered
 ITEMS = {"messages": "messages", "completions": "messages", "responses": "input"}
 
-# Fields that say nothing of the prompt; two prompts with all else the same are read alike.
+# Fields without influence on the prompt. All others must be equal.
 BESIDE = frozenset(
     {
         "max_tokens",
@@ -37,7 +37,7 @@ BESIDE = frozenset(
 
 @dataclass(frozen=True)
 class Prompt:
-    """One whose number of tokens the provider has told."""
+    """A prompt whose number of tokens the provider has reported."""
 
     frame: dict[str, Any] = field(repr=False)
     items: list[Any] = field(repr=False)
@@ -46,21 +46,23 @@ class Prompt:
 
 @dataclass
 class Known:
-    """Of one run: how many tokens models have written for its task until now, and the last prompt of each kind."""
+    """Facts about a run: the tokens that models have written for its task, and the last prompt of each dialect and
+    model."""
 
     written: int = 0
     prompts: dict[tuple[str, str], Prompt] = field(default_factory=dict, repr=False)
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)  # of its large requests, to be worked on
+    # held while a large request of the run is processed
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
 
 def by_bytes(size: int, content: Content, model: str) -> int:
-    """`size`: of the request's body, the images in it included."""
+    """The bound from the number of bytes. `size`: of the request's body, including images."""
     images = sum(map(len, content.images))
     return max(0, size - images) + len(content.images) * image_tokens(model) + FRAME_TOKENS
 
 
 def image_tokens(model: str) -> int:
-    """More than any size and detail takes; OpenAI's gpt-4o-mini counts an image many times."""
+    """An upper bound for any image size and detail. OpenAI's gpt-4o-mini counts a multiple for images."""
     if "4o-mini" in model:
         return 50_000
     if "claude" in model:
@@ -69,8 +71,8 @@ def image_tokens(model: str) -> int:
 
 
 def frame_of(body: dict[str, Any], dialect: str, beta: bytes) -> dict[str, Any] | None:
-    """All of a request that decides what of its messages counts; None where they are no list, or where another model,
-    which counts otherwise, may answer."""
+    """The parts of a request that decide which messages count. None if the messages are not a list, or if a fallback
+    model may answer, which counts differently."""
     if not isinstance(body.get(ITEMS[dialect]), list) or "fallbacks" in body:
         return None
     rest = body.keys() - BESIDE - {ITEMS[dialect]}
@@ -78,20 +80,21 @@ def frame_of(body: dict[str, Any], dialect: str, beta: bytes) -> dict[str, Any] 
 
 
 def by_what_is_known(known: Known, body: dict[str, Any], dialect: str, beta: bytes, content: Content) -> int | None:
-    """None where the request does not go on from a known one."""
+    """The bound from an earlier prompt. None if the request does not extend one."""
     prompt = known.prompts.get((dialect, body["model"]))
     if prompt is None or prompt.frame != frame_of(body, dialect, beta):
         return None
     items = body[ITEMS[dialect]]
     added = items[_in_common(prompt.items, items) :]
     size = len(orjson.dumps(added))
-    # Thinking that was left out of one prompt may be in the next; all that there is has been written for this task.
+    # Thinking that was left out of one prompt can be in the next. All of it was written for this task.
     hidden = min(known.written, content.thinking_bytes)
     return prompt.tokens + by_bytes(size, found(added), body["model"]) + hidden
 
 
 def learn(known: Known, body: dict[str, Any], dialect: str, beta: bytes, size: int, tokens: int) -> None:
-    """From a prompt that was answered whole; `tokens`: of all its input. One that says too little is not kept."""
+    """Remembers a prompt that was answered completely. `tokens`: all its input tokens. Prompts without a frame are
+    ignored."""
     frame = frame_of(body, dialect, beta) if size <= MAX_PROMPT_BYTES else None
     if frame is not None:
         known.prompts[dialect, body["model"]] = Prompt(frame, body[ITEMS[dialect]], tokens)
@@ -105,7 +108,7 @@ def _in_common(ours: list[Any], theirs: list[Any]) -> int:
 
 
 def _unmarked(value: Any) -> Any:
-    """Without the marks of what is to be cached: they move with each request, and change no count."""
+    """The value without cache marks, which move with each request and do not change the count."""
     if isinstance(value, list):
         return [_unmarked(one) for one in value]
     if isinstance(value, dict):

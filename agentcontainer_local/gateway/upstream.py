@@ -1,7 +1,7 @@
-"""The seam to the providers: every call that leaves the gateway goes through one function, the upstream.
+"""The interface to the providers: every call that leaves the gateway goes through one function, the upstream.
 
-`live` asks the provider. Others wrap it, or take its place: a recording, a replay, an injected fault. Whatever answers,
-the gateway does the rest: limits, usage, costs, failures and their words.
+`live` calls the provider. Others wrap or replace it: a recording, a replay, an injected fault. The gateway does the
+rest in all cases: limits, usage, costs and failures.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -19,15 +19,15 @@ from agentcontainer_local.gateway.routes import Route
 if TYPE_CHECKING:
     import aiohttp
 
-ONE_WRITE_BYTES = 1024 * 1024  # more than this is sent in pieces, so that other streams are not held up
+ONE_WRITE_BYTES = 1024 * 1024  # larger bodies are sent in pieces, so that other streams are not delayed
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST, as the provider gets it. `headers` and `url` may hold credentials.
+    """A POST request to a provider. `headers` and `url` may contain credentials.
 
-    `document`: the body as the guest sent it; `body` may ask for a shorter answer.
-    `query`: the guest's own part of the URL.
+    `document`: the body as the guest sent it; `body` may ask for a shorter answer. `query`: the guest's part of the
+    URL.
     """
 
     grant: Grant
@@ -41,17 +41,18 @@ class Request:
 
 
 class Content(Protocol):
-    """Raises aiohttp.ClientPayloadError where the provider cut its answer, TimeoutError where it fell silent."""
+    """The body of an answer. Raises aiohttp.ClientPayloadError if the provider cut it, and TimeoutError if it fell
+    silent."""
 
     def iter_any(self) -> AsyncIterator[bytes]:
-        """The pieces as they come, none of them empty."""
+        """The pieces as they arrive, none of them empty."""
 
     async def read(self, n: int = -1) -> bytes:
-        """At most so many bytes; b"" at the end."""
+        """At most `n` bytes; b"" at the end."""
 
 
 class Response(Protocol):
-    """What the gateway reads of an answer; aiohttp's has all of it. `raw_headers` as they came."""
+    """The parts of an answer that the gateway reads. aiohttp's responses have them. `raw_headers`: as received."""
 
     @property
     def status(self) -> int: ...
@@ -67,8 +68,8 @@ class Response(Protocol):
     def content(self) -> Content: ...
 
 
-# Entered, it has sent the request and has the head of the answer. Raises what aiohttp raises: aiohttp.ClientError,
-# OSError or TimeoutError.
+# Entering the context sends the request and waits for the head of the answer. Raises aiohttp.ClientError, OSError or
+# TimeoutError, like aiohttp.
 Upstream = Callable[[Request], AbstractAsyncContextManager[Response]]
 Wrapped = Callable[[Upstream], Upstream]
 

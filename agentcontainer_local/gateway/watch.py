@@ -9,13 +9,15 @@ from agentcontainer_local.gateway import said
 from agentcontainer_local.gateway.failure import TO_PI, Failure, Kind, of_event, of_full_window
 from agentcontainer_local.gateway.routes import Dialect
 
-MAX_EVENT_BYTES = 256 * 1024  # a longer event is no error
-COUNTED_BYTES = 8 * 1024  # of events that come at once; more come faster than anybody can read
+MAX_EVENT_BYTES = 256 * 1024  # longer events are not errors
+COUNTED_BYTES = 8 * 1024  # only this much of a chunk's events is counted exactly; the rest is extrapolated
 END = re.compile(rb"\r?\n\r?\n|\r\r")
 ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
-HINTS = (b"error", b"response.failed", b"context", b"window", b"too_long")  # a chunk without one is not looked at
+# chunks without any of these are not searched
+HINTS = (b"error", b"response.failed", b"context", b"window", b"too_long")
 
-# An event without one of these is not read. Most have `null` there, or it is in a text, where quotes are escaped.
+# Events without any of these are not parsed. Most have `null` there, or have the word in a text, where quotes are
+# escaped.
 SIGNS = re.compile(
     rb'"error"\s*:\s*[{"]|"type"\s*:\s*"(?:error|response\.failed)"'
     rb'|"(?:stop_reason|finish_reason|native_finish_reason|reason)"\s*:\s*"[a-z_]*(?:error|context|window|too_long)'
@@ -32,10 +34,11 @@ WORDS: dict[Dialect, re.Pattern[bytes]] = {
 class Watch:
     dialect: Dialect
     characters: int = 0
-    _event: bytes = field(default=b"", repr=False)  # the one that is not whole yet
+    _event: bytes = field(default=b"", repr=False)  # the incomplete event
 
     def feed(self, chunk: bytes) -> tuple[bytes, Failure | None]:
-        """What may be passed on of a chunk, and the error that it brings to its end: the guest gets all before it."""
+        """The part of a chunk that may be passed on, and the error that ends the answer. Everything before the error is
+        passed on."""
         before = len(self._event)
         text = self._event + chunk if before else chunk
         begin = 0
@@ -72,7 +75,8 @@ def failure_in(event: bytes) -> Failure | None:
 
 
 def _error_of(document: dict[str, Any]) -> Any:
-    """Anthropic's and OpenAI's `error` events, `response.failed`, OpenRouter's and vLLM's `error` in a chunk."""
+    """The error in an event: `error` events of Anthropic and OpenAI, `response.failed`, and `error` in a chunk of
+    OpenRouter or vLLM."""
     response = document.get("response")
     if document.get("type") == "error":
         return document.get("error") or document
@@ -107,7 +111,7 @@ KINDS = {
 
 
 def _code(error: Any) -> int | None:
-    """As an HTTP status: a number that is one, or a word that means one."""
+    """The error's HTTP status: a number, or a known word."""
     if not isinstance(error, dict):
         return None
     for name in ("code", "status", "status_code", "type"):
@@ -120,7 +124,7 @@ def _code(error: Any) -> int | None:
 
 
 def _reasons(document: dict[str, Any]) -> list[str]:
-    """Why the answer ended, wherever the dialects say it."""
+    """Why the answer ended, from all places where the dialects say it."""
     found = [document.get("stop_reason")]
     for name, inner in (("delta", "stop_reason"), ("message", "stop_reason")):
         holder = document.get(name)
@@ -136,7 +140,7 @@ def _reasons(document: dict[str, Any]) -> list[str]:
 
 
 def told(dialect: Dialect, kind: Kind) -> bytes:
-    """An error in the middle of a stream, in the words for Pi."""
+    """An error event for the middle of a stream, with the text for Pi."""
     type, words = TO_PI[kind]
     error: dict[str, Any] = {"type": type, "code": type, "message": words}
     if dialect == "messages":

@@ -1,4 +1,4 @@
-"""The worst case of a model call, and the changes to its body that limit it and make it report its usage."""
+"""The worst case of a model call, and changes of its body that enforce it and request usage figures."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,18 +15,18 @@ from agentcontainer_local.prices import Prices, dearest
 from agentcontainer_local.providers import PROVIDERS
 from agentcontainer_local.store.tasks import Reserved, Worst
 
-UNSAID_TOKENS = 16_384  # where neither the call nor the table says how much a model writes
+UNSAID_TOKENS = 16_384  # assumed output, if neither the call nor the price table has a limit
 MAX_OUTPUT_TOKENS = 10_000_000
-MIN_THINKING_TOKENS = 1024  # Anthropic takes no smaller budget for it
+MIN_THINKING_TOKENS = 1024  # Anthropic's minimum for a thinking budget
 TIER = {"messages": "standard_only", "responses": "default", "completions": "default"}
 
 
 def worst(call: Call, grant: Grant, prices: Prices) -> Worst:
-    """Raises Refusal where the call does not say in plain numbers how much it wants written."""
+    """The worst case of the call. Raises Refusal if a maximum of output tokens is not a positive integer."""
     models = [call.model, *_stand_ins(call)]
     rates = [prices.find(grant.provider, model) for model in models]
     output, input_tokens = _asked_output(call, rates[0]), _input_tokens(call, grant)
-    # A stand-in is asked when the first one would not answer; all may want to be paid.
+    # Fallback models are asked if the previous one does not answer, and each of them may cost.
     worst = Worst(grant.provider, call.model, input_tokens, output, None, None, times=len(models))
     dear = [dearest(one, input_tokens, call.inside.cached_long) for one in rates if one]
     if len(dear) < len(models):
@@ -47,7 +47,7 @@ def _asked_output(call: Call, rates: Mapping[str, Any] | None) -> int:
 
 
 def _output_fields(call: Call) -> tuple[str, ...]:
-    """The fields by which a call says how much it wants written; the first one is used where none is given."""
+    """The fields with the maximum output. The first one is used if the call has none."""
     if call.route.dialect == "completions":
         return PROVIDERS[call.route.provider].max_tokens
     return ("max_output_tokens",) if call.route.dialect == "responses" else ("max_tokens",)
@@ -64,7 +64,7 @@ def _beta(call: Call) -> bytes:
 
 
 def learn(call: Call, grant: Grant, reserved: Reserved, figures: Figures, told: bool) -> None:
-    """From a call that is over; `told`: it said what it used."""
+    """Learns from an ended call. `told`: the provider reported its usage."""
     grant.known.written += figures.output_tokens if told else reserved.output_tokens
     if told:
         token_estimate.learn(
@@ -73,20 +73,20 @@ def learn(call: Call, grant: Grant, reserved: Reserved, figures: Figures, told: 
 
 
 def kept_to(call: Call, grant: Grant, prices: Prices, output_tokens: int) -> bytes:
-    """The body to send. It asks for usage figures; with a budget, its limits are lowered to what is reserved."""
+    """The body to send. It asks for usage figures. With a budget, it is limited to what is reserved."""
     changes = _told_usage(call)
     if grant.capped:
         changes |= _shortened(call, output_tokens) | _plain_tier(call) | _no_dearer_route(call, prices)
     changes = {name: value for name, value in changes.items() if call.body.get(name) != value}
     if not changes:
         return call.raw
-    if changes.keys().isdisjoint(call.body):  # no need to write all of it anew
+    if changes.keys().isdisjoint(call.body):  # no need to serialise the whole body again
         return b"".join([memoryview(call.raw)[:-1], b",", orjson.dumps(changes)[1:]])
     return orjson.dumps(call.body | changes)
 
 
 def _told_usage(call: Call) -> dict[str, Any]:
-    """Chat completions say what they used only when they are asked."""
+    """Chat completions report usage only on request."""
     if call.route.dialect != "completions" or not call.body.get("stream"):
         return {}
     return {"stream_options": {"include_usage": True}}
@@ -100,7 +100,8 @@ def _shortened(call: Call, output_tokens: int) -> dict[str, Any]:
 
 
 def _thinking_less(call: Call, output_tokens: int) -> dict[str, Any]:
-    """A budget for thinking must be less than that for all of the answer, or the call is refused."""
+    """Reduces the thinking budget. It must be smaller than the maximum of output tokens, or the provider refuses the
+    call."""
     thinking = call.body.get("thinking", {})
     if thinking.get("budget_tokens", 0) < output_tokens:
         return {}
@@ -110,12 +111,12 @@ def _thinking_less(call: Call, output_tokens: int) -> dict[str, Any]:
 
 
 def _plain_tier(call: Call) -> dict[str, Any]:
-    """What an account has set as its own tier may cost more than the table says."""
+    """Sets the service tier, because the account's default tier could cost more than the price table says."""
     return {} if PROVIDERS[call.route.provider].is_router else {"service_tier": TIER[call.route.dialect]}
 
 
 def _no_dearer_route(call: Call, prices: Prices) -> dict[str, Any]:
-    """OpenRouter has one model at several prices; it goes no higher than it is told."""
+    """Limits the price at OpenRouter, which offers a model at several prices."""
     provider = PROVIDERS[call.route.provider]
     if not provider.is_router or (rates := prices.find(provider.name, call.model)) is None:
         return {}

@@ -1,6 +1,6 @@
-"""A registry shared by all servers of this account: a directory of symbolic links, each a name and its value.
+"""A registry shared by all servers of this account: a directory of symbolic links, each with a name and a value.
 
-A link exists or it does not, so a server that is killed leaves nothing half-made; and no server has to be alive.
+Creating a link is atomic, so a killed server leaves nothing incomplete. No server has to run.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ class Registry:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[int]:
-        """For moments only: nobody waits for Podman meanwhile."""
+        """Holds the registry's lock. Only for short work, without calls of Podman."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -38,7 +38,7 @@ class Registry:
     def sweep_is_due(self) -> bool:
         """True once a day, for one server of the account."""
         with self.locked() as lock:
-            due = abs(time.time() - os.fstat(lock).st_mtime) > SWEEP_SECONDS  # the clock may have been set back
+            due = abs(time.time() - os.fstat(lock).st_mtime) > SWEEP_SECONDS  # abs: the clock may have been set back
             if due:
                 os.utime(lock)
             return due
@@ -50,7 +50,7 @@ class Registry:
             return None
 
     def put(self, name: str, value: str) -> bool:
-        """False where the name is taken."""
+        """Adds an entry. Returns False if the name exists."""
         try:
             os.symlink(value, self.folder / name)
         except FileExistsError:
@@ -62,7 +62,7 @@ class Registry:
 
     def entries(self) -> Iterator[tuple[str, str]]:
         for name in os.listdir(self.folder):
-            if (value := self.value(name)) is not None:  # the lock is no link
+            if (value := self.value(name)) is not None:  # the lock file is not a link
                 yield name, value
 
     def seconds_old(self, name: str) -> float:
@@ -73,12 +73,12 @@ class Registry:
 
 
 def of_account(name: str) -> Registry:
-    """In the account's own home, whatever HOME says: its uids are the account's."""
+    """A registry in the account's own home. HOME is ignored, because uids belong to the account."""
     return Registry(folder() / name)
 
 
 def folder() -> Path:
-    """Of all registries."""
+    """The directory of all registries."""
     return home() / ".local/state/agentcontainer"
 
 

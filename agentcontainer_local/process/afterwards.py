@@ -1,7 +1,7 @@
-"""Runs a command once this process has ended, however it ends: by SIGKILL, too, or together with its process group.
+"""Runs a command when this process has ended, in whatever way, including SIGKILL and the end of its process group.
 
-A shell in a session of its own waits at the end of a pipe that this process holds open. It needs no rights and a
-megabyte of memory, and nobody has to watch anything: the kernel closes the pipe.
+A shell in another session waits on a pipe that this process holds open. It needs no privileges and one megabyte of
+memory. When the process ends, the kernel closes the pipe.
 """
 
 import contextlib
@@ -10,12 +10,12 @@ import subprocess
 import weakref
 from collections.abc import Sequence
 
-# The owner's end is told from "no longer needed" by a word. A shell that ignores signals hands that on to the command.
+# A word on the pipe means "no longer needed". The shell ignores signals, and so does the command that it starts.
 WAIT = 'trap "" HUP INT QUIT TERM; read -r word; [ "$word" = dismissed ] || exec "$@"'
 
 
 class Afterwards:
-    """`command` runs when this process ends before `dismiss`, in `/`, with nothing to read or to write to."""
+    """Runs `command` if this process ends before `dismiss`. The command runs in `/`, without input and output."""
 
     def __init__(self, command: Sequence[str]):
         self._owner = os.getpid()
@@ -34,15 +34,15 @@ class Afterwards:
             raise
         finally:
             os.close(reading)
-        # A child that is forked without a new program would hold the pipe open as long as it lives.
+        # A forked child that does not exec would keep the pipe open for its lifetime.
         let_go = weakref.WeakMethod(self._let_go)
         os.register_at_fork(after_in_child=lambda: (mine := let_go()) and mine())
 
     def dismiss(self) -> None:
-        """The command is no longer needed. A second time: nothing."""
+        """Cancels the command. Does nothing when called again."""
         if self._pipe < 0 or os.getpid() != self._owner:
             return
-        with contextlib.suppress(BrokenPipeError):  # somebody has killed the shell
+        with contextlib.suppress(BrokenPipeError):  # the shell was killed
             os.write(self._pipe, b"dismissed\n")
         self._let_go()
         self._waiting.wait()

@@ -1,13 +1,14 @@
-"""Small files that are whole at any moment: as they were, or as they are now."""
+"""Writes small files atomically."""
 
 import os
 from pathlib import Path
 
 
 def write(path: Path, content: str | bytes, mode: int = 0o644, synced: bool = False) -> None:
-    """For one writer at a time. A writer that is killed leaves the file as it was.
+    """Writes the file atomically. Only one process may write it at a time. A killed writer leaves the old content.
 
-    `synced`: not even a loss of power leaves it empty. Nobody else can read it before it has its mode.
+    `synced`: wait for the disk, so that the file is complete even after a loss of power. The content is not readable by
+    others until the mode is set.
     """
     part = path.with_name(f"{path.name}.part")
     part.unlink(missing_ok=True)

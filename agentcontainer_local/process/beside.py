@@ -1,4 +1,4 @@
-"""Work that goes on beside a block, and not longer."""
+"""Background work for the time of a block."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 @contextlib.asynccontextmanager
 async def beside(work: Coroutine[Any, Any, T], name: str) -> AsyncIterator[asyncio.Task[T]]:
-    """While open, it is at work."""
+    """Runs `work` as a task while open, and cancels it afterwards."""
     working = asyncio.create_task(work, name=name)
     try:
         yield working

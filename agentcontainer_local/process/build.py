@@ -1,4 +1,4 @@
-"""The version with its commit: 0.1.0+g4e63416, with `.dirty` if a checkout has local changes."""
+"""The version with its commit: 0.1.0+g4e63416; `.dirty` is appended if a checkout has local changes."""
 
 import functools
 import subprocess
@@ -7,12 +7,12 @@ from pathlib import Path
 from agentcontainer_local import __version__
 from agentcontainer_local.process import resources
 
-COMMIT = resources.PACKAGE / "commit"  # written into a wheel, and into what is made of it
+COMMIT = resources.PACKAGE / "commit"  # part of a wheel and of the executable
 
 
 @functools.cache
 def version() -> str:
-    """The version alone where the commit is not known."""
+    """The version. Without the commit if that is unknown."""
     commit = _packed() or commit_of(resources.CHECKOUT)
     return f"{__version__}+g{commit}" if commit else __version__
 
@@ -22,7 +22,7 @@ def _packed() -> str:
 
 
 def commit_of(checkout: Path) -> str:
-    """4e63416, or 4e63416.dirty; nothing where it is no checkout of its own."""
+    """4e63416, or 4e63416.dirty; empty if this is not the root of a checkout."""
     if not (checkout / ".git").exists():
         return ""
     command = [

@@ -1,4 +1,4 @@
-"""Clocks: dates by the wall clock, which can be set, and durations by a monotonic one."""
+"""Clocks. Dates come from the wall clock, which can be set; durations from a monotonic clock."""
 
 import asyncio
 import time
@@ -8,33 +8,34 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-JUMP = timedelta(seconds=1)  # a smaller difference is a clock that is being adjusted
-SLOW_SECONDS = 0.1  # a reading that took longer was interrupted, and is made again
+JUMP = timedelta(seconds=1)  # smaller differences are adjustments of the clock
+SLOW_SECONDS = 0.1  # a reading that took longer was interrupted, and is repeated
 TRIES = 5
 
 
 def elapsed() -> float:
-    """Seconds since the machine started, including the time in which it was suspended."""
+    """Seconds since the machine started, including suspended time."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def boot_id() -> str:
-    """Names the time between two starts of the machine, in which `elapsed` and the steady clock count on."""
+    """Identifies the current boot. `elapsed` and the steady clock count within one boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The three clocks at one moment; `steady` stands still while the machine is suspended, `elapsed` does not."""
+    """The three clocks at one moment. `steady` stops while the machine is suspended; `elapsed` does not."""
 
     wall: datetime
     steady: float
     elapsed: float
 
     def since(self, before: "Reading") -> tuple[timedelta, timedelta]:
-        """By how much the wall clock went further than the steady one, and how much of that is because it was set.
+        """How much the wall clock gained on the steady clock since `before`, and how much of that comes from setting
+        it.
 
-        The rest is time in which the machine was suspended, which is never negative.
+        The rest is time in which the machine was suspended. It is never negative.
         """
         steady = self.steady - before.steady
         by = self.wall - before.wall - timedelta(seconds=steady)
@@ -43,11 +44,13 @@ class Reading:
 
 
 class Clock:
-    """Called, it tells the date in UTC. When the wall clock was set, or the machine was suspended, it first calls
-    `jumped(by, set_by)`: by how much the date went further than the steady clock, and how much of that was a setting.
+    """The machine's clocks. Calling it returns the date in UTC.
 
-    `steady` is CLOCK_MONOTONIC: while a laptop sleeps no container runs and nobody can answer, so that time counts
-    for no limit. CLOCK_BOOTTIME goes on meanwhile: it tells a suspended machine from a clock that was set.
+    If the wall clock was set or the machine was suspended since the last call, it first calls `jumped(by, set_by)`: how
+    much the date gained on the steady clock, and how much of that comes from setting the clock.
+
+    `steady` is CLOCK_MONOTONIC. While a laptop is suspended no container runs and nobody can answer, so that time
+    counts for no limit. CLOCK_BOOTTIME continues, which distinguishes a suspended machine from a clock that was set.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class Clock:
     ):
         self._wall = wall
         self.steady = steady
-        self.pace = steady  # by which the limits of requests recover
+        self.pace = steady  # the clock of rate limits
         self._elapsed = elapsed or (globals()["elapsed"] if steady is time.monotonic else steady)
         self._last = self.read()
         self.jumped: Callable[[timedelta, timedelta], None] = lambda by, set_by: None
@@ -71,16 +74,16 @@ class Clock:
         return self._last.wall
 
     async def sleep(self, seconds: float) -> None:
-        """By the steady clock, as everything below."""
+        """Sleeps by the steady clock, like the methods below."""
         await asyncio.sleep(seconds)
 
     async def wait(self, futures: Iterable[asyncio.Future[Any]], seconds: float | None = None) -> bool:
-        """Until one of them is done, or the time is over; answers whether one is done."""
+        """Waits until one future is done or the time is over. Returns whether one is done."""
         done, _ = await asyncio.wait(set(futures), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         return bool(done)
 
     async def look_again(self, seconds: float) -> None:
-        """A pause between two looks at something: about so long, and shorter where a test moves the clock."""
+        """A pause between two checks. About this long; shorter if a test moves the clock."""
         await asyncio.sleep(seconds)
 
     def read(self) -> Reading:

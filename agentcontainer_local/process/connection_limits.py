@@ -1,4 +1,4 @@
-"""A connection of a client or a guest: uvicorn's, with limits of what it buffers."""
+"""A connection of a client or a guest: uvicorn's, with limits on buffers and time."""
 
 import asyncio
 import resource
@@ -12,31 +12,35 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
 MAX_HEAD_BYTES = 64 * 1024  # of a request's first line and headers, or of a trailer
-HEAD_SECONDS = 30  # until a request's head is there
-BODY_SECONDS, BODY_BYTES = 50, 4096  # a body that brings fewer bytes in this time is not waited for any longer
+HEAD_SECONDS = 30  # time limit for receiving a request's head
+BODY_SECONDS, BODY_BYTES = 50, 4096  # a body must bring this many bytes in each such interval
 MAX_CONNECTIONS = 10_000
-MAX_PIPELINED_REQUESTS = 8  # requests that did not wait for the answer to the one before
+MAX_PIPELINED_REQUESTS = 8  # requests sent before the previous one was answered
 
 
 def most_connections() -> int:
-    """At most three quarters of the files that we may have open: the rest is for the work."""
+    """At most three quarters of the open files limit. The rest is for other work."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MAX_CONNECTIONS if most == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, most * 3 // 4)
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn takes as many requests as come at once (of 256 KB it makes 27 MB), and when the client goes it tells the
-    last of them alone: the one that is at work would never end. An answer that is under way is not broken into."""
+    """uvicorn accepts any number of pipelined requests (256 KB of them need 27 MB).
 
-    unparsed_bytes = 0  # that came since the parser last had something for us
-    in_head = True  # what is to come next, or has begun to come
+    When the client disconnects, it tells only the last one, so the one in progress would never end. Both are fixed
+    here. An answer in progress is never interrupted.
+    """
+
+    unparsed_bytes = 0  # received since the parser last called back
+    in_head = True  # whether a request's head is expected or incomplete
     late: asyncio.TimerHandle | None = None
-    in_body, body_bytes = False, 0  # that came since the last look at it
+    in_body, body_bytes = False, 0  # received since the last check
     slow: asyncio.TimerHandle | None = None
     deaf = False
     at_work: RequestResponseCycle | None = None
 
-    parser: Parser  # type: ignore[assignment]  # uvicorn's own is httptools', of which it uses what Parser has
+    # uvicorn's own parser is from httptools; Parser has the methods that uvicorn uses
+    parser: Parser  # type: ignore[assignment]
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
@@ -74,7 +78,8 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def _look_at_body(self) -> None:
-        """Where we do not read, have not said that it may come, or answer another request, the client is not slow."""
+        """Checks the body's speed. The client is not slow if this server has paused reading, has not sent 100 Continue,
+        or is answering another request."""
         ours = self.flow.read_paused or self.cycle.waiting_for_100_continue or self.cycle is not self.at_work
         enough, self.body_bytes = self.body_bytes >= BODY_BYTES, 0
         if ours or enough:
@@ -105,12 +110,12 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= MAX_PIPELINED_REQUESTS:
-            raise ValueError("too many requests at once")  # of which the parser makes an error of its own
+            raise ValueError("too many requests at once")  # the parser turns this into its own error
         self.in_head = True
         super().on_message_begin()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no request ends the connection, but the answers to those before it come first."""
+        """Ends the connection after an invalid request. Earlier requests are answered first."""
         self.deaf = True
         if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
             super().send_400_response(msg)

@@ -1,4 +1,4 @@
-"""Free disk space: new work is refused while there is still space for running work."""
+"""Free disk space. New work is refused early, so that space is left for running work."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ MAX_RESERVED_BYTES = 512 * 1024**2
 
 @dataclass(frozen=True)
 class Disk:
-    """`name`: for people. `free_bytes`: what an ordinary user may still take."""
+    """`name`: for messages. `free_bytes`: free for ordinary users."""
 
     name: str
     size_bytes: int
@@ -27,7 +27,7 @@ class Disk:
 
 
 def of(place: Path) -> Disk:
-    """The disk that `place` is on; raises FileNotFoundError where it does not exist yet."""
+    """The disk of `place`. Raises FileNotFoundError if `place` does not exist."""
     found = os.statvfs(place)
     free = 0 if _counts_as_full(place) else found.f_bavail * found.f_frsize
     return Disk(str(place), found.f_blocks * found.f_frsize, free)
@@ -42,18 +42,19 @@ def free_percent(place: Path) -> float:
 
 
 def is_full(place: Path) -> bool:
-    """A database needs more than that to open."""
+    """Whether there is too little space to open a database."""
     return of(place).free_bytes < 1024**2
 
 
 def room(place: Path) -> int:
-    """Bytes that files may still take there: a hundredth of the disk, but not more than needed, is the database's."""
+    """The bytes that files may still use. One hundredth of the disk, up to MAX_RESERVED_BYTES, is reserved for the
+    database."""
     disk = of(place)
     return disk.free_bytes - min(disk.size_bytes // 100, MAX_RESERVED_BYTES)
 
 
 def check(disks: Iterable[Disk], least_percent: float) -> None:
-    """Raises Unavailable, which says what to do, when one of them has less than `least_percent` left."""
+    """Raises Unavailable, with the remedy, if one of the disks has less than `least_percent` free."""
     fullest = min(disks, key=lambda disk: disk.free_percent)
     if fullest.free_percent < least_percent:
         raise Unavailable(

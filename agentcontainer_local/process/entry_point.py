@@ -1,6 +1,6 @@
-"""How this program starts itself again: as a Python module, or as the executable of `./dev binary`.
+"""Commands that start this program again: as a Python module, or as the executable of `./dev binary`.
 
-That file is unpacked into a folder with a Python and with the loader, libc and libraries that it was made with.
+The executable unpacks into a directory with Python and with the loader, libc and libraries that it was built with.
 """
 
 import os
@@ -10,26 +10,27 @@ from pathlib import Path
 from agentcontainer_local.environment import PROGRAM
 
 FROZEN: bool = getattr(sys, "frozen", False)
-SCRIPT = "--script-of-its-own"  # as first word: the second one is a file to be run, with nothing of ours loaded
+SCRIPT = "--script-of-its-own"  # first argument; the second one is a file to run without loading this package
 
 
 def again() -> list[str]:
-    """The command that this process is, without its arguments."""
+    """The command of this process, without its arguments."""
     return [*loading(), sys.executable] if FROZEN else [sys.executable, "-m", "agentcontainer_local"]
 
 
 def installed() -> list[str]:
-    """The same, to be written down: a later version may be there by then."""
+    """The command for use in configuration files. A later version may be installed at that path when it runs."""
     return [os.environ[PROGRAM]] if FROZEN else again()
 
 
 def script(file: Path) -> list[str]:
-    """The command that runs a file of ours, which needs nothing but the standard library, in another process."""
+    """The command that runs one of our files in another process. The file may import only the standard library."""
     return [*again(), SCRIPT, str(file)] if FROZEN else [sys.executable, "-I", "-S", str(file)]
 
 
 def loading() -> list[str]:
-    """What stands before a program that we carry, so that it needs no library of this machine; else nothing."""
+    """The loader that must precede a program of the executable, so that it uses the bundled libraries. Empty
+    otherwise."""
     if not FROZEN:
         return []
     libraries = Path(sys.prefix)

@@ -1,4 +1,5 @@
-"""Failpoints: named places where a test can kill the process, to check that the next server recovers; full disks."""
+"""Failpoints: named places in the code where a test can kill the process, to check recovery. Also simulated full
+disks."""
 
 import os
 from pathlib import Path
@@ -11,6 +12,6 @@ FULL_DISKS: set[Path] = set()  # data directories whose disk counts as full
 
 
 def point(name: str) -> None:
-    """Ends the process here and now, without any clean-up, if the environment names this point."""
+    """Ends the process immediately, without any cleanup, if the environment names this point."""
     if name == AT:
         os._exit(EXIT_CODE)

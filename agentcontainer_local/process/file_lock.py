@@ -1,4 +1,4 @@
-"""Locks on files. The kernel releases them with the process that holds them, however it ends."""
+"""File locks. The kernel releases them when the process that holds them ends."""
 
 import asyncio
 import contextlib
@@ -11,12 +11,12 @@ import platformdirs
 
 
 def wait(file: IO[Any] | int) -> None:
-    """Until it is ours; blocks the thread."""
+    """Takes the lock. Blocks the thread until it is free."""
     fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def try_take(file: IO[Any] | int, shared: bool = False) -> bool:
-    """At once, or not at all. `shared`: only to see whether somebody else holds it alone."""
+    """Takes the lock if it is free. `shared`: for checking whether another process holds it exclusively."""
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -26,7 +26,7 @@ def try_take(file: IO[Any] | int, shared: bool = False) -> bool:
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Makes the file, waits for its lock, and holds it."""
+    """Creates the file and holds its lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         wait(file)
@@ -35,7 +35,7 @@ def held(path: Path) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def alone(at: str, waits: Callable[[], object] = lambda: None) -> AsyncIterator[None]:
-    """One at a time for this account, in whatever process. `waits` is called first if another one is at it."""
+    """Holds a lock of this account, for all its processes. `waits` is called if another process holds it."""
     cache = platformdirs.user_cache_path("agentcontainer")
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f"{at}.lock").open("w") as file:

@@ -1,7 +1,7 @@
 """httptools' request parser, changed to ignore `Upgrade` headers (RFC 9110, section 7.8).
 
-Its own takes what follows an `Upgrade` header for that protocol's bytes: the body is lost, or read as the next request.
-https://github.com/Kludex/uvicorn/issues/2722
+httptools treats the bytes after an `Upgrade` header as the other protocol's: the body is lost, or parsed as the next
+request. https://github.com/Kludex/uvicorn/issues/2722
 """
 
 from typing import Protocol
@@ -10,7 +10,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 
 class Listener(Protocol):
-    """What the parser calls; `url` and `headers` are those of the request whose head has just been parsed."""
+    """The callbacks of the parser. `url` and `headers` belong to the request whose head was just parsed."""
 
     url: bytes
     headers: list[tuple[bytes, bytes]]
@@ -22,7 +22,7 @@ class Parser:
         self._parser = _fresh(listener)
 
     def feed_data(self, data: bytes) -> None:
-        """A request with an offer is begun again, without it, by a parser that has not seen it."""
+        """Parses data. When a head has an `Upgrade` header, a new parser parses the head again without it."""
         while data:
             try:
                 return self._parser.feed_data(data)
@@ -40,7 +40,7 @@ class Parser:
         return b"\r\n".join([line, *headers, b"", b""])
 
     def offered(self) -> bool:
-        """Whether the head just parsed will be parsed again, so that it does not count yet."""
+        """Whether the head that was just parsed will be parsed again, so that the callback must ignore it."""
         return self._parser.should_upgrade()
 
     def should_upgrade(self) -> bool:
@@ -58,6 +58,6 @@ class Parser:
 
 def _fresh(listener: Listener) -> HttpRequestParser:
     parser = HttpRequestParser(listener)
-    # A client may send its next request although the one before said `Connection: close`: that one is answered.
+    # A client may send another request after `Connection: close`. It is answered.
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser

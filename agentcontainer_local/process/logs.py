@@ -1,4 +1,4 @@
-"""The log: one event a line on stderr, with its time, level, module and ids; as text or as JSON."""
+"""The log on stderr, as text or JSON: one event per line with time, level, module and ids."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ CHATTY = ("apscheduler", "uvicorn", "httpx", "httpcore", "urllib3", "podman")
 
 
 def start(level: str, as_json: bool = False) -> None:
-    """`level` is for what is ours; libraries are heard from `warning` on."""
+    """`level` applies to this program. Libraries log warnings and errors only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLine() if as_json else Line())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
@@ -18,7 +18,7 @@ def start(level: str, as_json: bool = False) -> None:
 
 
 class Line(logging.Formatter):
-    """`2026-01-01T00:00:00.000Z INFO run task=tsk_… started`: whatever a message holds, it stays on its line."""
+    """A line such as `2026-01-01T00:00:00.000Z INFO run task=tsk_… started`. Line breaks in messages are escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = record.getMessage()
@@ -28,7 +28,7 @@ class Line(logging.Formatter):
 
 
 class JsonLine(logging.Formatter):
-    """What a message is made of by name, `log.info("task=%(task)s", {"task": id})`, has fields of its own."""
+    """A JSON object. The named arguments of a message, `log.info("task=%(task)s", {"task": id})`, become fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         facts = record.args if isinstance(record.args, dict) else {}
@@ -54,5 +54,5 @@ def _module(record: logging.LogRecord) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Newlines and controls escaped: what a stranger's request says cannot make a line of its own."""
+    """Escapes line breaks and control characters, so that text from a request can't forge a log line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,4 +1,4 @@
-"""Which names and addresses mean this machine's loopback, which no proxy can reach."""
+"""Detects names and addresses of this machine's loopback, which a proxy can't reach."""
 
 import ipaddress
 import socket
@@ -8,8 +8,11 @@ HOSTS_FILE = Path("/etc/hosts")
 
 
 def is_here(host: str, hosts_file: Path = HOSTS_FILE) -> bool:
-    """Without asking a name server, which may be slow, or somebody else's. `127.1` and such are what a resolver reads
-    as addresses; `localhost.localdomain`, `ip6-localhost` and this machine's own name stand in the hosts file."""
+    """Whether the host is the loopback. No name server is asked, because it may be slow or belong to somebody else.
+
+    Addresses like `127.1` are read as a resolver does. `localhost.localdomain`, `ip6-localhost` and this machine's own
+    name are found in the hosts file.
+    """
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -37,7 +40,7 @@ def _is_loopback(address: Address) -> bool:
 
 
 def _listed(name: str, hosts_file: Path) -> list[Address]:
-    """The addresses that the hosts file gives to a name."""
+    """The addresses of a name in the hosts file."""
     try:
         lines = hosts_file.read_text(errors="replace").splitlines()
     except OSError:

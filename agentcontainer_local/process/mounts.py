@@ -1,4 +1,4 @@
-"""Which file system a path is on, so that a disk that is not mounted can be told from a directory that was deleted."""
+"""File systems of paths. They distinguish a disk that is not mounted from a directory that was deleted."""
 
 import contextlib
 import os
@@ -12,9 +12,9 @@ IN_MEMORY = ("tmpfs", "ramfs")
 
 class Mount(NamedTuple):
     point: str
-    root: str  # the directory of the file system that is mounted there; "/" except for bind mounts and subvolumes
-    kind: str  # ext4, tmpfs
-    file_system: str  # its id, as statvfs(3) has it; the same after a reboot for most kinds
+    root: str  # the mounted directory of the file system; "/" except for bind mounts and subvolumes
+    kind: str  # such as ext4 or tmpfs
+    file_system: str  # its id from statvfs(3); for most kinds it stays the same after a reboot
 
     def text(self) -> str:
         return "\t".join((self.kind, self.file_system, self.root, self.point))
@@ -26,26 +26,28 @@ class Mount(NamedTuple):
 
 
 def of(path: Path) -> Mount:
-    """The mount that `path` is on, or would be on: it need not exist, and is not followed. An absolute path."""
+    """The mount that an absolute path is on, or would be on. The path need not exist, and symbolic links are not
+    followed."""
     above = {str(folder) for folder in (path, *path.parents)}
     found = [row for row in _rows() if row[0] in above]
-    point, root, kind = max(found, key=lambda row: len(row[0]))  # of several at one point, the last is seen
+    # of several mounts at one point, the last one is visible
+    point, root, kind = max(found, key=lambda row: len(row[0]))
     return Mount(point, root, kind, _id(point))
 
 
 def why_out_of_reach(then: Mount, now: Mount) -> str | None:
-    """Why what was at `then` can't be looked at now; None where the same file system is mounted there."""
+    """Why the file system of `then` is not accessible now; None if it is mounted there."""
     if now.point != then.point:
         return f"no file system is mounted at {then.point}"
     same = (now.kind, now.root) == (then.kind, then.root)
-    # A file system in memory ends when it is unmounted: what was in it is gone.
+    # A file system in memory is lost when it is unmounted, so there is nothing to wait for.
     if same and (now.file_system == then.file_system or now.kind in IN_MEMORY):
         return None
     return f"another file system is mounted at {then.point}"
 
 
 def _rows() -> list[tuple[str, str, str]]:
-    """Mount point, root and kind; the last of a point first."""
+    """Mount point, root and kind of each mount. For each point, the last mount comes first."""
     rows = []
     for line in reversed(MOUNTINFO.read_text(errors="surrogateescape").splitlines()):
         mounted, _, file_system = line.partition(" - ")
@@ -55,7 +57,7 @@ def _rows() -> list[tuple[str, str, str]]:
 
 
 def _plain(word: str) -> str:
-    """Spaces, tabs, newlines and backslashes are written in octal."""
+    """Decodes spaces, tabs, newlines and backslashes, which are written in octal."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word)
 
 

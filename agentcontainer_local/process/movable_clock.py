@@ -1,4 +1,4 @@
-"""A clock for tests and for the stand-in: somebody moves it, and those who sleep by it are woken in order."""
+"""A clock that tests and the stand-in can move. Sleepers are woken in order."""
 
 import asyncio
 import heapq
@@ -15,10 +15,10 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 class MovableClock(Clock):
-    """All clocks of a machine. They stand still, or `runs`: then they also go on as the machine's own.
+    """Replaces all clocks of a machine. It stands still, or with `runs` also advances like the machine's clock.
 
-    Moments are counted in whole microseconds since the clock was made, so that sums of durations are exact. Use it on
-    one event loop; `advance` may be called without a running one while nobody sleeps.
+    Moments are whole microseconds since the clock was created, so that sums of durations are exact. Use it on one event
+    loop. Without a running loop, `advance` works only while nobody sleeps.
     """
 
     def __init__(self, at: datetime, *, runs: bool = False):
@@ -29,24 +29,24 @@ class MovableClock(Clock):
         self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
         self._lookers: list[asyncio.Future[None]] = []
         self._alarm: asyncio.TimerHandle | None = None
-        self.turn = asyncio.Lock()  # of those who move it step by step
+        self.turn = asyncio.Lock()  # held while the clock is moved step by step
         super().__init__(lambda: self.began_at + self.moment() * MICROSECOND, lambda: self.moment() / 1e6)
-        # Limits of requests recover while the clock stands still, too: they protect the machine, whatever a test plays.
+        # Rate limits recover even while the clock stands still, because they protect the machine.
         self.pace = lambda: time.monotonic() + self.steady()
 
     def moment(self) -> int:
-        """Microseconds since the clock was made."""
+        """Microseconds since the clock was created."""
         ran = 0.0 if self._runs_since is None else time.monotonic() - self._runs_since
         return self._moved + round(ran * 1e6)
 
     def advance(self, seconds: float) -> None:
-        """Time passes: whoever sleeps for less is woken, in the order of their moments, and everybody who `looks`."""
+        """Moves the clock forward. Wakes sleepers in order of their moments, and everybody in `look_again`."""
         if seconds < 0:
             raise ValueError(f"time does not go back: {seconds} s")
         self.move_to(self.moment() + round(seconds * 1e6))
 
     def move_to(self, moment: int) -> None:
-        """The same, to a moment; one that is over changes nothing."""
+        """Moves the clock forward to a moment. A past moment changes nothing."""
         self._moved += max(0, moment - self.moment())
         self._wake()
         lookers, self._lookers = self._lookers, []
@@ -54,14 +54,14 @@ class MovableClock(Clock):
             _done(looker)
 
     def next(self) -> int | None:
-        """The moment at which the first sleeper wants to be woken."""
+        """The earliest moment at which a sleeper wakes, or None."""
         while self._sleepers and self._sleepers[0][2].done():
             heapq.heappop(self._sleepers)
         return self._sleepers[0][0] if self._sleepers else None
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Stands still, except for moves."""
+        """While open, the clock only changes when it is moved."""
         if self._runs_since is None:
             yield
             return
@@ -98,7 +98,8 @@ class MovableClock(Clock):
             self._lookers = [one for one in self._lookers if not one.done()]
 
     def _timer(self, seconds: float) -> asyncio.Future[None]:
-        """Done at its moment, which is never the present one: who looks again and again must let time pass."""
+        """A future that completes at its moment. That is never the present one, so that loops with pauses let time
+        pass."""
         timer = asyncio.get_running_loop().create_future()
         moment = self.moment() + max(1, round(seconds * 1e6))
         heapq.heappush(self._sleepers, (moment, next(self._order), timer))
@@ -111,7 +112,7 @@ class MovableClock(Clock):
         self._arm()
 
     def _arm(self) -> None:
-        """While the clock runs, the event loop wakes the next sleeper."""
+        """While the clock runs, schedules the next sleeper's wake-up on the event loop."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None

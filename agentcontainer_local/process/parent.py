@@ -1,4 +1,4 @@
-"""The process that started this one."""
+"""Watches the process that started this one."""
 
 import asyncio
 import os
@@ -8,9 +8,9 @@ import sys
 
 
 async def ended() -> None:
-    """Returns when it has ended, also where it was killed; the end of one of its threads is not its end.
+    """Returns when the parent process has ended, even by SIGKILL. The end of one of its threads does not count.
 
-    Not by a death signal (prctl(2)): that comes when the thread ends that started this process.
+    A parent-death signal (prctl(2)) would come at the end of the thread that started this process.
     """
     if (watched := _opened()) is None:
         return
@@ -24,26 +24,26 @@ async def ended() -> None:
 
 
 def wait_for_end() -> None:
-    """The same, for a thread; and where stdin is a pipe, also when its other end is closed: a shell between the two
-    processes would live on. A pipe that is closed from the start says nothing."""
+    """Like `ended`, but blocks a thread. If stdin is a pipe, it also returns when its other end is closed, because a
+    shell between the two processes may outlive the parent. A pipe that is closed from the start is ignored."""
     if (watched := _opened()) is None:
         return
     poll = select.poll()
     poll.register(watched, select.POLLIN)
     if (stdin := _open_pipe()) is not None:
-        poll.register(stdin, 0)  # its end is told always
+        poll.register(stdin, 0)  # hang-up is always reported
     poll.poll()
     os.close(watched)
 
 
 def _opened() -> int | None:
-    """A descriptor that can be read when the parent has ended; None where it has."""
+    """A descriptor that becomes readable when the parent ends. None if the parent has ended."""
     parent = os.getppid()
     try:
         watched = os.pidfd_open(parent)
     except ProcessLookupError:
         return None
-    if os.getppid() != parent:  # another process may have its pid
+    if os.getppid() != parent:  # the pid may belong to another process
         os.close(watched)
         return None
     return watched

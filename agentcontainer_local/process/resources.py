@@ -7,6 +7,6 @@ CHECKOUT = PACKAGE.parent
 
 
 def path_of(name: str) -> Path:
-    """`images` and `migrations.sql`: inside the package where it is installed, beside it in a checkout."""
+    """The path of `images` or `migrations.sql`: inside the installed package, or beside it in a checkout."""
     installed = PACKAGE / name
     return installed if installed.exists() else CHECKOUT / name

@@ -1,4 +1,5 @@
-"""The directory of sockets: a short path of this account, as a socket's path has at most 107 bytes."""
+"""The directory for sockets. It needs a short path that belongs to this account: a socket's path has at most 107
+bytes."""
 
 import hashlib
 import os
@@ -8,17 +9,18 @@ import tempfile
 from pathlib import Path
 
 SOCKET_BYTES = 107
-WITHIN = "/agentcontainer/xxxxxxxxxx/runs/tsk_xxxxxxxxxxxxxxxxxxxxxxxxx/egress.sock"  # the longest one of a store
+# the longest path of a store's sockets
+WITHIN = "/agentcontainer/xxxxxxxxxx/runs/tsk_xxxxxxxxxxxxxxxxxxxxxxxxx/egress.sock"
 
 
 def of_store(store_id: str) -> Path:
-    """Each store's own, wherever its data directory is moved to."""
+    """The directory of a store. It does not depend on where the data directory is."""
     base, ours = _base()
     return _private(base, *ours, base / "agentcontainer", base / "agentcontainer" / _short(store_id))
 
 
 def named(store_id: str) -> Path:
-    """The same; it need not be there."""
+    """The path of the store's directory, which need not exist."""
     return _base()[0] / "agentcontainer" / _short(store_id)
 
 
@@ -28,7 +30,8 @@ def existing(store_id: str) -> Path | None:
 
 
 def inherit(store_id: str, data: Path) -> None:
-    """From a version that named it after the data directory's path, which containers of that time still mount."""
+    """Renames the directory of earlier versions, which was named after the data directory's path. Containers of that
+    time still mount it, so a link stays."""
     new = of_store(store_id)
     old = new.with_name(hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:8])
     if old.is_dir() and not old.is_symlink() and not any(new.iterdir()):
@@ -41,7 +44,8 @@ def inherit(store_id: str, data: Path) -> None:
 def removed_at_logout(
     systemd: Path = Path("/run/systemd/system"), lingering: Path = Path("/var/lib/systemd/linger")
 ) -> str | None:
-    """A warning where logind removes the session's directory at the account's last logout, with all that runs there."""
+    """A warning if logind will remove the runtime directory at the account's last logout, with everything that runs
+    there."""
     given, name = os.environ.get("XDG_RUNTIME_DIR", ""), pwd.getpwuid(os.getuid()).pw_name
     if not systemd.is_dir() or not given.startswith("/run/user/") or (lingering / name).exists():
         return None
@@ -52,13 +56,13 @@ def removed_at_logout(
 
 
 def for_a_while() -> tempfile.TemporaryDirectory[str]:
-    """For a command with a Podman of its own."""
+    """A temporary directory, for a command that starts its own Podman service."""
     base, ours = _base()
     return tempfile.TemporaryDirectory(prefix="ac-", dir=_private(base, *ours))
 
 
 def make(directory: Path) -> None:
-    """Makes a directory in there, also where it was removed meanwhile with all that was above it."""
+    """Creates a directory in the runtime directory, with parents that were removed."""
     base, ours = _base()
     if not directory.is_relative_to(base):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -72,7 +76,7 @@ def _short(store_id: str) -> str:
 
 
 def _base() -> tuple[Path, list[Path]]:
-    """The session's, if its path is short enough; else one where everybody may make folders, which must be ours."""
+    """The session's directory if its path is short enough; else one below /tmp, whose directories must belong to us."""
     given = os.environ.get("XDG_RUNTIME_DIR")
     if given and _fits(given):
         return Path(given), []
@@ -87,7 +91,8 @@ def _fits(base: Path | str) -> bool:
 
 
 def _private(base: Path, *parts: Path) -> Path:
-    """The last of the parts, all made if need be. Who owned a folder above it could put another in its place."""
+    """Creates the directories and returns the last one. Each must belong to this account: the owner of a parent
+    directory could replace it."""
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     for part in parts:
         part.mkdir(mode=0o700, exist_ok=True)

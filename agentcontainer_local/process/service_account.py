@@ -17,7 +17,7 @@ def name() -> str:
 
 
 def making() -> list[str]:
-    """The command that makes the account. An account that is not a system one gets its sub-ids by it too."""
+    """The command that creates the account. It is not a system account, because those get no subordinate ids."""
     return ["useradd", "--create-home", "--shell", "/bin/bash", "--comment", "AgentContainer", name()]
 
 
@@ -29,7 +29,7 @@ def there() -> pwd.struct_passwd | None:
 
 
 def find() -> pwd.struct_passwd:
-    """Raises RuntimeError where there is none."""
+    """The account. Raises RuntimeError if it does not exist."""
     if (account := there()) is not None:
         return account
     raise RuntimeError(
@@ -39,14 +39,15 @@ def find() -> pwd.struct_passwd:
 
 
 def data_directory() -> Path:
-    """Where `serve`, started by who asks, has its data when nothing else is said."""
+    """The default data directory of `serve` when this user starts it."""
     if os.getuid() != 0:
         return Path(platformdirs.user_data_dir("agentcontainer"))
     return Path(find().pw_dir, ".local", "share", "agentcontainer")
 
 
 def become(data: Path | None) -> None:
-    """Drops root for good; `data`, if root named one, is made the account's first. Raises RuntimeError."""
+    """Drops root's privileges for good. Before that, `data`, if root named it, is given to the account. Raises
+    RuntimeError."""
     account = find()
     if data is not None:
         _hand_over(data, account)
@@ -60,7 +61,7 @@ def become(data: Path | None) -> None:
 
 
 def look_as(account: pwd.struct_passwd) -> None:
-    """Drops root for good, and changes nothing on this machine."""
+    """Drops root's privileges for good, without changing anything on this machine."""
     _drop_to(account)
 
 
@@ -83,7 +84,8 @@ def _drop_to(account: pwd.struct_passwd) -> None:
 
 
 def _hand_over(data: Path, account: pwd.struct_passwd) -> None:
-    """Makes a data directory the account's, with what is in it; a folder of something else is left alone."""
+    """Gives a data directory and its content to the account. Raises RuntimeError for other directories that are not
+    empty."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(data.iterdir()) and not (data / "lock").exists():
         raise RuntimeError(

@@ -1,4 +1,4 @@
-"""Shields work from cancellation: the cancellation waits for its end."""
+"""Shields work from cancellation: the cancellation takes effect when the work has ended."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -8,9 +8,10 @@ T = TypeVar("T")
 
 
 async def to_the_end(work: Awaitable[T]) -> T:
-    """Await work that can't be stopped, or must not be left half-done: a cancellation is raised after it has ended.
+    """Awaits work that can't be stopped or must not be left incomplete. A cancellation is raised after the work has
+    ended.
 
-    However often it is cancelled; then what the work itself raises is not heard, as what ends the caller counts.
+    This holds for repeated cancellations too. If it was cancelled, an exception of the work is dropped.
     """
     task, cancelled = asyncio.ensure_future(work), None
     while not task.done():
@@ -21,5 +22,5 @@ async def to_the_end(work: Awaitable[T]) -> T:
     if cancelled is None:
         return task.result()
     if not task.cancelled():
-        task.exception()  # retrieved, so that it is not reported as forgotten
+        task.exception()  # marks the exception as retrieved
     raise cancelled

@@ -1,13 +1,14 @@
-"""Cleans text from agents and files, before it is shown on a terminal or becomes a file name."""
+"""Cleans text from agents and files before it is shown on a terminal or used as a file name."""
 
 import re
 
-# Controls but tab and newline, and what turns the direction of writing.
+# Control characters except tab and newline, and characters that change the direction of text.
 HOSTILE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def clean(text: str) -> str:
-    """Text that cannot move the cursor, colour the screen or turn its direction; tabs and newlines stay."""
+    """Replaces characters that could move the cursor, colour the screen or change the direction. Keeps tabs and
+    newlines."""
     return HOSTILE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
@@ -16,6 +17,6 @@ def one_line(text: str) -> str:
 
 
 def without_password(address: str) -> str:
-    """An address may hold a user's name and password before its last `@`, and a key in its query."""
+    """Hides the user name and password before the last `@` of an address, and its query, which may have a key."""
     named = re.sub("(?<=://)[^/?#]*@", "(secret)@", address)
     return re.sub(r"(://[^?#]*)\?[^#]+", r"\1?(secret)", named)

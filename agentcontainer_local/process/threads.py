@@ -1,4 +1,4 @@
-"""The event loop's worker threads, where somebody has to know whether they are at work."""
+"""A thread pool for the event loop that knows whether it is busy."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class CountedThreads(ThreadPoolExecutor):
-    """For one event loop, on which it is made."""
+    """Create it on the event loop that uses it."""
 
     def __init__(self) -> None:
         super().__init__(thread_name_prefix="worker")
@@ -18,13 +18,13 @@ class CountedThreads(ThreadPoolExecutor):
 
     @property
     def busy(self) -> bool:
-        """Whether there is work whose end the event loop has not heard of."""
+        """Whether there is work whose end the event loop has not noticed yet."""
         return self._at_work > 0
 
     def submit(self, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         future = super().submit(work, *args, **kwargs)
         self._at_work += 1
-        self._loop.call_soon(future.add_done_callback, self._tell)  # behind the callback of who submits it
+        self._loop.call_soon(future.add_done_callback, self._tell)  # after the callback of the caller
         return future
 
     def _tell(self, _: Future[Any]) -> None:

@@ -1,7 +1,8 @@
-"""OpenTelemetry traces, where the extra `otel` is installed and an OTEL_EXPORTER_OTLP_… endpoint is set.
+"""OpenTelemetry traces, if the extra `otel` is installed and an OTEL_EXPORTER_OTLP_… endpoint is set.
 
-A request is a span while it is answered; a run of a task is told when it is over, as the tree of what happened in it.
-Nothing that anybody wrote is in a trace: ids, names of models and tools, figures.
+Each request is a span. A run is sent when it has ended, as a tree of spans.
+
+Traces contain ids, names of models and tools, and numbers, but no text that a user or an agent wrote.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ MAX_QUEUED_SPANS = 20_000  # spans that were not sent yet; more are dropped
 
 @dataclass(frozen=True)
 class Span:
-    """Something that is over. `error`: what kind of one, if it failed."""
+    """A completed operation. `error`: the kind of error, if it failed."""
 
     name: str
     began: datetime
@@ -40,11 +41,12 @@ class Traces:
 
     @contextlib.contextmanager
     def request(self, scope: Scope, id: str) -> Iterator[Callable[[int], None]]:
-        """Its parent is the caller's, if that sent a `traceparent`. What is yielded is to be told the status."""
+        """The span of a request. A `traceparent` header sets its parent. Call the yielded function with the HTTP
+        status."""
         carried = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         kind, method = self._trace.SpanKind.SERVER, scope["method"]
         with self._tracer.start_as_current_span(method, self._propagate.extract(carried), kind) as span:
-            # The path without the query, which may carry a key or a signature.
+            # the path without the query, which may contain a key or a signature
             span.set_attributes({"http.request.method": method, "url.path": scope["path"], "request.id": id})
 
             def ended(status: int) -> None:
@@ -58,7 +60,7 @@ class Traces:
             yield ended
 
     def tell(self, span: Span, parent: Any = None) -> None:
-        """A whole tree at once; without `parent` it is a trace of its own, whoever is being answered meanwhile."""
+        """Sends a complete tree. Without `parent` it is a trace of its own, even during a request."""
         context = self._trace.set_span_in_context(parent or self._trace.INVALID_SPAN)
         told = self._tracer.start_span(span.name, context, attributes=span.attributes, start_time=_ns(span.began))
         for name, at, attributes in span.events:
@@ -77,7 +79,7 @@ def _ns(at: datetime) -> int:
 
 @contextlib.asynccontextmanager
 async def opened(environ: Mapping[str, str]) -> AsyncIterator[Traces | None]:
-    """None where they are not asked for; raises RuntimeError without the extra. In the end it sends what it has."""
+    """The traces; None if they are not enabled. Raises RuntimeError without the extra. Closing sends what is left."""
     if not any(environ.get(name) for name in VARIABLES):
         yield None
         return

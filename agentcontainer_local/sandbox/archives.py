@@ -1,6 +1,6 @@
-"""What is in an exported workspace, read as it comes.
+"""Reads exported workspaces as streams.
 
-An agent named all of it: only plain files and directories count.
+The agent chose all names, so only plain files and directories are used.
 """
 
 import io
@@ -26,7 +26,7 @@ Kind = Literal["file", "directory", "link", "other"]
 
 @dataclass(frozen=True)
 class Entry:
-    """`link` and `other` (a FIFO, a socket, a device) are only listed."""
+    """An entry of an archive. `link` and `other` (a FIFO, a socket, a device) are only listed."""
 
     path: str
     kind: Kind
@@ -36,20 +36,20 @@ class Entry:
 
 
 def entries(export: Archive, after: int, most: int) -> list[Entry]:
-    """At most `most` entries behind the first `after`."""
+    """At most `most` entries after the first `after` ones."""
     with _members(export) as members:
         return [_entry(*found) for found in itertools.islice(members, after, after + most)]
 
 
 def content(export: Archive, path: str) -> tuple[int, Iterator[bytes]] | None:
-    """A file's size and its bytes; None where there is no file of that name."""
+    """A file's size and content; None if there is no such file."""
     pieces = _content(export, path)
     size = next(pieces)
     return (size, pieces) if isinstance(size, int) else None
 
 
 def repacked(export: Archive) -> Iterator[bytes]:
-    """A tar archive of the files and directories; a hard link comes as one, to a file before it."""
+    """A tar archive of the files and directories. A hard link stays one if its file comes before it."""
     out = _Pieces()
     kept: set[str] = set()
     with _members(export) as members, tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive:
@@ -64,7 +64,7 @@ def repacked(export: Archive) -> Iterator[bytes]:
 
 
 def _content(export: Archive, path: str) -> Iterator[Any]:
-    """First the size, then the bytes. A hard link is read where its file is, which comes before it."""
+    """Yields the size, then the content. A hard link's content is that of its file, which comes before it."""
     with _members(export) as members:
         found = next(((s, m) for s, m, name in members if name == path and _counts(m) and not m.isdir()), None)
         if found is None:
@@ -95,7 +95,7 @@ def _each(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarFile, tarfile.T
 
 
 def _plain(name: str) -> str:
-    """The path below the workspace, as text that JSON takes; empty for one that leads out of it."""
+    """The path below the workspace, as valid Unicode. Empty for a path that leads outside."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     path = "/".join(parts).encode("utf-8", TEXT).decode("utf-8", "replace")
     return "" if ".." in parts or "\0" in path else path
@@ -106,7 +106,7 @@ def _counts(member: tarfile.TarInfo) -> bool:
 
 
 def _clean(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
-    """Without owners, special bits and whatever else an archive may say."""
+    """The entry without owners, special mode bits and other metadata."""
     clean = tarfile.TarInfo(path)
     clean.type = member.type if member.islnk() or member.isdir() else tarfile.REGTYPE
     clean.linkname = _plain(member.linkname) if member.islnk() else ""
@@ -124,7 +124,7 @@ def _entry(_: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> Entry:
 
 
 class _Pieces(io.RawIOBase):
-    """What a writer has written, to be taken away piece by piece."""
+    """A file object whose written bytes can be taken piece by piece."""
 
     def __init__(self) -> None:
         self._written = io.BytesIO()

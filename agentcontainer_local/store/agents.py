@@ -1,6 +1,6 @@
-"""Agents: named workers on top of containers, each a row of versions of which the last is the current one.
+"""Agents: named workers that run in containers. Each has versions; the last one is current.
 
-A version never changes: what changes an agent's execution makes a new one, and a task keeps its own.
+A version never changes. A change of an agent's execution adds a version, and a task keeps its version.
 """
 
 import json
@@ -33,8 +33,8 @@ PROMPT = (
     "Follow /workspace/task/HARNESS.md and complete the task in /workspace/task/TASK.md."
     " Work step by step, check what you made before you hand it over, and say plainly what could not be done."
 )
-MAX_REFERENCE_FILES = 10_000  # of reference files, in one version
-# No internet unless somebody asks for it: not every machine can open it safely.
+MAX_REFERENCE_FILES = 10_000  # in one version
+# No internet access unless it is requested: some machines can't provide it safely.
 DEFAULTS = {
     "model": "claude-sonnet-4-5",
     "internetAccess": False,
@@ -73,8 +73,8 @@ class Content:
 
     container_version_id: str
     base_prompt: str
-    defaults: dict[str, Any]  # by their names on the wire, without the key
-    key: str | bytes | None  # unsealed; bytes: still sealed, with a secret.key that is not there any more
+    defaults: dict[str, Any]  # by their API names, without the key
+    key: str | bytes | None  # decrypted; bytes: encrypted with a secret.key that is lost
     skills: list[dict[str, Any]]
     file_ids: list[str]
 
@@ -83,7 +83,7 @@ class Content:
 
 
 def ensure_standard(db: Database, now: datetime) -> None:
-    """Writes the standard agents, and gives older ones a new version where they differ; call after the containers'."""
+    """Writes the standard agents, with new versions if they have changed. Call it after containers.ensure_standard."""
     with db.atomic():
         for id, (name, description, container_id, prompt) in STANDARD.items():
             db.conn.execute(
@@ -126,7 +126,7 @@ FILES_DOWN = (
 
 
 def owned(db: Database, account_id: str, agent_id: str) -> Row:
-    """One of the account's own, or a standard one."""
+    """One of the account's agents, or a standard agent. Raises NotFound."""
     found = row(db, OWNED, (agent_id, account_id))
     if found is None:
         raise NotFound(f"There is no agent {agent_id}.")
@@ -134,7 +134,7 @@ def owned(db: Database, account_id: str, agent_id: str) -> Row:
 
 
 def custom(db: Database, account_id: str, agent_id: str) -> Row:
-    """One that the account may change; raises Conflict for a standard one."""
+    """An agent that the account may change. Raises NotFound, and Conflict for a standard agent."""
     found = owned(db, account_id, agent_id)
     if found["account_id"] is None:
         raise Conflict("A standard agent can't be changed. Fork it and change the fork.")
@@ -146,7 +146,7 @@ def current(db: Database, agent_id: str) -> AgentVersion:
 
 
 def version(db: Database, agent_id: str, version_id: str | None) -> AgentVersion:
-    """For a task: the version it asks for, else the current one. Raises Invalid."""
+    """The version for a task: the requested one, else the current one. Raises Invalid."""
     if version_id is None:
         return current(db, agent_id)
     found = row(db, VERSION, (version_id, agent_id), of=AgentVersion)
@@ -174,7 +174,7 @@ def versions(db: Database, agent_id: str, limit: int, after: int, ascending: boo
 def reference_files(
     db: Database, version_id: str, limit: int = ALL, after: int = 0, ascending: bool = True
 ) -> list[Row]:
-    """Rows of files, with their place in the version as `number`, from 1."""
+    """The files of a version. `number` is the position, from 1."""
     return rows(db, FILES_UP if ascending else FILES_DOWN, (version_id, after, limit))
 
 
@@ -195,7 +195,7 @@ def create(context: Context, account_id: str, body: schemas.CreateAgentRequest) 
 
 
 def update(context: Context, account_id: str, agent_id: str, body: schemas.UpdateAgentRequest) -> Row:
-    """What changes its execution makes a new version; a name or a description, or no change, does not."""
+    """Changes the agent. A change of its execution adds a version; a new name or description does not."""
     db, vault, now = context.db, context.vault, context.now()
     with db.atomic():
         agent = _alive(custom(db, account_id, agent_id))
@@ -220,7 +220,7 @@ def update(context: Context, account_id: str, agent_id: str, body: schemas.Updat
 
 
 def attach(context: Context, account_id: str, agent_id: str, file_ids: list[str]) -> Row:
-    """Adds reference files in a new version; those that are there already change nothing."""
+    """Adds reference files in a new version. Does nothing if all are attached already."""
     db, vault, now = context.db, context.vault, context.now()
     with db.atomic():
         _alive(custom(db, account_id, agent_id))
@@ -235,7 +235,7 @@ def attach(context: Context, account_id: str, agent_id: str, file_ids: list[str]
 
 
 def detach(context: Context, account_id: str, agent_id: str, file_id: str) -> None:
-    """Takes a reference file away in a new version."""
+    """Removes a reference file in a new version. Raises NotFound."""
     db, vault, now = context.db, context.vault, context.now()
     with db.atomic():
         _alive(custom(db, account_id, agent_id))
@@ -247,14 +247,14 @@ def detach(context: Context, account_id: str, agent_id: str, file_id: str) -> No
 
 
 def archive(db: Database, account_id: str, agent_id: str, now: datetime) -> None:
-    """Archiving it again changes nothing."""
+    """Archives the agent. Does nothing if it is archived."""
     with db.atomic():
         custom(db, account_id, agent_id)
         db.conn.execute("UPDATE agents SET archived_at = ? WHERE id = ? AND archived_at IS NULL", (iso(now), agent_id))
 
 
 def fork(context: Context, account_id: str, agent_id: str, body: schemas.ForkResourceRequest) -> Row:
-    """The account's own copy of a standard agent, without a key; raises NotFound for any other."""
+    """Copies a standard agent into the account, without a key. Raises NotFound for other agents."""
     db, vault, now = context.db, context.vault, context.now()
     with db.atomic():
         origin = owned(db, account_id, agent_id)
@@ -275,18 +275,18 @@ def _alive(agent: Row) -> Row:
 def _place(
     db: Database, account_id: str, body: schemas.AgentContainer, before: str | None, name: str, now: datetime
 ) -> str | None:
-    """The container version that `body` asks for; None when it asks for none."""
+    """The container version that `body` asks for; None if it asks for none."""
     if body.runtime is not None:
         return containers.for_image(db, account_id, name, body.runtime, before, now)
     if body.container_version_id is not None and body.container_version_id == before and body.container_id is None:
-        return before  # even if its container is archived by now
+        return before  # allowed even if the container has been archived since
     if body.container_id is not None or body.container_version_id is not None:
         return str(containers.choose(db, account_id, body.container_id, body.container_version_id)["id"])
     return None
 
 
 def _merged(old: Content, given: schemas.UpdateAgentDefaults | None) -> tuple[dict[str, Any], str | bytes | None]:
-    """The old defaults with those given in their place, and the key: it goes with the provider that it was for."""
+    """The defaults with the given changes, and the key. A change of the provider drops the key."""
     if given is None:
         return old.defaults, old.key
     gone = {to_camel(name) for name in given.model_fields_set & schemas.REMOVABLE if getattr(given, name) is None}
@@ -337,7 +337,7 @@ def _insert(db: Database, account_id: str, name: str, description: str, now: dat
 
 
 def _sealed(vault: Vault | None, key: str | bytes | None) -> bytes | None:
-    """Only standard agents are written without a vault, and they have no key."""
+    """The encrypted key. Only standard agents, which have no key, are written without a vault."""
     if not isinstance(key, str):
         return key
     if vault is None:
@@ -368,7 +368,7 @@ def _add_version(db: Database, vault: Vault | None, agent_id: str, content: Cont
         db.conn.execute(sql, (id, position, file_id))
 
 
-# On the wire
+# In the API
 
 
 def shape(db: Database, agent: Row) -> schemas.Agent:

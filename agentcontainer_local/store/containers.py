@@ -1,4 +1,4 @@
-"""Containers: named execution environments, each a row of versions of which the last is the current one."""
+"""Containers: named execution environments. Each has versions; the last one is current."""
 
 import json
 from datetime import datetime
@@ -24,7 +24,7 @@ STANDARD = {
 
 
 def ensure_standard(db: Database, now: datetime) -> None:
-    """Writes the standard containers, and brings older ones up to date."""
+    """Writes the standard containers, with new versions if they have changed."""
     with db.atomic():
         for id, (name, description, preset) in STANDARD.items():
             db.conn.execute(
@@ -56,7 +56,7 @@ VERSIONS_DOWN = "SELECT * FROM container_versions WHERE container_id = ? AND num
 
 
 def owned(db: Database, account_id: str, container_id: str) -> Row:
-    """One of the account's own, or a standard one."""
+    """One of the account's containers, or a standard container. Raises NotFound."""
     found = row(db, OWNED, (container_id, account_id))
     if found is None:
         raise NotFound(f"There is no container {container_id}.")
@@ -64,7 +64,7 @@ def owned(db: Database, account_id: str, container_id: str) -> Row:
 
 
 def custom(db: Database, account_id: str, container_id: str) -> Row:
-    """One that the account may change; raises Conflict for a standard one."""
+    """A container that the account may change. Raises NotFound, and Conflict for a standard container."""
     found = owned(db, account_id, container_id)
     if found["account_id"] is None:
         raise Conflict("A standard container can't be changed. Fork it and change the fork.")
@@ -76,7 +76,7 @@ def current(db: Database, container_id: str) -> Row:
 
 
 def version(db: Database, version_id: str) -> Row:
-    """For the engine, which has the id from a row."""
+    """The version's row. For the engine, which has the id from another row."""
     return single(db, "SELECT * FROM container_versions WHERE id = ?", (version_id,))
 
 
@@ -98,7 +98,7 @@ def versions(db: Database, container_id: str, limit: int, after: int, ascending:
 
 
 def choose(db: Database, account_id: str, container_id: str | None, version_id: str | None) -> Row:
-    """The version that an agent asks for: of a container the current one, unless it names one. Raises Invalid."""
+    """The version for an agent: the named one, else the container's current one. Raises Invalid."""
     found = row(
         db,
         "SELECT version.*, container.archived_at FROM container_versions AS version"
@@ -130,7 +130,8 @@ def create(db: Database, account_id: str, body: schemas.CreateContainerRequest, 
 def update(
     db: Database, account_id: str, container_id: str, body: schemas.UpdateContainerRequest, now: datetime
 ) -> Row:
-    """Another preset, image or list of paths makes a new version; a name or description does not."""
+    """Changes the container. Another preset, image or list of paths adds a version; a new name or description does
+    not."""
     with db.atomic():
         container = custom(db, account_id, container_id)
         if container["archived_at"] is not None:
@@ -155,7 +156,7 @@ def _rename(db: Database, container: Row, name: str | None, description: str | N
 
 
 def archive(db: Database, account_id: str, container_id: str, now: datetime) -> None:
-    """Archiving it again changes nothing."""
+    """Archives the container. Does nothing if it is archived."""
     with db.atomic():
         custom(db, account_id, container_id)
         db.conn.execute(
@@ -164,7 +165,7 @@ def archive(db: Database, account_id: str, container_id: str, now: datetime) -> 
 
 
 def fork(db: Database, account_id: str, container_id: str, body: schemas.ForkResourceRequest, now: datetime) -> Row:
-    """The account's own copy of a standard container; raises NotFound for any other."""
+    """Copies a standard container into the account. Raises NotFound for other containers."""
     with db.atomic():
         origin = owned(db, account_id, container_id)
         if origin["account_id"] is not None:
@@ -179,8 +180,11 @@ def fork(db: Database, account_id: str, container_id: str, body: schemas.ForkRes
 def for_image(
     db: Database, account_id: str, name: str, runtime: schemas.AgentImage, before: str | None, now: datetime
 ) -> str:
-    """The id of a version for an agent's `runtime`: that of `before`, its version until now, if it is of this image
-    already, else a new one, in a container that is the agent's own and in no list."""
+    """The id of a container version for an agent's `runtime`.
+
+    `before`: the agent's present version, which is returned if it has the same image and paths. Otherwise adds a
+    version to a container that belongs to the agent and is not listed.
+    """
     image, paths = runtime.container_image, json.dumps(runtime.writable_paths or [])
     old = row(
         db,
@@ -217,7 +221,7 @@ def add_version(
     return id
 
 
-# On the wire
+# In the API
 
 
 def shape(db: Database, container: Row) -> schemas.Container:

@@ -1,4 +1,4 @@
-"""The SQLite file: opening it, bringing it up to date, and reading rows from it."""
+"""The SQLite database: opens and migrates it, runs transactions, and reads rows."""
 
 import asyncio
 import builtins
@@ -21,46 +21,48 @@ from agentcontainer_local.store.ids import RANDOM, Ids
 from agentcontainer_local.store.log import Log
 
 Row = dict[str, Any]
-Columns = Mapping[str, Any]  # a row to read from, whole or in part
+Columns = Mapping[str, Any]  # a row to read from, complete or not
 Parameters = Sequence[Any] | Mapping[str, Any]
-ALL = -1  # as a LIMIT
-new_id = RANDOM.new  # where there is no store
-# Places in a list whose standard rows, which are nobody's, come first, upwards and downwards; 2^62 is beyond all rows.
+ALL = -1  # for LIMIT: no limit
+new_id = RANDOM.new  # for callers without a store
+# Sort keys for lists in which standard rows (without an account) come first, in both directions. 2^62 exceeds all
+# numbers.
 STANDARD_UP = "CASE WHEN account_id IS NULL THEN number ELSE 4611686018427387904 + number END"
 STANDARD_DOWN = "CASE WHEN account_id IS NULL THEN 4611686018427387904 - number ELSE number END"
 
 
-# The log is copied back when it has so many pages, not 1000: each time a few commits wait.
+# Pages in the write-ahead log before a checkpoint. SQLite's default is 1000; each checkpoint delays a few commits.
 LOG_PAGES = 4000
 LOG_BYTES = LOG_PAGES * (4096 + 24)
 
-BRIEF_MS = 50  # for a moment everything may wait: most locks are held for less
+BRIEF_MS = 50  # maximum wait that blocks the event loop; most locks are held for a shorter time
 WAIT_SECONDS = 30.0
 RETRY_SECONDS = 0.05
 
 T = TypeVar("T")
 
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # json.dumps would make it anew each time
+# created once, because json.dumps would create it at each call
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class Database(sqlite_utils.Database):
     def __init__(self, connection: sqlite3.Connection, durable: bool = True, ids: Ids = RANDOM):
-        super().__init__(connection, execute_plugins=False)  # to look for plugins takes as long as to open it
+        # searching for plugins takes as long as opening the database
+        super().__init__(connection, execute_plugins=False)
         self._durable = durable
         self.ids = ids
-        self.names: dict[str, list[str]] = {}  # of the columns that a statement reads
+        self.names: dict[str, list[str]] = {}  # column names, by statement
         self._when_kept: list[Callable[[], None]] = []
-        self._touched: list[str] = []  # by the transaction at hand
+        self._touched: list[str] = []  # tasks that the present transaction has changed
         self._subscribers: list[Callable[..., None]] = []
         self._watchers = 0
-        self._patience_ms: int | None = None  # for another program's write lock; None: what `open` has set
+        self._patience_ms: int | None = None  # waiting time for another program's write lock; None: as set by `open`
         self._held_elsewhere = False
         self._log: Log | None = None
-        self._syncs_later = False  # whoever began the transaction at hand waits for the disk when it is over
+        self._syncs_later = False  # the caller of the present transaction syncs the log afterwards
 
     def serve(self) -> None:
-        """From here on, neither the disk nor another program that holds the write lock makes anybody wait but who is
-        `waited` for."""
+        """From now on, only callers of `waited` wait for the disk or for another program's write lock."""
         self._patience_ms = BRIEF_MS
         self._set_patience(BRIEF_MS)
         if self._durable:
@@ -73,11 +75,11 @@ class Database(sqlite_utils.Database):
         super().close()
 
     async def waited(self, act: Callable[[], T], seconds: float = WAIT_SECONDS) -> T:
-        """What `act` answers, as soon as no other program holds the write lock and what it wrote is on disk.
+        """Runs `act` when no other program holds the write lock, and returns its result once its changes are on disk.
 
-        Others are served meanwhile, and see what it wrote; those that wrote in the same moment share one sync. After so
-        many seconds raises OperationalError, as `act` does; nothing of it was done then. Raises NotSynced where the
-        disk fails.
+        Meanwhile other requests are served, and see the changes. Calls of `waited` at the same time share one sync.
+        Raises OperationalError if the lock is not free after `seconds`; then nothing was changed. Raises NotSynced if
+        the disk fails.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -93,7 +95,7 @@ class Database(sqlite_utils.Database):
         return answered
 
     def _act(self, act: Callable[[], T]) -> tuple[T, Log | None]:
-        """Also the log that has to be synced, if that is so."""
+        """Runs `act`. Returns its result, and the log if it has to be synced."""
         log = self._log
         if log is None or log.failed:
             return act(), None
@@ -105,7 +107,8 @@ class Database(sqlite_utils.Database):
         return answered, log if log.transactions > before else None
 
     async def _synced(self, log: Log) -> None:
-        """After a failure each commit syncs for itself again, and what is in the log is copied to where it is safe."""
+        """Waits for the sync. If it fails, each later commit syncs by itself, and the log is copied into the
+        database."""
         try:
             await log.synced()
         except OSError:
@@ -114,7 +117,7 @@ class Database(sqlite_utils.Database):
             raise
 
     def _begin(self) -> None:
-        """Once it was found to be held, looking again takes no time."""
+        """Begins a transaction. While another program holds the lock, further attempts do not wait."""
         try:
             self.conn.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
@@ -127,7 +130,7 @@ class Database(sqlite_utils.Database):
             self._set_patience(self._patience_ms or 0)
 
     def sync(self, power_loss: bool = True) -> None:
-        """From here on, whether a commit that returned survives a loss of power."""
+        """Sets whether commits survive a loss of power from now on."""
         if self._durable:
             self.conn.execute(f"PRAGMA synchronous={'FULL' if power_loss else 'NORMAL'}")
 
@@ -136,15 +139,15 @@ class Database(sqlite_utils.Database):
 
     @contextmanager
     def atomic(self, survives_power_loss: bool = True) -> Iterator["Database"]:
-        """A transaction; within another one, a part that can fail by itself.
+        """A transaction. Inside another one: a savepoint, which can fail alone.
 
-        What it wrote survives kill -9, and a loss of power too unless that is not asked for, or its caller is `waited`
-        for, who syncs the log when it is over.
+        The changes survive kill -9. They also survive a loss of power, unless `survives_power_loss` is false, or the
+        caller uses `waited`, which syncs the log afterwards.
 
-        It begins as a writer. The directory's lock keeps other servers out, and who is `reading` never writes; but a
-        tool of the owner's, such as the sqlite3 shell, may, and one that has read already is refused at once, and not
-        made to wait, where another wrote in between. All parts have one name, so that these statements too are prepared
-        once.
+        The transaction takes the write lock at its beginning. Other servers are kept out by the data directory's lock,
+        and `reading` never writes. But another program, such as the sqlite3 shell, may write; a transaction that began
+        with a read would then fail at its first write, without waiting. All savepoints have the same name, so that
+        SQLite prepares these statements once.
         """
         synced = survives_power_loss and not self._syncs_later
         if synced or self.conn.in_transaction:
@@ -174,7 +177,7 @@ class Database(sqlite_utils.Database):
             del self._when_kept[before:], self._touched[touched:]
             if not part:
                 self.conn.rollback()
-            elif self.conn.in_transaction:  # a full disk may have ended all of it
+            elif self.conn.in_transaction:  # a full disk may have ended the whole transaction
                 self.conn.execute("ROLLBACK TO part")
                 self.conn.execute("RELEASE part")
             raise
@@ -187,18 +190,18 @@ class Database(sqlite_utils.Database):
                 self._tell(*ids)
 
     def when_kept(self, act: Callable[[], None]) -> None:
-        """Does this when the transaction at hand is committed, all of it; else never."""
+        """Calls `act` after the present transaction has been committed. Never, if it is rolled back."""
         self._when_kept.append(act)
 
     def touched(self, task_id: str) -> None:
-        """Rows of this task were written: subscribers hear of it once they are committed, and never if they are not."""
+        """Marks a task as changed. Subscribers are called after the commit, and not after a rollback."""
         if self.conn.in_transaction:
             self._touched.append(task_id)
         else:
             self._tell(task_id)
 
     def subscribe(self, act: Callable[..., None]) -> None:
-        """`act` is called with the ids of the tasks whose rows have changed, once for each commit."""
+        """Registers `act`, which is called after each commit with the ids of the changed tasks."""
         self._subscribers.append(act)
 
     def _tell(self, *task_ids: str) -> None:
@@ -206,9 +209,10 @@ class Database(sqlite_utils.Database):
             act(*task_ids)
 
     def at_each_write(self, tables: Iterable[str], act: Callable[..., None], column: str | None = None) -> None:
-        """Does this whenever this connection changes a row of one of these tables, whatever becomes of the change.
+        """Calls `act` at each change of a row in these tables by this connection, even if the change is rolled back
+        later.
 
-        `act` is given what the row has in `column`, if one is named.
+        If `column` is given, `act` gets the row's value in this column.
         """
         self._watchers += 1
         name = f"watcher_{self._watchers:d}"
@@ -221,12 +225,12 @@ class Database(sqlite_utils.Database):
 
 
 def open(path: Path, durable: bool = True, ids: Ids = RANDOM) -> Database:
-    """Opens (or makes) the database at `path` and runs the migrations that it has not seen.
+    """Opens the database at `path`, creating it if needed, and runs the missing migrations.
 
-    WAL with synchronous=FULL: a commit that returned survives kill -9 and power loss. Where it is not `durable`, it
-    survives kill -9 only, and takes no time to reach the disk.
+    It uses WAL with synchronous=FULL: commits survive kill -9 and a loss of power. If not `durable`, commits only
+    survive kill -9, and do not wait for the disk.
     """
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # the log that SQLite makes beside it gets its mode
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # the log that SQLite creates beside it gets the same mode
     connection = sqlite3.connect(path, isolation_level=None, timeout=10, cached_statements=1000)
     connection.executescript(
         "PRAGMA journal_mode=WAL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=10000;"
@@ -238,10 +242,10 @@ def open(path: Path, durable: bool = True, ids: Ids = RANDOM) -> Database:
 
 
 def lengthen_log(db: Database) -> None:
-    """Gives the log its full length at once: a commit that makes its file longer waits for the file system's own
-    journal too (measured: twice as long).
+    """Gives the log's file its full length. A commit that extends the file also waits for the file system's journal,
+    which takes twice as long (measured).
 
-    No frame can be written meanwhile, and what lies behind the last valid one means nothing: sqlite.org/fileformat2.
+    The transaction keeps others from writing. Bytes after the last valid frame are ignored: sqlite.org/fileformat2.
     """
     with db.atomic(), suppress(OSError), builtins.open(f"{path(db)}-wal", "ab") as log:
         log.write(bytes(max(0, LOG_BYTES - log.tell())))
@@ -255,7 +259,7 @@ def path(db: Database) -> str:
 
 @contextmanager
 def reading(path: str) -> Iterator[Database]:
-    """The store at one moment, for another thread: what takes long holds nobody up."""
+    """A read-only snapshot of the database, for another thread. Long reads do not block anybody."""
     store = Database(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True, isolation_level=None))
     try:
         store.conn.execute("BEGIN")
@@ -265,7 +269,8 @@ def reading(path: str) -> Iterator[Database]:
 
 
 def _migrate(db: Database) -> None:
-    """Each section of migrations.sql in a transaction of its own; a newer database than the program is refused."""
+    """Runs the missing sections of migrations.sql, each in its own transaction. Raises RuntimeError for a newer
+    database."""
     parts = _parts(_migrations())
     done = single(db, "PRAGMA user_version")["user_version"]
     if done > len(parts):
@@ -284,12 +289,12 @@ def _migrations() -> str:
 
 
 def _parts(text: str) -> list[str]:
-    """Splits at lines `-- migration N`."""
+    """Splits the text at lines `-- migration N`."""
     return re.split(r"^-- migration \d+.*$", text, flags=re.MULTILINE)[1:]
 
 
 def _statements(text: str) -> list[str]:
-    """Whole ones: executescript would commit half-way."""
+    """Splits the text into statements, because executescript would commit in the middle."""
     statements, current = [], ""
     for line in text.splitlines(keepends=True):
         current += line
@@ -311,7 +316,7 @@ WORDS = {
 
 
 def why(error: sqlite3.Error) -> str:
-    """In words, what SQLite could not do, with its own words."""
+    """What SQLite could not do, in plain words, with its own message."""
     name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
     return f"{WORDS[name]} ({error})" if name in WORDS else str(error)
 
@@ -321,7 +326,7 @@ class Damaged(sqlite3.DatabaseError):
 
 
 def check(db: Database, *tables: str) -> None:
-    """Raises Damaged where a page of one of these is."""
+    """Raises Damaged if one of these tables has a damaged page."""
     for table in tables:
         found = [line for (line,) in db.conn.execute(f"PRAGMA quick_check({table})")]
         if found != ["ok"]:
@@ -329,7 +334,7 @@ def check(db: Database, *tables: str) -> None:
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Another program holds the write lock; nothing was done."""
+    """Whether another program held the write lock. Then nothing was done."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
@@ -342,7 +347,7 @@ def row(db: Database, sql: str, parameters: Parameters = ()) -> Row | None: ...
 @overload
 def row(db: Database, sql: str, parameters: Parameters = (), *, of: type[T]) -> T | None: ...
 def row(db: Database, sql: str, parameters: Parameters = (), *, of: type[Any] | None = None) -> Any:
-    """The first row, or None. `of`: what it holds, one of `store.rows`, for the type checker."""
+    """The first row, or None. `of`: the row's type, from `store.rows`, for the type checker."""
     cursor = db.conn.execute(sql, parameters)
     values = cursor.fetchone()
     return None if values is None else dict(zip(_names(db, sql, cursor), values, strict=True))
@@ -353,7 +358,7 @@ def single(db: Database, sql: str, parameters: Parameters = ()) -> Row: ...
 @overload
 def single(db: Database, sql: str, parameters: Parameters = (), *, of: type[T]) -> T: ...
 def single(db: Database, sql: str, parameters: Parameters = (), *, of: type[Any] | None = None) -> Any:
-    """The row of a query that always finds one; raises LookupError where there is none."""
+    """The first row. Raises LookupError if there is none."""
     found = row(db, sql, parameters)
     if found is None:
         raise LookupError(f"no row: {sql}")
@@ -373,7 +378,7 @@ def each(db: Database, sql: str, parameters: Parameters = ()) -> Iterator[Row]: 
 @overload
 def each(db: Database, sql: str, parameters: Parameters = (), *, of: type[T]) -> Iterator[T]: ...
 def each(db: Database, sql: str, parameters: Parameters = (), *, of: type[Any] | None = None) -> Iterator[Any]:
-    """Row by row, for who does not want all of them."""
+    """The rows, read one by one."""
     cursor = db.conn.execute(sql, parameters)
     names = _names(db, sql, cursor)
     for values in cursor:
@@ -381,7 +386,7 @@ def each(db: Database, sql: str, parameters: Parameters = (), *, of: type[Any] |
 
 
 def _names(db: Database, sql: str, cursor: sqlite3.Cursor) -> list[str]:
-    """Once for each statement: a description is long to read."""
+    """The column names of a statement. They are cached, because reading a description is slow."""
     names = db.names.get(sql)
     if names is None:
         names = db.names[sql] = [column[0] for column in cursor.description]
@@ -389,15 +394,15 @@ def _names(db: Database, sql: str, cursor: sqlite3.Cursor) -> list[str]:
 
 
 def insert(db: Database, sql: str, parameters: Parameters = ()) -> int:
-    """Runs an INSERT of one row; answers its number."""
+    """Runs an INSERT of one row and returns its number."""
     number = db.conn.execute(sql, parameters).lastrowid
     assert number is not None, "an INSERT of a row has one"
     return number
 
 
-@functools.lru_cache(64)  # one moment is written into several rows
+@functools.lru_cache(64)  # one moment is often written into several rows
 def iso(at: datetime) -> str:
-    """UTC with milliseconds and Z, as on the wire; sorts as text in the order of time."""
+    """UTC with milliseconds and Z, as in the API. Sorts as text in the order of time."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -1,4 +1,4 @@
-"""The next date at which a row becomes due, for a clock that jumps from one to the next."""
+"""The next date at which a row becomes due, for a clock that moves from one such date to the next."""
 
 from datetime import datetime, timedelta
 
@@ -9,16 +9,16 @@ from agentcontainer_local.store.db import Database, iso, parse_iso, single
 from agentcontainer_local.store.files import uploads
 from agentcontainer_local.store.tasks import retention
 
-JUST_AFTER = timedelta(milliseconds=1)  # where a row is due only after its date
+JUST_AFTER = timedelta(milliseconds=1)  # for rows that are due only after their date
 
-# Of each, the parameter is a date: rows of before then are not looked at.
+# The parameter is a date; earlier rows are skipped.
 DATES = (
     "SELECT min(hibernate_until) AS at FROM tasks WHERE status = 'hibernating' AND hibernate_until > ?",
     "SELECT min(expires_at) AS at FROM tasks WHERE status = 'awaiting_input' AND expires_at > ?",
     "SELECT min(expires_at) AS at FROM api_keys WHERE revoked_at IS NULL AND expires_at > ?",
     "SELECT min(expires_at) AS at FROM uploads WHERE file_id IS NULL AND expires_at > ?",
 )
-# Before it, whether the task failed.
+# The first parameter is whether the task failed.
 WORKSPACES = (
     "SELECT min(ended_on) AS at FROM tasks WHERE workspace_removed_at IS NULL AND (status = 'failed') = ?"
     " AND ended_on > ?"
@@ -27,7 +27,7 @@ HISTORIES = "SELECT min(ended_on) AS at FROM tasks WHERE swept_at IS NULL AND en
 
 
 def upcoming(context: Context) -> datetime | None:
-    """The first date after now at which `engine.timers` has something to do, or at which a key expires."""
+    """The first date after now at which `engine.timers` has something to do or a key expires; None if there is none."""
     db, now = context.db, context.now()
     found = [_first(db, sql, timedelta(), now) for sql in DATES]
     found.append(_first(db, DATES[-1], uploads.GRACE + JUST_AFTER, now))
@@ -41,6 +41,6 @@ def upcoming(context: Context) -> datetime | None:
 
 
 def _first(db: Database, sql: str, later: timedelta, now: datetime, *values: object) -> datetime | None:
-    """The first date that, so much `later`, is still to come."""
+    """The first date that is still to come when `later` is added. Returns the sum."""
     at = single(db, sql, (*values, iso(now - later)))["at"]
     return None if at is None else parse_iso(at) + later

@@ -1,4 +1,4 @@
-"""The events of a task, in order: one row each, never changed, read as pages and as a stream."""
+"""The events of a task, in order. Each is a row that never changes. They are read as pages and as a stream."""
 
 import json
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ MESSAGE_CREATED = "message.created"
 MESSAGE_UPDATED = "message.updated"
 ACTIVITY_STARTED = "activity.started"
 ACTIVITY_COMPLETED = "activity.completed"
-NOTICE = "notice"  # what an operator may want to know: a retry, a lost container, a refused connection
+NOTICE = "notice"  # for operators: a retry, a lost container, a refused connection
 
 
 def append(db: Database, task_id: str, type: str, data: dict[str, Any], now: datetime) -> int:
-    """Adds an event and answers its number, which grows over all tasks of the store."""
+    """Adds an event. Returns its number, which increases over all tasks of the store."""
     db.touched(task_id)
     return insert(
         db,
@@ -35,7 +35,7 @@ def page(db: Database, task_id: str, limit: int, after: int, ascending: bool) ->
 
 
 def some(db: Database, task_id: str, after: int, most_characters: int) -> list[Row]:
-    """The events behind `after`, until they are `most_characters` long together; at least one, if there is one."""
+    """The events after number `after`, until their data has `most_characters`. At least one, if there is any."""
     found, size = [], 0
     for event in each(db, PAGE_UP, (task_id, after, -1)):
         found.append(event)
@@ -52,10 +52,10 @@ def shape(event: Row) -> schemas.TaskEvent:
 
 
 def server_sent(event: Row) -> str:
-    """As a stream has it."""
+    """The event in the format of server-sent events."""
     return f"id: {event['number']}\nevent: {event['type']}\ndata: {typed(event)}\n\n"
 
 
 def typed(event: Row) -> str:
-    """The event's data with its name within, which tells readers what else is there; it is stored beside the data."""
+    """The event's data, with its type as first field `type`, so that readers can tell events apart."""
     return f'{{"type":"{event["type"]}",{event["data"][1:]}'

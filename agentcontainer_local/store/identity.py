@@ -1,6 +1,6 @@
-"""Where the account's stores are: a copied data directory is refused, and a deleted one is told from one out of reach.
+"""Where the account's stores are. Refuses copied data directories, and distinguishes deleted from inaccessible ones.
 
-Two servers of one store would end each other's agents.
+Two servers of one store would end each other's agents, so a copy must not be served.
 """
 
 import contextlib
@@ -12,26 +12,26 @@ from pathlib import Path
 from agentcontainer_local.process import account_registry, mounts
 from agentcontainer_local.process.mounts import Mount
 
-KEPT_SECONDS = 30 * 24 * 3600  # after its last start, the path of a deleted store is known for so long
+KEPT_SECONDS = 30 * 24 * 3600  # how long the path of a deleted store is remembered after its last start
 
 
 class Presence(Enum):
     THERE = "there"
     DELETED = "deleted"
-    UNREACHABLE = "unreachable"  # its disk is not mounted, or this account may not look
-    UNKNOWN = "unknown"  # this account has not noted where it was
+    UNREACHABLE = "unreachable"  # the disk is not mounted, or this account has no permission
+    UNKNOWN = "unknown"  # this account has not recorded its path
 
 
 @dataclass(frozen=True)
 class Whereabouts:
     presence: Presence
     data: Path | None
-    why: str = ""  # it is unreachable or unknown
-    seconds_old: float | None = None  # since its last start
+    why: str = ""  # why it is unreachable or unknown
+    seconds_old: float | None = None  # since the last start of its server
 
 
 def claim(store_id: str, data: Path) -> None:
-    """At start. A data directory that was moved takes its store along; raises RuntimeError for a copy of another."""
+    """Records the store's path at a server's start. A data directory may be moved. Raises RuntimeError for a copy."""
     registry, here = account_registry.of_account("stores"), data.resolve()
     sweep = registry.sweep_is_due()
     with registry.locked():
@@ -49,20 +49,20 @@ def claim(store_id: str, data: Path) -> None:
 
 
 def forget(store_id: str) -> None:
-    """Of a store that was deleted, and of which nothing is left."""
+    """Removes the records of a deleted store of which nothing is left."""
     for registry in _registries():
         registry.remove(store_id)
 
 
 def known() -> list[str]:
-    """The ids of all stores that were served by this account, whether they are there or not."""
+    """The ids of all stores that this account has served, whether they exist or not."""
     registry = account_registry.of_account("stores")
     with registry.locked():
         return [store_id for store_id, _ in registry.entries()]
 
 
 def whereabouts(store_id: str) -> Whereabouts:
-    """Raises nothing: what can't be seen is unreachable."""
+    """Where the store is. Never raises: a path that can't be read counts as unreachable."""
     stores, disks = _registries()
     place, disk = stores.value(store_id), disks.value(store_id)
     if place is None:
@@ -87,7 +87,7 @@ def _is_out_of_reach(store_id: str) -> bool:
 
 
 def _registries() -> tuple[account_registry.Registry, account_registry.Registry]:
-    """The data directory of each store, and the file system that it is on."""
+    """Two registries: the stores' data directories, and the file systems that these are on."""
     return account_registry.of_account("stores"), account_registry.of_account("disks")
 
 
@@ -100,14 +100,14 @@ def _note(store_id: str, data: Path) -> None:
 
 
 def data_directories() -> list[Path]:
-    """Of all stores of this account that were served here."""
+    """The existing data directories of this account's stores."""
     registry = account_registry.of_account("stores")
     with registry.locked():
         return [Path(place) for _, place in registry.entries() if Path(place).exists()]
 
 
 def _may_be(store_id: str, data: Path) -> bool:
-    """Also where that can't be read: its server may be at work."""
+    """Whether the store may be there. True if the database can't be read, because its server may be busy."""
     database = data / "agentcontainer.db"
     if not database.exists():
         return False

@@ -1,21 +1,23 @@
-"""Ids of rows, and API keys: random, so that nobody guesses one."""
+"""Ids of rows, and API keys. They are random, so that nobody can guess one."""
 
 import base64
 import secrets
 
-# An id is a row's public name: 119 bits, lower case, without vowels and look-alikes, so that it spells nothing.
+# An id is a row's public name: 119 random bits in lower-case letters, without vowels and look-alikes, so that no words
+# appear.
 ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
 ID_LENGTH = 25
-UNFAIR = bytes(range(256 // len(ALPHABET) * len(ALPHABET), 256))  # these would make some letters likelier
+# dropped, because these values would make some letters more frequent
+UNFAIR = bytes(range(256 // len(ALPHABET) * len(ALPHABET), 256))
 LETTERS = bytes(ord(ALPHABET[byte % len(ALPHABET)]) for byte in range(256))
 KEY_BYTES = 24
 
 
 class Ids:
-    """A store's source of them. Where all tests of a suite shall see the same ids, another class overrides `_bytes`."""
+    """The source of a store's ids. Tests that need repeatable ids override `_bytes`."""
 
     def new(self, prefix: str, of: str = "") -> str:
-        """`of`: the id of what the row belongs to, where it belongs to one."""
+        """A new id. `of`: the id of the row that the new row belongs to, if any."""
         letters = b""
         while len(letters) < ID_LENGTH:
             letters += self._bytes(2 * ID_LENGTH, prefix, of).translate(LETTERS, UNFAIR)

@@ -13,7 +13,7 @@ from agentcontainer_local.process import disk_space
 from agentcontainer_local.store.db import is_damage, why
 from agentcontainer_local.store.secrets import Vault
 
-SHARE = 100  # a look may take a hundredth of the time
+SHARE = 100  # a check may use 1/100 of the time
 MIN_PAUSE_SECONDS = 5.0
 MAX_NAMED_FILES = 5
 SEALED = (
@@ -29,14 +29,14 @@ SEALED = (
 
 @dataclass(frozen=True)
 class Fault:
-    what: str  # is wrong: "database", "secret.key", "data directory"
+    what: str  # the damaged part: "database", "secret.key", "data directory"
     detail: str
     fix: str
-    fatal: bool  # nothing can be relied on; else the rest works
+    fatal: bool  # nothing is reliable; otherwise the rest works
 
 
 def faults(data: Path) -> list[Fault]:
-    """Blocks for as long as the whole database takes to read."""
+    """The faults of a data directory. Blocks for as long as it takes to read the whole database."""
     database = data / "agentcontainer.db"
     if not database.exists():
         return []
@@ -97,7 +97,7 @@ def damaged(database: Path, said: str) -> Fault:
 
 
 def lost_keys(data: Path) -> list[Fault]:
-    """Of providers, agents and tasks that are not over."""
+    """Keys of providers, of agents and of unfinished tasks that can't be decrypted."""
     database, path = data / "agentcontainer.db", data / "secret.key"
     vault, reason = Vault.read(path)
     try:
@@ -128,7 +128,7 @@ def _reading(database: Path) -> Iterator[sqlite3.Connection]:
 
 
 class Watch:
-    """The faults of a server's own directory, as seen not long ago."""
+    """The faults of a running server's data directory, checked in the background."""
 
     def __init__(self, data: Path):
         self._data = data
@@ -136,7 +136,8 @@ class Watch:
         self._due = 0.0
 
     async def faults(self, patience: float) -> list[Fault]:
-        """As they were seen last, where looking takes longer than `patience`."""
+        """The faults. If checking takes longer than `patience` seconds, the result is empty until the check is
+        complete."""
         if self._looking is None or (self._looking.done() and time.monotonic() >= self._due):
             self._looking = asyncio.create_task(self._look())
         await asyncio.wait({self._looking}, timeout=patience)

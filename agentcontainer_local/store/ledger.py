@@ -8,8 +8,8 @@ from agentcontainer_local.store.accounts import balance_microusd
 from agentcontainer_local.store.db import Database, Row, iso, rows
 from agentcontainer_local.store.rows import Task
 
-MICROUSD_PER_MINUTE = from_usd(0.05)  # spec: billing, of container time
-RESERVATION_MICROUSD = from_usd(0.5)  # spec: billing, reserved at start
+MICROUSD_PER_MINUTE = from_usd(0.05)  # price of container time; spec: billing
+RESERVATION_MICROUSD = from_usd(0.5)  # reserved at a task's start; spec: billing
 
 
 def cost_microusd(used_ms: int) -> int:
@@ -29,7 +29,8 @@ def entries(db: Database, account_id: str, limit: int, after: int, ascending: bo
 
 
 def reserve(db: Database, account: Row, task_id: str, now: datetime) -> None:
-    """Sets USD 0.50 aside for a task; raises InsufficientCredits where there is less. Call within the dispatch."""
+    """Reserves 0.50 USD for a task. Raises InsufficientCredits if the balance is lower. Call it inside the dispatch
+    transaction."""
     if account["billing_mode"] != "standard":
         return
     if balance_microusd(db, account["id"]) < RESERVATION_MICROUSD:
@@ -38,7 +39,7 @@ def reserve(db: Database, account: Row, task_id: str, now: datetime) -> None:
 
 
 def settle(db: Database, task: Task, used_ms: int, now: datetime) -> None:
-    """Puts the actual cost in the reservation's place, once. Call within the transaction that ends the task."""
+    """Replaces the reservation by the actual cost, once. Call it inside the transaction that ends the task."""
     entered = {entry["kind"] for entry in rows(db, "SELECT kind FROM ledger WHERE task_id = ?", (task["id"],))}
     if entered == {"reservation"}:
         _enter(db, task["account_id"], task["id"], "release", RESERVATION_MICROUSD, now)

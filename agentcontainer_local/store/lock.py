@@ -1,4 +1,5 @@
-"""The lock of a data directory: one server for each store. The file also has the server's address for the owner."""
+"""The lock of a data directory: one server for each store. The lock file also has the server's address, for its
+owner."""
 
 import contextlib
 import logging
@@ -15,15 +16,16 @@ from agentcontainer_local.process import file_lock
 
 log = logging.getLogger(__name__)
 
-RESTORING = "restoring"  # is there from the begin of a restore to its end
+RESTORING = "restoring"  # exists while a restore is in progress or after one was interrupted
 NAMES = ("lock", RESTORING)
 OURS = (*NAMES, "agentcontainer.db*", "secret.*", "files")
-PATIENCE_SECONDS = 1.0  # who only looks whether the lock is held takes it for a moment
+PATIENCE_SECONDS = 1.0  # a program that only checks the lock holds it for a moment
 
 
 @dataclass(frozen=True)
 class Served:
-    """`key`: the owner's, worth something as long as this server lives; empty where it is an older one."""
+    """The server of a data directory. `key`: the owner's key, valid while this server runs; empty for an older
+    server."""
 
     url: str
     key: str = field(repr=False)
@@ -31,10 +33,11 @@ class Served:
 
 @contextlib.contextmanager
 def held(data: Path) -> Iterator[Callable[[Served], None]]:
-    """Makes the directory if need be, and keeps others out; hands over how to say where it is served.
+    """Holds the data directory's lock. Creates the directory if needed. Yields a function that records the server's
+    address.
 
-    Only the owner can read what is said there, who may read the store and its secrets as well. Raises RuntimeError
-    where another server has the directory, or this account may not write there.
+    Only the owner, who can read the store and its secrets anyway, can read the record. Raises RuntimeError if another
+    server has the directory, or if this account can't write there.
     """
     with _taken(data) as file:
         file.truncate(0)
@@ -57,7 +60,7 @@ def _taken(data: Path) -> TextIO:
             _take(file, data)
             if os.path.samestat(os.fstat(file.fileno()), (data / "lock").stat()):
                 return file
-        except FileNotFoundError:  # who had it has removed it
+        except FileNotFoundError:  # the previous holder has removed it
             pass
         except BaseException:
             file.close()
@@ -86,7 +89,7 @@ def _take(file: TextIO, data: Path) -> None:
 
 
 def _close_to_others(data: Path) -> None:
-    """Modes 0700 and 0600 for all that is ours, also where it was made by an earlier version, or by `mkdir`."""
+    """Sets modes 0700 and 0600 on our files and directories, including those of earlier versions and of `mkdir`."""
     ours = [path for pattern in OURS for path in data.glob(pattern)]
     within = (Path(folder, name) for folder, folders, names in os.walk(data / "files") for name in (*folders, *names))
     for path in (data, *ours, *within):
@@ -111,13 +114,13 @@ def unmark_restoring(data: Path) -> None:
 
 
 def remove(data: Path) -> None:
-    """By who holds it, of a directory in which nothing came to be."""
+    """Removes the lock files of a directory that stayed empty. Only the holder may call it."""
     for name in NAMES:
         (data / name).unlink(missing_ok=True)
 
 
 def holder(data: Path) -> Served | None:
-    """The server that has the directory; None where there is none, or not yet."""
+    """The server that holds the directory; None if there is none, or if it has not recorded its address yet."""
     try:
         with (data / "lock").open() as file:
             if not file_lock.try_take(file, shared=True):

@@ -1,4 +1,4 @@
-"""The database's write-ahead log, synced in a thread: one sync for all that was written before it began."""
+"""Syncs the database's write-ahead log in a thread. One sync covers all that was written before it began."""
 
 import asyncio
 import os
@@ -7,14 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 class NotSynced(OSError):
-    """What was written may be lost with the machine's power; nobody was told yet that it is there."""
+    """A sync failed, so changes may be lost at a loss of power. The caller's request has not been answered yet."""
 
 
 class Log:
-    """Transactions that were committed without a sync are in the log's file: kill -9 does not lose them."""
+    """The write-ahead log. Transactions that were committed without a sync are in its file, so kill -9 does not lose
+    them."""
 
     def __init__(self, path: str, sync: Callable[[int], None] = os.fdatasync):
-        self._file = os.open(path, os.O_RDONLY)  # kept open: an error is told once to each open file
+        self._file = os.open(path, os.O_RDONLY)  # kept open, because the kernel reports an error once to each open file
         self._sync = sync
         self._thread = ThreadPoolExecutor(1, "log")
         self._syncing: asyncio.Future[None] | None = None
@@ -22,11 +23,11 @@ class Log:
         self.failed = False
 
     def written(self) -> None:
-        """One more transaction was committed without a sync."""
+        """Counts a transaction that was committed without a sync."""
         self.transactions += 1
 
     async def synced(self) -> None:
-        """Returns once everything that is written now is on disk; raises NotSynced."""
+        """Returns when everything written so far is on disk. Raises NotSynced."""
         until = self.transactions
         while self._synced < until:
             if self._syncing is None:
@@ -39,9 +40,7 @@ class Log:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._sync, self._file)
             self._synced = written
         except OSError as error:
-            self.failed = (
-                True  # the kernel may take what it could not write for written, so a later sync proves nothing
-            )
+            self.failed = True  # the kernel may drop what it could not write, so a later sync proves nothing
             raise NotSynced(error.errno, error.strerror) from error
         finally:
             self._syncing = None

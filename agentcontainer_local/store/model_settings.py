@@ -9,16 +9,16 @@ from agentcontainer_local.errors import Invalid
 from agentcontainer_local.providers import PROVIDERS, Api
 from agentcontainer_local.store.db import Database, Row, row, rows
 
-ALL = ""  # as a model's name: what holds for each that has no setting of its own
-MIN_WINDOW_TOKENS = 4096  # less has no room for an agent's own instructions
-GUESSED_WINDOW = 8192  # at least, where an error does not say it
-UNSAID_WINDOW = 128_000  # where nobody says it
+ALL = ""  # as the model's name: the settings for models without settings of their own
+MIN_WINDOW_TOKENS = 4096  # smaller windows have no room for an agent's instructions
+GUESSED_WINDOW = 8192  # minimum guess, if an error does not name the window
+UNSAID_WINDOW = 128_000  # assumed if nothing is known
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 @dataclass(frozen=True)
 class Model:
-    """None: not known. Sizes are in tokens."""
+    """Settings of a model; None: unknown. Sizes are in tokens."""
 
     context_window: int | None = None
     max_output_tokens: int | None = None
@@ -27,8 +27,8 @@ class Model:
 
 
 def find(db: Database, account_id: str, provider: str, model: str, environ: Mapping[str, str]) -> Model:
-    """The model's own settings, else those for all of the provider's, else the environment's; a window that was
-    learned holds where none is set, or where it is smaller."""
+    """The model's own settings, else those for all models of the provider, else the environment's. A learned window
+    applies if none is set or if it is smaller."""
     own, every = (_stored(db, account_id, provider, name) or {} for name in (model, ALL))
     variables = environment(provider, environ)
 
@@ -45,19 +45,20 @@ def find(db: Database, account_id: str, provider: str, model: str, environ: Mapp
 
 
 def free(db: Database, account_id: str, provider: str, models: list[str], environ: Mapping[str, str]) -> frozenset[str]:
-    """Those of these models that cost nothing."""
+    """Those of these models that are free."""
     return frozenset(model for model in models if find(db, account_id, provider, model, environ).free)
 
 
 def api(db: Database, account_id: str, provider: str, environ: Mapping[str, str]) -> str | None:
-    """Which API the provider's server speaks, if that was said."""
+    """The API of the provider's server, if it was set."""
     stored = row(db, "SELECT api FROM providers WHERE account_id = ? AND provider = ?", (account_id, provider)) or {}
     said: str | None = stored.get("api") or environment(provider, environ)["api"]
     return said
 
 
 def environment(provider: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Raises Invalid for a value that makes no sense, which a server's start looks for."""
+    """The environment's settings for a provider. Raises Invalid for an invalid value; a server checks this at its
+    start."""
 
     def given(setting: str) -> tuple[str, str]:
         name = PROVIDERS[provider].variable(setting)
@@ -91,8 +92,8 @@ def _flag(name: str, value: str) -> bool | None:
 
 
 def change(db: Database, account_id: str, provider: str, model: str | None, given: Mapping[str, Any]) -> None:
-    """Sets what is not None, for one model or (None) for all of the provider's. A window that is set is no longer
-    learned."""
+    """Stores the values that are not None, for one model or (None) for all models of the provider. Setting a window
+    deletes the learned one."""
     if all(value is None for value in given.values()):
         return
     names = ("context_window", "max_output_tokens", "images", "free")
@@ -109,7 +110,7 @@ def change(db: Database, account_id: str, provider: str, model: str | None, give
 
 
 def learn(db: Database, account_id: str, provider: str, model: str, window: int) -> None:
-    """An error has told the window."""
+    """Stores a window that an error has revealed."""
     db.conn.execute(
         "INSERT INTO provider_models (account_id, provider, model, learned_window) VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET learned_window = excluded.learned_window",
@@ -118,7 +119,7 @@ def learn(db: Database, account_id: str, provider: str, model: str, window: int)
 
 
 def forget_learned(db: Database, account_id: str, provider: str, model: str | None = None) -> None:
-    """The server is another one, or somebody knows better."""
+    """Deletes learned windows: the server has changed, or the window was set."""
     db.conn.execute(
         "UPDATE provider_models SET learned_window = NULL WHERE account_id = ? AND provider = ?"
         " AND (? IS NULL OR model = ?)",

@@ -1,6 +1,6 @@
-"""What a row of a table holds, as `SELECT *` reads it: JSON, dates and sealed keys are as they are stored.
+"""The rows of tables as `SELECT *` reads them. JSON, dates and encrypted keys are as stored.
 
-Tests compare these with the tables. A statement that reads other columns answers a plain `Row`.
+Tests compare these types with the tables. Queries of other columns return a plain `Row`.
 """
 
 from typing import NotRequired, TypedDict
@@ -20,7 +20,7 @@ class Task(TypedDict):
     title: str
     instructions: str
     metadata: str  # JSON
-    overrides: str  # JSON, by their names on the wire
+    overrides: str  # JSON, with the API's names
     provider_api_key: bytes | None
     provider: Provider
     model: str
@@ -64,7 +64,7 @@ class Task(TypedDict):
     ended_on: str | None
     learned_window: int | None
     skills: str  # JSON
-    # Beyond the table, in a whole task (tasks.whole), which lacks what no answer says.
+    # Not columns: only in a complete task (tasks.whole), which in turn lacks columns that the API does not show.
     has_provider_api_key: NotRequired[int]
     agent_name: NotRequired[str]
     image: NotRequired[str | None]
@@ -118,7 +118,7 @@ class AgentVersion(TypedDict):
     number: int
     container_version_id: str
     base_prompt: str
-    defaults: str  # JSON, by their names on the wire
+    defaults: str  # JSON, with the API's names
     provider_api_key: bytes | None
     skills: str  # JSON
     created_at: str

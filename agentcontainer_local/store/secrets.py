@@ -1,4 +1,4 @@
-"""secret.key: provider keys are encrypted with it, upload URLs are signed with it."""
+"""secret.key: encrypts provider keys and signs upload URLs."""
 
 import base64
 import hashlib
@@ -22,9 +22,9 @@ class Vault:
 
     @classmethod
     def open(cls, path: Path) -> "Vault":
-        """Reads the key at `path` (mode 0600), and makes it first where there is none, or none that is whole.
+        """Reads the key at `path`. If there is none, or it is damaged, creates a new one with mode 0600.
 
-        What was sealed with another one can't be read any more: `unseal` says so.
+        Secrets that were encrypted with another key can't be read any more: `unseal` returns None for them.
         """
         vault, reason = cls.read(path)
         if vault is not None:
@@ -34,7 +34,7 @@ class Vault:
             aside = next(name for name in names if not name.exists())
             path.rename(aside)
             log.error("%s %s. It was renamed to %s, and a new key was made", path, reason, aside.name)
-        # A key half-written would lock away everything that is sealed with it later.
+        # synced, because a lost key would make everything that it encrypted unreadable
         atomic_file.write(path, Fernet.generate_key(), 0o600, synced=True)
         vault, reason = cls.read(path)
         if vault is None:
@@ -43,7 +43,7 @@ class Vault:
 
     @classmethod
     def read(cls, path: Path) -> "tuple[Vault | None, str | None]":
-        """The vault, or why there is none."""
+        """The vault, or the reason why there is none."""
         try:
             key = path.read_bytes().strip()
         except FileNotFoundError:
@@ -59,7 +59,7 @@ class Vault:
         return self._fernet.encrypt(secret.encode())
 
     def unseal(self, sealed: bytes) -> str | None:
-        """None: it was sealed with another key."""
+        """The secret. None if it was encrypted with another key."""
         try:
             return self._fernet.decrypt(sealed).decode()
         except InvalidToken:

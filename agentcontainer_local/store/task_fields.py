@@ -1,7 +1,7 @@
-"""What an agent's defaults and a task's overrides may set: one entry each, which dispatch, messages and answers follow.
+"""The fields that an agent's defaults and a task's overrides may set. Dispatch, messages and answers follow this list.
 
-Their types are in `schemas/task_settings.py`; a test compares the two. A provider's key is none of them: it is sealed,
-and goes with the provider that it was given for.
+Their types are in `schemas/task_settings.py`; a test compares the two. A provider's key is not in the list: it is
+encrypted, and belongs to one provider.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,10 @@ from agentcontainer_local.store.db import dumps
 
 @dataclass(frozen=True)
 class TaskField:
-    """`unset`: the value where neither task nor agent says it. `column`: of `tasks`, by default the name; one without
-    is read from the stored JSON when a run starts. `stored`: its form in the column. `by_message`: a message may change
-    it.
+    """`unset`: the value if neither task nor agent sets the field.
+
+    `column`: its column in `tasks`, by default the name; without `has_column`, the value is read from the stored JSON
+    when a run starts. `stored`: converts the value for the column. `by_message`: whether a message may change it.
     """
 
     name: str
@@ -51,7 +52,7 @@ FIELDS = (
 
 
 def columns(chosen: dict[str, Any]) -> dict[str, Any]:
-    """Of `tasks`. `chosen`: values by their names on the wire."""
+    """The columns of `tasks`. `chosen`: values by their API names."""
     return {
         field.column or field.name: field.stored(chosen.get(field.wire, field.unset))
         for field in FIELDS
@@ -60,10 +61,10 @@ def columns(chosen: dict[str, Any]) -> dict[str, Any]:
 
 
 def of_message(given: dict[str, Any]) -> dict[str, Any]:
-    """Columns of `tasks` that a message's overrides change; their values are stored as they are."""
+    """The columns of `tasks` that a message's overrides change. The values are stored unchanged."""
     return {field.name: given[field.wire] for field in FIELDS if field.by_message and field.wire in given}
 
 
 def by_name(defaults: dict[str, Any]) -> dict[str, Any]:
-    """An agent's defaults, each field by its name here; `defaults`: by their names on the wire."""
+    """An agent's defaults by field name. `defaults`: values by their API names."""
     return {field.name: defaults.get(field.wire, field.unset) for field in FIELDS}

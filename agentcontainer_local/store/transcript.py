@@ -10,12 +10,12 @@ from agentcontainer_local.store import events
 from agentcontainer_local.store.db import Columns, Database, Row, dumps, each, iso, parse_iso, row, rows, single
 from agentcontainer_local.store.rows import Message, Run, Task
 
-# The API's word for a tool of Pi's, where it has one of its own (spec: Activity.toolKey).
+# The API's names of Pi's tools, where they differ (spec: Activity.toolKey).
 TOOL_KEYS = {"bash": "shell"}
-MAX_STREAMED_TOOLS = 16  # tools at once whose output is streamed
+MAX_STREAMED_TOOLS = 16  # maximum number of tools whose output is streamed at the same time
 MILLISECOND = timedelta(milliseconds=1)
 
-# All that an agent says in a turn is one answer, written anew each time that it grows: past this it grows no more.
+# A turn's text is one answer, which is rewritten each time it grows. It stops growing at this size.
 MAX_ANSWER_CHARACTERS = 512 * 1024
 CUT = "\n\n[The answer is cut here; the task's events have the rest.]"
 
@@ -32,7 +32,7 @@ def add(
     provider_api_key: bytes | None = None,
     error: str | None = None,
 ) -> str:
-    """Adds a message to the transcript and to the history; answers its id."""
+    """Adds a message to the transcript, and an event. Returns the message's id."""
     id = db.ids.new("msg", task["id"])
     data = {
         "id": id,
@@ -65,7 +65,8 @@ def add(
 
 
 def set_status(db: Database, message: Message, status: str, now: datetime, error: str | None = None) -> None:
-    """An answer comes with all its words once it is whole; while it grew, each event had what was new."""
+    """Changes the status and adds an event. For an answer, the event has the complete text; earlier events had the
+    additions."""
     if message["status"] == status:
         return
     db.conn.execute("UPDATE messages SET status = ?, error = ? WHERE id = ?", (status, error, message["id"]))
@@ -85,7 +86,8 @@ def of_turn(db: Database, task_id: str, turn: int) -> list[Message]:
 
 
 def for_run(db: Database, task: Task, run: Run) -> list[Message]:
-    """The user's messages that this run gives to Pi: those that no earlier run gave; of a conversation, this turn's."""
+    """The user's messages for this run: not given to Pi by an earlier run and, in a conversation, of the current
+    turn."""
     return rows(
         db,
         "SELECT * FROM messages WHERE task_id = ? AND role = 'user' AND (? IS NULL OR turn_number = ?)"
@@ -101,7 +103,7 @@ def is_first(db: Database, message: Message) -> bool:
 
 
 def last_given(db: Database, task: Task) -> Message:
-    """The user's last message that Pi was given, in whichever run; every task has one once it has had a run."""
+    """The user's last message that any run gave to Pi. Exists for every task that has had a run."""
     return single(
         db,
         "SELECT * FROM messages WHERE task_id = ? AND role = 'user' AND run_id IS NOT NULL ORDER BY number DESC"
@@ -118,7 +120,7 @@ def waiting(db: Database, task_id: str) -> list[Message]:
 
 
 def delivered(db: Database, task: Task, run: Run, message_id: str, now: datetime) -> None:
-    """Pi has what was sent under this id; nothing happens if that was no message."""
+    """Records that Pi has the message with this id. Ignores ids that are not of a message."""
     message = row(db, "SELECT * FROM messages WHERE task_id = ? AND id = ?", (task["id"], message_id), of=Message)
     if message is not None:
         db.conn.execute("UPDATE messages SET run_id = ? WHERE id = ?", (run["id"], message_id))
@@ -127,7 +129,8 @@ def delivered(db: Database, task: Task, run: Run, message_id: str, now: datetime
 
 
 def said(db: Database, task: Task, text: str, now: datetime) -> None:
-    """The agent says something: a message of its own, but in a conversation all of a turn is one answer."""
+    """Adds text of the agent. In a conversation it is appended to the turn's answer; otherwise it is a message of its
+    own."""
     if task["mode"] == "autonomous":
         add(db, task, "assistant", text, "completed", now)
     elif (answer := answer_of(db, task)) is None:
@@ -139,13 +142,13 @@ def said(db: Database, task: Task, text: str, now: datetime) -> None:
 
 
 def interrupted(db: Database, task: Task, text: str, error: str, now: datetime) -> None:
-    """An answer that was cut off: what had come of it, and why there is no more."""
+    """Stores an answer that was cut off: its text so far, and the reason."""
     if text.strip():
         add(db, task, "assistant", text[:MAX_ANSWER_CHARACTERS], "failed", now, error=error)
 
 
 def keep_unfinished(db: Database, task_id: str, text: str) -> None:
-    """More of the answer that is coming; a cut may be its end."""
+    """Stores more text of an incomplete answer, in case it is cut off."""
     db.conn.execute(
         "INSERT INTO unfinished_answers VALUES (?, ?) ON CONFLICT DO UPDATE SET content = content || excluded.content"
         " WHERE length(content) < ?",
@@ -154,7 +157,7 @@ def keep_unfinished(db: Database, task_id: str, text: str) -> None:
 
 
 def take_unfinished(db: Database, task_id: str) -> str:
-    """What was kept of the answer that was coming; it is kept no longer."""
+    """Returns the stored text of an incomplete answer and deletes it."""
     found = row(db, "SELECT content FROM unfinished_answers WHERE task_id = ?", (task_id,))
     if found is None:
         return ""
@@ -172,7 +175,7 @@ def _grow(db: Database, answer: Message, text: str) -> None:
 
 
 def answer_of(db: Database, task: Task) -> Message | None:
-    """The answer of the turn at work, as far as it has come."""
+    """The current turn's answer so far."""
     return row(
         db,
         "SELECT * FROM messages WHERE task_id = ? AND turn_number = ? AND role = 'assistant' AND status = 'running'"
@@ -183,7 +186,7 @@ def answer_of(db: Database, task: Task) -> Message | None:
 
 
 def last_said(db: Database, task_id: str) -> str | None:
-    """The agent's last answer."""
+    """The text of the agent's last message."""
     last = row(
         db,
         "SELECT content FROM messages WHERE task_id = ? AND role = 'assistant' ORDER BY number DESC LIMIT 1",
@@ -197,7 +200,7 @@ def used_tools(db: Database, task_id: str) -> bool:
 
 
 def tool_started(db: Database, task: Task, event: dict[str, Any], at: datetime, now: datetime) -> None:
-    """`event`: {callId, tool, input | null, inputOmittedReason | null}; it happened at `at`, and is heard of now."""
+    """Records a tool call that started at `at`. `event`: {callId, tool, input | null, inputOmittedReason | null}."""
     id = db.ids.new("act", task["id"])
     tool = TOOL_KEYS.get(event["tool"], event["tool"])
     data = {"id": id, "callId": event["callId"], "toolKey": tool, "input": event["input"]}
@@ -221,7 +224,8 @@ def tool_started(db: Database, task: Task, event: dict[str, Any], at: datetime, 
 
 
 def tool_printed(db: Database, task: Task, call_id: str, text: str) -> None:
-    """What a tool at work has printed last: streamed, and its output if its end is never told."""
+    """Stores the latest output of a running tool. It is streamed, and remains the tool's output if its end is never
+    reported."""
     db.conn.execute(
         "UPDATE activities SET output = ? WHERE task_id = ? AND call_id = ? AND completed_at IS NULL",
         (text, task["id"], call_id),
@@ -230,7 +234,7 @@ def tool_printed(db: Database, task: Task, call_id: str, text: str) -> None:
 
 
 def printed(db: Database, task_id: str) -> list[Row]:
-    """The latest tools at work that have printed something."""
+    """The most recent running tools that have printed something."""
     return rows(
         db,
         "SELECT id, call_id, tool_key, output FROM activities WHERE task_id = ? AND completed_at IS NULL"
@@ -240,7 +244,8 @@ def printed(db: Database, task_id: str) -> list[Row]:
 
 
 def tool_ended(db: Database, task: Task, event: dict[str, Any], at: datetime, now: datetime) -> None:
-    """`event`: {callId, failed, output}; the output goes into the history only, not into the activity."""
+    """Records the end of a tool call. `event`: {callId, failed, output}; the output is only in the event, not in the
+    activity."""
     open = row(
         db,
         "SELECT * FROM activities WHERE task_id = ? AND call_id = ? AND completed_at IS NULL ORDER BY number DESC",
@@ -253,7 +258,7 @@ def tool_ended(db: Database, task: Task, event: dict[str, Any], at: datetime, no
 
 
 def open_activities(db: Database, task_id: str) -> int:
-    """How many tools are at work."""
+    """The number of running tools."""
     counted = single(db, "SELECT count(*) AS n FROM activities WHERE task_id = ? AND completed_at IS NULL", (task_id,))
     return int(counted["n"])
 
@@ -264,7 +269,8 @@ DURATION_MS = f"CAST(round((julianday({END}) - julianday(started_at)) * 86400000
 
 
 def end_open_activities(db: Database, task_id: str, status: str, error_code: str | None, now: datetime) -> None:
-    """Ends what was still at work when the run ended. Two statements, as an old store may hold thousands of these."""
+    """Ends the tools that were running when the run ended. It takes two statements, as old stores can have thousands of
+    them."""
     given = {"task": task_id, "status": status, "error": error_code, "now": iso(now)}
     told = db.conn.execute(
         "INSERT INTO task_events (task_id, type, data, created_at) SELECT task_id, :type, json_object('id', id,"
@@ -306,20 +312,20 @@ def _end_activity(
 
 
 def end_untaken(db: Database, task: Task, error: str, now: datetime) -> None:
-    """Follow-ups that waited for a turn that never comes."""
+    """Fails the follow-up messages whose turn never came."""
     for message in waiting(db, task["id"]):
         if message["turn_number"] != task["turn_number"]:
             set_status(db, message, "failed", now, error)
 
 
 def end_open(db: Database, task_id: str, status: str, now: datetime, error: str | None = None) -> None:
-    """Gives the messages that were still waiting or at work the status that the task's end gives them, and why."""
+    """Gives open messages the final status of their ended task, and the reason."""
     sql = "SELECT * FROM messages WHERE task_id = ? AND status IN ('queued', 'running')"
     for message in rows(db, sql, (task_id,), of=Message):
         set_status(db, message, status, now, error)
 
 
-# On the wire
+# In the API
 
 MESSAGES_UP = "SELECT * FROM messages WHERE task_id = ? AND number > ? ORDER BY number LIMIT ?"
 MESSAGES_DOWN = "SELECT * FROM messages WHERE task_id = ? AND number < ? ORDER BY number DESC LIMIT ?"

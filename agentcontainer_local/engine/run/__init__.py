@@ -1,4 +1,4 @@
-"""One run of one task: from its pending row to one that is gone, or kept for later."""
+"""One run of one task: from its pending row until its container is removed or kept for the next run."""
 
 import logging
 import sqlite3
@@ -21,13 +21,13 @@ __all__ = ["GuestOf", "clear_away", "lost", "remove_workspace", "run", "tell"]
 
 log = logging.getLogger(__name__)
 
-GuestOf = Callable[[Run], AbstractAsyncContextManager[Guest]]  # a run → what its guest reaches, while it is open
+GuestOf = Callable[[Run], AbstractAsyncContextManager[Guest]]  # opens what the run's guest can reach
 
 
 async def run(host: Host, task_id: str, guest_of: GuestOf, alive: Found | None = None) -> None:
-    """Runs the task until its row says that it no longer should; `alive`: it is at work already.
+    """Runs the task until its row says that it must end. `alive`: the run to adopt, if it is working already.
 
-    Cancelled (the server ends), it lets go and leaves everything as it is, for the next server to take up.
+    When the server ends, this is cancelled. Then everything stays as it is, for the next server to adopt.
     """
     record = None
     try:
@@ -41,14 +41,14 @@ async def run(host: Host, task_id: str, guest_of: GuestOf, alive: Found | None =
                 await follow(host, task_id, handle)
     except Unavailable as error:
         if not host.place.is_the_tasks_own(task_id):
-            raise  # it waits, and the supervisor tries again
+            raise  # the task waits, and the supervisor tries again
         fail(host, task_id, str(error))
     except (SandboxError, Problem) as error:
         if may_work_later(error) and host.place.worth_a_try(task_id):
             raise
         fail(host, task_id, str(error))
     except sqlite3.OperationalError:
-        raise  # the disk is full: nothing can be written now, and the supervisor tries again
+        raise  # the disk is full, so nothing can be written; the supervisor tries again
     except Exception:
         log.exception("run failed task=%s", task_id)
         fail(host, task_id, "Internal error. The server's log has the details.")

@@ -1,4 +1,4 @@
-"""What becomes of a container and its volumes when a run is over: kept for the next one, or removed."""
+"""What happens to a container and its volumes after a run: they are kept for the next run, or removed."""
 
 import logging
 
@@ -13,12 +13,12 @@ log = logging.getLogger(__name__)
 
 
 async def clear_away(host: Host, task_id: str) -> None:
-    """Brings what is left of a run in line with the task's row: the container is stopped and kept, or removed."""
+    """Makes the container match the task's row: stops and keeps it, or removes it if the task has ended."""
     with host.db.atomic():
         task = tasks.get(host.db, task_id)
         if task["status"] == lifecycle.RUNNING:
             tasks.apply(host.db, task_id, "interrupted", host.now(), reason="The container is stopped.")
-        tasks.end_run(host.db, task_id, host.now())  # from here on a message starts a new run
+        tasks.end_run(host.db, task_id, host.now())  # from here on, a message starts a new run
     failpoints.point("run.ended")
     if task["status"] not in lifecycle.TERMINAL:
         await host.backend.stop(task_id)
@@ -34,7 +34,7 @@ async def clear_away(host: Host, task_id: str) -> None:
 
 
 async def _note_size(host: Host, task_id: str) -> None:
-    """Of what is kept: the account's `checkpointStorage` is their sum."""
+    """Stores the size of what is kept. The account's `checkpointStorage` is the sum of these."""
     try:
         kept_bytes = await host.backend.kept_bytes(task_id)
     except Unavailable:

@@ -1,4 +1,4 @@
-"""What is due for a run: a function of its rows, the time and a few plain values. `follow` acts on it."""
+"""Decides what to do next for a run, from its rows, the time and a few values. `follow` carries it out."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,50 +9,51 @@ from agentcontainer_local.store.rows import Run, Task
 from agentcontainer_local.store.tasks import runs
 
 MAX_NUDGES = 2
-FINISHING_PART, MAX_FINISHING_SECONDS = 10, 300  # a tenth of the time, but not more, is kept for `finish`
-MIN_PARTED_SECONDS = 60  # of a shorter time nothing is kept
-SLEEP_HEARD_SECONDS = 0.5  # for an agent to hear that its sleep was granted: its session then says so
+# one tenth of the time, up to this maximum, is kept for calling `finish`
+FINISHING_PART, MAX_FINISHING_SECONDS = 10, 300
+MIN_PARTED_SECONDS = 60  # with a shorter limit, nothing is kept
+SLEEP_HEARD_SECONDS = 0.5  # time for the agent to receive the answer of `hibernate`, so that its session contains it
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Nothing is due for so long, unless the rows change."""
+    """Nothing to do for this time, unless the rows change."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class EndRun:
-    """The task is at rest or over."""
+    """The task waits or is over, so the run ends."""
 
 
 @dataclass(frozen=True)
 class OutOfTime:
-    """`error`: a whole sentence, for the task or, in a conversation, for its turn. The run ends."""
+    """The time limit is reached; the run ends. `error`: a sentence for the task or, in a conversation, for its turn."""
 
     error: str
 
 
 @dataclass(frozen=True)
 class Restart:
-    """The task goes on in another run."""
+    """The task continues in another run."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class WrapUp:
-    """The agent is told that its time is nearly over."""
+    """Tell the agent that its time is nearly over."""
 
 
 @dataclass(frozen=True)
 class AskToFinish:
-    """The budget is used up: the agent is asked to finish, out of what was kept for that."""
+    """The budget is used up: ask the agent to call `finish`, with the part that was kept for this."""
 
 
 @dataclass(frozen=True)
 class EndTurn:
-    """The agent has answered in a conversation, or could not (`error`)."""
+    """The agent has answered in a conversation, or failed with `error`."""
 
     error: str | None
 
@@ -64,12 +65,12 @@ class Fail:
 
 @dataclass(frozen=True)
 class Nudge:
-    """The agent stopped without calling `finish`, and is told to call it."""
+    """The agent stopped without calling `finish`: tell it to call `finish`."""
 
 
 @dataclass(frozen=True)
 class GiveUp:
-    """The agent did so again after MAX_NUDGES."""
+    """The agent stopped again without `finish`, after MAX_NUDGES nudges."""
 
 
 Action = Wait | EndRun | OutOfTime | Restart | WrapUp | AskToFinish | EndTurn | Fail | Nudge | GiveUp
@@ -77,10 +78,10 @@ Action = Wait | EndRun | OutOfTime | Restart | WrapUp | AskToFinish | EndTurn | 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the two rows do not say.
+    """Facts that the two rows do not contain.
 
-    `undelivered`: there are messages that Pi was not given yet. `resting_seconds`: for how long the task has not been
-    running. `max_idle_seconds`: how long the container of an idle conversation is kept alive.
+    `undelivered`: Pi was not given all messages yet. `resting_seconds`: how long the task has not been running.
+    `max_idle_seconds`: how long the container of an idle conversation is kept running.
     """
 
     undelivered: bool = False
@@ -89,7 +90,7 @@ class Seen:
 
 
 def decide(task: Task, run: Run | None, now: datetime, seen: Seen) -> Action:
-    """`run`: the task's open run."""
+    """What to do next. `run`: the task's open run, or None."""
     if run is None:
         return EndRun()
     if task["status"] == lifecycle.RUNNING:
@@ -102,7 +103,8 @@ def decide(task: Task, run: Run | None, now: datetime, seen: Seen) -> Action:
 
 
 def falls_asleep(task: Task) -> bool:
-    """It hibernates, or did so a moment ago and was woken: its agent may still have to hear that."""
+    """Whether the task hibernates, or did so a moment ago and was woken. Its agent may still need the answer of
+    `hibernate`."""
     woken = task["status"] == lifecycle.PENDING and task["to_tell"] is not None
     return woken or task["status"] == lifecycle.HIBERNATING
 
@@ -119,7 +121,7 @@ def _at_work(task: Task, run: Run, now: datetime, seen: Seen) -> Action:
     unopened, settled = run["opened_at"] is None, runs.state(run) == runs.SETTLED
     if not tasks.fits(task, run) and (unopened or settled):
         return Restart(_changed(task))
-    # An autonomous agent that settles may have more to hear; the messages of a conversation wait for their turn.
+    # An autonomous agent that settles may have undelivered messages. Those of a conversation wait for their turn.
     if settled and (unopened or task["mode"] == "conversation" or not seen.undelivered):
         return _after_settling(task, run)
     soft = _soft_seconds(task)
@@ -129,7 +131,7 @@ def _at_work(task: Task, run: Run, now: datetime, seen: Seen) -> Action:
 
 
 def _after_settling(task: Task, run: Run) -> Action:
-    """Pi has nothing more to do, and `finish` was not accepted; of a conversation it is the answer."""
+    """What to do when Pi is done and `finish` was not accepted. In a conversation, that is an answer."""
     error = run["settled_error"] and (task["budget_error"] or run["settled_error"])
     if error is not None and _may_finish(task, run):
         return AskToFinish()
@@ -141,12 +143,13 @@ def _after_settling(task: Task, run: Run) -> Action:
 
 
 def _may_finish(task: Task, run: Run) -> bool:
-    """It stopped because its budget is used up, and something was kept for `finish` that was not offered yet."""
+    """Whether the agent stopped because the budget is used up, and was not yet offered the part kept for `finish`."""
     return task["budget_asked_at"] is not None and task["budget_error"] is None and run["budget_asked_at"] is None
 
 
 def _soft_seconds(task: Task) -> float | None:
-    """When the agent is told to wrap up. Where nobody said when, the last part of a longer time is kept for that."""
+    """When to tell the agent to wrap up, in seconds. If the task does not say, it is shortly before a longer time
+    limit."""
     most = task["max_runtime_seconds"]
     if task["soft_finish_after_seconds"] is not None or most < MIN_PARTED_SECONDS:
         return task["soft_finish_after_seconds"]

@@ -1,4 +1,4 @@
-"""What is done while a run is at work: what `decide` says, and what follows when it ends or takes too much."""
+"""Follows a working run: carries out what `decide` says, and handles the run's end and exceeded limits."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ from agentcontainer_local.store.rows import Task
 
 
 async def follow(host: Host, task_id: str, run: Handle) -> None:
-    """Acts on what the rows say, until the task is at rest or over, or its run has ended or takes too much."""
+    """Acts on the task's rows until the task waits or is over, or its run has ended or exceeds a limit."""
     rest = _Rest(host.steady)
     while True:
         changed = host.changed.mark(task_id)
@@ -50,12 +50,13 @@ async def follow(host: Host, task_id: str, run: Handle) -> None:
             continue
         act(host, task, action)
         if isinstance(action, EndRun | OutOfTime | Restart):
-            return tasks.end_run(host.db, task_id, host.now())  # at once: a message from here on starts another
+            # immediately, because a message from here on must start a new run
+            return tasks.end_run(host.db, task_id, host.now())
         await asyncio.sleep(0)
 
 
 class _Rest:
-    """For how long a conversation has waited for its next message, or a task has slept."""
+    """Measures how long a conversation has waited for its next message, or a task has hibernated."""
 
     def __init__(self, steady: Callable[[], float]):
         self._steady = steady
@@ -70,7 +71,7 @@ class _Rest:
 
 
 def due(host: Host, task: Task, resting_seconds: float = 0) -> Action:
-    """What is due for the task's open run now."""
+    """What to do now for the task's open run."""
     run = tasks.open_run(host.db, task["id"])
     settled = run is not None and run["settled_at"] is not None
     seen = Seen(settled and bool(transcript.waiting(host.db, task["id"])), resting_seconds, host.settings.idle_seconds)
@@ -78,7 +79,7 @@ def due(host: Host, task: Task, resting_seconds: float = 0) -> Action:
 
 
 def act(host: Host, task: Task, action: Action) -> None:
-    """Does what is due, all but the end of the run."""
+    """Carries out an action, except for ending the run."""
     if isinstance(action, AskToFinish | EndTurn | Fail | GiveUp | Nudge):
         failpoints.point("run.settled")
     db, task_id, now = host.db, task["id"], host.now()
@@ -103,7 +104,7 @@ def act(host: Host, task: Task, action: Action) -> None:
 
 
 def _open_run(db: Database, task_id: str) -> str:
-    """The id of the run that something is due for."""
+    """The id of the task's open run. Raises LookupError if there is none."""
     run = tasks.open_run(db, task_id)
     if run is None:
         raise LookupError(f"the task has no open run: {task_id}")
@@ -120,7 +121,8 @@ def _out_of_time(host: Host, task: Task, error: str) -> None:
 
 
 def _of_the_model(host: Host, task: Task) -> str:
-    """What the model had to do with it: its last call failed, or is at work. Begins with a space, or is empty."""
+    """What to add to the error about model calls: the last one failed, or one is in progress. Begins with a space, or
+    is empty."""
     failed, calling = tasks.failed_before(host.db, task), host.calling.get(task["id"])
     words = f" The last model call failed: {failed['error']}" if failed else ""
     if calling is not None:
@@ -130,7 +132,8 @@ def _of_the_model(host: Host, task: Task) -> str:
 
 
 def _unfinished(host: Host, task: Task) -> str:
-    """The agent stopped again and again. One that has not called any tool could not call `finish` either."""
+    """The error for an agent that stopped several times. If it never called a tool, its model probably can't call
+    `finish`."""
     error = f"The agent stopped without calling finish, and did so again after it was told {MAX_NUDGES} times."
     if transcript.used_tools(host.db, task["id"]):
         return error
@@ -142,23 +145,23 @@ def _unfinished(host: Host, task: Task) -> str:
 
 
 async def _ended(host: Host, task: Task, exited: asyncio.Future[Exit]) -> None:
-    """The run has ended by itself, or somebody else ended it."""
+    """The run has ended without a request by this server."""
     if task["status"] == lifecycle.RUNNING:
         await _lost(host, task["id"], exited)
 
 
 async def lost(host: Host, task_id: str) -> None:
-    """A task that should run does not, and nobody has seen how that came."""
+    """Handles a task that should run but does not, when no server saw how its run ended."""
     await _lost(host, task_id, host.backend.last_exit(task_id))
 
 
 async def _lost(host: Host, task_id: str, exited: Awaitable[Exit]) -> None:
-    """Its agent died, unless the run was stopped in order or with the machine."""
+    """Records a death of the agent, unless the run was stopped normally or together with the machine."""
     run = tasks.open_run(host.db, task_id)
     pis_words = (run and run["last_words"]) or ""
     try:
         exit = await exited
-    except Unavailable as error:  # so nobody can say how it ended
+    except Unavailable as error:  # nobody can tell how it ended
         host.place.failed(str(error))
         exit = Exit(died=False)
     failpoints.point("container.lost")

@@ -1,4 +1,4 @@
-"""What a run may take: as its task asks for it, and what its account is told when it takes more."""
+"""The limits of a run, and the error for a run that exceeds one."""
 
 import json
 from typing import NamedTuple
@@ -29,7 +29,7 @@ def wanted(settings: Settings, db: Database, task: Task) -> Wanted:
 
 
 def error(broken: Broken) -> str:
-    """Why the task was ended, and what to do about it."""
+    """Why the task was ended, and how to avoid it."""
     if broken.limit == "disk_full":
         return (
             f"The disk of this machine is nearly full, and the task, which wrote {broken.used} MB, was ended as the"

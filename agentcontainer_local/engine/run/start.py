@@ -1,4 +1,4 @@
-"""How a task gets its run: its image, what Pi is told, and what its row says once it is at work."""
+"""Starts a task's run: prepares the image, writes Pi's launch document, and updates the rows."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from agentcontainer_local.store.rows import Run, Task
 
 
 async def start(stack: AsyncExitStack, host: Host, record: Run, guest: Guest, found: Found | None) -> Handle | None:
-    """The run at work, for as long as `stack` is open: started, or the one that was found alive.
+    """Starts the run, or adopts the live one that was `found`. It is served while `stack` is open.
 
     None if the task was ended meanwhile.
     """
@@ -31,7 +31,7 @@ async def start(stack: AsyncExitStack, host: Host, record: Run, guest: Guest, fo
         failpoints.point("image.there")
         try:
             return await stack.enter_async_context(host.backend.running(spec, guest))
-        except ImageMissing:  # somebody has removed it since we looked
+        except ImageMissing:  # it was removed since `prepare`
             if tried_before:
                 raise
     return None
@@ -59,7 +59,7 @@ def _image(host: Host, task: Task) -> ImageChoice:
 
 
 async def _prepared(host: Host, spec: RunSpec) -> bool:
-    """False if the task ends first; what is done for its image goes on, for others."""
+    """Waits for the image. False if the task ends first; other tasks may still wait for the same image."""
     with host.preparing.waiting(spec.task_id):
         preparing = asyncio.ensure_future(
             host.backend.prepare(spec.image, lambda words: say(host, spec.task_id, words))
@@ -78,14 +78,14 @@ async def _prepared(host: Host, spec: RunSpec) -> bool:
 
 
 def say(host: Host, task_id: str, words: str) -> None:
-    """To whoever watches a task that waits for its image."""
+    """Passes progress of the image on to the viewers of a waiting task."""
     host.preparing.says(task_id, words)
     if tasks.get(host.db, task_id)["status"] == lifecycle.PENDING:
         events.append(host.db, task_id, events.NOTICE, {"kind": "preparing", "message": words}, host.now())
 
 
 def _launch(host: Host, record: Run, env: Mapping[str, str]) -> bytes:
-    """How Pi is to be started, for the task as it is at this moment. `env`: the image's."""
+    """The launch document, for the task as it is now. `env`: the image's environment variables."""
     with host.db.atomic():
         task = tasks.get(host.db, record["task_id"])
         execution = tasks.execution(host.context, task)

@@ -1,4 +1,4 @@
-"""A run that is over as a trace: when its container started, which models were called, which tools ran."""
+"""Traces of ended runs: when the container started, and which models and tools were called."""
 
 import json
 import re
@@ -13,19 +13,19 @@ from agentcontainer_local.store import tasks
 from agentcontainer_local.store.db import Database, Row, parse_iso, rows, single
 from agentcontainer_local.store.rows import Run
 
-MOST = 5000  # of calls, and of tools: the last ones
+MOST = 5000  # calls and tools each; the last ones are kept
 PLAIN = re.compile(r"[\w.:/-]{1,100}", re.ASCII)
 WITHIN = "task_id = :task AND {at} BETWEEN :began AND :ended ORDER BY number DESC LIMIT :most"
 
 
 def tell(host: Host, run_id: str) -> None:
-    """Nothing where no traces are wanted."""
+    """Sends the trace of the run, if traces are enabled."""
     if host.traces is not None:
         host.traces.tell(span(host.db, run_id, host.now()))
 
 
 def span(db: Database, run_id: str, now: datetime) -> Span:
-    """All from the rows: what a server did that was killed meanwhile is in it too."""
+    """The run's span, from its rows. So it includes what an earlier server did for the run."""
     run = single(db, "SELECT * FROM runs WHERE id = ?", (run_id,), of=Run)
     task = tasks.get(db, run["task_id"])
     began, ended = parse_iso(run["created_at"]), parse_iso(run["ended_at"]) if run["ended_at"] else now
@@ -58,13 +58,14 @@ def span(db: Database, run_id: str, now: datetime) -> Span:
 
 
 def _start(run: Run, began: datetime) -> Span:
-    """From the image to the container's first process."""
+    """The time from choosing the image to the container's first process."""
     image = {"container.image.name": _plain(run["image"])} if run["image"] else {}
     return Span("start", began, parse_iso(run["started_at"] or run["created_at"]), image)
 
 
 def _call(call: Row, ended: datetime) -> Span:
-    """Named as OpenTelemetry's conventions for generative AI have it; input tokens include those of the cache there."""
+    """A model call, with the names of OpenTelemetry's conventions for generative AI. Their input tokens include cached
+    ones."""
     read = call["input_tokens"] + call["cache_read_tokens"] + call["cache_write_tokens"]
     model, status = _plain(call["model"]), tasks.call_status(call)
     facts = {
@@ -110,5 +111,5 @@ def _moves(events: list[Row]) -> Iterator[tuple[str, datetime, dict[str, str]]]:
 
 
 def _plain(name: str) -> str:
-    """A guest or a provider says it: what could be text is not passed on."""
+    """The name, or "other" if it may contain text: names can come from a guest or a provider."""
     return name if PLAIN.fullmatch(name) else "other"

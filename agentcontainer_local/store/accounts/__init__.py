@@ -1,4 +1,4 @@
-"""Accounts: who asks, with which API keys, and which provider settings they use where agent and task say nothing."""
+"""Accounts: authentication, API keys, and provider settings for agents and tasks without settings of their own."""
 
 from agentcontainer_local.store.accounts.account import balance_microusd, ensure, only, shape
 from agentcontainer_local.store.accounts.api_keys import (

@@ -1,4 +1,4 @@
-"""The store's one account."""
+"""The store's account. A store has exactly one."""
 
 import logging
 
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 
 def ensure(context: Context) -> tuple[Row, str | None]:
-    """The store's one account, and its API key when this is the first start: it is not to be had again.
+    """The store's account and, at the first start, its API key. The key can't be read again later.
 
-    AGENTCONTAINER_API_KEY, if it is set then, is the key; raises Invalid when it does not look like one.
+    AGENTCONTAINER_API_KEY sets the first key. Raises Invalid if it does not have the format of a key.
     """
     db, environ, now = context.db, context.environ, context.now()
     with db.atomic():
@@ -64,7 +64,7 @@ def _first_key(context: Context) -> str:
 
 
 def only(db: Database) -> Row | None:
-    """The store's one account, for who owns the data directory; None before its first start."""
+    """The store's account, for the owner of the data directory. None before the first start."""
     return row(db, "SELECT * FROM accounts ORDER BY created_at LIMIT 1")
 
 

@@ -1,4 +1,4 @@
-"""An account's API keys. A key itself is stored nowhere, only its hash."""
+"""An account's API keys. Only the hash of a key is stored."""
 
 import hashlib
 import re
@@ -12,10 +12,10 @@ KEY_PATTERN = re.compile(r"ac_live_[A-Za-z0-9_-]{24,200}")
 
 
 def authenticated(db: Database, hash: bytes) -> Row | None:
-    """The account of the key with this hash; None for a key that is unknown or revoked.
+    """The account of the key with this hash; None if the key is unknown or revoked.
 
-    No key is ever compared, only its SHA-256, in an index. What time that takes could tell how a hash begins, and from
-    that nobody gets to a key of 144 random bits: it is as good as a comparison in constant time.
+    The lookup takes the SHA-256, never the key. Its timing could reveal the beginning of a hash, but that does not lead
+    to a key of 144 random bits. So it is as safe as a comparison in constant time.
     """
     return row(
         db,
@@ -59,14 +59,14 @@ def create_key(
     scope: str = "all",
     expires_in_seconds: int | None = None,
 ) -> tuple[Row, str]:
-    """The new key's row, and the key itself, which is kept nowhere."""
+    """The new key's row, and the key itself, which is not stored."""
     key = db.ids.new_key()
     with db.atomic():
         return add_key(db, account_id, name, key, now, scope, expires_in_seconds), key
 
 
 def revoke_key(db: Database, account_id: str, key_id: str, now: datetime) -> None:
-    """Revoking it again changes nothing."""
+    """Revokes a key. Does nothing if it is revoked. Raises NotFound."""
     with db.atomic():
         if row(db, "SELECT 1 AS found FROM api_keys WHERE id = ? AND account_id = ?", (key_id, account_id)) is None:
             raise NotFound(f"There is no API key {key_id}.")

@@ -8,7 +8,8 @@ from agentcontainer_local.store.db import Database, Row, iso, single
 
 
 def budget(db: Database, account_id: str, month: str) -> Row:
-    """`month`: 2026-03. Both limits may be None; what was spent counts calls that are at work at their worst."""
+    """The account's budget and spending in a month such as 2026-03. Limits can be None. Calls in progress count at
+    their worst case."""
     return single(
         db,
         "SELECT max_cost_microusd, max_tokens, coalesce(microusd, 0) AS spent_microusd,"
@@ -19,7 +20,7 @@ def budget(db: Database, account_id: str, month: str) -> Row:
 
 
 def set_budget(db: Database, account_id: str, max_cost_usd: float | None, max_tokens: int | None) -> None:
-    """In the place of the one before; None: no limit."""
+    """Replaces the account's budget. None: no limit."""
     db.conn.execute(
         "UPDATE accounts SET max_cost_microusd = ?, max_tokens = ? WHERE id = ?",
         (from_usd(max_cost_usd), max_tokens, account_id),

@@ -1,4 +1,4 @@
-"""An account's provider settings, used where agent and task say nothing."""
+"""An account's provider settings, for agents and tasks without settings of their own."""
 
 import re
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ class ProviderSettings:
     api_key: str | None = field(repr=False)
     base_url: str
     source: Literal["store", "environment"] | None  # where the key comes from
-    own_address: bool  # the base URL is not the vendor's
-    lost: bool = False  # it can't be unsealed; the environment's does not take its place unasked
+    own_address: bool  # the base URL is not the vendor's own
+    lost: bool = False  # the stored key can't be decrypted; then the environment's key is not used instead
 
 
 def provider(context: Context, account_id: str, provider: str) -> ProviderSettings:
-    """What the account itself has for `provider`: what was set, else the environment's, else the vendor's address."""
+    """The account's settings for `provider`: the stored ones, else the environment's, else the vendor's address."""
     sql, environ = "SELECT * FROM providers WHERE account_id = ? AND provider = ?", context.environ
     stored = row(context.db, sql, (account_id, provider)) or {}
     vendor = PROVIDERS[provider]
@@ -38,7 +38,7 @@ def provider(context: Context, account_id: str, provider: str) -> ProviderSettin
 
 
 def default_provider(db: Database, account_id: str, environ: Mapping[str, str]) -> str | None:
-    """The one set as default, else the first that has a key."""
+    """The provider that is set as default, else the first one with a key."""
     stored = rows(db, "SELECT provider, is_default, api_key FROM providers WHERE account_id = ?", (account_id,))
     chosen = [entry["provider"] for entry in stored if entry["is_default"]]
     keyed = {entry["provider"] for entry in stored if entry["api_key"] is not None}
@@ -56,7 +56,7 @@ def set_provider(
     default: bool | None = None,
     api: str | None = None,
 ) -> None:
-    """Changes what is given; None leaves as it is. Raises NotFound for a provider that there is not, and Invalid."""
+    """Stores the values that are not None. Raises NotFound for an unknown provider, and Invalid."""
     check_provider(provider)
     api_key = api_key and api_key.strip()
     if api_key and not re.fullmatch(schemas.SECRET, api_key):
@@ -89,7 +89,7 @@ def check_provider(provider: str) -> None:
 
 
 def remove_provider(db: Database, account_id: str, provider: str) -> None:
-    """Forgets what was set; the environment's stays."""
+    """Deletes the stored settings. Those of the environment still apply."""
     check_provider(provider)
     with db.atomic():
         db.conn.execute("DELETE FROM providers WHERE account_id = ? AND provider = ?", (account_id, provider))
@@ -111,7 +111,7 @@ def provider_shape(context: Context, account_id: str, name: str) -> schemas.Prov
 
 
 def check_environment(environ: Mapping[str, str]) -> None:
-    """Raises Invalid for a variable that no call could be made with, and does not say what is in it."""
+    """Raises Invalid for a variable that is unusable. The message does not contain its value."""
     for name in NAMES:
         key, url = PROVIDERS[name].key_variable, PROVIDERS[name].variable("BASE_URL")
         if (value := environ.get(key, "").strip()) and not re.fullmatch(schemas.SECRET, value):

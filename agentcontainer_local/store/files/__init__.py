@@ -1,4 +1,4 @@
-"""Files: their bytes on disk, their rows, and uploads."""
+"""Files: their contents on disk, their rows, and uploads."""
 
 from agentcontainer_local.store.files import checked, uploads
 from agentcontainer_local.store.files.disk import Incoming, discard, path, receiving, sweep

@@ -1,4 +1,4 @@
-"""Reads stored bytes, and compares them with their SHA-256."""
+"""Reads stored files and verifies their SHA-256."""
 
 import asyncio
 import hashlib
@@ -10,13 +10,14 @@ from pathlib import Path
 from agentcontainer_local.errors import Problem
 from agentcontainer_local.store.db import Row
 
-AT_ONCE_BYTES = 4 * 1024**2  # so much is looked at before anything is sent; more, while it is
+# files up to this size are verified before anything is sent; larger ones while they are sent
+AT_ONCE_BYTES = 4 * 1024**2
 PIECE_BYTES = 1024**2
 MAX_REMEMBERED_FILES = 10_000
 
 
 class Damaged(Problem):
-    """The bytes on disk are not those that were stored, are gone, or can't be read."""
+    """The content on disk is not what was stored, is missing, or can't be read."""
 
     def __init__(self, file: Row, how: str = "its content has changed (the SHA-256 differs)"):
         super().__init__(
@@ -26,19 +27,20 @@ class Damaged(Problem):
 
 
 class Cut(RuntimeError):
-    """What is being sent must not be taken for whole: the connection ends before it is."""
+    """An answer in progress turned out to be damaged. The connection ends before it is complete."""
 
     def __init__(self, file: Row):
         super().__init__(str(Damaged(file)))
 
 
-# What was found of a file as it lies there: a change of its bytes changes its times too.
+# Results, by file and state on disk. A change of the content changes the times too.
 Key = tuple[str, str, int, int, int]
 _known: dict[Key, bool] = {}
 
 
 async def require(file: Row, place: Path) -> bool:
-    """True: its bytes are right. False: there are too many to know that at once; `chunks` will. Raises Damaged."""
+    """Verifies the content. True: it is correct. False: the file is too large to verify now; `chunks` will. Raises
+    Damaged."""
     key = await asyncio.to_thread(_key, file, place)
     if key not in _known and file["size_bytes"] <= AT_ONCE_BYTES:
         _remember(key, await asyncio.to_thread(_digest_of, file, place) == file["sha256"])
@@ -48,13 +50,14 @@ async def require(file: Row, place: Path) -> bool:
 
 
 async def chunks(file: Row, place: Path) -> AsyncIterator[bytes]:
-    """All bytes; the last ones only when all are known to be right. Raises Damaged at the begin, or Cut."""
+    """The content, in pieces. The last one is only sent if the whole content is correct. Raises Damaged at the
+    beginning, or Cut."""
     key, digest = await asyncio.to_thread(_key, file, place), hashlib.sha256()
 
     def read() -> bytes:
         try:
             piece = source.read(PIECE_BYTES)
-        except OSError:  # a disk that fails
+        except OSError:  # the disk fails
             _remember(key, False)
             raise Cut(file) from None
         digest.update(piece)
@@ -72,7 +75,7 @@ async def chunks(file: Row, place: Path) -> AsyncIterator[bytes]:
 
 
 def _key(file: Row, place: Path) -> Key:
-    """Of a file that can be opened; what is in its place may be anything, so that nobody waits for it."""
+    """The key of a file that can be opened. Opened without blocking, because anything could be at this path."""
     try:
         opened = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         found = os.fstat(opened)
