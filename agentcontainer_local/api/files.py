@@ -64,7 +64,8 @@ async def _receive(call: Call) -> Response:
     with call.host.arriving.counting(call.host.db, upload["account_id"], call.host.settings) as count:
         incoming = await _received(call, upload, count)
         host = call.host
-        await host.db.waited(lambda: files.uploads.fill(host.context, upload_id, incoming))
+        replaced = await host.db.waited(lambda: files.uploads.fill(host.context, upload_id, incoming))
+        await asyncio.to_thread(files.discard, host.files, replaced)
     stored = schemas.StoredUpload(storage_id=incoming.name)
     return Response(stored.model_dump_json(), media_type="application/json")
 

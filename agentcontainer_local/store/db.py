@@ -113,11 +113,22 @@ class Database(sqlite_utils.Database):
             await log.synced()
         except OSError:
             with suppress(sqlite3.Error):
-                self.conn.execute("PRAGMA wal_checkpoint").fetchall()
+                self._begin_log_anew(log)
             raise
+
+    def _begin_log_anew(self, log: Log) -> None:
+        """Copies the log into the database and makes the next commit start the log from its beginning. Frames that are
+        appended behind frames which never reached the disk would be lost in a power loss. Raises OperationalError,
+        also while another program still reads from the log."""
+        busy, *_ = self.conn.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        if busy:
+            raise Busy("the log could not be synced, and another program reads from it")
+        log.begun_anew = True
 
     def _begin(self) -> None:
         """Begins a transaction. While another program holds the lock, further attempts do not wait."""
+        if self._log is not None and self._log.failed and not self._log.begun_anew:
+            self._begin_log_anew(self._log)
         try:
             self.conn.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
@@ -323,6 +334,10 @@ def why(error: sqlite3.Error) -> str:
 
 class Damaged(sqlite3.DatabaseError):
     sqlite_errorcode, sqlite_errorname = sqlite3.SQLITE_CORRUPT, "SQLITE_CORRUPT"
+
+
+class Busy(sqlite3.OperationalError):
+    sqlite_errorcode, sqlite_errorname = sqlite3.SQLITE_BUSY, "SQLITE_BUSY"
 
 
 def check(db: Database, *tables: str) -> None:

@@ -25,6 +25,7 @@ CLONE = Path(__file__).parents[2]
 NOTHING_KEPT = {"AGENTCONTAINER_FAILED_WORKSPACE_RETENTION_SECONDS": "0"}
 # As in tests/conftest.py, for benchmarks too: those that want containers that wait say so.
 NOTHING_WAITS = {"AGENTCONTAINER_WARM": "0"}
+STACKS = {"PYTHONFAULTHANDLER": "1"}  # one that hangs says where, when it is aborted
 WAITS, TAKEN = "a container waits for the next task", "a waiting container was taken"
 SIMULATED = {"AGENTCONTAINER_BACKEND": "simulated"}
 ENDED = {"finished", "failed", "cancelled", "expired"}
@@ -45,7 +46,14 @@ class Server:
 
     def start(self) -> None:
         command = [*self.command, "serve", "--port", "0", "--data", str(self.data)]
-        environ = {**os.environ, **NOTHING_KEPT, **NOTHING_WAITS, "AGENTCONTAINER_API_KEY": self.key, **self.settings}
+        environ = {
+            **os.environ,
+            **NOTHING_KEPT,
+            **NOTHING_WAITS,
+            **STACKS,
+            "AGENTCONTAINER_API_KEY": self.key,
+            **self.settings,
+        }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, env=environ, umask=self.umask
@@ -54,14 +62,29 @@ class Server:
         assert ready is not None, self.log.read_text()
         self.url = ready.split("is ready at ")[1].split()[0]
         self.client = httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=60, trust_env=False
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {self.key}"},
+            timeout=60,
+            trust_env=False,
+            limits=httpx.Limits(keepalive_expiry=2),  # the server closes idle ones after 5 s, perhaps as one is used
         )
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.client.close()
         self.process.send_signal(number)
-        with self.process:
-            return self.process.wait(timeout=60)
+        return self.ended(60)
+
+    def ended(self, seconds: float) -> int:
+        """How it ended, once it has; one that has not in that time says in its log what it does, and is killed."""
+        with self.process:  # which waits for its end without a limit
+            try:
+                return self.process.wait(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                self.process.send_signal(signal.SIGABRT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(timeout=10)
+                self.process.kill()
+                raise AssertionError(f"it did not end in {seconds} s: {self.log.read_text()[-10_000:]}") from None
 
     def things(self) -> set[str]:
         """Names of this store's containers and volumes, but for those that wait for a task."""

@@ -1,6 +1,8 @@
 """The answers of ended tasks are kept as JSON, and are never older than the rows; pending tasks know their position."""
 
+import contextlib
 import json
+import sqlite3
 
 import pytest
 from hypothesis import given, settings
@@ -51,6 +53,18 @@ async def test_the_answer_of_an_ended_task_is_as_its_rows_are(client, host: Host
     host.answers = Answers()
     assert (await client.get(path)).content == after
     assert before != after
+
+
+@pytest.mark.parametrize("path", ["/tasks/{id}", "/tasks"])
+async def test_what_another_program_has_changed_is_answered_as_it_is_now(client, host: Host, path: str):
+    id = await ended(client, host)
+    path = path.format(id=id)
+    await client.get(path)
+    with contextlib.closing(sqlite3.connect(db.path(host.db))) as shell:
+        shell.execute("UPDATE tasks SET title = 'Another title'")
+        shell.commit()
+    assert b"Another title" in (await client.get(path)).content
+    assert host.answers.get(host.db, tasks.get(host.db, id)["account_id"], id) is not None
 
 
 async def test_what_is_taken_back_is_not_in_any_answer(client, host: Host):

@@ -1,15 +1,17 @@
 """What is answered is on disk: the log is synced in a thread, once for all that wrote in the same moment."""
 
 import asyncio
+import errno
 import os
 import shutil
+import sqlite3
 import threading
 from pathlib import Path
 
 import pytest
 
 from agentcontainer_local.engine.host import Host
-from agentcontainer_local.store import db, tasks
+from agentcontainer_local.store import db, files, tasks
 from agentcontainer_local.store.db import rows
 from agentcontainer_local.store.log import Log
 from tests.conftest import opened_host
@@ -128,6 +130,19 @@ async def test_a_request_that_is_given_up_keeps_no_other_from_its_answer(client,
     assert (await waiting).json()["id"] in disk.ids()
 
 
+async def test_the_bytes_that_an_upload_had_are_removed_when_those_in_their_stead_are_on_disk(client, host, disk: Disk):
+    """Else a loss of power would leave a row that names bytes which are gone."""
+    upload = (await client.post("/uploads/prepare", json={"filename": "a"})).json()
+    url = upload["uploadUrl"]
+    first = (await client.put(url, content=b"first")).json()["storageId"]
+    disk.asked.clear()
+    waiting = await begun(disk, client.put(url, content=b"second"))
+    assert not waiting[0].done() and files.path(host.files, first).read_bytes() == b"first"
+    disk.free.set()
+    second = (await waiting[0]).json()["storageId"]
+    assert {path.name for path in host.files.iterdir() if path.is_file()} == {second}
+
+
 async def test_what_only_reads_waits_for_no_disk(client, disk: Disk):
     waiting = await begun(disk, client.post(CREATE, json=TASK))
     for path in ("/tasks", "/agents", "/account"):
@@ -151,6 +166,32 @@ async def test_where_the_disk_fails_nothing_is_said_to_be_stored_and_each_commit
     assert after.status_code == 201 and synchronous == [2]
     listed = {task["id"] for task in (await client.get("/tasks")).json()["data"]}
     assert {before, after.json()["id"]} < listed and len(listed) == 3
+
+
+async def test_after_a_sync_that_failed_nothing_is_stored_behind_what_may_be_missing_from_the_log(
+    client, host: Host, disk: Disk
+):
+    """As long as somebody reads from the log it can't be begun anew, and a loss of power would lose what is behind."""
+
+    def fail(file: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def salts() -> bytes:
+        return Path(f"{db.path(host.db)}-wal").read_bytes()[16:24]  # sqlite.org/fileformat2.html#the_write_ahead_log
+
+    host.db._log._sync, before = fail, salts()
+    with db.reading(db.path(host.db)) as reader:
+        assert rows(reader, "SELECT id FROM tasks") == []
+        assert (await client.post(CREATE, json=TASK)).status_code == 503
+        with pytest.raises(sqlite3.OperationalError):
+            await host.db.waited(lambda: tasks.begin_run(host.db, "tsk_none", host.now()), seconds=0)
+        assert len((await client.get("/tasks")).json()["data"]) == 1
+    id = (await client.post(CREATE, json=TASK)).raise_for_status().json()["id"]
+    assert salts() != before  # the log was begun anew
+    store = db.path(host.db)
+    for suffix in ("", "-wal"):
+        shutil.copyfile(f"{store}{suffix}", disk.left / f"agentcontainer.db{suffix}")
+    assert id in disk.ids()
 
 
 async def test_each_transaction_has_the_care_that_was_asked_for(host: Host):

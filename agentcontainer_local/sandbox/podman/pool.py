@@ -160,29 +160,33 @@ class Pool:
         return image
 
     async def _of_kind(self, kind: Kind) -> Waiting | None:
-        for waiting in list(self.waiting):
-            if waiting.kind == kind and not waiting.ended.done():
-                self.waiting.remove(waiting)
-                try:
-                    if await self._sandbox.network_works(waiting.started.found or {}):
-                        return waiting
-                except BaseException:
-                    await to_the_end(self._discard(waiting))
-                    raise
-                await self._discard(waiting)
+        """Nobody else's from here on. Others may be taken or given up whenever this waits, so it looks again each
+        time."""
+        while waiting := next((one for one in self.waiting if one.kind == kind and not one.ended.done()), None):
+            self.waiting.remove(waiting)
+            try:
+                if await self._sandbox.network_works(waiting.started.found or {}):
+                    return waiting
+            except BaseException:
+                await to_the_end(self._discard(waiting))
+                raise
+            await self._discard(waiting)
         return None
 
     async def _look(self) -> None:
         """Removes slots that are not wanted, and adds those that are missing."""
         wanted = Counter() if self._available() < LOW_MEMORY else self.wanted()
-        for waiting in list(self.waiting):
+        useless = []
+        for waiting in self.waiting:
             if waiting.ended.done() or wanted[waiting.kind] == 0:
-                await self._discard(waiting)
+                useless.append(waiting)
             else:
                 wanted[waiting.kind] -= 1
+        for waiting in useless:
+            if waiting in self.waiting:  # else a task has taken it while another one was removed
+                await self._discard(waiting)
         for kind in wanted.elements():
-            await self._quiet()
-            if self._available() < ENOUGH_MEMORY:
+            if not await self._is_room():
                 return
             await self._fill(kind)
 
@@ -194,9 +198,13 @@ class Pool:
             wanted[max(used, key=lambda kind: (used[kind] / (wanted[kind] + 1), kind in here))] += 1
         return wanted
 
-    async def _quiet(self) -> None:
+    async def _is_room(self) -> bool:
+        """Once no task starts. Tasks may start for a long time, and take the memory that slots have to give up."""
         while (wait := self._started_at + QUIET_SECONDS - time.monotonic()) > 0 or self._starting:
+            if self._available() < LOW_MEMORY:
+                return False
             await asyncio.sleep(max(wait, 0.1))
+        return self._available() >= ENOUGH_MEMORY
 
     async def _fill(self, kind: Kind) -> None:
         name = self._prepared.known(kind.image)

@@ -46,10 +46,12 @@ def waiting(db: Database, upload_id: str, now: datetime) -> Row:
     return upload
 
 
-def fill(context: Context, upload_id: str, incoming: disk.Incoming) -> None:
+def fill(context: Context, upload_id: str, incoming: disk.Incoming) -> list[str]:
     """Gives it the bytes that are in place, instead of those that it has: clients send them again when in doubt.
 
-    When it was completed meanwhile, or when fewer came than declared, these bytes are removed.
+    Answers the names of those that it had. They are the caller's to discard once this is on disk: until then a loss of
+    power would bring back the row that names them. When the upload was completed meanwhile, or when fewer bytes came
+    than declared, the new ones are removed.
     """
     db, now = context.db, context.now()
     try:
@@ -65,8 +67,7 @@ def fill(context: Context, upload_id: str, incoming: disk.Incoming) -> None:
         if not (isinstance(error, sqlite3.OperationalError) and is_busy(error)):  # else it is tried again
             disk.discard(context.files, [incoming.name])
         raise
-    if upload["storage_id"] is not None:
-        disk.discard(context.files, [upload["storage_id"]])
+    return [] if upload["storage_id"] is None else [upload["storage_id"]]
 
 
 def check_size(upload: Row, size: int) -> None:

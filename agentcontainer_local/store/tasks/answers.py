@@ -13,6 +13,7 @@ class Answers:
 
     def __init__(self) -> None:
         self._watched: Database | None = None
+        self._version: object = None  # of the database, as other programs have changed it
         self._kept: dict[str, tuple[str, bytes]] = {}  # task id: (account id, answer)
         self._bytes = 0
 
@@ -31,9 +32,9 @@ class Answers:
         return found
 
     def keep(self, db: Database, account_id: str, task_id: str, answer: bytes) -> None:
-        """Caches an answer. Inside a transaction it does nothing: a rollback would make the answer wrong."""
-        self._watch(db)
-        if db.conn.in_transaction:
+        """Caches an answer. Inside a transaction it does nothing: a rollback would make the answer wrong. Nor does it
+        where another program has written since the cache was asked: the answer may be of the rows before."""
+        if self._watch(db) or db.conn.in_transaction:
             return
         self._forget(task_id)
         self._kept[task_id] = account_id, answer
@@ -49,12 +50,18 @@ class Answers:
         self._kept.clear()
         self._bytes = 0
 
-    def _watch(self, db: Database) -> None:
-        """Drops entries when rows change. `model_calls` is not watched: each call changes the sums in `tasks` and
-        `usage` too."""
+    def _watch(self, db: Database) -> bool:
+        """Drops entries when rows change; answers whether another program has changed any since the last time, such as
+        the owner's sqlite3 shell, which has none of the triggers. `model_calls` is not watched: each call changes the
+        sums in `tasks` and `usage` too."""
+        before, self._version = self._version, db.conn.execute("PRAGMA data_version").fetchone()
         if self._watched is not db:
             self._watched = db
             self._clear()
             db.at_each_write(("tasks",), self._forget, "id")
             db.at_each_write(("runs", "usage"), self._forget, "task_id")
             db.at_each_write(("agents", "container_versions"), self._clear)
+        elif self._version != before:
+            self._clear()
+            return True
+        return False
