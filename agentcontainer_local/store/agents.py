@@ -69,7 +69,7 @@ STANDARD = {
 
 @dataclass(frozen=True)
 class Content:
-    """What a version is made of; two that are equal are one version."""
+    """The content of a version. Equal contents are not stored twice in a row."""
 
     container_version_id: str
     base_prompt: str

@@ -1,4 +1,5 @@
-"""The allow list of model calls: the fields that the pinned Pi sends, one file per API. Everything else is refused."""
+"""The allowlist of model calls: the fields that the pinned version of Pi sends, one file per API. Others are
+refused."""
 
 from typing import Any
 
@@ -13,7 +14,7 @@ BODIES = {"messages": MESSAGES, "count": MESSAGES, "responses": RESPONSES, "comp
 
 
 def check_body(dialect: Dialect, body: dict[str, Any]) -> None:
-    """Raises a Refusal that names the first field, or value, that is not on the list."""
+    """Raises a Refusal that names the first field or value that is not allowed."""
     if (found := fault(BODIES[dialect], body)) is None:
         return
     what = "field" if found.unknown else "value of"

@@ -1,4 +1,4 @@
-"""OpenAI's Chat Completions API, as Pi speaks it to OpenRouter and to servers of other makers."""
+"""OpenAI's Chat Completions API, as Pi uses it with OpenRouter and other servers."""
 
 from agentcontainer_local.gateway.allowed.shape import FREE, Kinds
 from agentcontainer_local.gateway.allowed.words import CACHE_CONTROL, EFFORT, FALSE, IMAGE_DATA
@@ -7,7 +7,7 @@ TEXT = {"type": str, "text": str, "cache_control": CACHE_CONTROL}
 IMAGE = {"type": str, "image_url": {"url": IMAGE_DATA}}
 WORDS = (str, [Kinds({"text": TEXT})])
 
-# A tool that the task itself runs; there is no other kind on this list.
+# A tool that the task itself runs. No other kind is allowed.
 TOOL = Kinds(
     {
         "function": {
@@ -23,7 +23,7 @@ TOOL_CALL = Kinds(
     }
 )
 
-# Pi sends them back as they came.
+# Pi sends these back unchanged.
 DETAIL = {"type": str, "id": (str, None), "format": (str, None), "index": int}
 REASONING_DETAIL = Kinds(
     {

@@ -1,4 +1,4 @@
-"""Anthropic's Messages API, as Pi speaks it to Anthropic, and to OpenRouter for Claude models."""
+"""Anthropic's Messages API, as Pi uses it with Anthropic and, for Claude models, with OpenRouter."""
 
 from agentcontainer_local.gateway.allowed.shape import FREE, Exactly, Kinds
 from agentcontainer_local.gateway.allowed.words import CACHE_CONTROL, EFFORT, IMAGE_TYPE, TRUE
@@ -15,7 +15,7 @@ TOOL_RESULT = {
     "content": (str, [Kinds({"text": TEXT, "image": IMAGE})]),
 }
 
-# A tool that the task itself runs: one without a `type`. Those of the provider's have one.
+# A tool that the task itself runs: it has no `type`. The provider's tools have one.
 TOOL = {
     "name": str,
     "description": str,
@@ -24,7 +24,7 @@ TOOL = {
     "eager_input_streaming": TRUE,
 }
 
-# Pi adds it where tools may change, since Anthropic then wants at least one tool that is deferred.
+# Pi adds this one if tools may change, because then Anthropic requires at least one deferred tool.
 PLACEHOLDER = {
     "name": "__pi_deferred_placeholder__",
     "description": "Reserved placeholder. Never available. Never call this.",
@@ -32,7 +32,7 @@ PLACEHOLDER = {
     "defer_loading": True,
 }
 
-# A tool that comes or goes in the middle, as when a conversation is made autonomous.
+# Tools that are added or removed later, for example when a conversation becomes autonomous.
 TOOL_ADDITION = {
     "type": str,
     **CACHED,
@@ -109,6 +109,6 @@ MESSAGES = {
     "tools": ([Exactly(PLACEHOLDER, {**TOOL, **CACHED})], None),
     "thinking": THINKING,
     "output_config": {"effort": EFFORT},
-    # The vendor's own stand-ins; that they cost no more is looked at beside this list.
+    # Fallback models of the vendor. Their price is checked elsewhere.
     "fallbacks": [{"model": str}],
 }

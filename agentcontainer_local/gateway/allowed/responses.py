@@ -1,4 +1,4 @@
-"""OpenAI's Responses API, as Pi speaks it to OpenAI."""
+"""OpenAI's Responses API, as Pi uses it with OpenAI."""
 
 from agentcontainer_local.gateway.allowed.shape import FREE, Kinds
 from agentcontainer_local.gateway.allowed.words import EFFORT, FALSE, IMAGE_DATA, NOTHING
@@ -7,7 +7,7 @@ TEXT = {"type": str, "text": str}
 IMAGE = {"type": str, "detail": frozenset({"auto"}), "image_url": IMAGE_DATA}
 SHOWN = (str, [Kinds({"input_text": TEXT, "input_image": IMAGE})])
 
-# A tool that the task itself runs; there is no other kind on this list.
+# A tool that the task itself runs. No other kind is allowed.
 TOOL = Kinds(
     {
         "function": {"type": str, "name": str, "description": str, "parameters": FREE, "strict": bool},
@@ -17,7 +17,7 @@ TOOL = Kinds(
 INSTRUCTIONS = {"role": str, "content": str}
 OUTPUT_TEXT = {"type": str, "text": str, "annotations": ([NOTHING], None)}
 
-# Pi sends it back as it came, so what servers of other makers add to it is here too.
+# Pi sends this back unchanged, so fields of other servers are included.
 REASONING = {
     "type": str,
     "id": str,
@@ -51,7 +51,7 @@ ITEM = Kinds(
             "namespace": str,
         },
         "function_call_output": {"type": str, "call_id": str, "output": SHOWN},
-        # Where the tools of a task may change, they are all given so, and not in `tools`.
+        # If a task's tools may change, they are all here and not in `tools`.
         "additional_tools": {"type": str, "role": frozenset({"developer"}), "tools": [TOOL]},
         "configuration_update": {"type": str, "reasoning": {"effort": EFFORT}},
     },

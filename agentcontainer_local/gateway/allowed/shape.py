@@ -1,15 +1,15 @@
-"""How the lists are written, and how a JSON value is compared with one.
+"""The notation of the allowlists, and the comparison of a JSON value with one.
 
 A shape is one of:
 - `str`, `int`, `bool`, `None`: any value of this type;
 - a frozenset: one of these values;
-- a compiled pattern: a string that begins so;
-- `{name: shape}`: an object that has these fields, or some of them, and no others;
+- a compiled pattern: a string whose beginning matches;
+- `{name: shape}`: an object with any of these fields, and no others;
 - `[shape]`: a list of any length;
-- `(shape, …)`: one of these shapes, which differ in their JSON type;
+- `(shape, …)`: one of these shapes, which must have different JSON types;
 - `Kinds`: an object whose kind decides its shape;
-- `Exactly`: this very value;
-- `FREE`: any JSON. It is the model's own words, or the schema of a tool's arguments: nobody acts on what is in it.
+- `Exactly`: this exact value;
+- `FREE`: any JSON, for text of the model and for schemas of a tool's arguments, which have no other effect.
 """
 
 import re
@@ -23,13 +23,13 @@ MAX_NAME_CHARACTERS = 40
 
 @dataclass(frozen=True)
 class Kinds:
-    """An object's kind is the value of the first of these `fields` that it has."""
+    """An object whose kind is the value of the first of these `fields` that it has."""
 
     shapes: dict[str, Any]
     fields: tuple[str, ...] = ("type",)
 
     def of(self, value: Any) -> tuple[str, Any]:
-        """The field that tells the kind, and its shape; the shape is None for a kind that is not on the list."""
+        """The field with the kind, and the shape. The shape is None if the kind is not allowed."""
         field = next((name for name in self.fields if name in value), self.fields[0])
         kind = value.get(field)
         return field, self.shapes.get(kind) if type(kind) is str else None
@@ -37,7 +37,7 @@ class Kinds:
 
 @dataclass(frozen=True)
 class Exactly:
-    """`otherwise`: the shape of all other values."""
+    """This exact value. `otherwise`: the shape for all other values."""
 
     value: Any
     otherwise: Any = ()
@@ -45,7 +45,7 @@ class Exactly:
 
 @dataclass(frozen=True)
 class Fault:
-    """Where a value leaves its shape; `unknown`: by a field that the shape does not have."""
+    """The place where a value does not fit its shape. `unknown`: the shape has no such field."""
 
     path: tuple[str | int, ...] = ()
     unknown: bool = False
@@ -55,7 +55,7 @@ class Fault:
 
 
 def fault(shape: Any, value: Any) -> Fault | None:
-    """The first one, or None where the value is as the shape says."""
+    """The first fault, or None if the value fits the shape."""
     kind = type(shape)
     if kind is dict:
         return _of_object(shape, value) if type(value) is dict else Fault()
@@ -112,7 +112,8 @@ def _is_plain(shape: Any, value: Any) -> bool:
 
 
 def written(path: tuple[str | int, ...]) -> str:
-    """As in JavaScript: `input[3].tools[0].server_url`; names are the guest's, so they are kept short and plain."""
+    """The path in JavaScript notation: `input[3].tools[0].server_url`. Names come from the guest, so they are shortened
+    and cleaned."""
     text = ""
     for step in path[:MAX_PATH_PARTS]:
         text += f"[{step}]" if isinstance(step, int) else f".{_plain(step)}"

@@ -1,4 +1,4 @@
-"""Recordings of model calls: `--record` writes one file for each task, and `--replay` answers from them."""
+"""Recordings of model calls. `--record` writes a file for each task, and `--replay` answers from these files."""
 
 import contextlib
 import os
@@ -13,11 +13,11 @@ from agentcontainer_local.providers import PROVIDERS
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store.context import Context
 
-NO_KEY = "none"  # in a key's place: nothing is sent to a provider
+NO_KEY = "none"  # in place of a key: nothing is sent to a provider
 
 
 def found(settings: Settings) -> Shelf | None:
-    """The recordings to replay, if any are. Makes the directory to record into. Raises RuntimeError."""
+    """The recordings to replay, or None. Creates the directory for recording. Raises RuntimeError."""
     if settings.record is not None:
         try:
             settings.record.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def found(settings: Settings) -> Shelf | None:
 
 
 def with_keys(settings: Settings, recordings: Shelf | None, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """A replay needs no key: the providers that were recorded count as having one."""
+    """The environment with dummy keys for the recorded providers, because a replay needs no key."""
     if recordings is None or settings.record is not None:
         return environ
     recorded = {PROVIDERS[head.task.provider].key_variable for head in recordings.heads.values()}
@@ -46,7 +46,7 @@ def with_keys(settings: Settings, recordings: Shelf | None, environ: Mapping[str
 
 @contextlib.asynccontextmanager
 async def opened(context: Context, recordings: Shelf | None) -> AsyncIterator[Wrapped]:
-    """What stands before the live providers, or in their place."""
+    """The wrapper that records or replays, or leaves the live upstream as it is."""
     recorder = Recorder(context) if context.settings.record is not None else None
     if recorder is not None:
         context.db.subscribe(recorder.changed)

@@ -1,4 +1,4 @@
-"""Bodies of requests: as they are written down, and as changes of an earlier one."""
+"""Request bodies as they are recorded: cleaned, and as changes of an earlier body."""
 
 import hashlib
 import re
@@ -7,12 +7,12 @@ from typing import Any
 from agentcontainer_local.gateway.cassettes.document import Change, Request
 from agentcontainer_local.gateway.cassettes.secrets import Secrets
 
-LISTS = ("messages", "input")  # that grow from call to call
+LISTS = ("messages", "input")  # fields that grow from call to call
 BLOB = re.compile(r"(?:data:[\w.+-]+/[\w.+-]+;base64,)?[A-Za-z0-9+/_-]{512,}={0,2}")
 
 
 def shown(value: Any, secrets: Secrets, task_id: str) -> Any:
-    """Without secrets and the task's id; of pictures and other base64, the digest."""
+    """The body without secrets and without the task's id. Images and other base64 data are replaced by a digest."""
     match value:
         case str():
             if BLOB.fullmatch(value):
@@ -26,7 +26,7 @@ def shown(value: Any, secrets: Secrets, task_id: str) -> Any:
 
 
 def change(of_call: int, before: dict[str, Any], now: dict[str, Any]) -> Change | None:
-    """None where the two have not a message in common."""
+    """The change from one body to the next. None if they have no message in common."""
     name = next((name for name in LISTS if isinstance(before.get(name), list)), None)
     if name is None or not isinstance(now.get(name), list):
         return None
@@ -41,7 +41,7 @@ def change(of_call: int, before: dict[str, Any], now: dict[str, Any]) -> Change 
 
 
 def whole(requests: list[Request]) -> list[dict[str, Any]]:
-    """Every body in full."""
+    """All bodies in full."""
     bodies: list[dict[str, Any]] = []
     for request in requests:
         bodies.append(_changed(bodies, request.change) if request.change else request.body or {})

@@ -1,4 +1,4 @@
-"""How two requests differ, in a few lines for people."""
+"""The difference between two requests, in a few lines for people."""
 
 import difflib
 import json
@@ -12,7 +12,7 @@ WINDOW_CHARACTERS = 120
 
 
 def lines(recorded: Any, now: Any, at: str = "") -> list[str]:
-    """Nothing where they are the same. `-`: as it was recorded, `+`: as it is now."""
+    """The differences; empty if there are none. `-`: recorded, `+`: now."""
     found = list(_lines(recorded, now, at))
     if len(found) > MAX_LINES:
         found = [*found[:MAX_LINES], f"… and {len(found) - MAX_LINES} more lines"]
@@ -55,7 +55,7 @@ def _of_texts(recorded: str, now: str) -> Iterator[str]:
 
 
 def _window(line: str, other: str) -> str:
-    """The part of a long line in which it begins to differ from the other one."""
+    """The part of a long line where the difference begins."""
     begin = len(os.path.commonprefix((line, other))) - WINDOW_CHARACTERS // 4
     return line if len(line) <= WINDOW_CHARACTERS or begin <= 0 else f"…{line[begin:]}"
 

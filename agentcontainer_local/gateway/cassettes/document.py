@@ -1,8 +1,8 @@
-"""The file of one task's model calls: its form, version 1.
+"""The file format of a recording, version 1: the model calls of one task.
 
-A request is the task's own part of a call: path, two headers, and the body as structure. From the second call on, the
-body is a change of an earlier one, so that a recording reads like the conversation that it is. An answer is its bytes
-as text, piece by piece, with the milliseconds since the request was sent.
+A request is the task's part of a call: path, two headers, and the body as structure. From the second call on, the body
+is a change of an earlier one, so that a recording reads like a conversation. An answer is its text in pieces, with the
+milliseconds since the request.
 """
 
 import base64
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 VERSION = 1
 
-# How an answer ended, where the provider did not end it itself. `left`: the task ended the call.
+# How an answer ended, if the provider did not end it normally. `left`: the task ended the call.
 Cut = Literal["refused", "unknown_host", "disconnected", "cut", "silent", "left"]
 
 
@@ -23,7 +23,7 @@ class _Shape(BaseModel):
 class Piece(_Shape):
     at_ms: int = Field(0, ge=0)
     text: str | None = None
-    base64: str | None = None  # of what is no text
+    base64: str | None = None  # for content that is not text
 
     @model_validator(mode="after")
     def _has_one(self) -> "Piece":
@@ -38,7 +38,7 @@ class Piece(_Shape):
 
 
 class Answer(_Shape):
-    """`status` is None where none came."""
+    """`status` is None if no answer came."""
 
     status: int | None = Field(None, ge=200, le=599)
     reason: str | None = None
@@ -54,8 +54,8 @@ class Answer(_Shape):
 
 
 class Change(_Shape):
-    """Of the body of an earlier call, counted from 1: the first `keep` of its messages and then `add`, other fields as
-    in `set`, and none of `drop`."""
+    """A change of an earlier call's body. `of_call` counts from 1. The new body has the first `keep` messages and then
+    `add`, the fields in `set`, and none of `drop`."""
 
     of_call: int = Field(ge=1)
     keep: int = Field(ge=0)
@@ -83,7 +83,7 @@ class Call(_Shape):
 
 
 class About(_Shape):
-    """The task that was recorded. `backend`: what its agent ran in."""
+    """The recorded task. `backend`: where its agent ran."""
 
     agent: str
     mode: Literal["autonomous", "conversation"]
@@ -91,7 +91,7 @@ class About(_Shape):
     provider: str
     model: str
     instructions: str
-    message: str | None = None  # a conversation's first one
+    message: str | None = None  # the first message of a conversation
 
 
 class Head(_Shape):
@@ -103,7 +103,7 @@ class Head(_Shape):
 
 class Cassette(Head):
     calls: list[Call] = Field(min_length=1)
-    ended: str  # the task's status; a recording that was cut off has none
+    ended: str  # the task's status; missing in an incomplete recording
 
     @model_validator(mode="after")
     def _refers_back(self) -> "Cassette":
@@ -114,7 +114,7 @@ class Cassette(Head):
 
 
 def why(error: ValidationError) -> str:
-    """The first thing that is wrong, and where."""
+    """The first error, and where it is."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {first['msg']}" if where else first["msg"]

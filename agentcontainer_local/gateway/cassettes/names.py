@@ -1,4 +1,4 @@
-"""Which file has the recording of a task: the one that `metadata.cassette` names, else one named by what is asked."""
+"""The file name of a task's recording: given by `metadata.cassette`, else made from its instructions."""
 
 import hashlib
 import json
@@ -19,12 +19,12 @@ SLUG_CHARACTERS = 40
 
 
 class BadName(Exception):
-    """`metadata.cassette` is no name for a file."""
+    """`metadata.cassette` is not a valid file name."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """`base`: of this task and of others that ask the same; the second of them has `-2` behind it."""
+    """`base`: shared by all tasks with the same instructions; the second task's file has the suffix `-2`."""
 
     base: str
     about: About
@@ -34,7 +34,7 @@ class Named:
 
 
 def of(context: Context, task_id: str, hidden: Callable[[str], str]) -> Named:
-    """Raises BadName."""
+    """The recording's name for this task. Raises BadName."""
     task = tasks.get(context.db, task_id)
     about = About(
         agent=single(context.db, "SELECT name FROM agents WHERE id = ?", (task["agent_id"],))["name"],
@@ -67,7 +67,7 @@ def _chosen(metadata: dict[str, object]) -> str | None:
 
 
 def _made(about: About) -> str:
-    """The first words, and a digest of the whole."""
+    """The first words, and a hash of all instructions."""
     instructions, message = masked(about.instructions), masked(about.message or "")
     digest = hashlib.sha256(json.dumps([about.agent, about.mode, instructions, message]).encode()).hexdigest()[:8]
     first_line = re.sub(r"<\w+>", " ", (message or instructions).partition("\n")[0])

@@ -1,4 +1,4 @@
-"""A provider's answer as it passes, and what is written down of it."""
+"""Captures a provider's answer while it passes."""
 
 import asyncio
 import base64
@@ -13,13 +13,13 @@ from agentcontainer_local.gateway.cassettes.document import Answer, Cut, Piece
 from agentcontainer_local.gateway.cassettes.secrets import Secrets
 from agentcontainer_local.gateway.upstream import Content, Response
 
-# Of an answer's headers, those that change what the gateway or Pi does.
+# Headers of answers that influence the gateway or Pi.
 HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retry")
 
 
 @dataclass
 class Noted:
-    """What has come so far: pieces with the second at which each came."""
+    """The answer so far: the pieces, each with the time at which it arrived."""
 
     began: float = field(default_factory=time.monotonic)
     response: Response | None = None
@@ -32,7 +32,7 @@ class Noted:
         return _Noting(response, self)
 
     def failed(self, error: BaseException) -> None:
-        """The call ended with this; nothing more comes after an answer that was whole."""
+        """Records how the call ended, unless the answer was complete."""
         if not self.whole and self.ended is None:
             self.ended = _ended(error, self.response is not None)
 
@@ -89,7 +89,7 @@ def written(noted: Noted, hidden: Secrets) -> Answer:
 
 
 def _pieces(noted: Noted, hidden: Secrets) -> list[Piece]:
-    """As they came, but with whole characters; one piece where a secret was in two."""
+    """The recorded pieces, divided between characters. A single piece, if a secret spans two pieces."""
     at, texts = [round(1000 * (second - noted.began)) for second, _ in noted.pieces], _texts(noted)
     if texts is None:
         return [_bytes(noted, hidden)]

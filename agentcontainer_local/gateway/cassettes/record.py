@@ -1,4 +1,4 @@
-"""Records the calls of tasks as they pass."""
+"""Records the model calls of tasks."""
 
 import asyncio
 import contextlib
@@ -22,18 +22,18 @@ from agentcontainer_local.store.db import iso, row
 
 log = logging.getLogger(__name__)
 
-REQUEST_HEADERS = ("anthropic-version", "anthropic-beta")  # those that change what the provider answers
+REQUEST_HEADERS = ("anthropic-version", "anthropic-beta")  # headers that influence the provider's answer
 AT_REST = ("awaiting_input", "hibernating")
 
 
 class Recorder:
-    """Reads the store on the event loop; writes in a thread of its own, in order."""
+    """Reads the store on the event loop. Writes in a separate thread, in order."""
 
     def __init__(self, context: Context):
         folder = context.settings.record
         assert folder is not None
         self._context, self._folder = context, folder
-        self._tapes: dict[str, Tape | None] = {}  # by task; None: it is not recorded
+        self._tapes: dict[str, Tape | None] = {}  # by task; None: the task is not recorded
         self._ordinals: Counter[str] = Counter()
         self._writer = ThreadPoolExecutor(1, "recording")
         self._version = build.version()
@@ -82,13 +82,13 @@ class Recorder:
         return Tape(self._folder / named.file(self._ordinals[named.base]), task_id, head)
 
     def changed(self, *task_ids: str) -> None:
-        """Rows of these tasks have changed."""
+        """Called when rows of these tasks have changed."""
         for task_id in task_ids:
             if tape := self._tapes.get(task_id):
                 asyncio.get_running_loop().call_soon(self._look, tape)
 
     def _look(self, tape: Tape) -> None:
-        """Ends the recording of a task that has ended, after its last call."""
+        """Completes the recording of an ended task after its last call."""
         if tape.open_calls == 0 and self._tapes.get(tape.task_id) is tape:
             status = tasks.get(self._context.db, tape.task_id)["status"]
             if status in lifecycle.TERMINAL:
@@ -96,7 +96,8 @@ class Recorder:
                 self._writer.submit(tape.end, status)
 
     async def close(self) -> None:
-        """The server ends. What a task at rest has done so far is a whole recording; one at work leaves a part."""
+        """Completes the recordings at the server's end. Those of waiting tasks count as complete; running ones stay
+        incomplete."""
         tapes, self._tapes = self._tapes, {}
         for tape in filter(None, tapes.values()):
             status = tasks.get(self._context.db, tape.task_id)["status"]
@@ -113,13 +114,13 @@ def _has_called(context: Context, task_id: str) -> bool:
 def _write(tape: Tape, request: Request, noted: Noted, hidden: Secrets) -> None:
     try:
         tape.add(*asked(request, hidden), written(noted, hidden))
-    except Exception:  # the end of this thread's work: nobody waits for its outcome
+    except Exception:  # end of the thread's work: nobody awaits the result
         log.exception("a call of task=%s was not recorded", tape.task_id)
         tape.spoil()
 
 
 def asked(request: Request, hidden: Secrets) -> tuple[str, dict[str, str], dict[str, Any]]:
-    """What is recorded of a request, and compared: path, headers and body."""
+    """The recorded and compared parts of a request: path, headers and body."""
     path = f"{request.route.path}?{request.query}" if request.query else request.route.path
     headers = {name: request.headers[name] for name in REQUEST_HEADERS if name in request.headers}
     return path, headers, bodies.shown(request.document, hidden, request.grant.task_id)

@@ -1,4 +1,4 @@
-"""Answers calls from recordings. No provider is asked."""
+"""Answers model calls from recordings, without a provider."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ class Unanswered(Exception):
 
 @dataclass
 class Playing:
-    """A task with its recording. `strict`: its requests are compared with the recorded ones."""
+    """A task with its recording. `strict`: requests must match the recorded ones."""
 
     name: str
     cassette: Cassette
@@ -45,7 +45,7 @@ class Playing:
         self.left = list(range(len(self.requests)))
 
     def answer(self, now: Seen, streams: bool, shelf: Shelf) -> Answer:
-        """Raises Unanswered. Takes some time: call it in a thread."""
+        """The recorded answer to this request. Slow: call it in a thread. Raises Unanswered."""
         with self._one_at_a_time:
             return self._answer(now, streams, shelf)
 
@@ -60,7 +60,7 @@ class Playing:
         return self.cassette.calls[at].answer
 
     def _same(self, now: Seen, shelf: Shelf) -> int:
-        """The first one that is the same, so that calls made side by side may come in another order."""
+        """The first unused call with the same request. So parallel calls may come in another order."""
         for at in self.left:
             if alike(self.requests[at], now, shelf.ignored):
                 return at
@@ -72,7 +72,7 @@ class Playing:
         )
 
     def _next_like(self, now: Seen, streams: bool) -> int:
-        """The next one of the same API: the agent could not read another one's answer."""
+        """The next unused call of the same API, because the agent could not read another API's answer."""
         for at in self.left:
             recorded = self.requests[at]
             if _api(recorded) == _api(now) and bool(recorded["body"].get("stream")) == streams:
@@ -89,7 +89,7 @@ def _api(seen: Seen) -> str:
 
 
 class Player:
-    """`otherwise`: where calls go of tasks that have no recording; None: they fail."""
+    """`otherwise`: the upstream for tasks without a recording; None: their calls fail."""
 
     def __init__(self, context: Context, recordings: Shelf, otherwise: Upstream | None):
         self._context, self._shelf, self._otherwise = context, recordings, otherwise
@@ -97,7 +97,7 @@ class Player:
 
     @contextlib.asynccontextmanager
     async def asked(self, request: Request) -> AsyncIterator[Response]:
-        """An Upstream."""
+        """The upstream function."""
         began, settings = self._context.now.steady(), self._context.settings
         answer = await self._answer(request)
         if answer is None:
@@ -110,7 +110,7 @@ class Player:
         yield await told(_without_pauses(answer) if fast else answer, request.url, pace)
 
     async def _answer(self, request: Request) -> Answer | None:
-        """None for a task that has no recording. Raises Failed."""
+        """The recorded answer; None for a task without a recording. Raises Failed."""
         task_id, hidden = request.grant.task_id, secrets.of(self._context.environ, request.grant)
         try:
             playing = await self._of(task_id, hidden)
@@ -125,7 +125,7 @@ class Player:
             raise Failed(unasked(str(error))) from None
 
     async def _of(self, task_id: str, hidden: secrets.Secrets) -> Playing | None:
-        """The recording of this task, found at its first call."""
+        """The task's recording, which is chosen at its first call."""
         found = self._playing.get(task_id)
         if found is None:
             found = self._playing[task_id] = asyncio.ensure_future(self._opened(task_id, hidden))
@@ -150,7 +150,8 @@ def _read(path: Path) -> tuple[Cassette, list[Seen]]:
 
 
 def _missing(named: Named, shelf: Shelf) -> str:
-    """With the recording whose task is most like this one: its instructions may have been changed since."""
+    """The message for a task without a recording. It compares the most similar recording, in case the instructions have
+    changed."""
     words = (
         f"There is no recording of this task: {named.file(1)} is not in {shelf.folder}. Record it with --record, or"
         f' name one in the task\'s metadata: {{"{names.FIELD}": "NAME"}}'
@@ -167,6 +168,6 @@ def _question(about: About) -> Seen:
 
 
 def _without_pauses(answer: Answer) -> Answer:
-    """The gateway would wait for as long as the provider asked."""
+    """The answer without headers that ask for a pause, because the gateway would wait."""
     kept = {name: value for name, value in answer.headers.items() if name not in PAUSES}
     return answer.model_copy(update={"headers": kept})

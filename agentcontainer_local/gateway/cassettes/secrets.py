@@ -1,5 +1,4 @@
-"""Keeps secrets out of recordings: the keys that a call could carry, in each form in which an answer could repeat them,
-and whatever looks like a key."""
+"""Removes secrets from recordings: the keys of a call in all encodings, and everything that looks like a key."""
 
 import base64
 import json
@@ -11,8 +10,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from agentcontainer_local.gateway.grant import Grant
 
 HIDDEN = "<secret>"
-MIN_CHARACTERS = 8  # "none", in the place of a key, is no secret
-MIN_TOKEN_CHARACTERS = 16  # of a part of a URL's path: shorter ones are names
+MIN_CHARACTERS = 8  # shorter values, such as the placeholder "none", are not secrets
+MIN_TOKEN_CHARACTERS = 16  # minimum for a part of a URL's path; shorter ones are names
 NAMES = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)  # of environment variables
 KEYS = re.compile(
     r"(?<![\w+/-])(?:sk-(?=[\w-]{0,200}\d)[\w-]{20,}|ac_live_[\w-]{20,}|gh[pousr]_\w{30,}|github_pat_\w{30,}"
@@ -21,7 +20,7 @@ KEYS = re.compile(
 
 
 class Secrets:
-    """`known`: what must not be written."""
+    """Replaces secrets in text. `known`: the secrets."""
 
     def __init__(self, known: Iterable[str]):
         forms = {form for one in known if len(one) >= MIN_CHARACTERS for form in _forms(one)}
@@ -32,7 +31,7 @@ class Secrets:
         return KEYS.sub(HIDDEN, self._known.sub(HIDDEN, text))
 
     def hidden_in(self, value: Any) -> Any:
-        """The same JSON value, names included, without them."""
+        """The JSON value without secrets, including in its names."""
         match value:
             case str():
                 return self.hidden(value)
@@ -44,7 +43,7 @@ class Secrets:
 
 
 def of(environ: Mapping[str, str], grant: Grant) -> Secrets:
-    """The call's own key, those in its address, and all in the server's environment."""
+    """The secrets of a call: its key, those in its URL, and those in the server's environment."""
     named = (value.strip() for name, value in environ.items() if NAMES.search(name))
     addresses = (value for name, value in environ.items() if name.upper().endswith(("_URL", "_PROXY")))
     inside = (one for address in (grant.base_url, *addresses) for one in _in_address(address))
@@ -60,7 +59,7 @@ def _in_address(address: str) -> Iterator[str]:
     if password:
         yield from (unquote(password), f"{user}:{password}", f"{unquote(user)}:{unquote(password)}")
     else:
-        yield unquote(user)  # some servers take a key in the name's place
+        yield unquote(user)  # some servers take a key as user name
     yield from (value for _, value in parse_qsl(parts.query))
     for part in parts.path.split("/"):
         if len(part) >= MIN_TOKEN_CHARACTERS and re.search(r"\d", part):

@@ -1,4 +1,4 @@
-"""The directory of recordings: which there are, and one of them as a whole."""
+"""The directory of recordings."""
 
 import difflib
 import re
@@ -12,7 +12,7 @@ from agentcontainer_local.gateway.cassettes import bodies, document, text
 from agentcontainer_local.gateway.cassettes.document import VERSION, Cassette, Head
 from agentcontainer_local.gateway.cassettes.names import SUFFIX, Named
 
-IGNORED = "ignored.txt"  # patterns, one a line: what they match is not compared
+IGNORED = "ignored.txt"  # patterns, one per line; matching text is not compared
 CALLS = "\ncalls:\n"
 END = re.compile(r"\nended: [a-z_]+\s*\Z")
 TAIL_BYTES = 64
@@ -22,7 +22,7 @@ Shape = TypeVar("Shape", bound=Head)
 
 
 class Damaged(Exception):
-    """A recording that can't be used: which, why, and what to do."""
+    """A recording that can't be used. The message says which, why, and what to do."""
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Shelf:
     taken: set[str] = field(default_factory=set)
 
     def take(self, named: Named) -> str | None:
-        """The file for one more task that asks this: of those not taken yet, rather one with the very same words."""
+        """The file for another task with these instructions: an unused one, preferably with exactly the same text."""
         found = [name for name in self._like(named) if name not in self.taken] or self._like(named)[-1:]
         same = [name for name in found if _asked(self.heads[name]) == _asked_by(named)]
         name = next(iter(same or found), None)
@@ -46,7 +46,7 @@ class Shelf:
         return [name for name in map(named.file, ordinals) if name in self.heads]
 
     def take_next(self, named: Named) -> str | None:
-        """The oldest one not taken yet of this agent, whatever it was asked."""
+        """The oldest unused recording of this agent, whatever its instructions."""
         same = [
             (head.recorded, name)
             for name, head in self.heads.items()
@@ -58,7 +58,7 @@ class Shelf:
         return min(same)[1]
 
     def nearest(self, named: Named) -> str | None:
-        """Of this agent, the one whose task was asked something most like this."""
+        """The recording of this agent whose instructions are most similar, or None."""
         asked = " ".join(map(str, _asked_by(named)))[:LIKE_CHARACTERS]
         like = [
             (difflib.SequenceMatcher(None, asked, " ".join(map(str, _asked(head)))[:LIKE_CHARACTERS]).ratio(), name)
@@ -78,7 +78,7 @@ def _asked_by(named: Named) -> tuple[str, str | None]:
 
 
 def opened(folder: Path) -> Shelf:
-    """Reads the beginning and the end of each file. Raises Damaged."""
+    """Opens the directory and reads the beginning and the end of each file. Raises Damaged."""
     if not folder.is_dir():
         raise Damaged(f"There is no directory {folder}. Record into it first, with --record.")
     return Shelf(folder, {path.name: _head(path) for path in sorted(folder.glob(f"*{SUFFIX}"))}, _ignored(folder))
@@ -105,7 +105,7 @@ def _head(path: Path) -> Head:
 
 
 def whole(path: Path) -> Cassette:
-    """Raises Damaged."""
+    """Reads a complete recording. Raises Damaged."""
     try:
         content = path.read_bytes()
     except OSError as error:

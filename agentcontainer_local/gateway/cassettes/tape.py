@@ -1,4 +1,4 @@
-"""One recording that is being made: calls are added to its end, and it takes its name when the task has ended."""
+"""A recording in progress: calls are appended, and the file gets its final name when the task has ended."""
 
 import contextlib
 import logging
@@ -17,9 +17,9 @@ COMMENT = "# Model calls of one task, recorded with `agentcontainer serve --reco
 
 @dataclass
 class Tape:
-    """Everything but `path` and `open_calls` belongs to one thread, which writes.
+    """Only `path` and `open_calls` may be used outside of the writing thread.
 
-    Until its end it is `NAME.TASK.partial`: a server that is killed leaves an earlier recording of the name as it was.
+    Until its end the file's name is `NAME.TASK.partial`, so a killed server does not damage an earlier recording.
     """
 
     path: Path
@@ -28,7 +28,8 @@ class Tape:
     open_calls: int = 0
     _file: TextIO | None = None
     _broken: bool = False
-    _before: dict[tuple[str, Any], tuple[int, dict[str, Any]]] = field(default_factory=dict)  # by path and model
+    # the last body, by path and model
+    _before: dict[tuple[str, Any], tuple[int, dict[str, Any]]] = field(default_factory=dict)
     _count: int = 0
 
     @property
@@ -36,7 +37,7 @@ class Tape:
         return self.path.with_name(f"{self.path.stem}.{self.task_id}.partial")
 
     def add(self, path: str, headers: dict[str, str], body: dict[str, Any], answer: Answer) -> None:
-        """A disk that is full ends the recording, and not the task."""
+        """Appends a call. A full disk ends the recording, but not the task."""
         if self._broken:
             return
         call = Call(request=self._request(path, headers, body), answer=answer)
@@ -58,7 +59,7 @@ class Tape:
         return Request(path=path, headers=headers, body=None if change else body, change=change)
 
     def end(self, status: str) -> None:
-        """Whole: it takes the place of an earlier recording of its name."""
+        """Completes the recording. It replaces an earlier one of the same name."""
         if self._file is None or self._broken:
             return
         try:
@@ -73,16 +74,16 @@ class Tape:
             log.info("recorded task=%s into %s", self.task_id, self.path)
 
     def leave(self) -> None:
-        """The task has not ended."""
+        """Closes the file without completing it, because the task has not ended."""
         if self._file is not None:
             self._file.close()
             log.warning("the recording of task=%s is not whole: %s", self.task_id, self._partial)
 
     def spoil(self) -> None:
-        """A call is missing: this is never whole."""
+        """Marks the recording as unusable, because a call is missing."""
         self._broken = True
         if self._file is not None:
-            with contextlib.suppress(OSError):  # what could not be written is tried again
+            with contextlib.suppress(OSError):  # closing tries again to write
                 self._file.close()
 
     def _stop(self, error: OSError) -> None:

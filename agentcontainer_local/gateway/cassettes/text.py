@@ -1,4 +1,4 @@
-"""Recordings as YAML that people can read and review: texts of several lines as such, no anchors, no tags."""
+"""Recordings as readable YAML: multi-line texts as blocks, no anchors, no tags."""
 
 import re
 from typing import Any
@@ -9,14 +9,14 @@ SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 WIDTH = 120
 
-# In a block of lines, everything has to be printable, and a blank at the end of a line could not be seen.
+# A block can only have printable characters, and trailing blanks would be invisible.
 NO_BLOCK = re.compile(
     r"[^\n\t\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]|[ \t](?:\n|\Z)"
 )
 
 
 class Unreadable(Exception):
-    """Why a text is no YAML, with the line."""
+    """The text is not valid YAML. The message has the line and the reason."""
 
 
 class _Dumper(SafeDumper):  # type: ignore[misc]  # PyYAML has no types
@@ -33,13 +33,14 @@ _Dumper.add_representer(str, _written)
 
 
 def write(value: Any) -> str:
-    """One part of a document: others may follow. libyaml ends one whose last text ends with a blank line."""
+    """A part of a document, which others may follow. libyaml marks the document's end after a text with a trailing
+    blank line."""
     written = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH)
     return str(written).removesuffix("...\n")
 
 
 def read(text: str) -> Any:
-    """Raises Unreadable."""
+    """Parses YAML. Raises Unreadable."""
     try:
         return yaml.load(text, Loader=SafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:

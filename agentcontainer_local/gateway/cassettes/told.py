@@ -1,4 +1,4 @@
-"""Answers that come from a recording: the gateway reads them as it does a provider's."""
+"""Answers from a recording, in the form of a provider's response."""
 
 import asyncio
 import errno
@@ -19,7 +19,7 @@ PAUSES = ("retry-after", "retry-after-ms")
 
 @dataclass(frozen=True)
 class Passed:
-    """A Response."""
+    """A Response from a recording."""
 
     status: int
     reason: str | None
@@ -37,24 +37,24 @@ class Passed:
 
 @dataclass(frozen=True)
 class Pace:
-    """By the server's clock. `began`: when the request was sent; None: nothing is waited for."""
+    """The timing of a replay, by the server's clock. `began`: when the request was sent; None: no pauses."""
 
     clock: Clock
     began: float | None
     idle_seconds: float
 
     async def until(self, second: float) -> None:
-        """That many seconds after the request."""
+        """Waits until this many seconds after the request."""
         left = 0.0 if self.began is None else self.began + second - self.clock.steady()
         await (self.clock.sleep(left) if left > 0 else asyncio.sleep(0))
 
     async def silence(self) -> None:
-        """The provider says nothing for as long as it may."""
+        """Waits for as long as a provider may be silent."""
         await self.clock.sleep(self.idle_seconds)
 
 
 async def told(answer: Answer, url: URL, pace: Pace) -> Response:
-    """A recorded answer. Raises what the connection to the provider raised, if none came."""
+    """The response for a recorded answer. If there was none, raises the recorded connection error."""
     content = _Told(answer, url, pace)
     if answer.status is None:
         await content.read()
@@ -80,7 +80,7 @@ class _Told:
                 piece = piece[:n]
             if piece:
                 return piece
-        if self._answer.ended == "left":  # the task is about to end the call again
+        if self._answer.ended == "left":  # the recorded task ended the call here, so this one will too
             await self._pace.silence()
         if self._answer.ended is not None:
             raise _error(self._answer.ended, self._url)

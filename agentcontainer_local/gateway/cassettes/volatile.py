@@ -1,6 +1,6 @@
-"""Text that changes from run to run, and that a replay does not compare: ids, dates, durations, temporary files.
+"""Text that differs from run to run and is not compared in a replay: ids, dates, durations, temporary files.
 
-The agent's user is another one in each run, too.
+The agent's user also differs in each run.
 """
 
 import re
@@ -14,7 +14,7 @@ DAY_FIRST = rf"\d{{1,2}}[ /-](?:{MONTHS})[a-z]*[ /-]\d{{4}}"
 MONTH_FIRST = rf"(?:{MONTHS})[a-z]* +\d{{1,2}}(?:,? \d{{4}}\b)?"
 DATE = rf"(?:\d{{4}}[-/]\d\d[-/]\d\d|{DAY_FIRST}|{MONTH_FIRST})"
 
-# In this order: what an earlier rule has replaced, a later one does not see.
+# The order matters: each rule sees the text after the rules before it.
 RULES = tuple(
     (re.compile(pattern), mark)
     for pattern, mark in (
@@ -24,7 +24,8 @@ RULES = tuple(
         (r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b", "<id>"),
         (rf"\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? )?{DATE}(?:[T ,:]+{CLOCK}{ZONE}(?: \d{{4}})?)?", "<time>"),
         (rf"\b{CLOCK}\b{ZONE}", "<time>"),
-        (r"(?<![\d.])1[5-9]\d{8}(?:\.\d+|\d{3}|\d{6}|\d{9})?(?![\d.])", "<time>"),  # since 1970: from 2017 to 2033
+        # seconds since 1970, for the years 2017 to 2033
+        (r"(?<![\d.])1[5-9]\d{8}(?:\.\d+|\d{3}|\d{6}|\d{9})?(?![\d.])", "<time>"),
         (r"\b(?:\d+h ?)?\d+m ?\d+(?:\.\d+)?s\b", "<duration>"),
         (r"(?<![\w.])\d+(?:\.\d+)? ?(?:ns|µs|us|ms|s|secs?|seconds?|mins?|minutes?)\b", "<duration>"),
         (r"\btmp[._-]?[A-Za-z0-9_]{6,16}(?![A-Za-z0-9_])", "<temporary>"),
@@ -34,7 +35,7 @@ RULES = tuple(
 
 
 def masked(text: str, ignored: Iterable[re.Pattern[str]] = ()) -> str:
-    """`ignored`: patterns of the owner of the recordings."""
+    """The text with variable parts replaced. `ignored`: patterns from the recordings' owner."""
     for pattern in ignored:
         text = pattern.sub("<ignored>", text)
     for pattern, mark in RULES:
@@ -43,7 +44,7 @@ def masked(text: str, ignored: Iterable[re.Pattern[str]] = ()) -> str:
 
 
 def masked_all(value: Any, ignored: Iterable[re.Pattern[str]] = ()) -> Any:
-    """Every text in a JSON value."""
+    """The JSON value with all texts masked."""
     match value:
         case str():
             return masked(value, ignored)
@@ -55,7 +56,7 @@ def masked_all(value: Any, ignored: Iterable[re.Pattern[str]] = ()) -> Any:
 
 
 def alike(one: Any, other: Any, ignored: Sequence[re.Pattern[str]] = ()) -> bool:
-    """Whether two JSON values are the same when all texts are masked; only those that differ have to be."""
+    """Whether two JSON values are equal after masking. Only texts that differ are masked."""
     if isinstance(one, str) and isinstance(other, str):
         return one == other or masked(one, ignored) == masked(other, ignored)
     if isinstance(one, list) and isinstance(other, list):

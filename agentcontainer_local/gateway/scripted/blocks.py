@@ -1,4 +1,4 @@
-"""The fenced blocks of a message, as steps."""
+"""Parses the fenced blocks of a message into steps."""
 
 import re
 from collections.abc import Iterator
@@ -12,16 +12,17 @@ DEFAULT_FINISH = 'finish --complete-task --message "Done"'
 
 @dataclass(frozen=True)
 class Step:
-    say: str  # before the call
+    say: str  # text before the call
     command: str
 
 
 @dataclass(frozen=True)
 class Script:
-    """`done`: commands that a summary says were run, of messages that it does not hold any more."""
+    """The steps of a message. `done`: commands that, according to a summary, were run for messages that it no longer
+    has."""
 
     steps: tuple[Step, ...] = ()
-    say: str = ""  # at the end
+    say: str = ""  # text at the end
     done: tuple[str, ...] = ()
 
 
@@ -30,7 +31,8 @@ def is_finish(command: str) -> bool:
 
 
 def script(text: str) -> Script:
-    """In the order in which they stand, but the last `finish` is called last: a block gives only its arguments."""
+    """The script in a message. The steps keep their order, except that the last `finish` comes last. A finish block has
+    only arguments."""
     steps: list[Step] = []
     last: Step | None = None
     said: list[str] = []
@@ -55,7 +57,7 @@ def _finish(arguments: str) -> str:
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
-    """Markdown's rule: a block ends with a fence as long as its first one, or with the text."""
+    """The blocks of a text. As in Markdown, a block ends with a fence as long as its first one, or with the text."""
     fence, kind = "", ""
     lines: list[str] = []
     for line in text.split("\n"):
@@ -78,7 +80,7 @@ def _kept(kind: str, lines: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def written(kind: str, content: str) -> str:
-    """The block again, with a fence that nothing in it can close."""
+    """The content as a block, with a fence that is longer than any in the content."""
     longest = max((len(run) for run in re.findall(r"`+", content)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{kind}\n{content}\n{fence}"

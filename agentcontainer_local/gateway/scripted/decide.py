@@ -1,4 +1,4 @@
-"""What the scripted model says or does next: it follows from the history alone."""
+"""Decides what the scripted model says or does next, from the history alone."""
 
 import re
 from collections import defaultdict, deque
@@ -17,7 +17,7 @@ EARLIER = "<previous-summary>\n", "\n</previous-summary>"
 
 @dataclass(frozen=True)
 class Next:
-    """`text`, and after it the command for the bash tool, if any."""
+    """The text to say, then the command for the bash tool, if any."""
 
     text: str
     command: str | None = None
@@ -25,14 +25,14 @@ class Next:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a history has come: `left` to do; `other`: commands that were run but stand in none of its blocks."""
+    """The progress of a history. `left`: steps to do. `other`: commands that were run but are in none of its blocks."""
 
     left: tuple[Step, ...]
     other: tuple[str, ...]
     say: str
-    finish: str  # as the last block that asks for one would have it called
+    finish: str  # the call of the last finish block, or the default
     last: str | None  # the command of the last call
-    result: Result | None  # of that
+    result: Result | None  # its result
 
 
 def decide(items: Sequence[Item], conversation: bool) -> Next:
@@ -66,8 +66,11 @@ def _converse(items: Sequence[Item]) -> Next:
 
 
 def _turn(items: Sequence[Item]) -> Sequence[Item]:
-    """From the message that is being answered: the latest one, or, where that has no blocks and comes into a turn that
-    was not answered yet (Pi was started again; the time is nearly over), the latest one of the turn that has some."""
+    """The items since the message that is being answered.
+
+    That is the latest message. If it has no blocks and the turn was not answered yet (Pi was restarted, or time is
+    nearly over), it is the latest message of the turn that has some.
+    """
     ends = [at for at, item in enumerate(items) if isinstance(item, Said) and not item.calls]
     turn = items[ends[-1] + 1 :] if ends else items
     asked = [at for at, item in enumerate(turn) if isinstance(item, User)]
@@ -92,9 +95,10 @@ def _progress(items: Sequence[Item]) -> Progress:
 
 
 def _aligned(steps: tuple[Step, ...], calls: Sequence[str]) -> tuple[tuple[Step, ...], tuple[str, ...]]:
-    """The steps that no call has reached yet, and the calls that belong to none of the steps.
+    """The steps after the last one that was called, and the calls that match no step.
 
-    Not by number: the default `finish` is in no block, and a compaction may keep a call but not its block.
+    They are compared by command, not by number: the default `finish` is in no block, and a compaction can keep a call
+    without its block.
     """
     places: dict[bytes, deque[int]] = defaultdict(deque)
     for at, step in enumerate(steps):
@@ -112,12 +116,13 @@ def _aligned(steps: tuple[Step, ...], calls: Sequence[str]) -> tuple[tuple[Step,
 
 
 def _plain(command: str) -> bytes:
-    """Pi takes broken characters out of what it sends."""
+    """The command as bytes, without invalid characters, which Pi removes."""
     return command.encode(errors="ignore").strip()
 
 
 def summary(text: str, conversation: bool) -> str:
-    """Answers Pi's wish for a summary: the blocks that are still to do, word for word, so that work goes on from it."""
+    """Answers Pi's request for a summary with the blocks that are still to do, so that work continues from the
+    summary."""
     asked = TO_SUMMARISE.match(text)
     items: list[Item] = serialized(asked[1] or asked[2] or "") if asked else []
     if (earlier := _between(text, *EARLIER, asked.end() if asked else 0)) is not None:

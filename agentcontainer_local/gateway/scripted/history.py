@@ -1,4 +1,4 @@
-"""What has been said and done so far, out of a request in any of the wire formats, or out of Pi's text to summarise."""
+"""Reads the history from a request in any wire format, or from Pi's text to summarise."""
 
 import json
 import re
@@ -13,7 +13,7 @@ FAILED = re.compile(r"Command exited with code -?\d+\s*$|Command terminated with
 UNKNOWN = re.compile(r"No result provided\s*$|Command aborted\s*$|Command timed out after .*$")
 
 SECTION = re.compile(r"^\[(User|Assistant|Assistant tool calls|Tool result)\]: ", re.MULTILINE)
-# Other arguments may stand before the command, but no other call, or one line would be searched again and again.
+# Other arguments may precede the command, but no other call, because that would make the search quadratic.
 SERIALIZED_CALL = re.compile(r'bash\((?:[^("\n]{0,80}, )?command=("(?:[^"\\]|\\.)*")')
 
 
@@ -24,7 +24,7 @@ class User:
 
 @dataclass(frozen=True)
 class Said:
-    """By the assistant. `commands`: of the bash calls that were ours, not those of a model that worked here before."""
+    """Text of the assistant. `commands`: of its bash calls that this model made, not those of another model."""
 
     text: str
     calls: int = 0
@@ -38,7 +38,7 @@ class Result:
 
     @property
     def unknown(self) -> bool:
-        """The call was interrupted: nobody knows what it did."""
+        """Whether the call was interrupted, so that its effect is unknown."""
         return bool(UNKNOWN.search(self.text))
 
 
@@ -46,7 +46,7 @@ Item = User | Said | Result
 
 
 def read(dialect: Dialect, body: dict[str, Any]) -> list[Item]:
-    """Raises nothing on odd shapes: what is not understood is not there."""
+    """The history in a request. Never raises: parts with an unexpected shape are ignored."""
     if dialect == "responses":
         given = body.get("input")
         rows = [{"role": "user", "content": given}] if isinstance(given, str) else _dicts(given)
@@ -94,7 +94,7 @@ def _responses(rows: list[dict[str, Any]]) -> Iterator[Item]:
 
 
 def _joined(items: Iterable[Item]) -> Iterator[Item]:
-    """What the assistant said and what it called are rows of their own here."""
+    """Joins the assistant's text and calls, which are separate rows in this format."""
     last: Item | None = None
     for item in items:
         if isinstance(last, Said) and isinstance(item, Said):
@@ -108,7 +108,7 @@ def _joined(items: Iterable[Item]) -> Iterator[Item]:
 
 
 def serialized(text: str) -> list[Item]:
-    """The conversation as Pi writes it down to have it summarised; its calls have no ids."""
+    """The history in the form that Pi writes for a summary. Its calls have no ids."""
     heads = list(SECTION.finditer(text))
     ends = [head.start() for head in heads[1:]] + [len(text)]
     return list(
@@ -139,7 +139,7 @@ def _arguments(given: Any) -> dict[str, Any]:
 
 
 def _result(text: str, failed: bool = False) -> Result:
-    """Only Anthropic's format says whether a call failed; in the others Pi's own words do."""
+    """A tool's result. Only Anthropic's format has a flag for failures; in the others Pi's text shows them."""
     return Result(text, failed or bool(FAILED.search(text) or UNKNOWN.search(text)))
 
 

@@ -1,4 +1,4 @@
-"""One call to the scripted model."""
+"""A call to the scripted model."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ EVENT_STREAM = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no
 
 
 async def play(grant: Grant, client: Client, call: Call, send: Send) -> None:
-    """The same request always gets the same answer, ids and figures included."""
+    """Answers the call. The same request always gets the same answer, including ids and usage."""
     if call.route.dialect == "count":
         await respond(send, 200, json.dumps({"input_tokens": _tokens(len(call.raw))}).encode())
         return
@@ -46,11 +46,11 @@ async def play(grant: Grant, client: Client, call: Call, send: Send) -> None:
 
 
 def answered(conversation: bool, dialect: Dialect, body: dict[str, Any], raw: bytes) -> wire.Answer:
-    """To a request's `body`; `raw`: its bytes."""
+    """The answer to a request. `body`: its JSON; `raw`: its bytes."""
     items = read(dialect, body)
     if body.get("tools"):
         step = decide(items, conversation)
-    else:  # Pi offers no tools when it wants a summary
+    else:  # Pi offers no tools when it asks for a summary
         asked = [item.text for item in items if isinstance(item, User)]
         step = Next(summary(asked[-1] if asked else "", conversation))
     digest = hashlib.sha256(raw).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""A model's answer in the providers' wire formats, whole or as a stream."""
+"""A model's answer in the wire formats of the providers, complete or as a stream."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 from agentcontainer_local.gateway.routes import Dialect
 
-MAX_TEXT_PIECES = 40  # of a text that is streamed
+MAX_TEXT_PIECES = 40  # of a streamed text
 PIECE_CHARACTERS = 16
 
 
@@ -20,7 +20,7 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Answer:
-    """`input_tokens` are those that came from no cache; `cost_usd` is reported as OpenRouter does."""
+    """A model's answer. `input_tokens` excludes cached tokens; `cost_usd` is reported as OpenRouter does."""
 
     id: str
     model: str
@@ -38,7 +38,8 @@ def whole(dialect: Dialect, answer: Answer) -> dict[str, Any]:
 
 
 def stream(dialect: Dialect, answer: Answer, with_usage: bool = True) -> Iterator[bytes]:
-    """Server-sent events, one by one. `with_usage`: chat completions tell it only when asked."""
+    """The answer as server-sent events. `with_usage`: whether chat completions include usage, which must be
+    requested."""
     if dialect == "completions":
         for event in _completions_events(answer, with_usage):
             yield b"data: %s\n\n" % json.dumps(event).encode()

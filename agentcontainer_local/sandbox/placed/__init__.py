@@ -1,5 +1,5 @@
-"""Runs on other machines: an engine decides where a job lives, and the node program in it carries the run's guest home.
+"""Runs on other machines. A scheduler such as Slurm places each run's job on a node, where our node program runs it.
 
-The host listens on one TLS port, for nodes alone. It never dials a node. In each job the node program runs the Podman
-backend as it is, with a Podman of the job's own. Nodes keep nothing between runs: the workspace comes to the host.
+The host listens on a TLS port for nodes, and never connects to a node. In each job the node program uses the Podman
+backend with a separate Podman. Nodes store nothing between runs: the workspace is sent to the host.
 """

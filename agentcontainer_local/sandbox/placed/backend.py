@@ -1,4 +1,4 @@
-"""Other machines as a backend: each run is one job of an engine's, and a session with the node program in it."""
+"""The backend for other machines: each run is a job of the scheduler, and a session with the node program in it."""
 
 import asyncio
 import contextlib
@@ -29,23 +29,23 @@ from agentcontainer_local.settings import Settings
 
 log = logging.getLogger(__name__)
 
-TRIES = 3  # on so many nodes, before a run that cannot be started fails
-SLACK_SECONDS = 3600  # of a job, beyond the longest run: the engine's limit is the last resort
+TRIES = 3  # number of nodes that are tried before a run fails
+SLACK_SECONDS = 3600  # added to the job's time limit, which only matters if everything else fails
 UNDECIDED_SECONDS = 2
-REST_SECONDS = 120  # for a node to stop a run and bring its files home, before its job is ended
+REST_SECONDS = 120  # for a node to stop a run and send its files, before the job is cancelled
 PIECE_BYTES = 1024**2
-END_SECONDS = 15  # for the engine to end a job
+END_SECONDS = 15  # for the scheduler to end a job
 
 
 class Runs(Protocol):
-    """What the store knows, whether or not a run is followed here."""
+    """Facts from the store's rows, which are valid whether or not this server follows the run."""
 
     def open_run(self, task_id: str) -> str | None:
-        """The id of the task's open run; None where it has none, or there is no such task."""
+        """The id of the task's open run; None if it has none, or there is no such task."""
         ...
 
     def last_run(self, task_id: str) -> str | None:
-        """The id of its newest run, open or ended."""
+        """The id of the task's newest run, open or ended."""
         ...
 
 
@@ -55,7 +55,7 @@ class Found(backend.Found):
 
 
 class Placed:
-    """See backend.Backend, and backend.Exports."""
+    """See backend.Backend and backend.Exports."""
 
     def __init__(
         self, settings: Settings, jobs: Jobs, images: HostImages, runs: Runs, authority: Authority, runtime: Path
@@ -72,14 +72,15 @@ class Placed:
         self._images = images
         self._runs = runs
         self._authority = authority
-        self._runtime = runtime.name  # named after its content
+        self._runtime = runtime.name  # the directory's name is a hash of its content
         self._checkpoints = Checkpoints(settings.data)
         self._sessions: dict[str, Session] = {}  # by job
         self._doors: dict[str, Callable[[], asyncio.Protocol]] = {}
-        self._undecided: dict[str, asyncio.Task[None]] = {}  # by task: whether its files are kept
-        self.address = ""  # of the listener, for nodes
+        # by task; waits for the decision whether its files are kept
+        self._undecided: dict[str, asyncio.Task[None]] = {}
+        self.address = ""  # the listener's address, for nodes
 
-    # The engine's questions
+    # Called by the engine
 
     async def ready(self) -> None:
         try:
@@ -107,7 +108,7 @@ class Placed:
                 yield session
         finally:
             self._doors.pop(job, None)
-            session.release()  # the node program is told what becomes of the run, until its job is over
+            session.release()  # until the job is over, the node program still gets orders
 
     async def found(self) -> list[Found]:
         listed = await self._listed()
@@ -121,12 +122,13 @@ class Placed:
         return _exit_of(mine[-1] if mine else None)
 
     async def stop(self, task_id: str) -> None:
-        """Its files come home: the node keeps nothing."""
+        """Ends the run. Its files are sent to the host, because nodes keep nothing."""
         await self._rest(task_id)
         await self._end(task_id, keep=True)
 
     async def remove(self, task_id: str) -> None:
-        """Whether its files are kept is often said a moment later: until then they stay on the node."""
+        """Stops the run. Whether its files are kept is often decided a moment later; until then they stay on the
+        node."""
         await self._rest(task_id)
         self._undecided[task_id] = asyncio.create_task(self._kept_soon(task_id))
 
@@ -168,7 +170,8 @@ class Placed:
     # Starting
 
     async def _started(self, session: Session, job: str) -> None:
-        """Raises what the run fails with; where a node cannot start it, another one is tried."""
+        """Starts the run's job. If a node can't start it, tries another one. Raises the error that the run fails
+        with."""
         failed: list[NodeFailed] = []
         try:
             await self._end(session.spec.task_id, keep=True, but=job)
@@ -178,7 +181,7 @@ class Placed:
                 try:
                     session.job_id = await self._submit(session.spec, job, [failure.node for failure in failed])
                 except Refused as error:
-                    if failed:  # there is no further node
+                    if failed:  # there is no other node
                         break
                     raise SandboxError(f"The engine refused the run's job: {error}") from error
                 self._jobs.waiting += 1
@@ -199,7 +202,7 @@ class Placed:
             raise
 
     async def _submit(self, spec: RunSpec, job: str, exclude: list[str]) -> str:
-        """The engine's id. Raises Refused."""
+        """Submits the job and returns the scheduler's id. Raises Refused."""
         limits = spec.limits
         cpus = math.ceil(limits.cpus) if limits.cpus else 1
         command = [*shlex.split(self._settings.node_command), "node", "run", job, self.address]
@@ -226,7 +229,8 @@ class Placed:
             await session.reached(session.at_rest, REST_SECONDS)
 
     async def _end(self, task_id: str, keep: bool, but: str | None = None) -> None:
-        """All jobs of a task: in order where its node is connected, else by the engine."""
+        """Ends all jobs of a task except `but`: through the node program if it is connected, else through the
+        scheduler."""
         for session in self._of(task_id, but):
             await session.order({"type": "decide", "keep": keep})
             await session.reached(session.over, REST_SECONDS)
@@ -238,7 +242,7 @@ class Placed:
         return [session for job, session in self._sessions.items() if _task(job) == task_id and job != but]
 
     async def _cancelled(self, job: str) -> None:
-        """Until the engine says that it is over."""
+        """Cancels a job and waits until the scheduler reports its end."""
         try:
             await self._jobs.scheduler.cancel(job)
             async with asyncio.timeout(END_SECONDS):
@@ -249,7 +253,7 @@ class Placed:
         except TimeoutError:
             raise Unavailable(f"The engine has not ended the job {job}.") from None
 
-    # What the engine says
+    # Called with the scheduler's answers
 
     async def _listed(self) -> Mapping[str, Job]:
         try:
@@ -258,14 +262,14 @@ class Placed:
             raise Unavailable(f"The engine can't be asked: {error}") from error
 
     async def seen(self, jobs: Mapping[str, Job]) -> None:
-        """After each look: jobs that have ended, whatever their connections look like."""
+        """Handles jobs that have ended, after each query of the scheduler, whatever the state of their connections."""
         over: list[str] = []
         for name, session in self._sessions.items():
             job = jobs.get(name)
             if (job is not None and job.state in ALIVE) or not session.submitted:
                 continue
             if job is not None and session.job_id not in (None, job.id):
-                continue  # of an earlier try
+                continue  # it belongs to an earlier try
             if session.released:
                 over.append(name)
             if not session.started.done() and not session.adopted:
@@ -276,10 +280,11 @@ class Placed:
         for name in over:
             self._sessions.pop(name).close()
 
-    # What nodes say
+    # Called for connections of nodes
 
     async def arrived(self, arrival: Arrival, node: str, greeting: Message) -> None:
-        """By the rows and the engine's word, never because somebody here has not looked yet."""
+        """Accepts or refuses a connection, by the rows and the scheduler's answers, not by what this server happens to
+        follow."""
         kind, job = greeting["kind"], str(greeting["job"])
         if greeting["version"] != wire.VERSION:
             return arrival.refuse(wire.VERSIONS, "The node runs another version of agentcontainer than the host.")
@@ -298,7 +303,8 @@ class Placed:
         return await self._serve(arrival, session, job, node, kind, greeting)
 
     async def _is_on(self, job: str, node: str) -> bool | None:
-        """None where the engine cannot be asked now, or does not say that the job is at work yet."""
+        """Whether the job runs on the node. None if the scheduler does not answer, or has not reported the job as
+        running yet."""
         try:
             on = await self._jobs.node_of(job)
         except EngineUnavailable:
@@ -340,7 +346,7 @@ class Placed:
     async def _checkpoint(
         self, task_id: str, part: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """A cut connection leaves the earlier one."""
+        """Receives a part of the workspace. If the connection is cut, the earlier one is kept."""
         writer.write(wire.line({"ok": True}))
         with self._checkpoints.replacing(task_id, part) as out:
             async for data in wire.pieces(reader):
@@ -354,7 +360,7 @@ class Placed:
 async def open(
     settings: Settings, runs: Runs, runtime: Path, scheduler: Scheduler, images: HostImages
 ) -> AsyncIterator[Placed]:
-    """Listens for nodes. Raises RuntimeError where it cannot."""
+    """Listens for nodes. Raises RuntimeError if that fails."""
     if settings.node_listen is None:
         raise RuntimeError("Runs on other machines need --node-listen ADDRESS:PORT, on which nodes reach this server.")
     host, _, port = settings.node_listen.rpartition(":")
@@ -416,7 +422,8 @@ def _task(job: str) -> str:
 
 
 def _exit_of(job: Job | None) -> Exit:
-    """A job that ended without a word from its node: nobody knows that its agent failed."""
+    """The exit of a job that ended without a report from its node. It is not known whether the agent failed, so it
+    counts as a stop."""
     if job is None:
         return Exit(died=False, last_words="The engine does not know the run's job any more.")
     if job.state is State.NODE_LOST:

@@ -1,7 +1,7 @@
-"""Which machines may speak for runs: each node has a certificate of the store's own authority, under its engine's name.
+"""Certificates of nodes: each node has one from the store's own authority, with the node's name in the scheduler.
 
-In the data directory, `nodes/`: the authority's key and certificate, the host's, and the certificate of each node that
-is allowed. A node is allowed for as long as that file is there: removing it closes the door at once.
+The directory `nodes/` in the data directory has the authority's key and certificate, the host's, and the certificate of
+each allowed node. Removing a node's file revokes its access immediately.
 """
 
 import re
@@ -18,9 +18,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from agentcontainer_local.process import atomic_file
 from agentcontainer_local.sandbox.placed.wire import HOST_NAME
 
-NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")  # as of a host
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")  # like a hostname
 YEARS = timedelta(days=3650)
-EARLIER = timedelta(hours=1)  # for a node whose clock is behind
+EARLIER = timedelta(hours=1)  # tolerance for nodes whose clock is behind
 
 Key = ec.EllipticCurvePrivateKey
 
@@ -32,7 +32,7 @@ class Authority:
         self.host = self.folder / "host.pem"  # key and certificate
 
     def make(self) -> None:
-        """Where it is not there yet."""
+        """Creates the authority and the host's certificate if they do not exist."""
         if self.host.exists():
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -45,8 +45,8 @@ class Authority:
         atomic_file.write(self.host, b"".join(self._issued(HOST_NAME, server=True)), 0o600, synced=True)
 
     def add(self, name: str) -> bytes:
-        """The node's bundle: its key and certificate, and the authority's, in PEM. The key is kept nowhere here. Raises
-        ValueError for what is no name, FileExistsError for a node that is there."""
+        """Adds a node and returns its bundle in PEM: its key and certificate, and the authority's certificate. The key
+        is not stored. Raises ValueError for an invalid name, and FileExistsError if the node exists."""
         if not NAME.fullmatch(name):
             raise ValueError(
                 f"{name!r} is not a node's name: use letters, digits, dots and hyphens, as the engine does."
@@ -59,19 +59,19 @@ class Authority:
         return key + certificate + self.certificate.read_bytes()
 
     def remove(self, name: str) -> None:
-        """Raises FileNotFoundError for no such node."""
+        """Removes a node. Raises FileNotFoundError if it does not exist."""
         if not NAME.fullmatch(name):
             raise FileNotFoundError(name)
         self._of(name).unlink()
 
     def nodes(self) -> list[tuple[str, datetime]]:
-        """Names of those that are allowed, and since when."""
+        """The names of the allowed nodes, and when they were added."""
         files = sorted(self.folder.glob("*.crt"))
         return [(file.stem, datetime.fromtimestamp(file.stat().st_mtime, UTC)) for file in files]
 
     def allows(self, certificate: bytes) -> str | None:
-        """The node that presents this certificate (DER, as of a connection whose authority was checked); None for one
-        that is not allowed, or not any more."""
+        """The node with this certificate, in DER, whose authority was checked by TLS. None if the node is not allowed,
+        or no longer."""
         names = x509.load_der_x509_certificate(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         name = str(names[0].value) if len(names) == 1 else ""
         try:
@@ -84,7 +84,7 @@ class Authority:
         return self.folder / f"{name}.crt"
 
     def _issued(self, name: str, server: bool) -> Iterable[bytes]:
-        """Key and certificate of a new identity."""
+        """The key and certificate of a new identity."""
         issuer = x509.load_pem_x509_certificate(self.certificate.read_bytes())
         authority = serialization.load_pem_private_key((self.folder / "authority.key").read_bytes(), None)
         assert isinstance(authority, Key)

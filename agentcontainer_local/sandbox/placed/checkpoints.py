@@ -1,4 +1,4 @@
-"""Workspaces and sessions at the host, as tar archives: nodes keep nothing between runs."""
+"""Workspaces and sessions stored at the host, as tar archives, because nodes keep nothing between runs."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ class Checkpoints:
         self._folder = data / "checkpoints"
 
     def of(self, task_id: str) -> list[str]:
-        """The parts that are kept of a task."""
+        """The stored parts of a task."""
         return [part for part in PARTS if self._file(task_id, part).exists()]
 
     def tasks(self) -> set[str]:
@@ -28,13 +28,13 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def opened(self, task_id: str, part: str) -> Iterator[BinaryIO]:
-        """Raises FileNotFoundError where nothing is kept."""
+        """Opens a part. Raises FileNotFoundError if it is not stored."""
         with self._file(task_id, part).open("rb") as file:
             yield file
 
     @contextlib.contextmanager
     def replacing(self, task_id: str, part: str) -> Iterator[IO[bytes]]:
-        """The earlier one stays until this one is whole, and on disk."""
+        """Replaces a part atomically: the earlier one stays until the new one is complete and on disk."""
         file = self._file(task_id, part)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         written = file.with_suffix(".part")

@@ -1,4 +1,4 @@
-"""Images for nodes: made ready at the host, as for its own runs, and sent to each node once."""
+"""Images for nodes. The host builds or pulls them as for its own runs, and sends each to a node once."""
 
 import asyncio
 import subprocess
@@ -14,10 +14,10 @@ PIECE_BYTES = 1024**2
 
 
 class Local(Protocol):
-    """A backend of this machine's, of which only the images are used."""
+    """The backend of this machine, used only for its images."""
 
     async def image(self, choice: ImageChoice, say: Say) -> "Ready":
-        """Builds or pulls it, if need be. Raises SandboxError."""
+        """Builds or pulls the image if needed. Raises SandboxError."""
         ...
 
 
@@ -25,7 +25,7 @@ class Local(Protocol):
 class Ready:
     name: str
     id: str
-    env: Mapping[str, str]  # that it sets
+    env: Mapping[str, str]  # environment variables of the image
 
 
 class HostImages:
@@ -38,11 +38,11 @@ class HostImages:
         self._ready[choice] = await self._local.image(choice, say)
 
     def ready(self, choice: ImageChoice) -> Ready | None:
-        """None for one that was not made ready by this server: of a run that is adopted."""
+        """The image. None if this server did not prepare it, as for an adopted run."""
         return self._ready.get(choice)
 
     async def send(self, choice: ImageChoice, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Its archive, uncompressed, until the stream's end; a last line says that it is whole."""
+        """Sends the image's archive, uncompressed, with `wire.send_pieces`."""
         name = self._ready[choice].name
         process = await asyncio.create_subprocess_exec(
             "podman", "save", "--format", "docker-archive", name, env=self._environment, cwd="/",
@@ -60,7 +60,7 @@ class HostImages:
             writer.close()
 
     async def _read(self, process: asyncio.subprocess.Process, out: asyncio.StreamReader) -> bytes:
-        """Raises SandboxError where the archive ends before it is whole."""
+        """Reads a piece of the archive. Raises SandboxError if the archive ends early."""
         data = await out.read(PIECE_BYTES)
         if not data and await process.wait() != 0:
             assert process.stderr is not None

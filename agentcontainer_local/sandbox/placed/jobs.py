@@ -1,4 +1,4 @@
-"""What the engine says of this store's jobs, asked once for all of them, as often as somebody waits for it."""
+"""Queries the scheduler for this store's jobs, with one query for all of them."""
 
 import asyncio
 import logging
@@ -8,22 +8,22 @@ from agentcontainer_local.scheduler import Job, Scheduler, State, Unavailable
 
 log = logging.getLogger(__name__)
 
-SOON_SECONDS, LATER_SECONDS = 0.5, 3  # between two looks: while a job is queued, and otherwise
+SOON_SECONDS, LATER_SECONDS = 0.5, 3  # between two queries: while a job is queued, and otherwise
 FRESH_SECONDS = 1.0
 ALIVE = (State.PENDING, State.RUNNING)
 
 
 class Jobs:
-    """`seen` is called after each look, with all that the engine remembers."""
+    """The scheduler's jobs. `seen` is called after each query, with all jobs that the scheduler remembers."""
 
     def __init__(self, scheduler: Scheduler, seen: Callable[[Mapping[str, Job]], Awaitable[None]]):
         self.scheduler = scheduler
         self._seen = seen
         self._known: Mapping[str, Job] = {}
-        self._asked = float("-inf")  # when the last answer was asked for
+        self._asked = float("-inf")  # the time of the last query
         self._look = asyncio.Lock()
-        self.waiting = 0  # for a job that is queued
-        self.away: str | None = None  # why the engine does not answer
+        self.waiting = 0  # number of queued jobs that somebody waits for
+        self.away: str | None = None  # why the scheduler does not answer, or None
 
     async def run(self) -> None:
         while True:
@@ -36,7 +36,7 @@ class Jobs:
             await asyncio.sleep(SOON_SECONDS if self.waiting else LATER_SECONDS)
 
     async def fresh(self, seconds: float = FRESH_SECONDS) -> Mapping[str, Job]:
-        """By job name, not older than that. Raises Unavailable."""
+        """The jobs by name, from a query that is at most `seconds` old. Raises Unavailable."""
         loop = asyncio.get_running_loop()
         wanted = loop.time() - seconds
         async with self._look:
@@ -52,8 +52,8 @@ class Jobs:
             return self._known
 
     async def node_of(self, name: str) -> str | None:
-        """The node on which a job is at work. Raises Unavailable."""
+        """The node on which a job runs, or None. Raises Unavailable."""
         job = self._known.get(name) or (await self.fresh()).get(name)
         if job is not None and job.state is State.PENDING:
-            job = (await self.fresh(0)).get(name)  # it says that it has begun
+            job = (await self.fresh(0)).get(name)  # its node says that it has started
         return job.node if job is not None and job.state is State.RUNNING else None

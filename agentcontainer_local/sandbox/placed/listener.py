@@ -1,4 +1,4 @@
-"""The host's one port for nodes. A connection says in its first line what it is for, and for which run."""
+"""The host's port for nodes. The first line of a connection says what it is for, and for which run."""
 
 import asyncio
 import contextlib
@@ -11,15 +11,15 @@ from agentcontainer_local.sandbox.placed.wire import GREETING_BYTES, Lines, Mess
 
 log = logging.getLogger(__name__)
 
-GREETING_SECONDS = 3600  # a node keeps a connection ready for the next request
+GREETING_SECONDS = 3600  # long, because nodes keep a connection ready for the next request
 HANDSHAKE_SECONDS = 10
-MAX_CONNECTIONS = 4096  # of all nodes
+MAX_CONNECTIONS = 4096  # of all nodes together
 
-Arrived = Callable[["Arrival", str, Message], Awaitable[None]]  # with the node's name and its greeting
+Arrived = Callable[["Arrival", str, Message], Awaitable[None]]  # called with the node's name and its greeting
 
 
 class Arrival(asyncio.Protocol):
-    """A connection until its greeting is there; then it becomes a stream, or is answered as HTTP."""
+    """A connection until its greeting has arrived. Then it becomes a stream, or is answered as HTTP."""
 
     def __init__(self, allows: Callable[[bytes], str | None], arrived: Arrived, open: set["Arrival"]):
         self._allows = allows
@@ -32,7 +32,7 @@ class Arrival(asyncio.Protocol):
         self.certificate = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = self.transport = cast(asyncio.Transport, transport)  # uvloop's are none by their class
+        transport = self.transport = cast(asyncio.Transport, transport)  # by their class, uvloop's are not
         if len(self._open) >= MAX_CONNECTIONS:
             transport.abort()
             return
@@ -73,7 +73,7 @@ class Arrival(asyncio.Protocol):
             self._late.cancel()
 
     def becomes(self, protocol: asyncio.Protocol) -> None:
-        """From here on another protocol has it, with what has come already."""
+        """Hands the connection over to another protocol, with the data received so far."""
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
         self._forward_loss(protocol)
@@ -96,14 +96,14 @@ class Arrival(asyncio.Protocol):
         self.transport.close()
 
     def _forward_loss(self, protocol: asyncio.Protocol) -> None:
-        """The listener still counts it."""
+        """Makes the listener notice the end of a connection that was handed over."""
         lost = protocol.connection_lost
 
         def both(error: Exception | None) -> None:
             self._open.discard(self)
             lost(error)
 
-        protocol.connection_lost = both  # type: ignore[method-assign, assignment]  # this connection's own
+        protocol.connection_lost = both  # type: ignore[method-assign, assignment]  # only of this connection
 
 
 class Listener:
@@ -114,7 +114,7 @@ class Listener:
 
     @contextlib.asynccontextmanager
     async def listening(self, host: str, port: int) -> AsyncIterator[int]:
-        """The port. Raises OSError where it cannot listen there."""
+        """Listens, and yields the port. Raises OSError if that fails."""
         self._authority.make()
         context = of_host(self._authority.host, self._authority.certificate)
         loop = asyncio.get_running_loop()
@@ -133,7 +133,7 @@ class Listener:
                 connection.transport.abort()
 
     def close_removed(self) -> None:
-        """Connections of nodes that are not allowed any more."""
+        """Closes connections of nodes that are no longer allowed."""
         for connection in list(self._open):
             if self._authority.allows(connection.certificate) is None:
                 connection.transport.abort()

@@ -1,4 +1,4 @@
-"""The placed backend with its parts: the engine that the settings name, and images that this machine's Podman has."""
+"""Opens the placed backend: with the scheduler that the settings name, and with the images of this machine's Podman."""
 
 import contextlib
 import shlex

@@ -1,4 +1,4 @@
-"""One run on a node, as the host has it: what its node program says, and what it is told."""
+"""A run on a node, as seen by the host: messages from its node program, and orders to it."""
 
 import asyncio
 import base64
@@ -17,7 +17,7 @@ FAILURES = {"unavailable": Unavailable, "image": ImageMissing, "sandbox": Sandbo
 
 
 class NodeFailed(RuntimeError):
-    """The node could not start the run: another node may. `node` names it."""
+    """The node could not start the run, but another one may. `node`: its name."""
 
     def __init__(self, node: str, why: str):
         super().__init__(f"{node}: {why}")
@@ -25,10 +25,11 @@ class NodeFailed(RuntimeError):
 
 
 class Session:
-    """See backend.Handle. It outlives connections: a node that comes back says again all that has happened."""
+    """See backend.Handle. A session outlives connections: a node that reconnects repeats everything that has
+    happened."""
 
     def __init__(self, spec: RunSpec, guest: Guest, document: Message, env: Mapping[str, str], adopted: bool):
-        """`document`: what the node is told of the run at its start. `env`: the image's."""
+        """`document`: the description of the run that the node gets. `env`: the image's environment variables."""
         loop = asyncio.get_running_loop()
         self.spec = spec
         self.guest = guest
@@ -38,16 +39,16 @@ class Session:
         self.image: str | None = None
         self.enforced: Mapping[str, Any] | None = None
         self.node: str | None = None
-        self.started: asyncio.Future[None] = loop.create_future()  # or NodeFailed, or a SandboxError
+        self.started: asyncio.Future[None] = loop.create_future()  # or the exception NodeFailed or a SandboxError
         self.exited: asyncio.Future[Exit] = loop.create_future()
         self.broken: asyncio.Future[Broken] = loop.create_future()
-        self.at_rest = asyncio.Event()  # the container is stopped; its files are on the node still
-        self.over = asyncio.Event()  # the node program has ended in order, or the engine says that it has ended
+        self.at_rest = asyncio.Event()  # set when the container is stopped; its files are still on the node
+        self.over = asyncio.Event()  # set when the node program has ended, or the scheduler reports the job's end
         self._lines: Lines | None = None
-        self._orders: list[Message] = []  # for a node that comes back
+        self._orders: list[Message] = []  # repeated to a node that reconnects
         self.adopted = adopted
         self.released = False
-        self.job_id: str | None = None  # the engine's; None for one that is adopted
+        self.job_id: str | None = None  # the scheduler's id; None for an adopted run
 
     @property
     def submitted(self) -> bool:
@@ -58,7 +59,8 @@ class Session:
         return self._lines is not None
 
     async def attend(self, node: str, lines: Lines, known: Message) -> None:
-        """While its node program is connected. `known`: what has happened there so far. A later one replaces it."""
+        """Handles a connection of the node program. `known`: what happened there so far. A later connection replaces
+        it."""
         if self._lines is not None:
             self._lines.close()
         self.node, self._lines = node, lines
@@ -83,21 +85,21 @@ class Session:
             lines.close()
 
     async def order(self, message: Message) -> None:
-        """Told now, and again to a node that comes back."""
+        """Sends an order now, and again when the node reconnects."""
         self._orders.append(message)
         if self._lines is not None:
             with contextlib.suppress(Closed):
                 await self._lines.write(message)
 
     async def reached(self, event: asyncio.Event, seconds: float) -> None:
-        """Waits for it where the node is connected; at most so long."""
+        """Waits for the event, at most `seconds`. Returns immediately if the node is not connected."""
         if self.connected:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await event.wait()
 
     def end(self, exit: Exit | None) -> None:
-        """The engine says that its job is over. `exit`: how the run ended, where nobody has said so."""
+        """The scheduler reports that the job is over. `exit`: how the run ended, if the node has not reported it."""
         if exit is not None and not self.exited.done():
             self.exited.set_result(exit)
         self.at_rest.set()
@@ -106,13 +108,13 @@ class Session:
             self._lines.close()
 
     def try_again(self) -> None:
-        """On another node."""
+        """Prepares for a try on another node."""
         self.started, self.job_id = asyncio.get_running_loop().create_future(), None
         self.at_rest.clear()
         self.over.clear()
 
     def release(self) -> None:
-        """Nobody follows the run any more: what is left is to bring it to an end."""
+        """Marks that nobody follows the run any more. It only remains to end it."""
         self.released = True
         for future in (self.started, self.exited, self.broken):
             future.cancel()
@@ -132,7 +134,7 @@ class Session:
                 kind = FAILURES.get(message["kind"])
                 words = message["message"]
                 self.started.set_exception(kind(f"{node}: {words}") if kind else NodeFailed(node, words))
-                self.started.exception()  # heard, whether or not somebody waits
+                self.started.exception()  # marks it as retrieved, because maybe nobody waits
             case "exited" if not self.exited.done():
                 self.exited.set_result(Exit(message["died"], message["last_words"]))
             case "broken" if not self.broken.done():

@@ -1,16 +1,16 @@
-"""What host and node say to each other: each connection begins with one line of JSON, its greeting.
+"""The protocol between host and node. Each connection begins with one line of JSON, its greeting.
 
 | kind | after the greeting and its answer |
 |---|---|
-| control | lines of JSON both ways, for as long as the run lives: `Message`s |
-| door | the guest's HTTP, from the container's socket; the host answers it as on a socket of its own |
-| egress | the guest's way to allowed hosts, as on a socket of the host's |
+| control | `Message`s in both directions, one JSON object per line, until the run's job is over |
+| door | HTTP of the guest, from the container's socket; the host answers it as on a local socket |
+| egress | the guest's connection to allowed hosts, as on a local socket of the host |
 | image | from the host: an archive of `podman save` |
 | restore | from the host: a part of the task's workspace, as a tar archive |
-| checkpoint | to the host: the same; answered with a line once it is on disk |
+| checkpoint | to the host: the same; answered with a line when it is on disk |
 
 The greeting: {"version": 1, "kind", "job": "<task>.<run>", …}. The answer: {"ok": true, …}, or {"error": code,
-"message"}. Doors and egress get no answer, so that a request costs no further round trip: refused ones are closed.
+"message"}. Door and egress connections get no answer, which saves a round trip; refused ones are closed.
 """
 
 import asyncio
@@ -21,33 +21,34 @@ from pathlib import Path
 from typing import Any, Final
 
 VERSION = 1
-HOST_NAME = "agentcontainer-host"  # in the host's certificate: nodes know it by its CA, whatever its address is
-MAX_LINE_BYTES = 64 * 1024**2  # a launch document with skills is the largest
+# name in the host's certificate; nodes identify the host by its authority, not by its address
+HOST_NAME = "agentcontainer-host"
+MAX_LINE_BYTES = 64 * 1024**2  # launch documents with skills are the largest messages
 GREETING_BYTES = 64 * 1024
-SILENT_SECONDS = 30  # without a line, a control connection is dead: each side says something every PING_SECONDS
+SILENT_SECONDS = 30  # a control connection without a line for this long is dead; each side sends one every PING_SECONDS
 PING_SECONDS = 5
 
-GONE: Final = "gone"  # the run has ended: the node ends what is left of it
-NOT_YOURS: Final = "not_yours"  # the engine has not placed it on this node
-WAIT: Final = "wait"  # the host does not know yet: ask again
-VERSIONS: Final = "versions"  # host and node are of different versions
+GONE: Final = "gone"  # the run has ended, so the node ends what is left of it
+NOT_YOURS: Final = "not_yours"  # the scheduler has not placed it on this node
+WAIT: Final = "wait"  # the host does not know yet; ask again
+VERSIONS: Final = "versions"  # host and node have different versions
 
 Message = dict[str, Any]
 
 
 class Closed(ConnectionError):
-    """The other side has gone."""
+    """The other side has closed the connection."""
 
 
 class Lines:
-    """Messages on one connection."""
+    """Messages on a connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         self.reader = reader
         self.writer = writer
 
     async def read(self, seconds: float | None = None) -> Message:
-        """Raises Closed, TimeoutError, or ValueError for what is no message."""
+        """Reads a message. Raises Closed, TimeoutError, and ValueError for an invalid message."""
         try:
             async with asyncio.timeout(seconds):
                 line = await self.reader.readuntil(b"\n")
@@ -58,7 +59,7 @@ class Lines:
         return parsed(line)
 
     async def write(self, message: Message) -> None:
-        """Raises Closed."""
+        """Sends a message. Raises Closed."""
         try:
             self.writer.write(line(message))
             await self.writer.drain()
@@ -81,13 +82,14 @@ def line(message: Message) -> bytes:
 
 
 def of_host(certificate: Path, authority: Path) -> ssl.SSLContext:
-    """Answers nobody without a certificate of the store's own authority."""
+    """The host's TLS context. It requires a certificate of the store's own authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     return _strict(context, certificate, authority)
 
 
 def of_node(bundle: Path) -> ssl.SSLContext:
-    """`bundle`: the node's key and certificate, and the authority's certificate, as `nodes add` printed them."""
+    """A node's TLS context. `bundle`: the output of `nodes add`: the node's key and certificate, and the authority's
+    certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return _strict(context, bundle, bundle)
 
@@ -101,7 +103,7 @@ def _strict(context: ssl.SSLContext, certificate: Path, authority: Path) -> ssl.
 
 
 async def send_pieces(writer: asyncio.StreamWriter, read: Callable[[], Awaitable[bytes]]) -> None:
-    """What `read` answers until it answers nothing, each piece with its size before it; a size of 0 ends it."""
+    """Sends what `read` returns until that is empty. Each piece is preceded by its size; size 0 marks the end."""
     while data := await read():
         writer.write(len(data).to_bytes(4, "big"))
         writer.write(data)
@@ -111,7 +113,7 @@ async def send_pieces(writer: asyncio.StreamWriter, read: Callable[[], Awaitable
 
 
 async def pieces(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """What was sent so. Raises Closed where it was cut."""
+    """Receives the pieces of `send_pieces`. Raises Closed if the connection was cut."""
     try:
         while size := int.from_bytes(await reader.readexactly(4), "big"):
             if size > MAX_LINE_BYTES:
@@ -124,7 +126,7 @@ async def pieces(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 async def piped(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, other: tuple[asyncio.StreamReader, asyncio.StreamWriter]
 ) -> None:
-    """Bytes both ways until one side ends; then both are closed."""
+    """Copies bytes in both directions until one side ends. Then closes both."""
 
     async def carry(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
         while data := await source.read(65536):

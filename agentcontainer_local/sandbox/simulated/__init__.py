@@ -1,4 +1,4 @@
-"""A backend inside the process, without containers and without Pi: the same guest protocol, in milliseconds."""
+"""A backend within the process, without containers and Pi. It speaks the same guest protocol, in milliseconds."""
 
 from agentcontainer_local.sandbox.simulated.place import Simulated, Simulation
 from agentcontainer_local.sandbox.simulated.script import (

@@ -1,4 +1,4 @@
-"""What a simulated agent does in a turn: it plays a script, or follows its model as Pi does."""
+"""A turn of a simulated agent: plays a script, or follows its model as Pi does."""
 
 import asyncio
 from collections import deque
@@ -35,7 +35,7 @@ from agentcontainer_local.sandbox.simulated.watch import Watch
 
 RETRY = cast("dict[str, Any]", pi.SETTINGS["retry"])
 RETRIES, FIRST_DELAY_SECONDS = RETRY["maxRetries"], RETRY["baseDelayMs"] / 1000
-COUNTS_AT_ONCE = Die | Exceed | Fail | Hibernate  # steps that are not played again, though they end the turn
+COUNTS_AT_ONCE = Die | Exceed | Fail | Hibernate  # steps that count as played at once, because they end the turn
 
 
 class Settled(Exception):
@@ -43,15 +43,15 @@ class Settled(Exception):
 
 
 class Died(Exception):
-    """The agent's program has ended. The argument: its last words."""
+    """The agent's program has ended. The argument is its last output."""
 
 
 @dataclass(frozen=True)
 class Play:
-    """What a test may say of all agents, and the clock by which they wait."""
+    """What a test determines for all agents, and the clock for their pauses."""
 
     scripts: Scripts
-    outputs: Callable[[str], Ran | str | None]  # of a bash block, instead of running it
+    outputs: Callable[[str], Ran | str | None]  # the result of a bash block, instead of running it
     sleep: Callable[[float], Awaitable[None]]
 
 
@@ -79,7 +79,7 @@ class Agent:
         self._model = Model(launch)
         self._host = Host(door, kept)
         self._tools = Tools(self._host, kept, play.sleep, play.outputs)
-        self.steers: deque[Prompt] = deque()  # to be heard between two steps
+        self.steers: deque[Prompt] = deque()  # messages to take between two steps
 
     def hear(self, prompt: Prompt) -> None:
         self._session.heard(prompt.id, prompt.message)
@@ -89,7 +89,7 @@ class Agent:
             self.hear(self.steers.popleft())
 
     async def turn(self, prompt: Prompt) -> None:
-        """Raises Died."""
+        """Plays one turn. Raises Died."""
         turn = Turn(self._task_id, self._mode, self._model.provider, self._model.name, prompt.message)
         script = self._play.scripts(turn) or FOLLOW_MODEL
         key = prompt.id if self._mode == "conversation" else self._task_id
@@ -201,7 +201,7 @@ class Agent:
         self._events.tool_ended(call.id, output, failed)
 
     async def _follow_model(self) -> None:
-        """Ask, do what is said, and ask again, until no tool is called."""
+        """Asks the model, runs the tools that it calls, and repeats until it calls none."""
         while True:
             self.hear_steers()
             said = await self._answer()
@@ -232,7 +232,7 @@ class Agent:
             await _ended_by_the_host()
 
     async def _answer(self) -> Said:
-        """Tried again as Pi does. When it failed for good, the host is told, and the turn is over."""
+        """The model's answer, with retries like Pi's. After the last failure the host is informed and the turn ends."""
         history, known = self._session.history(), described(self._mode)
         attempt = 0
         while True:

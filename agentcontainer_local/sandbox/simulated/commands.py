@@ -1,4 +1,4 @@
-"""What a simulated agent asks of the host: the commands finish, hibernate and attach, as in a container."""
+"""The commands finish, hibernate and attach of a simulated agent, as in a container."""
 
 import argparse
 import re
@@ -16,11 +16,11 @@ PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 
 class WrongUse(Exception):
-    """A command was called wrongly."""
+    """A command was called with wrong arguments."""
 
 
 class Refused(Exception):
-    """The host, or a file, says no. The message is for the agent."""
+    """The host refused, or a file can't be used. The message is for the agent."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -29,14 +29,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 class Host:
-    """What a guest asks of the host: to end the task, to let it sleep, to take files."""
+    """The guest's requests to the host: finish, hibernate, and deliver files."""
 
     def __init__(self, door: Door, kept: Kept):
         self._door = door
         self._kept = kept
 
     async def finish(self, message: str, files: Sequence[tuple[str | None, str]], incomplete: bool = False) -> None:
-        """`files`: (output's name or None, path). Raises Refused."""
+        """`files`: pairs of (output name or None, path). Raises Refused."""
         completion = "incomplete" if incomplete else "complete"
         await self._deliver({"kind": "finish", "completion": completion, "message": message}, files)
 
@@ -58,7 +58,7 @@ class Host:
                 return
 
     async def _sent(self, id: str, opened: list[dict[str, Any]]) -> bool:
-        """False where the host was started again meanwhile, and does not know of this delivery."""
+        """Sends the files. False if the server was restarted meanwhile and does not know this delivery."""
         for index, one in enumerate(opened):
             status, answer = await self._door.send("PUT", f"/guest/outputs/{id}/{index}", one["content"])
             if status == 404:
@@ -156,7 +156,7 @@ COMMANDS = {"finish": (finish, True), "hibernate": (hibernate, True), "attach": 
 
 
 def commands(host: Host) -> dict[str, Command]:
-    """For a shell, by name."""
+    """The commands for the shell, by name."""
     return {name: _command(host, name) for name in COMMANDS}
 
 

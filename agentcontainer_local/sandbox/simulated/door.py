@@ -1,4 +1,4 @@
-"""How a simulated guest reaches the host: requests to the ASGI app that the engine gave, within this process."""
+"""The connection of a simulated guest to the host: calls the engine's ASGI app within this process."""
 
 import asyncio
 import contextlib
@@ -12,19 +12,19 @@ from starlette.types import ASGIApp, Message
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 0.05  # after a 503: the store is busy
+RETRY_SECONDS = 0.05  # pause after a 503, when the store is busy
 SERVER = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "scheme": "http"}
 
-Body = bytes | Callable[[], Iterable[bytes]]  # a function, where a body is made again for each try
+Body = bytes | Callable[[], Iterable[bytes]]  # a function if the body has to be created again for each try
 Headers = Iterable[tuple[bytes, bytes]]
 
 
 class Unreachable(Exception):
-    """The host went away before it had answered in full. Ask again."""
+    """The connection ended before the answer was complete. Try again."""
 
 
 class Answer:
-    """The answer to one request. Its body is read in pieces, or as a whole."""
+    """The answer to one request. Its body can be read in pieces or as a whole."""
 
     def __init__(self, status: int, pieces: AsyncIterator[bytes]):
         self.status = status
@@ -35,7 +35,7 @@ class Answer:
 
 
 class Door:
-    """Open while the engine serves this run. A request that is made, or cut, while it is closed is made again."""
+    """Open while the engine serves the run. Requests that are made or cut while it is closed are repeated."""
 
     def __init__(self) -> None:
         self._app: ASGIApp | None = None
@@ -47,13 +47,13 @@ class Door:
         self._opened.set()
 
     async def close(self) -> None:
-        """Cuts every request."""
+        """Ends every request."""
         self._opened.clear()
         self._app = None
         await _ended(*self._answering)
 
     async def ask(self, method: str, path: str, given: Any = None, headers: Headers = ()) -> tuple[int, Any]:
-        """One request with JSON, made until it is answered: (status, JSON of the answer)."""
+        """Sends a request with JSON until it is answered. Returns (status, JSON of the answer)."""
         body = b"" if given is None else json.dumps(given).encode()
         return await self.send(method, path, body, [(b"content-type", b"application/json"), *headers])
 
@@ -68,7 +68,7 @@ class Door:
 
     @contextlib.asynccontextmanager
     async def request(self, method: str, path: str, body: Body = b"", headers: Headers = ()) -> AsyncIterator[Answer]:
-        """Made once, when the door is open. Raises Unreachable where the answer is cut."""
+        """Sends the request once, as soon as the door is open. Raises Unreachable if the answer is cut."""
         await self._opened.wait()
         app = self._app
         assert app is not None
@@ -95,11 +95,11 @@ class Door:
 
 
 class _Exchange:
-    """One request as the app sees it, and its answer as the guest does."""
+    """A request as the app sees it, and its answer as the guest sees it."""
 
     def __init__(self, body: Body):
         self._body = iter((body,) if isinstance(body, bytes) else body())
-        self._messages: asyncio.Queue[Message | None] = asyncio.Queue()  # None: cut
+        self._messages: asyncio.Queue[Message | None] = asyncio.Queue()  # None: the answer was cut
         self._left = asyncio.Event()
 
     async def run(self, app: ASGIApp, scope: dict[str, Any]) -> None:
@@ -137,7 +137,7 @@ class _Exchange:
         if not self._left.is_set():
             self._left.set()
             return {"type": "http.request", "body": b"", "more_body": False}
-        await asyncio.get_running_loop().create_future()  # the guest stays until it is answered
+        await asyncio.get_running_loop().create_future()  # the guest stays connected until it is answered
         raise AssertionError
 
     async def _send(self, message: Message) -> None:
@@ -159,7 +159,7 @@ def _json(text: bytes) -> Any:
 
 
 def chunks(path: Path, size: int = 256 * 1024) -> Iterator[bytes]:
-    """A file's bytes, for a body."""
+    """A file's content in pieces, as a request body."""
     with path.open("rb") as file:
         while chunk := file.read(size):
             yield chunk

@@ -1,4 +1,4 @@
-"""What a simulated guest reports: numbered, kept until it is acknowledged, sent in batches, one at a time."""
+"""The events of a simulated guest: numbered, kept until acknowledged, and sent in batches, one at a time."""
 
 import asyncio
 import contextlib
@@ -17,13 +17,13 @@ REFUSED = (400, 413, 422)
 
 
 class Events:
-    """Events carry no time of their own, so that they get the host's, whose clock a test may move."""
+    """The queue of events. Events have no time, so that the host uses its own clock, which a test may move."""
 
     def __init__(self, door: Door):
         self._door = door
         self._queue: list[bytes] = []
         self._number = 0
-        self._words: list[str] = []  # of an answer that is coming: live only
+        self._words: list[str] = []  # text of the present answer, for live streams only
         self._added = asyncio.Event()
         self._sent = asyncio.Event()
         self._sent.set()
@@ -46,15 +46,15 @@ class Events:
         self.push("tool_ended", callId=call_id, failed=failed, output=tail(output, OUTPUT_BYTES))
 
     def message(self, text: str, reason: str, error: str | None = None) -> None:
-        """`reason`: stop, toolUse or error, as Pi has it."""
+        """`reason`: stop, toolUse or error, as Pi reports it."""
         self.push("message", text=head(text, TEXT_BYTES), stopReason=reason, errorMessage=error)
 
     async def flush(self) -> None:
-        """Until the host has everything."""
+        """Waits until the host has received everything."""
         await self._sent.wait()
 
     async def pump(self) -> None:
-        """Sends what is there; returns when the host says that the run is over."""
+        """Sends events until the host reports that the run is over."""
         while True:
             await self._added.wait()
             self._take_words()
@@ -72,7 +72,7 @@ class Events:
                 self._sent.set()
 
     async def _one_by_one(self, batch: list[bytes], why: Any) -> None:
-        """One event that the host does not take must not keep back the others."""
+        """Sends the events one by one, because an event that the host rejects must not block the others."""
         for line in batch:
             status, _ = await self._send([line])
             if status in REFUSED:
@@ -106,7 +106,7 @@ class Events:
 
 
 def head(text: str, size: int) -> str:
-    """At most `size` bytes of it, from its beginning."""
+    """The beginning of the text, at most `size` bytes."""
     return _whole(text).encode()[:size].decode(errors="ignore")
 
 
@@ -115,7 +115,7 @@ def tail(text: str, size: int) -> str:
 
 
 def _whole(text: str) -> str:
-    """Without halves of characters, which JSON can hold and UTF-8 cannot."""
+    """Replaces unpaired surrogates, which JSON allows and UTF-8 does not."""
     with contextlib.suppress(UnicodeEncodeError):
         text.encode()
         return text

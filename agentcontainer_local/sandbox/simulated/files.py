@@ -1,4 +1,4 @@
-"""What is kept of one simulated task: its workspace, its session, and what it wrote outside of both."""
+"""The stored data of a simulated task: workspace, session, and files written elsewhere."""
 
 import contextlib
 import json
@@ -16,19 +16,19 @@ HOME = "/workspace"
 
 
 class FileProblem(Exception):
-    """The agent cannot do that with this file. The message is for the agent."""
+    """The agent can't do this with the file. The message is for the agent."""
 
 
 class Kept:
-    """One folder for each task. `run.json` is there as a container would be: from its first start until it is removed.
+    """The directory of a task. `run.json` stands for a container: it exists from the first start until the removal.
 
-    Nothing but plain files and directories is ever made in it, so that no path leads out of it.
+    Only plain files and directories are created, so no path leads outside.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.parts = {"workspace": folder / "workspace", "session": folder / "session"}
-        self.elsewhere = folder / "elsewhere"  # lost when the container is removed
+        self.elsewhere = folder / "elsewhere"  # files outside of the workspace; lost when the container is removed
         self._mark = folder / "run.json"
         self.session = folder / "session/session.jsonl"
         self.arriving = folder / "arriving"  # a file that is being fetched
@@ -59,7 +59,8 @@ class Kept:
     # The agent's files
 
     def path(self, name: str) -> Path:
-        """Where a file of the agent's lies, by its name in the container: absolute, below `~`, or in the workspace."""
+        """The path of an agent's file, by its name in the container: absolute, below `~`, or relative to the
+        workspace."""
         whole = HOME + name[1:] if name == "~" or name.startswith("~/") else name
         parts: list[str] = []
         for part in PurePosixPath(HOME, whole).parts[1:]:
@@ -91,7 +92,7 @@ class Kept:
 
     @contextlib.contextmanager
     def export(self, part: str) -> Iterator[BinaryIO]:
-        """As a tar archive. Raises FileNotFoundError where nothing is kept."""
+        """A part as a tar archive. Raises FileNotFoundError if nothing is kept."""
         root = self._part(part)
         if not root.exists():
             raise FileNotFoundError(f"Nothing is kept of the task's {part}.")
@@ -118,7 +119,7 @@ class Kept:
 
 
 def unpack(file: BinaryIO, root: Path) -> None:
-    """A tar archive of plain files and directories."""
+    """Unpacks a tar archive. Raises FileProblem for anything but plain files and directories."""
     root.mkdir(parents=True)
     with tarfile.open(fileobj=file, mode="r|") as archive:
         for member in archive:
@@ -137,7 +138,7 @@ def unpack(file: BinaryIO, root: Path) -> None:
 
 
 def pack(root: Path) -> bytes:
-    """A directory as an agent hands it over."""
+    """A tar archive of a directory that an agent delivers."""
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
             for path in sorted(root.rglob("*")):
@@ -147,7 +148,7 @@ def pack(root: Path) -> bytes:
 
 
 def problem(error: OSError) -> str:
-    """As the real commands word it."""
+    """The message of the real commands for this error."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "there is no such file"
     return os.strerror(error.errno) if error.errno else str(error)

@@ -1,4 +1,4 @@
-"""One life of a simulated guest: it speaks the guest contract as the real one does."""
+"""A simulated guest, from its start to its end. It speaks the guest contract like the real one."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from agentcontainer_local.sandbox.simulated.files import FileProblem, Kept, prob
 from agentcontainer_local.sandbox.simulated.session import Session
 
 RECONNECT_SECONDS = 0.05
-GONE = 410  # the host cannot give this input, and says why
+GONE = 410  # the host can't provide this input; the body says why
 
 
 class _Over(Exception):
@@ -30,7 +30,7 @@ class Guest:
         self._prompted = asyncio.Event()
 
     async def live(self) -> Exit:
-        """Until the host ends the run, or the agent dies; a stop cancels it."""
+        """Runs until the host ends the run or the agent dies. Stopping the run cancels it."""
         self._events.push("ready")
         try:
             async with asyncio.TaskGroup() as parts:
@@ -59,7 +59,7 @@ class Guest:
             self._events.push("settled")
 
     async def _follow_commands(self) -> None:
-        """Each is done once in a life, however often the host gives it."""
+        """Executes the host's commands. Each one is executed once per start, however often the host sends it."""
         done: set[str] = set()
         while True:
             with contextlib.suppress(Unreachable):
@@ -83,7 +83,7 @@ class Guest:
         self._prompted.set()
 
     async def _fetch_inputs(self, inputs: list[dict[str, Any]]) -> None:
-        """What is missing: never again over what the agent made of it."""
+        """Fetches missing inputs. It never overwrites files that the agent may have changed."""
         for one in inputs:
             if not self._session.has_input(one["path"]):
                 try:
@@ -106,7 +106,7 @@ class Guest:
             arriving.replace(place)
 
     async def _download(self, url: str, to: Path) -> bool:
-        """False where the host was away meanwhile."""
+        """False if the server was not reachable."""
         with contextlib.suppress(Unreachable):
             async with self._door.request("GET", url) as answer:
                 if answer.status >= 500:
@@ -125,7 +125,7 @@ async def _lines(answer: Answer) -> AsyncIterator[dict[str, Any]]:
     async for piece in answer.pieces:
         *lines, kept = (kept + piece).split(b"\n")
         for line in lines:
-            if line:  # else a heartbeat
+            if line:  # empty lines are heartbeats
                 yield json.loads(line)
 
 

@@ -1,4 +1,4 @@
-"""Calls to the task's model, through the gateway, in the wire format that the task's provider speaks."""
+"""Calls the task's model through the gateway, in the wire format of the task's provider."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -9,8 +9,8 @@ from agentcontainer_local.pi import models
 from agentcontainer_local.providers import PROVIDERS
 from agentcontainer_local.sandbox.simulated.door import Answer, Door, Headers
 
-MAX_OUTPUT_TOKENS = 32_000  # of one answer, where the model's settings name no other number
-PASSING = (408, 409, 425, 429)  # as Pi has it: another try may succeed after these, and after 500 and above
+MAX_OUTPUT_TOKENS = 32_000  # of one answer, if the model's settings have no other limit
+PASSING = (408, 409, 425, 429)  # like Pi: a retry may succeed after these, and after 500 and above
 HEADERS = [(b"content-type", b"application/json"), (b"user-agent", b"agentcontainer-simulated")]
 ANTHROPIC = [(b"anthropic-version", b"2023-06-01")]
 
@@ -20,7 +20,7 @@ class ToolCall:
     id: str
     name: str
     arguments: Any = None
-    text: str = ""  # of the arguments, as far as they have come
+    text: str = ""  # the arguments received so far
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Said:
     text: str = ""
     calls: list[ToolCall] = field(default_factory=list)
     failure: str | None = None
-    refusal: str | None = None  # the model does not want to answer, in Pi's words
+    refusal: str | None = None  # set if the model refused to answer, with Pi's text
 
     def read_arguments(self) -> None:
         for call in self.calls:
@@ -41,7 +41,7 @@ class Said:
 
 
 class Failed(Exception):
-    """The call failed; `passing`: it is worth another try."""
+    """The call failed. `passing`: a retry may succeed."""
 
     def __init__(self, error: str, passing: bool):
         super().__init__(error)
@@ -49,16 +49,16 @@ class Failed(Exception):
 
 
 class Format(NamedTuple):
-    path: str  # below the provider's base address at the gateway
+    path: str  # below the provider's base path at the gateway
     body: Callable[
         [list[dict[str, Any]], str, list[dict[str, Any]]], dict[str, Any]
     ]  # of (session, system prompt, tools)
-    read: Callable[[dict[str, Any], Said], str]  # takes an event into the answer; the words that it brought
+    read: Callable[[dict[str, Any], Said], str]  # adds an event to the answer and returns its new text
     headers: Headers = ()
 
 
 class Model:
-    """As launch.json describes it."""
+    """The task's model, as launch.json describes it."""
 
     def __init__(self, launch: dict[str, Any]):
         provider = launch["model"]["provider"]
@@ -75,7 +75,7 @@ class Model:
     async def ask(
         self, door: Door, session: list[dict[str, Any]], tools: list[dict[str, Any]], say: Callable[[str], None]
     ) -> Said:
-        """The answer to the session, whose words go to `say` as they come. Raises Failed, or Unreachable."""
+        """The model's answer to the session. Calls `say` with the text as it arrives. Raises Failed or Unreachable."""
         form = self._format
         body = {"model": self.name, "stream": True, **form.body(session, self._system, tools)}
         body |= {name: self._max_tokens for name in ("max_tokens", "max_output_tokens") if name in body}

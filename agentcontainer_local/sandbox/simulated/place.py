@@ -1,4 +1,4 @@
-"""The simulated backend: runs within this process, without a container and without Pi."""
+"""The simulated backend: runs within this process, without containers and Pi."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ NOT_ENFORCED = "The run is simulated: of its limits only workspaceMb is enforced
 
 @dataclass
 class Life:
-    """One run, alive or ended: the handle that the engine gets."""
+    """A run, alive or ended. It is the handle that the engine gets."""
 
     spec: RunSpec
     start: Start
@@ -79,12 +79,14 @@ class Life:
 
 
 class Simulation:
-    """The place where simulated runs live: one for any number of stores, each with a backend of its own.
+    """Simulated runs of any number of stores, each with its own backend.
 
-    `folder` has the tasks' files. `scripts` says what each agent does, and `outputs` what a bash block prints instead
-    of being run; both answer None to leave it to the model, and to the simulated shell. `sleep` is the clock. With
-    `survives_server` runs go on when a server lets go of them, and another one in this process can adopt them. A test
-    may set `away` to a reason why no run can be started, and add to `missing_images`.
+    `folder`: the directory for the tasks' files. `scripts`: returns what each agent does; None: it follows its model.
+    `outputs`: returns what a bash block prints instead of being run; None: it runs in the simulated shell. `sleep`: the
+    clock.
+
+    With `survives_server`, runs continue when a server ends, and another server in this process can adopt them. A test
+    may set `away` to a reason why no run can start, and add names to `missing_images`.
     """
 
     def __init__(
@@ -109,18 +111,18 @@ class Simulation:
         return self._backends[store_id]
 
     async def close(self) -> None:
-        """Ends every run, and keeps what it has."""
+        """Ends every run and keeps its files."""
         for backend in self._backends.values():
             await backend.stop_all()
 
 
 class Simulated:
-    """One store's runs; a backend, with exports."""
+    """The backend of one store, with exports."""
 
     def __init__(self, simulation: Simulation, folder: Path):
         self._in = simulation
         self._folder = folder
-        self._lives: dict[str, Life] = {}  # by task: of what would be a container
+        self._lives: dict[str, Life] = {}  # by task id
         self.capabilities = Capabilities(
             name="simulated",
             isolation=LEVELS,
@@ -159,7 +161,7 @@ class Simulated:
     async def _started(self, spec: RunSpec) -> Life:
         await self.ready()
         self._check_image(spec.image)
-        await self.stop(spec.task_id)  # there may be a life that nobody follows
+        await self.stop(spec.task_id)  # an earlier run may still be alive
         kept = self._kept(spec.task_id)
         start = Start.RESUMED if kept.has_container else Start.REMADE if kept.is_there else Start.FIRST
         try:
@@ -240,7 +242,7 @@ class Simulated:
         return self._kept(task_id).size_bytes()
 
     def disk(self) -> None:
-        """None of its own: its files are in the data directory, which the engine watches anyway."""
+        """None: the files are in the data directory, whose disk the engine watches anyway."""
 
     def export(self, task_id: str, part: str) -> Archive:
         return lambda: self._kept(task_id).export(part)
@@ -254,7 +256,7 @@ class Simulated:
 
 @contextlib.asynccontextmanager
 async def open(settings: Settings, store_id: str) -> AsyncIterator[Simulated]:
-    """Of a server's own: its tasks' files are in the data directory."""
+    """The backend of a server. The tasks' files are in the data directory."""
     simulation = Simulation(settings.data / "simulated")
     try:
         yield simulation.backend(store_id)

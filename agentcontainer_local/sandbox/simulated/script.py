@@ -1,8 +1,8 @@
-"""What a simulated agent does: steps, one after another.
+"""Scripts of simulated agents: a sequence of steps.
 
-A script is given for a task by a function that a test hands to the backend. Where there is none, the agent follows its
-model, as Pi does. The steps of an autonomous task go on where they were after hibernation or a death; each message of a
-conversation is a turn of its own, for which the function is asked anew.
+A test passes the backend a function that returns a script for a task. Without a script, the agent follows its model, as
+Pi does. After hibernation or a death, an autonomous task continues with its next step. In a conversation each message
+is a turn, and the function is called for each turn.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,14 +12,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Say:
-    """Words of the answer."""
+    """Adds text to the answer."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A command of the shell and what it printed. `files`: what it left in the workspace, by path."""
+    """Runs a shell command with this output. `files`: the files that it leaves in the workspace, by path."""
 
     command: str
     output: str = ""
@@ -29,14 +29,14 @@ class Tool:
 
 @dataclass(frozen=True)
 class Wait:
-    """Time passes, by the clock that the backend was given."""
+    """Waits, on the clock of the backend."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Hibernate:
-    """The next step is played when the task was woken."""
+    """Hibernates. The next step is played when the task was woken."""
 
     seconds: float
     message: str | None = None
@@ -44,39 +44,40 @@ class Hibernate:
 
 @dataclass(frozen=True)
 class Attach:
-    """Files that come with a conversation's answer, by path."""
+    """Adds files to a conversation's answer, by path."""
 
     files: Mapping[str, bytes]
 
 
 @dataclass(frozen=True)
 class Finish:
-    """Ends the task. `outputs`: by their names in the task's output policy, each as (filename, content)."""
+    """Ends the task. `outputs`: (filename, content) by the names in the task's output policy."""
 
     message: str = "Done"
     files: Mapping[str, bytes] = field(default_factory=dict)
     outputs: Mapping[str, tuple[str, bytes]] = field(default_factory=dict)
     incomplete: bool = False
-    may_be_refused: bool = False  # then the next step is played; else a refusal fails the task
+    may_be_refused: bool = False  # a refusal leads to the next step; otherwise it fails the task
 
 
 @dataclass(frozen=True)
 class Fail:
-    """The model cannot go on, for this reason: it ends an autonomous task, or a conversation's turn."""
+    """Fails with this error: ends an autonomous task, or a conversation's turn."""
 
     error: str
 
 
 @dataclass(frozen=True)
 class Die:
-    """The agent's program ends. The task is started again, up to three times in a row, and the next step is played."""
+    """Ends the agent's program. The task is restarted and continues with the next step; it fails after three deaths in
+    a row."""
 
     last_words: str = "Pi ended with exit code 1."
 
 
 @dataclass(frozen=True)
 class Exceed:
-    """The run goes beyond a limit (a field of resource_limits.Limits). `used`: in the limit's unit; None: not known."""
+    """Exceeds a limit (a field of resource_limits.Limits). `used`: in the limit's unit; None: unknown."""
 
     limit: str
     used: int | None = None
@@ -84,7 +85,7 @@ class Exceed:
 
 @dataclass(frozen=True)
 class FollowModel:
-    """Asks the task's model, does what it says, and asks again, until it calls no more tools."""
+    """Asks the task's model, runs the tools that it calls, and repeats until it calls none."""
 
 
 Step = Say | Tool | Wait | Hibernate | Attach | Finish | Fail | Die | Exceed | FollowModel
@@ -105,16 +106,16 @@ FOLLOW_MODEL = Script((FollowModel(),), "the model")
 
 @dataclass(frozen=True)
 class Turn:
-    """What an agent is asked: an autonomous task as a whole, or one message of a conversation."""
+    """The prompt of an agent: an autonomous task, or one message of a conversation."""
 
     task_id: str
     mode: Literal["autonomous", "conversation"]
     provider: str
     model: str
-    message: str  # with what the host adds to it
+    message: str  # with the text that the host adds
 
 
-Scripts = Callable[[Turn], Script | None]  # None: this one follows its model
+Scripts = Callable[[Turn], Script | None]  # None: the agent follows its model
 
 
 def no_scripts(turn: Turn) -> None:

@@ -1,7 +1,7 @@
-"""What a simulated agent remembers from run to run, as Pi does in its session file.
+"""The memory of a simulated agent between runs, like Pi's session file.
 
-An entry is one of {user, id}: a prompt; {said, calls?}: the agent's words, and the tools that it called; {result, call,
-failed}: what a tool answered; {input}: a file that was fetched; {step}: a step of a script that was played.
+An entry is one of {user, id}: a prompt; {said, calls?}: the agent's text and tool calls; {result, call, failed}: a
+tool's result; {input}: a fetched file; {step}: a played step of a script.
 """
 
 import json
@@ -10,11 +10,11 @@ from typing import Any
 
 from agentcontainer_local.sandbox.simulated.model import ToolCall
 
-UNKNOWN_RESULT = "No result provided"  # Pi's words for a call that was cut
+UNKNOWN_RESULT = "No result provided"  # Pi's text for an interrupted call
 
 
 class Session:
-    """Each entry is written down at once; a line that was torn by a sudden end is left out."""
+    """Each entry is written immediately. An incomplete last line is ignored."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -48,11 +48,11 @@ class Session:
         return any(entry.get("input") == path for entry in self._entries)
 
     def steps(self, script: str) -> int:
-        """How many of its steps were played."""
+        """The number of steps played."""
         return sum(entry.get("step") == script for entry in self._entries)
 
     def history(self) -> list[dict[str, Any]]:
-        """What the model is told."""
+        """The entries for the model."""
         return [entry for entry in self._entries if not entry.keys() & {"input", "step"}]
 
     def new_call_id(self) -> str:

@@ -1,9 +1,9 @@
-"""As much of a shell as a simulated agent needs: it never starts a program.
+"""A minimal shell for simulated agents. It never starts a program.
 
-It understands simple commands, joined by `;`, `&&`, `||` and line breaks, with quotes, here-documents, `>`, `>>` and
-`<`; of variables, `$?`, `$HOME`, `$PWD` and `$PPID`. Any command that is not in BUILT_IN, and every pipeline, is not
-run: it succeeds, a file that its output goes to gets a placeholder, and the block's output says so. What it would have
-done can be given in comments, which a real shell skips:
+It supports simple commands, joined by `;`, `&&`, `||` and line breaks, with quotes, here-documents, `>`, `>>` and `<`,
+and the variables `$?`, `$HOME`, `$PWD` and `$PPID`. Pipelines, and commands that are not in BUILT_IN, are not run: they
+succeed, a file for their output gets a placeholder, and the block's output says so. Comments can specify their result;
+a real shell ignores these:
 
     python3 sums.py
     # simulated output: 6
@@ -30,7 +30,8 @@ EXIT = "exit"
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command did. `ends`: the run ends with it. `died`: the last words of an agent's program that it ended."""
+    """The result of a command. `ends`: it ends the run. `died`: the last output of the agent's program, if it was
+    killed."""
 
     output: str = ""
     code: int = 0
@@ -43,7 +44,7 @@ Command = Callable[[list[str]], Awaitable[Ran]]
 
 @dataclass
 class Simple:
-    """One simple command. `after`: what joins it to the one before. `piped`: it is a part of a pipeline."""
+    """A simple command. `after`: the operator before it. `piped`: it is part of a pipeline."""
 
     after: str
     words: list[str] = field(default_factory=list)
@@ -56,7 +57,7 @@ class Simple:
 
 @dataclass
 class Given:
-    """What the comments of a block say about the commands that are not run."""
+    """The results that a block's comments specify for commands that are not run."""
 
     lines: list[str] = field(default_factory=list)
     files: dict[str, list[str]] = field(default_factory=dict)
@@ -67,7 +68,7 @@ class Given:
 
 
 class Shell:
-    """`commands`: those of the guest's own: finish, hibernate and attach."""
+    """`commands`: the guest's own commands: finish, hibernate and attach."""
 
     def __init__(self, kept: Kept, commands: dict[str, Command], sleep: Callable[[float], Awaitable[None]]):
         self.kept = kept
@@ -91,7 +92,7 @@ class Shell:
             output, code = output + self._redirected(step, ran.output), ran.code
             if ran.ends or ran.died is not None or words[:1] == [EXIT]:
                 return Ran(output, code, ran.ends, ran.died)
-        if given:  # of a block in which everything is known
+        if given:  # a block in which every command is known
             output += self._take(given)
         if skipped:
             output += f"[simulated: not run: {', '.join(dict.fromkeys(skipped))}]\n"
@@ -113,7 +114,7 @@ class Shell:
         return Ran("[simulated]\n" if step.writes else "", 0)
 
     def _take(self, given: Given) -> str:
-        """Once for a block."""
+        """Applies the results, once per block. Returns the output."""
         output = "".join(f"{line}\n" for line in given.lines)
         for name, lines in given.files.items():
             self.kept.write(name, "".join(f"{line}\n" for line in lines).encode())
@@ -121,7 +122,7 @@ class Shell:
         return output
 
     def _redirected(self, step: Simple, output: str) -> str:
-        """What is left for the terminal."""
+        """Writes redirected output to its file. Returns the rest."""
         if step.writes is None:
             return output
         if step.writes != "/dev/null":
@@ -133,7 +134,7 @@ class Shell:
 
 
 def parsed(block: str) -> list[Simple]:
-    """Raises ValueError for what is not closed."""
+    """The commands of a block. Raises ValueError for unclosed quotes."""
     text, documents = _without_documents(block)
     text = STDERR.sub("", COMMENT.sub("", text.replace("\\\n", " ")))
     lexer = shlex.shlex(text, posix=True, punctuation_chars=OPERATORS)
@@ -167,7 +168,7 @@ def _redirect(step: Simple, operator: str, target: str, documents: list[str]) ->
 
 
 def _without_documents(block: str) -> tuple[str, list[str]]:
-    """Each here-document is replaced by its number."""
+    """The text with each here-document replaced by its number, and the documents."""
     kept: list[str] = []
     documents: list[str] = []
     lines = iter(block.split("\n"))
@@ -206,12 +207,12 @@ def _expanded(word: str, code: int) -> str:
 
 
 def seconds(text: str) -> float:
-    """Of `sleep 90`, `sleep 2h`. Raises ValueError."""
+    """The seconds of `sleep 90` or `sleep 2h`. Raises ValueError."""
     unit = UNITS.get(text[-1:], 0)
     return float(text[:-1]) * unit if unit else float(text)
 
 
-# What is understood: (shell, arguments, input) → what it did
+# The known commands: (shell, arguments, stdin) → result
 
 
 async def _true(shell: Shell, arguments: list[str], stdin: str | None) -> Ran:
@@ -279,7 +280,7 @@ async def _sleep(shell: Shell, arguments: list[str], stdin: str | None) -> Ran:
 
 
 async def _kill(shell: Shell, arguments: list[str], stdin: str | None) -> Ran:
-    """Of the agent's own program; there are no others."""
+    """Kills the agent's own program. There are no others."""
     if arguments[-1:] == [PPID]:
         return Ran(code=137, died="Pi ended with signal SIGKILL.")
     return Ran("kill: no such process\n", 1)
@@ -295,7 +296,7 @@ BUILT_IN: dict[str, Callable[[Shell, list[str], str | None], Awaitable[Ran]]] = 
     "printf": _printf,
     "cat": _cat,
     "touch": _touch,
-    "mkdir": _true,  # a directory comes with its first file
+    "mkdir": _true,  # a directory is created with its first file
     "rm": _rm,
     "sleep": _sleep,
     "kill": _kill,

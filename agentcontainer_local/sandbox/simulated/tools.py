@@ -1,4 +1,4 @@
-"""The tools of a simulated agent: Pi's, as far as they need no program, and those that we add to Pi."""
+"""The tools of a simulated agent: those of Pi's that need no program, and our additions."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ NOT_HERE = "This tool is not simulated. Use bash, read, write or edit."
 
 @dataclass(frozen=True)
 class Result:
-    """What a tool answered. `ends`: the run ends with it. `died`: it ended the agent's program."""
+    """A tool's result. `ends`: it ends the run. `died`: it ended the agent's program."""
 
     text: str
     failed: bool = False
@@ -22,7 +22,7 @@ class Result:
 
 
 class Tools:
-    """`outputs`: what a bash block does, where a test says so."""
+    """`outputs`: returns the result of a bash block, if a test defines it."""
 
     def __init__(
         self,
@@ -140,5 +140,5 @@ ANSWERING = [_described("attach", "Add files to your answer.", ["files"], files=
 
 
 def described(mode: str) -> list[dict[str, Any]]:
-    """The tools as the model is told of them."""
+    """The descriptions of the tools for the model."""
     return EVERYWHERE + (ANSWERING if mode == "conversation" else ENDING)

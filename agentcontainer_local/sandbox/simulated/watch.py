@@ -1,4 +1,4 @@
-"""The limits of a simulated run: what is written to disk is measured, the rest is what its script says."""
+"""Limits of a simulated run. Disk usage is measured; other limits are exceeded only by a script."""
 
 import asyncio
 
@@ -16,11 +16,11 @@ class Watch:
         self.broken: asyncio.Future[Broken] = asyncio.get_running_loop().create_future()
 
     def exceed(self, limit: str, used: int | None) -> None:
-        """`used`: in MB, or in processes."""
+        """Reports an exceeded limit. `used`: in MB, or number of processes."""
         self.broken.set_result(Broken(limit, used, getattr(self._limits, limit, 0)))
 
     def look(self) -> bool:
-        """After something was written: whether it is too much."""
+        """Measures the disk usage, and reports if it is too high. Returns whether it is."""
         used = self._kept.size_bytes() / MB
         if used <= self._limits.workspace_mb:
             return False

@@ -1,4 +1,4 @@
-"""Writes bytes to disk, whole and synced or not at all, under names that no user chose."""
+"""Writes files to disk, completely and synced or not at all, under names that no user chose."""
 
 import asyncio
 import errno
@@ -18,18 +18,18 @@ from agentcontainer_local.store.db import Database, check, rows
 
 log = logging.getLogger(__name__)
 
-INCOMING = "incoming"  # the folder of what is not whole yet
-BATCH_BYTES = 4 * 1024**2  # so much goes to the disk's thread at once: a quarter of it took a tenth longer
+INCOMING = "incoming"  # the directory for incomplete files
+BATCH_BYTES = 4 * 1024**2  # size of the pieces for the disk's thread; with a quarter of it, writing took a tenth longer
 
 
 T = TypeVar("T")
 
 
 class Incoming:
-    """Bytes on their way in: written in a worker thread, hashed on the way, counted against `max_bytes`."""
+    """A file that is being received. It is written in a worker thread, hashed, and limited to `max_bytes`."""
 
     def __init__(self, name: str, file: BinaryIO, max_bytes: int, count: Callable[[int], None] | None):
-        self.name = name  # of the bytes on disk, and of the file that they become
+        self.name = name  # the id of the future file, and its name on disk
         self.size = 0
         self._file = file
         self._max_bytes = max_bytes
@@ -44,7 +44,7 @@ class Incoming:
         return self._digest.hexdigest()
 
     async def write(self, chunk: bytes | memoryview) -> None:
-        """Raises TooLarge, or Unavailable when the disk is full."""
+        """Adds a piece. Raises TooLarge, and Unavailable if the disk is full."""
         self.size += len(chunk)
         if self.size > self._max_bytes:
             raise TooLarge(f"The file is larger than {self._max_bytes} bytes.")
@@ -58,7 +58,7 @@ class Incoming:
         await self.rest()
 
     async def _pass_on(self) -> None:
-        """While one batch is hashed and stored, the next one comes in."""
+        """Starts to hash and store the collected batch. Meanwhile the next one is received."""
         await self.rest()
         batch, size, self._batch, self._batched = self._batch, self._batched, [], 0
         if batch:
@@ -67,19 +67,19 @@ class Incoming:
             self._storing = asyncio.create_task(_with_disk(self._store, batch))
 
     async def rest(self) -> None:
-        """Waits for what is at work."""
+        """Waits for the batch that is being stored."""
         storing, self._storing = self._storing, None
         if storing is not None:
             await storing
 
     def _store(self, batch: list[bytes | memoryview]) -> None:
         if disk_space.room(Path(self._file.name).parent) < sum(map(len, batch)):
-            raise OSError(errno.ENOSPC, "what is left is the database's")
+            raise OSError(errno.ENOSPC, "the rest of the disk is reserved for the database")
         begin = self._file.tell()
         for chunk in batch:
             self._file.write(chunk)
             self._digest.update(chunk)
-        # Has the kernel begin to write it out, so that the sync at the end has little left to wait for.
+        # Makes the kernel start to write, so that the sync at the end is short.
         os.posix_fadvise(self._file.fileno(), begin, self._file.tell() - begin, os.POSIX_FADV_DONTNEED)
 
 
@@ -87,12 +87,13 @@ class Incoming:
 async def receiving(
     root: Path, id: str, max_bytes: int, count: Callable[[int], None] | None = None
 ) -> AsyncIterator[Incoming]:
-    """Gives an Incoming to write to. Left without an error, its bytes are whole, synced and in place; else gone.
+    """Yields an Incoming to write to. On normal exit the file is complete, synced and in place. On an error it is
+    removed.
 
-    `id`: of the file that they become.
+    `id`: the id of the future file. `count` is called with the size of each batch before it is written, and may raise.
 
-    `count` is told of so many more bytes before they are written, and may raise.
-    They are nobody's until `add` (or an upload's row) names them; what a crash leaves unnamed, `sweep` removes.
+    The file belongs to nobody until `add` (or an upload's row) names it. `sweep` removes files that a crash left
+    without a row.
     """
     temporary = root / INCOMING / secrets.token_hex(16)
     with _full_disk_told():
@@ -104,7 +105,7 @@ async def receiving(
         await _with_disk(_settle, file, temporary, path(root, incoming.name))
         failpoints.point("bytes.placed")
     except BaseException:
-        with suppress(Exception, asyncio.CancelledError):  # whatever it is, it comes after what ends this
+        with suppress(Exception, asyncio.CancelledError):  # secondary errors: the first one is raised
             await asyncio.shield(incoming.rest())
         path(root, incoming.name).unlink(missing_ok=True)
         raise
@@ -148,12 +149,12 @@ def _settle(file: BinaryIO, temporary: Path, place: Path) -> None:
 
 
 def path(root: Path, file_id: str) -> Path:
-    """Where a file's bytes are; `file_id` from a row, never from outside."""
+    """The path of a file's content. `file_id` must come from a row, never from a request."""
     return root / file_id
 
 
 def discard(root: Path, names: Iterable[str]) -> None:
-    """Removes bytes that no row names."""
+    """Removes files that no row names."""
     for name in names:
         try:
             path(root, name).unlink(missing_ok=True)
@@ -162,9 +163,9 @@ def discard(root: Path, names: Iterable[str]) -> None:
 
 
 def sweep(db: Database, root: Path) -> None:
-    """Removes bytes that no row names: what a crash, or a deletion cut short, left behind. Only at start.
+    """Removes files that no row names, left by a crash or an interrupted deletion. Only at start.
 
-    Not where the tables that name them are damaged, which raises sqlite3.DatabaseError: nobody knows then.
+    Raises sqlite3.DatabaseError if the tables with the names are damaged, because then nobody knows what is in use.
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     named = "SELECT id FROM files UNION SELECT storage_id FROM uploads WHERE storage_id IS NOT NULL"

@@ -1,4 +1,4 @@
-"""Uploads in progress, counted in the account's quota before they have rows."""
+"""Uploads in progress. They count towards the account's quota before they have rows."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,9 +15,10 @@ class Arriving:
 
     @contextmanager
     def counting(self, db: Database, account_id: str, settings: Settings) -> Iterator[Callable[[int], None]]:
-        """Gives a function to be told of bytes before they are written, which raises TooLarge where they are too many.
+        """Yields a function that must be called with the size of each piece before it is written. It raises TooLarge if
+        the quota would be exceeded.
 
-        They count until this is left, when they are in a row, or gone.
+        The bytes count here until the context is left. Then they are in a row, or removed.
         """
         mine = 0
 

@@ -1,10 +1,10 @@
-"""Names of files in a directory: safe ones, each once."""
+"""File names that are safe and unique within a directory."""
 
-MAX_NAME_BYTES = 255  # of Linux file systems
+MAX_NAME_BYTES = 255  # limit of Linux file systems
 
 
 def safe_name(filename: str) -> str:
-    """A name for one file in one folder, whatever it was called: no slash, no NUL or line break, at most 255 bytes."""
+    """The name, made safe for a directory: no slashes, no NUL or control characters, at most 255 bytes."""
     kept = "".join("_" if c in "/\\" or ord(c) < 32 or ord(c) == 127 else c for c in filename).strip()
     if kept in ("", ".", ".."):
         return "file"
@@ -18,7 +18,8 @@ def _clipped(text: str, size: int) -> str:
 
 
 def free_name(name: str, taken: dict[str, int]) -> str:
-    """`report.csv`, or `report-2.csv` and so on where that name is taken; `taken` remembers how far that has come."""
+    """The name, or `report-2.csv` and so on if `report.csv` is taken. `taken` stores the names and the last number
+    used."""
     stem, dot, extension = name.rpartition(".")
     if not stem:
         stem, dot, extension = name, "", ""

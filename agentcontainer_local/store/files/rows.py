@@ -1,4 +1,4 @@
-"""The rows of files."""
+"""Rows of files."""
 
 import sqlite3
 from datetime import datetime
@@ -22,7 +22,7 @@ def add(
     sha256: str,
     now: datetime,
 ) -> Row:
-    """The row for bytes that are in place under `name`, which becomes the file's id."""
+    """Adds the row of a file whose content is stored under `name`. The name becomes the file's id."""
     db.conn.execute(
         "INSERT INTO files (id, account_id, filename, content_type, size_bytes, sha256, created_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -39,7 +39,7 @@ def one(db: Database, account_id: str, file_id: str) -> Row:
 
 
 def owned(db: Database, account_id: str, ids: list[str], field: str = "inputFileIds") -> list[Row]:
-    """The account's files of these ids, in their order; raises Invalid naming those that do not exist."""
+    """The account's files with these ids, in this order. Raises Invalid, naming ids that do not exist."""
     found = [row(db, "SELECT * FROM files WHERE id = ? AND account_id = ?", (id, account_id)) for id in ids]
     missing = [id for id, file in zip(ids, found, strict=True) if file is None]
     if missing:
@@ -56,7 +56,7 @@ def page(db: Database, account_id: str, limit: int, after: int, ascending: bool)
 
 
 def delete(db: Database, account_id: str, file_id: str) -> None:
-    """Removes the row; its bytes are the caller's to discard afterwards. Raises Conflict while something needs it."""
+    """Deletes the row. The caller removes the content afterwards. Raises Conflict if the file is in use."""
     try:
         with db.atomic():
             one(db, account_id, file_id)

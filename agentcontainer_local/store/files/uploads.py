@@ -1,4 +1,4 @@
-"""Uploads: prepared, then filled with bytes once, then completed into a file."""
+"""Uploads: prepared first, then received, then completed into a file."""
 
 import sqlite3
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from agentcontainer_local.store.db import Database, Row, is_busy, iso, parse_iso
 from agentcontainer_local.store.files import disk
 from agentcontainer_local.store.files.rows import DEFAULT_TYPE, add
 
-GRACE = timedelta(hours=1)  # for an upload that has expired, before its bytes are removed
+GRACE = timedelta(hours=1)  # after an upload's expiry, before its content is removed
 
 
 def prepare(
@@ -37,7 +37,7 @@ def prepare(
 
 
 def waiting(db: Database, upload_id: str, now: datetime) -> Row:
-    """One that still takes bytes; raises NotFound or Conflict. Whoever has its signed URL may send them."""
+    """An upload that can still receive content. Everybody with its signed URL may send. Raises NotFound or Conflict."""
     upload = _get(db, upload_id)
     if upload["file_id"] is not None:
         raise Conflict("This upload is already complete. Prepare a new one.")
@@ -47,11 +47,11 @@ def waiting(db: Database, upload_id: str, now: datetime) -> Row:
 
 
 def fill(context: Context, upload_id: str, incoming: disk.Incoming) -> list[str]:
-    """Gives it the bytes that are in place, instead of those that it has: clients send them again when in doubt.
+    """Assigns the received content to the upload, replacing earlier content: clients repeat requests when in doubt.
 
-    Answers the names of those that it had. They are the caller's to discard once this is on disk: until then a loss of
-    power would bring back the row that names them. When the upload was completed meanwhile, or when fewer bytes came
-    than declared, the new ones are removed.
+    Returns the names of the earlier content. The caller discards it once this transaction is on disk: until then a loss
+    of power would restore the row that names it. The new content is removed if the upload was completed meanwhile, or
+    if its size is not the announced one.
     """
     db, now = context.db, context.now()
     try:
@@ -64,7 +64,7 @@ def fill(context: Context, upload_id: str, incoming: disk.Incoming) -> list[str]
                 (incoming.name, incoming.size, incoming.sha256, upload_id),
             )
     except BaseException as error:
-        if not (isinstance(error, sqlite3.OperationalError) and is_busy(error)):  # else it is tried again
+        if not (isinstance(error, sqlite3.OperationalError) and is_busy(error)):  # then the caller tries again
             disk.discard(context.files, [incoming.name])
         raise
     return [] if upload["storage_id"] is None else [upload["storage_id"]]
@@ -76,7 +76,7 @@ def check_size(upload: Row, size: int) -> None:
 
 
 def complete(db: Database, account_id: str, body: schemas.CompleteUploadRequest, now: datetime) -> Row:
-    """The row of the file that it has become; the same one when completed again."""
+    """The file's row. Completing an upload again returns the same row. Raises NotFound, Conflict or Invalid."""
     with db.atomic():
         upload = _get(db, body.upload_id)
         if upload["account_id"] != account_id:
@@ -101,7 +101,7 @@ def complete(db: Database, account_id: str, body: schemas.CompleteUploadRequest,
 
 
 def forget_expired(db: Database, root: Path, now: datetime) -> None:
-    """Removes uploads that nobody completed in time, and their bytes."""
+    """Removes expired uploads that were not completed, with their content."""
     with db.atomic():
         gone = rows(
             db, "DELETE FROM uploads WHERE file_id IS NULL AND expires_at < ? RETURNING storage_id", (iso(now - GRACE),)
