@@ -97,9 +97,9 @@ def _say(host: Host, task_id: str, error: BaseException) -> None:
     if isinstance(error, Unavailable):
         host.place.failed(str(error), start=_is_pending(host, task_id))
     elif isinstance(error, SandboxError):
-        log.warning("did not work, and is tried again task=%s: %s", task_id, error)
+        log.warning("a run failed and is retried task=%s: %s", task_id, error)
     else:
-        log.error("did not work task=%s", task_id, exc_info=error)
+        log.error("a run failed unexpectedly and is retried task=%s", task_id, exc_info=error)
 
 
 async def _again(host: Host, task_id: str) -> None:
@@ -239,7 +239,7 @@ async def suspend(host: Host) -> None:
     try:
         found = _by_task(await host.backend.found())
     except Unavailable as error:
-        log.error("nothing could be stopped: %s", error)
+        log.error("no container could be stopped: %s", error)
         return
     running = [task_id for task_id, its in found.items() if its.alive]
     at_work = tasks.with_status(host.db, lifecycle.RUNNING)

@@ -107,8 +107,7 @@ class Database(sqlite_utils.Database):
         return answered, log if log.transactions > before else None
 
     async def _synced(self, log: Log) -> None:
-        """Waits for the sync. If it fails, each later commit syncs by itself, and the log is copied into the
-        database."""
+        """Waits for the sync. If it fails, copies the log into the database; then each commit syncs by itself."""
         try:
             await log.synced()
         except OSError:
@@ -117,9 +116,11 @@ class Database(sqlite_utils.Database):
             raise
 
     def _begin_log_anew(self, log: Log) -> None:
-        """Copies the log into the database and makes the next commit start the log from its beginning. Frames that are
-        appended behind frames which never reached the disk would be lost in a power loss. Raises OperationalError,
-        also while another program still reads from the log."""
+        """Copies the log into the database, so that the next commit starts the log from its beginning.
+
+        Frames that follow frames that never reached the disk would be lost at a loss of power. Raises OperationalError,
+        also while another program reads from the log.
+        """
         busy, *_ = self.conn.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
         if busy:
             raise Busy("the log could not be synced, and another program reads from it")

@@ -77,7 +77,7 @@ class Tape:
         """Closes the file without completing it, because the task has not ended."""
         if self._file is not None:
             self._file.close()
-            log.warning("the recording of task=%s is not whole: %s", self.task_id, self._partial)
+            log.warning("the recording of task=%s is incomplete: %s", self.task_id, self._partial)
 
     def spoil(self) -> None:
         """Marks the recording as unusable, because a call is missing."""

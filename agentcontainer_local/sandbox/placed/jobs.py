@@ -32,7 +32,7 @@ class Jobs:
             except Unavailable:
                 pass
             except Exception:
-                log.exception("the engine's answer was not understood")
+                log.exception("the engine's answer could not be parsed")
             await asyncio.sleep(SOON_SECONDS if self.waiting else LATER_SECONDS)
 
     async def fresh(self, seconds: float = FRESH_SECONDS) -> Mapping[str, Job]:

@@ -61,7 +61,7 @@ class Arrival(asyncio.Protocol):
             else:
                 await self._arrived(self, node, greeting)
         except (ValueError, KeyError, TypeError) as error:
-            log.warning("a node said what is not understood: %r", error)
+            log.warning("a node sent an invalid message: %r", error)
             self.transport.abort()
         except Exception:
             log.exception("a node's connection failed")

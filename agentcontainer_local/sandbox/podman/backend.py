@@ -165,7 +165,7 @@ class PodmanBackend(PodmanExports):
         if ours.slot_id is not None and ours.slot_id.startswith(UNCLAIMED):
             await self._slots.discard(ours.slot_id)
         elif ours.container is not None:
-            log.warning("removing a container of no task of this store container=%s", ours.container.name)
+            log.warning("removing a container that belongs to no task of this store container=%s", ours.container.name)
             await self._sandbox.remove(ours.container.name)
 
     async def kept_bytes(self, task_id: str) -> int:
@@ -247,7 +247,7 @@ def _adopted(found: Found) -> Started:
 
 
 async def _stopped(why: str) -> Exit:
-    log.warning("%s The container is started anew.", why)
+    log.warning("%s The container is restarted.", why)
     return Exit(died=False, last_words=why)
 
 

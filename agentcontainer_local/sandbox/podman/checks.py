@@ -31,7 +31,7 @@ ELSEWHERE = ":/usr/sbin:/usr/libexec/podman:/usr/lib/podman"  # searched in addi
 STORAGE_CONF = "~/.config/containers/storage.conf"
 
 
-class Hands:
+class Fixer:
     """Who will run the commands that fix something: the account itself, or root for the account."""
 
     def __init__(self, root: bool):
@@ -59,22 +59,22 @@ def examine(root: bool = False) -> list[Check]:
     `root`: root started the check, and it now runs as the account. `podman info` comes last, and is skipped if
     something that it needs is missing: its message would say less, and it would leave incomplete storage behind.
     """
-    hands = Hands(root)
-    found = [check for look in (_account, _programs, _namespaces, _network, _cgroups) for check in look(hands)]
+    fixer = Fixer(root)
+    found = [check for look in (_account, _programs, _namespaces, _network, _cgroups) for check in look(fixer)]
     info = None
     if any(check.status == "missing" for check in found):
         found.append(missing("podman info", "was not checked: first fix the missing rows above", None))
     else:
-        said, info = _podman_info(hands)
+        said, info = _podman_info(fixer)
         found.append(said)
     if info is not None:
         found += [
-            *_podman(info, hands),
+            *_podman(info, fixer),
             *_images(info),
             disk("storage", Path(info["store"]["graphRoot"])),
             _leftovers(),
         ]
-    return [*found, _gvisor(hands)]
+    return [*found, _gvisor(fixer)]
 
 
 def _me() -> str:
@@ -84,14 +84,14 @@ def _me() -> str:
         return str(os.getuid())
 
 
-def _account(hands: Hands) -> Iterator[Check]:
+def _account(fixer: Fixer) -> Iterator[Check]:
     if os.getuid() == 0:
         yield warning("account", "root; the server switches to an account without root's rights", None)
     else:
         yield ok("account", f"{_me()}, uid {os.getuid()}")
     for kind, option in (("subuid", "--add-subuids"), ("subgid", "--add-subgids")):
         many = _sub_ids(Path("/etc", kind))
-        fix = hands.as_root(f"usermod {option} 100000-165535 {_me()}")
+        fix = fixer.as_root(f"usermod {option} 100000-165535 {_me()}")
         good = many >= MIN_SUBIDS
         yield ok(kind, f"{many} ids") if good else missing(kind, f"{many} ids of {MIN_SUBIDS} for {_me()}", fix)
     directory = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
@@ -99,7 +99,7 @@ def _account(hands: Hands) -> Iterator[Check]:
         if directory.stat().st_uid == os.getuid():
             yield ok("runtime directory", str(directory))
             return
-    fix = hands.as_root(
+    fix = fixer.as_root(
         f"loginctl enable-linger {_me()}" if _systemd_runs() else f"install -d -m 0700 -o {_me()} {directory}"
     )
     yield missing("runtime directory", f"{directory} is missing or belongs to another account", fix)
@@ -118,7 +118,7 @@ def _sub_ids(file: Path) -> int:
     return 0
 
 
-def _programs(hands: Hands) -> Iterator[Check]:
+def _programs(fixer: Fixer) -> Iterator[Check]:
     for program, package in (
         ("podman", "podman"),
         ("conmon", "conmon"),
@@ -128,9 +128,9 @@ def _programs(hands: Hands) -> Iterator[Check]:
     ):
         found = _anywhere(program)
         if not found:
-            yield missing(program, "is not installed", hands.install(package))
+            yield missing(program, "is not installed", fixer.install(package))
         elif program.startswith("new") and not _may_map(found):
-            fix = hands.as_root(f"chmod u+s {found}")
+            fix = fixer.as_root(f"chmod u+s {found}")
             yield missing(program, f"{found} is neither setuid nor has file capabilities", fix)
         else:
             yield ok(program, found)
@@ -140,7 +140,7 @@ def _programs(hands: Hands) -> Iterator[Check]:
         yield ok("OCI runtime", runtime)
     else:
         why = "" if here else ": crun does not start where cgroups are v1 or hybrid"
-        yield missing("OCI runtime", f"neither crun nor runc fits{why}", hands.install("crun" if here else "runc"))
+        yield missing("OCI runtime", f"neither crun nor runc fits{why}", fixer.install("crun" if here else "runc"))
 
 
 def _may_map(program: str) -> bool:
@@ -155,7 +155,7 @@ def _anywhere(program: str) -> str | None:
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}{ELSEWHERE}")
 
 
-def _namespaces(hands: Hands) -> Iterator[Check]:
+def _namespaces(fixer: Fixer) -> Iterator[Check]:
     wanted: dict[str, tuple[Callable[[str], bool], str]] = {
         "/proc/sys/user/max_user_namespaces": (
             lambda value: int(value) > 0, "sysctl user.max_user_namespaces=15000"),
@@ -164,53 +164,53 @@ def _namespaces(hands: Hands) -> Iterator[Check]:
     }  # fmt: skip
     broken = [fix for path, (good, fix) in wanted.items() if (value := _text(path)) is not None and not good(value)]
     if broken:
-        yield missing("user namespaces", "are closed to ordinary accounts", hands.as_root(broken[0]))
+        yield missing("user namespaces", "are closed to ordinary accounts", fixer.as_root(broken[0]))
     else:
         yield ok("user namespaces", "open")
 
 
-def _network(hands: Hands) -> Iterator[Check]:
+def _network(fixer: Fixer) -> Iterator[Check]:
     """What only `internetAccess: true` needs."""
     refused = "needed for internetAccess: true"
     programs = [name for name in ("pasta", "slirp4netns") if shutil.which(name)]
     if programs:
         yield ok("user network", ", ".join(programs))
     else:
-        yield warning("user network", refused, hands.install("slirp4netns"))
+        yield warning("user network", refused, fixer.install("slirp4netns"))
     # Used by the hook that closes the host's addresses and local networks to containers.
     for program, package in (("ip", "iproute2"), ("nsenter", "util-linux")):
         found = shutil.which(program, path=network.HOOK_PATH)
-        yield ok(program, found) if found else warning(program, refused, hands.install(package))
+        yield ok(program, found) if found else warning(program, refused, fixer.install(package))
     tun = os.access("/dev/net/tun", os.R_OK | os.W_OK)
-    fix = hands.as_root("modprobe tun && chmod 666 /dev/net/tun")
+    fix = fixer.as_root("modprobe tun && chmod 666 /dev/net/tun")
     yield ok("/dev/net/tun", "open") if tun else warning("/dev/net/tun", "internetAccess: true needs it open", fix)
 
 
-def _cgroups(hands: Hands) -> Iterator[Check]:
+def _cgroups(fixer: Fixer) -> Iterator[Check]:
     instead = "limits of memory, processes and processors are enforced by a watchdog, ulimits and CPU affinity"
     if not containers_conf.cgroups_are_v2():
         boot = "systemd.unified_cgroup_hierarchy=1"
         line = f"echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX {boot}\"' > /etc/default/grub.d/cgroups.cfg"
-        fix = hands.as_root(f"sh -c {shlex.quote(line)} && update-grub && reboot") if _anywhere("update-grub") else None
+        fix = fixer.as_root(f"sh -c {shlex.quote(line)} && update-grub && reboot") if _anywhere("update-grub") else None
         yield warning("cgroups", f"v1 or hybrid: {instead}; v2 comes with {boot} on the kernel's command line", fix)
         return
     yield ok("cgroups", "v2")
     if _systemd_runs():
         linger = Path("/var/lib/systemd/linger", _me()).exists()
         what = "is off: the account's systemd and all containers stop soon after the account logs out"
-        fix = hands.as_root(f"loginctl enable-linger {_me()}")
+        fix = fixer.as_root(f"loginctl enable-linger {_me()}")
         yield ok("linger", "on") if linger else warning("linger", what, fix)
     held = containers_conf.session_controllers()
     if held is None:
         yield warning(
             "delegated controllers",
             f"none, as the account has no systemd of its own: {instead}",
-            hands.as_root(f"loginctl enable-linger {_me()}") if _systemd_runs() else None,
+            fixer.as_root(f"loginctl enable-linger {_me()}") if _systemd_runs() else None,
         )
     elif lacking := {"cpu", "memory", "pids"} - held:
         lines = "[Service]\\nDelegate=cpu cpuset io memory pids\\n"
         write = f"printf '{lines}' > /etc/systemd/system/user@.service.d/delegate.conf"
-        fix = hands.as_root(
+        fix = fixer.as_root(
             f"mkdir -p /etc/systemd/system/user@.service.d && sh -c {shlex.quote(write)} && systemctl daemon-reload"
         )
         what = f"without {', '.join(sorted(lacking))}: {instead}; the fix takes effect at the next login"
@@ -223,7 +223,7 @@ def _systemd_runs() -> bool:
     return Path("/run/systemd/system").is_dir()
 
 
-def _podman_info(hands: Hands) -> tuple[Check, dict[str, Any] | None]:
+def _podman_info(fixer: Fixer) -> tuple[Check, dict[str, Any] | None]:
     """Runs `podman info`. Podman leaves a process that holds its user namespace; it is ended if it was not there
     before."""
     with _aside() as (options, environ, ended):
@@ -234,12 +234,12 @@ def _podman_info(hands: Hands) -> tuple[Check, dict[str, Any] | None]:
             held = locks.holder(locks.storage())
             return missing("podman info", f"{held}. End that process" if held else str(error), None), None
         except OSError as error:
-            return missing("podman info", str(error), hands.install("podman", "uidmap")), None
+            return missing("podman info", str(error), fixer.install("podman", "uidmap")), None
         finally:
             ended()
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["it failed"]
-        return missing("podman info", last[0][:300], hands.as_account("podman system migrate")), None
+        return missing("podman info", last[0][:300], fixer.as_account("podman system migrate")), None
     return ok("podman info", "answers"), json.loads(done.stdout)
 
 
@@ -283,7 +283,7 @@ def _end_pause(runtime_dir: Path) -> None:
         Path(runtime_dir, "libpod/tmp/pause.pid").unlink(missing_ok=True)
 
 
-def _podman(info: dict[str, Any], hands: Hands) -> Iterator[Check]:
+def _podman(info: dict[str, Any], fixer: Fixer) -> Iterator[Check]:
     version = info["version"]["Version"]
     new = tuple(int(part) for part in version.split(".")[:2]) >= MIN_PODMAN_VERSION
     yield (
@@ -299,7 +299,7 @@ def _podman(info: dict[str, Any], hands: Hands) -> Iterator[Check]:
     elif driver in ("overlay", "btrfs"):
         yield ok("storage", driver)
     else:
-        fix = hands.as_account(f"podman system reset && printf '[storage]\\ndriver = \"overlay\"\\n' > {STORAGE_CONF}")
+        fix = fixer.as_account(f"podman system reset && printf '[storage]\\ndriver = \"overlay\"\\n' > {STORAGE_CONF}")
         yield warning(
             "storage",
             f"{driver} copies a whole image for each container. The command below chooses another"
@@ -309,7 +309,7 @@ def _podman(info: dict[str, Any], hands: Hands) -> Iterator[Check]:
     seccomp = info["host"]["security"]["seccompEnabled"]
     off = "is off: system calls are not filtered"
     yield (
-        ok("seccomp", "on") if seccomp else warning("seccomp", off, hands.install(info["host"]["ociRuntime"]["name"]))
+        ok("seccomp", "on") if seccomp else warning("seccomp", off, fixer.install(info["host"]["ociRuntime"]["name"]))
     )
 
 
@@ -338,12 +338,12 @@ def _leftovers() -> Check:
     return warning("leftovers", ", ".join(said), f"agentcontainer leftovers {'remove' if gone else 'list'}")
 
 
-def _gvisor(hands: Hands) -> Check:
+def _gvisor(fixer: Fixer) -> Check:
     if found := shutil.which(resource_limits.RUNSC):
         return ok("gVisor", found)
     if platform.machine() not in ("x86_64", "aarch64"):
         return warning("gVisor", "does not exist for this machine; only `isolation: gvisor` needs it", None)
-    fix = hands.as_root("apt-get install runsc")
+    fix = fixer.as_root("apt-get install runsc")
     return warning("gVisor", "is not installed; only `isolation: gvisor` needs it", fix)
 
 

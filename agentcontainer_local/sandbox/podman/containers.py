@@ -71,7 +71,7 @@ class Containers:
             before = await self.inspect(container_id) if seen is None else seen
             if before and before["State"]["Status"] in ENDED:
                 undo = self._halt
-                await self._former_life_left(before["Id"])
+                await self._previous_end_cleaned_up(before["Id"])
             await self._initialized(container_id)
             found = (await self._api.call("GET", f"/containers/{container_id}/json")).body
             pid = int(found["State"]["Pid"])
@@ -101,10 +101,10 @@ class Containers:
                 "`agentcontainer doctor` checks what that needs."
             ) from said
 
-    async def _former_life_left(self, container_id: str, seconds: float = 5) -> None:
+    async def _previous_end_cleaned_up(self, container_id: str, seconds: float = 5) -> None:
         """Waits until the cleanup of its previous end is complete."""
         for _ in range(int(seconds / 0.02)):
-            if not await asyncio.to_thread(processes.being_left, container_id):
+            if not await asyncio.to_thread(processes.being_cleaned_up, container_id):
                 return
             await asyncio.sleep(0.02)
 

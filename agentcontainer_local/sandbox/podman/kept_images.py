@@ -35,7 +35,7 @@ class PodmanImages:
         named = {id[:12] for id in await prune.named(self._sandbox, versions)}
         found = [
             KeptImage("writable", tag, image.id[:12], image.size_bytes, current=False)
-            for tag, image in await prune.opened_in_vain(self._sandbox, versions)
+            for tag, image in await prune.unused_writable_images(self._sandbox, versions)
         ]
         found += [image for image in await self.found() if not image.current]
         return [(image, await self._kept(image, named)) for image in found]

@@ -41,7 +41,7 @@ def conmon_of(pid: int, container_id: str) -> int | None:
     return parent if container_id in words and any("conmon" in word for word in words[:1]) else None
 
 
-def being_left(container_id: str) -> bool:
+def being_cleaned_up(container_id: str) -> bool:
     """Whether conmon, or the podman that it calls, is still cleaning up after the container's previous end.
 
     That cleanup would remove what the next start has already set up.

@@ -35,7 +35,7 @@ async def named(sandbox: Sandbox, versions: list[dict[str, Any]]) -> set[str]:
     return {found for ref in refs if (found := await sandbox.image_id(ref))}
 
 
-async def opened_in_vain(sandbox: Sandbox, versions: list[dict[str, Any]]) -> list[tuple[str, Image]]:
+async def unused_writable_images(sandbox: Sandbox, versions: list[dict[str, Any]]) -> list[tuple[str, Image]]:
     """Writable images that are no longer used: no version asks for these directories, or the original image has
     changed."""
     wanted = set()

@@ -74,7 +74,7 @@ class Starter:
         except Unavailable:
             raise
         except SandboxError as error:
-            log.warning("a kept container is of no use container=%s: %s", name, error)
+            log.warning("a kept container can't be started and is removed container=%s: %s", name, error)
             await self._sandbox.remove(name)
             return None
 

@@ -79,7 +79,7 @@ def hold(remembered: Remembered, store_id: str) -> None:
         who = owner_of(store_id, slot.id)
         if (claimed := uids.claim(who, slot.uid)) != slot.uid:  # both stores are older than the registry
             uids.release(who, claimed)
-            log.warning("another store has a slot of the same uid slot=%s uid=%d", slot.id, slot.uid)
+            log.warning("another store has a slot with the same uid slot=%s uid=%d", slot.id, slot.uid)
 
 
 async def claimed(sandbox: Sandbox, slot_id: str) -> int:

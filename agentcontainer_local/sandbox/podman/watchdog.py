@@ -131,7 +131,7 @@ class Watchdog:
                 try:
                     await self._scan(list(self._watched))
                 except Exception:  # the next scan tries again
-                    log.exception("the watchdog could not look")
+                    log.exception("a scan of the running containers failed")
                 await asyncio.sleep(SCAN_SECONDS)
         finally:
             for measuring in self._measuring:
@@ -167,10 +167,10 @@ class Watchdog:
                 answers = await self._ask([{"paths": one.paths, "pids": one.pids} for one in batch])
             beside = time.monotonic() - before.at - sum(answer["seconds"] for answer in answers)
         except OSError as error:  # the next scan tries again
-            log.warning("the watchdog could not measure: %s", error)
+            log.warning("the disk usage of containers could not be measured: %s", error)
             return
         except Exception:
-            log.exception("the watchdog could not measure")
+            log.exception("the disk usage of containers could not be measured")
             return
         finally:
             for one in batch:

@@ -76,7 +76,7 @@ class Events:
         for line in batch:
             status, _ = await self._send([line])
             if status in REFUSED:
-                log.warning("the host does not take this event (%s): %.1000s", why, line.decode())
+                log.warning("the host refused an event (%s): %.1000s", why, line.decode())
 
     async def _send(self, batch: list[bytes]) -> tuple[int, Any]:
         return await self._door.send("POST", "/guest/events", b"\n".join(batch) + b"\n", NDJSON)

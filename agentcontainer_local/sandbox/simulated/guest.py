@@ -29,7 +29,7 @@ class Guest:
         self._prompts: deque[Prompt] = deque()
         self._prompted = asyncio.Event()
 
-    async def live(self) -> Exit:
+    async def run(self) -> Exit:
         """Runs until the host ends the run or the agent dies. Stopping the run cancels it."""
         self._events.push("ready")
         try:

@@ -43,7 +43,7 @@ NOT_ENFORCED = "The run is simulated: of its limits only workspaceMb is enforced
 
 
 @dataclass
-class Life:
+class SimulatedRun:
     """A run, alive or ended. It is the handle that the engine gets."""
 
     spec: RunSpec
@@ -122,7 +122,7 @@ class Simulated:
     def __init__(self, simulation: Simulation, folder: Path):
         self._in = simulation
         self._folder = folder
-        self._lives: dict[str, Life] = {}  # by task id
+        self._runs: dict[str, SimulatedRun] = {}  # by task id
         self.capabilities = Capabilities(
             name="simulated",
             isolation=LEVELS,
@@ -144,21 +144,21 @@ class Simulated:
             raise ImageMissing(f"The image {name} can't be had: this simulation has none of that name.")
 
     @contextlib.asynccontextmanager
-    async def running(self, spec: RunSpec, guest: Guest, found: Found | None = None) -> AsyncIterator[Life]:
-        life = self._lives.get(spec.task_id)
-        if found is not None and found.alive and life is not None:
-            life.start = Start.ADOPTED
+    async def running(self, spec: RunSpec, guest: Guest, found: Found | None = None) -> AsyncIterator[SimulatedRun]:
+        run = self._runs.get(spec.task_id)
+        if found is not None and found.alive and run is not None:
+            run.start = Start.ADOPTED
         else:
-            life = await self._started(spec)
-        life.door.open(guest.app)
+            run = await self._started(spec)
+        run.door.open(guest.app)
         try:
-            yield life
+            yield run
         finally:
-            await life.door.close()
+            await run.door.close()
             if not self._in.survives_server:
-                await self._end(life)
+                await self._end(run)
 
-    async def _started(self, spec: RunSpec) -> Life:
+    async def _started(self, spec: RunSpec) -> SimulatedRun:
         await self.ready()
         self._check_image(spec.image)
         await self.stop(spec.task_id)  # an earlier run may still be alive
@@ -166,35 +166,35 @@ class Simulated:
         start = Start.RESUMED if kept.has_container else Start.REMADE if kept.is_there else Start.FIRST
         try:
             kept.begin({"run": spec.run_id, "number": spec.number, "image": _name(spec.image)})
-            life = self._lives[spec.task_id] = self._alive(spec, start, kept)
+            run = self._runs[spec.task_id] = self._alive(spec, start, kept)
         except BaseException:
             if start is Start.FIRST:
                 kept.remove()
             raise
-        return life
+        return run
 
-    def _alive(self, spec: RunSpec, start: Start, kept: Kept) -> Life:
+    def _alive(self, spec: RunSpec, start: Start, kept: Kept) -> SimulatedRun:
         loop, door, watch = asyncio.get_running_loop(), Door(), Watch(kept, spec.limits)
         launch, events, session = json.loads(spec.launch({})), Events(door), Session(kept.session)
         agent = Agent(spec.task_id, launch, door, kept, self._in.play, events, session, watch)
-        living = SimulatedGuest(agent, door, kept, events, session).live()
-        playing = loop.create_task(living, name=f"simulated {spec.task_id}")
-        life = Life(spec, start, door, playing, loop.create_future(), watch.broken)
-        playing.add_done_callback(lambda _: self._over(life))
-        return life
+        work = SimulatedGuest(agent, door, kept, events, session).run()
+        playing = loop.create_task(work, name=f"simulated {spec.task_id}")
+        run = SimulatedRun(spec, start, door, playing, loop.create_future(), watch.broken)
+        playing.add_done_callback(lambda _: self._over(run))
+        return run
 
-    def _over(self, life: Life) -> None:
-        if life.playing.cancelled():
-            life.exited.set_result(KILLED if life.killed else STOPPED)
-        elif error := life.playing.exception():
-            log.error("the simulated agent failed task=%s", life.spec.task_id, exc_info=error)
-            life.exited.set_result(Exit(died=True, last_words=f"The simulation failed: {error!r}"))
+    def _over(self, run: SimulatedRun) -> None:
+        if run.playing.cancelled():
+            run.exited.set_result(KILLED if run.killed else STOPPED)
+        elif error := run.playing.exception():
+            log.error("the simulated agent failed task=%s", run.spec.task_id, exc_info=error)
+            run.exited.set_result(Exit(died=True, last_words=f"The simulation failed: {error!r}"))
         else:
-            life.exited.set_result(life.playing.result())
+            run.exited.set_result(run.playing.result())
 
-    async def _end(self, life: Life) -> None:
-        life.playing.cancel()
-        await asyncio.wait({life.playing})
+    async def _end(self, run: SimulatedRun) -> None:
+        run.playing.cancel()
+        await asyncio.wait({run.playing})
 
     async def found(self) -> list[Found]:
         await self.ready()
@@ -202,32 +202,32 @@ class Simulated:
         return [Found(task_id, alive=self._is_alive(task_id)) for task_id in kept]
 
     def _is_alive(self, task_id: str) -> bool:
-        return task_id in self._lives and not self._lives[task_id].exited.done()
+        return task_id in self._runs and not self._runs[task_id].exited.done()
 
     async def last_exit(self, task_id: str) -> Exit:
         await self.ready()
-        life = self._lives.get(task_id)
-        if life is None:
+        run = self._runs.get(task_id)
+        if run is None:
             return WITH_ITS_PROCESS
-        await asyncio.wait({life.exited})
-        return life.exited.result()
+        await asyncio.wait({run.exited})
+        return run.exited.result()
 
     async def stop(self, task_id: str) -> None:
-        if life := self._lives.get(task_id):
-            await self._end(life)
+        if run := self._runs.get(task_id):
+            await self._end(run)
 
     async def kill(self, task_id: str) -> None:
-        if life := self._lives.get(task_id):
-            life.killed = True
-            life.playing.cancel()
+        if run := self._runs.get(task_id):
+            run.killed = True
+            run.playing.cancel()
 
     async def stop_all(self) -> None:
-        for task_id in list(self._lives):
+        for task_id in list(self._runs):
             await self.stop(task_id)
 
     async def remove(self, task_id: str) -> None:
         await self.stop(task_id)
-        self._lives.pop(task_id, None)
+        self._runs.pop(task_id, None)
         self._kept(task_id).remove_container()
 
     async def forget(self, task_id: str) -> None:

@@ -51,9 +51,11 @@ class Answers:
         self._bytes = 0
 
     def _watch(self, db: Database) -> bool:
-        """Drops entries when rows change; answers whether another program has changed any since the last time, such as
-        the owner's sqlite3 shell, which has none of the triggers. `model_calls` is not watched: each call changes the
-        sums in `tasks` and `usage` too."""
+        """Drops entries when rows change. Returns whether another program has changed the database since the last call.
+
+        The triggers do not see changes by other programs, such as the owner's sqlite3 shell; then all entries are
+        dropped. `model_calls` is not watched: each call changes the sums in `tasks` and `usage` too.
+        """
         before, self._version = self._version, db.conn.execute("PRAGMA data_version").fetchone()
         if self._watched is not db:
             self._watched = db
