@@ -19,6 +19,7 @@ from agentcontainer_local.store.db import ALL, Row
 log = logging.getLogger(__name__)
 
 TIDY_SECONDS = 10
+DISCARD_TRIES = 5
 RETRY_SECONDS = 2  # pause after a failure
 # between two checks of the backend: while containers can run, and while they can't
 LOOK_SECONDS, LOOK_AGAIN_SECONDS = 5, 1
@@ -227,10 +228,23 @@ async def _end_orphan(host: Host, orphan: Found) -> None:
     try:
         task = tasks.get(host.db, orphan.task_id or "")
     except LookupError:
-        await host.backend.discard(orphan)
+        await _discard(host, orphan)
     else:
         if orphan.alive or task["status"] in lifecycle.TERMINAL:
             await clear_away(host, task["id"])
+
+
+async def _discard(host: Host, orphan: Found) -> None:
+    """Removes what no row names. If this fails, nothing else removes it until the next server starts."""
+    for tries_left in reversed(range(DISCARD_TRIES)):
+        try:
+            await host.backend.discard(orphan)
+            return
+        except SandboxError as error:
+            if not tries_left:
+                raise
+            log.warning("a container without a task was not removed, trying again: %s", error)
+        await host.now.sleep(max(RETRY_SECONDS, host.place.wait_seconds()))
 
 
 async def suspend(host: Host) -> None:

@@ -1,6 +1,7 @@
 """Slots that wait, while others take them and others give them up: each is one task's, or it is removed."""
 
 import asyncio
+import shutil
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -52,6 +53,8 @@ async def pool(host, machine: Machine, tmp_path: Path) -> Pool:
     pool.memory = tmp_path / "meminfo"
     for number in (1, 2):
         slot = Slot(f"slt_{number}", f"container-{number}", 20_000 + number, tmp_path / "runs" / f"slt_{number}")
+        slot.directory.mkdir(parents=True)
+        (slot.directory / "host.sock").touch()
         started = Started(number, None, found={"Name": slot.name})
         waiting = Waiting(KIND, slot, Door(), started, asyncio.get_running_loop().create_future(), AsyncExitStack())
         pool.waiting.append(waiting)
@@ -92,3 +95,31 @@ async def test_slots_are_given_up_while_tasks_start_without_a_pause_and_take_the
         await asyncio.wait_for(looking, 10)
         await pool._look()
     assert pool.waiting == []
+
+
+async def test_slots_whose_runtime_directory_is_gone_are_not_given_to_tasks(pool: Pool, machine: Machine):
+    machine.goes_on.set()
+    pool.memory.write_text(PLENTY)
+    first, second = pool.waiting
+    shutil.rmtree(first.slot.directory)
+    assert await pool._of_kind(KIND) is second
+    assert await pool._of_kind(KIND) is None
+    await pool._look()
+    assert pool.waiting == [] and first.slot.name in machine.removed
+
+
+async def test_after_a_failure_slots_are_given_up_at_once_when_memory_is_short(
+    pool: Pool, machine: Machine, monkeypatch
+):
+    monkeypatch.setattr("agentcontainer_local.sandbox.podman.pool.LOOK_SECONDS", 0.01)
+    machine.goes_on.set()
+    pool.memory.write_text(PLENTY)
+    pool.used(KIND)  # a third slot cannot be made: nothing here can start a container
+    running = asyncio.create_task(pool.run())
+    while not pool._fills_again_at:
+        await asyncio.sleep(0.01)
+    pool.memory.write_text(LITTLE)
+    async with asyncio.timeout(10):
+        while pool.waiting:
+            await asyncio.sleep(0.01)
+    running.cancel()

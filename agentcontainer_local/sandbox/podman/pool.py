@@ -62,6 +62,10 @@ class Waiting:
     ended: asyncio.Future[None]
     stack: AsyncExitStack  # resources of this process, closed with the slot
 
+    def is_of_use(self) -> bool:
+        """Whether its agent is up and can be reached: logind may have removed the runtime directory."""
+        return not self.ended.done() and (self.slot.directory / sockets.HOST).exists()
+
 
 class Pool:
     """At most `size` slots wait. `run` fills the pool."""
@@ -78,6 +82,7 @@ class Pool:
         self._changed = asyncio.Event()
         self._starting = 0
         self._started_at = 0.0
+        self._fills_again_at = 0.0
         self.slot_ids: set[str] = set()  # slots that no task has yet
         self.memory = MEMORY
 
@@ -88,12 +93,12 @@ class Pool:
                 await self._look()
             except (SandboxError, OSError) as error:
                 log.warning("no container could be made ready for the next task: %s", error)
-                await asyncio.sleep(FAILED_SECONDS)
+                self._fills_again_at = time.monotonic() + FAILED_SECONDS
             except Exception:  # tasks start without the pool
                 log.exception("no container could be made ready for the next task")
-                await asyncio.sleep(FAILED_SECONDS)
+                self._fills_again_at = time.monotonic() + FAILED_SECONDS
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS if self._recent else None)
+                await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS if self._recent or self.waiting else None)
 
     async def close(self) -> None:
         """Removes the waiting slots. `run` must have ended."""
@@ -160,9 +165,9 @@ class Pool:
         return image
 
     async def _of_kind(self, kind: Kind) -> Waiting | None:
-        """Nobody else's from here on. Others may be taken or given up whenever this waits, so it looks again each
-        time."""
-        while waiting := next((one for one in self.waiting if one.kind == kind and not one.ended.done()), None):
+        """Takes a slot of this kind out of the pool. While this waits, other slots may be taken or removed, so each
+        round looks at those that are left."""
+        while waiting := next((one for one in self.waiting if one.kind == kind and one.is_of_use()), None):
             self.waiting.remove(waiting)
             try:
                 if await self._sandbox.network_works(waiting.started.found or {}):
@@ -178,12 +183,12 @@ class Pool:
         wanted = Counter() if self._available() < LOW_MEMORY else self.wanted()
         useless = []
         for waiting in self.waiting:
-            if waiting.ended.done() or wanted[waiting.kind] == 0:
+            if not waiting.is_of_use() or wanted[waiting.kind] == 0:
                 useless.append(waiting)
             else:
                 wanted[waiting.kind] -= 1
         for waiting in useless:
-            if waiting in self.waiting:  # else a task has taken it while another one was removed
+            if waiting in self.waiting:  # otherwise a task has taken it while another one was removed
                 await self._discard(waiting)
         for kind in wanted.elements():
             if not await self._is_room():
@@ -199,12 +204,13 @@ class Pool:
         return wanted
 
     async def _is_room(self) -> bool:
-        """Once no task starts. Tasks may start for a long time, and take the memory that slots have to give up."""
+        """Waits until no task starts, or memory is short: tasks may start one after another for a long time, and the
+        slots that wait must be given up meanwhile."""
         while (wait := self._started_at + QUIET_SECONDS - time.monotonic()) > 0 or self._starting:
             if self._available() < LOW_MEMORY:
                 return False
             await asyncio.sleep(max(wait, 0.1))
-        return self._available() >= ENOUGH_MEMORY
+        return self._available() >= ENOUGH_MEMORY and time.monotonic() >= self._fills_again_at
 
     async def _fill(self, kind: Kind) -> None:
         name = self._prepared.known(kind.image)
