@@ -1,7 +1,7 @@
 """The clock of a server for tests: it runs as the real one does, and a test moves it forward."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from agentcontainer_local.engine.advance import advance
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agentcontainer_local.testing.running import Running
 
 TAG = "Testing"
+LATEST = datetime(9000, 1, 1, tzinfo=UTC)  # deadlines, which are later, still have a year of four digits
 
 
 class VirtualClock:
@@ -34,13 +35,17 @@ class VirtualClock:
         deadlines of tasks, sessions, uploads, keys and retention, and steps of scripts that wait. Real containers
         (backend "podman") go on in real time: what they do because of a deadline is not waited for.
 
-        Raises ValueError for what is not a duration, or a negative one, and TimeoutError where agents come to no end.
+        Raises ValueError for what is not a duration, a negative one, or a date after the year 9000, and TimeoutError
+        where agents come to no end.
         """
         ahead = seconds(duration)
         return self._running.call(lambda: advanced(self._running, ahead))
 
 
 async def advanced(running: "Running", ahead: float) -> datetime:
+    """Raises ValueError and TimeoutError, as `VirtualClock.advance`."""
+    if ahead > (LATEST - running.clock()).total_seconds():
+        raise ValueError(f"The clock ends with the year {LATEST.year}. Advance it by less, or reset the server.")
     await advance(running.host, running.clock, ahead, running.threads)
     return running.clock()
 
@@ -66,11 +71,9 @@ def routes(running: "Running", prefix: str) -> Iterable[Route]:
         """Moves the server's clock forward, by seconds or by a text such as `7d`, `1h30m` or `P7D`; answers when
         everything is done that became due."""
         try:
-            ahead = seconds(call.body.by)
+            return ClockShape(now=iso(await advanced(running, seconds(call.body.by))))
         except ValueError as error:
             raise Invalid.field("by", str(error)) from None
-        try:
-            return ClockShape(now=iso(await advanced(running, ahead)))
         except TimeoutError as error:
             raise Unavailable(str(error)) from None
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import uvloop
+from pydantic import ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agentcontainer_local import app, gateway, guest, model_access
@@ -29,6 +30,7 @@ from agentcontainer_local.process.threads import CountedThreads
 from agentcontainer_local.sandbox import backends
 from agentcontainer_local.sandbox.backend import Backend, Kills
 from agentcontainer_local.sandbox.simulated import Simulation
+from agentcontainer_local.schemas import faults
 from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import tasks, transcript
 from agentcontainer_local.store.db import rows, single
@@ -81,14 +83,16 @@ class Running:
     # From the tests' threads
 
     def start(self) -> None:
-        """Raises RuntimeError where the server cannot start."""
+        """Raises RuntimeError where the server cannot start, or was started before."""
+        if self._thread.ident is not None:
+            raise RuntimeError("This server for tests was started before. Make another one with server().")
         self._belongings = Belongings()
         self._thread.start()
         if not self._ready.wait(START_SECONDS):
             raise RuntimeError(f"The server for tests did not start within {START_SECONDS} s.")
         if self._failure is not None:
             self._thread.join()
-            raise RuntimeError(f"The server for tests could not start: {self._failure}") from self._failure
+            raise RuntimeError(f"The server for tests could not start: {_words(self._failure)}") from self._failure
 
     def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Does this in the server's thread; answers what it answers. Raises RuntimeError where it does not run."""
@@ -306,6 +310,12 @@ class Running:
             turn=task["turn_number"] or 0,
             conversation=task["mode"] == "conversation",
         )
+
+
+def _words(failure: BaseException) -> str:
+    if isinstance(failure, ValidationError):
+        return "; ".join(f"{one['field']}: {one['message']}" for one in faults.found(failure))
+    return str(failure)
 
 
 def _say_failed(part: asyncio.Task[None]) -> None:

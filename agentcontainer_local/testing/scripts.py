@@ -84,8 +84,7 @@ class Scripts:
         name = name or f"script {next(self._numbers)}"
         turns, every = _turns(name, steps)
         _check(name, turns)
-        if times is not None and times < 1:
-            raise BadScript(f'script "{name}": times is {times}. Give 1 or more.')
+        _check_choice(name, agent, instructions, model, metadata, times)
         script = Script(name, turns, every, agent, instructions, model, dict(metadata or {}), times)
         self._scripts.append(script)
         return script
@@ -121,6 +120,20 @@ def _turns(name: str, given: Sequence[Step | Sequence[Step]]) -> tuple[Turns, bo
         raise BadScript(f'script "{name}": give steps, or one list of steps for each turn of a conversation.')
     turns = tuple(tuple(one) for one in given) if all(lists) else (tuple(given),)  # type: ignore[arg-type]
     return turns, not all(lists)  # type: ignore[return-value]
+
+
+def _check_choice(name: str, agent: Any, instructions: Any, model: Any, metadata: Any, times: Any) -> None:
+    """Of what chooses the tasks."""
+    if times is not None and not (isinstance(times, int) and times >= 1):
+        raise BadScript(f'script "{name}": times is {times!r}. Give a whole number from 1.')
+    if agent is not None and not isinstance(agent, str):
+        raise BadScript(f'script "{name}": agent is {agent!r}. Give an id or a name.')
+    for what, match in (("instructions", instructions), ("model", model)):
+        text = match.pattern if isinstance(match, re.Pattern) else match
+        if text is not None and not isinstance(text, str):
+            raise BadScript(f'script "{name}": {what} is {match!r}. Give text, or a compiled pattern of text.')
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise BadScript(f'script "{name}": metadata is {metadata!r}. Give a dict.')
 
 
 def _check(name: str, turns: Turns) -> None:

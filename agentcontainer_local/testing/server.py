@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Backend = Literal["simulated", "podman"]
 ReplayMode = Literal["strict", "loose"]
+CHOSEN = ("data", "port", "host")  # by the server itself
 
 
 class Server:
@@ -47,6 +48,8 @@ class Server:
         replay_mode: ReplayMode = "strict",
         **settings: Any,
     ):
+        if wrong := [name for name in CHOSEN if name in settings]:
+            raise ValueError(f"A server for tests chooses its {wrong[0]} itself. Leave {wrong[0]}= out.")
         if seed is not None and backend != "simulated":
             raise ValueError('A seed is for the backend "simulated". Real containers take their own time.')
         with _quick_imports():  # here, so that a suite that starts no server does not wait for it
@@ -61,7 +64,9 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Without /api/v1: `http://127.0.0.1:41234`."""
+        """Without /api/v1: `http://127.0.0.1:41234`. Raises RuntimeError before the start."""
+        if not self._running.url:  # a client without an address would talk to the user's own server
+            raise RuntimeError("The server for tests does not run. Start it: `with server() as ac:`.")
         return self._running.url
 
     @property
@@ -125,7 +130,7 @@ class Server:
         self._running.reset()
 
     def start(self) -> "Server":
-        """Raises RuntimeError where the server cannot start."""
+        """Once. Raises RuntimeError where the server cannot start, or was started before."""
         self._running.start()
         return self
 

@@ -1,7 +1,8 @@
 """The steps of a script: what an agent says and does, one after another."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 MAX_SECONDS = 30 * 86_400  # as `hibernate` allows
 
@@ -56,7 +57,7 @@ Step = Say | Tool | Wait | Hibernate | Attach | Finish | Fail | Die
 
 def say(text: str) -> Say:
     """Words of the agent. As the last step of a conversation's turn, they are the answer."""
-    if not text:
+    if not _text("say", "text", text):
         raise ValueError("say: the text is empty. Give at least one character.")
     return Say(text)
 
@@ -67,8 +68,12 @@ def tool(command: str, output: str | None = None, exit_code: int = 0) -> Tool:
     With `output`, the command is not run: the call prints this text and ends with `exit_code`. Without it, the command
     is run: in the container, or by the simulated shell, which knows few commands and skips all others.
     """
-    if not command.strip():
+    if not _text("tool", "command", command).strip():
         raise ValueError("tool: the command is empty. Give a shell command.")
+    if output is not None:
+        _text("tool", "output", output)
+    if not isinstance(exit_code, int) or not 0 <= exit_code <= 255:
+        raise ValueError(f"tool: {exit_code!r} is not an exit code. Give 0 to 255.")
     if output is None and exit_code:
         raise ValueError("tool: an exit code needs an output. Give output= as well.")
     return Tool(command, output, exit_code)
@@ -84,16 +89,16 @@ def hibernate(seconds: float) -> Hibernate:
 
     `seconds`: 1 to 2,592,000 (30 days), a whole number.
     """
-    if seconds != int(seconds):
+    if _seconds("hibernate", seconds, 1) != int(seconds):
         raise ValueError(f"hibernate: {seconds} is not a whole number of seconds.")
-    return Hibernate(_seconds("hibernate", seconds, 1))
+    return Hibernate(seconds)
 
 
 def attach(files: Mapping[str, bytes]) -> Attach:
     """Files for the answer of a conversation's turn: content by name."""
     if not files:
         raise ValueError("attach: there are no files. Give at least one.")
-    return Attach({name: _bytes("attach", name, content) for name, content in files.items()})
+    return Attach({name: _bytes("attach", name, content) for name, content in _mapping("attach", "files", files)})
 
 
 def finish(
@@ -107,19 +112,19 @@ def finish(
     `files`: content by file name. `outputs`: for an output policy with named outputs, (file name, content) by output
     name. `incomplete`: the agent says that it could not do all of the task.
     """
-    given = {name: _bytes("finish", name, content) for name, content in (files or {}).items()}
-    named = {name: (file, _bytes("finish", file, content)) for name, (file, content) in (outputs or {}).items()}
+    given = {name: _bytes("finish", name, content) for name, content in _mapping("finish", "files", files or {})}
+    named = {name: _output(name, output) for name, output in _mapping("finish", "outputs", outputs or {})}
     names = [*given, *(file for file, _ in named.values())]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"finish: the file {twice[0]!r} is given twice. Give each file another name.")
-    if not message.strip():
+    if not _text("finish", "message", message).strip():
         raise ValueError("finish: the message is empty. Say what the result is.")
     return Finish(message, given, named, incomplete)
 
 
 def fail(error: str) -> Fail:
     """The model provider refuses the call with this error: an autonomous task fails, or a conversation's turn does."""
-    if not error.strip():
+    if not _text("fail", "error", error).strip():
         raise ValueError("fail: the error is empty. Say what went wrong.")
     return Fail(error)
 
@@ -130,16 +135,37 @@ def die() -> Die:
     return Die()
 
 
+def _text(step: str, what: str, given: object) -> str:
+    if not isinstance(given, str):
+        raise ValueError(f"{step}: the {what} is {type(given).__name__}. Give a str.")
+    return given
+
+
+def _mapping(step: str, what: str, given: object) -> Iterable[tuple[str, Any]]:
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{step}: {what} is {type(given).__name__}. Give a dict.")
+    return given.items()
+
+
+def _output(name: str, given: object) -> tuple[str, bytes]:
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise ValueError(f"finish: the output {name!r} is {type(given).__name__}. Give (file name, content).")
+    return given[0], _bytes("finish", *given)
+
+
 def _seconds(step: str, seconds: float, least: float) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise ValueError(f"{step}: {seconds!r} is not a number. Give seconds.")
     if not least <= seconds <= MAX_SECONDS:
         raise ValueError(f"{step}: {seconds} seconds are not allowed. Give {least} to {MAX_SECONDS}.")
     return seconds
 
 
-def _bytes(step: str, name: str, content: object) -> bytes:
+def _bytes(step: str, name: object, content: object) -> bytes:
     if not isinstance(content, bytes):
         raise ValueError(f"{step}: the content of {name!r} is {type(content).__name__}. Give bytes.")
-    if not name or name.startswith("/") or ".." in name.split("/"):
+    parts = _text(step, "name of a file", name).split("/")
+    if "" in (parts[0], parts[-1]) or parts[-1] == "." or ".." in parts:
         raise ValueError(f"{step}: {name!r} is not a name of a file in the workspace. Give a relative path.")
     return content
 

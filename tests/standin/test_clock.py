@@ -269,6 +269,19 @@ def test_what_is_no_duration_is_refused(seeded: Server, api: httpx.Client, by):
     assert seeded.clock.now() == BEGAN
 
 
+def test_the_clock_has_an_end_and_goes_on_after_a_reset():
+    with server() as ac:
+        with pytest.raises(ValueError, match="9000"):
+            for _ in range(80):  # centuries
+                ac.clock.advance(100 * 365 * 86_400)
+        answer = httpx.post(
+            f"{ac.url}/testing/clock/advance", json={"by": "36500d"}, headers={"Authorization": f"Bearer {ac.key}"}
+        )
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "validation_error")
+        ac.reset()
+        assert ac.clock.advance("1d").year < 9000
+
+
 @pytest.mark.parametrize(
     ("duration", "expected"),
     [(0, 0), (1.5, 1.5), ("90s", 90), ("1h30m", 5400), ("250ms", 0.25), ("1w", 604_800), ("P7D", 604_800)]

@@ -1,6 +1,7 @@
 """Which tasks a script is for, and what becomes of one that does not fit."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -96,11 +97,45 @@ def test_a_script_that_is_wrong_in_itself_is_refused(ac: Server, steps, words: s
         lambda: finish(files={"/etc/passwd": b""}),
         lambda: finish(files={"a": b""}, outputs={"x": ("a", b"")}),
         lambda: fail(" "),
+        # of another type
+        lambda: say(5),
+        lambda: tool(["ls"]),
+        lambda: tool("ls", output=b"a"),
+        lambda: tool("ls", output="", exit_code=256),
+        lambda: wait("5"),
+        lambda: wait(timedelta(days=1)),
+        lambda: hibernate("3d"),
+        lambda: hibernate(float("inf")),
+        lambda: attach(["a"]),
+        lambda: attach({Path("a"): b""}),
+        lambda: attach({"a/": b""}),
+        lambda: finish(5),
+        lambda: finish(files=["a"]),
+        lambda: finish(outputs={"x": b""}),
+        lambda: finish(outputs={"x": ("a", b"", b"")}),
+        lambda: fail(ValueError("no")),
     ],
 )
 def test_a_step_that_is_wrong_in_itself_is_refused(make):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"^(say|tool|wait|hibernate|attach|finish|fail): "):
         make()
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"times": "2"},
+        {"times": 1.5},
+        {"agent": 5},
+        {"instructions": 5},
+        {"model": re.compile(b"a")},
+        {"metadata": ["a"]},
+    ],
+)
+def test_a_choice_of_another_type_is_refused(ac: Server, choice):
+    with pytest.raises(BadScript, match=rf'^script "s": {next(iter(choice))} is '):
+        ac.script(finish(), name="s", **choice)
+    assert result(ac) == "Done"  # it was not added
 
 
 def unfit(ac: Server, task_id: str) -> str:

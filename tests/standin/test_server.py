@@ -63,15 +63,28 @@ def test_its_routes_are_for_holders_of_the_key(ac: Server):
 
 def test_a_server_that_does_not_run_says_so():
     ac = server()
-    for use in (ac.reset, ac.check):
+    for use in (ac.reset, ac.check, lambda: ac.url, lambda: ac.client):
         with pytest.raises(RuntimeError, match="does not run"):
             use()
     ac.stop()
 
 
+def test_a_server_is_started_once():
+    with server() as ac, pytest.raises(RuntimeError, match="started before"):
+        ac.start()
+    with pytest.raises(RuntimeError, match="started before"):
+        ac.start()
+
+
 def test_a_setting_that_is_wrong_is_told():
-    with pytest.raises(RuntimeError, match="max_running"):
+    with pytest.raises(RuntimeError, match=r"start: max_running: Must be at least 0$"):
         server(max_running=-1).start()
+
+
+@pytest.mark.parametrize("setting", [{"port": 3000}, {"host": "0.0.0.0"}, {"data": "/tmp"}])
+def test_what_the_server_chooses_cannot_be_given(setting):
+    with pytest.raises(ValueError, match="chooses"):
+        server(**setting)
 
 
 async def test_a_normal_server_has_no_routes_for_tests(simulated_server):
