@@ -114,8 +114,7 @@ def _ready(out: Lines, program: "Program", url: str) -> None:
 
 
 def _announce(out: Lines, program: "Program", url: str) -> None:
-    """Prints the address, as text or as one line of JSON. A new key is shown only here. `url`: where the server
-    listens."""
+    """Prints the address, as text or JSON. A new key is shown only here. `url`: where the server listens."""
     settings, given = program.host.settings, os.environ.get(API_KEY, "").strip()
     new_key = program.new_key if program.new_key != given else None
     public = (settings.public_url or reachable(url)).rstrip("/")

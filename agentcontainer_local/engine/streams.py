@@ -21,8 +21,7 @@ class Batch(NamedTuple):
 
 @dataclass
 class Moment:
-    """The state of a task until its rows change: the output of its tools, and batches by the number that they
-    follow."""
+    """A task until its rows change: the output of its tools, and batches by the number that they follow."""
 
     ended: bool
     printed: list[Row]

@@ -147,8 +147,7 @@ def _do_not_count(host: Host, found: FoundRuns, waited: timedelta) -> None:
 
 
 def _start_pending(host: Host, guest_of: GuestOf, runs: Runs, found: FoundRuns) -> None:
-    """Starts pending tasks, oldest first, up to the limit. If more are waiting, as many runs of idle conversations
-    end."""
+    """Starts pending tasks, oldest first, up to the limit. If more wait, ends runs of idle conversations."""
     room = _room(host, runs)
     waiting = _waiting(host, runs, room)
     if host.place.reason is not None:
@@ -248,8 +247,7 @@ async def _discard(host: Host, orphan: Found) -> None:
 
 
 async def suspend(host: Host) -> None:
-    """Stops and keeps every container of this store. The next server continues them. These stops do not count as
-    deaths."""
+    """Stops and keeps every container of this store. The next server continues them. No stop counts as a death."""
     try:
         found = _by_task(await host.backend.found())
     except Unavailable as error:

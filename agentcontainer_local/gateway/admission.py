@@ -101,8 +101,7 @@ def understood(route: routes.Route, given: bytes) -> tuple[dict[str, Any], bytes
 
 
 def check_models(body: dict[str, Any], grant: Grant, prices: Prices) -> None:
-    """Allows only the task's own models, and fallback models that cost no more than the requested one. Raises
-    Refusal."""
+    """Allows the task's own models, and fallback models that cost no more. Raises Refusal for others."""
     if body.get("model") not in grant.models:
         raise forbidden("This task may not call this model.")
     for one in body.get("fallbacks", []):

@@ -112,8 +112,7 @@ class Forwarded:
         figures.output_tokens = max(figures.output_tokens, self.meter.events if self.meter else 0)
 
     def _answered_by(self, model: str | None) -> str:
-        """The requested model (providers answer with a dated name of it), or one of the fallback models that the call
-        names."""
+        """The requested model (providers answer with a dated name), or a fallback model that the call names."""
         named = [one["model"] for one in self.call.body.get("fallbacks") or []]
         return model if model is not None and model in named else self.call.model
 
@@ -272,8 +271,7 @@ async def _pass(meter: Meter, chunk: bytes, send: Send) -> None:
 
 
 async def _first(state: Forwarded, response: Response, chunks: AsyncIterator[bytes]) -> bytes:
-    """The bytes up to the first event of a stream, or the first bytes of another answer. Raises Failed for anything
-    else."""
+    """The answer up to its first event, or its first bytes without a stream. Raises Failed otherwise."""
     first = b""
     async for chunk in chunks:
         first += chunk

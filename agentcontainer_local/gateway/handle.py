@@ -18,8 +18,7 @@ from agentcontainer_local.store.tasks import Refused
 
 
 async def handle(grant: Grant | None, client: Client, scope: Scope, receive: Receive, send: Send) -> None:
-    """An ASGI handler. `grant`: what the task may call; None: nothing. Answers every request, with 403 if it is not
-    allowed."""
+    """An ASGI handler that always answers. `grant`: what the task may call; None: nothing, so the answer is 403."""
     if grant is None:
         await refusal.answer(forbidden(CLOSED), send)
         return

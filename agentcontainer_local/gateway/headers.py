@@ -91,8 +91,7 @@ def to_provider(headers: Iterable[tuple[bytes, bytes]], grant: Grant, dialect: s
 
 
 def _credential(grant: Grant, dialect: str) -> dict[str, str]:
-    """The credential header of the dialect. OpenRouter uses the same one for all its paths, including the
-    Anthropic-like one."""
+    """The credential header for the dialect. OpenRouter uses the same one for all its paths."""
     if grant.api_key is None:
         return {}
     if dialect in ("messages", "count") and not PROVIDERS[grant.provider].is_router:

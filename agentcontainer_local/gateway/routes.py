@@ -20,8 +20,7 @@ PATHS: dict[Dialect, str] = {"messages": "messages", "responses": "responses", "
 
 
 def _routes_of(provider: Provider) -> Iterator[tuple[str, Route]]:
-    """A provider's routes. Each provider has all APIs, because an account can set another server. Only Anthropic's
-    counts tokens."""
+    """A provider's routes: all APIs, for servers of the account's choice. Only Anthropic's counts tokens."""
     for dialect, path in PATHS.items():
         below = f"{provider.version}/{path}"
         yield f"/{provider.gateway_path}{below}", Route(provider.name, dialect, below)

@@ -89,8 +89,7 @@ def message(body: bytes) -> str:
 
 
 def of_document(document: Any, depth: int = 6) -> str:
-    """The error message in a JSON document: `message`, or FastAPI's `detail`, Ollama's `error`, AWS's `Message` and so
-    on."""
+    """The error message in a JSON document, such as `message`, FastAPI's `detail` or Ollama's `error`."""
     if isinstance(document, str):
         return _inner(document, depth)
     if isinstance(document, list) and document and depth:

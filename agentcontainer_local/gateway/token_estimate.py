@@ -46,8 +46,7 @@ class Prompt:
 
 @dataclass
 class Known:
-    """Facts about a run: the tokens that models have written for its task, and the last prompt of each dialect and
-    model."""
+    """A run's facts: the tokens that models wrote for its task, and the last prompt by dialect and model."""
 
     written: int = 0
     prompts: dict[tuple[str, str], Prompt] = field(default_factory=dict, repr=False)
@@ -93,8 +92,7 @@ def by_what_is_known(known: Known, body: dict[str, Any], dialect: str, beta: byt
 
 
 def learn(known: Known, body: dict[str, Any], dialect: str, beta: bytes, size: int, tokens: int) -> None:
-    """Remembers a prompt that was answered completely. `tokens`: all its input tokens. Prompts without a frame are
-    ignored."""
+    """Remembers a completely answered prompt. `tokens`: all its input tokens. Ignores prompts without a frame."""
     frame = frame_of(body, dialect, beta) if size <= MAX_PROMPT_BYTES else None
     if frame is not None:
         known.prompts[dialect, body["model"]] = Prompt(frame, body[ITEMS[dialect]], tokens)

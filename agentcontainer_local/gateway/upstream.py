@@ -41,8 +41,7 @@ class Request:
 
 
 class Content(Protocol):
-    """The body of an answer. Raises aiohttp.ClientPayloadError if the provider cut it, and TimeoutError if it fell
-    silent."""
+    """The body of an answer. Raises ClientPayloadError if the provider cut it, TimeoutError if it fell silent."""
 
     def iter_any(self) -> AsyncIterator[bytes]:
         """The pieces as they arrive, none of them empty."""

@@ -37,8 +37,7 @@ class Watch:
     _event: bytes = field(default=b"", repr=False)  # the incomplete event
 
     def feed(self, chunk: bytes) -> tuple[bytes, Failure | None]:
-        """The part of a chunk that may be passed on, and the error that ends the answer. Everything before the error is
-        passed on."""
+        """The part of a chunk to pass on, and the error that ends the answer. Text before the error is passed on."""
         before = len(self._event)
         text = self._event + chunk if before else chunk
         begin = 0

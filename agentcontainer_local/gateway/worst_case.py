@@ -100,8 +100,7 @@ def _shortened(call: Call, output_tokens: int) -> dict[str, Any]:
 
 
 def _thinking_less(call: Call, output_tokens: int) -> dict[str, Any]:
-    """Reduces the thinking budget. It must be smaller than the maximum of output tokens, or the provider refuses the
-    call."""
+    """Reduces the thinking budget, which must be smaller than the maximum of output tokens."""
     thinking = call.body.get("thinking", {})
     if thinking.get("budget_tokens", 0) < output_tokens:
         return {}

@@ -47,8 +47,7 @@ def is_full(place: Path) -> bool:
 
 
 def room(place: Path) -> int:
-    """The bytes that files may still use. One hundredth of the disk, up to MAX_RESERVED_BYTES, is reserved for the
-    database."""
+    """The bytes that files may still use. Part of the disk, up to MAX_RESERVED_BYTES, is for the database."""
     disk = of(place)
     return disk.free_bytes - min(disk.size_bytes // 100, MAX_RESERVED_BYTES)
 

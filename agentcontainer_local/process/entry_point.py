@@ -29,8 +29,7 @@ def script(file: Path) -> list[str]:
 
 
 def loading() -> list[str]:
-    """The loader that must precede a program of the executable, so that it uses the bundled libraries. Empty
-    otherwise."""
+    """The loader that makes a program of the executable use the bundled libraries. Empty outside of it."""
     if not FROZEN:
         return []
     libraries = Path(sys.prefix)

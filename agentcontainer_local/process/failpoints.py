@@ -1,5 +1,4 @@
-"""Failpoints: named places in the code where a test can kill the process, to check recovery. Also simulated full
-disks."""
+"""Failpoints: named places where a test can kill the process, to check recovery. Also simulated full disks."""
 
 import os
 from pathlib import Path

@@ -26,8 +26,7 @@ class Mount(NamedTuple):
 
 
 def of(path: Path) -> Mount:
-    """The mount that an absolute path is on, or would be on. The path need not exist, and symbolic links are not
-    followed."""
+    """The mount of an absolute path. The path need not exist, and symbolic links are not followed."""
     above = {str(folder) for folder in (path, *path.parents)}
     found = [row for row in _rows() if row[0] in above]
     # of several mounts at one point, the last one is visible

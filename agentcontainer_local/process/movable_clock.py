@@ -98,8 +98,7 @@ class MovableClock(Clock):
             self._lookers = [one for one in self._lookers if not one.done()]
 
     def _timer(self, seconds: float) -> asyncio.Future[None]:
-        """A future that completes at its moment. That is never the present one, so that loops with pauses let time
-        pass."""
+        """A future that completes at its moment, never the present one, so that loops with pauses let time pass."""
         timer = asyncio.get_running_loop().create_future()
         moment = self.moment() + max(1, round(seconds * 1e6))
         heapq.heappush(self._sleepers, (moment, next(self._order), timer))

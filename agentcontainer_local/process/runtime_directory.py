@@ -1,5 +1,4 @@
-"""The directory for sockets. It needs a short path that belongs to this account: a socket's path has at most 107
-bytes."""
+"""The directory for sockets: a short path that belongs to this account. A socket's path has at most 107 bytes."""
 
 import hashlib
 import os
@@ -44,8 +43,7 @@ def inherit(store_id: str, data: Path) -> None:
 def removed_at_logout(
     systemd: Path = Path("/run/systemd/system"), lingering: Path = Path("/var/lib/systemd/linger")
 ) -> str | None:
-    """A warning if logind will remove the runtime directory at the account's last logout, with everything that runs
-    there."""
+    """A warning if logind will remove the runtime directory at the account's last logout, with all agents."""
     given, name = os.environ.get("XDG_RUNTIME_DIR", ""), pwd.getpwuid(os.getuid()).pw_name
     if not systemd.is_dir() or not given.startswith("/run/user/") or (lingering / name).exists():
         return None

@@ -46,8 +46,7 @@ def data_directory() -> Path:
 
 
 def become(data: Path | None) -> None:
-    """Drops root's privileges for good. Before that, `data`, if root named it, is given to the account. Raises
-    RuntimeError."""
+    """Drops root's privileges for good, after giving `data` to the account. Raises RuntimeError."""
     account = find()
     if data is not None:
         _hand_over(data, account)
@@ -84,8 +83,7 @@ def _drop_to(account: pwd.struct_passwd) -> None:
 
 
 def _hand_over(data: Path, account: pwd.struct_passwd) -> None:
-    """Gives a data directory and its content to the account. Raises RuntimeError for other directories that are not
-    empty."""
+    """Gives a data directory and its content to the account. Raises RuntimeError for other full directories."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(data.iterdir()) and not (data / "lock").exists():
         raise RuntimeError(

@@ -7,8 +7,7 @@ HOSTILE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u206
 
 
 def clean(text: str) -> str:
-    """Replaces characters that could move the cursor, colour the screen or change the direction. Keeps tabs and
-    newlines."""
+    """Replaces characters that could control a terminal or change the direction. Keeps tabs and newlines."""
     return HOSTILE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 

@@ -41,8 +41,7 @@ class Traces:
 
     @contextlib.contextmanager
     def request(self, scope: Scope, id: str) -> Iterator[Callable[[int], None]]:
-        """The span of a request. A `traceparent` header sets its parent. Call the yielded function with the HTTP
-        status."""
+        """The span of a request, within the `traceparent` header's. Call the yielded function with the HTTP status."""
         carried = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         kind, method = self._trace.SpanKind.SERVER, scope["method"]
         with self._tracer.start_as_current_span(method, self._propagate.extract(carried), kind) as span:

@@ -48,8 +48,7 @@ class Refusal(SandboxError):
 
 
 def refused(said: str, status: int, runtime_dirs: tuple[str, ...]) -> SandboxError:
-    """The error for an error answer of Podman. `runtime_dirs`: if a file in one of these is missing, it is not the
-    task's fault."""
+    """The error for Podman's answer. `runtime_dirs`: a missing file in one of these is not the task's fault."""
     words = f"Podman: {said}"
     gone = GONE in said.lower() and any(directory in said for directory in runtime_dirs)
     if status >= 500 and (gone or OF_A_CONTAINER.search(said)):

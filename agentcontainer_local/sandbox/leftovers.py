@@ -27,8 +27,7 @@ class OfStore:
 
     @property
     def is_worthless(self) -> bool:
-        """Whether nobody can need it: the store was deleted, or only its run directory is left, which the next server
-        recreates."""
+        """Whether nobody can need it: the store was deleted, or only its run directory is left."""
         return self.state == Presence.DELETED.value or (self.removable and self.has_run_directory_only)
 
     @property

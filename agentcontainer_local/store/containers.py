@@ -130,8 +130,7 @@ def create(db: Database, account_id: str, body: schemas.CreateContainerRequest, 
 def update(
     db: Database, account_id: str, container_id: str, body: schemas.UpdateContainerRequest, now: datetime
 ) -> Row:
-    """Changes the container. Another preset, image or list of paths adds a version; a new name or description does
-    not."""
+    """Changes the container. Another preset, image or list of paths adds a version; a name does not."""
     with db.atomic():
         container = custom(db, account_id, container_id)
         if container["archived_at"] is not None:

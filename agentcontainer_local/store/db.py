@@ -281,8 +281,7 @@ def reading(path: str) -> Iterator[Database]:
 
 
 def _migrate(db: Database) -> None:
-    """Runs the missing sections of migrations.sql, each in its own transaction. Raises RuntimeError for a newer
-    database."""
+    """Runs the missing migrations, each in its own transaction. Raises RuntimeError for a newer database."""
     parts = _parts(_migrations())
     done = single(db, "PRAGMA user_version")["user_version"]
     if done > len(parts):

@@ -136,8 +136,7 @@ class Watch:
         self._due = 0.0
 
     async def faults(self, patience: float) -> list[Fault]:
-        """The faults. If checking takes longer than `patience` seconds, the result is empty until the check is
-        complete."""
+        """The faults of a recent check. Empty while a check takes longer than `patience` seconds."""
         if self._looking is None or (self._looking.done() and time.monotonic() >= self._due):
             self._looking = asyncio.create_task(self._look())
         await asyncio.wait({self._looking}, timeout=patience)

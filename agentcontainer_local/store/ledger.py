@@ -29,8 +29,7 @@ def entries(db: Database, account_id: str, limit: int, after: int, ascending: bo
 
 
 def reserve(db: Database, account: Row, task_id: str, now: datetime) -> None:
-    """Reserves 0.50 USD for a task. Raises InsufficientCredits if the balance is lower. Call it inside the dispatch
-    transaction."""
+    """Reserves 0.50 USD within the dispatch transaction. Raises InsufficientCredits if the balance is lower."""
     if account["billing_mode"] != "standard":
         return
     if balance_microusd(db, account["id"]) < RESERVATION_MICROUSD:

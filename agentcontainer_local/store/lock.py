@@ -1,5 +1,4 @@
-"""The lock of a data directory: one server for each store. The lock file also has the server's address, for its
-owner."""
+"""The lock of a data directory: one server for each store. The lock file has the server's address for its owner."""
 
 import contextlib
 import logging
@@ -24,8 +23,7 @@ PATIENCE_SECONDS = 1.0  # a program that only checks the lock holds it for a mom
 
 @dataclass(frozen=True)
 class Served:
-    """The server of a data directory. `key`: the owner's key, valid while this server runs; empty for an older
-    server."""
+    """A data directory's server. `key`: the owner's, valid while the server runs; empty for an older server."""
 
     url: str
     key: str = field(repr=False)

@@ -11,8 +11,7 @@ class NotSynced(OSError):
 
 
 class Log:
-    """The write-ahead log. Transactions that were committed without a sync are in its file, so kill -9 does not lose
-    them."""
+    """The write-ahead log. Its file has the transactions that were committed without a sync."""
 
     def __init__(self, path: str, sync: Callable[[int], None] = os.fdatasync):
         self._file = os.open(path, os.O_RDONLY)  # kept open, because the kernel reports an error once to each open file

@@ -57,8 +57,7 @@ def api(db: Database, account_id: str, provider: str, environ: Mapping[str, str]
 
 
 def environment(provider: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    """The environment's settings for a provider. Raises Invalid for an invalid value; a server checks this at its
-    start."""
+    """The environment's settings for a provider. Raises Invalid, which is checked at a server's start."""
 
     def given(setting: str) -> tuple[str, str]:
         name = PROVIDERS[provider].variable(setting)

@@ -65,8 +65,7 @@ def add(
 
 
 def set_status(db: Database, message: Message, status: str, now: datetime, error: str | None = None) -> None:
-    """Changes the status and adds an event. For an answer, the event has the complete text; earlier events had the
-    additions."""
+    """Changes the status and adds an event. An answer's event has its complete text."""
     if message["status"] == status:
         return
     db.conn.execute("UPDATE messages SET status = ?, error = ? WHERE id = ?", (status, error, message["id"]))
@@ -86,8 +85,7 @@ def of_turn(db: Database, task_id: str, turn: int) -> list[Message]:
 
 
 def for_run(db: Database, task: Task, run: Run) -> list[Message]:
-    """The user's messages for this run: not given to Pi by an earlier run and, in a conversation, of the current
-    turn."""
+    """The user's messages for this run: not given to Pi before and, in a conversation, of the current turn."""
     return rows(
         db,
         "SELECT * FROM messages WHERE task_id = ? AND role = 'user' AND (? IS NULL OR turn_number = ?)"
@@ -129,8 +127,7 @@ def delivered(db: Database, task: Task, run: Run, message_id: str, now: datetime
 
 
 def said(db: Database, task: Task, text: str, now: datetime) -> None:
-    """Adds text of the agent. In a conversation it is appended to the turn's answer; otherwise it is a message of its
-    own."""
+    """Adds text of the agent: in a conversation to the turn's answer, otherwise as a message of its own."""
     if task["mode"] == "autonomous":
         add(db, task, "assistant", text, "completed", now)
     elif (answer := answer_of(db, task)) is None:
@@ -224,8 +221,7 @@ def tool_started(db: Database, task: Task, event: dict[str, Any], at: datetime, 
 
 
 def tool_printed(db: Database, task: Task, call_id: str, text: str) -> None:
-    """Stores the latest output of a running tool. It is streamed, and remains the tool's output if its end is never
-    reported."""
+    """Stores the latest output of a running tool, which is final if the tool's end is never reported."""
     db.conn.execute(
         "UPDATE activities SET output = ? WHERE task_id = ? AND call_id = ? AND completed_at IS NULL",
         (text, task["id"], call_id),
@@ -244,8 +240,7 @@ def printed(db: Database, task_id: str) -> list[Row]:
 
 
 def tool_ended(db: Database, task: Task, event: dict[str, Any], at: datetime, now: datetime) -> None:
-    """Records the end of a tool call. `event`: {callId, failed, output}; the output is only in the event, not in the
-    activity."""
+    """Records a tool call's end. `event`: {callId, failed, output}; the output is only stored in the event."""
     open = row(
         db,
         "SELECT * FROM activities WHERE task_id = ? AND call_id = ? AND completed_at IS NULL ORDER BY number DESC",
@@ -269,8 +264,7 @@ DURATION_MS = f"CAST(round((julianday({END}) - julianday(started_at)) * 86400000
 
 
 def end_open_activities(db: Database, task_id: str, status: str, error_code: str | None, now: datetime) -> None:
-    """Ends the tools that were running when the run ended. It takes two statements, as old stores can have thousands of
-    them."""
+    """Ends the tools that were running when the run ended. Two statements, for stores with thousands of them."""
     given = {"task": task_id, "status": status, "error": error_code, "now": iso(now)}
     told = db.conn.execute(
         "INSERT INTO task_events (task_id, type, data, created_at) SELECT task_id, :type, json_object('id', id,"

@@ -103,8 +103,7 @@ def decide(task: Task, run: Run | None, now: datetime, seen: Seen) -> Action:
 
 
 def falls_asleep(task: Task) -> bool:
-    """Whether the task hibernates, or did so a moment ago and was woken. Its agent may still need the answer of
-    `hibernate`."""
+    """Whether the task hibernates, or was just woken. Its agent may still need the answer of `hibernate`."""
     woken = task["status"] == lifecycle.PENDING and task["to_tell"] is not None
     return woken or task["status"] == lifecycle.HIBERNATING
 

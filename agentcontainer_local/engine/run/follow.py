@@ -121,8 +121,7 @@ def _out_of_time(host: Host, task: Task, error: str) -> None:
 
 
 def _of_the_model(host: Host, task: Task) -> str:
-    """What to add to the error about model calls: the last one failed, or one is in progress. Begins with a space, or
-    is empty."""
+    """How model calls contributed to the error. Begins with a space, or is empty."""
     failed, calling = tasks.failed_before(host.db, task), host.calling.get(task["id"])
     words = f" The last model call failed: {failed['error']}" if failed else ""
     if calling is not None:
@@ -132,8 +131,7 @@ def _of_the_model(host: Host, task: Task) -> str:
 
 
 def _unfinished(host: Host, task: Task) -> str:
-    """The error for an agent that stopped several times. If it never called a tool, its model probably can't call
-    `finish`."""
+    """The error for an agent that stopped too often. If it called no tool, its model probably can't call `finish`."""
     error = f"The agent stopped without calling finish, and did so again after it was told {MAX_NUDGES} times."
     if transcript.used_tools(host.db, task["id"]):
         return error

@@ -64,8 +64,7 @@ def _start(run: Run, began: datetime) -> Span:
 
 
 def _call(call: Row, ended: datetime) -> Span:
-    """A model call, with the names of OpenTelemetry's conventions for generative AI. Their input tokens include cached
-    ones."""
+    """A model call in OpenTelemetry's conventions for generative AI. There, input tokens include cached ones."""
     read = call["input_tokens"] + call["cache_read_tokens"] + call["cache_write_tokens"]
     model, status = _plain(call["model"]), tasks.call_status(call)
     facts = {

@@ -1,5 +1,4 @@
-"""The allowlist of model calls: the fields that the pinned version of Pi sends, one file per API. Others are
-refused."""
+"""The allowlist of model calls: only the fields that the pinned version of Pi sends are allowed. One file per API."""
 
 from typing import Any
 

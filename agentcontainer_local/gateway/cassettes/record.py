@@ -96,8 +96,7 @@ class Recorder:
                 self._writer.submit(tape.end, status)
 
     async def close(self) -> None:
-        """Completes the recordings at the server's end. Those of waiting tasks count as complete; running ones stay
-        incomplete."""
+        """Completes the recordings of ended and waiting tasks at the server's end. Others stay incomplete."""
         tapes, self._tapes = self._tapes, {}
         for tape in filter(None, tapes.values()):
             status = tasks.get(self._context.db, tape.task_id)["status"]

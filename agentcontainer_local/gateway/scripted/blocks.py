@@ -18,8 +18,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Script:
-    """The steps of a message. `done`: commands that, according to a summary, were run for messages that it no longer
-    has."""
+    """The steps of a message. `done`: commands that, according to a summary, were run for earlier messages."""
 
     steps: tuple[Step, ...] = ()
     say: str = ""  # text at the end

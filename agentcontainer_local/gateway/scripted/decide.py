@@ -121,8 +121,7 @@ def _plain(command: str) -> bytes:
 
 
 def summary(text: str, conversation: bool) -> str:
-    """Answers Pi's request for a summary with the blocks that are still to do, so that work continues from the
-    summary."""
+    """Answers Pi's request for a summary with the blocks that are still to do, so that work continues there."""
     asked = TO_SUMMARISE.match(text)
     items: list[Item] = serialized(asked[1] or asked[2] or "") if asked else []
     if (earlier := _between(text, *EARLIER, asked.end() if asked else 0)) is not None:

@@ -38,8 +38,7 @@ def whole(dialect: Dialect, answer: Answer) -> dict[str, Any]:
 
 
 def stream(dialect: Dialect, answer: Answer, with_usage: bool = True) -> Iterator[bytes]:
-    """The answer as server-sent events. `with_usage`: whether chat completions include usage, which must be
-    requested."""
+    """The answer as server-sent events. `with_usage`: chat completions include usage only on request."""
     if dialect == "completions":
         for event in _completions_events(answer, with_usage):
             yield b"data: %s\n\n" % json.dumps(event).encode()

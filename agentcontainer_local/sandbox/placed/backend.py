@@ -127,8 +127,7 @@ class Placed:
         await self._end(task_id, keep=True)
 
     async def remove(self, task_id: str) -> None:
-        """Stops the run. Whether its files are kept is often decided a moment later; until then they stay on the
-        node."""
+        """Stops the run. Its files stay on the node until it is decided, often a moment later, if they are kept."""
         await self._rest(task_id)
         self._undecided[task_id] = asyncio.create_task(self._kept_soon(task_id))
 
@@ -170,8 +169,7 @@ class Placed:
     # Starting
 
     async def _started(self, session: Session, job: str) -> None:
-        """Starts the run's job. If a node can't start it, tries another one. Raises the error that the run fails
-        with."""
+        """Starts the run's job, on another node if one can't. Raises the error that the run fails with."""
         failed: list[NodeFailed] = []
         try:
             await self._end(session.spec.task_id, keep=True, but=job)
@@ -229,8 +227,7 @@ class Placed:
             await session.reached(session.at_rest, REST_SECONDS)
 
     async def _end(self, task_id: str, keep: bool, but: str | None = None) -> None:
-        """Ends all jobs of a task except `but`: through the node program if it is connected, else through the
-        scheduler."""
+        """Ends all jobs of a task except `but`, through the node program or, if not connected, the scheduler."""
         for session in self._of(task_id, but):
             await session.order({"type": "decide", "keep": keep})
             await session.reached(session.over, REST_SECONDS)
@@ -283,8 +280,7 @@ class Placed:
     # Called for connections of nodes
 
     async def arrived(self, arrival: Arrival, node: str, greeting: Message) -> None:
-        """Accepts or refuses a connection, by the rows and the scheduler's answers, not by what this server happens to
-        follow."""
+        """Accepts or refuses a connection, by the rows and by what the scheduler reports."""
         kind, job = greeting["kind"], str(greeting["job"])
         if greeting["version"] != wire.VERSION:
             return arrival.refuse(wire.VERSIONS, "The node runs another version of agentcontainer than the host.")
@@ -303,8 +299,7 @@ class Placed:
         return await self._serve(arrival, session, job, node, kind, greeting)
 
     async def _is_on(self, job: str, node: str) -> bool | None:
-        """Whether the job runs on the node. None if the scheduler does not answer, or has not reported the job as
-        running yet."""
+        """Whether the job runs on the node. None if the scheduler does not answer, or has not reported it yet."""
         try:
             on = await self._jobs.node_of(job)
         except EngineUnavailable:

@@ -25,8 +25,7 @@ class NodeFailed(RuntimeError):
 
 
 class Session:
-    """See backend.Handle. A session outlives connections: a node that reconnects repeats everything that has
-    happened."""
+    """See backend.Handle. A session outlives connections: a node that reconnects repeats all that has happened."""
 
     def __init__(self, spec: RunSpec, guest: Guest, document: Message, env: Mapping[str, str], adopted: bool):
         """`document`: the description of the run that the node gets. `env`: the image's environment variables."""
@@ -59,8 +58,7 @@ class Session:
         return self._lines is not None
 
     async def attend(self, node: str, lines: Lines, known: Message) -> None:
-        """Handles a connection of the node program. `known`: what happened there so far. A later connection replaces
-        it."""
+        """Handles the node program's connection, until a later one. `known`: what has happened there so far."""
         if self._lines is not None:
             self._lines.close()
         self.node, self._lines = node, lines

@@ -122,8 +122,7 @@ class PodmanBackend(PodmanExports):
         self._stopped.discard(slot.name)
 
     async def found(self) -> list[Found]:
-        """Slots in this server's pool are left out: they wait for a task. Waiting slots of an earlier server are
-        included."""
+        """Leaves out slots in this server's pool, which wait for a task. Those of an earlier server are included."""
         containers, volumes = await asyncio.gather(self._sandbox.found(), self._sandbox.volumes())
         found = [
             Found(self._task_of(one.labels), one.state == "running", one, one.labels.get(SLOT_LABEL))
@@ -201,8 +200,7 @@ class PodmanBackend(PodmanExports):
 async def open(
     settings: Settings, store_id: str, remembered: Remembered, runtime: Path
 ) -> AsyncIterator[PodmanBackend]:
-    """Podman need not answer yet: until it does, every call raises Unavailable. `runtime`: the directory that
-    containers mount."""
+    """Until Podman answers, every call raises Unavailable. `runtime`: the directory that containers mount."""
     uids.hold(remembered, store_id)
     directory = runtime_directory.of_store(store_id)
     # an earlier version chose the names

@@ -72,8 +72,7 @@ def _clear(service: Service, folder: Path) -> None:
 
 
 def _processes(folder: Path) -> Iterator[int]:
-    """The processes of RUN instructions, which outlive Podman. They are found by their mounts of files in this
-    directory."""
+    """The processes of RUN instructions, which outlive Podman, found by their mounts of this directory's files."""
     for file in folder.glob("buildah*/pid"):
         with contextlib.suppress(OSError, ValueError):
             pid = int(file.read_text())

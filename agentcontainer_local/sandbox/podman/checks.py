@@ -1,5 +1,4 @@
-"""Checks of what rootless Podman and this program need of a machine, fastest first, each with the command that fixes
-it."""
+"""Checks of what rootless Podman needs of a machine, fastest first, each with the command that fixes it."""
 
 import contextlib
 import json
@@ -106,8 +105,7 @@ def _account(fixer: Fixer) -> Iterator[Check]:
 
 
 def _sub_ids(file: Path) -> int:
-    """The number of subordinate ids. `getsubids` also knows those that do not come from files (`subid:` in
-    nsswitch.conf)."""
+    """The number of subordinate ids. `getsubids` also knows those from other sources (`subid:` in nsswitch.conf)."""
     options = ["-g"] if file.name == "subgid" else []
     said = _run("getsubids", *options, _me())
     if said is not None:
@@ -224,8 +222,7 @@ def _systemd_runs() -> bool:
 
 
 def _podman_info(fixer: Fixer) -> tuple[Check, dict[str, Any] | None]:
-    """Runs `podman info`. Podman leaves a process that holds its user namespace; it is ended if it was not there
-    before."""
+    """Runs `podman info`, and ends the process that holds Podman's user namespace if it was not there before."""
     with _aside() as (options, environ, ended):
         command = ["podman", *options, "info", "--format", "json"]
         try:

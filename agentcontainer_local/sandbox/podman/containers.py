@@ -1,5 +1,4 @@
-"""Containers: creating, starting, watching and ending them, and finding them again. A start verifies the isolation
-first."""
+"""Containers: create, start, watch, end and find them. A start verifies the isolation."""
 
 import asyncio
 import contextlib
@@ -36,8 +35,7 @@ class Containers:
         self._started: dict[str, Any] = {}
 
     async def create(self, spec: ContainerSpec) -> Created:
-        """Creates a container. Raises ImageMissing, and SandboxError if the name is taken. An incomplete container is
-        removed."""
+        """Creates a container, or nothing. Raises ImageMissing, and SandboxError if the name is taken."""
         limits, kept_by = await self._limits(spec)
         body = _request(spec) | limits | network.namespace(spec.network, await self._network_driver(spec))
         body["labels"] = {**spec.labels, STORE: self.store_id}
@@ -113,8 +111,7 @@ class Containers:
             await to_the_end(self.stop(container, 0))
 
     async def stop(self, container_id: str, timeout: int = 10) -> None:
-        """Sends SIGTERM, then SIGKILL after `timeout` seconds. Keeps the container. Does nothing if it is gone or
-        stopped."""
+        """Sends SIGTERM, then SIGKILL after `timeout` seconds. Keeps the container. Does nothing if it has ended."""
         params = {"timeout": timeout}
         path = f"/containers/{container_id}/stop"
         await self._api.call("POST", path, params=params, expect=(404,), patient=True, seconds=timeout + 60)
@@ -143,8 +140,7 @@ class Containers:
         return self._api.service.ours and maker == self._api.service.started
 
     async def end_strays(self, container_id: str) -> None:
-        """Ends processes of the container that Podman does not know of, for example after its runtime directory was
-        removed."""
+        """Ends processes that Podman does not know of, for example after its runtime directory was removed."""
         await asyncio.to_thread(processes.end_strays, container_id)
 
     async def exited(self, pid: int) -> None:
@@ -161,8 +157,7 @@ class Containers:
         return None if answer.status == 404 else answer.body
 
     async def exit_code(self, container_id: str, seconds: float = 3) -> int | None:
-        """The exit code of an ended container, once Podman has recorded it. None if it is unknown, as for state
-        `lost`."""
+        """The exit code of an ended container, once Podman has recorded it. None: unknown, as for `lost`."""
         for _ in range(int(seconds / 0.02)):
             found = await self.inspect(container_id)
             if found is None or found["State"]["Status"] in ("created", "configured"):

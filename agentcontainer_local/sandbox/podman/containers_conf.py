@@ -44,8 +44,7 @@ def text(hooks_dir: Path, oci_runtime: str | None, more_runtimes: dict[str, str]
 
 
 def gvisor_runtime(directory: Path) -> dict[str, str]:
-    """gVisor's entry for `more_runtimes`: a script, as containers.conf takes no flags. Empty if runsc is not
-    installed."""
+    """gVisor's entry for `more_runtimes`: a script, as containers.conf takes no flags. Empty without runsc."""
     if not (runsc := shutil.which("runsc")):
         return {}
     program = directory / "runsc"
@@ -116,8 +115,7 @@ def gives_scopes() -> bool:
 
 
 def _runtime_that_starts(engine: dict[str, Any]) -> str | None:
-    """runc, if the machine needs it: on cgroup v1 and hybrid, crun fails with "cgroups in hybrid mode not
-    supported"."""
+    """runc, if this machine needs it: crun does not support cgroup v1 and hybrid."""
     there = shutil.which("runc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     return "runc" if there and not cgroups_are_v2() and "runtime" not in engine else None
 
@@ -127,8 +125,7 @@ def _systemd_session() -> bool:
 
 
 def _own_engine() -> dict[str, Any]:
-    """The [engine] settings as Podman reads them: system, then user, each with its .d directory; or only
-    CONTAINERS_CONF."""
+    """The [engine] settings as Podman reads them: system, user, and their .d; or CONTAINERS_CONF alone."""
     if named := os.environ.get("CONTAINERS_CONF"):
         files = [Path(named)]
     else:

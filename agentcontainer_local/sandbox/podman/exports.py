@@ -54,8 +54,7 @@ class PodmanExports:
 
     @contextlib.contextmanager
     def _exported(self, volume: str | None) -> Iterator[BinaryIO]:
-        """Exports a volume. No container may use it: a working agent could replace a file by a link during the
-        export."""
+        """Exports a volume that no container uses: a working agent could replace a file by a link meanwhile."""
         if volume is None:
             raise FileNotFoundError("the task has no slot")
         with tempfile.TemporaryFile("w+") as wrong:

@@ -51,6 +51,5 @@ def prove(inspected: dict[str, Any], isolation: str) -> None:
 
 
 def processes_by(spec: ContainerSpec) -> By:
-    """What limits the processes. All gVisor containers of a host share one user, and gVisor ignores the processes
-    ulimit."""
+    """What limits the processes. gVisor ignores the ulimit, and its containers share one user."""
     return "watchdog" if spec.isolation == "gvisor" else "ulimit and watchdog"

@@ -58,8 +58,7 @@ class Images:
         volumes: tuple[str, ...] = (),
         pull: str = "missing",
     ) -> None:
-        """Builds with the podman command: the REST API of 4.3 ignores `volumes` (`source:target:ro`, mounted during the
-        build)."""
+        """Builds with the podman command: the REST API of 4.3 ignores `volumes` (`source:target:ro`)."""
         options = [f"--pull={pull}", "--force-rm", "--tag", tag, "--file", str(containerfile)]
         options += [f"--build-arg={name}={value}" for name, value in (args or {}).items()]
         options += [f"--label={name}={value}" for name, value in (labels or {}).items()]

@@ -35,8 +35,7 @@ def of_containers(inits: Iterable[int]) -> dict[int, Usage]:
 
 
 def exact(used: Usage) -> tuple[int, int]:
-    """Private and shared bytes. Pages that several processes map count once. Slower, because the kernel reads page
-    tables."""
+    """Private and shared bytes, with shared pages counted once. Slower, because the kernel reads page tables."""
     wanted = ("Pss_Anon:", "SwapPss:", "Pss_Shmem:")
     maps = [_numbers(f"/proc/{pid}/smaps_rollup", wanted) for pid in used.pids]
     private = sum(found.get("Pss_Anon:", 0) + found.get("SwapPss:", 0) for found in maps)

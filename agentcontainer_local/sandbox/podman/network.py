@@ -1,5 +1,4 @@
-"""The network of a container: no device at all, or the public internet without the host and its networks. Each start
-verifies it."""
+"""The network of a container: none, or the internet without the host and its networks. Each start verifies it."""
 
 import json
 import shutil
@@ -63,8 +62,7 @@ def driver(podman_version: str) -> str | None:
 
 
 def write_hook(directory: Path, driver: str | None) -> None:
-    """Writes the hook's configuration where Podman looks for it. /bin/sh runs the hook, because packages lose mode
-    bits."""
+    """Writes the hook's configuration for Podman. /bin/sh runs the hook, because packages lose mode bits."""
     directory.mkdir(exist_ok=True)
     hook = {
         "version": "1.0.0",
@@ -88,8 +86,7 @@ def write_hook(directory: Path, driver: str | None) -> None:
 
 
 def hook_error(directory: Path, container_id: str) -> str:
-    """What the failed hook wrote to stderr; empty if it did not fail. The OCI runtime reports only the exit code. The
-    file is removed."""
+    """Takes the error that the hook wrote to stderr; empty if it did not fail. The OCI runtime does not report it."""
     file = directory / f"{container_id}.error"
     try:
         said = file.read_text(errors="replace").strip()

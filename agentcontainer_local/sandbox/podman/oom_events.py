@@ -12,8 +12,7 @@ from agentcontainer_local.sandbox.podman import memory_usage
 
 @contextlib.contextmanager
 def heard(init: int, tell: Callable[[], None]) -> Iterator[None]:
-    """Calls `tell` at each such kill while open. cgroup v2 has a file that supports poll(2). Without it, nothing is
-    reported."""
+    """Calls `tell` at each such kill while open, by poll(2) on a file of cgroup v2. Never, if that is missing."""
     try:
         events = memory_usage.memory_events(Path(f"/proc/{init}/cgroup").read_text())
         counts = events and events.open()

@@ -154,8 +154,7 @@ class Pool:
         return waiting.started
 
     async def _image_of(self, choice: ImageChoice) -> Image | None:
-        """The image as it is now. For a standard image Podman is asked only once: its name contains a hash of its
-        content."""
+        """The image as it is now. Standard images are asked for once: their name has a hash of their content."""
         name = self._prepared.known(choice)
         if name is None:
             return None

@@ -1,5 +1,4 @@
-"""Images for runs: found once, built or pulled once for all tasks that wait, and changed if the agent may write to some
-directories."""
+"""Images for runs: each is found, built or pulled once for all tasks that wait for it."""
 
 import asyncio
 import logging
@@ -23,8 +22,7 @@ class Prepared:
         self._work: dict[ImageChoice, asyncio.Task[str]] = {}
 
     async def ensure(self, choice: ImageChoice, say: Say) -> str:
-        """Makes the image available and returns its name in Podman. If one waiter is cancelled, the work goes on for
-        the others."""
+        """Makes the image available and returns its name. Cancelling one waiter does not stop the work for others."""
         if not choice.writable_paths and choice in self._names:
             return self._names[choice]
         with self._progress.heard(_name_of(choice), say):

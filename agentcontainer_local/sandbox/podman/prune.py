@@ -1,5 +1,4 @@
-"""Decides which images may be removed: those that this program made for earlier versions and that no definition
-uses."""
+"""Finds images that can be removed: made for earlier versions of this program, and not used by any definition."""
 
 import contextlib
 import json
@@ -15,8 +14,7 @@ VERSIONS = "SELECT * FROM container_versions"
 
 
 def ours(image: Image, tag: str) -> bool:
-    """Whether this program made the image under this tag. Images built on it inherit its labels, so since 1.0 a label
-    has the tag."""
+    """Whether this program made the image under this tag. Images built on it inherit its labels, but not its tag."""
     made_for = image.labels.get(standard_images.MADE_FOR)
     if made_for is not None:
         return tag == made_for
@@ -24,8 +22,7 @@ def ours(image: Image, tag: str) -> bool:
 
 
 def definitions(data: Path, warn: Callable[[str], None]) -> list[dict[str, Any]]:
-    """All versions of all containers in `data` and in the account's other stores. `data` need not have been served
-    yet."""
+    """All versions of all containers in `data`, even if it was never served, and in the account's other stores."""
     return [version for data in {data.resolve(), *identity.data_directories()} for version in _versions(data, warn)]
 
 
@@ -36,8 +33,7 @@ async def named(sandbox: Sandbox, versions: list[dict[str, Any]]) -> set[str]:
 
 
 async def unused_writable_images(sandbox: Sandbox, versions: list[dict[str, Any]]) -> list[tuple[str, Image]]:
-    """Writable images that are no longer used: no version asks for these directories, or the original image has
-    changed."""
+    """Writable images that no version asks for, or whose original image has changed."""
     wanted = set()
     for version in versions:
         # the column is missing in stores of earlier versions

@@ -33,8 +33,7 @@ def write_profile(directory: Path) -> Path | None:
 
 
 def stricter(profile: dict[str, Any]) -> dict[str, Any]:
-    """The profile without the closed calls. They fail with the list's default error, ENOSYS, which programs can
-    handle."""
+    """The profile without the closed calls. They fail with the list's default error, ENOSYS."""
     allowed = [_without_closed(rule) if rule["action"] == "SCMP_ACT_ALLOW" else rule for rule in profile["syscalls"]]
     return {**profile, "syscalls": [*(rule for rule in allowed if rule["names"]), PROCESSES_AND_THREADS]}
 

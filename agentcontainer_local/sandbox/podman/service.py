@@ -114,8 +114,7 @@ class Service:
             ) from None
 
     async def close(self, number: int = signal.SIGTERM) -> None:
-        """Ends the service. Containers and their network processes continue, because they have their own process
-        groups."""
+        """Ends the service. Containers and their network processes continue, in process groups of their own."""
         if self._process is None:
             return
         running, self._process = self._process, None
@@ -212,13 +211,11 @@ class Service:
         raise Unavailable(f"Podman's API service did not start{why}. It said: {said or 'nothing'}")
 
     def _scope(self) -> list[str]:
-        """The command prefix for a scope beside the containers, so that `systemctl kill` of our unit does not end their
-        networks."""
+        """The prefix for a scope beside the containers: `systemctl kill` of our unit must not end their networks."""
         return containers_conf.scope(f"agentcontainer-podman-{secrets.token_hex(4)}") if self._scoped else []
 
     async def _end_leftover(self) -> None:
-        """Ends a service that outlived a killed server. It listens on our socket and has the socket's path in its
-        command line."""
+        """Ends a service that outlived a killed server and still listens on our socket."""
         pid = listener(self.socket)
         if pid is None or f"unix://{self.socket}" not in processes.command_line(pid):
             return

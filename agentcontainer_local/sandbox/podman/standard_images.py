@@ -1,5 +1,4 @@
-"""The images of the standard containers, built from images/<name>/Containerfile at first use. The tag is a hash of the
-content."""
+"""The images of the standard containers, built from images/<name>/Containerfile. The tag is a hash of the content."""
 
 import asyncio
 import contextlib
@@ -136,8 +135,7 @@ def _steps(name: str, say: Say) -> Callable[[str], None]:
 
 
 def told(line: str) -> tuple[str, str] | None:
-    """The image and a message such as `Building image coding, step 3 of 4`, from a reported line. None for other
-    lines."""
+    """The image and a message such as `Building image coding, step 3 of 4`. None for lines without news."""
     if found := re.match(r"(\S+): STEP (\d+)/(\d+): ", line):
         return found[1], f"Building image {found[1]}, step {found[2]} of {found[3]}"
     if found := re.match("Building the image ([^,]+)", line):
@@ -243,8 +241,7 @@ def _os_release() -> dict[str, str]:
 
 
 def _lend(lent: Path, suite: str) -> None:
-    """Writes apt settings for the time of the build: this machine's sources (for `suite`), proxy and CA
-    certificates."""
+    """Writes apt settings for the build: this machine's sources (for `suite`), proxy and CA certificates."""
     lines = _acquire()
     if sources := _sources(suite):
         (lent / "sources.list").write_text("\n".join(sources) + "\n")

@@ -57,8 +57,7 @@ class Starter:
         return Started(pid, Start.FIRST if new else Start.REMADE, image, enforced)
 
     async def _start_kept(self, spec: RunSpec, slot: Slot) -> int | None:
-        """Starts the container of an earlier run. Returns None if there is none, or if it can't start and was
-        removed."""
+        """Starts the container of an earlier run. None if there is none, or if it can't start and was removed."""
         name = slot.name
         found = await self._sandbox.inspect(name)
         if found is None:
@@ -79,8 +78,7 @@ class Starter:
             return None
 
     async def _make(self, spec: RunSpec, slot: Slot) -> tuple[str, Any]:
-        """Creates a container on the slot's volumes, which are created if missing. Returns its image and what limits
-        it."""
+        """Creates a container and missing volumes. Returns its image and what limits it."""
         image = self._prepared.known(spec.image) or await self._prepared.ensure(spec.image, log.info)
         marks = labels(slot.id)
         env, *_ = await asyncio.gather(

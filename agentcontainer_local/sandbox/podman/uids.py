@@ -47,8 +47,7 @@ class Uids:
                     self.registry.remove(name)
 
     def sweep(self, in_use: set[str], seconds: float = FRESH_SECONDS) -> None:
-        """Removes entries of this Podman storage that are older than `seconds` and not `in_use`, or whose storage is
-        gone."""
+        """Removes entries older than `seconds` that are not `in_use` or whose Podman storage is gone."""
         here = _storage()
         with self.registry.locked():
             for name, value in list(self.registry.entries()):

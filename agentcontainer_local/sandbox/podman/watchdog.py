@@ -102,8 +102,7 @@ class Watchdog:
     def watching(
         self, pid: int, ceiling: Ceiling, paths: list[str], cpus: float | None, empty: bool
     ) -> Iterator[asyncio.Future[Broken]]:
-        """Watches a container while open. The future gets the first limit that it exceeds. The caller decides what
-        happens then."""
+        """Watches a container while open. The future gets the first exceeded limit; the caller acts on it."""
         broken = asyncio.get_running_loop().create_future()
         before = Machine.now(paths)
         if not empty:

@@ -59,8 +59,7 @@ class Kept:
     # The agent's files
 
     def path(self, name: str) -> Path:
-        """The path of an agent's file, by its name in the container: absolute, below `~`, or relative to the
-        workspace."""
+        """The path of an agent's file. `name`: absolute, below `~`, or relative to the workspace."""
         whole = HOME + name[1:] if name == "~" or name.startswith("~/") else name
         parts: list[str] = []
         for part in PurePosixPath(HOME, whole).parts[1:]:

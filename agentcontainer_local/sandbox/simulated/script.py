@@ -69,8 +69,7 @@ class Fail:
 
 @dataclass(frozen=True)
 class Die:
-    """Ends the agent's program. The task is restarted and continues with the next step; it fails after three deaths in
-    a row."""
+    """Ends the agent's program. The task restarts with the next step, and fails after three deaths in a row."""
 
     last_words: str = "Pi ended with exit code 1."
 

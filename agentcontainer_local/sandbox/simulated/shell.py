@@ -30,8 +30,7 @@ EXIT = "exit"
 
 @dataclass(frozen=True)
 class Ran:
-    """The result of a command. `ends`: it ends the run. `died`: the last output of the agent's program, if it was
-    killed."""
+    """A command's result. `ends`: it ends the run. `died`: the last output of the agent's program that it killed."""
 
     output: str = ""
     code: int = 0

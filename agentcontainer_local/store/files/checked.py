@@ -39,8 +39,7 @@ _known: dict[Key, bool] = {}
 
 
 async def require(file: Row, place: Path) -> bool:
-    """Verifies the content. True: it is correct. False: the file is too large to verify now; `chunks` will. Raises
-    Damaged."""
+    """True: the content is correct. False: too large to verify now; `chunks` verifies it. Raises Damaged."""
     key = await asyncio.to_thread(_key, file, place)
     if key not in _known and file["size_bytes"] <= AT_ONCE_BYTES:
         _remember(key, await asyncio.to_thread(_digest_of, file, place) == file["sha256"])
@@ -50,8 +49,7 @@ async def require(file: Row, place: Path) -> bool:
 
 
 async def chunks(file: Row, place: Path) -> AsyncIterator[bytes]:
-    """The content, in pieces. The last one is only sent if the whole content is correct. Raises Damaged at the
-    beginning, or Cut."""
+    """The content in pieces; the last one only if all is correct. Raises Damaged at the beginning, or Cut."""
     key, digest = await asyncio.to_thread(_key, file, place), hashlib.sha256()
 
     def read() -> bytes:

@@ -18,8 +18,7 @@ def _clipped(text: str, size: int) -> str:
 
 
 def free_name(name: str, taken: dict[str, int]) -> str:
-    """The name, or `report-2.csv` and so on if `report.csv` is taken. `taken` stores the names and the last number
-    used."""
+    """The name, or `report-2.csv` and so on if `report.csv` is taken. `taken`: names, with the last number used."""
     stem, dot, extension = name.rpartition(".")
     if not stem:
         stem, dot, extension = name, "", ""

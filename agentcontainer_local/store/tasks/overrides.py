@@ -41,8 +41,7 @@ def take(db: Database, task: Task, message: Columns) -> None:
 
 
 def _changed(task: Columns, message: Columns) -> Row:
-    """The task's row with the message's overrides applied. A key that was given for one provider is never used for
-    another."""
+    """The task's row with the message's overrides. A key for one provider is never used for another."""
     given = json.loads(message["overrides"])
     changed: Row = {**task, **task_fields.of_message(given)}
     soft = changed["soft_finish_after_seconds"]

@@ -91,8 +91,7 @@ def require_key(context: Context, task: Columns) -> None:
 
 
 def _own_key(db: Database, task: Columns) -> tuple[bytes | None, Literal["task", "agent"] | None]:
-    """The encrypted key of the task, else of its agent version if that key was given for this provider; and its
-    source."""
+    """The encrypted key of the task, else of its agent version if given for this provider; and its source."""
     if task["provider_api_key"] is not None:
         return task["provider_api_key"], "task"
     version = single(

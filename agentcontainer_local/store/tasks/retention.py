@@ -1,5 +1,4 @@
-"""Removes workspaces, events and files of tasks that have ended, after their retention time. The tasks themselves
-stay."""
+"""Removes workspaces, events and files of ended tasks after their retention time. The tasks themselves stay."""
 
 from datetime import datetime, timedelta
 from itertools import accumulate

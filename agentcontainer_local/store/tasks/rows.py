@@ -91,8 +91,7 @@ def page(
 
 
 def _page_sql(agent_id: str | None, status: str | None, search: str | None, ascending: bool) -> str:
-    """The query with only the conditions in use. The `+` before a column keeps SQLite from using a worse index for
-    it."""
+    """The query with only the conditions in use. A `+` keeps SQLite from using that column's index."""
     ended = status in lifecycle.TERMINAL
     plus = "" if status is None or ended else "+"
     where = [f"{plus}tasks.account_id = :account", "tasks.number > :after" if ascending else "tasks.number < :after"]
@@ -150,8 +149,7 @@ OUTPUTS_DOWN = OUTPUTS + " AND task_outputs.number < ? ORDER BY task_outputs.num
 
 
 def outputs(db: Database, task_id: str, limit: int, after: int, ascending: bool) -> list[Row]:
-    """Files that the agent delivered. `output_name` is the agent's name for the file; `number` is the position in the
-    list."""
+    """Files that the agent delivered. `output_name`: the agent's name; `number`: the position in the list."""
     return rows(db, OUTPUTS_UP if ascending else OUTPUTS_DOWN, (task_id, after, limit))
 
 

@@ -147,8 +147,7 @@ def settled(db: Database, run_id: str, now: datetime, error: str | None = None) 
 
 
 def asked_again(db: Database, run_id: str, now: datetime, why: Literal["nudged", "asked_to_finish"]) -> None:
-    """A settled agent is asked to call `finish`. `nudged`: it stopped without. `asked_to_finish`: its budget is used
-    up."""
+    """A settled agent is asked to call `finish`: it did not (`nudged`), or its budget is used up."""
     counted = {"nudged": "nudges = nudges + 1", "asked_to_finish": "budget_asked_at = :at"}[why]
     _go_on(db, run_id, why, now, f"{counted}, settled_error = NULL")
 

@@ -119,8 +119,7 @@ def _close_what_is_open(db: Database, task: Task, status: str, why: str | None, 
 
 
 def cancel(db: Database, account_id: str, task_id: str, now: datetime) -> Task:
-    """Cancels the task. A task that is already cancelled is returned unchanged. Raises Conflict if it ended
-    otherwise."""
+    """Cancels the task. Does nothing if it is cancelled already. Raises Conflict if it ended otherwise."""
     task = owned(db, account_id, task_id)
     if task["status"] == lifecycle.CANCELLED:
         return task

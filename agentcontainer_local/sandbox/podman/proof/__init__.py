@@ -58,8 +58,7 @@ METADATA_AND_LOCAL = [
 
 
 async def prove(sandbox: Sandbox, runtime: Path, settings: Settings, say: Say) -> list[WallCheck]:
-    """Runs all tests. Takes about ten seconds, or minutes if no standard image was built yet. Removes everything
-    afterwards."""
+    """Runs all tests and cleans up. Takes about ten seconds, or minutes if no standard image was built yet."""
     attempt = _Attempt(sandbox, await _image(sandbox, say), runtime, settings)
     # The kernel counts all processes of a user together, so two tests at once would disturb each other.
     async with file_lock.alone("proof", lambda: say("Waiting for another proof to end")):
