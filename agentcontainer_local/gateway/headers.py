@@ -11,7 +11,7 @@ from agentcontainer_local.providers import PROVIDERS
 
 # The headers of Pi that a provider may see, with their allowed values. Node adds those in OURS; they apply to this
 # connection only, or are credentials, which the provider's key replaces. All others are refused: a provider could take
-# an account, a price or a forwarding address from them.
+# an account, a price or a URL to call from them.
 TO_PROVIDER = {
     "user-agent": re.compile(r"[ -~]{1,200}"),
     "anthropic-version": re.compile(r"2023-06-01"),

@@ -25,10 +25,10 @@ def most_connections() -> int:
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn accepts any number of pipelined requests (256 KB of them need 27 MB).
+    """uvicorn's HTTP connection, with two corrections. An answer in progress is never interrupted.
 
-    When the client disconnects, it tells only the last one, so the one in progress would never end. Both are fixed
-    here. An answer in progress is never interrupted.
+    uvicorn accepts any number of pipelined requests, and 256 KB of them need 27 MB. When the client disconnects, it
+    informs only the last of them, so the one in progress would never end.
     """
 
     unparsed_bytes = 0  # received since the parser last called back

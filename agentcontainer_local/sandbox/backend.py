@@ -52,9 +52,8 @@ class RunSpec:
     isolation: str  # one of resource_limits.LEVELS
     internet: bool
     first: bool  # the task has not run before, so nothing is stored for it
-    longest_seconds: int = (
-        24 * 3600
-    )  # the engine ends it before; a backend that needs a limit of its own takes a larger one
+    # The engine ends the run before this time. A backend that needs its own time limit adds a margin.
+    longest_seconds: int = 24 * 3600
 
 
 class Guest(NamedTuple):
@@ -76,8 +75,7 @@ class Start(Enum):
 
 @dataclass(frozen=True)
 class Exit:
-    """The end of a run that was not requested by the engine. `died`: the agent failed. Otherwise it was stopped, for
-    example because the machine shut down."""
+    """How a run ended. `died`: the agent failed. Otherwise it was stopped, on request or with the machine."""
 
     died: bool
     last_words: str = ""  # the last output of the agent's program, or why the run was stopped; empty: unknown

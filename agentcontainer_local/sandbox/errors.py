@@ -36,7 +36,7 @@ class Unavailable(SandboxError):
 
 
 class Unwalled(SandboxError):
-    """A container with internet access was not started, because the host's addresses could not be closed to it."""
+    """A container was not started, because its network or its runtime does not isolate it as required."""
 
 
 class Refusal(SandboxError):
