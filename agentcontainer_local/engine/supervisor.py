@@ -24,7 +24,7 @@ RETRY_SECONDS = 2  # pause after a failure
 # between two checks of the backend: while containers can run, and while they can't
 LOOK_SECONDS, LOOK_AGAIN_SECONDS = 5, 1
 
-Runs = dict[str, asyncio.Task[None]]  # by task id; at most one activity for each
+Runs = dict[str, asyncio.Task[None]]  # the worker of each task, by task id
 FoundRuns = dict[str, Found]  # by task id
 
 
@@ -38,11 +38,11 @@ async def supervise(host: Host, guest_of: GuestOf) -> None:
         failpoints.point("supervisor.looked")
         _clear_orphans(host, runs, everything)
         found = _by_task(everything)
-        _do_not_count(host, found, timedelta(seconds=host.steady() - began))
+        _exclude_waiting_time(host, found, timedelta(seconds=host.steady() - began))
         while True:
             changed, look_again = host.changed.mark(), host.look_again.mark()
             _reap(host, runs)
-            _take_up(host, guest_of, runs, found)
+            _continue_running(host, guest_of, runs, found)
             _start_pending(host, guest_of, runs, found)
             _clear_ended(host, runs)
             found = {}  # from here on, this server has started everything that runs
@@ -85,16 +85,16 @@ def _by_task(found: Sequence[Found]) -> FoundRuns:
 
 
 def _reap(host: Host, runs: Runs) -> None:
-    """Removes completed activities. After a failure the task pauses; then its rows lead to another try."""
+    """Removes workers that have ended. After a failure the task pauses; then its rows lead to another try."""
     for task_id, running in list(runs.items()):
         if running.done():
             del runs[task_id]
             if error := running.exception():
-                _say(host, task_id, error)
+                _report(host, task_id, error)
                 runs[task_id] = asyncio.create_task(_again(host, task_id), name=f"pause {task_id}")
 
 
-def _say(host: Host, task_id: str, error: BaseException) -> None:
+def _report(host: Host, task_id: str, error: BaseException) -> None:
     if isinstance(error, Unavailable):
         host.place.failed(str(error), start=_is_pending(host, task_id))
     elif isinstance(error, SandboxError):
@@ -118,8 +118,8 @@ def _alive(host: Host, task_id: str, found: FoundRuns) -> Found | None:
     return its if its is not None and its.alive and tasks.open_run(host.db, task_id) else None
 
 
-def _take_up(host: Host, guest_of: GuestOf, runs: Runs, found: FoundRuns) -> None:
-    """Continues running tasks that have no activity here: they are from an earlier server, or their activity failed."""
+def _continue_running(host: Host, guest_of: GuestOf, runs: Runs, found: FoundRuns) -> None:
+    """Continues running tasks that have no worker here: they are from an earlier server, or their worker failed."""
     for task_id in tasks.with_status(host.db, lifecycle.RUNNING):
         if task_id not in runs:
             runs[task_id] = asyncio.create_task(_attend(host, task_id, guest_of, found))
@@ -138,7 +138,7 @@ async def _attend(host: Host, task_id: str, guest_of: GuestOf, found: FoundRuns)
             tell(host, record["id"])
 
 
-def _do_not_count(host: Host, found: FoundRuns, waited: timedelta) -> None:
+def _exclude_waiting_time(host: Host, found: FoundRuns, waited: timedelta) -> None:
     """Excludes time from the tasks' container time: while this server waited for the backend, agents could not reach
     it. If a container ended while no server ran, its time counts up to the end of the earlier server."""
     for task_id in tasks.with_status(host.db, lifecycle.RUNNING):
@@ -161,7 +161,7 @@ def _start_pending(host: Host, guest_of: GuestOf, runs: Runs, found: FoundRuns) 
 
 
 def _waiting(host: Host, runs: Runs, room: int) -> list[str]:
-    """Pending tasks without an activity: as many as fit, and one more for each run that could make room."""
+    """Pending tasks without a worker: as many as fit, and one more for each run that could make room."""
     most = ALL if host.place.reason is not None else room + 2 * len(runs) + 1
     return [id for id in tasks.with_status(host.db, lifecycle.PENDING, most=most) if id not in runs]
 
@@ -184,7 +184,7 @@ def _room(host: Host, runs: Runs) -> int:
 
 
 def _end_idle(host: Host, runs: Runs, wanted: int) -> None:
-    """Ends the runs of the `wanted` longest idle conversations. Their activities notice and end."""
+    """Ends the runs of the `wanted` longest idle conversations. Their workers notice it and end."""
     idle = [task_id for task_id in tasks.idle(host.db) if task_id in runs]
     for task_id in idle[: max(0, wanted)]:
         tasks.end_run(host.db, task_id, host.now())

@@ -49,31 +49,24 @@ class Progress:
 
 @dataclass(frozen=True)
 class Grant:
-    """`task_id`: the task that makes the calls. `models`: the ids as Pi sends them (the task's model and its weak one).
-    `base_url`: as the vendor's SDK takes it, see `providers`.
+    """What a task may call, and how its calls are reserved and settled.
 
-    `reserve`: called before a model is asked, with the most that the call can use; raises tasks.Refused.
-
-    `settle`: called on the event loop, once for each reserved call, including failed and cut ones.
-
-    `capped`: a budget applies, so every call must have an upper bound.
-
-    `known`: facts from earlier calls of the same run.
-
-    `free`: models without a price.
-
-    `own_address`: the base URL is not the vendor's. `key_source`: where the key comes from.
-
-    `reached`: whether the address has answered this task before.
-
-    `learn`: called when a prompt was too long (model, window if the error named it, bytes of the request); returns
-    whether Pi has to be restarted before it can continue.
-
-    `working`: called with the progress of each call when it begins, and with None when it ends.
-
-    `all_upstream`: the upstream also answers calls of the scripted model.
-
-    `refuse`: why no call is allowed now. Pi reads it and retries some errors by their words, so it must be plain.
+    - `task_id`: the task that makes the calls.
+    - `models`: the ids as Pi sends them (the task's model and its weak one).
+    - `base_url`: as the vendor's SDK takes it, see `providers`.
+    - `reserve`: called before a model is asked, with the most that the call can use; raises tasks.Refused.
+    - `settle`: called on the event loop, once for each reserved call, including failed and cut ones.
+    - `capped`: a budget applies, so every call must have an upper bound.
+    - `known`: facts from earlier calls of the same run.
+    - `free`: models that cost nothing.
+    - `own_address`: the base URL is not the vendor's.
+    - `key_source`: where the key comes from.
+    - `reached`: whether the address has answered this task before.
+    - `learn`: called when a prompt was too long (model, window if the error named it, bytes of the request); returns
+      whether Pi has to be restarted before it can continue.
+    - `working`: called with the progress of each call when it begins, and with None when it ends.
+    - `all_upstream`: the upstream also answers calls of the scripted model.
+    - `refuse`: why no call is allowed now. Pi retries errors with certain words, such as "timeout": avoid those.
     """
 
     provider: str

@@ -30,9 +30,9 @@ SCAN_SECONDS = 1
 # limit.
 MEASURE_SECONDS = 60
 SETTLING_SECONDS = 5  # delay of the first measurement, which would slow the start down
-RESTING = 30
+RESTING = 30  # pause after a measurement, as a multiple of its duration
 MAX_REST_SECONDS = 600
-MIN_CEILING_PART = 10
+MIN_CEILING_PART = 10  # in the pause, the disk must lose at least 1/10 of the limit for another measurement
 MIN_CHANGE_BYTES = 32 * MB
 # Containers with quick measurements are measured together, and do not wait for slow ones.
 QUICK_SECONDS = 1
