@@ -22,7 +22,7 @@ class Place:
         self._start_failed = self._look_failed = False
         self._tries: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()  # failed starts in a row, by task
-        self._outlived: set[str] = set()  # the tasks among them during whose failures another task has started
+        self._others_started: set[str] = set()  # the tasks among them during whose failures another task has started
 
     def failed(self, reason: str, start: bool = False) -> None:
         """Records a failure. `start`: a container did not start although the checks were fine. Then availability
@@ -63,10 +63,10 @@ class Place:
         """Whether this task's start fails again and again while other tasks start. Then it fails, although its error
         looks like the machine's."""
         self._failures[task_id] += 1
-        return self._failures[task_id] >= MAX_START_FAILURES and task_id in self._outlived
+        return self._failures[task_id] >= MAX_START_FAILURES and task_id in self._others_started
 
     def started(self, task_id: str) -> None:
         for counted in (self._tries, self._failures):
             counted.pop(task_id, None)
-        self._outlived = set(self._failures)
+        self._others_started = set(self._failures)
         self.works()

@@ -58,7 +58,7 @@ async def admitted(grant: Grant, client: Client, scope: Scope, receive: Receive)
         raise forbidden(grant.refuse)
     headers.check(scope["headers"])
     given = await _read(receive)
-    body, raw, inside = await client.aside(grant.known, len(given), _looked_at, route, given)
+    body, raw, inside = await client.aside(grant.known, len(given), _checked, route, given)
     check_models(body, grant, client.prices)
     return Call(route, body["model"], body, raw, inside, scope["query_string"], scope["headers"])
 
@@ -77,7 +77,7 @@ async def _read(receive: Receive) -> bytes:
             return b"".join(chunks)
 
 
-def _looked_at(route: routes.Route, given: bytes) -> tuple[dict[str, Any], bytes, content.Content]:
+def _checked(route: routes.Route, given: bytes) -> tuple[dict[str, Any], bytes, content.Content]:
     if has_more_values(given, MAX_VALUES):
         raise Refusal(413, "request_too_large", f"The request has more than {MAX_VALUES} values.")
     body, raw = understood(route, given)

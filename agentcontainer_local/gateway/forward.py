@@ -62,7 +62,7 @@ class Forwarded:
             self.meter.close()
         counts = self._counts()
         figures = self.meter.figures if self.meter else Figures()
-        guessed = counts == "told" and self._guess()
+        guessed = counts == "told" and self._guess_prompt()
         if counts == "worst":
             self._estimate(figures)
         model = self._answered_by(figures.model)
@@ -96,7 +96,7 @@ class Forwarded:
         priced = figures.reported_usd is not None or not figures.doubtful
         return "told" if self.whole and figures.ended and figures.told and priced else "worst"
 
-    def _guess(self) -> bool:
+    def _guess_prompt(self) -> bool:
         """Handles a provider that reports 0 tokens for a prompt. The prompt counts at its worst case, and an answer
         without tokens at the most that its bytes can be. Returns whether that was necessary."""
         figures, meter = self.figures, self.meter
@@ -139,9 +139,9 @@ async def forward(state: Forwarded, send: Send) -> None:
         await _asked(state, send)
     except Failed as reason:
         state.asked = state.asked and not reason.failure.instead
-        state.failure = _judged(state, reason.failure)
+        state.failure = _adjusted(state, reason.failure)
     except _errors() as error:
-        state.failure = _judged(state, _failure_of(state, error))
+        state.failure = _adjusted(state, _failure_of(state, error))
     if state.failure is None:
         return
     if not state.answered:
@@ -177,7 +177,7 @@ def _failure_of(state: Forwarded, error: Exception) -> Failure:
     return found
 
 
-def _judged(state: Forwarded, found: Failure) -> Failure:
+def _adjusted(state: Forwarded, found: Failure) -> Failure:
     """The failure, adjusted to this task: the number of attempts, and whether Pi has to be restarted first."""
     if found.retry_after:
         state.client.rest(state.grant, found.retry_after)

@@ -234,7 +234,7 @@ class Meter:
         if usage and self.dialect in INPUT:
             figures.told = True
             figures.doubtful |= _is_doubtful(usage)
-            (self._note_apart if self.dialect == "messages" else self._note_together)(usage)
+            (self._note_anthropic_usage if self.dialect == "messages" else self._note_openai_usage)(usage)
             if (reported := _reported(usage)) is not None:
                 figures.reported_usd = reported
 
@@ -246,7 +246,7 @@ class Meter:
         if isinstance(tier, str) and TIERS.get(tier, 1) >= TIERS.get(figures.service_tier or "", 0):
             figures.service_tier = tier
 
-    def _note_apart(self, usage: dict[str, Any]) -> None:
+    def _note_anthropic_usage(self, usage: dict[str, Any]) -> None:
         """Anthropic reports cached tokens separately."""
         figures, written = self.figures, usage.get("cache_creation")
         figures.input_tokens = self._largest("input_tokens", usage)
@@ -255,7 +255,7 @@ class Meter:
         figures.cache_write_tokens = self._largest("cache_creation_input_tokens", usage)
         figures.cache_write_1h_tokens = self._largest("ephemeral_1h_input_tokens", written)
 
-    def _note_together(self, usage: dict[str, Any]) -> None:
+    def _note_openai_usage(self, usage: dict[str, Any]) -> None:
         """OpenAI includes cached tokens in the input tokens."""
         figures, details = self.figures, usage.get(DETAILS[self.dialect])
         figures.cache_read_tokens = self._largest("cached_tokens", details)

@@ -35,8 +35,8 @@ class Afterwards:
         finally:
             os.close(reading)
         # A forked child that does not exec would keep the pipe open for its lifetime.
-        let_go = weakref.WeakMethod(self._let_go)
-        os.register_at_fork(after_in_child=lambda: (mine := let_go()) and mine())
+        close_pipe = weakref.WeakMethod(self._close_pipe)
+        os.register_at_fork(after_in_child=lambda: (mine := close_pipe()) and mine())
 
     def dismiss(self) -> None:
         """Cancels the command. Does nothing when called again."""
@@ -44,10 +44,10 @@ class Afterwards:
             return
         with contextlib.suppress(BrokenPipeError):  # the shell was killed
             os.write(self._pipe, b"dismissed\n")
-        self._let_go()
+        self._close_pipe()
         self._waiting.wait()
 
-    def _let_go(self) -> None:
+    def _close_pipe(self) -> None:
         if self._pipe >= 0:
             os.close(self._pipe)
             self._pipe = -1

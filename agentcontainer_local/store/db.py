@@ -56,15 +56,15 @@ class Database(sqlite_utils.Database):
         self._touched: list[str] = []  # tasks that the present transaction has changed
         self._subscribers: list[Callable[..., None]] = []
         self._watchers = 0
-        self._patience_ms: int | None = None  # waiting time for another program's write lock; None: as set by `open`
-        self._held_elsewhere = False
+        self._busy_timeout_ms: int | None = None  # for another program's write lock; None: as set by `open`
+        self._locked_by_another = False
         self._log: Log | None = None
         self._syncs_later = False  # the caller of the present transaction syncs the log afterwards
 
     def serve(self) -> None:
         """From now on, only callers of `waited` wait for the disk or for another program's write lock."""
-        self._patience_ms = BRIEF_MS
-        self._set_patience(BRIEF_MS)
+        self._busy_timeout_ms = BRIEF_MS
+        self._set_busy_timeout(BRIEF_MS)
         if self._durable:
             self._log = Log(f"{path(self)}-wal")
 
@@ -112,10 +112,10 @@ class Database(sqlite_utils.Database):
             await log.synced()
         except OSError:
             with suppress(sqlite3.Error):
-                self._begin_log_anew(log)
+                self._restart_log(log)
             raise
 
-    def _begin_log_anew(self, log: Log) -> None:
+    def _restart_log(self, log: Log) -> None:
         """Copies the log into the database, so that the next commit starts the log from its beginning.
 
         Frames that follow frames that never reached the disk would be lost at a loss of power. Raises OperationalError,
@@ -124,29 +124,29 @@ class Database(sqlite_utils.Database):
         busy, *_ = self.conn.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
         if busy:
             raise Busy("the log could not be synced, and another program reads from it")
-        log.begun_anew = True
+        log.restarted = True
 
     def _begin(self) -> None:
         """Begins a transaction. While another program holds the lock, further attempts do not wait."""
-        if self._log is not None and self._log.failed and not self._log.begun_anew:
-            self._begin_log_anew(self._log)
+        if self._log is not None and self._log.failed and not self._log.restarted:
+            self._restart_log(self._log)
         try:
             self.conn.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if is_busy(error) and self._patience_ms is not None and not self._held_elsewhere:
-                self._held_elsewhere = True
-                self._set_patience(0)
+            if is_busy(error) and self._busy_timeout_ms is not None and not self._locked_by_another:
+                self._locked_by_another = True
+                self._set_busy_timeout(0)
             raise
-        if self._held_elsewhere:
-            self._held_elsewhere = False
-            self._set_patience(self._patience_ms or 0)
+        if self._locked_by_another:
+            self._locked_by_another = False
+            self._set_busy_timeout(self._busy_timeout_ms or 0)
 
     def sync(self, power_loss: bool = True) -> None:
         """Sets whether commits survive a loss of power from now on."""
         if self._durable:
             self.conn.execute(f"PRAGMA synchronous={'FULL' if power_loss else 'NORMAL'}")
 
-    def _set_patience(self, ms: int) -> None:
+    def _set_busy_timeout(self, ms: int) -> None:
         self.conn.execute(f"PRAGMA busy_timeout={ms:d}").fetchall()
 
     @contextmanager

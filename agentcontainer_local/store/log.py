@@ -20,7 +20,7 @@ class Log:
         self._syncing: asyncio.Future[None] | None = None
         self.transactions = self._synced = 0
         self.failed = False
-        self.begun_anew = False  # since it failed
+        self.restarted = False  # since it failed
 
     def written(self) -> None:
         """Counts a transaction that was committed without a sync."""

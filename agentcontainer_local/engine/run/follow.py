@@ -35,7 +35,7 @@ from agentcontainer_local.store.rows import Task
 
 async def follow(host: Host, task_id: str, run: Handle) -> None:
     """Acts on the task's rows until the task waits or is over, or its run has ended or exceeds a limit."""
-    rest = _Rest(host.steady)
+    rest = _RestTimer(host.steady)
     while True:
         changed = host.changed.mark(task_id)
         task = tasks.get(host.db, task_id)
@@ -55,7 +55,7 @@ async def follow(host: Host, task_id: str, run: Handle) -> None:
         await asyncio.sleep(0)
 
 
-class _Rest:
+class _RestTimer:
     """Measures how long a conversation has waited for its next message, or a task has hibernated."""
 
     def __init__(self, steady: Callable[[], float]):
@@ -96,7 +96,7 @@ def act(host: Host, task: Task, action: Action) -> None:
             tasks.apply(db, task_id, "failed", now, error=error)
         case GiveUp():
             answer = transcript.last_said(db, task_id)
-            tasks.apply(db, task_id, "failed", now, error=_unfinished(host, task), result=answer)
+            tasks.apply(db, task_id, "failed", now, error=_gave_up_error(host, task), result=answer)
         case Restart(reason):
             tasks.apply(db, task_id, "interrupted", now, reason=reason)
         case OutOfTime(error):
@@ -113,14 +113,14 @@ def _open_run(db: Database, task_id: str) -> str:
 
 def _out_of_time(host: Host, task: Task, error: str) -> None:
     host.keep_words(task["id"])
-    error += _of_the_model(host, task)
+    error += _about_model_calls(host, task)
     if task["mode"] == "conversation":
         tasks.end_turn(host.db, task["id"], error, host.now())
     else:
         tasks.apply(host.db, task["id"], "failed", host.now(), error=error)
 
 
-def _of_the_model(host: Host, task: Task) -> str:
+def _about_model_calls(host: Host, task: Task) -> str:
     """How model calls contributed to the error. Begins with a space, or is empty."""
     failed, calling = tasks.failed_before(host.db, task), host.calling.get(task["id"])
     words = f" The last model call failed: {failed['error']}" if failed else ""
@@ -130,7 +130,7 @@ def _of_the_model(host: Host, task: Task) -> str:
     return words
 
 
-def _unfinished(host: Host, task: Task) -> str:
+def _gave_up_error(host: Host, task: Task) -> str:
     """The error for an agent that stopped too often. If it called no tool, its model probably can't call `finish`."""
     error = f"The agent stopped without calling finish, and did so again after it was told {MAX_NUDGES} times."
     if transcript.used_tools(host.db, task["id"]):

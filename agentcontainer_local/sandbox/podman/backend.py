@@ -83,7 +83,7 @@ class PodmanBackend(PodmanExports):
     async def running(self, spec: RunSpec, guest: Guest, found: backend.Found | None = None) -> AsyncIterator[Running]:
         alive = None if found is None else _ours(found)
         async with contextlib.AsyncExitStack() as stack:
-            with _none_of_the_tasks_fault():
+            with _faults_of_the_machine():
                 slot, started = await self._at_work(spec, guest, alive, stack)
                 name, directory = slot.name, slot.directory
                 empty = alive is None and spec.first
@@ -95,7 +95,7 @@ class PodmanBackend(PodmanExports):
                     following.close()
                     following = _stopped(NETWORK_GONE)
                 exited = await stack.enter_async_context(beside(following, f"end of {name}"))
-            yield Running(started.start, started.image, started.enforced, exited, _in_our_units(broken))
+            yield Running(started.start, started.image, started.enforced, exited, _converted(broken))
 
     async def _at_work(
         self, spec: RunSpec, guest: Guest, alive: Found | None, stack: contextlib.AsyncExitStack
@@ -217,7 +217,7 @@ async def open(
 
 
 @contextlib.contextmanager
-def _none_of_the_tasks_fault() -> Iterator[None]:
+def _faults_of_the_machine() -> Iterator[None]:
     """Errors of the runtime directory or the disk are not the task's fault."""
     try:
         yield
@@ -249,7 +249,7 @@ async def _stopped(why: str) -> Exit:
     return Exit(died=False, last_words=why)
 
 
-def _in_our_units(found: asyncio.Future[podman.Broken]) -> asyncio.Future[Broken]:
+def _converted(found: asyncio.Future[podman.Broken]) -> asyncio.Future[Broken]:
     told = asyncio.get_running_loop().create_future()
 
     def tell(done: asyncio.Future[podman.Broken]) -> None:

@@ -39,7 +39,7 @@ class Service:
         self.runtime_dir = directory
         self.hooks = directory / "hooks.d"
         self.seccomp: Path | None = None
-        self._told: list[Path] = []  # files that must exist while the service runs
+        self._configured: list[Path] = []  # files that must exist while the service runs
         self._oci_runtime = oci_runtime
         self._scoped = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -54,11 +54,11 @@ class Service:
         return (str(self.runtime_dir), *([given] if given else []))
 
     async def up(self) -> None:
-        if self._whole() and (not self.ours or self._alive()):
+        if self._is_configured() and (not self.ours or self._alive()):
             return
-        async with self._alone():
-            if not self._whole():
-                await self._make_whole()
+        async with self._one_at_a_time():
+            if not self._is_configured():
+                await self._configure_again()
             if self.ours and not self._alive():
                 await self._start()
 
@@ -67,7 +67,7 @@ class Service:
 
         `hung`: the number (see `started`) of the service that does not answer. It may have been replaced since.
         """
-        async with self._alone():
+        async with self._one_at_a_time():
             for _ in range(50):  # a killed process closes its sockets a moment before it can be waited for
                 if hung == self.started > 0 or (self.ours and not self._alive()):
                     break
@@ -80,12 +80,12 @@ class Service:
                     f"unix://{self.socket}), or leave the setting out, and one is started for you."
                 )
             await self.close(signal.SIGKILL)
-            if not self._whole():
-                await self._make_whole()
+            if not self._is_configured():
+                await self._configure_again()
             await self._start()
 
     @contextlib.asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
+    async def _one_at_a_time(self) -> AsyncIterator[None]:
         """Lets one caller at a time start a service. If that fails, the callers that waited fail too."""
         before = self._failed
         async with self._starting:
@@ -97,16 +97,16 @@ class Service:
                 self._failed = error
                 raise
 
-    def _whole(self) -> bool:
+    def _is_configured(self) -> bool:
         """Whether Podman's configuration is still there: a runtime directory can be removed while the server runs."""
-        return bool(self._told) and all(path.exists() for path in self._told)
+        return bool(self._configured) and all(path.exists() for path in self._configured)
 
-    async def _make_whole(self) -> None:
+    async def _configure_again(self) -> None:
         """Writes the configuration again. A running service has lost its files there too, so it is killed first."""
         await self.close(signal.SIGKILL)
         try:
             runtime_directory.make(self.runtime_dir)
-            await self._tell()
+            await self._configure()
         except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
             raise Unavailable(
                 f"The runtime directory {self.runtime_dir} is gone, and cannot be made again: {error}. Where logind "
@@ -139,14 +139,14 @@ class Service:
             self._check()
             containers_conf.choose_storage()
             self._scoped = await asyncio.to_thread(containers_conf.gives_scopes)
-        await self._make_whole()
+        await self._configure_again()
 
-    async def _tell(self) -> None:
+    async def _configure(self) -> None:
         self.seccomp = seccomp.write_profile(self.runtime_dir)
         if self.ours:
             await self._write_configuration()
         ours = [self.runtime_dir / "containers.conf", self.hooks] if self.ours else [self.runtime_dir]
-        self._told = [*ours, *([self.seccomp] if self.seccomp else [])]
+        self._configured = [*ours, *([self.seccomp] if self.seccomp else [])]
 
     def _check(self) -> None:
         if os.getuid() == 0 and "_CONTAINERS_USERNS_CONFIGURED" not in self.environment:

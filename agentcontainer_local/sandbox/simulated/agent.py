@@ -129,7 +129,7 @@ class Agent:
                 await self._die(last_words)
             case Exceed(limit, used):
                 self._watch.exceed(limit, used)
-                await _ended_by_the_host()
+                await _wait_to_be_ended()
             case FollowModel():
                 await self._follow_model()
         self._session.played(key)
@@ -144,7 +144,7 @@ class Agent:
         call = self._call_begins("bash", {"command": step.command})
         self._call_ended(call, step.output or "(no output)", step.failed)
         if self._watch.look():
-            await _ended_by_the_host()
+            await _wait_to_be_ended()
 
     async def _finish(self, step: Finish, where: str) -> None:
         self._write(step.files)
@@ -229,7 +229,7 @@ class Agent:
         if result.ends:
             raise Settled
         if self._watch.look():
-            await _ended_by_the_host()
+            await _wait_to_be_ended()
 
     async def _answer(self) -> Said:
         """The model's answer, with retries like Pi's. After the last failure the host is informed and the turn ends."""
@@ -249,6 +249,6 @@ class Agent:
             await self._play.sleep(delay)
 
 
-async def _ended_by_the_host() -> NoReturn:
+async def _wait_to_be_ended() -> NoReturn:
     await asyncio.get_running_loop().create_future()
     raise AssertionError

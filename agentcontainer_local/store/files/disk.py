@@ -51,13 +51,13 @@ class Incoming:
         self._batch.append(chunk)
         self._batched += len(chunk)
         if self._batched >= BATCH_BYTES:
-            await self._pass_on()
+            await self._store_batch()
 
     async def flush(self) -> None:
-        await self._pass_on()
+        await self._store_batch()
         await self.rest()
 
-    async def _pass_on(self) -> None:
+    async def _store_batch(self) -> None:
         """Starts to hash and store the collected batch. Meanwhile the next one is received."""
         await self.rest()
         batch, size, self._batch, self._batched = self._batch, self._batched, [], 0
@@ -96,7 +96,7 @@ async def receiving(
     without a row.
     """
     temporary = root / INCOMING / secrets.token_hex(16)
-    with _full_disk_told():
+    with _disk_errors():
         file = _open_new(temporary)
     incoming = Incoming(id, file, max_bytes, count)
     try:
@@ -115,7 +115,7 @@ async def receiving(
 
 
 @contextmanager
-def _full_disk_told() -> Iterator[None]:
+def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -128,7 +128,7 @@ def _full_disk_told() -> Iterator[None]:
 
 
 async def _with_disk(work: Callable[..., T], *arguments: Any) -> T:
-    with _full_disk_told():
+    with _disk_errors():
         return await to_the_end(asyncio.to_thread(work, *arguments))
 
 

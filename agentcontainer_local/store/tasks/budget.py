@@ -249,17 +249,17 @@ def _refused(db: Database, task: Task, worst: Worst, limits: list[_Limit], last:
     with db.atomic():
         if not tight.spent:
             reason = f"{tight} is too small for one call of this task: the least is {_least(tight, worst)}."
-            _end_for(db, task, f"{reason[0].upper()}{reason[1:]}")
+            _fail_later(db, task, f"{reason[0].upper()}{reason[1:]}")
         elif last:
             reason = f"{reason} The agent did not finish with what was kept for that."
-            _end_for(db, task, reason)
+            _fail_later(db, task, reason)
         else:
             db.conn.execute("UPDATE tasks SET budget_asked_at = ? WHERE id = ?", (iso(now), task["id"]))
             db.touched(task["id"])
     return Refused(reason)
 
 
-def _end_for(db: Database, task: Task, error: str) -> None:
+def _fail_later(db: Database, task: Task, error: str) -> None:
     """Marks the task to fail with this error. If its last model call failed, that error is appended."""
     failed = failed_before(db, task)
     why = f"{error} The last model call failed: {failed['error']}" if failed else error
@@ -307,7 +307,7 @@ def settle(db: Database, number: int, usage: Usage, now: datetime) -> None:
                 number,
             ),
         )
-        _tell(db, call["task_id"], now)
+        _plan_warning(db, call["task_id"], now)
 
 
 def settle_leftovers(db: Database) -> int:
@@ -320,7 +320,7 @@ def settle_leftovers(db: Database) -> int:
     ).rowcount
 
 
-def _tell(db: Database, task_id: str, now: datetime) -> None:
+def _plan_warning(db: Database, task_id: str, now: datetime) -> None:
     task = get(db, task_id)
     if task["budget_told_at"] is None and any(
         (limit.spent - _at_work(db, task, limit)) * 100 >= limit.most * TOLD_PERCENT

@@ -27,7 +27,7 @@ def owned(db: Database, account_id: str, task_id: str) -> Task:
 
 # The columns that the API shows of a task. Not `tasks.*`: sqlite3 describes every column again at each read, which
 # takes a third of a GET's time.
-WHAT_AN_ANSWER_SAYS = (
+ANSWER_COLUMNS = (
     "SELECT number, id, account_id, agent_id, agent_version_id, container_version_id, mode, status, title,"
     " instructions, metadata, overrides, provider_api_key IS NOT NULL AS has_provider_api_key, provider, model,"
     " weak_model, max_cost_microusd, max_tokens, spent_microusd, spent_tokens, runtime_region, session_ttl_seconds,"
@@ -42,7 +42,7 @@ WHAT_AN_ANSWER_SAYS = (
     "   + (SELECT count(*) FROM tasks AS ahead WHERE ahead.status = 'pending'"
     "     AND ahead.number BETWEEN tasks.number / 128 * 128 AND tasks.number) END AS queue_position"
 )
-WHOLE = f"{WHAT_AN_ANSWER_SAYS} FROM tasks"
+WHOLE = f"{ANSWER_COLUMNS} FROM tasks"
 
 
 def whole(db: Database, task: Task) -> Task:
@@ -59,7 +59,7 @@ def owned_whole(db: Database, account_id: str, task_id: str) -> Task:
 
 def each_whole(db: Database, task_ids: list[str]) -> Iterator[Task]:
     """These tasks with all that the API shows of them, in this order. Each is read when the caller iterates to it."""
-    chosen = f"{WHAT_AN_ANSWER_SAYS} FROM (SELECT value AS chosen FROM json_each(?)) CROSS JOIN tasks ON id = chosen"
+    chosen = f"{ANSWER_COLUMNS} FROM (SELECT value AS chosen FROM json_each(?)) CROSS JOIN tasks ON id = chosen"
     return each(db, chosen, (dumps(task_ids),), of=Task)
 
 
