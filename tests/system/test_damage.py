@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from agentcontainer_local.store.secrets import Vault
-from tests.system.conftest import Server, wait_until
+from tests.system.conftest import SIMULATED, Server, wait_until
 from tests.system.test_main_job import bash
 
 FINISHES = bash("echo done", finish="--complete-task --message Done")
 
 
 def command(server: Server, *words: str) -> subprocess.CompletedProcess:
-    env = {**os.environ, "AGENTCONTAINER_DATA": str(server.data)}
+    env = {**os.environ, **server.settings, "AGENTCONTAINER_DATA": str(server.data)}
     words = [sys.executable, "-m", "agentcontainer_local", *words]
     return subprocess.run(words, capture_output=True, text=True, env=env, timeout=100)
 
@@ -32,7 +32,7 @@ def doctor(server: Server) -> dict[str, dict]:
 @pytest.fixture
 def keyed(tmp_path: Path) -> Iterator[tuple[Server, str]]:
     """A stopped server with provider keys of the account and of an agent, whose id comes along."""
-    server = Server(tmp_path / "data")
+    server = Server(tmp_path / "data", **SIMULATED)
     server.start()
     server.client.put("/api/v1/providers/anthropic", json={"apiKey": "sk-ant-one"}).raise_for_status()
     agent = server.post(
@@ -70,7 +70,6 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_without_its_secret_key_a_server_starts_and_says_which_keys_are_lost(keyed, damage: str, tmp_path: Path):
     server, agent = keyed
-    before = (server.data / "secret.key").read_bytes()
     DAMAGES[damage](server.data / "secret.key")
     assert doctor(server)["secret.key"]["status"] == "warning"
     backup = command(server, "backup", str(tmp_path / "b.tar.gz"))
@@ -85,6 +84,13 @@ def test_without_its_secret_key_a_server_starts_and_says_which_keys_are_lost(key
     assert server.run(FINISHES, agent=agent)["status"] == "finished"
     refused = server.post(f"/agents/{agent}/tasks", {"instructions": "x"}, 422)
     assert refused["error"]["code"] == "provider_key_missing" and "secret.key" in refused["error"]["message"]
+
+
+def test_a_secret_key_that_is_back_loses_nothing_and_keys_may_be_set_again(keyed):
+    server, agent = keyed
+    before = (server.data / "secret.key").read_bytes()
+    (server.data / "secret.key").unlink()
+    server.start()
     server.client.patch(f"/api/v1/agents/{agent}", json={"basePrompt": "q"}).raise_for_status()
 
     server.stop()
@@ -116,22 +122,24 @@ def test_a_secret_key_that_can_not_be_read_any_more_is_told_by_a_running_server(
     wait_until(lambda: server.client.get("/readyz").text == "ok\n", 15)
 
 
-def test_a_database_that_can_not_be_read_is_not_said_to_be_damaged(own_server: Server):
-    own_server.stop()
-    (own_server.data / "agentcontainer.db").chmod(0)
-    found = doctor(own_server)["database"]
+def test_a_database_that_can_not_be_read_is_not_said_to_be_damaged(own_simulated: Server):
+    own_simulated.stop()
+    (own_simulated.data / "agentcontainer.db").chmod(0)
+    found = doctor(own_simulated)["database"]
     assert found["status"] == "missing" and "damaged" not in found["detail"] and ".recover" not in (found["fix"] or "")
-    refused = command(own_server, "serve", "--port", "0")
+    refused = command(own_simulated, "serve", "--port", "0")
     assert refused.returncode == 1 and "Traceback" not in refused.stderr and "damaged" not in refused.stderr
-    (own_server.data / "agentcontainer.db").chmod(0o600)
-    own_server.start()
+    (own_simulated.data / "agentcontainer.db").chmod(0o600)
+    own_simulated.start()
 
 
-def test_a_key_that_was_set_again_replaces_the_lost_one_and_a_server_without_sealed_keys_is_ready(own_server: Server):
-    own_server.stop()
-    (own_server.data / "secret.key").unlink()
-    own_server.start()
-    assert own_server.client.get("/readyz").text == "ok\n"
+def test_without_its_secret_key_a_server_that_has_sealed_nothing_is_ready(
+    own_simulated: Server,
+):
+    own_simulated.stop()
+    (own_simulated.data / "secret.key").unlink()
+    own_simulated.start()
+    assert own_simulated.client.get("/readyz").text == "ok\n"
 
 
 def damage_pages(data: Path, table: str) -> None:
@@ -147,7 +155,8 @@ def damage_pages(data: Path, table: str) -> None:
 @pytest.mark.parametrize("table", ["files", "model_calls", "activities", "ledger"])
 @pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
 def test_a_damaged_page_is_told_by_readyz_doctor_and_backup_and_the_rest_is_served(tmp_path, table: str, running: bool):
-    server = Server(tmp_path / "data")
+    with_containers = table == "files" and not running
+    server = Server(tmp_path / "data", **({} if with_containers else SIMULATED))
     server.start()
     try:
         file = server.upload("a.txt", b"a")
@@ -175,26 +184,26 @@ def test_a_damaged_page_is_told_by_readyz_doctor_and_backup_and_the_rest_is_serv
         server.stop()
 
 
-def test_a_database_without_its_first_page_is_said_to_be_damaged(own_server: Server):
-    own_server.stop()
-    whole = (own_server.data / "agentcontainer.db").read_bytes()
-    (own_server.data / "agentcontainer.db").write_bytes(os.urandom(4096) + whole[4096:])
-    refused = command(own_server, "serve", "--port", "0")
+def test_a_database_without_its_first_page_is_said_to_be_damaged(own_simulated: Server):
+    own_simulated.stop()
+    whole = (own_simulated.data / "agentcontainer.db").read_bytes()
+    (own_simulated.data / "agentcontainer.db").write_bytes(os.urandom(4096) + whole[4096:])
+    refused = command(own_simulated, "serve", "--port", "0")
     assert refused.returncode == 1 and "damaged" in refused.stderr and "restore" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert doctor(own_server)["database"]["status"] == "missing"
-    (own_server.data / "agentcontainer.db").write_bytes(whole)
-    own_server.start()
+    assert doctor(own_simulated)["database"]["status"] == "missing"
+    (own_simulated.data / "agentcontainer.db").write_bytes(whole)
+    own_simulated.start()
 
 
-def test_a_backup_says_which_bytes_are_missing(own_server: Server, tmp_path: Path):
-    kept, *lost = (own_server.upload(f"{n}.txt", b"a") for n in range(4))
-    gone, folder, closed = (own_server.data / "files" / id for id in lost)
+def test_a_backup_says_which_bytes_are_missing(own_simulated: Server, tmp_path: Path):
+    kept, *lost = (own_simulated.upload(f"{n}.txt", b"a") for n in range(4))
+    gone, folder, closed = (own_simulated.data / "files" / id for id in lost)
     gone.unlink()
     folder.unlink()
     folder.mkdir()
     closed.chmod(0)
-    done = command(own_server, "backup", str(tmp_path / "b.tar.gz"), "--json")
+    done = command(own_simulated, "backup", str(tmp_path / "b.tar.gz"), "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["files"]) == (0, 1)
     assert all(id in told["warnings"][0] for id in lost) and kept not in told["warnings"][0]
@@ -224,14 +233,14 @@ def test_a_file_with_the_name_of_anothers_temporary_file_is_not_lost(server: Ser
 
 
 @pytest.mark.parametrize("table", ["accounts", "store"])
-def test_a_server_that_cannot_serve_at_all_says_what_is_damaged_and_what_to_do(own_server: Server, table: str):
-    own_server.stop()
-    whole = (own_server.data / "agentcontainer.db").read_bytes()
-    damage_pages(own_server.data, table)
-    refused = command(own_server, "serve", "--port", "0")
+def test_a_server_that_cannot_serve_at_all_says_what_is_damaged_and_what_to_do(own_simulated: Server, table: str):
+    own_simulated.stop()
+    whole = (own_simulated.data / "agentcontainer.db").read_bytes()
+    damage_pages(own_simulated.data, table)
+    refused = command(own_simulated, "serve", "--port", "0")
     assert refused.returncode == 1 and "damaged" in refused.stderr and "restore" in refused.stderr
     assert "Traceback" not in refused.stderr
     for name in ("agentcontainer.db-wal", "agentcontainer.db-shm"):
-        (own_server.data / name).unlink(missing_ok=True)
-    (own_server.data / "agentcontainer.db").write_bytes(whole)
-    own_server.start()
+        (own_simulated.data / name).unlink(missing_ok=True)
+    (own_simulated.data / "agentcontainer.db").write_bytes(whole)
+    own_simulated.start()
