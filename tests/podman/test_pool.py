@@ -41,6 +41,22 @@ async def test_slots_are_given_up_while_memory_is_short_and_one_that_died_is_rep
     assert not [name for name in podman("volume", "ls", "--format", "{{.Name}}").split() if "str_pool" in name]
 
 
+async def test_the_workspace_of_an_agent_that_has_worked_is_kept_although_its_row_is_lost(tmp_path: Path):
+    async with WarmPlace(tmp_path).opened("str_lost") as backend:
+        pool = backend.pool
+        [waiting] = pool.waiting
+        folder = podman("volume", "inspect", "--format", "{{.Mountpoint}}", waiting.slot.volumes[1]).strip()
+        podman("unshare", "mkdir", "-p", f"{folder}/sessions")
+        podman("unshare", "touch", f"{folder}/sessions/one.jsonl")
+        await backend._slots.discard(waiting.slot.id)
+        assert not [name for name in podman("ps", "-a", "--format", "{{.Names}}").split() if "str_lost" in name]
+        left = {name for name in podman("volume", "ls", "--format", "{{.Name}}").split() if "str_lost" in name}
+        assert left == set(waiting.slot.volumes)
+        podman("unshare", "rm", f"{folder}/sessions/one.jsonl")
+        await backend._slots.discard(waiting.slot.id)
+        assert not [name for name in podman("volume", "ls", "--format", "{{.Name}}").split() if "str_lost" in name]
+
+
 def kind(name: str) -> Kind:
     return Kind(ImageChoice("coding", None), name, LIMITS, "container", False, "{}")
 

@@ -156,3 +156,20 @@ def test_none_waits_any_more_after_the_servers_end_or_the_next_start(warm: Serve
     assert not [link for link in uids.iterdir() if link.is_symlink() and store in str(link.readlink())]
     if number != signal.SIGKILL:
         warm.start()
+
+
+def test_a_workspace_that_was_worked_in_is_kept_where_an_old_copy_of_the_database_is_put_back(warm: Server):
+    """The damage of a database may take a row as well."""
+    warm.warmed()
+    task = warm.dispatch(bash("echo one >> log", "hibernate --for 1d"))
+    warm.wait(task["id"], "hibernating")
+    assert warm.took(task)
+    name = warm.row("SELECT name FROM slots WHERE task_id = ?", task["id"])["name"]
+    warm.stop(signal.SIGKILL)
+    warm.execute("DELETE FROM slots")
+    warm.start()
+    wait_until(lambda: "a workspace is kept although" in warm.log.read_text(), 30)
+    volumes = {f"{name}-work", f"{name}-state"}
+    assert volumes <= warm.everything()
+    for volume in volumes:
+        podman("volume", "rm", volume)

@@ -1,6 +1,7 @@
 """Slots: a container with its volumes, run directory and uid. A slot belongs to one task for good."""
 
 import contextlib
+import logging
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import NamedTuple
 
 from agentcontainer_local.process import failpoints
 from agentcontainer_local.sandbox.errors import Refusal
-from agentcontainer_local.sandbox.podman import Sandbox, uids
+from agentcontainer_local.sandbox.podman import Sandbox, sessions, uids
 from agentcontainer_local.sandbox.podman import remembered as memory
 from agentcontainer_local.sandbox.podman.names import UNCLAIMED, name_of, volumes_of
 from agentcontainer_local.sandbox.podman.remembered import Remembered
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,17 @@ class Slots:
         await uids.released(self._sandbox, slot.id, slot.uid)
 
     async def discard(self, slot_id: str) -> None:
-        """Removes a slot that had no task when its server was killed."""
+        """Removes a slot that has no row. Its volumes are kept if an agent has worked with them: then the row was lost,
+        because the database was recovered, or is an old copy."""
         slot = _Left(slot_id, name_of(self._sandbox.store_id, slot_id))
         await self.remove_container(slot)
+        workspace, session = volumes_of(slot.name)
+        if await sessions.has_begun(self._sandbox, session):
+            log.warning(
+                "a workspace is kept although no task of this store has it: the database may be an old copy. If it is"
+                " not, remove the workspace with `podman volume rm %s %s`.", workspace, session,
+            )  # fmt: skip
+            return
         await self.remove_volumes(slot)
 
     async def forget(self, task_id: str) -> None:
