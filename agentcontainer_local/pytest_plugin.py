@@ -68,7 +68,9 @@ def agentcontainer(request: pytest.FixtureRequest) -> Iterator[Server]:
     """
     from agentcontainer_local import testing
 
-    if (mark := request.node.get_closest_marker("agentcontainer")) and mark.kwargs:
+    if (mark := request.node.get_closest_marker("agentcontainer")) and mark.args:
+        raise pytest.UsageError('The mark agentcontainer takes settings by name, such as backend="podman".')
+    if mark and mark.kwargs:
         with testing.server(**_settings(request, mark.kwargs)) as server:
             yield server
             server.check()

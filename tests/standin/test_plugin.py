@@ -89,6 +89,18 @@ def test_credit(agentcontainer):
     assert "1 passed" in done.stdout, done.stdout
 
 
+def test_a_setting_without_its_name_is_refused(ran):
+    tests = """
+import pytest
+
+@pytest.mark.agentcontainer("podman")
+def test_podman(agentcontainer):
+    pass
+"""
+    done = ran(tests)
+    assert "1 error" in done.stdout and "settings by name" in done.stdout, done.stdout
+
+
 def test_an_unknown_backend_is_told(ran):
     assert "--agentcontainer-backend" in ran("", "--agentcontainer-backend", "docker").stderr
     assert "Give simulated or podman" in ran("", ini="agentcontainer_backend = docker").stderr
