@@ -1,8 +1,8 @@
-"""A data directory in one file, taken while its server works, and brought back as a store of its own.
+"""Backups of a data directory as one file, made while its server runs, and restored as a separate store.
 
-The database is copied by SQLite's online backup, so it is of one moment. Files are never changed, so they can follow
-it. Of each task come its workspace and its agent's session, as they are when their turn comes, as long as they are
-kept: a task that is brought back goes on from there, as after a reboot.
+SQLite's online backup copies the database as of one moment. Files never change, so they are copied afterwards. Of each
+task, the workspace and the agent's session are included, if they are kept, as they are when they are copied. A restored
+task continues as after a reboot.
 """
 
 import contextlib
@@ -26,27 +26,28 @@ from agentcontainer_local.settings import Settings
 from agentcontainer_local.store import db, integrity, lock, tasks
 
 DATABASE = "agentcontainer.db"
-ARRIVING = "arriving.db"  # the database of a backup, while its store's id is still that of the original
-END_BYTES = 1024  # zeros that a tar archive ends with, at least
-Progress = Callable[[int, int], None]  # bytes so far, and in all
+ARRIVING = "arriving.db"  # the database during a restore, while it still has the original's store id
+END_BYTES = 1024  # minimum of zeros at the end of a tar archive
+Progress = Callable[[int, int], None]  # called with the bytes so far, and in total
 WITH_WORKSPACE = "SELECT id FROM tasks WHERE workspace_removed_at IS NULL ORDER BY number"
 FILES = "SELECT id FROM files UNION SELECT storage_id FROM uploads WHERE storage_id IS NOT NULL"
-PARTS = {"work": "workspace", "state": "session"}  # in the archive → as a backend calls it
+PARTS = {"work": "workspace", "state": "session"}  # name in the archive → name of the backend's part
 NAME = re.compile(r"agentcontainer\.db|secret\.key|files/[a-z0-9_]+")
 VOLUME = re.compile(r"volumes/agentcontainer-(tsk_[a-z0-9]+)-(work|state)")
 
 
 @dataclass(frozen=True)
 class Held:
-    """What a backup holds: so many files, and workspace and session of so many tasks."""
+    """The content of a backup: the number of files, and of tasks with workspace and session."""
 
     files: int
     tasks: int
-    warnings: tuple[str, ...] = ()  # what it does not hold, though it should
+    warnings: tuple[str, ...] = ()  # missing content
 
 
 def backup(settings: Settings, target: Path, progress: Progress) -> Held:
-    """Writes `target`, whole or not at all; raises RuntimeError. It holds the key of the secrets: only ours to read."""
+    """Writes `target` atomically, readable only for this account, because it contains the secret key. Raises
+    RuntimeError."""
     if not (settings.data / DATABASE).exists():
         raise RuntimeError(f"There is no data directory at {settings.data}.")
     with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".backup-") as folder:
@@ -79,12 +80,12 @@ def _fill(archive: tarfile.TarFile, settings: Settings, folder: Path, progress: 
     missing = []
     for path in paths:
         try:
-            if not path.is_file():  # what a folder holds is in no backup
+            if not path.is_file():  # directories are not included
                 raise FileNotFoundError(path)
             add(path, f"files/{path.name}")
         except (FileNotFoundError, PermissionError):
             missing.append(path.name)
-    missing = [name for name in missing if _named_still(data / DATABASE, name)]  # not deleted since that moment
+    missing = [name for name in missing if _named_still(data / DATABASE, name)]  # without files that were deleted since
     with_workspace = set()
     with contextlib.closing(db.open(copy)) as store:
         exports = _exports(settings, store)
@@ -112,7 +113,7 @@ def _exports(settings: Settings, store: db.Database) -> Exports:
 
 
 def _exported(archive: Archive, target: Path) -> bool:
-    """False where there is none: its task was not begun yet, or has ended since the database's moment."""
+    """Writes an export to `target`. False if there is none: the task has not started, or has ended since."""
     try:
         with archive() as file, target.open("wb") as out:
             shutil.copyfileobj(file, out)
@@ -122,7 +123,7 @@ def _exported(archive: Archive, target: Path) -> bool:
 
 
 def _copy_database(source: Path, target: Path) -> None:
-    """In one step: a copy in many would begin again each time that the server writes."""
+    """Copies the database in one step. A copy in several steps would restart at each write of the server."""
     try:
         with (
             contextlib.closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, timeout=60)) as live,
@@ -138,27 +139,27 @@ def _copy_database(source: Path, target: Path) -> None:
     if found != [("ok",)]:
         fault = integrity.damaged(source, "; ".join(line for (line,) in found))
         raise RuntimeError(f"No backup was written. {fault.detail}. {fault.fix}")
-    db.open(target).close()  # of an earlier version, perhaps
+    db.open(target).close()  # it may be of an earlier version
 
 
 def restore(settings: Settings, source: Path, progress: Progress) -> Held:
-    """Makes the data directory from a backup, whole or not at all; its server goes on with the tasks.
+    """Creates the data directory from a backup, completely or not at all. Its server continues the tasks.
 
-    It is another store than the one that was backed up, which may be at work beside it. Raises RuntimeError.
+    The result is a separate store; the original may be in use at the same time. Raises RuntimeError.
     """
     data = settings.data
     _require_empty(data)
     missing = [folder for folder in (data, *data.parents) if not folder.exists()]
     try:
         with lock.held(data):
-            _require_empty(data)  # a server may have been faster
+            _require_empty(data)  # a server may have started meanwhile
             lock.mark_restoring(data)
             try:
-                _undo(settings)  # of a restore that was killed
+                _undo(settings)  # removes what an interrupted restore left
                 with _Watched(source, progress) as file, tarfile.open(fileobj=file, mode="r:gz") as archive:
                     held = _unpack(archive, settings)
             except BaseException:
-                with contextlib.suppress(RuntimeError):  # what ended it is what is told
+                with contextlib.suppress(RuntimeError):  # the first error is raised
                     _undo(settings)
                 _empty(data)
                 lock.remove(data)
@@ -175,13 +176,13 @@ def restore(settings: Settings, source: Path, progress: Progress) -> Held:
 
 
 def _require_empty(data: Path) -> None:
-    """But for what a restore that was killed has left."""
+    """Raises RuntimeError unless the directory is empty, or was left by an interrupted restore."""
     if data.exists() and not lock.was_restoring(data) and any(path.name != "lock" for path in data.iterdir()):
         raise RuntimeError(f"{data} is not empty. Name a new directory with --data.")
 
 
 def _undo(settings: Settings) -> None:
-    """What a restore has made so far, where runs live and in the account's registry too."""
+    """Removes everything that the restore has created, including volumes and registry entries."""
     database = settings.data / DATABASE
     with contextlib.suppress(sqlite3.Error):
         if database.exists():
@@ -199,7 +200,7 @@ def _empty(data: Path) -> None:
 
 
 class _Watched(io.FileIO):
-    """A file that tells how far it has been read."""
+    """A file that reports how far it has been read."""
 
     def __init__(self, path: Path, progress: Progress):
         super().__init__(path)
@@ -212,7 +213,8 @@ class _Watched(io.FileIO):
 
 
 def _unpack(archive: tarfile.TarFile, settings: Settings) -> Held:
-    """Only what a backup holds, under names of ours: an archive may name anything. The database is its first part."""
+    """Unpacks the archive. Accepts only a backup's files, because an archive can name anything. The database comes
+    first."""
     data = settings.data
     (data / "files").mkdir(mode=0o700)
     with_workspace = set()
@@ -248,7 +250,7 @@ def _import(exports: Exports, task_id: str, part: str, content: IO[bytes]) -> No
 
 
 def _require_end(archive: tarfile.TarFile) -> None:
-    """tarfile takes a damaged header for the end, and does not read on to the checksum of the whole."""
+    """Checks the end of the archive. tarfile takes a damaged header for the end, and would skip the checksum."""
     archive.fileobj.seek(archive.offset)
     size = 0
     while piece := archive.fileobj.read(tarfile.RECORDSIZE):
@@ -260,11 +262,11 @@ def _require_end(archive: tarfile.TarFile) -> None:
 
 
 def _as_another_store(arriving: Path, database: Path) -> db.Database:
-    """What its runs are called, and their uids, are not those of the store that was backed up.
+    """Gives the restored database a new store id, so that its containers and uids differ from the original's.
 
-    `database` is there only when it has an id of its own: `_undo` removes all of the store that it names.
+    It gets its final name only then, because `_undo` removes everything of the store that it names.
     """
-    with contextlib.closing(db.open(arriving)) as store, store.atomic():  # of an earlier version, perhaps
+    with contextlib.closing(db.open(arriving)) as store, store.atomic():  # it may be of an earlier version
         store.conn.execute("UPDATE store SET id = ?", (db.new_id("str"),))
         tasks.Remembered(store).forget_all()
     arriving.rename(database)

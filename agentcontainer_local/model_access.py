@@ -1,4 +1,4 @@
-"""What a task may call and spend: its models, its key and its remaining budget. It is looked up for each call."""
+"""What a task may call and spend: its models, its key and its remaining budget, looked up for each call."""
 
 import asyncio
 import math
@@ -10,12 +10,12 @@ from agentcontainer_local.engine.host import Host
 from agentcontainer_local.pi import models
 from agentcontainer_local.store import db, model_settings, tasks
 
-HOLD_SECONDS = 5  # for how long a call of a run that is about to stop is held back
+HOLD_SECONDS = 5  # how long a call of a run that is about to stop is delayed
 NOT_RUNNING = "The task is not running."
 
 
 async def until_at_work(host: Host, door: guest.Door) -> None:
-    """A run that is about to be stopped gets no answer, and no refusal either, which its agent would remember."""
+    """Delays a call of a run that is about to stop. A refusal would remain in the agent's session."""
     deadline = host.steady() + HOLD_SECONDS
     while True:
         changed = host.changed.mark(door.task_id)
@@ -30,7 +30,7 @@ def known(host: Host, task_id: str) -> gateway.Known:
 
 
 def grant(host: Host, door: guest.Door) -> gateway.Grant:
-    """What this task may call, looked up for each call: a key that was changed counts from the next one."""
+    """What the task may call now. It is looked up for each call, so that a changed key applies to the next one."""
     task = tasks.get(host.db, door.task_id)
     execution = _of_run(host, door.run_id, tasks.execution(host.context, task))
     lost = f"The API key can't be read: {tasks.LOST_KEY}" if execution.lost and not execution.scripted else None
@@ -61,7 +61,7 @@ def grant(host: Host, door: guest.Door) -> gateway.Grant:
 
 
 def _of_run(host: Host, run_id: str, execution: tasks.Execution) -> tasks.Execution:
-    """A run stays with the address that it began with; a key that is changed counts at once, but not elsewhere."""
+    """The run keeps the base URL that it began with. A changed key applies at once, but only to the same URL."""
     run = db.row(host.db, "SELECT base_url, provider_key FROM runs WHERE id = ?", (run_id,))
     if run is None or run["base_url"] in (None, execution.base_url):
         return execution
@@ -70,10 +70,10 @@ def _of_run(host: Host, run_id: str, execution: tasks.Execution) -> tasks.Execut
 
 
 async def reserved(host: Host, door: guest.Door, worst: tasks.Worst) -> tasks.Reserved:
-    """Raises tasks.Refused only when no call that is at work could give room by its end."""
+    """Reserves budget for a call. Waits while calls in progress may free some. Raises tasks.Refused otherwise."""
 
     def reserve() -> tasks.Reserved:
-        if not tasks.at_work(host.db, door.run_id):  # it waited, and the task lay down meanwhile
+        if not tasks.at_work(host.db, door.run_id):  # the task may have hibernated while this waited
             raise tasks.Refused(NOT_RUNNING)
         return tasks.reserve(host.db, door.task_id, worst, host.now())
 

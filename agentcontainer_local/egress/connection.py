@@ -1,4 +1,4 @@
-"""One side of a proxied connection, as HTTP/1.1, by h11."""
+"""One side of a proxied connection, as HTTP/1.1, with h11."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -7,22 +7,22 @@ import h11
 
 READ_BYTES = 64 * 1024
 LINGER_SECONDS = 1
-MAX_HEAD_BYTES = 64 * 1024  # of a request's or an answer's first line and headers
+MAX_HEAD_BYTES = 64 * 1024  # of the first line and the headers
 
 
 @dataclass
 class Peer:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    role: type = h11.SERVER  # ours
-    first: bytes = b""  # the beginning of what came, for words about what cannot be read
+    role: type = h11.SERVER  # our role
+    first: bytes = b""  # the first bytes received, for error messages
     http: h11.Connection = field(init=False)
 
     def __post_init__(self) -> None:
         self.http = h11.Connection(self.role, MAX_HEAD_BYTES)
 
     async def next(self) -> h11.Event:
-        """The next event; raises h11.RemoteProtocolError, or ConnectionResetError where HTTP has ended."""
+        """The next event. Raises h11.RemoteProtocolError, and ConnectionResetError at the end of HTTP."""
         while not isinstance(event := self.http.next_event(), h11.Event):
             if event is h11.PAUSED:
                 raise ConnectionResetError("no more HTTP")
@@ -46,12 +46,13 @@ class Peer:
         self.writer.write_eof()
 
     def _check_alive(self) -> None:
-        """What is written to a connection that is gone: asyncio's own loop drops it, uvloop raises RuntimeError."""
+        """Raises ConnectionResetError if the connection is closing. asyncio would drop the data, and uvloop raises
+        RuntimeError."""
         if self.writer.is_closing():
             raise ConnectionResetError("gone")
 
     async def close(self) -> None:
-        """What was written still goes out, if it is taken soon."""
+        """Closes the connection. Data already written is sent if that takes at most LINGER_SECONDS."""
         self.writer.close()
         try:
             async with asyncio.timeout(LINGER_SECONDS):
@@ -60,7 +61,7 @@ class Peer:
             self.writer.transport.abort()
 
     async def answer(self, status: int, text: str) -> None:
-        """A whole answer in plain words, the last on this connection."""
+        """Sends a complete plain-text answer and ends the connection."""
         body = text.encode() + b"\n"
         headers = [
             ("content-type", "text/plain; charset=utf-8"),

@@ -6,12 +6,12 @@ from typing import Any
 from agentcontainer_local.engine.host import Host
 from agentcontainer_local.store import events
 
-MOST = 200  # recorded of one run
+MOST = 200  # recorded per run
 KIND = "egress_denied"
 
 
 class Refused(Exception):
-    """No connection is made, and the agent's tool is told why; `status` is the answer's."""
+    """No connection is made. The agent's tool gets the message; `status` is that of the answer."""
 
     def __init__(self, status: int, message: str):
         super().__init__(message)
@@ -19,7 +19,8 @@ class Refused(Exception):
 
 
 class Denied(Refused):
-    """What was asked for is not allowed. `host` and `port` as far as they could be read; `addresses` if not public."""
+    """The destination is not allowed. `host` and `port`: None if unreadable; `addresses`: set if they are not
+    public."""
 
     def __init__(
         self,

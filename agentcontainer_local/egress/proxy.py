@@ -1,4 +1,4 @@
-"""The egress proxy of one run: checks each request, and connects to a checked address."""
+"""The egress proxy of a run: checks each request, and connects to a checked address."""
 
 import asyncio
 import contextlib
@@ -22,8 +22,8 @@ from agentcontainer_local.store.rows import Task
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 100  # of one run at a time
-HEAD_SECONDS = 30  # until a request's head is there
+MAX_CONNECTIONS = 100  # per run
+HEAD_SECONDS = 30  # time limit for receiving a request's head
 RESOLVE_SECONDS, RESOLVERS = 20, 4
 CONNECT_SECONDS, MAX_TRIED_ADDRESSES = 10, 4
 
@@ -32,7 +32,7 @@ PLAIN = re.compile(r"http://([^/?#]*)(/[^#]*|\?[^#]*)?", re.IGNORECASE)
 
 @contextlib.asynccontextmanager
 async def opened(host: Host, task: Task, outside: Outside) -> AsyncIterator[StreamHandler | None]:
-    """Handles the connections of the task's run; None where nothing is allowed."""
+    """The handler for the run's connections; None if no host is allowed."""
     allowed = [hostnames.allowed(text) for text in json.loads(task["allowed_hosts"])]
     if not allowed:
         yield None
@@ -51,7 +51,8 @@ class Proxy:
         self._outside = outside
         self._connections: set[asyncio.Task[Any]] = set()
         self._closed = False
-        self._resolvers = ThreadPoolExecutor(RESOLVERS, "resolve")  # of its own: slow names hold up nobody else
+        # a separate pool, so that slow names do not delay other work
+        self._resolvers = ThreadPoolExecutor(RESOLVERS, "resolve")
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._closed or len(self._connections) >= MAX_CONNECTIONS:
@@ -75,7 +76,7 @@ class Proxy:
         try:
             await self._answer(client)
         except* (OSError, TimeoutError, h11.ProtocolError):
-            pass  # either end went away: the other one sees it
+            pass  # one side disconnected; the other side notices
         except* Exception:
             log.exception("egress failed task=%s", self._denials.task_id)
         finally:
@@ -99,7 +100,7 @@ class Proxy:
             await far.close()
 
     async def _connected(self, host: str, port: int) -> Peer:
-        """To an address that was checked, and not to the name again, which might have another one by now."""
+        """Connects to a checked address, never to the name again, because that could resolve differently now."""
         if not hostnames.is_allowed(self._allowed, host, port):
             raise Denied(403, f"This task may not connect to {host} port {port}.", host, port)
         try:
@@ -120,7 +121,7 @@ class Proxy:
 
 
 async def _asked(client: Peer) -> tuple[h11.Request, str, int, str]:
-    """The request and where it is to go; raises Denied, or ConnectionAbortedError when none comes."""
+    """The request, host, port and path. Raises Denied, and ConnectionAbortedError if there is no request."""
     try:
         async with asyncio.timeout(HEAD_SECONDS):
             request = await client.next()
@@ -138,7 +139,7 @@ async def _asked(client: Peer) -> tuple[h11.Request, str, int, str]:
 
 
 def destination(method: bytes, target: str) -> tuple[str, int, str]:
-    """Host, port and path of what is asked for; raises ValueError."""
+    """The requested host, port and path. Raises ValueError."""
     if method == b"CONNECT":
         return *hostnames.destination(target), ""
     plain = PLAIN.fullmatch(target)

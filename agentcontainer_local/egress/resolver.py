@@ -1,4 +1,4 @@
-"""Resolves host names, and decides which addresses may be connected to."""
+"""Resolves host names, and decides which addresses are allowed."""
 
 import errno
 import socket
@@ -11,18 +11,18 @@ from agentcontainer_local.hostnames import Address
 
 
 def resolved(host: str) -> list[Address]:
-    """Asks the machine's resolver, once, and waits; raises OSError."""
+    """The addresses of a name, from the machine's resolver. Blocks. Raises OSError."""
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
 
 
 def reachable(address: Address) -> bool:
-    """Public, and not this machine itself, which may well have a public address."""
+    """Whether the address is public and not one of this machine's, which may be public too."""
     return hostnames.is_public(address) and not is_own(address)
 
 
 def is_own(address: Address) -> bool:
-    """Only an address of this machine can be bound to: true for each interface, at this very moment."""
+    """Whether the address belongs to this machine: only then it can be bound."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -34,7 +34,7 @@ def is_own(address: Address) -> bool:
 
 @dataclass(frozen=True)
 class Outside:
-    """Given to the program by whoever puts it together, so that a test can have an outside of its own."""
+    """The network outside. The program's creator provides it, so that tests can replace it."""
 
     resolve: Callable[[str], list[Address]] = resolved
     reachable: Callable[[Address], bool] = reachable

@@ -14,7 +14,8 @@ HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"te", b"trailer", b"upgra
 
 
 async def tunnel(client: Peer, far: Peer) -> None:
-    """Raises TimeoutError when nothing passes any more; a cut on one side is one on the other."""
+    """Copies both directions. Raises TimeoutError after IDLE_SECONDS without data. If one side is cut, so is the
+    other."""
     await client.send(h11.Response(status_code=200, reason=b"Connection established", headers=[]))
     early, _ = client.http.trailing_data
     await far.write(early)
@@ -35,17 +36,17 @@ def _alive(idle: asyncio.Timeout) -> None:
 
 
 async def one_request(client: Peer, far: Peer, request: h11.Request, authority: str, path: str) -> None:
-    """Passes on this request alone, to the host that was allowed, under its name: a second one is decided anew."""
+    """Forwards one request to the allowed host, with its name as Host. Further requests are checked again."""
     headers = [(b"host", authority.encode()), *_end_to_end(request.headers), (b"connection", b"close")]
     asked = h11.Request(method=request.method, target=path, headers=headers)
     async with asyncio.timeout(IDLE_SECONDS) as idle, asyncio.TaskGroup() as both:
         asking = both.create_task(_asked(client, far, asked, idle))
         await _answered(client, far, idle)
-        asking.cancel()  # the far end may have answered before it had heard all
+        asking.cancel()  # the server may answer before it has read the whole request
 
 
 async def _asked(client: Peer, far: Peer, request: h11.Request, idle: asyncio.Timeout) -> None:
-    """One that does not want to hear all may close its end; what it answers is what counts."""
+    """Sends the request. The server may close its side early, because only its answer matters."""
     with contextlib.suppress(OSError):
         await far.send(request)
         await _rest(client, far, idle)
@@ -62,7 +63,7 @@ async def _answered(client: Peer, far: Peer, idle: asyncio.Timeout) -> None:
 
 
 async def _rest(source: Peer, sink: Peer, idle: asyncio.Timeout) -> None:
-    """A body, to its end."""
+    """Copies a body to its end."""
     while not isinstance(event := await source.next(), h11.EndOfMessage):
         if not isinstance(event, h11.Data):
             raise ConnectionResetError("cut off")

@@ -1,4 +1,4 @@
-"""The interface for guests, at the door."""
+"""The HTTP interface for guests, served at the door."""
 
 from starlette.routing import Route
 

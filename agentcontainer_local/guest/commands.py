@@ -1,4 +1,4 @@
-"""The commands for the guest, computed from the rows, so they are the same after a restart."""
+"""The commands for the guest. They are computed from the rows, so they are the same after a restart."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ async def commands(request: Request) -> StreamingResponse:
 
 
 async def _lines(door: Door) -> AsyncIterator[bytes]:
-    """Each command once a connection, for as long as the task is alive; the guest does each id once a life."""
+    """Sends each command once per connection, while the run is active. The guest executes each id once per start."""
     store, sent = door.host.db, set()
     with door.host.follower(door.task_id):
         while True:
@@ -46,7 +46,7 @@ def _inputs(db: Database, task_id: str) -> list[Input]:
 
 
 def in_force(db: Database, task_id: str) -> list[dict[str, Any]]:
-    """Every command that the task's open run should have had by now, oldest first."""
+    """Every command that the task's open run should have by now, oldest first."""
     task, run = tasks.get(db, task_id), tasks.open_run(db, task_id)
     if run is None or not tasks.at_work(db, run["id"]) or not tasks.fits(task, run):
         return []
@@ -59,7 +59,8 @@ def in_force(db: Database, task_id: str) -> list[dict[str, Any]]:
 
 
 def _of_budget(task: Task, run: Run) -> list[dict[str, Any]]:
-    """Told in the run in which it came to that; a later one finds it in Pi's session. Once asked, it is not told."""
+    """The messages about the budget, sent in the run in which it is nearly used up. Once asked to finish, the agent
+    gets no warning."""
     told = (task["budget_told_at"] or "") >= run["created_at"] and not run["budget_asked_at"]
     soon = {"type": "steer", "id": "budget-told", "message": prompts.BUDGET_SOON[task["mode"]]}
     asked = _prompt("budget-asked", prompts.BUDGET_OUT[task["mode"]])
@@ -71,7 +72,7 @@ def _told(task: Task, run: Run) -> list[dict[str, Any]]:
 
 
 def _given(db: Database, task: Task, message: Message) -> dict[str, Any]:
-    """A message of the user's, in the same words each time, for the guest tells by them whether Pi has it already."""
+    """A user's message. Its text must always be the same, because the guest compares it with Pi's session."""
     return _prompt(message["id"], _before(db, message) + message["content"] + _files(db, task, message), prompts.RESUME)
 
 
@@ -80,7 +81,7 @@ def _before(db: Database, message: Message) -> str:
 
 
 def _files(db: Database, task: Task, message: Message) -> str:
-    """An autonomous task's first message is the task itself, which says where it is; later ones may bring files."""
+    """The text about files. An autonomous task's first message is the task itself; later messages can have files."""
     if message["turn_number"] is None and transcript.is_first(db, message):
         return prompts.FOOTER
     paths = workspace.paths_of(db, task, message)
@@ -88,5 +89,5 @@ def _files(db: Database, task: Task, message: Message) -> str:
 
 
 def _prompt(id: str, message: str, resume: str | None = None) -> dict[str, Any]:
-    """`resume` is said instead where Pi's session ends with `message` already."""
+    """A prompt. `resume`: the text if Pi's session already ends with `message`."""
     return {"type": "prompt", "id": id, "message": message, "resume": resume}

@@ -1,4 +1,4 @@
-"""The door: what a run's guest reaches the host through, one for each run. The backend carries its requests to us."""
+"""The door: the connection of a run's guest to the host, one for each run. The backend carries its requests."""
 
 import asyncio
 import contextlib
@@ -11,14 +11,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agentcontainer_local.engine.host import Host
 
 MAX_HELD_BYTES = 96 * 1024**2
-MAX_INCOMING_FILES = 2  # files that are on their way in
+MAX_INCOMING_FILES = 2  # files that may be received at the same time
 
 
 @dataclass
 class Door:
-    """Whoever speaks at it is this task; `staged` are outputs that are on their way in, by their id.
+    """The door of a run. Requests on it come from this task.
 
-    `known`: what the gateway has learned of this run's model calls.
+    `staged`: outputs that are being received, by id. `known`: facts that the gateway has learned from this run's model
+    calls.
     """
 
     host: Host
@@ -26,13 +27,13 @@ class Door:
     run_id: str
     known: Any = None
     staged: dict[str, Any] = field(default_factory=dict)
-    held_bytes: int = 0  # of requests that are being read or answered
-    reported_bytes: int = 0  # of events that are kept
+    held_bytes: int = 0  # bytes of requests that are being read or answered
+    reported_bytes: int = 0  # bytes of stored events
     receiving: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_INCOMING_FILES))
 
 
 def _bounded(door: Door, scope: Scope, receive: Receive) -> tuple[Receive, Callable[[], None]]:
-    """What handlers take into memory is bounded for the whole run; one that takes more finds its client gone."""
+    """Limits the memory for requests of the whole run. Above the limit, a handler sees a disconnected client."""
     if scope["method"] == "PUT":  # streamed to disk
         return receive, lambda: None
     held = 0
@@ -53,12 +54,12 @@ def _bounded(door: Door, scope: Scope, receive: Receive) -> tuple[Receive, Calla
 
 @contextlib.asynccontextmanager
 async def opened(door: Door, app: ASGIApp) -> AsyncIterator[ASGIApp]:
-    """`app` with the door in each request's scope, for as long as the run is served."""
+    """The app with the door in each request's scope, while the run is served."""
 
     async def bound(scope: Scope, receive: Receive, send: Send) -> None:
         received, release = _bounded(door, scope, receive)
         try:
-            with contextlib.suppress(asyncio.CancelledError):  # the door closes; nobody is there to be answered
+            with contextlib.suppress(asyncio.CancelledError):  # the door closes, so there is nobody to answer
                 await app({**scope, "door": door}, received, send)
         finally:
             release()

@@ -1,4 +1,4 @@
-"""The guest's events: checked, and each written once, even if it is sent again."""
+"""Events from the guest: validated, and stored once even if they are sent again."""
 
 import json
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ from agentcontainer_local.store import tasks, transcript
 from agentcontainer_local.store.db import Database, parse_iso
 from agentcontainer_local.store.rows import Run, Task
 
-MAX_BATCH_BYTES = 2 * 1024**2  # a batch of the guest's has 1 MiB, or one event that is longer
-MAX_BATCH_LINES = 1000  # lines of a batch; the guest makes halves of one that has more
-SLICE_LINES, SLICE_BYTES = 20, 64 * 1024  # of a batch; then others are served
-MAX_LINE_VALUES = 70_000  # more than there are in the largest input
-MAX_OPEN_TOOL_CALLS = 100  # each is closed when the task ends, and all of them at once
-MAX_INPUT_BYTES = 128 * 1024  # of a tool's input; the guest leaves out what has more than half of that
+MAX_BATCH_BYTES = 2 * 1024**2  # the guest sends 1 MiB, or one event that is longer
+MAX_BATCH_LINES = 1000  # lines of a batch; the guest splits larger ones
+SLICE_LINES, SLICE_BYTES = 20, 64 * 1024  # of a batch; between two slices other work proceeds
+MAX_LINE_VALUES = 70_000  # more than the largest tool input has
+MAX_OPEN_TOOL_CALLS = 100  # all open calls are closed at once when the task ends
+MAX_INPUT_BYTES = 128 * 1024  # of a tool's input; the guest omits inputs of more than half of this
 
 Line = Annotated[str, Field(max_length=2000)]
 Text = Annotated[str, Field(max_length=300_000)]
@@ -36,7 +36,7 @@ class Ready(BaseModel):
 
 
 class PiFailed(BaseModel):
-    """`late`: it did not start in time, which it may do when it is started again."""
+    """`late`: Pi did not start in time, so a restart may help."""
 
     type: Literal["pi_failed"]
     message: Text
@@ -62,7 +62,7 @@ class Said(BaseModel):
 
 
 def _plain_and_small(input: Any) -> Any:
-    """It is passed on as JSON, where there is no NaN."""
+    """The input is passed on as JSON, which has no NaN."""
     if len(json.dumps(input, ensure_ascii=False, allow_nan=False).encode()) > MAX_INPUT_BYTES:
         raise ValueError(f"an input may have at most {MAX_INPUT_BYTES} bytes")
     return input
@@ -77,7 +77,7 @@ class ToolStarted(BaseModel):
 
 
 class ToolOutput(BaseModel):
-    """What a command at work has printed last."""
+    """The latest output of a running command."""
 
     type: Literal["tool_output"]
     callId: Line
@@ -143,7 +143,7 @@ NUMBERED = TypeAdapter(Numbered)
 
 @answering
 async def events(request: Request, door: Door) -> dict[str, Any]:
-    """POST /guest/events: NDJSON in; answers the number up to which everything is stored."""
+    """POST /guest/events: NDJSON in. Returns the number up to which all events are stored."""
     batches = []
     for lines in slices(lines_of(await body_of(request, MAX_BATCH_BYTES))):
         async with door.host.in_turn():
@@ -164,13 +164,13 @@ def _take(door: Door, lines: list[bytes], batch: list[Numbered]) -> int:
         if isinstance(numbered.event, Delta):
             door.host.live.say(door.task_id, numbered.event.text)
         elif isinstance(numbered.event, Said | Prompted):
-            door.host.live.forget(door.task_id)  # it is written down whole
+            door.host.live.forget(door.task_id)  # the complete text is stored
     door.host.keep_words_soon(door.task_id)
     return ack
 
 
 def slices(lines: list[bytes]) -> Iterator[list[bytes]]:
-    """Parts that take a moment each; at least one, if an empty one."""
+    """Splits the lines into parts that are processed quickly. At least one part, which may be empty."""
     part: list[bytes] = []
     for line in lines:
         if part and (len(part) == SLICE_LINES or sum(map(len, part)) + len(line) > SLICE_BYTES):
@@ -181,7 +181,7 @@ def slices(lines: list[bytes]) -> Iterator[list[bytes]]:
 
 
 def lines_of(body: bytes) -> list[bytes]:
-    """Raises TooLarge before others would have to wait for many small ones to be read."""
+    """Raises TooLarge for too many lines, which would block other work."""
     if body.count(b"\n") > MAX_BATCH_LINES:
         raise TooLarge(f"More than {MAX_BATCH_LINES} events at once are refused.")
     return [line for line in body.split(b"\n") if line.strip()]
@@ -201,7 +201,7 @@ def parse(lines: list[bytes]) -> list[Numbered]:
 
 
 def _check_size(door: Door) -> None:
-    """What an agent says is kept, so it is bounded as its disk is; since this server has had its run."""
+    """Limits the size of an agent's stored events, counted since this server serves the run."""
     most = door.host.settings.max_event_bytes
     if door.reported_bytes > most and tasks.get(door.host.db, door.task_id)["status"] not in lifecycle.TERMINAL:
         error = f"The agent's events have more than {most} bytes, the limit of --max-event-bytes."
@@ -209,9 +209,10 @@ def _check_size(door: Door) -> None:
 
 
 def record(db: Database, task_id: str, run_id: str, batch: list[Numbered], max_events: int, now: datetime) -> int:
-    """Writes what is new in `batch`, in one transaction; raises Conflict when the run is over.
+    """Stores the new events of the batch in one transaction. Raises Conflict if the run is over.
 
-    A loss of power takes what Pi wrote of its turn a moment ago, too: so only the end of a turn waits for the disk.
+    Only a batch with the end of a turn waits for the disk: after a loss of power, what Pi wrote a moment before is lost
+    too.
     """
     ends = any(isinstance(numbered.event, Settled | PiExited | PiFailed | Refused) for numbered in batch)
     with db.atomic(survives_power_loss=ends):
@@ -247,7 +248,7 @@ def _write(db: Database, task: Task, run: Run, numbered: Numbered, now: datetime
     match event := numbered.event:
         case Prompted():
             tasks.runs.prompted(db, run["id"], now)
-            if tasks.at_work(db, run["id"]):  # else it is for the next run to hear
+            if tasks.at_work(db, run["id"]):  # otherwise the next run has to tell the agent
                 db.conn.execute("UPDATE tasks SET to_tell = NULL WHERE id = ?", (task["id"],))
             failpoints.point("prompt.delivered")
             transcript.delivered(db, task, run, event.id, now)
@@ -285,7 +286,7 @@ def _write(db: Database, task: Task, run: Run, numbered: Numbered, now: datetime
 
 
 def _why(db: Database, task: Task, error: str | None) -> str:
-    """Of a model call that failed, in our words where we have some: Pi's are for Pi."""
+    """The error of a failed model call, in our words if possible, because Pi's are meant for Pi."""
     if refused := errors.refused(error):
         return refused
     if failed := tasks.failed_before(db, task):
@@ -294,13 +295,14 @@ def _why(db: Database, task: Task, error: str | None) -> str:
 
 
 def _told_of(db: Database, task: Task, event: Noticed) -> dict[str, Any]:
-    """Pi counts its attempts from 1 after each prompt; the rows know how many calls have failed in a row."""
+    """The attempt and error from the rows. Pi counts attempts from 1 after each prompt; the rows count failures in a
+    row."""
     failed = tasks.failed_before(db, task) if event.type == "retrying" else None
     return {"attempt": failed["attempt"], "message": failed["error"]} if failed else {}
 
 
 def _happened(at: int | None, run: Run, now: datetime) -> datetime:
-    """By the guest's word, as a server that was away hears of it later; but within its run."""
+    """The time that the guest reported, because the server may get the event late. Limited to the run's duration."""
     if at is None:
         return now
     earliest, latest = parse_iso(run["created_at"]).timestamp(), now.timestamp()
@@ -308,6 +310,6 @@ def _happened(at: int | None, run: Run, now: datetime) -> datetime:
 
 
 def _alive(db: Database, task: Task) -> None:
-    """Something was done: deaths are counted from here."""
+    """Resets the count of deaths, because there was progress."""
     if task["deaths"]:
         db.conn.execute("UPDATE tasks SET deaths = 0 WHERE id = ?", (task["id"],))

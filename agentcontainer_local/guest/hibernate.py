@@ -1,4 +1,4 @@
-"""Hibernation: an agent waits for a time, or for an event from outside."""
+"""Hibernation: an agent waits for a time or for an outside event."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Self

@@ -10,7 +10,7 @@ from agentcontainer_local.process import failpoints
 from agentcontainer_local.store import files, tasks
 from agentcontainer_local.store.db import Row
 
-GONE = 410  # the guest asks again after a 5xx, and tells its task's end after this
+GONE = 410  # the guest retries after a 5xx, and ends the task after this
 
 
 async def give_input(request: Request) -> Response:

@@ -1,4 +1,5 @@
-"""The output files of an agent: the claim is checked, the bytes arrive, and the delivery counts whole or not at all."""
+"""Output files of an agent: the claim is checked, the files arrive, and the delivery is accepted completely or not at
+all."""
 
 import json
 import mimetypes
@@ -21,8 +22,8 @@ from agentcontainer_local.store import accounts, db, files, tasks, transcript
 from agentcontainer_local.store.rows import Task
 
 MAX_CLAIM_BYTES = 1024**2
-MAX_CLAIM_VALUES = 60_000  # of ten thousand files
-MAX_STAGED_CLAIMS = 4  # claims of one run that may be under way at once, together as large as one
+MAX_CLAIM_VALUES = 60_000  # for ten thousand files
+MAX_STAGED_CLAIMS = 4  # concurrent claims of one run; their total size is limited to that of one
 
 
 class ClaimedFile(BaseModel):
@@ -30,7 +31,7 @@ class ClaimedFile(BaseModel):
     filename: Annotated[str, Field(min_length=1, max_length=1000)]
     sizeBytes: Annotated[int, Field(ge=0, le=2**53)]
     outputName: Annotated[str, Field(max_length=200)] | None = None
-    directory: bool = False  # packed as an archive
+    directory: bool = False  # a directory, packed as an archive
 
 
 class Finish(BaseModel):
@@ -50,11 +51,11 @@ CLAIM = TypeAdapter(Annotated[Finish | Attach, Field(discriminator="kind")])
 
 @dataclass
 class Staged:
-    """A claim that may be made, and what of its files has come in, by their index: bytes in place that no row names."""
+    """An accepted claim and the files received for it, by index. No row names these files yet."""
 
     claim: Finish | Attach
     root: Path
-    key: str | None  # the delivery's own: with the same it is not taken twice
+    key: str | None  # identifies the delivery, so that it is not accepted twice
     received: dict[int, files.Incoming] = field(default_factory=dict)
 
     @property
@@ -72,7 +73,7 @@ class Staged:
 
 @answering
 async def begin(request: Request, door: Door) -> dict[str, Any]:
-    """Checks a claim before its bytes are sent."""
+    """Checks a claim before its files are sent."""
     claim = _claim(await body_of(request, MAX_CLAIM_BYTES))
     task = tasks.get(door.host.db, door.task_id)
     if _was_delivered(door, key := _key(request)):
@@ -88,17 +89,15 @@ async def begin(request: Request, door: Door) -> dict[str, Any]:
 
 
 def _check_claim(door: Door, task: Task, claim: Finish | Attach) -> None:
-    """Attachments of one answer count together, or an agent could fill the disk with one file, given again and again.
-
-    A finish is one.
-    """
+    """Checks the claim. Attachments of one answer count together; otherwise an agent could fill the disk by attaching a
+    file repeatedly."""
     attached = _attached(door, task) if isinstance(claim, Attach) else (0, 0)
     if reason := refusal(task, claim, door.host.settings, *attached):
         raise Invalid(reason)
 
 
 def _attached(door: Door, task: Task) -> tuple[int, int]:
-    """Files, and their bytes, that the answer at work has already."""
+    """The number and bytes of the files that the current answer has already."""
     sql = (
         "SELECT count(*) AS files, coalesce(sum(size_bytes), 0) AS bytes FROM task_outputs"
         " JOIN files ON files.id = file_id WHERE message_id = ?"
@@ -109,7 +108,7 @@ def _attached(door: Door, task: Task) -> tuple[int, int]:
 
 
 def _make_room(door: Door, claim: Finish | Attach) -> None:
-    """An agent that begins again and again keeps no more of the disk than one that delivers: its oldest claims go."""
+    """Limits the disk space of unfinished claims to that of one delivery: drops the oldest claims."""
     most = door.host.settings.max_output_bytes - _size(claim)
     while len(door.staged) >= MAX_STAGED_CLAIMS or sum(staged.size_bytes for staged in door.staged.values()) > most:
         door.staged.pop(next(iter(door.staged))).discard()
@@ -133,7 +132,7 @@ def _key(request: Request) -> str | None:
 
 
 def _was_delivered(door: Door, key: str | None) -> bool:
-    """The answer was lost, since the server went away; the guest asks again."""
+    """Whether this delivery was accepted. The guest asks again if the answer was lost in a restart."""
     sql = "SELECT 1 FROM deliveries WHERE task_id = ? AND key = ?"
     return key is not None and db.row(door.host.db, sql, (door.task_id, key)) is not None
 
@@ -158,7 +157,7 @@ def _check_moment(task: Task, claim: Finish | Attach) -> None:
 def refusal(
     task: Task, claim: Finish | Attach, settings: Settings, files_before: int = 0, bytes_before: int = 0
 ) -> str | None:
-    """Why the claim is not accepted, for the agent; None if it may be (DESIGN, finish rules)."""
+    """Why the claim is refused, as a message for the agent; None if it is not refused."""
     if (count := files_before + len(claim.files)) > settings.max_output_files:
         return f"{count} files are too many. At most {settings.max_output_files} may be handed over."
     for file in claim.files:
@@ -171,7 +170,7 @@ def refusal(
 
 
 def _against_policy(policy: dict[str, Any], claim: Finish | Attach) -> str | None:
-    """What comes with an answer has no names of its own either."""
+    """Checks the claim against the output policy. Attachments can't have output names."""
     complete = isinstance(claim, Finish) and claim.completion == "complete"
     named = [file.outputName for file in claim.files if file.outputName is not None]
     if policy["mode"] == "named":
@@ -198,7 +197,7 @@ def _against_names(wanted: list[str], named: list[str], complete: bool) -> str |
 
 @answering
 async def receive(request: Request, door: Door) -> dict[str, Any]:
-    """The bytes of one file; exactly as many as were claimed."""
+    """Receives one file. Its size must be the claimed one."""
     staged = _staged(door, request)
     index = request.path_params["index"]
     if index >= len(staged.claim.files):
@@ -207,7 +206,7 @@ async def receive(request: Request, door: Door) -> dict[str, Any]:
     id = door.host.db.ids.new("file", door.task_id)
     async with door.receiving, files.receiving(door.host.files, id, claimed.sizeBytes) as incoming:
         async for chunk in request.stream():
-            _staged(door, request)  # not for a claim that is over: it has given way, or was accepted
+            _staged(door, request)  # stops if the claim was dropped or accepted meanwhile
             await incoming.write(chunk)
         if incoming.size != claimed.sizeBytes:
             raise Invalid(f"{claimed.path}: {incoming.size} bytes came, and {claimed.sizeBytes} were announced.")
@@ -219,7 +218,7 @@ async def receive(request: Request, door: Door) -> dict[str, Any]:
 
 @answering
 async def commit(request: Request, door: Door) -> dict[str, Any]:
-    """Everything has come: the files and the task's new status are written in one transaction."""
+    """Accepts the delivery: stores the files and the task's new status in one transaction."""
     staged = _staged(door, request)
     if missing := [file.path for index, file in enumerate(staged.claim.files) if index not in staged.received]:
         raise Invalid(f"These files did not arrive: {', '.join(missing)}.")
@@ -242,7 +241,7 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
     store, claim = door.host.db, staged.claim
     with store.atomic():
         task = tasks.get(store, door.task_id)
-        _check_claim(door, task, claim)  # again: others may have been accepted while its bytes came
+        _check_claim(door, task, claim)  # again, because other claims may have been accepted meanwhile
         _check_quota(door, task, _size(claim))
         message_id = _answer_of(door, task, claim, now) if task["mode"] == "conversation" else None
         if staged.key is not None:
@@ -262,9 +261,9 @@ def _write(door: Door, staged: Staged, now: datetime) -> None:
 
 
 def _answer_of(door: Door, task: Task, claim: Finish | Attach, now: datetime) -> str:
-    """The message that the files come with: often they are given before its first word.
+    """The answer that the files belong to. It is often created by them, before its first text.
 
-    A turn that ends the conversation without a word is answered by the words of its finish.
+    If a turn without text ends the conversation, the answer is the message of `finish`.
     """
     store = door.host.db
     answer = transcript.answer_of(store, task)

@@ -1,4 +1,4 @@
-"""Bodies and answers at the door, with errors in the API's format."""
+"""Request bodies and answers at the door, with errors in the API's format."""
 
 import logging
 import sqlite3

@@ -1,4 +1,4 @@
-"""Pi's error messages: the provider's or the gateway's own words, out of what Pi puts around them."""
+"""Extracts the provider's or the gateway's message from Pi's error messages."""
 
 import json
 import re
@@ -8,12 +8,12 @@ STATUS = re.compile(r"^(?:[\w ]+ API error )?\(?\d{3}\)?:? (?=\{)")
 
 
 def refused(error: str | None) -> str | None:
-    """The gateway's own words, if Pi's error is that the gateway refused a call."""
+    """The gateway's message, if the gateway refused the call."""
     return plain(error) if error and REFUSED.search(error) else None
 
 
 def plain(error: str) -> str:
-    """Pi's error without the status and the JSON that it puts around a message."""
+    """Pi's error without the status and the JSON around the message."""
     if not (status := STATUS.match(error)):
         return error
     try:

@@ -1,7 +1,7 @@
-"""What of a launch can be given to a Pi that is up already, and what it has to be started with.
+"""Divides a launch into what a running Pi can still be given, and what Pi must be started with.
 
-A slot waits with a Pi that was started for tasks of one kind. Late come: the instructions, the session, and of the
-models that Pi knows the one that is used. Everything else is the kind.
+A slot waits with a Pi that was started for tasks of one kind. It can still be given the instructions, the session, and
+which of the models that Pi knows is used. Everything else defines the kind.
 """
 
 import json
@@ -9,15 +9,15 @@ from typing import Any
 
 from agentcontainer_local.pi.launch import MODELS_FILE, SYSTEM_FILE
 
-# By provider: a model that Pi knows, with which a waiting Pi makes its first call. `set_model` then changes it.
+# By provider: a model that Pi knows, for a waiting Pi's first call. `set_model` changes it later.
 REHEARSED = {"anthropic": "claude-sonnet-4-5", "openai": "gpt-5", "openrouter": "openai/gpt-5"}
 PLAIN = {"baseUrl", "apiKey"}
 
 
 def kind(launch: dict[str, Any]) -> dict[str, Any] | None:
-    """The launch document of a slot that waits for tasks like this one: two tasks are of one kind if it is the same.
+    """The launch document for a waiting slot that fits this task. Tasks with equal documents are of one kind.
 
-    None: Pi can only be started for the task itself. Skills are installed before Pi starts, and may not be had.
+    None if Pi must be started for the task itself: skills are installed before Pi starts, and that can fail.
     """
     if "skills" in launch:
         return None
@@ -33,7 +33,8 @@ def kind(launch: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _is_known(launch: dict[str, Any], provider: str) -> bool:
-    """To Pi, and nothing is to be changed of what it knows. The weak model is part of the kind, and so its main one."""
+    """Whether Pi knows the model and needs no changes to it. A weak model, and then the main one, belong to the
+    kind."""
     [said] = json.loads(launch["files"][MODELS_FILE])["providers"].values()
     return set(said) == PLAIN and "AC_WEAK_MODEL" not in launch["env"] and provider in REHEARSED
 

@@ -1,4 +1,4 @@
-"""HARNESS.md: how work is done here, for an agent that has never seen this place."""
+"""HARNESS.md: instructions for the agent about its environment."""
 
 import json
 from typing import Any

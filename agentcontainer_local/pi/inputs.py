@@ -1,4 +1,4 @@
-"""A file that the guest fetches into the workspace before the agent starts."""
+"""Files that the guest fetches into the workspace before the agent starts."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +9,12 @@ from agentcontainer_local.store.db import Row
 
 @dataclass(frozen=True)
 class Input:
-    """Something that the guest fetches: to `path` under /workspace, by its `name` at the door."""
+    """A file to fetch. `path`: its place under /workspace; `name`: its name at the door."""
 
     path: str
     name: str
-    text: str | None = None  # a document of ours, else
-    file: Row | None = None  # a stored file
+    text: str | None = None  # the text of our own document, or
+    file: Row | None = None  # the row of a stored file
 
     @property
     def size_bytes(self) -> int:

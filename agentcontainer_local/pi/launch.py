@@ -11,14 +11,15 @@ from agentcontainer_local.store.tasks import Execution
 
 MODELS_FILE, SYSTEM_FILE = f"{STATE}/pi/models.json", f"{STATE}/pi/system.md"
 
-# Our extension's provider: auxiliary calls, like those for summaries, go to the weak model, all others to the main one.
+# The provider of our extension: auxiliary calls, such as summaries, use the weak model, all others the main one.
 ROUTED = "agentcontainer"
 
 SETTINGS = {
-    "cacheWarming": "off",  # else Pi calls the model by itself for half an hour after a run
-    # One layer: the provider's SDK repeats nothing. The gateway waits as long as a provider asks for, and ends the row.
+    "cacheWarming": "off",  # otherwise Pi would call the model for half an hour after a run
+    # Only Pi retries; the provider's SDK does not. The gateway waits as long as a provider asks, and decides when to
+    # stop.
     "retry": {"maxRetries": 5, "baseDelayMs": 2000, "provider": {"maxRetries": 0}},
-    "httpIdleTimeoutMs": 604_800_000,  # the gateway watches over a silent provider; a host that is away is waited for
+    "httpIdleTimeoutMs": 604_800_000,  # the gateway handles silent providers, and Pi waits for a host that is away
     "enableInstallTelemetry": False,
     "defaultProjectTrust": "never",
 }
@@ -44,16 +45,16 @@ def launch(
     skills: list[str],
     image_env: Mapping[str, str],
 ) -> dict[str, Any]:
-    """launch.json: what the guest daemon writes and starts (guest contract, version 1).
+    """launch.json, which the guest's daemon uses to start Pi (guest contract, version 1).
 
-    `catalog`: the ids that Pi knows, by provider. One that it does not know is made known, since Pi would otherwise
-    run another model whose name looks like it. `image_env` is for the agent's tools alone.
+    `catalog`: the model ids that Pi knows, by provider. Unknown models are declared, because Pi would otherwise run
+    another one with a similar name. `image_env` is only for the agent's tools.
     """
     model = models.spelled(execution.provider, execution.model, catalog)
     weak = execution.weak_model and models.spelled(execution.provider, execution.weak_model, catalog)
     if weak == model:
         weak = None
-    # A conversation's instructions hold for all of it; an autonomous task's are its first message.
+    # in a conversation, the instructions apply to all turns; an autonomous task's are its first message
     system = [base_prompt, harness, *([task["instructions"]] if task["mode"] == "conversation" else [])]
     proxied = task["allowed_hosts"] != "[]"
     return {
@@ -88,7 +89,7 @@ def launch(
             *(["--skill", f"{STATE}/skills/.pi/skills"] if skills else []),
         ],
         "env": {
-            "JITI_TRY_NATIVE": "1",  # else Pi loads all of Babel for our extension, which is plain JavaScript
+            "JITI_TRY_NATIVE": "1",  # otherwise Pi loads all of Babel for our extension, which is plain JavaScript
             "PI_CODING_AGENT_DIR": f"{STATE}/pi",
             "PI_OFFLINE": "1",
             "PI_TELEMETRY": "0",

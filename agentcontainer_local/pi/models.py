@@ -1,4 +1,4 @@
-"""Pi's models.json, and its settings that follow from a model's context window."""
+"""Pi's models.json, and its settings that depend on a model's context window."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ SMALL_WINDOW = 65_536
 
 
 def spelled(provider: str, model: str, catalog: dict[str, list[str]]) -> str:
-    """As asked, but with dashes for dots where the provider's API and Pi's catalog have them (Anthropic's)."""
+    """The model's id. Dots become dashes if the provider's API and Pi's catalog use these (Anthropic)."""
     dashed = model.replace(".", "-")
     known = catalog.get(provider, [])
     return dashed if PROVIDERS[provider].dashed and model not in known and dashed in known else model
 
 
 def document(execution: Execution, model: str, weak: str | None, catalog: dict[str, list[str]]) -> dict[str, Any]:
-    """models.json: only this provider, at the gateway, with what Pi does not know of itself, or knows otherwise."""
+    """models.json: only this provider, at the gateway, with the models and settings that Pi does not know."""
     provider = execution.provider
     known, whole, changed = catalog.get(provider, []), [], {}
     for id, asked in ((model, execution.model), (weak, execution.weak_model)):
@@ -34,14 +34,15 @@ def document(execution: Execution, model: str, weak: str | None, catalog: dict[s
     vendor = PROVIDERS[provider]
     path = vendor.gateway_path
     if execution.api not in (None, "messages"):
-        path += vendor.version  # OpenAI's SDK, unlike Anthropic's, takes it in the base URL
+        path += vendor.version  # unlike Anthropic's SDK, OpenAI's expects it in the base URL
     gateway = {"baseUrl": f"http://127.0.0.1:{GATEWAY_PORT}/{path}", "apiKey": "none"}
     extra = {**({"models": whole} if whole else {}), **({"modelOverrides": changed} if changed else {})}
     return {"providers": {provider: gateway | extra}}
 
 
 def _api(execution: Execution, id: str) -> str | None:
-    """The one that was set. Relays in OpenRouter's place lack Anthropic's, which Pi would use for Claude's models."""
+    """The API that was set. Other servers in OpenRouter's place lack Anthropic's API, which Pi would use for Claude
+    models."""
     if execution.api is not None:
         return PI_APIS[execution.api]
     vendor = PROVIDERS[execution.provider]
@@ -50,8 +51,8 @@ def _api(execution: Execution, id: str) -> str | None:
 
 
 def _whole(provider: str, id: str, api: str | None, settings: Model, known: bool) -> dict[str, Any]:
-    """A model that Pi does not know, or not with this API; where nothing is set, with figures that most models keep.
-    Nearly all that are known take images; of the others nobody knows it."""
+    """A model that Pi does not know, or not with this API. Without settings, it gets limits that most models have.
+    Image input is assumed only for known models, which nearly all support it."""
     most = _most_output(settings) or UNSAID_OUTPUT
     return {
         "id": id,
@@ -72,15 +73,15 @@ def _change(settings: Model) -> dict[str, Any]:
 
 
 def _most_output(settings: Model) -> int | None:
-    """The longest answer: at most a quarter of a known context window, so that the prompt has room."""
+    """The maximum output: at most a quarter of a known context window, so that the prompt has room."""
     if settings.context_window is None:
         return settings.max_output_tokens
     return min(settings.max_output_tokens or UNSAID_OUTPUT, settings.context_window // 4)
 
 
 def compaction(execution: Execution) -> dict[str, Any]:
-    """Pi keeps 20,000 tokens of a history that it shortens, and starts 16,384 before the window's end: too much for a
-    small one."""
+    """Compaction settings for a known window. Pi's defaults, keeping 20,000 tokens and starting 16,384 before the end,
+    are too large for a small one."""
     window = execution.settings.get(execution.model, Model()).context_window
     if window is None:
         return {}
@@ -88,6 +89,6 @@ def compaction(execution: Execution) -> dict[str, Any]:
 
 
 def tool_limit(execution: Execution) -> dict[str, str]:
-    """What one tool may answer, in characters, where the window is small: Pi's own limit is 50 kB."""
+    """The maximum output of one tool, in characters, for small windows. Pi's own limit is 50 kB."""
     window = execution.settings.get(execution.model, Model()).context_window
     return {"AC_TOOL_CHARACTERS": str(window // 2)} if window and window < SMALL_WINDOW else {}

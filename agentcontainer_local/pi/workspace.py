@@ -1,4 +1,4 @@
-"""What a task finds in its workspace when it starts: TASK.md, HARNESS.md and the files that it was given."""
+"""A task's initial workspace: TASK.md, HARNESS.md and its input files."""
 
 from agentcontainer_local import schemas
 from agentcontainer_local.pi.harness import harness
@@ -9,7 +9,7 @@ from agentcontainer_local.store.rows import Message, Task
 
 
 def inputs(db: Database, task: Task) -> list[Input]:
-    """Everything that the task finds in its workspace when it starts."""
+    """All files of the task's initial workspace."""
     given = _placed("task_files", tasks.inputs(db, task["id"]))
     reference = _placed("reference_files", agents.reference_files(db, task["agent_version_id"]))
     return [
@@ -21,12 +21,12 @@ def inputs(db: Database, task: Task) -> list[Input]:
 
 
 def document(db: Database, task: Task, name: str) -> str | None:
-    """One of ours, by its name at the door."""
+    """One of our documents, by its name at the door."""
     return next((item.text for item in inputs(db, task) if item.name == name), None)
 
 
 def given_file(db: Database, task: Task, file_id: str) -> Row | None:
-    """This one of them; without a look at all of them, for a guest fetches each by itself."""
+    """A single input file. It does not read all of them, because a guest fetches each one separately."""
     return row(
         db,
         "SELECT * FROM files WHERE id = :file"
@@ -39,7 +39,7 @@ def given_file(db: Database, task: Task, file_id: str) -> Row | None:
 
 
 def paths_of(db: Database, task: Task, message: Message) -> list[str]:
-    """Where the files that came with a message lie."""
+    """The paths of the files that came with a message."""
     if row(db, "SELECT 1 FROM message_inputs WHERE message_id = ?", (message["id"],)) is None:
         return []
     given = _placed("task_files", tasks.inputs(db, task["id"]))
@@ -52,6 +52,6 @@ def _placed(folder: str, rows: list[Row]) -> list[Input]:
 
 
 def _name(file: Row) -> str:
-    """A directory came as an archive, and is unpacked."""
+    """The name in the workspace. A directory is an archive that gets unpacked."""
     name = files.safe_name(file["filename"])
     return files.safe_name(name.removesuffix(".tar")) if file.get("content_type") == schemas.DIRECTORY else name

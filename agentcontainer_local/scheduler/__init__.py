@@ -1,8 +1,8 @@
-"""An engine that decides on which machine a run lives: what the server asks of it, and all that it knows of it.
+"""The interface to a scheduler, such as Slurm, that decides on which machine a run is executed.
 
-One job of the engine's is one run. The engine never starts a job a second time: only the server decides that something
-runs again. A job is found by its name, which is made of the store and the run, so there is no note to lose between its
-submission and a crash. `slurm.py` is the first engine; docs/adding-an-engine.md says what another one must do.
+One job is one run. The scheduler never restarts a job: only the server decides that something runs again. A job is
+found by its name, which contains the store and the run, so nothing can be lost between its submission and a crash.
+`slurm.py` is the first implementation; docs/adding-an-engine.md explains what another one must do.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,69 +12,70 @@ from typing import Protocol
 
 
 class Unavailable(RuntimeError):
-    """The engine did not answer, or cannot do it now: nothing is known about what was asked. The task waits."""
+    """The scheduler did not answer, or can't do it now. Nothing is known about the request. The task waits."""
 
 
 class Refused(RuntimeError):
-    """The engine has refused the job, with its reason: the operator's options or the run's limits do not fit it."""
+    """The scheduler refused the job, with a reason: the operator's options or the run's limits do not fit."""
 
 
 class State(Enum):
-    PENDING = "pending"  # queued, or on its way to a node
+    PENDING = "pending"  # queued, or being started on a node
     RUNNING = "running"
     ENDED = "ended"
-    NODE_LOST = "node_lost"  # the engine has given its node up
-    PREEMPTED = "preempted"  # the engine needs the node for something else
+    NODE_LOST = "node_lost"  # the scheduler considers the node lost
+    PREEMPTED = "preempted"  # the scheduler needs the node for something else
 
 
 @dataclass(frozen=True)
 class Job:
-    id: str  # the engine's own, for an operator
+    id: str  # the scheduler's id, for operators
     run_id: str
     state: State
-    node: str | None  # where it is, or was; None while it is queued
-    reason: str  # of the state, in the engine's words; may be empty
+    node: str | None  # the present or last node; None while queued
+    reason: str  # of the state, in the scheduler's words; may be empty
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a run may take. Raises nothing: an engine that has no such machine says so in `Job.reason`."""
+    """The resources of a run. If no machine has them, the scheduler says so in `Job.reason`."""
 
     cpus: int
     memory_mb: int
-    seconds: int  # until the engine ends it
+    seconds: int  # time limit of the job
 
 
 @dataclass(frozen=True)
 class Node:
     name: str
-    up: bool  # it takes jobs, or has them
-    reason: str  # why not, in the engine's words; may be empty
+    up: bool  # it accepts jobs, or runs some
+    reason: str  # why it is not up, in the scheduler's words; may be empty
 
 
 class Scheduler(Protocol):
-    """All jobs of one store. Every call may raise Unavailable."""
+    """The jobs of one store. Every call may raise Unavailable."""
 
     async def submit(
         self, run_id: str, command: Sequence[str], resources: Resources, *, exclude: Collection[str] = ()
     ) -> str:
-        """Queues a job that starts the command once, on any node but these; answers its id. No variable of the server's
-        environment goes with it. Raises Refused."""
+        """Queues a job that runs the command once, on any node except `exclude`. Returns its id. The job gets none of
+        the server's environment variables. Raises Refused."""
         ...
 
     async def cancel(self, run_id: str) -> None:
-        """Ends all jobs of a run: SIGTERM, and SIGKILL after the engine's grace. No job of that run is no error."""
+        """Ends all jobs of a run: SIGTERM, then SIGKILL after the scheduler's grace time. Does nothing if there are
+        none."""
         ...
 
     async def jobs(self) -> dict[str, Job]:
-        """By run: those that are queued or at work, and, as long as the engine remembers them, those that ended. Where
-        a run has several, the newest."""
+        """The newest job of each run, by run: queued, running and, as long as the scheduler remembers them, ended
+        ones."""
         ...
 
     async def nodes(self) -> list[Node]:
-        """The machines that may get this store's jobs."""
+        """The machines that can run this store's jobs."""
         ...
 
     async def lost_seconds(self) -> int:
-        """After so long a node that is silent is given up."""
+        """The seconds after which a silent node counts as lost."""
         ...

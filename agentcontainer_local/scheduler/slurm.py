@@ -1,4 +1,4 @@
-"""Slurm, by its commands: https://slurm.schedmd.com/sbatch.html and its neighbours."""
+"""Slurm, through its commands: https://slurm.schedmd.com/sbatch.html and related pages."""
 
 import asyncio
 import os
@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from agentcontainer_local.scheduler import Job, Node, Refused, Resources, State, Unavailable
 
 ANSWER_SECONDS = 30
-SEPARATOR = "|"  # in no name of ours, and in no node's
-ENVIRONMENT = ("PATH", "HOME", "SLURM_CONF")  # of the server's own, for the commands; a job gets PATH and HOME
+SEPARATOR = "|"  # does not occur in our names and in node names
+ENVIRONMENT = ("PATH", "HOME", "SLURM_CONF")  # passed from the server to the commands; a job gets PATH and HOME
 STATES = {
     "PENDING": State.PENDING,
     "CONFIGURING": State.PENDING,
@@ -37,7 +37,7 @@ REFUSALS = (
 
 
 class Slurm:
-    """See scheduler.Scheduler. `options`: the operator's own words for sbatch, such as --partition."""
+    """See scheduler.Scheduler. `options`: the operator's options for sbatch, such as --partition."""
 
     def __init__(self, store_id: str, options: Sequence[str] = (), environ: Mapping[str, str] = os.environ):
         self._prefix = f"ac-{store_id}-"
@@ -96,7 +96,7 @@ class Slurm:
         )  # fmt: skip
 
     async def _asked(self, *words: str, script: str = "") -> str:
-        """What it prints. Raises Unavailable where it does not answer, and Refused where its answer is no."""
+        """The command's output. Raises Unavailable if it does not answer, and Refused if it refuses the job."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *words, env=self._environ, stdin=PIPE if script else DEVNULL, stdout=PIPE,
