@@ -66,5 +66,5 @@ def search(server: str, folder: Path, seconds: int, examples: int, *more: str) -
 @pytest.mark.slow
 def test_no_answer_is_other_than_the_document_says(tmp_path):
     with serving(tmp_path) as server:
-        run = search(server, tmp_path, SECONDS, 10, "--generation-deterministic")
+        run = search(server, tmp_path, SECONDS, 6, "--generation-deterministic")
     assert run.returncode == 0, run.stdout[-20_000:] + run.stderr

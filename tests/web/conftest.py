@@ -11,7 +11,7 @@ import pytest
 from agentcontainer_local.errors import Unavailable
 from agentcontainer_local.pi import bundle, node
 from agentcontainer_local.settings import Settings
-from tests.system.conftest import Server, own_server, server  # noqa: F401
+from tests.system.conftest import SIMULATED, Server, own_server, server, serving  # noqa: F401
 from tests.web.browser import Browser, Page, program
 
 LOCK = Path(__file__).parent / "npm.lock.json"
@@ -24,6 +24,13 @@ def browser(tmp_path_factory) -> Iterator[Browser]:
     browser = Browser(tmp_path_factory.mktemp("browser") / "profile")
     yield browser
     browser.close()
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory) -> Iterator[Server]:
+    """For pages of which neither a container nor Pi decides what they show; a module takes it as its `server`."""
+    with serving(tmp_path_factory.mktemp("simulated") / "data", **SIMULATED) as running:
+        yield running
 
 
 @pytest.fixture

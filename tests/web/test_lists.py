@@ -4,12 +4,19 @@ import contextlib
 import sqlite3
 from collections.abc import Callable
 
+import pytest
+
 from tests.system.conftest import Server
 from tests.system.test_main_job import bash
 from tests.web.browser import Page
 from tests.web.conftest import sign_in
 
 TITLES = "[...document.querySelectorAll('.tasks td.task')].map((cell) => cell.innerText)"
+
+
+@pytest.fixture(scope="module")
+def server(simulated: Server) -> Server:
+    return simulated
 
 
 def test_tasks_are_searched_and_filtered(page: Page, server: Server):

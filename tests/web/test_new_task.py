@@ -2,12 +2,19 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.system.conftest import Server
 from tests.system.test_main_job import bash
 from tests.web.browser import Page
 from tests.web.test_tasks import status
 
 TEXT = "document.querySelector('.dispatch textarea')?.value"
+
+
+@pytest.fixture(scope="module")
+def server(simulated: Server) -> Server:
+    return simulated
 
 
 def test_one_box_starts_a_conversation_that_is_called_by_what_was_said_first(page: Page, server: Server):

@@ -2,10 +2,17 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.system.conftest import Server
 from tests.web.browser import Page
 
 STORED = "JSON.stringify([Object.values({...sessionStorage}), Object.values({...localStorage})])"
+
+
+@pytest.fixture(scope="module")
+def server(simulated: Server) -> Server:
+    return simulated
 
 
 def test_a_wrong_key_is_refused_in_words(open_page: Callable[[Server], Page], server: Server):
