@@ -93,7 +93,7 @@ async def test_a_link_in_the_place_of_a_builds_folder_is_not_followed(runtime_di
     link = builds.BENCHES / f"{builds.PREFIX}{tmp_path.name}"
     link.symlink_to(tmp_path)
     try:
-        await asyncio.to_thread(builds._sweep, Service(runtime_dir, None, None))
+        await asyncio.to_thread(builds.sweep, Service(runtime_dir, None, None))
         assert link.is_symlink() and (tmp_path / "lock").read_text() == "a server's address"
     finally:
         link.unlink(missing_ok=True)

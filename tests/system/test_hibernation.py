@@ -125,7 +125,7 @@ def test_the_native_tool_of_pi_does_the_same(server: Server, provider: FakeProvi
 
 
 def test_a_wake_for_another_sleep_is_refused(simulated: Server):
-    task = asleep(simulated, "hibernate --for 1h")
+    task = asleep(simulated, "sleep 2; hibernate --for 1h")
     first = task["wakeDueId"]
     assert first
     wake(simulated, task, 409, wakeDueId="due_of_another")
