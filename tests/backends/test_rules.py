@@ -235,7 +235,7 @@ async def test_a_run_that_is_killed_has_died_and_the_next_one_finds_its_workspac
 
 async def test_a_broken_limit_is_reported_and_the_run_is_left_to_the_engine(store: Store, stack: AsyncExitStack):
     cat = " && ".join(f"cat {'x' * n} {'x' * n} {'x' * n} {'x' * n} > {'x' * (n + 1)}" for n in range(1, 7))
-    host = GuestHost(f"echo {'0123456789' * 1000} > x; {cat}", "sleep 600")
+    host = GuestHost("sleep 2", f"echo {'0123456789' * 1000} > x; {cat}", "sleep 600")
     task_id = store.task()
     handle = await store.start(stack, task_id, host, limits=replace(LIMITS, workspace_mb=16))
     broken = await asyncio.wait_for(asyncio.shield(handle.broken), BROKEN_SECONDS)
