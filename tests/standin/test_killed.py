@@ -114,7 +114,7 @@ def test_no_container_volume_or_run_directory_is_left_and_another_servers_are():
         while other.client.get_task(task.id).status != "running":
             time.sleep(0.05)
         mine = labelled(store := other._running.host.store_id)
-        assert len(mine) == len(labelled(shown["store"])) == 3  # a container and two volumes
+        assert len(mine) == 3 and len(labelled(shown["store"])) >= 3  # a container and two volumes, and one that waits
         os.killpg(process.pid, signal.SIGKILL)
         nothing_is_left(shown, "podman")
         assert labelled(store) == mine
