@@ -114,10 +114,11 @@ def test_no_container_volume_or_run_directory_is_left_and_another_servers_are():
         while other.client.get_task(task.id).status != "running":
             time.sleep(0.05)
         mine = labelled(store := other._running.host.store_id)
-        assert len(mine) == 3 and len(labelled(shown["store"])) >= 3  # a container and two volumes, and one that waits
+        for found in (mine, labelled(shown["store"])):
+            assert len(found) >= 3  # a container and two volumes; there may be those of a container that waits
         os.killpg(process.pid, signal.SIGKILL)
         nothing_is_left(shown, "podman")
-        assert labelled(store) == mine
+        assert set(mine) <= set(labelled(store))
     assert labelled(store) == []
     assert runtime_directory.existing(store) is None
 
