@@ -1,4 +1,4 @@
-"""Checks of this machine, and proofs of the security promises, for the operator and the API."""
+"""Checks of this machine, and tests of the security promises, for operators and the API."""
 
 from agentcontainer_local.doctor.checks import examine, no_account
 from agentcontainer_local.doctor.report import figures, of, report, write_proof

@@ -1,4 +1,4 @@
-"""What the server needs of this machine: all that its backend needs, and a data directory that is in order."""
+"""What the server needs of this machine: what its backend needs, and an intact data directory."""
 
 from collections.abc import Iterator
 
@@ -9,15 +9,15 @@ from agentcontainer_local.store import integrity
 
 
 def examine(settings: Settings, root: bool = False) -> list[Check]:
-    """Looks, and changes nothing; takes about a quarter of a second.
+    """Runs the checks, without changing anything. Takes about a quarter of a second.
 
-    `root`: root asked, and has become the account meanwhile.
+    `root`: root started the check, and it now runs as the account.
     """
     return [*backends.examine(settings, root), checks.disk("data", settings.data), *_data_directory(settings)]
 
 
 def no_account(name: str, making: str) -> list[Check]:
-    """What root is told where the account that serves does not exist yet."""
+    """The row for root if the server's account does not exist yet."""
     return [
         checks.missing(
             "account",

@@ -1,4 +1,4 @@
-"""The report: checks made now, and the last proof of this account, which is kept in its cache."""
+"""The report: checks made now, and this account's last proof, which is kept in its cache."""
 
 import contextlib
 from datetime import datetime
@@ -12,7 +12,7 @@ from agentcontainer_local.store.db import iso
 
 
 def report(settings: Settings, root: bool = False) -> Doctor:
-    """Blocks for a moment: call it in a thread. `root`: the reader is root, who asks for the account."""
+    """Blocks for a moment, so call it in a thread. `root`: root asked for the account's report."""
     return of(settings, examine(settings, root))
 
 
@@ -29,7 +29,7 @@ def write_proof(settings: Settings, promises: list[WallCheck], now: datetime) ->
 
 
 def last_proof(settings: Settings) -> Proof | None:
-    """None if there was none yet, or it was of another version of ours."""
+    """The last proof; None if there is none, or if another version wrote it."""
     with contextlib.suppress(OSError, ValueError):
         return Proof.model_validate_json(_path(settings).read_text())
     return None

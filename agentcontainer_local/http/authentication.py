@@ -14,10 +14,10 @@ from agentcontainer_local.store.db import Database, Row, iso
 
 
 class Authentication:
-    """Remembers whose a key is for as long as nothing is written to the tables that say it, whoever writes it here.
+    """A cache of API keys and their accounts. It is cleared at each write to the tables that determine them.
 
-    So a key that is revoked is useless at once, and a client that polls costs no lookup (measured: a fifth of a GET).
-    No other process writes while we serve: the data directory is locked.
+    So a revoked key is invalid at once, and a polling client costs no lookup (measured: a fifth of a GET). No other
+    process writes while this server runs, because the data directory is locked.
     """
 
     def __init__(self, host: Host):
@@ -26,12 +26,12 @@ class Authentication:
         self._known: dict[bytes, Row] = {}
 
     def account(self, request: Request, key_in_query: bool, scope: str = "all") -> Row:
-        """Raises Unauthorized, or Forbidden where the key is for something else than `scope`. A key for all is for
-        each."""
+        """The account of the request's key. Raises Unauthorized, and Forbidden if the key's scope is another one. A key
+        without a scope is valid for all."""
         key = _key(request, key_in_query)
-        mark = hashlib.blake2b(key.encode("utf-8", "surrogatepass")).digest()  # at half the price of `key_hash`
+        mark = hashlib.blake2b(key.encode("utf-8", "surrogatepass")).digest()  # takes half the time of `key_hash`
         self._watch()
-        now = self._host.now()  # first: where the clock was set, this moves the date at which a key expires
+        now = self._host.now()  # first, because it moves the date at which a key expires if the clock was set
         account = self._known.get(mark) or self._found(accounts.key_hash(key))
         if account is None or _expired(account, now):
             raise Unauthorized()
@@ -48,7 +48,7 @@ class Authentication:
             db.at_each_write(("accounts", "api_keys"), self._known.clear)
 
     def _found(self, digest: bytes) -> Row | None:
-        """The owner's key is in no store: it ends with this server."""
+        """The account of a key. The owner's key is not in the store: it is valid as long as this server runs."""
         if hmac.compare_digest(digest, self._host.owners_key_hash):
             return accounts.only(self._host.db)
         return accounts.authenticated(self._host.db, digest)
@@ -60,7 +60,7 @@ def _expired(account: Row, now: datetime) -> bool:
 
 
 def authorization(scope: Scope) -> bytes | None:
-    """What the request has as Authorization."""
+    """The request's Authorization header."""
     return next((value for name, value in scope["headers"] if name == b"authorization"), None)
 
 

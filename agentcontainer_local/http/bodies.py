@@ -1,4 +1,4 @@
-"""Request bodies and query strings, parsed into shapes or refused."""
+"""Parses request bodies and query strings, or refuses them."""
 
 import json
 import tempfile
@@ -24,13 +24,13 @@ Shape = TypeVar("Shape", bound=BaseModel)
 
 MAX_LISTED_FAULTS = 20
 BOM = "\ufeff".encode()  # some editors and shells write one before JSON
-IN_MEMORY_BYTES = 32 * 1024  # of a body that is not whole yet
+IN_MEMORY_BYTES = 32 * 1024  # of an incomplete body
 
 
 async def read(request: Request, most: int, folder: Path) -> bytes:
-    """The whole body; raises TooLarge as soon as that is known.
+    """The complete body. Raises TooLarge as soon as the size is known.
 
-    While it comes it is in `folder`, on disk: many that never end would take the memory.
+    An incomplete body is stored on disk, in `folder`: many bodies that never end would use up the memory.
     """
     too_large = TooLarge(f"The request body is larger than {most} bytes.")
     declared = request.headers.get("content-length", "")
@@ -51,19 +51,20 @@ async def read(request: Request, most: int, folder: Path) -> bytes:
 
 
 def check_encoding(request: Request) -> None:
-    """What was packed would be stored or read as it came."""
+    """Raises UnsupportedEncoding for compressed bodies, because they would be stored or parsed as they are."""
     if _codings(request, "content-encoding") - {"identity"} or _codings(request, "transfer-encoding") - {"chunked"}:
         raise UnsupportedEncoding()
 
 
 def _codings(request: Request, name: str) -> set[str]:
-    """A list in a header may be given in several lines."""
+    """The codings in a header, which may be given in several lines."""
     listed = ",".join(request.headers.getlist(name)).split(",")
     return {coding.strip().lower() for coding in listed} - {""}
 
 
 def parse(shape: type[Shape], text: bytes, content_type: str | None, required: bool = True) -> Shape:
-    """`text` as `shape`: 400 when it is not JSON, 415 when it does not say that it is, 422 when it does not fit."""
+    """Parses `text`. Raises BadRequest (400) if it is not JSON, UnsupportedMediaType (415) for another content type,
+    and Invalid (422) if it does not fit the shape."""
     text = text.removeprefix(BOM)
     if not text:
         if required:
@@ -83,7 +84,7 @@ def _is_json(content_type: str | None) -> bool:
 
 
 def query(shape: type[Shape], given: QueryParams) -> Shape:
-    """An empty parameter is as one that is not there: `?cursor=`, `?after=`."""
+    """Parses a query string. An empty parameter, such as `?cursor=`, counts as missing."""
     try:
         return shape.model_validate({name: value for name, value in given.multi_items() if value})
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""A stored file as an answer: always a download, whatever its name and type."""
+"""Answers with stored files. They are always downloads, whatever their name and type."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from agentcontainer_local.store.db import Row
 from agentcontainer_local.store.files import checked
 
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
-# Of RFC 8187: what needs no escape in filename*.
+# characters that need no escape in filename* (RFC 8187)
 PLAIN = "!#$&+-.^_`|~"
 
 
@@ -45,9 +45,10 @@ class Download(FileResponse):
 
 
 async def download(request: Request, file: Row, place: Path) -> Response:
-    """Bytes that are asked for whole are compared with their SHA-256; raises files.checked.Damaged.
+    """The answer with a file. A complete file is compared with its SHA-256; raises files.checked.Damaged.
 
-    Range and If-Range are Starlette's; one range that makes no sense is as if it were not there (RFC 9110)."""
+    Starlette handles Range and If-Range. An invalid range is ignored (RFC 9110).
+    """
     etag = f'"{file["sha256"]}"'
     headers = {
         "etag": etag,
@@ -90,7 +91,7 @@ def _names(if_none_match: str | None, etag: str) -> bool:
 
 
 def _range_counts(headers: Mapping[str, str], etag: str, size: int) -> bool:
-    """Whether to answer a part only; raises RangeNotSatisfiable when there is no such part."""
+    """Whether to send only the range. Raises RangeNotSatisfiable if the file has no such range."""
     if headers.get("if-range", etag) != etag:
         return False
     asked = RANGE.fullmatch(headers.get("range", "").replace(" ", ""))
@@ -105,6 +106,7 @@ def _range_counts(headers: Mapping[str, str], etag: str, size: int) -> bool:
 
 
 def disposition(filename: str) -> str:
-    """RFC 6266: an ASCII name for old clients, and the name as it is; nothing in it ends the header or the quotes."""
+    """Content-Disposition with an ASCII name for old clients, and the exact name (RFC 6266). The name can't end the
+    header."""
     ascii_name = "".join(c if " " <= c <= "~" and c not in '"\\/%' else "_" for c in filename)
     return f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(filename, safe=PLAIN)}"

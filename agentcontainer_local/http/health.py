@@ -1,8 +1,7 @@
-"""Health checks, metrics and the access log, for the operator.
+"""Health checks, metrics and the access log, for operators.
 
-/healthz answers as long as the process does; /readyz says ok when the store can be written and containers can run, else
-503 and the reason. Neither needs a key. /metrics needs a key, as the API does; a key with the scope `metrics` opens
-nothing else.
+/healthz answers while the process runs. /readyz answers ok if the store can be written and containers can run, else 503
+with the reason. Neither needs a key. /metrics needs a key; a key with the scope `metrics` is valid for nothing else.
 """
 
 import asyncio
@@ -58,7 +57,7 @@ def routes(host: Host, requests: metrics.Requests) -> list[BaseRoute]:
 
 
 class _Place:
-    """Whether runs could be started. A question that the backend has not answered yet is not asked again."""
+    """Whether runs can start. The backend is not asked again before it has answered."""
 
     def __init__(self, host: Host):
         self._host = host
@@ -81,7 +80,7 @@ def _nothing_heard(backend: Backend) -> str:
 
 
 async def _wrong(host: Host, place: _Place) -> str:
-    """What is not in order, and why, if that is known."""
+    """What is not ready, and the reason if it is known; empty if everything is."""
     try:
         with host.db.atomic():
             row(host.db, "SELECT id FROM store")
@@ -101,7 +100,7 @@ async def _wrong(host: Host, place: _Place) -> str:
 
 
 class Observed:
-    """Before everything else: counts, logs and traces each request. Its id is in X-Request-Id and in the log."""
+    """The outermost middleware: counts, logs and traces each request. Its id is in X-Request-Id and in the log."""
 
     def __init__(self, app: ASGIApp, requests: metrics.Requests, traces: Traces | None = None):
         self.app = app
@@ -130,7 +129,7 @@ class Observed:
                     await self.app(scope, receive, sent)
                     ended(status)
         finally:
-            # The path without the query, which may carry a key or a signature.
+            # the path without the query, which may contain a key or a signature
             facts = {
                 "request": id,
                 "method": scope["method"],

@@ -1,7 +1,7 @@
-"""`--hosted-only`: operations and fields that the hosted service does not have are refused, or marked in the answer.
+"""`--hosted-only`: refuses or marks operations and fields that the hosted service does not have.
 
-Refused: the operations, and the fields of bodies and queries. Answers are without the fields that only this server has,
-and an Idempotency-Key has no effect where the hosted service's documents have none, as there.
+It refuses such operations, and such fields in bodies and queries. Answers omit the fields that only this server has,
+and an Idempotency-Key has no effect where the hosted service's documents have none.
 """
 
 import logging
@@ -16,12 +16,12 @@ from agentcontainer_local.schemas import extensions
 
 HEADER = "agentcontainer-extensions"
 KEY = "idempotency-key"
-FOUND = "agentcontainer.extensions"  # in the scope
+FOUND = "agentcontainer.extensions"  # key in the scope
 log = logging.getLogger(__name__)
 
 
 class HostedOnly:
-    """`is_strict`: refuses; else it marks."""
+    """`is_strict`: refuse; otherwise only mark the answer."""
 
     def __init__(self, is_strict: bool):
         self.is_strict = is_strict
@@ -49,7 +49,8 @@ class HostedOnly:
         self._mark(request, found)
 
     def key(self, request: Request) -> str | None:
-        """The Idempotency-Key of an operation for which it is an extension."""
+        """The Idempotency-Key of an operation for which the key is an extension. None if there is none, or if it is
+        ignored."""
         given = request.headers.get(KEY)
         if given is None or self.is_strict:
             return None
@@ -57,7 +58,7 @@ class HostedOnly:
         return given
 
     def left_out(self, answer: type[BaseModel] | None) -> dict[str, Any] | None:
-        """As pydantic's `exclude`."""
+        """The fields to omit from an answer, as pydantic's `exclude`."""
         return extensions.added(answer) if self.is_strict and answer else None
 
     def marking(self, scope: Scope, send: Send) -> Send:

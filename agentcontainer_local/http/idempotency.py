@@ -24,9 +24,12 @@ def once(
     act: Callable[[], Response],
     secret: bool = False,
 ) -> Response:
-    """To be called within a transaction, so that `act` and the record of its answer are kept together: a second request
-    finds all or nothing, whether it comes at the same time or after a crash. What `act` raises is not kept, nor
-    is an answer that is `secret`: then the second request has no effect either, and is told so."""
+    """Runs `act` once per key. Call it inside a transaction, so that the effect of `act` and its answer are stored
+    together.
+
+    Then a second request finds both or none, even if it is concurrent or comes after a crash. An exception of `act` is
+    not stored. A `secret` answer is not stored either: the second request then has no effect, and raises Conflict.
+    """
     if not 1 <= len(key) <= LONGEST:
         raise BadRequest(f"An Idempotency-Key has 1 to {LONGEST} characters.")
     digest = hashlib.sha256(body).hexdigest()

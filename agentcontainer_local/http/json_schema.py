@@ -1,19 +1,19 @@
-"""JSON Schema in the form that client generators understand."""
+"""JSON Schema in a form that client generators understand."""
 
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-# The widest that clients in languages with sized numbers can hold; the greatest of it is what `format` says anyway.
+# The largest value that languages with sized integers support. As a maximum, `format` already implies it.
 INT64_MAX = 2**63 - 1
 
 
 class JsonSchema(GenerateJsonSchema):
-    """pydantic's own, without titles made of field names, and:
+    """pydantic's JSON Schema without generated titles, and with these changes:
 
-    - integers are int64 and numbers double: without a format Go and Java read 32 bits;
-    - a plain type that may be null is `type: [string, 'null']`, which more generators know than `anyOf`;
-    - nothing is `default: null`: some make a field required because it has a default, some a nullable one.
+    - Integers are int64 and numbers double: without a format, Go and Java use 32 bits.
+    - A nullable plain type is `type: [string, 'null']`, which more generators support than `anyOf`.
+    - There is no `default: null`: some generators make a field required, or nullable, because of it.
     """
 
     def field_title_should_be_set(self, schema: Any) -> bool:
@@ -35,6 +35,6 @@ class JsonSchema(GenerateJsonSchema):
 
     def default_schema(self, schema: Any) -> dict[str, Any]:
         made = super().default_schema(schema)
-        if self.mode == "serialization" or made.get("default") is None:  # an answer has all its fields
+        if self.mode == "serialization" or made.get("default") is None:  # an answer always has all its fields
             made.pop("default", None)
         return made

@@ -1,6 +1,6 @@
-"""Counts the values of a JSON text without parsing it: each value costs memory and time.
+"""Counts the values of a JSON text without parsing it, because each value costs memory and time.
 
-It is looked at in pieces, so that a thread that does it lets others go on.
+It works in pieces, so that a thread that runs it does not block others.
 """
 
 import re
@@ -8,12 +8,12 @@ import re
 PIECE_BYTES = 16 * 1024
 TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 REST_OF_TEXT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-SIGNS = (b",", b"[", b"{")  # one of them comes with each value but the first
+SIGNS = (b",", b"[", b"{")  # each value except the first has one of these before it
 
 
 def has_more_values(json: bytes, most: int) -> bool:
-    """Of bytes that are no JSON any answer is right."""
-    if _signs(json, most) <= most:  # those in texts too, which is seen sooner
+    """Whether the JSON text has more than `most` values. Any result is possible for invalid JSON."""
+    if _signs(json, most) <= most:  # counts the signs in texts too, which is faster and often sufficient
         return False
     count, at, within = 0, 0, False
     while at < len(json) and count <= most:
@@ -38,7 +38,7 @@ def _whole_escapes(piece: bytes) -> bytes:
 
 
 def _without_texts(piece: bytes, within: bool) -> tuple[bytes, bool]:
-    """`within`: whether a text has begun before it; and whether one goes on behind it."""
+    """The piece without texts. `within`: it begins inside a text. Also returns whether it ends inside one."""
     if within:
         end = REST_OF_TEXT.match(piece)
         if end is None:

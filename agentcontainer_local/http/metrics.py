@@ -1,6 +1,6 @@
 """Metrics for Prometheus: counts from the rows, and counters of this process.
 
-No label has an unbounded set of values: no ids, no names, nothing that an agent chose.
+Labels have a bounded set of values: no ids, no names, and nothing that an agent can choose.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ TASK_SECONDS = (10, 60, 300, 900, 3600, 14400, 86400)
 
 
 class Requests:
-    """How many requests were answered, by method and class of status, and how long the answer's head took."""
+    """Counts answered requests by method and status class, with the time to the answer's head."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's own oversight
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library lacks the type
         self.registry = CollectorRegistry()
         self._answered = Counter(
             "agentcontainer_http_requests", "Answered requests.", ["method", "status"], registry=self.registry
@@ -55,7 +55,7 @@ class Requests:
 
 
 class _Once:
-    """A collector of what was counted a moment ago."""
+    """A collector with values that were counted before."""
 
     def __init__(self, found: list[Metric]):
         self._found = found
@@ -65,14 +65,14 @@ class _Once:
 
 
 async def text(host: Host, requests: Requests) -> str:
-    """The exposition format 0.0.4."""
+    """The metrics in the exposition format 0.0.4."""
     counted = await asyncio.to_thread(_counted, path(host.db), iso(host.now())[:7])
     registry = CollectorRegistry()
     registry.register(_Once([*_of_tasks(host, counted), *_of_models(counted), *_of_account(counted), *_of_disks(host)]))
     return (generate_latest(registry) + generate_latest(requests.registry)).decode()
 
 
-# Counting takes the longer the more there is; it is done beside the server, in a thread.
+# Counting takes longer the more rows there are, so it is done in a thread.
 
 PROVIDER = "CASE WHEN model = 'scripted' THEN 'scripted' ELSE provider END"
 CALLS = f"""
@@ -114,7 +114,8 @@ def _counted(path: str, month: str) -> Row:
 
 
 def _histogram(db: Database, times: str, bounds: Sequence[float]) -> list[Row]:
-    """`times` gives label and seconds. For each label: how many are within each bound, the sum, and how many in all."""
+    """Histograms by label. `times`: a query of label and seconds. Each row has the count within each bound, the sum and
+    the total."""
     within = "".join(f"count(*) FILTER (WHERE seconds <= ?) AS b{at}, " for at in range(len(bounds)))
     return rows(
         db,
@@ -222,7 +223,7 @@ def _of_account(counted: Row) -> Iterator[Metric]:
 
 
 def _of_disks(host: Host) -> Iterator[Metric]:
-    """Of the data directory, and of where runs live."""
+    """The disks of the data directory and of runs."""
     size = GaugeMetricFamily("agentcontainer_disk_size_bytes", "Size of the file system.", labels=["place"])
     free = GaugeMetricFamily("agentcontainer_disk_free_bytes", "Free space for the account.", labels=["place"])
     for name, disk in host.disks.items():

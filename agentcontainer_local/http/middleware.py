@@ -1,8 +1,8 @@
-"""What every request passes: the check of the Host header, the rate limit, security headers.
+"""Middleware for every request: checks the Host header, limits the rate, and adds security headers.
 
-There are no CORS headers: a page of another origin can send a request but never read its answer, and without the key,
-which no browser adds by itself, it does nothing. Names are checked because of DNS rebinding, which makes a stranger's
-name point here: a page under it would be of our origin. An address as Host cannot be made to point elsewhere.
+There are no CORS headers: a page of another origin can send a request but can't read the answer, and has no effect
+without a key, which browsers do not add. Host names are checked because of DNS rebinding: an attacker's name could
+point here, and a page under it would have our origin. An IP address as Host can't be redirected.
 """
 
 import ipaddress
@@ -20,10 +20,10 @@ from agentcontainer_local.http.routing import refusal
 from agentcontainer_local.process import connection_limits
 from agentcontainer_local.settings import Settings
 
-FAILED_A_SECOND, FAILED_AT_ONCE = 5, 50  # wrong keys from one address, that are told so
-MAX_REMEMBERED_CALLERS = 10_000  # whose rates are remembered
+FAILED_A_SECOND, FAILED_AT_ONCE = 5, 50  # failed authentications per address that get a 401
+MAX_REMEMBERED_CALLERS = 10_000  # callers whose rates are stored
 
-# A page says more of itself; an answer of the API is no page, and nothing in it is ever one.
+# The default headers. The web pages set their own; answers of the API are never pages.
 HEADERS = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
     (b"x-content-type-options", b"nosniff"),
@@ -43,14 +43,14 @@ SLOW = (
 
 
 class Rate:
-    """So many a second for each caller, and twice as many at once after a rest."""
+    """A rate limit for each caller: `a_second`, and up to `at_once` after a pause."""
 
     def __init__(self, a_second: float, at_once: float, clock: Callable[[], float] = time.monotonic):
         self.a_second, self.at_once, self.clock = a_second, at_once, clock
-        self._left: OrderedDict[object, tuple[float, float]] = OrderedDict()  # those that were seen last at the end
+        self._left: OrderedDict[object, tuple[float, float]] = OrderedDict()  # least recently seen first
 
     def wait(self, caller: object) -> float:
-        """Takes one; answers 0, or after how many seconds there will be one, and then takes none."""
+        """Takes one permit and returns 0. If there is none, returns the seconds until there will be one."""
         now = self.clock()
         left, seen = self._left.pop(caller, (self.at_once, now))
         left = min(self.at_once, left + (now - seen) * self.a_second)
@@ -88,7 +88,7 @@ def known_names(settings: Settings) -> frozenset[str]:
 
 
 def is_known(host: str, names: frozenset[str]) -> bool:
-    """`host`: as in the header, with or without a port."""
+    """Whether the Host header is allowed. `host`: with or without a port."""
     name = host.lower().rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and ":" in host else host.lower()
     name = name.removesuffix(".")
     if name in names or name.endswith(".localhost"):
@@ -101,7 +101,7 @@ def is_known(host: str, names: frozenset[str]) -> bool:
 
 
 def _caller(scope: Scope) -> object:
-    """The key that it sent, never kept as it is, or else where it comes from."""
+    """Identifies the caller for rate limits: the hash of its Authorization header, or its address."""
     shown = authorization(scope)
     return (scope.get("client") or ("",))[0] if shown is None else hash(shown)
 
@@ -118,7 +118,7 @@ def _telling_browsers(send: Send) -> Send:
 
 
 def _counting_failures(scope: Scope, receive: Receive, send: Send, failed: Rate) -> Send:
-    """Whoever tries keys is not told for long which are wrong. The right one is always answered, whoever sends it."""
+    """Limits how many 401 answers an address gets, against guessing keys. A correct key is always accepted."""
     refused = False
 
     async def sent(message: Message) -> None:
@@ -135,7 +135,7 @@ def _counting_failures(scope: Scope, receive: Receive, send: Send, failed: Rate)
 
 
 class Connection(connection_limits.Connection):
-    """One that is told why its head or its body is not read to the end."""
+    """A connection that gets an answer when its head or its body is refused."""
 
     def refuse_head(self) -> None:
         self.transport.write(

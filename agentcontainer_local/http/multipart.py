@@ -1,4 +1,4 @@
-"""One field of a multipart body as a stream, without a copy in memory or on disk."""
+"""Reads one field of a multipart body as a stream, without a copy in memory or on disk."""
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ SENDS = {
         }
     }
 }
-# What was packed for its way would be stored like that.
+# A file that was encoded for the transfer would be stored encoded.
 PACKING = (b"content-encoding", b"content-transfer-encoding")
 PLAIN = (b"identity", b"binary", b"8bit", b"7bit")
 
@@ -31,11 +31,11 @@ def is_multipart(request: Request) -> bool:
 
 
 class _Parts:
-    """What the parser calls back with: the bytes of the wanted field's first part."""
+    """The parser's callbacks. Collects the data of the first part with the wanted name."""
 
     def __init__(self, wanted: str):
         self.wanted = wanted.encode()
-        self.bytes: list[memoryview] = []  # not copies: it is all of the transfer
+        self.bytes: list[memoryview] = []  # no copies, because this is all the data
         self.seen = self.inside = self.ended = self.packed = False
         self.header = self.value = b""
 
@@ -80,7 +80,7 @@ class _Parts:
 
 
 async def field(request: Request, name: str) -> AsyncIterator[memoryview]:
-    """The bytes of the first field called `name`; raises BadRequest when the body is not whole or has no such field."""
+    """The data of the first field called `name`. Raises BadRequest if the body is incomplete or has no such field."""
     boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary")
     if not boundary:
         raise BadRequest("The Content-Type has no multipart boundary.")

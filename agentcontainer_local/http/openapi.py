@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the routes and their shapes."""
+"""The OpenAPI 3.1 document, generated from the routes and their shapes."""
 
 import inspect
 import json
@@ -34,7 +34,7 @@ from agentcontainer_local.schemas.extensions import EXTENSION
 
 Shapes = Mapping[Any, dict[str, Any]]  # (model, "validation" or "serialization") → its JSON schema
 REF = "#/components/schemas/{model}"
-VERSION = "0.2.0"  # of the API; the package has another
+VERSION = "0.2.0"  # of the API; the package has its own
 INFO = {
     "title": "AgentContainer API",
     "version": VERSION,
@@ -42,7 +42,7 @@ INFO = {
     "contact": {"name": "AgentContainer", "url": "https://github.com/agentcontainer/agentcontainer-local"},
     "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
 }
-# Relative to where the document is, so that it is right behind a proxy that takes a part of the path away.
+# Relative to the document's URL, so that it is correct behind a proxy that removes a part of the path.
 HERE = "../.."
 TAGS = {
     "Account": "Account identity and platform billing state.",
@@ -65,7 +65,7 @@ IDEMPOTENCY = {
 
 
 def routes_of(routes: Iterable[Route]) -> list[Route]:
-    """The routes that answer the document of `routes` and of themselves."""
+    """The routes that return the OpenAPI document of `routes` and of themselves."""
 
     @cache
     def as_yaml(server: str) -> str:
@@ -86,7 +86,7 @@ def routes_of(routes: Iterable[Route]) -> list[Route]:
         """Returns the same specification as JSON."""
         return Response(as_json(call.host.settings.public_url or HERE), media_type="application/json")
 
-    # In YAML it is a text to some readers and an object to others: its schema takes both.
+    # Some clients read YAML as a text, others as an object, so its schema allows both.
     these = [
         Route(
             "GET",
@@ -114,7 +114,7 @@ def routes_of(routes: Iterable[Route]) -> list[Route]:
 
 
 def _dumper() -> type:
-    """Without anchors: they are hard to read, and some readers do not know them."""
+    """A YAML dumper without anchors, which are hard to read and not always supported."""
     import yaml
 
     base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -127,7 +127,7 @@ def _dumper() -> type:
 
 
 def document(routes: list[Route], server: str = HERE) -> dict[str, Any]:
-    """`server`: the URL to which the paths are added."""
+    """The document. `server`: the base URL of the paths."""
     shapes, definitions = models_json_schema(_models(routes), ref_template=REF, schema_generator=JsonSchema)
     components = definitions["$defs"]
     paths: dict[str, dict[str, Any]] = {}
@@ -155,7 +155,7 @@ def document(routes: list[Route], server: str = HERE) -> dict[str, Any]:
 
 
 def _as_enum(schema: dict[str, Any]) -> dict[str, Any]:
-    """A named constant is an enum of one value: more values may come, and some generators make no type of a `const`."""
+    """A constant as an enum with one value: more values may be added, and some generators make no type of a `const`."""
     return {"enum": [schema["const"]], "type": schema["type"]} if "const" in schema else schema
 
 
@@ -170,7 +170,7 @@ def _models(routes: list[Route]) -> list[tuple[type[BaseModel], JsonSchemaMode]]
 
 
 def _operation(route: Route, shapes: Shapes, components: dict[str, Any]) -> dict[str, Any]:
-    """`components`: where the shapes that the parameters refer to are added."""
+    """The description of an operation. Shapes that its parameters use are added to `components`."""
     said = inspect.getdoc(route.function) or route.summary
     operation: dict[str, Any] = {"summary": route.summary, "description": " ".join(said.split()), "tags": [route.tag]}
     if route.extension:
@@ -191,7 +191,7 @@ def _operation(route: Route, shapes: Shapes, components: dict[str, Any]) -> dict
 
 
 def _operation_id(route: Route, taken: set[str]) -> str:
-    """`list_tasks` → `listTasks`; where one function serves two paths, the second's tag tells them apart."""
+    """`list_tasks` → `listTasks`. If a function serves two paths, the second one gets its tag appended."""
     first, *rest = route.function.__name__.split("_")
     id = first + "".join(word.capitalize() for word in rest)
     return f"{id}In{route.tag}" if id in taken else id
@@ -263,7 +263,7 @@ def _examples(codes: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _usual(route: Route) -> list[type[Problem]]:
-    """The refusals that follow from the declaration itself."""
+    """The errors that follow from the route's declaration."""
     causes: list[tuple[Any, tuple[type[Problem], ...]]] = [
         (True, (Misdirected, TooManyRequests)),
         (not route.open, (Unauthorized, Forbidden)),

@@ -15,12 +15,13 @@ from agentcontainer_local.store.db import Columns
 Answer = TypeVar("Answer", bound=Page[Any])
 R = TypeVar("R", bound=Columns)
 
-MAX_PAGE_CHARACTERS = 1024**2  # of a page's rows, and one row more: to write them down holds up others
+# of a page's rows; the last row may exceed it. Encoding larger pages would delay other requests
+MAX_PAGE_CHARACTERS = 1024**2
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Which rows: at most `limit` beyond the one numbered `after`, upwards or downwards."""
+    """The rows of a page: at most `limit` after number `after`, in ascending or descending order."""
 
     limit: int
     after: int
@@ -28,7 +29,7 @@ class Cut:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """As keyword arguments for a record's `page`: one row more than wanted tells whether there is a next page."""
+        """Keyword arguments for a query. It asks for one row more, to know whether there is another page."""
         return {"limit": self.limit + 1, "after": self.after, "ascending": self.ascending}
 
 
@@ -39,14 +40,14 @@ def cut_of(query: PageQuery) -> Cut:
 
 
 def page(answer: type[Answer], cut: Cut, found: Iterable[R], shape: Callable[[R], BaseModel]) -> Answer:
-    """`found`: what is there for `cut.asked`, each with its `number`."""
+    """A page. `found`: the rows for `cut.asked`, each with its `number`."""
     rows, more = _taken(found, cut.limit)
     info = _info(rows[-1]["number"] if more else None)
     return answer(data=[shape(row) for row in rows], page_info=info)
 
 
 def joined(cut: Cut, found: Iterable[tuple[int, bytes]]) -> bytes:
-    """A page as JSON, of items that are JSON already, each behind its number."""
+    """A page as JSON, from pairs of a number and JSON."""
     items: list[bytes] = []
     size, last, more = 0, None, None
     for number, item in found:
@@ -61,12 +62,12 @@ def joined(cut: Cut, found: Iterable[tuple[int, bytes]]) -> bytes:
 
 
 def _info(last: int | None) -> PageInfo:
-    """`last`: the number of the page's last item, if there is a next page."""
+    """`last`: the number of the page's last item; None if there is no next page."""
     return PageInfo(has_more=last is not None, next_cursor=None if last is None else _cursor(last))
 
 
 def _taken(found: Iterable[R], limit: int) -> tuple[list[R], bool]:
-    """At most `limit` rows, and fewer where they are large; and whether there are more."""
+    """At most `limit` rows, or fewer if they are large; and whether there are more."""
     rows: list[R] = []
     size = 0
     for row in found:

@@ -1,6 +1,6 @@
 """Routes as declarations: a verb, a path, its shapes, and a function from a Call to a shape.
 
-Authentication, bodies, errors, idempotency, pages and the OpenAPI document all come from the same `Route`.
+Authentication, bodies, errors, idempotency, pagination and the OpenAPI document all come from the same `Route`.
 """
 
 import functools
@@ -33,12 +33,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Route:
-    """`answers` None means 204; a route that is `raw` answers with a Response of its own and reads its own body.
+    """`answers`: the shape of the answer; None: 204. The function returns the shape, or its JSON.
 
-    The function of one that is not raw answers the shape, or its JSON.
+    `raw`: the function reads the body itself and returns a Response.
 
-    A route that is `replayable` takes an Idempotency-Key: its function must not await, for its effect and the answer
-    are one transaction, whether the key is given or not.
+    `replayable`: the route accepts an Idempotency-Key. Its function must not await, because its effect and the answer
+    are one transaction, even without a key.
     """
 
     verb: str
@@ -53,30 +53,30 @@ class Route:
     query: type[BaseModel] | None = None
     errors: tuple[type[Problem], ...] = ()
     open: bool = False  # needs no key
-    key_in_query: bool = False  # takes ?apiKey= too, for what cannot send headers
+    key_in_query: bool = False  # also accepts ?apiKey=, for clients that can't send headers
     replayable: bool = False
-    replay_extension: bool = False  # the hosted service's documents have no Idempotency-Key for it
-    extension: bool = False  # the hosted service's documents do not have this operation
-    extension_without: str | None = None  # nor this one, without this query parameter
-    secret: bool = False  # its answer is shown once
+    replay_extension: bool = False  # the hosted service has no Idempotency-Key for it
+    extension: bool = False  # the hosted service does not have this operation
+    extension_without: str | None = None  # the hosted service has it only with this query parameter
+    secret: bool = False  # its answer is shown only once
     raw: bool = False
-    content: dict[str, Any] = field(default_factory=dict)  # a raw route's answer, for the OpenAPI document
-    sends: dict[str, Any] = field(default_factory=dict)  # and its body
-    headers: dict[str, str] = field(default_factory=dict)  # that it reads, with their descriptions
-    also: dict[str, Any] = field(default_factory=dict)  # its other answers that are no errors, by their status
-    example: dict[str, Any] | None = None  # of the body
+    content: dict[str, Any] = field(default_factory=dict)  # the answer of a raw route, for the OpenAPI document
+    sends: dict[str, Any] = field(default_factory=dict)  # the body of a raw route
+    headers: dict[str, str] = field(default_factory=dict)  # headers that it reads, with their descriptions
+    also: dict[str, Any] = field(default_factory=dict)  # other answers that are not errors, by status
+    example: dict[str, Any] | None = None  # an example of the body
     prefix: str = PREFIX
 
 
 @dataclass
 class Call:
-    """One request: who asks, for what."""
+    """A request and its caller."""
 
     host: Host
     request: Request
-    caller: Row | None  # the account of its key; None where the route needs none
+    caller: Row | None  # the account of its key; None if the route needs no key
     now: datetime
-    authenticate: Callable[[], Row | None]  # again, as when it came; raises Unauthorized
+    authenticate: Callable[[], Row | None]  # checks the key again; raises Unauthorized
     body: Any = None
     query: Any = None
 
@@ -85,13 +85,13 @@ class Call:
 
     @property
     def account(self) -> Row:
-        """The account that asks; only for routes that need a key."""
+        """The caller's account. Only for routes that need a key."""
         if self.caller is None:
             raise LookupError("a route that needs no key has no account")
         return self.caller
 
     def is_still_allowed(self) -> bool:
-        """Its key may be revoked while it is answered."""
+        """Whether the key is still valid. It may be revoked during a long answer."""
         try:
             self.authenticate()
         except Unauthorized:
@@ -104,12 +104,12 @@ class Call:
 
 
 def app(host: Host, routes: Iterable[Route]) -> routing.Router:
-    """The ASGI app of `routes`, each under /api/v1; every answer that is not a success has the ErrorResponse shape."""
+    """The ASGI app of the routes, each under /api/v1. All errors have the ErrorResponse shape."""
     return routing.Router(mounted(host, routes), redirect_slashes=False, default=unknown)
 
 
 def mounted(host: Host, routes: Iterable[Route]) -> list[routing.BaseRoute]:
-    """One Starlette route a path, in the order in which the paths first appear."""
+    """One Starlette route for each path, in the order of first appearance."""
     paths: dict[str, dict[str, Route]] = {}
     for route in routes:
         paths.setdefault(route.prefix + route.path, {})[route.verb] = route
@@ -118,7 +118,7 @@ def mounted(host: Host, routes: Iterable[Route]) -> list[routing.BaseRoute]:
 
 
 async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
-    """For a path that is nobody's."""
+    """Answers requests for unknown paths."""
     if scope["type"] == "http":
         await refusal(NotFound("No such path. The API is described at /docs."))(scope, receive, send)
     elif scope["type"] == "websocket":
@@ -177,7 +177,7 @@ class Resource:
             if route.extension_without and not getattr(call.query, route.extension_without):
                 without = f" without {route.extension_without}=true"
                 self.hosted.operation(request, f"{route.verb} {route.prefix}{route.path}{without}")
-        waited = self.host.db.waited  # only a write waits where another program holds the database's lock
+        waited = self.host.db.waited  # only a write waits while another program holds the database's lock
         if route.replayable:
             return await waited(lambda: self._kept(route, call, text))
         answered = await waited(lambda: route.function(call))
@@ -189,7 +189,7 @@ class Resource:
         return None if route.open else self.authentication.account(request, route.key_in_query)
 
     def _kept(self, route: Route, call: Call, text: bytes) -> Response:
-        """The answer is made while all is at hand, not after the disk was waited for."""
+        """Runs the route and stores its answer. The answer is created inside the transaction."""
         key, store = self._key(route, call.request), self.host.db
 
         def act() -> Response:
@@ -216,7 +216,7 @@ class Resource:
 
 
 def _problem(error: Exception) -> Problem:
-    """Where nothing can be read or stored at the moment it is a 503: nothing of the request was done."""
+    """The answer for an unexpected error. 503 if nothing can be read or stored at the moment; then nothing was done."""
     if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
         return Unavailable(
             f"The database can't be read: {why(error)}. `agentcontainer doctor` on the"
@@ -256,12 +256,12 @@ def _written(route: Route, answered: object, left_out: dict[str, Any] | None) ->
 
 
 def json_of(shape: BaseModel, left_out: dict[str, Any] | None = None) -> bytes:
-    """Straight from the serializer: model_dump_json makes a str of it first."""
+    """The shape as JSON, directly from the serializer: model_dump_json would create a str first."""
     return shape.__pydantic_serializer__.to_json(shape, by_alias=True, exclude=left_out)
 
 
 class Json(Response):
-    """A body that is JSON already; a third of Starlette's own work for it was to look for headers that it never has."""
+    """An answer with JSON. It skips a third of Starlette's work, which searches for headers that it never has."""
 
     def __init__(self, body: bytes, status: int):
         self.body, self.status_code, self.background = body, status, None

@@ -1,4 +1,4 @@
-"""Images on a node: each in a store of its own, which is whole or not there, and never changed. Jobs read them."""
+"""Images on a node. Each has its own storage, which is complete or missing, and never changes. Jobs read it."""
 
 import asyncio
 import contextlib
@@ -13,11 +13,11 @@ from agentcontainer_local.node.job import SEEN_AT
 from agentcontainer_local.sandbox.errors import Unavailable
 from agentcontainer_local.sandbox.placed.wire import Closed
 
-KEEP = 12  # of those that were used last
+KEEP = 12  # number of images kept, by last use
 
 
 def storage_conf(folder: Path, image: Path) -> str:
-    """Of a job: its containers are its own, and the image is read where it lies."""
+    """The storage.conf of a job: it has its own containers, and reads the image from its storage."""
     return (
         f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/storage"\nrunroot = "{folder}/run/storage"\n'
         f'[storage.options]\nadditionalimagestores = ["{image}"]\n'
@@ -25,8 +25,8 @@ def storage_conf(folder: Path, image: Path) -> str:
 
 
 async def there(images: Path, id: str, fetch: AsyncIterator[bytes]) -> Path:
-    """The store with that image; fetched once, whoever else on this node waits for it. It stays as long as this process
-    lives. Raises Unavailable."""
+    """The storage with this image. It is fetched once for all jobs on the node, and kept while this process runs.
+    Raises Unavailable."""
     images.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = images / id[:16]
     lock = os.open(images / f"{store.name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -50,7 +50,8 @@ async def _fetched(store: Path, fetch: AsyncIterator[bytes]) -> None:
     )  # fmt: skip
     assert process.stdin is not None and process.stderr is not None
     try:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has ended, and says why
+        # podman has ended, and its stderr has the reason
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             async for data in fetch:
                 process.stdin.write(data)
                 await process.stdin.drain()
@@ -69,7 +70,7 @@ async def _fetched(store: Path, fetch: AsyncIterator[bytes]) -> None:
 
 
 def swept(images: Path) -> None:
-    """Those that were not used for longest. One that a job reads stays."""
+    """Removes the least recently used images. Images in use are kept."""
     stores = sorted((path for path in images.glob("*") if path.is_dir()), key=lambda path: path.stat().st_mtime)
     for store in stores[:-KEEP]:
         lock = os.open(images / f"{store.name}.lock", os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,7 +1,7 @@
-"""The job's own folder, environment and namespaces. It needs nothing but the standard library: it starts at once.
+"""A job's directory, environment and namespaces. It uses only the standard library, so it starts fast.
 
-A job has a Podman of its own: storage, runtime directory and locks in a folder that goes with it, and namespaces for
-users and processes. When the job is killed, in whatever way, the kernel ends everything in its PID namespace.
+A job has a separate Podman: its storage, runtime directory and locks are in a directory that is removed with the job,
+and it has user and PID namespaces. When the job is killed, the kernel ends all processes in its PID namespace.
 """
 
 import contextlib
@@ -16,28 +16,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 BUNDLE = "AGENTCONTAINER_NODE_FILE"
-INSIDE = "AGENTCONTAINER_NODE_JOB"  # the job's folder
-# Where the job sees its folder: Podman takes no path of more than 50 bytes for what it keeps while it runs. Every
-# machine has this directory, and nobody else sees what is mounted there.
+INSIDE = "AGENTCONTAINER_NODE_JOB"  # the job's directory
+# The job's directory is mounted here, because Podman limits the path of its runtime state to 50 bytes. Every machine
+# has this directory, and the mount is visible only to the job.
 SEEN_AT = Path("/mnt")
-# What the job passes on; the rest of the engine's environment stays outside.
+# Environment variables that are passed on; the others of the scheduler are not.
 KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "PYTHONPATH", BUNDLE)
 NAMESPACES = ("--user", "--map-root-user", "--map-auto", "--mount", "--pid", "--mount-proc", "--fork")
 
 
 def bundle() -> Path:
-    """The node's certificate with its key, as `agentcontainer nodes add` made it."""
+    """The node's certificate with its key, as written by `agentcontainer nodes add`."""
     given = os.environ.get(BUNDLE)
     return Path(given) if given else Path.home() / ".config/agentcontainer/node.pem"
 
 
 def home() -> Path:
-    """Of all jobs on this node: images, the runtime, and a folder for each job."""
+    """The directory of all jobs on this node: images, the runtime, and a directory for each job."""
     return Path.home() / ".local/share/agentcontainer-node"
 
 
 def run(job: str, address: str, again: list[str]) -> int:
-    """Runs the node program in the job's namespaces until its end; its exit code. `again`: how this program starts."""
+    """Runs the node program in the job's namespaces. Returns its exit code. `again`: the command of this program."""
     if not re.fullmatch(r"\w+\.\w+", job, re.ASCII):
         raise SystemExit(f"{job!r} is not a job's name.")
     with _folder(job) as folder:
@@ -53,12 +53,12 @@ def is_inside() -> bool:
 
 
 def see_folder() -> None:
-    """In the job's own mount namespace. Raises CalledProcessError."""
+    """Mounts the job's directory, in its own mount namespace. Raises CalledProcessError."""
     subprocess.run(["mount", "--bind", os.environ[INSIDE], str(SEEN_AT)], check=True)
 
 
 def _passed_on(unshare: int, number: int) -> None:
-    """To the first process of the namespace, which hands it to the node program; unshare itself would just end."""
+    """Sends the signal to the namespace's first process, which passes it on. unshare itself would only end."""
     with contextlib.suppress(OSError):
         for child in Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split():
             os.kill(int(child), number)
@@ -70,7 +70,7 @@ def _environment(folder: Path) -> dict[str, str]:
     return {
         **{name: os.environ[name] for name in KEPT if name in os.environ},
         INSIDE: str(folder),
-        # Podman is told that it is in its user namespace already, and whose that is.
+        # tells Podman that it is in its user namespace already, and whose it is
         "_CONTAINERS_USERNS_CONFIGURED": "done",
         "_CONTAINERS_ROOTLESS_UID": str(os.getuid()),
         "_CONTAINERS_ROOTLESS_GID": str(os.getgid()),
@@ -84,7 +84,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _folder(job: str) -> Iterator[Path]:
-    """Locked as long as the job lives. Those that nobody has locked are of jobs that were killed, and go."""
+    """The job's directory, locked while the job runs. Unlocked directories belong to killed jobs and are removed."""
     jobs = home() / "jobs"
     jobs.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in jobs.iterdir():
@@ -103,7 +103,7 @@ def _folder(job: str) -> Iterator[Path]:
 
 
 def _short(job: str) -> str:
-    """Sockets are below it, and their paths are short."""
+    """A short name, because sockets are below it."""
     return job.rpartition("_")[2][:12]
 
 
@@ -124,7 +124,7 @@ def _locked(folder: Path) -> Iterator[bool]:
 
 
 def removed(folder: Path) -> None:
-    """Most of it belongs to sub-ids of this account."""
+    """Removes the directory. Most of it belongs to subordinate ids of this account."""
     mapped = ["unshare", "--user", "--map-root-user", "--map-auto", "--"]
     subprocess.run([*mapped, "rm", "-rf", "--one-file-system", str(folder)], check=False)
     if folder.exists():

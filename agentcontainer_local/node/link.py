@@ -1,4 +1,4 @@
-"""The way home: connections to the host, over TLS. A node dials; the host never does."""
+"""Connections to the host, over TLS. Nodes connect to the host, never the other way."""
 
 import asyncio
 import contextlib
@@ -14,13 +14,14 @@ from agentcontainer_local.sandbox.placed.wire import Closed, Lines, Message
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10
-READY = 2  # connections that wait for the next request of the guest: a handshake takes longer than most answers
+# connections kept ready for the guest's next requests, because a TLS handshake takes longer than most answers
+READY = 2
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Refused(RuntimeError):
-    """The host's answer to a greeting. `code` is one of wire's."""
+    """The host refused a connection. `code` is one of wire's."""
 
     def __init__(self, code: str, message: str):
         super().__init__(message)
@@ -37,7 +38,7 @@ class Link:
         self._filling: set[asyncio.Task[None]] = set()
 
     async def dial(self) -> Stream:
-        """Raises OSError."""
+        """Connects to the host. Raises OSError."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 return await asyncio.open_connection(
@@ -51,7 +52,7 @@ class Link:
             raise ConnectionError(f"the host can't be reached: {error or 'no answer'}") from error
 
     async def asked(self, kind: str, **more: Any) -> tuple[Lines, Message]:
-        """A connection of its own, and the host's answer to its greeting. Raises OSError and Refused."""
+        """Opens a connection and returns the host's answer to its greeting. Raises OSError and Refused."""
         reader, writer = await self.dial()
         lines = Lines(reader, writer)
         try:
@@ -74,7 +75,7 @@ class Link:
             lines.close()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: str) -> None:
-        """One connection of the guest's, to the host and back. Where the host is away, the guest tries again."""
+        """Connects the guest to the host for one connection. If the host is not reachable, the guest tries again."""
         try:
             home = await self._next()
             home[1].write(wire.line(self._greeting(kind, {})))
@@ -85,14 +86,14 @@ class Link:
             writer.close()
 
     def keep_ready(self) -> None:
-        """While the host can be reached."""
+        """Opens connections in advance, while the host is reachable."""
         while self._ready.qsize() + len(self._filling) < READY:
             task = asyncio.create_task(self._fill())
             self._filling.add(task)
             task.add_done_callback(self._filling.discard)
 
     def forget_ready(self) -> None:
-        """The host has been away: what was ready is dead."""
+        """Closes the connections opened in advance, because the host was away."""
         while not self._ready.empty():
             self._ready.get_nowait()[1].close()
 
