@@ -83,12 +83,12 @@ def add(scripts: Scripts, body: ScriptBody) -> Script:
             *(given or turns),
             name=body.name,
             agent=body.agent,
-            instructions=_match(body.instructions),
-            model=_match(body.model),
+            instructions=_match("instructions", body.instructions),
+            model=_match("model", body.model),
             metadata=body.metadata,
             times=body.times,
         )
-    except (BadScript, ValueError, re.error) as error:
+    except (BadScript, ValueError) as error:
         raise Invalid(str(error)) from None
 
 
@@ -125,5 +125,10 @@ def _content(content: str | Base64) -> bytes:
         raise ValueError("The content of a file is not valid base64.") from None
 
 
-def _match(given: str | Pattern | None) -> Match | None:
-    return re.compile(given.pattern) if isinstance(given, Pattern) else given
+def _match(field: str, given: str | Pattern | None) -> Match | None:
+    if not isinstance(given, Pattern):
+        return given
+    try:
+        return re.compile(given.pattern)
+    except re.error as error:
+        raise Invalid.field(f"{field}.pattern", f"Not a regular expression: {error}") from None

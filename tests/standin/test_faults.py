@@ -324,7 +324,10 @@ def test_faults_are_planned_listed_and_removed_over_http(ac: Server, http):
         ({"kind": "http", "fault": 500, "retryAfter": 1}, "retryAfter"),
         ({"kind": "http", "fault": "delayed"}, "seconds"),
         ({"kind": "http", "fault": 500, "path": "account"}, "path"),
+        ({"kind": "http", "fault": 500, "method": "GTE"}, "method"),
         ({"kind": "http", "fault": 500, "times": 0}, "times"),
+        ({"kind": "kill", "instructions": {"pattern": "("}}, "instructions"),
+        ({"kind": "kill", "model": 5}, "model"),
         ({"kind": "provider", "fault": 429, "call": 0}, "call"),
         ({"kind": "provider", "fault": 429, "pieces": 2}, "pieces"),
         ({"kind": "provider", "fault": "timeout", "seconds": -1}, "seconds"),
@@ -340,6 +343,15 @@ def test_a_fault_that_there_is_not_is_refused_by_its_field(ac: Server, http, bod
     assert http.get(f"{ac.url}/testing/faults").json() == {"data": []}
 
 
+def test_a_fault_over_http_may_be_for_a_pattern(ac: Server, http):
+    body = {"kind": "provider", "fault": "refusal", "instructions": {"pattern": "^Draw (a|the) "}}
+    http.post(f"{ac.url}/testing/faults", json=body).raise_for_status()
+    ended = [
+        ac.client.wait(http.post(TASKS, json={"instructions": text}).json()["id"]) for text in ("Draw a", "Draw a cat")
+    ]
+    assert [task.status for task in ended] == ["finished", "failed"]
+
+
 @pytest.mark.parametrize(
     ("wrong", "word"),
     [
@@ -347,7 +359,7 @@ def test_a_fault_that_there_is_not_is_refused_by_its_field(ac: Server, http, bod
         (lambda faults: faults.provider(429, seconds=1), "seconds"),
         (lambda faults: faults.provider(429, call=0), "call"),
         (lambda faults: faults.http("delayed"), "seconds"),
-        (lambda faults: faults.http(500, path="x"), "path"),
+        (lambda faults: faults.http(500, path="x"), "path: must begin with /"),
         (lambda faults: faults.kill(event=0), "event"),
     ],
 )

@@ -213,6 +213,11 @@ def test_turns_may_come_as_json(ac: Server, http: httpx.Client):
     assert [one.content for one in ac.client.list_messages(task.id) if one.role == "assistant"] == ["A", "B"]
 
 
+def test_a_pattern_that_is_wrong_is_named(http: httpx.Client):
+    answer = http.post("/testing/scripts", json={"steps": [{"say": "A"}], "model": {"pattern": "("}})
+    assert [one["field"] for one in answer.json()["error"]["fields"]] == ["model.pattern"]
+
+
 @pytest.mark.parametrize(
     "body",
     [

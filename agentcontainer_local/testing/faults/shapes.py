@@ -11,7 +11,27 @@ from agentcontainer_local.schemas.fields import whole
 MAX_SECONDS = 30 * 86_400
 Count = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(whole)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
-Text = Annotated[str | re.Pattern[str], Field(description="A part of the text; in Python, or a compiled pattern.")]
+METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+
+
+def _match(given: Any) -> Any:
+    """Over HTTP, `{"pattern": …}` is a pattern, as in a script."""
+    match given:
+        case str() | re.Pattern(pattern=str()):
+            return given
+        case {"pattern": str(pattern)} if len(given) == 1:
+            try:
+                return re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"Not a regular expression: {error}") from None
+    raise ValueError("Must be text or a pattern")
+
+
+Text = Annotated[
+    str | re.Pattern[str],
+    BeforeValidator(_match),
+    Field(description='A part of the text, or a pattern: compiled in Python, `{"pattern": …}` over HTTP.'),
+]
 
 
 class Fault(Request):
@@ -52,8 +72,8 @@ class HttpFault(Fault):
     kind: Literal["http"] = "http"
     fault: Literal[429, 500, 503, "dropped", "dropped_after", "delayed"]
     times: Count = Field(1, description="Number of requests that it happens to.")
-    method: Annotated[str, Field(pattern="^[A-Za-z]+$")] | None = None
-    path: Annotated[str, Field(pattern="^/")] | None = Field(
+    method: str | None = None
+    path: str | None = Field(
         None, description="With or without /api/v1; `*` and `{taskId}` stand for any part between two slashes."
     )
     retry_after: Seconds | None = Field(None, description="Of a 429 or 503: seconds in the Retry-After header.")
@@ -61,6 +81,10 @@ class HttpFault(Fault):
 
     @model_validator(mode="after")
     def _what_it_needs(self) -> Self:
+        if self.method is not None and self.method.upper() not in METHODS:
+            raise fault("method", "is not a method of HTTP, such as POST")
+        if self.path is not None and not self.path.startswith("/"):
+            raise fault("path", "must begin with /")
         _only(self, "retry_after", (429, 503))
         _only(self, "seconds", ("delayed",))
         if self.fault == "delayed" and self.seconds is None:
