@@ -1,4 +1,5 @@
-"""The node program: one run, from the host's word to its files at home. Root in the job's user namespace."""
+"""The node program: executes one run, from the host's order until its files are at the host. Root in the job's user
+namespace."""
 
 import asyncio
 import base64
@@ -29,9 +30,9 @@ from agentcontainer_local.settings import Settings
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 0.5  # before the host is tried again
+RETRY_SECONDS = 0.5  # pause before another try to reach the host
 PIECE_BYTES = 1024**2
-CHECKPOINT_SECONDS = 120  # between two of a run that goes on
+CHECKPOINT_SECONDS = 120  # between two checkpoints of a run
 
 
 class Slot(NamedTuple):
@@ -41,7 +42,7 @@ class Slot(NamedTuple):
 
 
 class Remembered:
-    """See podman.remembered: of the one task that this job has."""
+    """See podman.remembered. It has only the job's own task."""
 
     def __init__(self) -> None:
         self._slots: dict[str, Slot] = {}
@@ -64,7 +65,7 @@ class Remembered:
 
 @dataclass
 class Told:
-    """What has happened here, for a host that has not heard all of it; and what the host wants."""
+    """The events that happened here, for a host that has not received all of them, and the host's orders."""
 
     events: list[Message] = field(default_factory=list)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -75,7 +76,7 @@ class Told:
     heard_at: float = field(default_factory=time.monotonic)
 
     async def say(self, message: Message) -> None:
-        """Now, and again after each reconnection."""
+        """Sends the message now, and again after each reconnection."""
         if message["type"] != "launch":
             self.events.append(message)
         if self.lines is not None:
@@ -83,14 +84,15 @@ class Told:
                 await self.lines.write(message)
 
     def decide(self, keep: bool) -> None:
-        """What becomes of its files, once it is stopped: they come home, or go."""
+        """Decides what happens to the files after the stop: `keep` sends them to the host; otherwise they are
+        removed."""
         if not self.fate.done():
             self.fate.set_result(keep)
         self.stop.set()
 
 
 async def main(job: str, address: str) -> int:
-    """Its exit code. `job`: as the engine's script names it."""
+    """Runs the program and returns its exit code. `job`: the name from the scheduler's script."""
     _refuse_without_own_processes()
     see_folder()
     link, told = Link(address, job, node_bundle()), Told()
@@ -114,22 +116,22 @@ async def main(job: str, address: str) -> int:
 
 
 def _refuse_without_own_processes() -> None:
-    """What a killed job has started would go on otherwise."""
-    if os.getppid() != 1:  # catatonit is the first process of the job's own namespace
+    """Exits if the job has no PID namespace, because processes of a killed job would continue."""
+    if os.getppid() != 1:  # catatonit is the first process in the job's namespace
         raise SystemExit(
             "This job is not in a PID namespace of its own, so its container could outlive it: no container is started."
         )
 
 
 async def _follow_host(link: Link, told: Told, runtime: str) -> None:
-    """The control connection, made again as often as it breaks."""
+    """Keeps the control connection open, and reconnects when it breaks."""
     while True:
         try:
             lines, answer = await link.asked("control", runtime=runtime, events=told.events)
         except Refused as refusal:
             if refusal.code in (wire.GONE, wire.NOT_YOURS, wire.VERSIONS):
                 log.error("the host refuses this run: %s", refusal)
-                return told.decide(keep=refusal.code == wire.GONE)  # the task may be there still
+                return told.decide(keep=refusal.code == wire.GONE)  # the task may still exist
         except OSError:
             pass
         else:
@@ -191,7 +193,7 @@ async def _run(link: Link, told: Told, document: Message, runtime: Path) -> None
 
 
 def _kind(error: Exception) -> str:
-    """Whose fault: the node's own, so that another one is tried, or the run's."""
+    """Whose fault it is: the node's, so that another one is tried, or the run's."""
     if isinstance(error, ImageMissing):
         return "image"
     own = isinstance(error, Unavailable) or not isinstance(error, SandboxError)
@@ -216,7 +218,7 @@ async def _spec(told: Told, document: Message) -> RunSpec:
         run_id=document["run"],
         number=document["number"],
         image=ImageChoice(None, document["image"]["name"]),
-        launch=lambda env: launch,  # the host knows what the image sets
+        launch=lambda env: launch,  # the host knows the image's variables
         limits=Limits(**document["limits"]),
         isolation=document["isolation"],
         internet=document["internet"],
@@ -247,7 +249,7 @@ def _started(handle: Handle, document: Message) -> Message:
 async def _until_the_end(
     link: Link, told: Told, backend: PodmanBackend, task_id: str, handle: Handle, document: Message
 ) -> None:
-    """Of the run itself, or by the host's, the engine's or this program's word."""
+    """Waits for the end of the run, or for an order to end it from the host, the scheduler or this program."""
     stop = asyncio.ensure_future(told.stop.wait())
     away = asyncio.create_task(_host_away(told, document))
     waiting: set[asyncio.Future[Any]] = {handle.exited, handle.broken, stop, away}
@@ -276,8 +278,8 @@ def _exit(future: asyncio.Future[Exit]) -> dict[str, Any]:
 
 
 async def _host_away(told: Told, document: Message) -> None:
-    """Ends when the host has been silent for so long that it may have started the run elsewhere. A run without a way
-    out can do no harm meanwhile, and goes on."""
+    """Returns when the host has been silent for so long that it may have started the run elsewhere. Never returns for a
+    run without internet access, which can do no harm."""
     if not document["internet"] or document["lost_seconds"] is None:
         await asyncio.get_running_loop().create_future()
     while (left := told.heard_at + document["lost_seconds"] - time.monotonic()) > 0:
@@ -303,14 +305,15 @@ async def _into(descriptor: int, source: AsyncIterator[bytes]) -> None:
 
 
 async def _brought_home(link: Link, backend: PodmanBackend, task_id: str) -> None:
-    """Until it is there: the host may be away. The engine's time limit, or its operator, ends this otherwise."""
+    """Sends the files to the host, which may be away for a while. Only the job's time limit or its operator ends this
+    otherwise."""
     for part in PARTS:
         while True:
             try:
                 await _sent(link, backend, task_id, part)
                 break
             except FileNotFoundError:
-                break  # it was never made
+                break  # the part was never created
             except Refused as refusal:
                 if refusal.code != wire.WAIT:
                     return
