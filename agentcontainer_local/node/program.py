@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.5  # pause before another try to reach the host
 PIECE_BYTES = 1024**2
-CHECKPOINT_SECONDS = 120  # between two checkpoints of a run
 
 
 class Slot(NamedTuple):
