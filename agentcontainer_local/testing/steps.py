@@ -72,6 +72,8 @@ def tool(command: str, output: str | None = None, exit_code: int = 0) -> Tool:
         raise ValueError("tool: the command is empty. Give a shell command.")
     if output is not None:
         _text("tool", "output", output)
+    if "\0" in command + (output or ""):
+        raise ValueError("tool: a shell has no NUL characters. Remove them.")
     if not isinstance(exit_code, int) or not 0 <= exit_code <= 255:
         raise ValueError(f"tool: {exit_code!r} is not an exit code. Give 0 to 255.")
     if output is None and exit_code:

@@ -89,6 +89,7 @@ def test_a_script_that_is_wrong_in_itself_is_refused(ac: Server, steps, words: s
         lambda: say(""),
         lambda: tool(" "),
         lambda: tool("ls", exit_code=1),
+        lambda: tool("ls", output="a\0b"),
         lambda: wait(-1),
         lambda: hibernate(0),
         lambda: hibernate(1.5),
