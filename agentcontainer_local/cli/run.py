@@ -25,6 +25,7 @@ from agentcontainer_local.cli.task_flags import (
 
 if TYPE_CHECKING:
     from agentcontainer_local import schemas
+    from agentcontainer_local.cli.transcript import Transcript
 
 CODING = "agt_standard_coding"
 
@@ -124,12 +125,10 @@ def follow(
     session: Session, task_id: str, verbose: bool = False, quiet: bool = False, after: int | None = None
 ) -> "schemas.Task":
     """Shows what happens after that event until the task has ended; answers it. Raises Stop where the user left it."""
-    from agentcontainer_local.cli.transcript import Transcript
-
-    shown = Transcript(session.out, verbose)
-    shown.hint = session.hint
+    shown: Transcript | None = None
     while True:
         try:
+            shown = shown or _transcript(session, verbose)  # takes a moment, in which Ctrl-C counts already
             with shown.live() if not quiet else contextlib.nullcontext():
                 for event in session.client.stream(task_id, after=after):
                     after = event.id or after
@@ -140,6 +139,14 @@ def follow(
             return session.client.get_task(task_id)
         except KeyboardInterrupt:
             _leave_or_stay(session, task_id)
+
+
+def _transcript(session: Session, verbose: bool) -> "Transcript":
+    from agentcontainer_local.cli.transcript import Transcript
+
+    shown = Transcript(session.out, verbose)
+    shown.hint = session.hint
+    return shown
 
 
 def _leave_or_stay(session: Session, task_id: str) -> None:

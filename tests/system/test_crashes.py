@@ -299,5 +299,7 @@ def test_every_point_in_the_code_has_its_scenario_and_there_are_forty_at_least()
     for path in SOURCE.rglob("*.py"):
         found.update(re.findall(r'failpoints\.point\("([^"]+)"\)', path.read_text()))
     found |= {f"apply.{event}" for event in lifecycle.EVENTS}
-    assert found == {*POINTS, "restore.volume"}  # a restore has no server: tests/system/test_backups.py
+    placed = {"job.submitted", "checkpoint.written"}  # of runs on other machines, which this server does not start
+    # A restore has no server: tests/system/test_backups.py.
+    assert found == {*POINTS, *placed, "restore.volume"}
     assert len(POINTS) >= 40

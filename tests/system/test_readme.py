@@ -68,6 +68,7 @@ TESTED = {
     ("testing", "Recordings", 1): "test_recordings_beside_scripts_work_as_written",
     ("testing", "Faults", 0): "test_faults_happen_as_written",
     ("testing", "Time", 0): "test_tests_that_move_the_clock_work_as_written",
+    ("operating", "Faster starts", 0): "test_servers_that_keep_containers_ready_start_as_written",
     ("operating", "As a service", 0): "test_the_service_is_shown_as_written",
     ("operating", "Health and metrics", 0): "test_a_key_for_metrics_is_made_as_written",
     ("operating", "Behind a reverse proxy", 0): "test_a_server_behind_a_proxy_starts_as_written",
@@ -129,9 +130,12 @@ def as_shown(shown: str, said: str) -> bool:
 
 
 @contextlib.contextmanager
-def started(key: tuple[str, str, int], env: dict[str, str], cwd: Path) -> Iterator[tuple[str, subprocess.Popen]]:
-    """A block that starts a server, until it is ready: what it has said by then, and the process."""
-    command = ["bash", "-euo", "pipefail", "-c", BLOCKS[key][1]]
+def started(
+    key: tuple[str, str, int], env: dict[str, str], cwd: Path, line: int | None = None
+) -> Iterator[tuple[str, subprocess.Popen]]:
+    """A block, or a line of it, that starts a server, until it is ready: what it has said by then, and the process."""
+    text = BLOCKS[key][1] if line is None else BLOCKS[key][1].splitlines()[line]
+    command = ["bash", "-euo", "pipefail", "-c", text]
     with subprocess.Popen(
         command, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
     ) as server:
@@ -165,6 +169,15 @@ def test_a_server_behind_a_proxy_starts_as_written(tmp_path: Path):
     env = environ(AGENTCONTAINER_PORT="0", AGENTCONTAINER_DATA=str(tmp_path / "data"), AGENTCONTAINER_API_KEY="")
     with started(("operating", "Behind a reverse proxy", 0), env, tmp_path) as (said, _):
         assert "is ready at https://example.org/agents " in said and "Listening on http://127.0.0.1:" in said
+
+
+def test_servers_that_keep_containers_ready_start_as_written(tmp_path: Path):
+    env = environ(AGENTCONTAINER_PORT="0", AGENTCONTAINER_DATA=str(tmp_path / "data"), AGENTCONTAINER_API_KEY="")
+    block = ("operating", "Faster starts", 0)
+    for line, _ in enumerate(BLOCKS[block][1].splitlines()):
+        with started(block, env, tmp_path, line) as (said, process):
+            assert "is ready at" in said
+        process.wait(timeout=60)
 
 
 def test_a_task_runs_as_written_and_shows_what_is_written(server: Server, tmp_path: Path):
