@@ -104,9 +104,9 @@ def test_root_is_given_commands_that_act_on_the_account(settings):
     """Root's own `podman` and home are somebody else's; and root needs no sudo."""
     asked = [check.fix for check in doctor.examine(settings, root=True) if check.fix]
     assert asked and not [fix for fix in asked if "sudo" in fix]
-    hands = checks.Hands(root=True)
-    assert hands.as_account("podman system migrate").startswith("runuser -u ")
-    assert checks.Hands(root=False).as_root("a && b") == "sudo a && sudo b"
+    fixer = checks.Fixer(root=True)
+    assert fixer.as_account("podman system migrate").startswith("runuser -u ")
+    assert checks.Fixer(root=False).as_root("a && b") == "sudo a && sudo b"
 
 
 def test_an_account_without_storage_gets_overlay_and_one_that_has_some_is_left_alone(tmp_path, monkeypatch):

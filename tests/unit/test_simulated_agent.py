@@ -32,7 +32,7 @@ from agentcontainer_local.sandbox.simulated import (
     Wait,
     script,
 )
-from agentcontainer_local.sandbox.simulated.place import Life
+from agentcontainer_local.sandbox.simulated.place import SimulatedRun
 from agentcontainer_local.store import agents, tasks
 
 
@@ -58,7 +58,7 @@ class Stage:
         return response.json()["task"]
 
     @contextlib.asynccontextmanager
-    async def running(self, task: dict) -> AsyncIterator[Life]:
+    async def running(self, task: dict) -> AsyncIterator[SimulatedRun]:
         run = tasks.begin_run(self.host.db, task["id"], self.host.now())
         spec = RunSpec(
             task_id=task["id"],
