@@ -140,7 +140,15 @@ class Settings(BaseModel):
         "", description="Options for every job of the engine, like --partition=agents (for --scheduler)."
     )
     node_listen: str | None = Field(
-        None, description="ADDRESS:PORT on which nodes reach this server (for --scheduler). Close it to all others."
+        None,
+        pattern=r"^[^\s:]*:\d{1,5}$|^\[[0-9a-fA-F:.]+\]:\d{1,5}$",
+        description="ADDRESS:PORT on which nodes reach this server (for --scheduler). Close it to all others.",
+    )
+    checkpoint_seconds: int = Field(
+        120,
+        ge=0,
+        description="Seconds between two copies of a running agent's workspace, for a run that loses its node; 0: none"
+        " (for --scheduler).",
     )
     node_command: str = Field("agentcontainer", description="How this program is called on a node (for --scheduler).")
     podman_socket: str | None = Field(

@@ -266,7 +266,13 @@ class Command(help.Command):
         "Billing": ("billing", "credit"),
         "Log": ("log_level", "log_format"),
         "Where agents run": ("backend", "podman_socket", "oci_runtime"),
-        "More than one machine": ("scheduler", "scheduler_options", "node_listen", "node_command"),
+        "More than one machine": (
+            "scheduler",
+            "scheduler_options",
+            "node_listen",
+            "checkpoint_seconds",
+            "node_command",
+        ),
     }
 
 

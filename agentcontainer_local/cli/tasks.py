@@ -68,6 +68,7 @@ def show(session: Session, task: Task) -> None:
             else f"{found.mode}, turn {found.turn_number} {found.turn_status}",
             "agent": f"{found.agent_name} ({found.agent_id})",
             "model": _model(found),
+            "node": found.walls.node if found.walls else None,
             "made": f"{found.created_at} ({output.age(found.created_at)} ago)",
             "ended": found.completed_at,
             "used": summary(found),

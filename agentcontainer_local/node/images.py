@@ -29,13 +29,20 @@ async def there(images: Path, id: str, fetch: AsyncIterator[bytes]) -> Path:
     Raises Unavailable."""
     images.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = images / id[:16]
-    lock = os.open(images / f"{store.name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
-    if not store.exists():
-        await _fetched(store, fetch)
-    os.utime(store)
-    fcntl.flock(lock, fcntl.LOCK_SH)  # until this process ends
+    fetching = _lock(images / f"{store.name}.fetch")
+    try:
+        await asyncio.to_thread(fcntl.flock, fetching, fcntl.LOCK_EX)
+        if not store.exists():
+            await _fetched(store, fetch)
+        os.utime(store)
+        fcntl.flock(_lock(images / f"{store.name}.used"), fcntl.LOCK_SH)  # until this process ends
+    finally:
+        os.close(fetching)
     return store
+
+
+def _lock(file: Path) -> int:
+    return os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
 
 
 async def _fetched(store: Path, fetch: AsyncIterator[bytes]) -> None:
@@ -73,7 +80,7 @@ def swept(images: Path) -> None:
     """Removes the least recently used images. Images in use are kept."""
     stores = sorted((path for path in images.glob("*") if path.is_dir()), key=lambda path: path.stat().st_mtime)
     for store in stores[:-KEEP]:
-        lock = os.open(images / f"{store.name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        lock = _lock(images / f"{store.name}.used")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(store, ignore_errors=True)

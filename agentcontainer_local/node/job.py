@@ -6,6 +6,7 @@ and it has user and PID namespaces. When the job is killed, the kernel ends all 
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ INSIDE = "AGENTCONTAINER_NODE_JOB"  # the job's directory
 # The job's directory is mounted here, because Podman limits the path of its runtime state to 50 bytes. Every machine
 # has this directory, and the mount is visible only to the job.
 SEEN_AT = Path("/mnt")
+VOLUMES = SEEN_AT / "volumes"
 # Environment variables that are passed on; the others of the scheduler are not.
 KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "PYTHONPATH", BUNDLE)
 NAMESPACES = ("--user", "--map-root-user", "--map-auto", "--mount", "--pid", "--mount-proc", "--fork")
@@ -66,7 +68,7 @@ def _passed_on(unshare: int, number: int) -> None:
 
 def _environment(folder: Path) -> dict[str, str]:
     (folder / "run").mkdir(mode=0o700)
-    (folder / "containers.conf").write_text('[engine]\nlock_type = "file"\n')
+    (folder / "containers.conf").write_text(f'[engine]\nlock_type = "file"\nvolume_path = "{VOLUMES}"\n')
     return {
         **{name: os.environ[name] for name in KEPT if name in os.environ},
         INSIDE: str(folder),
@@ -104,7 +106,7 @@ def _folder(job: str) -> Iterator[Path]:
 
 def _short(job: str) -> str:
     """A short name, because sockets are below it."""
-    return job.rpartition("_")[2][:12]
+    return hashlib.sha256(job.encode()).hexdigest()[:12]
 
 
 @contextlib.contextmanager

@@ -8,15 +8,16 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from agentcontainer_local.node import images
 from agentcontainer_local.node.job import SEEN_AT, home, see_folder
 from agentcontainer_local.node.job import bundle as node_bundle
 from agentcontainer_local.node.link import Link, Refused
+from agentcontainer_local.node.snapshots import Snapshot
 from agentcontainer_local.pi import bundle
 from agentcontainer_local.resource_limits import Limits
 from agentcontainer_local.sandbox.backend import Broken, Exit, Guest, Handle, ImageChoice, RunSpec
@@ -26,9 +27,12 @@ from agentcontainer_local.sandbox.placed.checkpoints import PARTS
 from agentcontainer_local.sandbox.placed.wire import Closed, Lines, Message
 from agentcontainer_local.sandbox.podman import backend as podman
 from agentcontainer_local.sandbox.podman.backend import PodmanBackend
+from agentcontainer_local.sandbox.podman.names import volumes_of
 from agentcontainer_local.settings import Settings
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 RETRY_SECONDS = 0.5  # pause before another try to reach the host
 PIECE_BYTES = 1024**2
@@ -68,6 +72,7 @@ class Told:
 
     events: list[Message] = field(default_factory=list)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    measure: asyncio.Event = field(default_factory=asyncio.Event)
     fate: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     launches: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
     spec: asyncio.Future[Message] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -76,7 +81,7 @@ class Told:
 
     async def say(self, message: Message) -> None:
         """Sends the message now, and again after each reconnection."""
-        if message["type"] != "launch":
+        if message["type"] not in ("launch", "measured"):
             self.events.append(message)
         if self.lines is not None:
             with contextlib.suppress(Closed):
@@ -155,6 +160,8 @@ async def _listen(lines: Lines, told: Told) -> None:
             match message["type"]:
                 case "stop":
                     told.stop.set()
+                case "measure":
+                    told.measure.set()
                 case "decide":
                     told.decide(message["keep"])
                 case "launch":
@@ -175,20 +182,47 @@ async def _run(link: Link, told: Told, document: Message, runtime: Path) -> None
     settings = Settings(data=SEEN_AT / "data", cache=home() / "runtime", warm=0)
     remembered = Remembered()
     try:
-        await _image(link, document)
+        await _unless_stopped(told, _image(link, document))
         async with podman.open(settings, f"job_{document['run']}", remembered, runtime) as backend:
-            await _restored(link, backend, task_id, document["restore"])
-            async with backend.running(await _spec(told, document), _guest(link, document)) as handle:
+            await _unless_stopped(told, _restored(link, backend, task_id, document["restore"]))
+            spec = await _unless_stopped(told, _spec(told, document))
+            async with backend.running(spec, _guest(link, document)) as handle:
                 await told.say(_started(handle, document))
-                await _until_the_end(link, told, backend, task_id, handle, document)
+                beside = [
+                    asyncio.create_task(_copied_now_and_then(link, remembered, document)),
+                    asyncio.create_task(_measured_when_asked(told, backend, task_id)),
+                ]
+                try:
+                    await _until_the_end(link, told, backend, task_id, handle, document)
+                finally:
+                    for task in beside:
+                        task.cancel()
+                    await asyncio.gather(*beside, return_exceptions=True)
             await backend.stop(task_id)
             await told.say({"type": "at_rest"})
             if await told.fate:
                 await _brought_home(link, backend, task_id)
             await backend.forget(task_id)
+    except Stopped:
+        log.info("the run was stopped before it began")
     except (SandboxError, OSError, RuntimeError) as error:
         log.error("the run could not be started, or not be ended in order: %s", error)
         await told.say({"type": "failed", "kind": _kind(error), "message": str(error)})
+
+
+class Stopped(Exception):
+    """Before the run has begun."""
+
+
+async def _unless_stopped(told: Told, work: Coroutine[Any, Any, Result]) -> Result:
+    working, stop = asyncio.ensure_future(work), asyncio.ensure_future(told.stop.wait())
+    await asyncio.wait({working, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if not working.done():
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        raise Stopped
+    return await working
 
 
 def _kind(error: Exception) -> str:
@@ -288,6 +322,14 @@ async def _host_away(told: Told, document: Message) -> None:
 # Files
 
 
+async def _measured_when_asked(told: Told, backend: PodmanBackend, task_id: str) -> None:
+    while True:
+        await told.measure.wait()
+        told.measure.clear()
+        with contextlib.suppress(SandboxError):
+            await told.say({"type": "measured", "bytes": await backend.kept_bytes(task_id)})
+
+
 async def _restored(link: Link, backend: PodmanBackend, task_id: str, parts: list[str]) -> None:
     for part in parts:
         read, write = os.pipe()
@@ -324,9 +366,26 @@ async def _brought_home(link: Link, backend: PodmanBackend, task_id: str) -> Non
 async def _sent(link: Link, backend: PodmanBackend, task_id: str, part: str) -> None:
     with contextlib.ExitStack() as stack:
         archive = await asyncio.to_thread(stack.enter_context, backend.export(task_id, part)())
-        lines, _ = await link.asked("checkpoint", part=part)
-        try:
-            await wire.send_pieces(lines.writer, lambda: asyncio.to_thread(archive.read, PIECE_BYTES))
-            await lines.read(wire.SILENT_SECONDS)
-        finally:
-            lines.close()
+        await _checkpoint(link, part, archive.read)
+
+
+async def _checkpoint(link: Link, part: str, read: Callable[[int], bytes]) -> None:
+    lines, _ = await link.asked("checkpoint", part=part)
+    try:
+        await wire.send_pieces(lines.writer, lambda: asyncio.to_thread(read, PIECE_BYTES))
+        await lines.read(wire.SILENT_SECONDS)
+    finally:
+        lines.close()
+
+
+async def _copied_now_and_then(link: Link, remembered: Remembered, document: Message) -> None:
+    """So that a run whose node is lost begins again with what it had a little earlier."""
+    seconds, slot = document["checkpoint_seconds"], remembered.slot_of(document["task"])
+    while seconds and slot is not None and slot.uid is not None:
+        await asyncio.sleep(seconds)
+        for part, volume in zip(PARTS, volumes_of(slot.name), strict=True):
+            try:
+                with Snapshot(volume, slot.uid) as snapshot:
+                    await _checkpoint(link, part, snapshot.read)
+            except (OSError, Closed, Refused, TimeoutError, ValueError) as error:
+                log.warning("a copy of the %s was not sent: %s", part, error)

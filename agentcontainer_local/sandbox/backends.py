@@ -51,6 +51,10 @@ def node_authority(data: Path) -> "Authority":
 
 
 def exports(settings: Settings, store_id: str, remembered: "Remembered") -> Exports:
+    if settings.scheduler is not None:
+        from agentcontainer_local.sandbox.placed.checkpoints import Checkpoints
+
+        return Checkpoints(settings.data)
     from agentcontainer_local.sandbox.podman.exports import PodmanExports
 
     return PodmanExports(store_id, remembered)

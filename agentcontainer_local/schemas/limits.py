@@ -50,3 +50,4 @@ class TaskWalls(Shape):
     network: NetworkAccess = Field(description="internet: without the host and local networks.")
     limits: KeptLimits
     warnings: list[str] = Field(description="Podman's warnings about limits that it could not set.")
+    node: str | None = Field(None, description="Machine that an engine has chosen for it; null: the server's own.")

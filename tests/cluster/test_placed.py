@@ -27,7 +27,7 @@ def bash(*commands: str) -> str:
 @pytest.fixture(scope="module")
 def server(cluster: Slurm) -> Iterator[Server]:
     host.Prepared(cluster)
-    with host.serving(cluster) as served:
+    with host.serving(cluster, AGENTCONTAINER_CHECKPOINT_SECONDS="3") as served:
         yield served
 
 
@@ -111,6 +111,9 @@ def test_a_task_runs_on_a_node_and_its_files_come_and_go(server, cluster):
     task = server.post("/agents/agt_standard_coding/tasks", body)
     done = server.wait(task["id"])
     assert (done["status"], done["error"]) == ("finished", None)
+    assert done["walls"]["node"] in ("n1", "n2") and done["walls"]["isolation"] == "container"
+    shown = server.command("tasks", "show", task["id"]).stdout
+    assert f"node {done['walls']['node']}" in " ".join(shown.split())
     out = server.outputs(task["id"])["out.txt"].decode()
     assert out == "given\nlo\n"  # and no network but its own
     assert_nothing_is_kept(cluster)
@@ -202,6 +205,23 @@ def test_a_node_without_power_loses_no_task(server, cluster):
         cluster.until(lambda: runs(server, task) == 2, DOWN_SECONDS + LOOK_SECONDS)
         finished(server, task)
         assert moves(server, task) == ["created", "started", "interrupted", "started", "finished"]
+    finally:
+        cluster.power_on(node)
+        cluster.until(lambda: all(state == "idle" for state in cluster.states().values()))
+
+
+def test_a_run_whose_node_is_lost_goes_on_with_its_files_of_a_moment_ago(server, cluster):
+    first = "sleep 987 & echo first >> log.txt; sleep 2; kill %1"
+    task, _ = begun(server, first, "sleep 987 & sleep 25; kill %1", "echo last >> log.txt; cp log.txt out.txt")
+    kept = server.files / "checkpoints" / task["id"] / "workspace.tar"
+    cluster.until(lambda: kept.exists() and b"first" in kept.read_bytes())
+    node = node_of(cluster, task)
+    node.power_off()
+    try:
+        cluster.until(lambda: runs(server, task) == 2, DOWN_SECONDS + LOOK_SECONDS)
+        finished(server, task, b"first\nlast\n")  # and the first command was not run again: the session went on
+        reasons = [event["data"].get("reason") or "" for event in server.history(task["id"])]
+        assert any(f"The node {node.name} was lost" in reason and "files of" in reason for reason in reasons)
     finally:
         cluster.power_on(node)
         cluster.until(lambda: all(state == "idle" for state in cluster.states().values()))

@@ -5,15 +5,17 @@ import contextlib
 import logging
 import math
 import shlex
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from agentcontainer_local.process import disk_space, failpoints
 from agentcontainer_local.process.disk_space import Disk
+from agentcontainer_local.resource_limits import MB
 from agentcontainer_local.sandbox import backend, guest_http
-from agentcontainer_local.sandbox.backend import Archive, Capabilities, Exit, Guest, ImageChoice, RunSpec, Say
+from agentcontainer_local.sandbox.backend import Capabilities, Exit, Guest, ImageChoice, RunSpec, Say
 from agentcontainer_local.sandbox.errors import SandboxError, Unavailable
 from agentcontainer_local.sandbox.placed import wire
 from agentcontainer_local.sandbox.placed.certificates import Authority
@@ -29,11 +31,13 @@ from agentcontainer_local.settings import Settings
 
 log = logging.getLogger(__name__)
 
+EVERYWHERE = ("", "0.0.0.0", "[::]")  # addresses that no node can dial
 TRIES = 3  # number of nodes that are tried before a run fails
 SLACK_SECONDS = 3600  # added to the job's time limit, which only matters if everything else fails
 UNDECIDED_SECONDS = 2
 REST_SECONDS = 120  # for a node to stop a run and send its files, before the job is cancelled
 PIECE_BYTES = 1024**2
+TAR_FACTOR = 2  # an archive of small files is larger than what they take on disk
 END_SECONDS = 15  # for the scheduler to end a job
 
 
@@ -55,7 +59,7 @@ class Found(backend.Found):
 
 
 class Placed:
-    """See backend.Backend and backend.Exports."""
+    """See backend.Backend."""
 
     def __init__(
         self, settings: Settings, jobs: Jobs, images: HostImages, runs: Runs, authority: Authority, runtime: Path
@@ -74,6 +78,8 @@ class Placed:
         self._authority = authority
         self._runtime = runtime.name  # the directory's name is a hash of its content
         self._checkpoints = Checkpoints(settings.data)
+        self.export, self.import_ = self._checkpoints.export, self._checkpoints.import_  # see backend.Exports
+        self.forget_all = self._checkpoints.forget_all
         self._sessions: dict[str, Session] = {}  # by job
         self._doors: dict[str, Callable[[], asyncio.Protocol]] = {}
         # by task; waits for the decision whether its files are kept
@@ -111,10 +117,9 @@ class Placed:
             session.release()  # until the job is over, the node program still gets orders
 
     async def found(self) -> list[Found]:
-        listed = await self._listed()
-        there = {_task(name): Found(_task(name), job.state in ALIVE, name) for name, job in listed.items()}
-        alive = {_task(name): Found(_task(name), True, name) for name, job in listed.items() if job.state in ALIVE}
-        return list((there | alive).values())
+        """Those that are queued or at work: of others, nothing is left on a node but what is about to come home."""
+        alive = [name for name, job in (await self._listed()).items() if job.state in ALIVE]
+        return [Found(_task(name), True, name) for name in alive if _task(name) not in self._undecided]
 
     async def last_exit(self, task_id: str) -> Exit:
         listed = await self._listed()
@@ -133,6 +138,7 @@ class Placed:
 
     async def _kept_soon(self, task_id: str) -> None:
         await asyncio.sleep(UNDECIDED_SECONDS)
+        del self._undecided[task_id]
         try:
             await self._end(task_id, keep=True)
         except Unavailable as error:
@@ -149,22 +155,13 @@ class Placed:
             await self._cancelled(found.job)
 
     async def kept_bytes(self, task_id: str) -> int:
+        for session in self._of(task_id):
+            if (measured := await session.measured()) is not None:
+                return measured
         return await asyncio.to_thread(self._checkpoints.size_bytes, task_id)
 
     def disk(self) -> Disk | None:
         return disk_space.of(self._settings.data)
-
-    def export(self, task_id: str, part: str) -> Archive:
-        return lambda: self._checkpoints.opened(task_id, part)
-
-    def import_(self, task_id: str, part: str, archive: IO[bytes]) -> None:
-        with self._checkpoints.replacing(task_id, part) as out:
-            while data := archive.read(PIECE_BYTES):
-                out.write(data)
-
-    def forget_all(self) -> None:
-        for task_id in self._checkpoints.tasks():
-            self._checkpoints.forget(task_id)
 
     # Starting
 
@@ -174,6 +171,7 @@ class Placed:
         try:
             await self._end(session.spec.task_id, keep=True, but=job)
             session.document["restore"] = self._checkpoints.of(session.spec.task_id)
+            session.document["checkpoint_seconds"] = self._settings.checkpoint_seconds
             session.document["lost_seconds"] = await self._lost_seconds()
             for _ in range(TRIES):
                 try:
@@ -273,7 +271,7 @@ class Placed:
                 if job is not None:
                     session.started.set_exception(NodeFailed(job.node or "the engine", _words_of(job)))
             elif not (job is not None and job.state is State.ENDED and session.connected):
-                session.end(_exit_of(job))
+                session.end(_exit_of(job, self._checkpoints.age_seconds(_task(name))))
         for name in over:
             self._sessions.pop(name).close()
 
@@ -290,8 +288,9 @@ class Placed:
             return arrival.refuse(wire.NOT_YOURS, f"The engine has not placed {job} on {node}.")
         if placed is None:
             return arrival.refuse(wire.WAIT, "The engine does not say yet where this run is.")
-        if kind == "checkpoint" and self._runs.last_run(_task(job)) == _run(job):
-            return await self._checkpoint(_task(job), greeting["part"], *arrival.stream())
+        if kind == "checkpoint" and (session is not None or self._runs.last_run(_task(job)) == _run(job)):
+            most = session.spec.limits.workspace_mb if session else self._settings.task_workspace_mb
+            return await self._checkpoint(job, node, greeting["part"], most * MB, *arrival.stream())
         if session is None:
             ended = self._runs.open_run(_task(job)) != _run(job)
             code, words = (wire.GONE, "has ended") if ended else (wire.WAIT, "is not known to the host yet")
@@ -339,13 +338,18 @@ class Placed:
         writer.close()
 
     async def _checkpoint(
-        self, task_id: str, part: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, job: str, node: str, part: str, most: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Receives a part of the workspace. If the connection is cut, the earlier one is kept."""
+        """Receives a part of the workspace, of at most `most` bytes and what tar adds. The earlier one is kept if the
+        connection is cut, or if the scheduler has given the run up meanwhile: its successor may have begun."""
         writer.write(wire.line({"ok": True}))
-        with self._checkpoints.replacing(task_id, part) as out:
+        with self._checkpoints.replacing(_task(job), part) as out:
             async for data in wire.pieces(reader):
                 await asyncio.to_thread(out.write, data)
+                if out.tell() > TAR_FACTOR * most:
+                    raise ValueError(f"the {part} is larger than its limit")
+            if not await self._is_on(job, node):
+                raise ValueError(f"{node} has lost {job} meanwhile")
         writer.write(wire.line({"ok": True}))
         await writer.drain()
         writer.close()
@@ -371,7 +375,7 @@ async def open(
     try:
         listening = listener.listening(host.strip("[]"), int(port))
         async with listening as bound:
-            placed.address = f"{host}:{bound}"
+            placed.address = f"{socket.gethostname() if host in EVERYWHERE else host}:{bound}"
             looking = [asyncio.create_task(jobs.run()), asyncio.create_task(_removed(listener))]
             try:
                 yield placed
@@ -401,6 +405,7 @@ def _document(spec: RunSpec, guest: Guest, image: Ready | None) -> Message:
         "egress": guest.egress is not None,
         "restore": [],
         "lost_seconds": None,
+        "checkpoint_seconds": 0,
     }
 
 
@@ -416,16 +421,19 @@ def _task(job: str) -> str:
     return job.partition(".")[0]
 
 
-def _exit_of(job: Job | None) -> Exit:
+def _exit_of(job: Job | None, copied_ago: float | None = None) -> Exit:
     """The exit of a job that ended without a report from its node. It is not known whether the agent failed, so it
-    counts as a stop."""
+    counts as a stop. `copied_ago`: age of the task's last checkpoint, in seconds."""
     if job is None:
-        return Exit(died=False, last_words="The engine does not know the run's job any more.")
-    if job.state is State.NODE_LOST:
-        return Exit(died=False, last_words=f"The node {job.node} was lost. {_words_of(job)}".strip())
-    if job.state is State.PREEMPTED:
-        return Exit(died=False, last_words=f"The engine needed the node {job.node} for something else.")
-    return Exit(died=False, last_words=f"The run's job on {job.node} ended: {_words_of(job)}.")
+        why = "The engine does not know the run's job any more."
+    elif job.state is State.NODE_LOST:
+        why = f"The node {job.node} was lost ({_words_of(job)})."
+    elif job.state is State.PREEMPTED:
+        why = f"The engine needed the node {job.node} for something else."
+    else:
+        why = f"The run's job on {job.node} ended ({_words_of(job)})."
+    since = "from the beginning" if copied_ago is None else f"with its files of {copied_ago:.0f} seconds ago"
+    return Exit(died=False, last_words=f"{why} It goes on {since}; what it did since then may be done again.")
 
 
 def _words_of(job: Job) -> str:

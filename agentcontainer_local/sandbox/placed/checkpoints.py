@@ -3,16 +3,20 @@
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
 from agentcontainer_local.process import failpoints
+from agentcontainer_local.sandbox.backend import Archive
 
 PARTS = "workspace", "session"
 
 
 class Checkpoints:
+    """See backend.Exports."""
+
     def __init__(self, data: Path):
         self._folder = data / "checkpoints"
 
@@ -20,8 +24,10 @@ class Checkpoints:
         """The stored parts of a task."""
         return [part for part in PARTS if self._file(task_id, part).exists()]
 
-    def tasks(self) -> set[str]:
-        return {folder.name for folder in self._folder.glob("*") if folder.is_dir()}
+    def age_seconds(self, task_id: str) -> float | None:
+        """Of the older part; None where nothing is kept."""
+        written = [self._file(task_id, part).stat().st_mtime for part in self.of(task_id)]
+        return time.time() - min(written) if written else None
 
     def size_bytes(self, task_id: str) -> int:
         return sum(self._file(task_id, part).stat().st_size for part in self.of(task_id))
@@ -47,6 +53,16 @@ class Checkpoints:
             written.replace(file)
         finally:
             written.unlink(missing_ok=True)
+
+    def export(self, task_id: str, part: str) -> Archive:
+        return lambda: self.opened(task_id, part)
+
+    def import_(self, task_id: str, part: str, archive: IO[bytes]) -> None:
+        with self.replacing(task_id, part) as out:
+            shutil.copyfileobj(archive, out)
+
+    def forget_all(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def forget(self, task_id: str) -> None:
         shutil.rmtree(self._folder / task_id, ignore_errors=True)

@@ -53,7 +53,7 @@ class Jobs:
 
     async def node_of(self, name: str) -> str | None:
         """The node on which a job runs, or None. Raises Unavailable."""
-        job = self._known.get(name) or (await self.fresh()).get(name)
-        if job is not None and job.state is State.PENDING:
-            job = (await self.fresh(0)).get(name)  # its node says that it has started
+        job = self._known.get(name)
+        if job is None or job.state is not State.RUNNING:  # it may have begun since
+            job = (await self.fresh(0)).get(name)
         return job.node if job is not None and job.state is State.RUNNING else None

@@ -13,6 +13,7 @@ from agentcontainer_local.sandbox.placed import backend
 from agentcontainer_local.sandbox.placed.images import HostImages, Ready
 from agentcontainer_local.sandbox.podman import Sandbox, writable_images
 from agentcontainer_local.sandbox.podman.prepared import Prepared
+from agentcontainer_local.scheduler import Scheduler
 from agentcontainer_local.scheduler.slurm import Slurm
 from agentcontainer_local.settings import Settings
 
@@ -34,9 +35,12 @@ class _Local:
 
 
 @contextlib.asynccontextmanager
-async def open(settings: Settings, store_id: str, runs: backend.Runs, runtime: Path) -> AsyncIterator[backend.Placed]:
+async def open(
+    settings: Settings, store_id: str, runs: backend.Runs, runtime: Path, scheduler: Scheduler | None = None
+) -> AsyncIterator[backend.Placed]:
+    """`scheduler`: by default the one that the settings name."""
     directory = runtime_directory.of_store(store_id)
-    scheduler = Slurm(store_id, shlex.split(settings.scheduler_options))
+    scheduler = scheduler or Slurm(store_id, shlex.split(settings.scheduler_options))
     socket, oci_runtime = settings.podman_socket, settings.oci_runtime
     async with podman.open(directory, store_id, socket, oci_runtime, patient=True) as sandbox:
         prepared = Prepared(sandbox, runtime)

@@ -10,9 +10,11 @@ from typing import Any
 from agentcontainer_local.sandbox.backend import Broken, Exit, Guest, RunSpec, Start
 from agentcontainer_local.sandbox.errors import ImageMissing, SandboxError, Unavailable
 from agentcontainer_local.sandbox.placed.wire import PING_SECONDS, SILENT_SECONDS, Closed, Lines, Message
+from agentcontainer_local.schemas import TaskWalls
 
 log = logging.getLogger(__name__)
 
+MEASURE_SECONDS = 10
 FAILURES = {"unavailable": Unavailable, "image": ImageMissing, "sandbox": SandboxError}
 
 
@@ -45,6 +47,7 @@ class Session:
         self.over = asyncio.Event()  # set when the node program has ended, or the scheduler reports the job's end
         self._lines: Lines | None = None
         self._orders: list[Message] = []  # repeated to a node that reconnects
+        self._measured: asyncio.Future[int] = loop.create_future()
         self.adopted = adopted
         self.released = False
         self.job_id: str | None = None  # the scheduler's id; None for an adopted run
@@ -71,7 +74,7 @@ class Session:
             while not self.over.is_set():
                 message = await lines.read(SILENT_SECONDS)
                 if message["type"] == "launch":
-                    await lines.write(self._launch())
+                    await self._launch(lines)
                 else:
                     self._heard(node, message)
         except (Closed, TimeoutError):
@@ -88,6 +91,19 @@ class Session:
         if self._lines is not None:
             with contextlib.suppress(Closed):
                 await self._lines.write(message)
+
+    async def measured(self) -> int | None:
+        """What the run has written to disk so far, in bytes; None where its node does not say."""
+        if not self.connected or self.over.is_set():
+            return None
+        self._measured = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(MEASURE_SECONDS):
+                assert self._lines is not None
+                await self._lines.write({"type": "measure"})
+                return await self._measured
+        except (TimeoutError, Closed):
+            return None
 
     async def reached(self, event: asyncio.Event, seconds: float) -> None:
         """Waits for the event, at most `seconds`. Returns immediately if the node is not connected."""
@@ -124,7 +140,8 @@ class Session:
     def _heard(self, node: str, message: Message) -> None:
         match message["type"]:
             case "started" if not self.started.done():
-                self.image, self.enforced = message["image"], message["enforced"]
+                self.image = str(message["image"])
+                self.enforced = TaskWalls.model_validate(message["enforced"] | {"node": node}).model_dump(by_alias=True)
                 if not self.adopted:
                     self.start = Start(message["start"])
                 self.started.set_result(None)
@@ -137,6 +154,8 @@ class Session:
                 self.exited.set_result(Exit(message["died"], message["last_words"]))
             case "broken" if not self.broken.done():
                 self.broken.set_result(Broken(message["limit"], message["used"], message["allowed"]))
+            case "measured" if not self._measured.done():
+                self._measured.set_result(int(message["bytes"]))
             case "at_rest":
                 self.at_rest.set()
             case "over":
@@ -145,9 +164,15 @@ class Session:
             case "log":
                 log.warning("node %s: %s run=%s", node, message["message"], self.spec.run_id)
 
-    def _launch(self) -> Message:
-        document = self.spec.launch(self.env)
-        return {"type": "launch", "document": base64.b64encode(document).decode()}
+    async def _launch(self, lines: Lines) -> None:
+        """What cannot be made is the run's own failure."""
+        try:
+            document = self.spec.launch(self.env)
+        except Exception as error:
+            if not self.started.done():
+                self.started.set_exception(error)
+            return
+        await lines.write({"type": "launch", "document": base64.b64encode(document).decode()})
 
 
 async def _pinging(lines: Lines) -> None:

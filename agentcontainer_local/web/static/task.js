@@ -276,7 +276,7 @@ class View {
       h("section", { "aria-label": "Facts" }, h("h2", {}, "Facts"), h("table", { class: "facts" }, h("tbody", {},
         fact("Created", this.since),
         fact("Container time", duration(Math.round(task.containerMinutes * 60) * 1000)),
-        fact("Provider", task.execution.model === "scripted" ? null : task.execution.provider), fact("Model", task.execution.model), fact("Weak model", task.execution.weakModel),
+        fact("Provider", task.execution.model === "scripted" ? null : task.execution.provider), fact("Model", task.execution.model), fact("Node", task.walls?.node), fact("Weak model", task.execution.weakModel),
         fact("Image", task.runtime.containerImage), fact("Turn", task.turnNumber)))),
       h("details", { open }, h("summary", {}, "More"), h("table", { class: "facts" }, h("tbody", {},
         fact("Agent version", h("code", {}, task.agentVersionId)), fact("Container version", h("code", {}, task.containerVersionId)),
