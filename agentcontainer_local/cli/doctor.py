@@ -42,7 +42,8 @@ def command(
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Check this machine. Lists what is installed and what is missing, with a command for each missing part.
+    """Check this machine. Lists which parts are installed or missing. For each missing part it shows the command that
+    installs it.
     The exit code is 1 if tasks cannot run or a security promise did not hold."""
     with ending(json) as out:
         found = _report()

@@ -35,7 +35,7 @@ export async function main({ name, usage, parse, act, endsRun = false }) {
   }
 }
 
-/** The run ends with what is asked for next, and what has happened before it would be lost: the host is told first. */
+/** Waits until the host has all earlier events: the next request ends the run, and events that come later are lost. */
 export function tellHost(path) {
   return new Promise((resolve) => {
     const { gatewayPort: port } = JSON.parse(readFileSync(LAUNCH, "utf8"));

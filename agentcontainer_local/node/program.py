@@ -123,7 +123,8 @@ def _refuse_without_own_processes() -> None:
     """Exits if the job has no PID namespace, because processes of a killed job would continue."""
     if os.getppid() != 1:  # catatonit is the first process in the job's namespace
         raise SystemExit(
-            "This job is not in a PID namespace of its own, so its container could outlive it: no container is started."
+            "This job has no PID namespace of its own, so its container could outlive it. No container was started."
+            " Start jobs with `agentcontainer node run`."
         )
 
 
@@ -152,7 +153,7 @@ async def _follow_host(link: Link, told: Told, runtime: str) -> None:
 
 
 async def _listen(lines: Lines, told: Told) -> None:
-    pinging = asyncio.create_task(_pinging(lines))
+    pinging = asyncio.create_task(lines.ping())
     try:
         while True:
             message = await lines.read(wire.SILENT_SECONDS)
@@ -168,13 +169,6 @@ async def _listen(lines: Lines, told: Told) -> None:
                     told.launches.put_nowait(base64.b64decode(message["document"]))
     finally:
         pinging.cancel()
-
-
-async def _pinging(lines: Lines) -> None:
-    with contextlib.suppress(Closed):
-        while True:
-            await asyncio.sleep(wire.PING_SECONDS)
-            await lines.write({"type": "ping"})
 
 
 async def _run(link: Link, told: Told, document: Message, runtime: Path) -> None:

@@ -1,4 +1,4 @@
-"""A new store in a moment: a copy of one that was made by the migrations once in this process."""
+"""Makes new stores quickly: the migrations run once in this process, and each store is a copy of their result."""
 
 import base64
 import hashlib

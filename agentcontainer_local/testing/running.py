@@ -1,4 +1,4 @@
-"""The server itself: in a thread of its own, on one port, with a store that can be replaced by an empty one."""
+"""Runs the server in its own thread, on one port. Its store can be replaced by an empty one."""
 
 import asyncio
 import contextlib

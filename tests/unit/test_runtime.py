@@ -15,6 +15,7 @@ import pytest
 from agentcontainer_local.errors import Unavailable
 from agentcontainer_local.pi import bundle
 from agentcontainer_local.settings import Settings
+from tests.unit.conftest import NEEDS_PODMAN
 
 NO_REGISTRY = "http://127.0.0.1:9"
 PREPARE = (
@@ -22,18 +23,7 @@ PREPARE = (
     "print(bundle.prepare(pathlib.Path(sys.argv[1]), lambda step: print(step, flush=True)))"
 )
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        os.geteuid() != 0 and not shutil.which("podman"), reason="podman, whose unshare this needs, is not installed"
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-def made() -> Path:
-    """The account's own runtime, made if it is not there yet."""
-    return bundle.prepare(Settings().cache, lambda step: None)
+pytestmark = [pytest.mark.slow, NEEDS_PODMAN]
 
 
 @pytest.fixture

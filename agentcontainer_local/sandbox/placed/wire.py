@@ -14,6 +14,7 @@ The greeting: {"version": 1, "kind", "job": "<task>.<run>", …}. The answer: {"
 """
 
 import asyncio
+import contextlib
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -65,6 +66,13 @@ class Lines:
             await self.writer.drain()
         except (OSError, ssl.SSLError) as error:
             raise Closed("the connection was closed") from error
+
+    async def ping(self) -> None:
+        """Says something every PING_SECONDS, until the connection is closed."""
+        with contextlib.suppress(Closed):
+            while True:
+                await asyncio.sleep(PING_SECONDS)
+                await self.write({"type": "ping"})
 
     def close(self) -> None:
         self.writer.close()

@@ -1,4 +1,4 @@
-"""Podman's API service: one that is started here and ends with the sandbox, or one that the operator runs."""
+"""Podman's API service. The server starts it, and stops it at its own end; or the operator runs one."""
 
 import asyncio
 import contextlib
